@@ -1,0 +1,22 @@
+"""Which files of a room go into the wheel: read by Bazel (load) and by setup.py (as Python)."""
+
+# The rooms, in the order of the imports: each is the package mainspring.<room>.
+ROOMS = ["native", "core", "serving", "workflows", "platform", "bench"]
+
+# Folders of these names hold sources or tests, never package files, at any depth.
+NOT_SHIPPED_FOLDERS = ["tests", "src", "include", "cuda", "bindings"]
+
+# What ships beside the .py files, by ending.
+SHIPPED_ENDINGS = [
+    ".pyi",
+    "py.typed",
+    ".sql",
+    ".json",
+    ".yaml",
+    ".toml",
+    ".html",
+    ".css",
+    ".js",
+    ".svg",
+    ".mako",
+]
