@@ -1,0 +1,75 @@
+"""The one list of native sources and flags.
+
+Read by Bazel (load) and by setup.py (runpy: it is also valid Python). Keep it to literals.
+Paths are relative to this folder; the only include directory a unit needs is `include`.
+"""
+
+NATIVE_STD = "-std=c++17"
+
+# For the units that hold no kernel (dispatch, bindings).
+NATIVE_COPTS = ["-ffp-contract=off", "-fvisibility=hidden"]
+
+NATIVE_HDRS = [
+    "include/mainspring/dense.h",
+    "include/mainspring/math/log1p-inl.h",
+    "include/mainspring/simd/avx2-inl.h",
+    "include/mainspring/simd/avx512-inl.h",
+    "include/mainspring/simd/generic-inl.h",
+    "include/mainspring/status.h",
+    "include/mainspring/target.h",
+    "src/dense/dense-inl.h",
+    "src/dense/dense_kernels.h",
+    "src/float_environment.h",
+]
+
+NATIVE_SRCS = [
+    "src/dense/dense.cc",
+    "src/target.cc",
+]
+
+# One translation unit per instruction set and kernel. Its code must be local to the unit: an inline
+# or template function that other units share could be linked in from here and then run on a CPU that
+# lacks the instructions (native/tests/odr_test.sh holds this). `-ffp-contract=off` and explicit FMA
+# make the variants bit-equal to one another. `cpu` names the only architecture a variant compiles for.
+NATIVE_VARIANTS = {
+    "generic": {
+        "cpu": "",
+        "srcs": ["src/dense/dense_generic.cc"],
+        "copts": ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wno-psabi"],
+    },
+    "avx2": {
+        "cpu": "x86_64",
+        "srcs": ["src/dense/dense_avx2.cc"],
+        "copts": ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-mavx2", "-mfma"],
+    },
+    "avx512": {
+        "cpu": "x86_64",
+        "srcs": ["src/dense/dense_avx512.cc"],
+        # gcc 12 warns falsely about its own AVX-512 intrinsics.
+        "copts": [
+            "-O3",
+            "-ffp-contract=off",
+            "-fvisibility=hidden",
+            "-mavx2",
+            "-mfma",
+            "-mavx512f",
+            "-mavx512bw",
+            "-mavx512dq",
+            "-mavx512vl",
+            "-Wno-maybe-uninitialized",
+        ],
+    },
+}
+
+NATIVE_EXT_SRCS = ["bindings/module.cc"]
+
+NATIVE_TEST_SRCS = ["tests/dense_test.cc"]
+
+NATIVE_CUDA_HDRS = ["cuda/dense.h"]
+
+NATIVE_CUDA_SRCS = ["cuda/dense.cu"]
+
+NATIVE_CUDA_TEST_SRCS = ["tests/cuda_test.cc"]
+
+# Parity: no fused multiply-add that the source did not ask for, and IEEE division and denormals.
+NATIVE_CUDA_COPTS = ["-O3", "--fmad=false"]
