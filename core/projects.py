@@ -90,7 +90,7 @@ class ValidationReport(Report):
 
 
 class ViewReport(Report):
-    view: schema.ViewSchema
+    view: schema.FeatureView
     rows: int = Field(ge=0)
     path: Path
     digest: str
@@ -101,7 +101,7 @@ class FeatureReport(Report):
 
     lake_digest: str
     digest: str
-    service: schema.ServiceSchema
+    service: schema.FeatureService
     views: tuple[ViewReport, ...]
     registry: Path
     reused: bool = False
@@ -188,7 +188,7 @@ class ReplaySet(Report):
     label: str
     keys: tuple[schema.Column, ...]
     request_columns: tuple[schema.Column, ...]
-    service: schema.ServiceSchema
+    service: schema.FeatureService
     digest: str
 
 

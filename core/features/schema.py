@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from typing import Final, Literal, Self, TypeAlias
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mainspring.core import errors
+from mainspring.core import errors, ports
 
-Dtype: TypeAlias = Literal["float32", "float64", "int64", "bool", "string"]
-
-#: What stands for "no value" in an array of each type. Floats use NaN and strings None; an int64 or bool that may
-#: be missing has to be declared float64 (exact up to 2**53) instead, because no bit pattern of theirs is free.
-MISSING: Final[dict[str, object]] = {"float32": np.nan, "float64": np.nan, "string": None}
+#: Types a field may have: those with a value to spare for "missing" (NaN; None or the empty string). A whole number
+#: that may be missing is declared float64, which is exact up to 2**53.
+FIELD_TYPES: Final = ("float32", "float64", "string")
+KEY_TYPES: Final = ("string", "int64")
 
 _NUMPY: Final[dict[str, npt.DTypeLike]] = {
     "float32": np.float32,
@@ -32,18 +31,18 @@ class Column(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
-    dtype: Dtype
+    dtype: ports.FieldType
 
     @property
     def numpy_dtype(self) -> np.dtype[np.generic]:
         return np.dtype(_NUMPY[self.dtype])
 
 
-class ViewSchema(BaseModel):
+class FeatureView(BaseModel):
     """One feature view: its join keys, its fields and how long a row stays alive.
 
     A row whose age is exactly `ttl_seconds` is alive, one microsecond more and it is not; None never expires.
-    Fields are float32, float64 or string, which have a value for "missing"; keys are string or int64.
+    Fields are of FIELD_TYPES, keys of KEY_TYPES.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,12 +58,12 @@ class ViewSchema(BaseModel):
         if len(set(names)) != len(names):
             raise ValueError(f"view `{self.name}` names a column twice: {names}")
         for key in self.keys:
-            if key.dtype not in ("string", "int64"):
+            if key.dtype not in KEY_TYPES:
                 raise ValueError(
                     f"key `{key.name}` of view `{self.name}` is {key.dtype}; keys are string or int64"
                 )
         for field in self.fields:
-            if field.dtype not in MISSING:
+            if field.dtype not in FIELD_TYPES:
                 raise ValueError(
                     f"field `{field.name}` of view `{self.name}` is {field.dtype}, which cannot say missing; use"
                     " float32, float64 or string"
@@ -74,6 +73,16 @@ class ViewSchema(BaseModel):
     @property
     def ttl_us(self) -> int | None:
         return None if self.ttl_seconds is None else self.ttl_seconds * 1_000_000
+
+    @property
+    def online(self) -> ports.ViewSchema:
+        """The view as an online store registers it."""
+        return ports.ViewSchema(
+            name=self.name,
+            join_keys=tuple(k.name for k in self.keys),
+            fields=tuple((f.name, f.dtype) for f in self.fields),
+            ttl_seconds=self.ttl_seconds,
+        )
 
     def field(self, name: str) -> Column:
         """The field called `name`, else NotFound with close names."""
@@ -90,13 +99,13 @@ class ViewSchema(BaseModel):
         )
 
 
-class ServiceSchema(BaseModel):
+class FeatureService(BaseModel):
     """A feature service: the views one model reads, with the fields it takes from each."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
-    views: tuple[ViewSchema, ...]
+    views: tuple[FeatureView, ...]
 
     @property
     def keys(self) -> tuple[Column, ...]:
@@ -124,7 +133,7 @@ class ServiceSchema(BaseModel):
             for field in view.fields
         )
 
-    def view(self, name: str) -> ViewSchema:
+    def view(self, name: str) -> FeatureView:
         """The view called `name`, else NotFound with close names."""
         for view in self.views:
             if view.name == name:

@@ -5,32 +5,32 @@ from __future__ import annotations
 import pydantic
 import pytest
 
-from mainspring.core import errors
+from mainspring.core import errors, ports
 from mainspring.core.features import schema
 
 _ORIGIN = schema.Column(name="origin", dtype="string")
 _DELAY = schema.Column(name="delay", dtype="float32")
 
 
-def _view(name: str = "origin_dep", *keys: schema.Column, ttl: int | None = 60) -> schema.ViewSchema:
-    return schema.ViewSchema(name=name, keys=keys or (_ORIGIN,), fields=(_DELAY,), ttl_seconds=ttl)
+def _view(name: str = "origin_dep", *keys: schema.Column, ttl: int | None = 60) -> schema.FeatureView:
+    return schema.FeatureView(name=name, keys=keys or (_ORIGIN,), fields=(_DELAY,), ttl_seconds=ttl)
 
 
 def test_a_schema_survives_json() -> None:
-    service = schema.ServiceSchema(name="s", views=(_view(), _view("other", ttl=None)))
-    assert schema.ServiceSchema.model_validate_json(service.model_dump_json()) == service
+    service = schema.FeatureService(name="s", views=(_view(), _view("other", ttl=None)))
+    assert schema.FeatureService.model_validate_json(service.model_dump_json()) == service
 
 
 def test_joined_columns_are_named_after_their_view() -> None:
-    service = schema.ServiceSchema(name="s", views=(_view(),))
+    service = schema.FeatureService(name="s", views=(_view(),))
     assert [c.name for c in service.columns] == ["origin_dep__delay"]
     assert [c.name for c in service.keys] == ["origin"]
 
 
 @pytest.mark.parametrize("dtype", ["int64", "bool"])
-def test_a_field_must_be_able_to_say_missing(dtype: schema.Dtype) -> None:
+def test_a_field_must_be_able_to_say_missing(dtype: ports.FieldType) -> None:
     with pytest.raises(pydantic.ValidationError, match="cannot say missing"):
-        schema.ViewSchema(name="v", keys=(_ORIGIN,), fields=(schema.Column(name="n", dtype=dtype),))
+        schema.FeatureView(name="v", keys=(_ORIGIN,), fields=(schema.Column(name="n", dtype=dtype),))
 
 
 def test_a_float_key_is_refused() -> None:
@@ -50,7 +50,7 @@ def test_a_ttl_is_positive(ttl: int) -> None:
 
 
 def test_one_key_has_one_type_in_a_service() -> None:
-    service = schema.ServiceSchema(
+    service = schema.FeatureService(
         name="s", views=(_view("a"), _view("b", schema.Column(name="origin", dtype="int64")))
     )
     with pytest.raises(errors.SchemaMismatch) as caught:
@@ -59,10 +59,15 @@ def test_one_key_has_one_type_in_a_service() -> None:
 
 
 def test_unknown_names_come_back_with_close_ones() -> None:
-    service = schema.ServiceSchema(name="s", views=(_view(),))
+    service = schema.FeatureService(name="s", views=(_view(),))
     with pytest.raises(errors.NotFound) as view:
         service.view("origin_depp")
     assert view.value.did_you_mean == ("origin_dep",)
     with pytest.raises(errors.NotFound) as field:
         service.view("origin_dep").field("dealy")
     assert field.value.did_you_mean == ("delay",)
+
+
+def test_a_view_registers_online_with_the_same_ttl_and_fields() -> None:
+    online = _view(ttl=3600).online
+    assert online == ports.ViewSchema("origin_dep", ("origin",), (("delay", "float32"),), 3600)
