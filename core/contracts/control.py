@@ -1,0 +1,129 @@
+"""The control API's resources."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from mainspring.core.contracts.base import Digest, Fraction, Message, Request, Slug, UtcTime
+from mainspring.core.contracts.training import RunStatus, Stage
+
+
+class ProjectCreate(Request):
+    """A new project."""
+
+    name: Slug
+    owner: Annotated[str, Field(min_length=1, max_length=200)]
+    """Who answers for it: a person or a team address."""
+    description: Annotated[str, Field(max_length=2000)] = ""
+    monthly_budget: Annotated[float, Field(gt=0)] | None = None
+    """Spending limit per calendar month in the price book's currency; None: no limit."""
+
+
+class ProjectView(Message):
+    """A team's unit of access and cost."""
+
+    name: Slug
+    owner: str
+    description: str
+    monthly_budget: float | None
+    spent_this_month: float
+    created_at: UtcTime
+    created_by: str
+
+
+class RunKind(StrEnum):
+    TRAIN = "train"
+    DEPLOY = "deploy"
+
+
+class RunCreate(Request):
+    """Start a training, or a deployment of a bundle that exists."""
+
+    project: Slug
+    kind: RunKind = RunKind.TRAIN
+    environment: str = "dev"
+    sample_fraction: Fraction = 1.0
+    epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
+    auto_approve_by: str = ""
+    endpoint: str = ""
+    """Train: deploy here after approval; deploy: required."""
+    bundle_digest: Digest | None = None
+    """Deploy: required."""
+    idempotency_key: Annotated[str, Field(max_length=200)] = ""
+    """The same key again answers with the run that it started first."""
+
+
+class RunView(Message):
+    """One workflow execution."""
+
+    run_id: str
+    project: Slug
+    kind: RunKind
+    environment: str
+    stage: Stage
+    requested_by: str
+    created_at: UtcTime
+    ended_at: UtcTime | None = None
+    cost: float = 0.0
+    status: RunStatus | None = None
+    result: dict[str, Any] = {}
+    workflow_url: str = ""
+
+
+class DecisionCreate(Request):
+    """Approve or reject a waiting run."""
+
+    approve: bool
+    reason: Annotated[str, Field(max_length=2000)] = ""
+
+
+class AuditView(Message):
+    """One fact: who did what to which thing, and what came of it. Chained by hash within the log."""
+
+    sequence: int
+    event_id: str
+    at: UtcTime
+    actor: str
+    action: str
+    resource: str
+    outcome: str
+    detail: dict[str, Any]
+    previous_hash: str
+    hash: str
+
+
+class CostView(Message):
+    """One priced usage record; FOCUS column names in snake case."""
+
+    usage_key: str
+    run_id: str
+    project: Slug
+    environment: str
+    service_name: str
+    sku_id: str
+    consumed_quantity: float
+    consumed_unit: str
+    list_unit_price: float
+    billed_cost: float
+    billing_currency: str
+    charge_period_start: UtcTime
+    charge_period_end: UtcTime
+
+
+class CostSummary(Message):
+    """Costs added up over one key."""
+
+    group_by: str
+    currency: str
+    total: float
+    groups: dict[str, float]
+
+
+class Page(Message):
+    """A page of a list; `next` is the cursor of the following one, empty at the end."""
+
+    items: list[dict[str, Any]]
+    next: str = ""

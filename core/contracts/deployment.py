@@ -1,0 +1,105 @@
+"""What moves traffic between bundles. Workflow type: `mainspring.DeployModel.v1`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Self
+
+from pydantic import Field, model_validator
+
+from mainspring.core.contracts.base import Digest, Message, Percent, Slug
+from mainspring.core.contracts.training import Stage, StepReport
+
+DEPLOY_WORKFLOW: Final = "mainspring.DeployModel.v1"
+
+
+class DeployRequest(Message):
+    """Bring one bundle into service on one endpoint, by steps."""
+
+    run_id: str
+    """The deployment's own id; idempotency key and Temporal workflow id."""
+    parent_run_id: str = ""
+    project: Slug
+    environment: str = "dev"
+    endpoint: Slug
+    bundle_digest: Digest
+    requested_by: str
+    canary_percents: tuple[Percent, ...] = (5, 25, 50)
+    """Shares of traffic to judge the candidate at before it takes all; skipped when there is no stable bundle."""
+    step_seconds: Annotated[float, Field(gt=0)] = 5.0
+    """How long a step may wait for `min_samples` before it is judged on what it has."""
+    min_samples: Annotated[int, Field(ge=1)] = 50
+    max_error_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Above this share of failed predictions the candidate goes back."""
+    max_latency_ratio: Annotated[float, Field(gt=1)] = 3.0
+    """Candidate p95 over stable p95 in the same window; absolute limits roll back good models on busy hosts."""
+    probe_rows: Annotated[int, Field(ge=0, le=10_000)] = 200
+    """Recorded requests that the deployment sends itself at each step, so that an idle endpoint is judged too."""
+
+
+class TrafficTable(Message):
+    """Who answers on one endpoint. A versioned document, applied whole or not at all."""
+
+    endpoint: Slug
+    version: Annotated[int, Field(ge=1)]
+    """Applied only when it is exactly one above the version in force (or repeats it unchanged)."""
+    stable: Digest
+    canary: Digest | None = None
+    canary_percent: Percent = 0
+    shadow: Digest | None = None
+    """Sees every request, never answers."""
+    set_by: str = ""
+    """Run id or person."""
+
+    @model_validator(mode="after")
+    def _canary_has_share(self) -> Self:
+        if (self.canary is None) != (self.canary_percent == 0):
+            raise ValueError(
+                "canary and canary_percent go together: name a bundle and a share above 0, or neither"
+            )
+        if self.canary is not None and self.canary == self.stable:
+            raise ValueError("canary equals stable; a canary is another bundle")
+        return self
+
+
+class BundleStats(Message):
+    """What serving saw of one bundle on one endpoint since the window began."""
+
+    bundle_digest: Digest
+    role: str
+    """`stable`, `canary` or `shadow`."""
+    requests: int
+    rows: int
+    errors: int
+    latency_p50_ms: float
+    latency_p95_ms: float
+    latency_p99_ms: float
+    mean_score: float
+
+
+class EndpointStats(Message):
+    """Statistics of one endpoint for one traffic version."""
+
+    endpoint: Slug
+    traffic_version: int
+    window_seconds: float
+    bundles: list[BundleStats] = []
+
+
+class EndpointView(Message):
+    """One endpoint as serving has it."""
+
+    endpoint: Slug
+    traffic: TrafficTable
+    loaded: list[Digest] = []
+
+
+class DeployResult(Message):
+    """Answer of the workflow."""
+
+    run_id: str
+    endpoint: Slug
+    stage: Stage
+    """`done` or `rolled_back`."""
+    traffic_version: int
+    message: str = ""
+    steps: list[StepReport] = []

@@ -1,0 +1,106 @@
+"""The data plane's own requests and answers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from mainspring.core.contracts.base import Digest, Message, Request, Slug, UtcTime
+
+Scalar = str | int | float | bool | None
+
+
+class PredictRequest(Request):
+    """Predict by entity keys (features are looked up here), by complete rows, or by entities with overrides."""
+
+    entities: list[dict[str, Scalar]] | None = None
+    """One object per prediction: join keys and request-time fields."""
+    rows: list[dict[str, Scalar]] | None = None
+    """One object per prediction: every input column of the plan; nothing is looked up."""
+    overrides: dict[str, Scalar] = {}
+    """With `entities`: columns that replace what was looked up, in every prediction."""
+    as_of: UtcTime | None = None
+    """The time at which features are read; None: now. Replays and audits set it."""
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.entities is None) == (self.rows is None):
+            raise ValueError("give either `entities` or `rows`")
+        if self.rows is not None and self.overrides:
+            raise ValueError("`overrides` go with `entities`; put the values into `rows`")
+        return self
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.entities if self.entities is not None else self.rows or [])
+
+
+class LookupStatus(StrEnum):
+    """Why a view's values are there or not."""
+
+    PRESENT = "present"
+    NOT_FOUND = "not_found"
+    OUTSIDE_MAX_AGE = "outside_max_age"
+
+
+class Prediction(Message):
+    """One answer."""
+
+    score: float
+    """Probability of the positive class."""
+    feature_status: dict[str, LookupStatus] = {}
+    """By view; empty for predictions by row."""
+    feature_age_seconds: dict[str, float] = {}
+    """By view, for the rows that were found: `as_of` minus event time."""
+
+
+class PredictResponse(Message):
+    """Answers in the order asked."""
+
+    request_id: str
+    endpoint: Slug
+    model_version: Digest
+    """The bundle that answered."""
+    role: str
+    """`stable` or `canary`."""
+    predictions: list[Prediction]
+
+
+class FeaturePush(Request):
+    """Newest values of one feature view, for teams that push."""
+
+    view: str
+    keys: dict[str, list[str | int]]
+    event_times: list[UtcTime]
+    created_times: list[UtcTime] | None = None
+    """None: the time of the push."""
+    columns: dict[str, list[Any]]
+
+
+class FeaturePushResult(Message):
+    """How many rows became the newest of their key."""
+
+    view: str
+    received: int
+    accepted: int
+
+
+class BundleLoad(Request):
+    """Load a bundle that is already in the bundle store, so that traffic can be moved to it."""
+
+    digest: Digest
+
+
+class BundleView(Message):
+    """A loaded bundle."""
+
+    digest: Digest
+    name: str
+    plan_digest: Digest
+    feature_service: str
+    input_columns: dict[str, str]
+    """Column name to type, as the plan wants them."""
+    views: list[str]
+    load_seconds: Annotated[float, Field(ge=0)]

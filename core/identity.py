@@ -1,0 +1,115 @@
+"""The embedded issuer: development tokens in one file, clearly not for production.
+
+`mainspring up` writes the file (mode 0600) with one random token per actor; every service on this machine reads it.
+An OpenID provider replaces it in production; what the rest of the platform sees is an :class:`Actor` either way.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mainspring.core import errors
+
+ROLES: Final = ("viewer", "developer", "approver", "admin", "service")
+
+#: The actors of a new embedded stack. Developer and approver differ, so that four eyes are possible from the start.
+EMBEDDED_ACTORS: Final[Mapping[str, tuple[str, ...]]] = {
+    "developer@local": ("developer",),
+    "approver@local": ("approver",),
+    "service@local": ("service",),
+    "admin@local": ("admin", "developer", "approver"),
+}
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who acts: a name for the record and the roles that rules look at."""
+
+    name: str
+    roles: tuple[str, ...]
+
+    def require(self, *allowed: str) -> None:
+        """PermissionDenied unless the actor has one of the roles; admins have every right but `service`."""
+        if not any(role in allowed for role in self.roles) and not (
+            "admin" in self.roles and "service" not in allowed
+        ):
+            raise errors.PermissionDenied(
+                f"`{self.name}` has roles `{', '.join(self.roles)}`, this needs one of `{', '.join(allowed)}`; ask an"
+                " admin of the project",
+                actor=self.name,
+                action="|".join(allowed),
+            )
+
+
+class TokenIssuer:
+    """Reads the token file once. Immutable, thread-safe."""
+
+    def __init__(self, tokens: Mapping[str, Actor]) -> None:
+        self._tokens = dict(tokens)
+
+    @classmethod
+    def load(cls, path: Path) -> TokenIssuer:
+        """Errors: MissingTool if there is no file, InvalidSettings if it is malformed."""
+        try:
+            entries = json.loads(path.read_text())["tokens"]
+            return cls({e["token"]: Actor(e["actor"], tuple(e["roles"])) for e in entries})
+        except FileNotFoundError as error:
+            raise errors.MissingTool(
+                f"no token file `{path.name}`; run `mainspring up`, which writes it",
+                tool=path.name,
+                fix="mainspring up",
+            ) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise errors.InvalidSettings(
+                f"token file `{path.name}` is malformed: {error!r}; remove it and run `mainspring up`",
+                problems=(path.name,),
+            ) from error
+
+    def authenticate(self, authorization: str | None) -> Actor:
+        """The actor of an `Authorization: Bearer` header. Compares in constant time. Errors: Unauthenticated."""
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise errors.Unauthenticated("no bearer token; send `Authorization: Bearer <token>`")
+        found: Actor | None = None
+        for known, actor in self._tokens.items():
+            if hmac.compare_digest(known.encode(), token.strip().encode()):
+                found = actor
+        if found is None:
+            raise errors.Unauthenticated(
+                "the bearer token is not known here; `mainspring up` prints where tokens are"
+            )
+        return found
+
+    def token_of(self, actor: str) -> str:
+        """The token of an embedded actor, for processes of the same machine. Errors: NotFound."""
+        for token, known in self._tokens.items():
+            if known.name == actor:
+                return token
+        raise errors.NotFound(
+            f"no token for `{actor}`; known are {', '.join(f'`{a.name}`' for a in self._tokens.values())}",
+            resource="token",
+            name=actor,
+        )
+
+
+def ensure_token_file(path: Path, actors: Mapping[str, Sequence[str]] = EMBEDDED_ACTORS) -> TokenIssuer:
+    """Write the file with fresh tokens if there is none, readable by its owner only, and load it."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        entries = [
+            {"token": f"dev-{secrets.token_urlsafe(32)}", "actor": a, "roles": list(r)}
+            for a, r in actors.items()
+        ]
+        text = json.dumps({"notice": "development tokens, not for production", "tokens": entries}, indent=1)
+        descriptor = os.open(path.with_suffix(".new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as f:
+            f.write(text)
+        path.with_suffix(".new").rename(path)
+    return TokenIssuer.load(path)

@@ -1,0 +1,329 @@
+"""The one door for configuration: defaults, then `mainspring.toml`, then `MAINSPRING_*` variables.
+
+Read once in each `main` by :func:`load`, checked completely (every problem in one message), then passed down;
+no other file reads the environment. Three types keep the steps apart: :class:`Written` (one source, as found),
+:class:`Merged` (key -> value and where it came from) and :class:`Settings` (what is in force, no Optionals).
+
+A file key `[serving] port = 7701` and a variable `MAINSPRING_SERVING_PORT=7701` name the same setting. Unknown
+keys are refused with the nearest known name. The file is `mainspring.toml` in the working directory, or the one
+`MAINSPRING_CONFIG` names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mainspring.core import errors
+
+PREFIX: Final = "MAINSPRING_"
+
+#: Variables with our prefix that are not settings: read by the C++ dispatcher, by this module, by the local stack.
+RESERVED: Final = frozenset({"MAINSPRING_CONFIG", "MAINSPRING_FORCE_TARGET", "MAINSPRING_STACK_ID"})
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class StackSettings(_Group):
+    """The embedded stack of one machine."""
+
+    state_dir: Path = Path(".mainspring")
+    """Everything this checkout keeps; removing it forgets all. Relative paths start at the working directory."""
+    port_base: Annotated[int, Field(ge=1024, le=64000)] = 7700
+    """First of the 200 loopback ports the stack may use; every port below that is not set follows from it."""
+    start_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
+    """How long a part may take to answer. Ray takes about 10 s on two quiet cores and several times that on busy ones."""
+
+
+class ControlSettings(_Group):
+    """The control API."""
+
+    host: str = "127.0.0.1"
+    """Loopback until an identity provider is configured: the embedded issuer's tokens are for one machine."""
+    port: Port = 7700
+    """Default: `stack.port_base`."""
+    database_url: str = ""
+    """SQLAlchemy URL; default: SQLite (WAL) under the state directory."""
+    tokens_file: Path = Path("tokens.json")
+    """Development tokens of the embedded issuer, mode 0600; default: under the state directory."""
+
+
+class ServingSettings(_Group):
+    """The data plane."""
+
+    host: str = "127.0.0.1"
+    """Loopback by default, as for the control API."""
+    port: Port = 7701
+    """Default: `stack.port_base` + 1."""
+    online_store: Path = Path("online.db")
+    """The online feature rows; default: under the state directory."""
+    bundle_dir: Path = Path("bundles")
+    """Where bundles are loaded from; default: under the state directory."""
+    trusted_keys_dir: Path = Path("keys/trusted")
+    """Public keys whose signatures are accepted; default: under the state directory."""
+    traffic_dir: Path = Path("traffic")
+    """The traffic tables in force, one JSON document per endpoint; default: under the state directory."""
+    max_rows_per_request: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
+    """Rows in one request; more is refused before anything is looked up."""
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 16 << 20
+    """Bytes in one body; more is refused before parsing."""
+    torch_threads: Annotated[int, Field(ge=1)] = 1
+    """Intra-op threads: on a busy two-core machine torch's barrier with 2 threads was 50 times slower than 1."""
+
+
+class WorkflowSettings(_Group):
+    """Temporal."""
+
+    address: str = ""
+    """host:port of the frontend; default: 127.0.0.1 and `stack.port_base` + 2."""
+    namespace: str = "default"
+    """Temporal namespace of all workflows."""
+    task_queue: str = "mainspring"
+    """The one task queue of the embedded worker."""
+
+
+class RaySettings(_Group):
+    """Ray."""
+
+    dashboard_url: str = ""
+    """The Jobs REST API; default: 127.0.0.1 and `stack.port_base` + 5."""
+    token_file: Path = Path("ray/auth_token")
+    """Ray's cluster token, mode 0600; default: under the state directory."""
+    train_workers: Annotated[int, Field(ge=1)] = 2
+    """Data-parallel workers of one training."""
+    job_timeout_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    """A training that takes longer is stopped."""
+
+
+class TrackingSettings(_Group):
+    """MLflow."""
+
+    uri: str = ""
+    """Tracking and registry URI; default: the embedded server on `stack.port_base` + 4."""
+
+
+class CostSettings(_Group):
+    """Price book of metered quantities, in `currency`."""
+
+    currency: str = "USD"
+    """ISO 4217 code of every price here."""
+    cpu_core_hour: Annotated[float, Field(ge=0)] = 0.04
+    """One core for one hour; about the on-demand rate of a general-purpose cloud core."""
+    memory_gib_hour: Annotated[float, Field(ge=0)] = 0.005
+    """One GiB of memory for one hour."""
+    gpu_hour: Annotated[float, Field(ge=0)] = 2.5
+    """One data-centre GPU for one hour."""
+    thousand_predictions: Annotated[float, Field(ge=0)] = 0.001
+    """A thousand predicted rows."""
+
+
+class NativeSettings(_Group):
+    """The compiled kernels."""
+
+    force_target: str = ""
+    """`generic`, `avx2` or `avx512`; empty: the best this CPU has. C++ reads it as MAINSPRING_FORCE_TARGET."""
+
+
+class Settings(_Group):
+    """What is in force: complete, absolute paths, no Optionals."""
+
+    stack: StackSettings
+    control: ControlSettings
+    serving: ServingSettings
+    workflow: WorkflowSettings
+    ray: RaySettings
+    tracking: TrackingSettings
+    cost: CostSettings
+    native: NativeSettings
+
+    @property
+    def control_url(self) -> str:
+        return f"http://{self.control.host}:{self.control.port}"
+
+    @property
+    def serving_url(self) -> str:
+        return f"http://{self.serving.host}:{self.serving.port}"
+
+
+_GROUPS: Final[Mapping[str, type[_Group]]] = {
+    "stack": StackSettings,
+    "control": ControlSettings,
+    "serving": ServingSettings,
+    "workflow": WorkflowSettings,
+    "ray": RaySettings,
+    "tracking": TrackingSettings,
+    "cost": CostSettings,
+    "native": NativeSettings,
+}
+KEYS: Final = tuple(f"{group}.{name}" for group, model in _GROUPS.items() for name in model.model_fields)
+
+#: Paths that live under the state directory when they are not written anywhere.
+_UNDER_STATE: Final = tuple(
+    f"{group}.{name}"
+    for group, model in _GROUPS.items()
+    for name, field in model.model_fields.items()
+    if field.annotation is Path and group != "stack"
+)
+
+
+@dataclass(frozen=True)
+class Written:
+    """One source as it was found: `origin` for messages, `values` by dotted key."""
+
+    origin: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Later sources win; each key keeps the origin of its value."""
+
+    values: Mapping[str, Any]
+    origins: Mapping[str, str]
+
+
+def load(environ: Mapping[str, str] | None = None, *, directory: Path | None = None) -> Settings:
+    """Read every source once and return what is in force.
+
+    Errors: InvalidSettings with one line for each problem of any source.
+    Threads: no shared state.
+    """
+    env = os.environ if environ is None else environ
+    root = (directory or Path.cwd()).resolve()
+    problems: list[str] = []
+    written = [_read_file(env, root, problems), _read_environment(env, problems)]
+    settings = _put_in_force(_merge(written), root, problems)
+    if settings is None:
+        raise errors.InvalidSettings(
+            "settings are not usable: " + "; ".join(problems), problems=tuple(problems)
+        )
+    return settings
+
+
+def to_environment(settings: Settings) -> dict[str, str]:
+    """The settings as variables, so that a child process loads exactly what its parent has in force."""
+    return {
+        f"{PREFIX}{group.upper()}_{name.upper()}": str(getattr(getattr(settings, group), name))
+        for group, model in _GROUPS.items()
+        for name in model.model_fields
+        if str(getattr(getattr(settings, group), name)) != ""
+    }
+
+
+def _read_file(env: Mapping[str, str], root: Path, problems: list[str]) -> Written:
+    named = env.get("MAINSPRING_CONFIG", "")
+    path = root / named if named else root / "mainspring.toml"
+    if not path.exists():
+        if named:
+            problems.append(
+                f"MAINSPRING_CONFIG names `{named}`, which does not exist; create it or unset the variable"
+            )
+        return Written(str(path), {})
+    try:
+        document = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
+        problems.append(f"`{path.name}` cannot be read: {error}; correct the file")
+        return Written(path.name, {})
+    values: dict[str, Any] = {}
+    for group, content in document.items():
+        if not isinstance(content, dict):
+            problems.append(
+                f"`{group}` in `{path.name}` is not a table; write [{_nearest(group, tuple(_GROUPS))}]"
+            )
+            continue
+        for name, value in content.items():
+            _accept(f"{group}.{name}", value, path.name, values, problems)
+    return Written(path.name, values)
+
+
+def _read_environment(env: Mapping[str, str], problems: list[str]) -> Written:
+    names = {f"{PREFIX}{key.replace('.', '_').upper()}": key for key in KEYS}
+    values: dict[str, Any] = {}
+    for variable in sorted(v for v in env if v.startswith(PREFIX) and v not in RESERVED):
+        if variable in names:
+            values[names[variable]] = env[variable]
+        else:
+            problems.append(
+                f"unknown setting `{variable}`; did you mean `{_nearest(variable, tuple(names))}`?"
+            )
+    if target := env.get("MAINSPRING_FORCE_TARGET", ""):
+        values["native.force_target"] = target
+    return Written("environment", values)
+
+
+def _accept(key: str, value: Any, origin: str, values: dict[str, Any], problems: list[str]) -> None:
+    if key in KEYS:
+        values[key] = value
+    else:
+        problems.append(f"unknown setting `{key}` in `{origin}`; did you mean `{_nearest(key, KEYS)}`?")
+
+
+def _nearest(name: str, known: tuple[str, ...]) -> str:
+    return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+
+
+def _merge(written: list[Written]) -> Merged:
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for source in written:
+        values.update(source.values)
+        origins.update(dict.fromkeys(source.values, source.origin))
+    return Merged(values, origins)
+
+
+def _put_in_force(merged: Merged, root: Path, problems: list[str]) -> Settings | None:
+    groups: dict[str, _Group] = {}
+    for group, model in _GROUPS.items():
+        given = {k.split(".", 1)[1]: v for k, v in merged.values.items() if k.startswith(group + ".")}
+        try:
+            groups[group] = model.model_validate(given)
+        except ValidationError as error:
+            for e in error.errors():
+                key = f"{group}.{'.'.join(str(p) for p in e['loc'])}"
+                problems.append(
+                    f"`{key}` from `{merged.origins.get(key, 'default')}`: {e['msg'].lower()}, got `{e['input']}`"
+                )
+    if problems:
+        return None
+    derived = _derive(groups, merged, root)
+    return Settings.model_validate(
+        {name: group.model_copy(update=derived.get(name, {})) for name, group in groups.items()}
+    )
+
+
+def _derive(groups: Mapping[str, _Group], merged: Merged, root: Path) -> dict[str, dict[str, Any]]:
+    """What follows from the state directory and the port base where nothing was written."""
+    stack = groups["stack"]
+    assert isinstance(stack, StackSettings)
+    state = (root / stack.state_dir).resolve()
+    base = stack.port_base
+    unset: dict[str, Any] = {
+        "control.port": base,
+        "control.database_url": f"sqlite+aiosqlite:///{state / 'control.db'}",
+        "serving.port": base + 1,
+        "workflow.address": f"127.0.0.1:{base + 2}",
+        "tracking.uri": f"http://127.0.0.1:{base + 4}",
+        "ray.dashboard_url": f"http://127.0.0.1:{base + 5}",
+    }
+    derived: dict[str, dict[str, Any]] = {"stack": {"state_dir": state}}
+    for key in _UNDER_STATE:
+        group, name = key.split(".")
+        path = getattr(groups[group], name)
+        anchor = root if key in merged.values else state
+        derived.setdefault(group, {})[name] = (anchor / path).resolve()
+    for key, value in unset.items():
+        group, name = key.split(".")
+        if key not in merged.values:
+            derived.setdefault(group, {})[name] = value
+    return derived
