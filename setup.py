@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import runpy
 from concurrent import futures
 from typing import Any
@@ -29,9 +30,12 @@ def packages() -> dict[str, str]:
 
 def units() -> list[tuple[str, list[str]]]:
     """Every source of the extension with the flags that only it gets."""
-    plain = NATIVE["NATIVE_EXT_SRCS"] + NATIVE["NATIVE_SRCS"]
-    of_variants = [(src, v["copts"]) for v in NATIVE["NATIVE_VARIANTS"].values() for src in v["srcs"]]
-    return [(f"native/{src}", copts) for src, copts in [*((src, []) for src in plain), *of_variants]]
+    plain = [(src, NATIVE["NATIVE_COPTS"]) for src in NATIVE["NATIVE_EXT_SRCS"] + NATIVE["NATIVE_SRCS"]]
+    variants = [v for v in NATIVE["NATIVE_VARIANTS"].values() if v["cpu"] in ("", platform.machine())]
+    return [
+        (f"native/{src}", copts)
+        for src, copts in plain + [(s, v["copts"]) for v in variants for s in v["srcs"]]
+    ]
 
 
 class BuildNative(build_ext):  # type: ignore[misc]
@@ -63,7 +67,7 @@ setup(
         Pybind11Extension(
             "mainspring.native._native",
             [],  # BuildNative compiles them: setuptools knows only one set of flags for all
-            include_dirs=["native/include"],
+            include_dirs=["native/include", "native"],
             depends=[src for src, _ in units()] + [f"native/{header}" for header in NATIVE["NATIVE_HDRS"]],
             cxx_std=int(NATIVE["NATIVE_STD"].removeprefix("-std=c++")),
         )

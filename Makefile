@@ -1,0 +1,59 @@
+# The short commands. Each one works on a bare clone and prints what it runs; `make help` lists them.
+
+SHELL := /bin/bash
+BIN := .venv/bin
+PYTEST_ARGS ?=
+# A person sees pip's progress; a log does not need it.
+PIP := $(BIN)/python -m pip --disable-pip-version-check $(if $(CI),--quiet --no-input)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench lint format lock wheel clean distclean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.mainspring-installed ## .venv with the locked packages, the native core, and this checkout, editable
+
+# Stamps: a second `make setup` finds nothing newer and returns at once.
+.venv/.lock-installed: requirements_lock.txt
+	python=$$(tools/machine.sh) && { [[ -x $(BIN)/python ]] || "$$python" -m venv .venv; }
+	$(PIP) install --requirement requirements_lock.txt
+	touch $@
+
+NATIVE_SOURCES := $(shell find native -name '*.cc' -o -name '*.h' -o -name 'sources.bzl')
+.venv/.mainspring-installed: .venv/.lock-installed setup.py pyproject.toml version.bzl tools/shipped.bzl $(NATIVE_SOURCES)
+	tools/machine.sh >/dev/null
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup ## the whole platform on a year of real flights; ends by saying where to look
+	$(BIN)/mainspring demo
+
+test: setup ## unit, contract, integration, e2e and guards; one file: make test PYTEST_ARGS=core/tests/test_x.py
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: setup ## the latency and throughput suites
+	$(BIN)/python -m mainspring.bench
+
+lint: setup ## ruff, clang-format, buildifier, mypy: report only
+	tools/format.sh --check
+	$(BIN)/mypy
+
+format: setup ## rewrite Python, C++ and Starlark in the house style
+	tools/format.sh
+
+lock: ## resolve requirements.in anew into requirements_lock.txt
+	python=$$(tools/machine.sh) && tools/lock.sh "$$python"
+
+wheel: setup ## dist/mainspring-*.whl, by pip
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+clean: ## forget all state and build outputs; .venv stays
+	if [[ -d .mainspring && -x $(BIN)/mainspring ]]; then $(BIN)/mainspring down || true; fi
+	rm -rf .mainspring build dist *.egg-info native/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -f bazel-* .venv/.mainspring-installed
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## clean, and .venv, .tools and Bazel's cache of this checkout as well
+	if command -v bazel >/dev/null; then bazel clean --expunge; fi
+	rm -rf .venv .tools
