@@ -67,7 +67,7 @@ setup(
         Pybind11Extension(
             "mainspring.native._native",
             [],  # BuildNative compiles them: setuptools knows only one set of flags for all
-            include_dirs=["native/include", "native"],
+            include_dirs=["native/include"],
             depends=[src for src, _ in units()] + [f"native/{header}" for header in NATIVE["NATIVE_HDRS"]],
             cxx_std=int(NATIVE["NATIVE_STD"].removeprefix("-std=c++")),
         )

@@ -3,8 +3,16 @@
 # The rooms, in the order of the imports: each is the package mainspring.<room>.
 ROOMS = ["native", "core", "serving", "workflows", "platform", "bench"]
 
-# Folders of these names hold sources or tests, never package files, at any depth.
-NOT_SHIPPED_FOLDERS = ["tests", "src", "include", "cuda", "bindings"]
+# Folders of these names hold sources, tests or things to copy, never package files, at any depth.
+NOT_SHIPPED_FOLDERS = [
+    "tests",
+    "src",
+    "include",
+    "cuda",
+    "bindings",
+    "skeleton",
+    "tools",
+]
 
 # What ships beside the .py files, by ending.
 SHIPPED_ENDINGS = [

@@ -1,0 +1,3 @@
+"""cc_binary."""
+
+cc_binary = native.cc_binary

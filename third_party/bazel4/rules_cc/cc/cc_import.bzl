@@ -1,0 +1,3 @@
+"""cc_import."""
+
+cc_import = native.cc_import

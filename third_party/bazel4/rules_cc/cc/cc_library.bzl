@@ -1,0 +1,3 @@
+"""cc_library."""
+
+cc_library = native.cc_library

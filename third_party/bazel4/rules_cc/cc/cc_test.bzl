@@ -1,0 +1,3 @@
+"""cc_test."""
+
+cc_test = native.cc_test

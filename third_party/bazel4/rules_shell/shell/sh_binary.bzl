@@ -1,0 +1,3 @@
+"""sh_binary."""
+
+sh_binary = native.sh_binary

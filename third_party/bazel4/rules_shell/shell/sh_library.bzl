@@ -1,0 +1,3 @@
+"""sh_library."""
+
+sh_library = native.sh_library

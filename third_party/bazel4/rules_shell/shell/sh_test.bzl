@@ -1,0 +1,3 @@
+"""sh_test."""
+
+sh_test = native.sh_test
