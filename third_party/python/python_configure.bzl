@@ -66,8 +66,9 @@ def _layered(ctx):
     python = str(ctx.path("venv/bin/python"))
     info = _probe(ctx, python)
     if info["sees_mainspring"]:
-        # Its files would satisfy imports that a BUILD file does not declare.
-        fail("a copy of mainspring is installed for %s; run: %s -m pip uninstall mainspring, then `make setup` (editable)" % (below, below))
+        # Its files would satisfy imports that a BUILD file does not declare. (Bazel remembers a
+        # failed fetch until its server ends, hence the shutdown.)
+        fail("a copy of mainspring is installed for %s; run: %s -m pip uninstall mainspring; bazel shutdown" % (below, below))
     return python, info, below
 
 def _local_python_impl(ctx):
@@ -159,7 +160,7 @@ alias(
 )
 """.format(name = name))
     if wrong:
-        fail("%s does not have what %s pins:\n%s\nrun: %s -m pip install -r %s" % (
+        fail("%s does not have what %s pins:\n%s\nrun: %s -m pip install -r %s; bazel shutdown" % (
             below,
             ctx.attr.lock.name,
             "\n".join(wrong),
