@@ -1,0 +1,60 @@
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+@final
+class DenseTransform:
+    """Compiled dense program. Immutable, thread-safe.
+
+    Output column j reads input column `source[j]`. Where `indicator[j]` is set it is 1.0 for NaN and 0.0 otherwise and
+    the other parameters are not read. Otherwise NaN becomes `fill`, the value is clipped to [`lower`, `upper`]
+    (-inf and inf: no bound), `log1p(max(y, 0))` is taken where set, and `(y - mean) / scale` is the result.
+
+    All lists have one entry per output column. `fill`, `lower`, `upper` are rounded to float32; `mean` and `scale` are
+    taken in double precision. `target` is a name from `targets.available()`; None: the best, or what
+    MAINSPRING_FORCE_TARGET says.
+
+    Errors:  NativeError `bad_spec` (lengths, NaN, lower > upper, scale outside 2^-126 .. 2^126, ...), `unknown_target`.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Sequence[int],
+        indicator: Sequence[bool],
+        fill: Sequence[float],
+        lower: Sequence[float],
+        upper: Sequence[float],
+        log1p: Sequence[bool],
+        mean: Sequence[float],
+        scale: Sequence[float],
+        target: str | None = None,
+    ) -> None: ...
+    @property
+    def width(self) -> int:
+        """Output columns."""
+    @property
+    def n_sources(self) -> int:
+        """Input columns that `run` expects: the largest `source` and one."""
+    @property
+    def target(self) -> str:
+        """The instruction set in force."""
+    def run(
+        self, columns: Sequence[NDArray[np.float32]], out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Transform one batch.
+
+        Shapes:  columns[i] (n_rows,) float32, C-contiguous; result (n_rows, width) float32, C order. Without `out` a new
+                 matrix, 64-byte aligned; `out` itself otherwise.
+        Missing: NaN in, never NaN out. Infinities pass where no finite bound stops them.
+        Errors:  NativeError `bad_shape`, `bad_dtype`, `not_contiguous`, `not_writable`, `overlap`: arrays are refused
+                 rather than copied. Values never raise. `out` is not touched when an error is raised.
+        Threads: safe to call at once from many threads, each with its own `out`; the GIL is released from 16,384 values
+                 (rows x width) on. Denormals count whatever the thread's flush-to-zero says.
+        """
+
+def available_targets() -> tuple[str, ...]: ...
+def best_target() -> str: ...
+def choose_target(name: str | None = None) -> str: ...

@@ -1,0 +1,338 @@
+// Python's face of the kernels: converts, checks shapes, releases the GIL, maps Status to NativeError.
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <sys/mman.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "mainspring/dense.h"
+#include "mainspring/status.h"
+#include "mainspring/target.h"
+
+namespace py = pybind11;
+
+namespace mainspring {
+namespace {
+
+// Values (rows x columns) from which the lock is given up. Below, a run is shorter than what getting the
+// lock back can cost; measured in bench/native/tune_dense.py.
+constexpr std::size_t kReleaseValues = 16384;
+// Larger outputs get huge pages: a first touch of 4 KiB pages costs as much as the transform itself.
+constexpr std::size_t kHugeBytes = std::size_t{4} << 20;
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::size_t kLine = 64;
+
+// mainspring.native.status.NativeError, held for the life of the process.
+PyObject* native_error = nullptr;
+
+// Needs the GIL.
+[[noreturn]] void Raise(StatusCode code, const std::string& message) {
+  const py::object error = py::reinterpret_borrow<py::object>(native_error)(CodeName(code), message);
+  PyErr_SetObject(native_error, error.ptr());
+  throw py::error_already_set();
+}
+
+std::string Number(double x) { return py::repr(py::float_(x)); }
+
+void Check(const Status& status) {
+  if (status.ok()) return;
+  std::string message;
+  if (status.column >= 0) message += "output column " + std::to_string(status.column) + ": ";
+  message += status.expected;
+  if (status.has_got) message += ", got " + Number(status.got);
+  if (*status.next_step != '\0') message += std::string("; ") + status.next_step;
+  Raise(status.code, message);
+}
+
+std::string TypeName(PyObject* object) { return Py_TYPE(object)->tp_name; }
+
+// A list or tuple as it is; anything else iterable as a new list.
+py::object Sequence(const py::handle& object, StatusCode code, const std::string& name) {
+  PyObject* fast = PySequence_Fast(object.ptr(), "");
+  if (fast == nullptr) {
+    PyErr_Clear();
+    Raise(code, "`" + name + "` must be a sequence, got `" + TypeName(object.ptr()) + "`; pass a list");
+  }
+  return py::reinterpret_steal<py::object>(fast);
+}
+
+[[noreturn]] void RaiseItem(const char* name, std::size_t i, const char* expected, PyObject* item) {
+  PyErr_Clear();
+  Raise(StatusCode::kBadSpec, "`" + std::string(name) + "[" + std::to_string(i) + "]` must be " + expected +
+                                  ", got `" + std::string(py::repr(item)) + "`; correct the spec");
+}
+
+// One parameter list of the spec, each item through `convert(item, i)`.
+template <typename T, typename Convert>
+std::vector<T> ParameterList(const py::handle& object, const char* name, const Convert& convert) {
+  const py::object sequence = Sequence(object, StatusCode::kBadSpec, name);
+  const std::size_t size = static_cast<std::size_t>(PySequence_Fast_GET_SIZE(sequence.ptr()));
+  std::vector<T> result(size);
+  for (std::size_t i = 0; i < size; ++i) {
+    // Held: converting may run Python code that changes the list.
+    const py::object item = py::reinterpret_borrow<py::object>(
+        PySequence_Fast_GET_ITEM(sequence.ptr(), static_cast<py::ssize_t>(i)));
+    result[i] = convert(item.ptr(), i);
+  }
+  return result;
+}
+
+std::vector<double> Floats(const py::handle& object, const char* name) {
+  return ParameterList<double>(object, name, [name](PyObject* item, std::size_t i) {
+    const double value = PyFloat_AsDouble(item);
+    if (value == -1.0 && PyErr_Occurred() != nullptr) RaiseItem(name, i, "a number", item);
+    return value;
+  });
+}
+
+std::vector<std::int32_t> Indices(const py::handle& object, const char* name) {
+  return ParameterList<std::int32_t>(object, name, [name](PyObject* item, std::size_t i) {
+    const py::ssize_t value = PyNumber_AsSsize_t(item, PyExc_OverflowError);
+    if (PyErr_Occurred() != nullptr || value < 0 || value > INT32_MAX) {
+      RaiseItem(name, i, "the index of an input column", item);
+    }
+    return static_cast<std::int32_t>(value);
+  });
+}
+
+// char rather than bool: std::vector<bool> has no plain elements.
+std::vector<char> Flags(const py::handle& object, const char* name) {
+  return ParameterList<char>(object, name, [name](PyObject* item, std::size_t i) {
+    const std::string type = TypeName(item);
+    if (!PyBool_Check(item) && type != "numpy.bool" && type != "numpy.bool_")
+      RaiseItem(name, i, "a bool", item);
+    return static_cast<char>(PyObject_IsTrue(item));
+  });
+}
+
+std::string Shape(PyObject* array) {
+  return py::str(py::reinterpret_borrow<py::object>(array).attr("shape"));
+}
+
+// Whether `object` is an array that kernels may read as it lies; never converts, never copies.
+// `rows` and `width` are the expected shape, width -1 for one dimension.
+void CheckArray(PyObject* object, const std::string& name, std::size_t rows, py::ssize_t width) {
+  const auto& api = py::detail::npy_api::get();
+  static PyObject* const float32 = py::dtype::of<float>().release().ptr();
+  if (!api.PyArray_Check_(object)) {
+    Raise(StatusCode::kBadDtype, "`" + name + "` must be a float32 array, got `" + TypeName(object) +
+                                     "`; convert it with numpy.asarray(x, dtype=numpy.float32)");
+  }
+  const auto* const array = py::detail::array_proxy(object);
+  if (array->descr != float32 && !api.PyArray_EquivTypes_(array->descr, float32)) {
+    Raise(StatusCode::kBadDtype, "`" + name + "` must have dtype float32, got `" +
+                                     std::string(py::str(array->descr)) +
+                                     "`; convert it with .astype(numpy.float32)");
+  }
+  const bool is_matrix = width >= 0;
+  if (array->nd != (is_matrix ? 2 : 1) || static_cast<std::size_t>(array->dimensions[0]) != rows ||
+      (is_matrix && array->dimensions[1] != width)) {
+    const std::string expected =
+        "(" + std::to_string(rows) + (is_matrix ? ", " + std::to_string(width) : ",") + ")";
+    Raise(StatusCode::kBadShape, "`" + name + "` must have shape " + expected + ", got " + Shape(object) +
+                                     "; pass arrays of one batch");
+  }
+  using Api = py::detail::npy_api;
+  if (!py::detail::check_flags(object, Api::NPY_ARRAY_C_CONTIGUOUS_ | Api::NPY_ARRAY_ALIGNED_)) {
+    Raise(StatusCode::kNotContiguous,
+          "`" + name +
+              "` must be C-contiguous and aligned, got a strided or misaligned view; "
+              "copy it with numpy.ascontiguousarray or .copy()");
+  }
+}
+
+void FreeBuffer(void* buffer) { std::free(buffer); }
+
+// (rows, width) float32, 64-byte aligned, not initialised.
+py::object NewMatrix(std::size_t rows, std::size_t width) {
+  const std::size_t bytes = rows * width * sizeof(float);
+  const std::size_t alignment = bytes >= kHugeBytes ? kHugePage : kLine;
+  const std::size_t padded = (bytes / alignment + 1) * alignment;
+  void* const buffer = std::aligned_alloc(alignment, padded);
+  if (buffer == nullptr) throw std::bad_alloc();
+  // Only advice: where the system has no huge pages the call fails and nothing changes.
+  if (alignment == kHugePage) madvise(buffer, padded, MADV_HUGEPAGE);
+  const py::capsule owner(buffer, FreeBuffer);
+  return py::array_t<float>({rows, width}, static_cast<const float*>(buffer), owner);
+}
+
+class DenseTransform {
+ public:
+  // Needs the GIL.
+  DenseTransform(const py::object& source, const py::object& indicator, const py::object& fill,
+                 const py::object& lower, const py::object& upper, const py::object& log1p,
+                 const py::object& mean, const py::object& scale, const py::object& target) {
+    const auto sources = Indices(source, "source");
+    const auto indicators = Flags(indicator, "indicator");
+    const auto fills = Floats(fill, "fill");
+    const auto lowers = Floats(lower, "lower");
+    const auto uppers = Floats(upper, "upper");
+    const auto log1ps = Flags(log1p, "log1p");
+    const auto means = Floats(mean, "mean");
+    const auto scales = Floats(scale, "scale");
+    const std::size_t width = sources.size();
+    const auto same_length = [width](const char* name, std::size_t size) {
+      if (size == width) return;
+      Raise(StatusCode::kBadSpec,
+            "`" + std::string(name) + "` must have one entry per output column like `source` (" +
+                std::to_string(width) + "), got " + std::to_string(size) + "; complete the list");
+    };
+    same_length("indicator", indicators.size());
+    same_length("fill", fills.size());
+    same_length("lower", lowers.size());
+    same_length("upper", uppers.size());
+    same_length("log1p", log1ps.size());
+    same_length("mean", means.size());
+    same_length("scale", scales.size());
+
+    std::vector<DenseColumn> columns(width);
+    for (std::size_t i = 0; i < width; ++i) {
+      columns[i] = {sources[i], indicators[i] != 0, log1ps[i] != 0, fills[i],
+                    lowers[i],  uppers[i],          means[i],       scales[i]};
+    }
+    Check(DenseProgram::Compile(columns.data(), width, ChosenTarget(target), &program_));
+  }
+
+  // Needs the GIL; gives it up while a large batch is computed.
+  py::object Run(const py::object& columns, const py::object& out) const {
+    const py::object sequence = Sequence(columns, StatusCode::kBadDtype, "columns");
+    const std::size_t n_sources = program_.n_sources();
+    const std::size_t given = static_cast<std::size_t>(PySequence_Fast_GET_SIZE(sequence.ptr()));
+    if (given != n_sources) {
+      Raise(StatusCode::kBadShape, "`columns` must hold " + std::to_string(n_sources) + " arrays, got " +
+                                       std::to_string(given) +
+                                       "; pass every input column of the program, in order");
+    }
+    PyObject* const* const items = PySequence_Fast_ITEMS(sequence.ptr());
+    std::size_t rows = 0;
+    if (py::isinstance<py::array>(items[0]) && py::detail::array_proxy(items[0])->nd == 1) {
+      rows = static_cast<std::size_t>(py::detail::array_proxy(items[0])->dimensions[0]);
+    }
+    const float* few[64];
+    std::vector<const float*> many;
+    const float** pointers = few;
+    if (n_sources > std::size(few)) {
+      many.resize(n_sources);
+      pointers = many.data();
+    }
+    for (std::size_t i = 0; i < n_sources; ++i) {
+      if (!IsPlain(items[i], rows)) CheckArray(items[i], "columns[" + std::to_string(i) + "]", rows, -1);
+      pointers[i] = reinterpret_cast<const float*>(py::detail::array_proxy(items[i])->data);
+    }
+
+    const std::size_t width = program_.width();
+    py::object result = out.is_none() ? NewMatrix(rows, width) : out;
+    if (!out.is_none()) CheckOut(out.ptr(), rows, pointers);
+    float* const to = reinterpret_cast<float*>(py::detail::array_proxy(result.ptr())->data);
+    if (rows * width < kReleaseValues) {
+      Check(program_.Run(pointers, rows, to));
+      return result;
+    }
+    // While others run, they may empty the caller's list; the arrays must outlive that.
+    std::vector<py::object> held(n_sources);
+    for (std::size_t i = 0; i < n_sources; ++i) held[i] = py::reinterpret_borrow<py::object>(items[i]);
+    Status status;
+    {
+      const py::gil_scoped_release released;
+      status = program_.Run(pointers, rows, to);
+    }
+    Check(status);
+    return result;
+  }
+
+  std::size_t width() const { return program_.width(); }
+  std::size_t n_sources() const { return program_.n_sources(); }
+  const char* target() const { return TargetName(program_.target()); }
+
+  static Target ChosenTarget(const py::object& name) {
+    if (!name.is_none() && !py::isinstance<py::str>(name)) {
+      Raise(StatusCode::kUnknownTarget, "`target` must be a str or None, got `" + TypeName(name.ptr()) +
+                                            "`; take one from `targets.available()`");
+    }
+    const std::string text = name.is_none() ? std::string() : name.cast<std::string>();
+    Target target;
+    Check(ChooseTarget(name.is_none() ? nullptr : text.c_str(), &target));
+    return target;
+  }
+
+ private:
+  // The common case of CheckArray without building a name: a few loads per column.
+  static bool IsPlain(PyObject* object, std::size_t rows) {
+    using Api = py::detail::npy_api;
+    static PyObject* const float32 = py::dtype::of<float>().release().ptr();
+    static PyTypeObject* const plain = Api::get().PyArray_Type_;
+    if (Py_TYPE(object) != plain) return false;
+    const auto* const array = py::detail::array_proxy(object);
+    constexpr int kFlags = Api::NPY_ARRAY_C_CONTIGUOUS_ | Api::NPY_ARRAY_ALIGNED_;
+    return array->descr == float32 && array->nd == 1 &&
+           static_cast<std::size_t>(array->dimensions[0]) == rows && (array->flags & kFlags) == kFlags;
+  }
+
+  void CheckOut(PyObject* out, std::size_t rows, const float* const* pointers) const {
+    CheckArray(out, "out", rows, static_cast<py::ssize_t>(program_.width()));
+    if (!py::detail::check_flags(out, py::detail::npy_api::NPY_ARRAY_WRITEABLE_)) {
+      Raise(StatusCode::kNotWritable, "`out` must be writable, got a read-only array; pass another one");
+    }
+    const auto begin = reinterpret_cast<std::uintptr_t>(py::detail::array_proxy(out)->data);
+    const auto end = begin + rows * program_.width() * sizeof(float);
+    for (std::size_t i = 0; i < program_.n_sources(); ++i) {
+      const auto from = reinterpret_cast<std::uintptr_t>(pointers[i]);
+      if (from < end && begin < from + rows * sizeof(float)) {
+        Raise(StatusCode::kOverlap,
+              "`out` must not share memory with `columns[" + std::to_string(i) + "]`; pass another array");
+      }
+    }
+  }
+
+  DenseProgram program_;
+};
+
+py::tuple AvailableTargets() {
+  py::list names;
+  for (Target target : kAllTargets) {
+    if (IsSupported(target)) names.append(TargetName(target));
+  }
+  return py::tuple(names);
+}
+
+}  // namespace
+}  // namespace mainspring
+
+PYBIND11_MODULE(_native, module) {
+  using mainspring::DenseTransform;
+  mainspring::native_error =
+      py::object(py::module_::import("mainspring.native.status").attr("NativeError")).release().ptr();
+
+  module.doc() =
+      "Compiled kernels. Use mainspring.native.dense and mainspring.native.targets; see _native.pyi.";
+  module.def("available_targets", &mainspring::AvailableTargets);
+  module.def("best_target", [] { return mainspring::TargetName(mainspring::BestTarget()); });
+  module.def(
+      "choose_target",
+      [](const py::object& name) { return mainspring::TargetName(DenseTransform::ChosenTarget(name)); },
+      py::arg("name") = py::none());
+
+  py::options options;
+  options.disable_function_signatures();
+  py::class_<DenseTransform>(module, "DenseTransform", py::is_final(),
+                             "Compiled dense program. Immutable, thread-safe. See mainspring.native.dense.")
+      .def(py::init<const py::object&, const py::object&, const py::object&, const py::object&,
+                    const py::object&, const py::object&, const py::object&, const py::object&,
+                    const py::object&>(),
+           py::kw_only(), py::arg("source"), py::arg("indicator"), py::arg("fill"), py::arg("lower"),
+           py::arg("upper"), py::arg("log1p"), py::arg("mean"), py::arg("scale"),
+           py::arg("target") = py::none())
+      .def("run", &DenseTransform::Run, py::arg("columns"), py::arg("out") = py::none(),
+           "Transform one batch; (n_rows, width) float32. See mainspring.native.dense.")
+      .def_property_readonly("width", &DenseTransform::width, "Output columns.")
+      .def_property_readonly("n_sources", &DenseTransform::n_sources, "Input columns that run() expects.")
+      .def_property_readonly("target", &DenseTransform::target, "The instruction set in force.")
+      .def("__repr__", [](const DenseTransform& self) {
+        return "DenseTransform(width=" + std::to_string(self.width()) +
+               ", n_sources=" + std::to_string(self.n_sources()) + ", target='" + self.target() + "')";
+      });
+}

@@ -1,0 +1,79 @@
+// Vectors of 16 floats: AVX-512 F, BW, DQ, VL. Same names as simd/generic-inl.h, where they are explained.
+
+#ifndef MAINSPRING_SIMD_AVX512_INL_H_
+#define MAINSPRING_SIMD_AVX512_INL_H_
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MAINSPRING_INLINE static inline __attribute__((always_inline))
+
+namespace {
+
+constexpr size_t kLanes = 16;
+typedef __m512 Vec;
+typedef __m512i IVec;
+typedef __mmask16 Mask;
+
+MAINSPRING_INLINE Mask FirstLanes(size_t n) { return (Mask)((1u << n) - 1); }
+
+MAINSPRING_INLINE Vec Load(const float* p) { return _mm512_loadu_ps(p); }
+MAINSPRING_INLINE void Store(Vec v, float* p) { _mm512_storeu_ps(p, v); }
+MAINSPRING_INLINE Vec LoadFirst(const float* p, size_t n) { return _mm512_maskz_loadu_ps(FirstLanes(n), p); }
+MAINSPRING_INLINE void StoreFirst(Vec v, float* p, size_t n) { _mm512_mask_storeu_ps(p, FirstLanes(n), v); }
+MAINSPRING_INLINE Mask LoadMask(const uint32_t* p) { return _mm512_movepi32_mask(_mm512_loadu_si512(p)); }
+
+MAINSPRING_INLINE Vec Set1(float x) { return _mm512_set1_ps(x); }
+MAINSPRING_INLINE IVec ISet1(int32_t x) { return _mm512_set1_epi32(x); }
+MAINSPRING_INLINE IVec AsInt(Vec v) { return _mm512_castps_si512(v); }
+MAINSPRING_INLINE Vec AsFloat(IVec v) { return _mm512_castsi512_ps(v); }
+MAINSPRING_INLINE Vec ToFloat(IVec v) { return _mm512_cvtepi32_ps(v); }
+MAINSPRING_INLINE IVec ISub(IVec a, IVec b) { return _mm512_sub_epi32(a, b); }
+MAINSPRING_INLINE IVec IAnd(IVec a, IVec b) { return _mm512_and_si512(a, b); }
+
+MAINSPRING_INLINE Vec Add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+MAINSPRING_INLINE Vec Sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
+MAINSPRING_INLINE Vec Mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+MAINSPRING_INLINE Vec MulAdd(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+
+MAINSPRING_INLINE Mask IsNaN(Vec v) { return _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q); }
+MAINSPRING_INLINE Mask Equal(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+MAINSPRING_INLINE Vec Select(Mask m, Vec yes, Vec no) { return _mm512_mask_blend_ps(m, no, yes); }
+MAINSPRING_INLINE Vec Max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+MAINSPRING_INLINE Vec Min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+
+MAINSPRING_INLINE void Transpose(Vec* v) {
+  Vec pair[16];
+  for (size_t i = 0; i < 8; ++i) {
+    pair[2 * i] = _mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]);
+    pair[2 * i + 1] = _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]);
+  }
+  // four[4 g + j]: in each 128-bit part b, row 4 b + j of columns 4 g .. 4 g + 3.
+  Vec four[16];
+  for (size_t g = 0; g < 4; ++g) {
+    const Vec* p = pair + 4 * g;
+    four[4 * g] = _mm512_shuffle_ps(p[0], p[2], 0x44);
+    four[4 * g + 1] = _mm512_shuffle_ps(p[0], p[2], 0xEE);
+    four[4 * g + 2] = _mm512_shuffle_ps(p[1], p[3], 0x44);
+    four[4 * g + 3] = _mm512_shuffle_ps(p[1], p[3], 0xEE);
+  }
+  // Then the 4 x 4 matrix of 128-bit parts is transposed.
+  for (size_t j = 0; j < 4; ++j) {
+    const Vec a = _mm512_shuffle_f32x4(four[j], four[4 + j], 0x88);
+    const Vec b = _mm512_shuffle_f32x4(four[8 + j], four[12 + j], 0x88);
+    const Vec c = _mm512_shuffle_f32x4(four[j], four[4 + j], 0xDD);
+    const Vec d = _mm512_shuffle_f32x4(four[8 + j], four[12 + j], 0xDD);
+    v[j] = _mm512_shuffle_f32x4(a, b, 0x88);
+    v[8 + j] = _mm512_shuffle_f32x4(a, b, 0xDD);
+    v[4 + j] = _mm512_shuffle_f32x4(c, d, 0x88);
+    v[12 + j] = _mm512_shuffle_f32x4(c, d, 0xDD);
+  }
+}
+
+MAINSPRING_INLINE void StreamLine(const float* from, float* to) { _mm512_stream_ps(to, Load(from)); }
+MAINSPRING_INLINE void StreamFence() { _mm_sfence(); }
+
+}  // namespace
+
+#endif  // MAINSPRING_SIMD_AVX512_INL_H_

@@ -1,0 +1,124 @@
+// Vectors of 4 floats in the compiler's own vector types: any architecture, SSE2 on x86-64.
+// The three simd/*-inl.h files offer the same names; a unit includes one of them, before the algorithm.
+
+#ifndef MAINSPRING_SIMD_GENERIC_INL_H_
+#define MAINSPRING_SIMD_GENERIC_INL_H_
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define MAINSPRING_INLINE static inline __attribute__((always_inline))
+
+namespace {
+
+constexpr size_t kLanes = 4;
+typedef float Vec __attribute__((vector_size(16)));
+typedef int32_t IVec __attribute__((vector_size(16)));
+typedef uint32_t WrappingVec __attribute__((vector_size(16)));
+typedef IVec Mask;
+
+MAINSPRING_INLINE Vec Load(const float* p) {
+  Vec v;
+  memcpy(&v, p, sizeof(v));
+  return v;
+}
+MAINSPRING_INLINE void Store(Vec v, float* p) { memcpy(p, &v, sizeof(v)); }
+// The first n < kLanes values, then zeros.
+MAINSPRING_INLINE Vec LoadFirst(const float* p, size_t n) {
+  Vec v = {0, 0, 0, 0};
+  for (size_t i = 0; i < n; ++i) v[i] = p[i];
+  return v;
+}
+MAINSPRING_INLINE void StoreFirst(Vec v, float* p, size_t n) {
+  for (size_t i = 0; i < n; ++i) p[i] = v[i];
+}
+MAINSPRING_INLINE Mask LoadMask(const uint32_t* p) {
+  Mask m;
+  memcpy(&m, p, sizeof(m));
+  return m;
+}
+
+MAINSPRING_INLINE Vec Set1(float x) { return Vec{x, x, x, x}; }
+MAINSPRING_INLINE IVec ISet1(int32_t x) { return IVec{x, x, x, x}; }
+MAINSPRING_INLINE IVec AsInt(Vec v) { return (IVec)v; }
+MAINSPRING_INLINE Vec AsFloat(IVec v) { return (Vec)v; }
+MAINSPRING_INLINE Vec ToFloat(IVec v) { return __builtin_convertvector(v, Vec); }
+// Wraps, as the CPU's does: lanes whose result is not selected may overflow.
+MAINSPRING_INLINE IVec ISub(IVec a, IVec b) { return (IVec)((WrappingVec)a - (WrappingVec)b); }
+MAINSPRING_INLINE IVec IAnd(IVec a, IVec b) { return a & b; }
+
+MAINSPRING_INLINE Vec Add(Vec a, Vec b) { return a + b; }
+MAINSPRING_INLINE Vec Sub(Vec a, Vec b) { return a - b; }
+MAINSPRING_INLINE Vec Mul(Vec a, Vec b) { return a * b; }
+
+MAINSPRING_INLINE Mask IsNaN(Vec v) { return v != v; }
+MAINSPRING_INLINE Mask Equal(Vec a, Vec b) { return a == b; }
+MAINSPRING_INLINE Vec Select(Mask m, Vec yes, Vec no) { return (Vec)(((IVec)yes & m) | ((IVec)no & ~m)); }
+// a > b ? a : b, so b where they compare equal: what x86's MAXPS does.
+MAINSPRING_INLINE Vec Max(Vec a, Vec b) { return Select(a > b, a, b); }
+// a < b ? a : b.
+MAINSPRING_INLINE Vec Min(Vec a, Vec b) { return Select(a < b, a, b); }
+
+#if defined(__FP_FAST_FMAF)
+MAINSPRING_INLINE Vec MulAdd(Vec a, Vec b, Vec c) {
+  for (size_t i = 0; i < kLanes; ++i) a[i] = __builtin_fmaf(a[i], b[i], c[i]);
+  return a;
+}
+#else
+typedef float Vec2 __attribute__((vector_size(8)));
+typedef double DVec __attribute__((vector_size(16)));
+typedef int64_t LVec __attribute__((vector_size(16)));
+typedef uint64_t UVec __attribute__((vector_size(16)));
+
+// a b + c rounded once, without FMA hardware and without libm's call per lane. The product of two floats
+// is exact in double; the sum is rounded to odd (its error is known from Knuth's two-sum), after which
+// rounding to float is correct because 53 >= 24 + 2 (Boldo and Melquiond, "Emulation of a FMA", 2008).
+MAINSPRING_INLINE DVec MulAddToOdd(DVec a, DVec b, DVec c) {
+  const DVec product = a * b;
+  const DVec sum = product + c;
+  const DVec back = sum - product;
+  const DVec error = (product - (sum - back)) + (c - back);
+  const DVec zero = {0, 0};
+  // False for a NaN error, which is an infinite sum.
+  const LVec is_inexact = (error < zero) | (error > zero);
+  const UVec bits = (UVec)sum;
+  const UVec one = {1, 1};
+  const UVec is_even = (bits & one) - one;
+  const UVec toward_zero = ((UVec)error ^ bits) >> 63;
+  const UVec step = one - (toward_zero + toward_zero);
+  return (DVec)(bits + (step & is_even & (UVec)is_inexact));
+}
+MAINSPRING_INLINE DVec LowToDouble(Vec v) {
+  return __builtin_convertvector(__builtin_shufflevector(v, v, 0, 1), DVec);
+}
+MAINSPRING_INLINE DVec HighToDouble(Vec v) {
+  return __builtin_convertvector(__builtin_shufflevector(v, v, 2, 3), DVec);
+}
+MAINSPRING_INLINE Vec MulAdd(Vec a, Vec b, Vec c) {
+  const DVec low = MulAddToOdd(LowToDouble(a), LowToDouble(b), LowToDouble(c));
+  const DVec high = MulAddToOdd(HighToDouble(a), HighToDouble(b), HighToDouble(c));
+  return __builtin_shufflevector(__builtin_convertvector(low, Vec2), __builtin_convertvector(high, Vec2), 0,
+                                 1, 2, 3);
+}
+#endif
+
+// v[i][j] becomes v[j][i].
+MAINSPRING_INLINE void Transpose(Vec* v) {
+  const Vec a = __builtin_shufflevector(v[0], v[1], 0, 4, 1, 5);
+  const Vec b = __builtin_shufflevector(v[2], v[3], 0, 4, 1, 5);
+  const Vec c = __builtin_shufflevector(v[0], v[1], 2, 6, 3, 7);
+  const Vec d = __builtin_shufflevector(v[2], v[3], 2, 6, 3, 7);
+  v[0] = __builtin_shufflevector(a, b, 0, 1, 4, 5);
+  v[1] = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+  v[2] = __builtin_shufflevector(c, d, 0, 1, 4, 5);
+  v[3] = __builtin_shufflevector(c, d, 2, 3, 6, 7);
+}
+
+// No portable way past the cache: an ordinary copy of one cache line.
+MAINSPRING_INLINE void StreamLine(const float* from, float* to) { memcpy(to, from, 64); }
+MAINSPRING_INLINE void StreamFence() {}
+
+}  // namespace
+
+#endif  // MAINSPRING_SIMD_GENERIC_INL_H_

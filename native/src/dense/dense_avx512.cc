@@ -1,0 +1,10 @@
+#include "mainspring/simd/avx512-inl.h"
+
+namespace {
+// Below this many rows lanes are columns: about where the two shapes cross at 13 to 40 columns (2026-11).
+constexpr size_t kFewRows = 12;
+}  // namespace
+
+#include "dense-inl.h"
+
+extern "C" void MainspringDenseAvx512(const struct MainspringDenseArgs* args) { Transform(args); }

@@ -1,0 +1,29 @@
+"""How native code says no. Stands alone: it knows nothing of `mainspring.core`, which maps the codes to its own errors."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+Code = Literal[
+    "bad_shape",  # wrong number of columns, rows or dimensions
+    "bad_dtype",  # not a NumPy array of native float32
+    "not_contiguous",  # strided, or not aligned to its own element size
+    "not_writable",  # `out` is read-only
+    "overlap",  # `out` shares memory with an input
+    "bad_spec",  # the program itself makes no sense
+    "unknown_target",  # no such instruction set, or not on this CPU
+]
+
+CODES: Final[tuple[str, ...]] = get_args(Code)
+
+
+class NativeError(ValueError):
+    """The one error of `mainspring.native`; `code` is stable, the message is for people."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(code, message)
+        self.code: Code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
