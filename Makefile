@@ -36,8 +36,7 @@ bench: setup ## the latency and throughput suites
 	$(BIN)/python -m mainspring.bench
 
 lint: setup ## ruff, clang-format, buildifier, mypy: report only
-	tools/format.sh --check
-	$(BIN)/mypy
+	failed=0; tools/format.sh --check || failed=1; $(BIN)/mypy || failed=1; exit $$failed
 
 format: setup ## rewrite Python, C++ and Starlark in the house style
 	tools/format.sh
