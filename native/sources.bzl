@@ -11,6 +11,8 @@ NATIVE_COPTS = ["-ffp-contract=off", "-fvisibility=hidden"]
 
 NATIVE_HDRS = [
     "include/mainspring/dense.h",
+    "include/mainspring/dense_column.h",
+    "include/mainspring/float_environment.h",
     "include/mainspring/math/log1p-inl.h",
     "include/mainspring/simd/avx2-inl.h",
     "include/mainspring/simd/avx512-inl.h",
@@ -19,7 +21,6 @@ NATIVE_HDRS = [
     "include/mainspring/target.h",
     "src/dense/dense-inl.h",
     "src/dense/dense_kernels.h",
-    "src/float_environment.h",
 ]
 
 NATIVE_SRCS = [
@@ -74,4 +75,7 @@ NATIVE_CUDA_SRCS = ["cuda/dense.cu"]
 NATIVE_CUDA_TEST_SRCS = ["tests/cuda_test.cc"]
 
 # Parity: no fused multiply-add that the source did not ask for, and IEEE division and denormals.
-NATIVE_CUDA_COPTS = ["-O3", "--fmad=false"]
+NATIVE_CUDA_COPTS = [
+    "-O3",
+    "--fmad=false",
+]

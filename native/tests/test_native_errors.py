@@ -55,7 +55,7 @@ def refused(code: str, *words: str, **changes: Any) -> None:
         ({"indicator": [1, False]}, ["`indicator[0]` must be a bool", "1"]),
         ({"mean": None}, ["`mean` must be a sequence", "NoneType"]),
         ({"scale": [1.0]}, ["`scale`", "one entry per output column", "(2), got 1"]),
-        ({k: [] for k in spec()}, ["number of output columns", "1 to 65536", "0.0"]),
+        ({k: [] for k in spec()}, ["1 to 65536 output columns", "0.0"]),
     ],
 )
 def test_bad_spec(changes: dict[str, Any], words: list[str]) -> None:

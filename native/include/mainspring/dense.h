@@ -7,31 +7,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "mainspring/dense_column.h"
 #include "mainspring/status.h"
 #include "mainspring/target.h"
 
 namespace mainspring {
-
-// What one output column is. NaN is a missing value; x is the input.
-//
-//   indicator:  NaN(x) ? 1 : 0, and nothing else is read
-//   otherwise:  y = NaN(x) ? fill : x
-//               y = y < lower ? lower : y > upper ? upper : y      bounds may be infinite
-//               y = log1p(y > 0 ? y : 0)                           where log1p is set
-//               (y - mean) / scale
-//
-// fill, lower and upper belong to the column's type and are rounded to float32; mean is kept to 48 bits;
-// the division is a multiplication by 1 / scale rounded to float32. The result is never NaN.
-struct DenseColumn {
-  std::int32_t source = 0;  // which input column it reads
-  bool indicator = false;
-  bool log1p = false;
-  double fill = 0;
-  double lower = 0;
-  double upper = 0;
-  double mean = 0;
-  double scale = 1;
-};
 
 // Sixteen values, one cache line: any target's vector loads are aligned.
 struct alignas(64) DenseLanes {
@@ -41,8 +21,6 @@ struct alignas(64) DenseLanes {
 // Immutable once compiled; Run may be called from many threads at once.
 class DenseProgram {
  public:
-  static constexpr std::size_t kMaxWidth = 65536;
-
   DenseProgram() = default;
 
   // Checks every column first: nothing is half-made.

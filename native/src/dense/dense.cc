@@ -1,13 +1,11 @@
 #include "mainspring/dense.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <limits>
 #include <utility>
 
-#include "../float_environment.h"
 #include "dense_kernels.h"
+#include "mainspring/float_environment.h"
 
 namespace mainspring {
 namespace {
@@ -20,55 +18,27 @@ constexpr std::size_t kStreamingBytes = std::size_t{8} << 20;
 // The parameter arrays, in the order in which Compile lays them out.
 enum Array { kFill, kLower, kUpper, kMeanHigh, kMeanLow, kInverseScale, kIsLog1p, kIsIndicator, kArrays };
 
+Status Refuse(StatusCode code, const char* expected, const char* next_step) {
+  return {code, -1, expected, false, 0, next_step};
+}
+
 std::size_t Lines(std::size_t width) { return (width + kPad - 1) / kPad; }
-
-Status Bad(std::size_t column, const char* expected, double got, const char* next_step) {
-  return {StatusCode::kBadSpec, static_cast<std::int32_t>(column), expected, true, got, next_step};
-}
-
-// float32 range is a range of numbers here: what rounds to infinity is out of it.
-bool IsFloat(double x) { return std::isfinite(static_cast<float>(x)); }
-
-Status Check(const DenseColumn& c, std::size_t i) {
-  if (c.source < 0 || static_cast<std::size_t>(c.source) >= DenseProgram::kMaxWidth) {
-    return Bad(i, "`source` must be 0 to 65535", c.source, "name an input column");
-  }
-  if (c.indicator) return {};
-  if (!IsFloat(c.fill)) return Bad(i, "`fill` must be a finite float32", c.fill, "fit the plan again");
-  if (std::isnan(c.lower) || c.lower == std::numeric_limits<double>::infinity()) {
-    return Bad(i, "`lower` must be a number or -inf", c.lower, "use -inf for no bound");
-  }
-  if (std::isnan(c.upper) || c.upper == -std::numeric_limits<double>::infinity()) {
-    return Bad(i, "`upper` must be a number or inf", c.upper, "use inf for no bound");
-  }
-  if (c.lower > c.upper) return Bad(i, "`lower` must not exceed `upper`", c.lower, "exchange the bounds");
-  if (!IsFloat(c.mean)) return Bad(i, "`mean` must be a finite float32", c.mean, "fit the plan again");
-  // 1 / scale must be a normal float32, or the product loses its last bits.
-  if (!(c.scale >= 0x1p-126 && c.scale <= 0x1p126)) {
-    return Bad(i, "`scale` must be in 2^-126 .. 2^126", c.scale, "use 1.0 for a constant column");
-  }
-  return {};
-}
 
 }  // namespace
 
 Status DenseProgram::Compile(const DenseColumn* columns, std::size_t width, Target target,
                              DenseProgram* program) {
   const DefaultFloatEnvironment environment;
-  if (width == 0 || width > kMaxWidth) {
-    return {StatusCode::kBadSpec,
-            -1,
-            "the number of output columns must be 1 to 65536",
-            true,
-            static_cast<double>(width),
-            "split the program"};
+  if (width == 0 || width > kMaxDenseWidth) {
+    const double got = static_cast<double>(width);
+    return {StatusCode::kBadSpec, -1, "a program must have 1 to 65536 output columns", true, got, "split it"};
   }
   for (std::size_t i = 0; i < width; ++i) {
-    if (const Status status = Check(columns[i], i); !status.ok()) return status;
+    if (const Status status = CheckDenseColumn(columns[i], i); !status.ok()) return status;
   }
   if (!IsSupported(target)) {
-    return {StatusCode::kUnknownTarget,           -1, "`target` must be one that this CPU supports", false, 0,
-            "take one from `targets.available()`"};
+    return Refuse(StatusCode::kUnknownTarget, "`target` must be one that this CPU supports",
+                  "take one from `targets.available()`");
   }
 
   DenseProgram made;
@@ -93,18 +63,13 @@ Status DenseProgram::Compile(const DenseColumn* columns, std::size_t width, Targ
     if (c.indicator) continue;
     made.kind_[i] = c.log1p ? kMainspringDenseLog1p : kMainspringDenseAffine;
     made.any_log1p_ |= c.log1p;
-    const float mean = static_cast<float>(c.mean);
-    float lower = static_cast<float>(c.lower), upper = static_cast<float>(c.upper);
-    if (c.log1p) {  // log1p(max(y, 0)): the maximum is folded into the bounds
-      lower = std::max(lower, 0.0f);
-      upper = std::max(upper, 0.0f);
-    }
-    set(kFill, i, static_cast<float>(c.fill));
-    set(kLower, i, lower);
-    set(kUpper, i, upper);
-    set(kMeanHigh, i, mean);
-    set(kMeanLow, i, static_cast<float>(c.mean - static_cast<double>(mean)));
-    set(kInverseScale, i, static_cast<float>(1.0 / c.scale));
+    const DenseParameters p = PrepareDenseColumn(c);
+    set(kFill, i, p.fill);
+    set(kLower, i, p.lower);
+    set(kUpper, i, p.upper);
+    set(kMeanHigh, i, p.mean_high);
+    set(kMeanLow, i, p.mean_low);
+    set(kInverseScale, i, p.inverse_scale);
     set_mask(kIsLog1p, i, c.log1p);
   }
   *program = std::move(made);
@@ -113,7 +78,7 @@ Status DenseProgram::Compile(const DenseColumn* columns, std::size_t width, Targ
 
 Status DenseProgram::Run(const float* const* columns, std::size_t n_rows, float* out) const noexcept {
   if (width_ == 0) {
-    return {StatusCode::kBadSpec, -1, "the program must be compiled first", false, 0, "call Compile"};
+    return Refuse(StatusCode::kBadSpec, "the program must be compiled first", "call Compile");
   }
   const std::size_t lines = Lines(width_);
   const auto array = [this, lines](Array which) { return parameters_[which * lines].value; };
@@ -152,7 +117,7 @@ Status DenseProgram::Run(const float* const* columns, std::size_t n_rows, float*
       break;
 #endif
   }
-  return {StatusCode::kUnknownTarget, -1, "this build has no such target", false, 0, "build for this CPU"};
+  return Refuse(StatusCode::kUnknownTarget, "this build has no such target", "build for this CPU");
 }
 
 }  // namespace mainspring

@@ -1,7 +1,7 @@
 // Kernels compute under IEEE rules whatever the calling thread set.
 
-#ifndef MAINSPRING_SRC_FLOAT_ENVIRONMENT_H_
-#define MAINSPRING_SRC_FLOAT_ENVIRONMENT_H_
+#ifndef MAINSPRING_FLOAT_ENVIRONMENT_H_
+#define MAINSPRING_FLOAT_ENVIRONMENT_H_
 
 #if defined(__x86_64__)
 #include <xmmintrin.h>
@@ -35,4 +35,4 @@ class DefaultFloatEnvironment {
 
 }  // namespace mainspring
 
-#endif  // MAINSPRING_SRC_FLOAT_ENVIRONMENT_H_
+#endif  // MAINSPRING_FLOAT_ENVIRONMENT_H_

@@ -1,0 +1,64 @@
+/* The dense transform on an NVIDIA GPU: a C ABI, so that a caller needs no CUDA headers and no C++.
+ * Definition and numbers are those of mainspring/dense_column.h, bit for bit (built with --fmad=false). */
+
+#ifndef MAINSPRING_CUDA_DENSE_H_
+#define MAINSPRING_CUDA_DENSE_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define MAINSPRING_CUDA_API __attribute__((visibility("default")))
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum MainspringCudaStatus {
+  kMainspringCudaOk = 0,
+  kMainspringCudaNoDevice = 1, /* no GPU, or no driver that this build can use */
+  kMainspringCudaBadArgument = 2,
+  kMainspringCudaOutOfMemory = 3,
+  kMainspringCudaDeviceError = 4, /* the context is lost: end the process */
+} MainspringCudaStatus;
+
+/* Arrays of `width` entries, in host memory; only read during MainspringCudaDenseCreate. */
+typedef struct MainspringCudaDenseSpec {
+  size_t width;
+  const int32_t* source;
+  const uint8_t* indicator;
+  const uint8_t* log1p;
+  const double* fill;
+  const double* lower;
+  const double* upper;
+  const double* mean;
+  const double* scale;
+} MainspringCudaDenseSpec;
+
+typedef struct MainspringCudaDense MainspringCudaDense;
+
+/* What a status means, and what to do: a literal. */
+MAINSPRING_CUDA_API const char* MainspringCudaStatusText(int32_t status);
+
+/* How many GPUs can be used; 0 with kMainspringCudaNoDevice where there is none. */
+MAINSPRING_CUDA_API int32_t MainspringCudaDeviceCount(int32_t* count);
+
+/* Compiles for the current device. *program is null unless the status is ok. */
+MAINSPRING_CUDA_API int32_t MainspringCudaDenseCreate(const MainspringCudaDenseSpec* spec,
+                                                      MainspringCudaDense** program);
+
+/* Enqueues on `stream` (a cudaStream_t, null for the default) and returns; allocates nothing.
+ * columns: device memory, input column i at columns + i * column_stride, n_rows floats each.
+ * out: device memory, n_rows * width floats, row-major; must not overlap the columns.
+ * One program may be run on many streams at once. */
+MAINSPRING_CUDA_API int32_t MainspringCudaDenseRun(const MainspringCudaDense* program, const float* columns,
+                                                   size_t column_stride, size_t n_rows, float* out,
+                                                   void* stream);
+
+/* After the last run has finished; null is allowed. */
+MAINSPRING_CUDA_API void MainspringCudaDenseDestroy(MainspringCudaDense* program);
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* MAINSPRING_CUDA_DENSE_H_ */
