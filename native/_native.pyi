@@ -51,8 +51,9 @@ class DenseTransform:
         Missing: NaN in, never NaN out. Infinities pass where no finite bound stops them.
         Errors:  NativeError `bad_shape`, `bad_dtype`, `not_contiguous`, `not_writable`, `overlap`: arrays are refused
                  rather than copied. Values never raise. `out` is not touched when an error is raised.
-        Threads: safe to call at once from many threads, each with its own `out`; the GIL is released from 16,384 values
-                 (rows x width) on. Denormals count whatever the thread's flush-to-zero says.
+        Threads: safe to call at once from many threads, each with its own `out`. The GIL is released from 1,048,576
+                 values (rows x width) on, from 32,768 on the generic target: below, getting it back from a busy thread
+                 can cost more than the run. Denormals count whatever the thread's flush-to-zero setting says.
         """
 
 def available_targets() -> tuple[str, ...]: ...

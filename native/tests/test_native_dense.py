@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -269,15 +270,15 @@ def test_concurrent_runs_do_not_disturb_each_other() -> None:
     """The lock is released for batches of this size: four threads are in the kernel at once."""
     spec = make_spec(16)
     transform = dense.DenseTransform(**spec)
-    batches = [make_columns(spec, 20_000, seed) for seed in range(4)]
+    batches = [make_columns(spec, 70_000, seed) for seed in range(4)]
     wanted = [transform.run(batch).tobytes() for batch in batches]
     start = threading.Barrier(len(batches))
     wrong: list[int] = []
 
     def work(i: int) -> None:
-        out = np.empty((20_000, 16), np.float32)
+        out = np.empty((70_000, 16), np.float32)
         start.wait()
-        for _ in range(30):
+        for _ in range(10):
             if transform.run(batches[i], out).tobytes() != wanted[i]:
                 wrong.append(i)
 
@@ -287,6 +288,31 @@ def test_concurrent_runs_do_not_disturb_each_other() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def ran_meanwhile(transform: dense.DenseTransform, columns: list[NDArray[np.float32]]) -> bool:
+    """Whether another Python thread got the lock while `run` was computing: nothing else here can give it up."""
+    ready, done = threading.Event(), threading.Event()
+    thread = threading.Thread(target=lambda: (ready.wait(), done.set()))
+    thread.start()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(100.0)
+    try:
+        ready.set()
+        if done.is_set():  # it ran before `run` began, which proves nothing
+            return False
+        transform.run(columns)
+        return done.is_set()
+    finally:
+        sys.setswitchinterval(before)
+        thread.join()
+
+
+def test_lock_is_released_for_large_batches_only() -> None:
+    transform = dense.DenseTransform(**make_spec(16))
+    small, large = (make_columns(make_spec(16), rows) for rows in (1000, 300_000))
+    assert not any(ran_meanwhile(transform, small) for _ in range(20))
+    assert any(ran_meanwhile(transform, large) for _ in range(20))  # the other thread needs a moment to wake
 
 
 def test_columns_survive_a_list_emptied_meanwhile() -> None:
@@ -303,8 +329,8 @@ def test_columns_survive_a_list_emptied_meanwhile() -> None:
     thread = threading.Thread(target=empty)
     thread.start()
     try:
-        for i in range(200):
-            batch = [np.full(40_000, i, np.float32) for _ in range(4)]
+        for i in range(60):
+            batch = [np.full(300_000, i, np.float32) for _ in range(4)]
             shared.extend(batch)
             given = shared
             if len(given) == 4:
