@@ -1,8 +1,9 @@
 """Contracts: requests refuse what they do not know, messages ignore it; rules between fields."""
 
 import pytest
-from mainspring.core.contracts import control, deployment, prediction, training
 from pydantic import ValidationError
+
+from mainspring.core.contracts import control, deployment, prediction, training
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 

@@ -5,6 +5,7 @@ import pickle
 from dataclasses import fields
 
 import pytest
+
 from mainspring.core import errors
 
 CLASSES = sorted(errors.BY_CODE.values(), key=lambda c: c.code)

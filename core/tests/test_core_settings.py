@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from mainspring.core import errors, settings
 
 
