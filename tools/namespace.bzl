@@ -37,30 +37,31 @@ def mainspring_room(name, deps, built = [], visibility = None):
       visibility: who may use the room.
     """
     exclude = ["%s/**" % f for f in NOT_SHIPPED_FOLDERS] + ["**/%s/**" % f for f in NOT_SHIPPED_FOLDERS]
-    shipped = native.glob(
-        ["**/*" + ending for ending in SHIPPED_ENDINGS],
+    modules = native.glob(
+        ["**/*.py"],
         allow_empty = True,
         exclude = exclude,
     )
     _namespaced(
         name = name + "_srcs",
+        srcs = modules,
+        tags = ["manual"],
+        visibility = ["//visibility:private"],
+    )
+    _namespaced(
+        name = name + "_data",
         srcs = native.glob(
-            ["**/*.py"],
+            ["**/*" + ending for ending in SHIPPED_ENDINGS],
             allow_empty = True,
             exclude = exclude,
         ),
         tags = ["manual"],
         visibility = ["//visibility:private"],
     )
-    _namespaced(
-        name = name + "_data",
-        srcs = shipped,
-        tags = ["manual"],
-        visibility = ["//visibility:private"],
-    )
     py_library(
         name = name,
-        srcs = [":%s_srcs" % name],
+        # py_library refuses a source without any .py file, as a room has before its first module.
+        srcs = [":%s_srcs" % name] if modules else [],
         data = [":%s_data" % name] + built,
         imports = [ROOT],
         visibility = visibility,
