@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 # A person sees pip's progress; a log does not need it.
 PIP := $(BIN)/python -m pip --disable-pip-version-check $(if $(CI),--quiet --no-input)
 
@@ -32,8 +33,8 @@ demo: setup ## the whole platform on a year of real flights; ends by saying wher
 test: setup ## unit, contract, integration, e2e and guards; one file: make test PYTEST_ARGS=core/tests/test_x.py
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-bench: setup ## the latency and throughput suites
-	$(BIN)/python -m mainspring.bench
+bench: setup ## the latency and throughput suites, answers checked first; BENCH_ARGS=--quick
+	$(BIN)/python -m mainspring.bench.native $(BENCH_ARGS)
 
 lint: setup ## ruff, clang-format, buildifier, mypy: report only
 	failed=0; tools/format.sh --check || failed=1; $(BIN)/mypy || failed=1; exit $$failed
