@@ -45,6 +45,31 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def readme_table(result: dict[str, Any]) -> str:
+    """The Markdown table of native/README.md: ours in us/row, then how many times longer each peer takes."""
+    about = result["machine"]
+    rows = {row["name"]: row for row in result["results"]}
+    peers = [r["contestant"] for r in result["results"] if not r["contestant"].startswith("mainspring")]
+    peers = list(dict.fromkeys(peers))
+    threads = {r["contestant"]: r["threads"] for r in result["results"]}
+    header = [f"{p} ({threads[p]} thr)" for p in peers]
+    lines = [
+        f"{about['cpu']}, {about['cores']} cores, target {about['target_in_force']}, one thread, commit {about['commit']}, "
+        f"medians of {result['rounds']} rounds:",
+        "",
+        "| | us/row | " + " | ".join(header) + " |",
+        "|---|---|" + "---|" * len(peers),
+    ]
+    for name, ours in rows.items():
+        if ours["contestant"] != "mainspring":
+            continue
+        group = name.removesuffix("mainspring")
+        ratios = [f"{rows[group + p]['ratio']:.3g}x" for p in peers]
+        program = "with log1p" if "/log1p/" in name else "without"
+        lines.append(f"| {ours['rows']:,} rows, {program} | {ours['value']:g} | " + " | ".join(ratios) + " |")
+    return "\n".join(lines)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(prog="python -m mainspring.bench.native", description=__doc__)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
+import pathlib
+import re
 import sys
 import threading
 from typing import Any
@@ -341,6 +344,15 @@ def test_columns_survive_a_list_emptied_meanwhile() -> None:
     finally:
         stop.set()
         thread.join()
+
+
+def test_examples_run() -> None:
+    """The docstring's, and the one of the README where it is (Bazel does not carry it)."""
+    assert doctest.testmod(dense) == (0, 4)
+    readme = pathlib.Path(__file__).resolve().parents[1] / "README.md"
+    if readme.exists():
+        (example,) = re.findall(r"```python\n(.*?)```", readme.read_text(), re.DOTALL)
+        exec(compile(example, str(readme), "exec"), {})
 
 
 def test_facts_about_a_program() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -61,3 +62,15 @@ def test_command_prints_one_json_object(
     assert all(row["correct"] and row["value"] > 0 and row["ratio"] > 0 for row in result["results"])
     assert "dense/log1p" in captured.err
     assert "ratio to ours" in command.table(result)
+
+
+def test_readme_quotes_the_stored_result() -> None:
+    """Numbers in native/README.md come from the JSON beside us and nowhere else."""
+    room = pathlib.Path(__file__).resolve().parents[1]
+    readme = room.parents[1] / "native" / "README.md"
+    stored = room / "results" / "dense-epyc.json"
+    if not readme.exists() or not stored.exists():
+        pytest.skip("neither is part of a package")
+    result = json.loads(stored.read_text())
+    assert command.readme_table(result) in readme.read_text()
+    assert not result["quick"] and not result["machine"]["commit"].endswith("+")
