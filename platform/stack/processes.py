@@ -1,0 +1,121 @@
+"""Start detached processes, find every one of a stack again, and end exactly those.
+
+A stack's processes carry MAINSPRING_STACK_ID in their environment, and children inherit it. Servers that fork, set
+sessions of their own or lose their parent (Ray does all three) are found by it all the same, and nobody else's
+process is ever signalled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from mainspring.core import errors
+
+MARKER: Final = "MAINSPRING_STACK_ID"
+_POLL_SECONDS: Final = 0.05
+
+
+def start(argv: Sequence[str], *, environment: Mapping[str, str], log: Path) -> int:
+    """Start one process in a session of its own, output appended to `log`; returns its pid.
+
+    argv[0] is a path. The process outlives its starter, so it is no `Popen`, whose owner must wait for it.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return os.posix_spawn(
+        argv[0],
+        list(argv),
+        dict(environment),
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+
+
+def marked(stack_id: str) -> list[int]:
+    """Pids of every living process of a stack, ours excepted."""
+    needle = f"{MARKER}={stack_id}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        # A process may end, or belong to somebody else, between the listing and the read.
+        with contextlib.suppress(OSError):
+            if needle in (entry / "environ").read_bytes().split(b"\0") and not _is_zombie(entry):
+                found.append(int(entry.name))
+    return sorted(found)
+
+
+def _is_zombie(entry: Path) -> bool:
+    # The state follows the command name, which is in parentheses and may itself hold spaces.
+    return (entry / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def is_alive(pid: int) -> bool:
+    """True while the process runs; reaps it when it was our child and has ended."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    try:
+        return not _is_zombie(Path(f"/proc/{pid}"))
+    except OSError:
+        return False
+
+
+def end(stack_id: str, *, first: Sequence[int] = (), grace_seconds: float = 15.0) -> int:
+    """Ask every process of a stack to stop, `first` before the others, then insist. Returns how many there were.
+
+    Errors: InvariantViolated if some are still there after SIGKILL.
+    """
+    total = len(marked(stack_id))
+    for group in (set(first), None):
+        _signal(stack_id, group, signal.SIGTERM)
+        _await_end(stack_id, group, grace_seconds)
+    _signal(stack_id, None, signal.SIGKILL)
+    if left := _await_end(stack_id, None, 10.0):
+        raise errors.InvariantViolated(
+            f"processes {left} of the stack are still there after SIGKILL; end them by hand",
+            where="platform.stack.processes.end",
+        )
+    return total
+
+
+def _members(stack_id: str, group: set[int] | None) -> list[int]:
+    return [pid for pid in marked(stack_id) if is_alive(pid) and (group is None or pid in group)]
+
+
+def _signal(stack_id: str, group: set[int] | None, number: signal.Signals) -> None:
+    for pid in _members(stack_id, group):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _await_end(stack_id: str, group: set[int] | None, seconds: float) -> list[int]:
+    deadline = time.monotonic() + seconds
+    while left := _members(stack_id, group):
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(_POLL_SECONDS)
+    return left
+
+
+def check_port_free(port: int, setting: str) -> None:
+    """Errors: PortInUse, naming the setting that chooses another port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise errors.PortInUse(
+                f"port {port} is taken; stop what listens there or set `{setting}` to another one",
+                port=port,
+                setting=setting,
+            ) from error

