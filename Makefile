@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 # A person sees pip's progress; a log does not need it.
-PIP := $(BIN)/python -m pip --disable-pip-version-check $(if $(CI),--quiet --no-input)
+PIP := $(BIN)/python -m pip --disable-pip-version-check $(if $(CI),-qq --no-input)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test bench lint format lock wheel clean distclean
