@@ -1,0 +1,158 @@
+"""From what a caller sent to typed columns, refusing what the bundle does not ask for.
+
+Rows become columns once, here, by C-level passes over the list of rows; nothing later in serving sees a row.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mainspring.core import errors, ports
+from mainspring.core.contracts import prediction
+from mainspring.core.features import schema
+from mainspring.serving import bundles
+
+_NONE: Final = type(None)
+_ACCEPTED: Final[Mapping[str, frozenset[type]]] = {
+    "float32": frozenset({int, float, _NONE}),
+    "float64": frozenset({int, float, _NONE}),
+    "int64": frozenset({int}),
+    "bool": frozenset({bool}),
+    "string": frozenset({str, _NONE}),
+}
+_JSON_NAMES: Final[Mapping[type, str]] = {
+    str: "string",
+    int: "int64",
+    float: "float64",
+    bool: "bool",
+    _NONE: "null",
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as columns, each (n_rows,).
+
+    `columns`: by entity, join keys and request columns; by row, the plan's input columns.
+    Missing: NaN in float columns, None in string columns.
+    """
+
+    n_rows: int
+    by_entity: bool
+    columns: Mapping[str, NDArray[Any]]
+    overrides: Mapping[str, NDArray[Any]]
+
+
+def entity_columns(bundle: bundles.LoadedBundle) -> dict[str, schema.Column]:
+    """The fields of one entity: join keys and request columns, by name."""
+    return {c.name: c for c in (*bundle.feature_service.keys, *bundle.request_columns)}
+
+
+def admit(bundle: bundles.LoadedBundle, request: prediction.PredictRequest) -> Asked:
+    """The request as columns of the types the bundle wants.
+
+    Errors: InvalidRequest for an absent or unknown field or a value out of range, SchemaMismatch for a wrong type;
+    both name the field as `entities[3].origin`.
+    """
+    if request.entities is not None:
+        rows, label = request.entities, "entities"
+        wanted = {name: c.dtype for name, c in entity_columns(bundle).items()}
+    else:
+        rows, label = request.rows or [], "rows"
+        wanted = dict(bundle.input_columns)
+    _check_names(label, itertools.chain.from_iterable(rows), wanted)
+    keys = {k.name for k in bundle.feature_service.keys} if request.entities is not None else set()
+    columns = {
+        name: typed(_pick(label, rows, name), dtype, name=name, label=label, nullable=name not in keys)
+        for name, dtype in wanted.items()
+    }
+    return Asked(len(rows), request.entities is not None, columns, _overrides(bundle, request))
+
+
+def request_key(request: prediction.PredictRequest, bundle: bundles.LoadedBundle) -> str:
+    """The text that sticks a request to stable or canary: its join keys, or its whole rows, sorted by name."""
+    rows: Sequence[Mapping[str, prediction.Scalar]]
+    if request.entities is not None:
+        names, rows = sorted(k.name for k in bundle.feature_service.keys), request.entities
+    else:
+        names, rows = sorted(bundle.input_columns), request.rows or []
+    return repr([[row.get(name) for row in rows] for name in names])
+
+
+def typed(
+    values: list[Any], dtype: ports.FieldType, *, name: str, label: str, nullable: bool = True
+) -> NDArray[Any]:
+    """`values` as one array of the column's type, (n,); null is NaN in floats and None in strings.
+
+    Errors: SchemaMismatch for a wrong type, InvalidRequest for a number the type cannot hold.
+    """
+    accepted = _ACCEPTED[dtype] if nullable else _ACCEPTED[dtype] - {_NONE}
+    if not accepted.issuperset(map(type, values)):
+        at = next(i for i, v in enumerate(values) if type(v) not in accepted)
+        got = _JSON_NAMES.get(type(values[at]), type(values[at]).__name__)
+        raise errors.SchemaMismatch(
+            f"`{_place(label, at, name)}` is {got}, expected {dtype}; send a {dtype}"
+            + (" or null" if _NONE in accepted else ""),
+            feature=name,
+            expected=dtype,
+            got=got,
+        )
+    try:
+        with np.errstate(over="ignore"):
+            column = np.array(values, dtype=schema.Column(name=name, dtype=dtype).numpy_dtype)
+    except OverflowError as error:
+        raise _out_of_range(_place(label, 0, name), dtype) from error
+    if dtype in ("float32", "float64") and np.isinf(column).any():
+        raise _out_of_range(_place(label, int(np.isinf(column).argmax()), name), dtype)
+    return column
+
+
+def _overrides(bundle: bundles.LoadedBundle, request: prediction.PredictRequest) -> dict[str, NDArray[Any]]:
+    wanted: dict[str, ports.FieldType] = dict(bundle.input_columns)
+    wanted |= {c.name: c.dtype for c in (*bundle.request_columns, *bundle.feature_service.columns)}
+    for key in bundle.feature_service.keys:
+        # A key that is overridden after the look-up would disagree with what was looked up.
+        wanted.pop(key.name, None)
+    _check_names("overrides", request.overrides, wanted)
+    return {
+        name: np.repeat(typed([value], wanted[name], name=name, label="overrides"), request.n_rows)
+        for name, value in request.overrides.items()
+    }
+
+
+def _check_names(label: str, given: Iterable[str], wanted: Iterable[str]) -> None:
+    known = set(wanted)
+    unknown = sorted(set(given) - known)
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean `{close[0]}`" if close else f"fields are {', '.join(sorted(known))}"
+        raise errors.InvalidRequest(
+            f"unknown field `{unknown[0]}` in `{label}`; {hint}", field=f"{label}.{unknown[0]}"
+        )
+
+
+def _pick(label: str, rows: list[dict[str, prediction.Scalar]], name: str) -> list[Any]:
+    try:
+        return list(map(itemgetter(name), rows))
+    except KeyError:
+        at = next(i for i, row in enumerate(rows) if name not in row)
+        place = _place(label, at, name)
+        raise errors.InvalidRequest(f"`{place}` is absent; every row sends it", field=place) from None
+
+
+def _place(label: str, at: int, name: str) -> str:
+    return f"{label}.{name}" if label == "overrides" else f"{label}[{at}].{name}"
+
+
+def _out_of_range(place: str, dtype: str) -> errors.InvalidRequest:
+    return errors.InvalidRequest(
+        f"`{place}` is out of the range of {dtype}; send a smaller number", field=place
+    )

@@ -1,0 +1,3 @@
+"""Reads and writes of online features, by batch."""
+
+__all__ = ["push", "reader"]

@@ -1,0 +1,224 @@
+"""The data plane's story: admit, look up, derive, program, run, record, answer."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mainspring.core import errors, ports
+from mainspring.core.contracts import deployment, prediction
+from mainspring.serving import admission, bundles, stats, traffic
+from mainspring.serving.features import push, reader
+from mainspring.serving.runtimes import scores
+
+_LOG: Final = logging.getLogger("mainspring.serving")
+
+#: Requests at work at once. Beyond that, waiting only adds latency: two cores clear 64 small batches in well under
+#: the second that callers are told to wait.
+MAX_IN_FLIGHT: Final = 64
+
+#: Requests that may wait for the shadow. It sees every request until it is this far behind, then it skips.
+MAX_SHADOW_BACKLOG: Final = 256
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Scores (n,) float32 and what was looked up for them."""
+
+    scores: NDArray[np.float32]
+    looked_up: reader.LookedUp
+
+
+class Plane:
+    """Answers predictions. Thread-safe; a batch costs a fixed number of calls, however many rows it has."""
+
+    def __init__(
+        self,
+        *,
+        tables: traffic.TrafficStore,
+        shelf: bundles.BundleShelf,
+        online: ports.OnlineFeatures,
+        book: stats.StatsBook,
+        max_rows: int,
+        max_in_flight: int = MAX_IN_FLIGHT,
+        now_us: Callable[[], int] = _now_us,
+    ) -> None:
+        self._tables = tables
+        self._shelf = shelf
+        self._online = online
+        self._book = book
+        self._max_rows = max_rows
+        self._slots = threading.BoundedSemaphore(max_in_flight)
+        self._now_us = now_us
+        self._shadows = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shadow")
+        self._shadow_slots = threading.BoundedSemaphore(MAX_SHADOW_BACKLOG)
+
+    def close(self) -> None:
+        """Wait for the shadow's backlog and end its thread."""
+        self._shadows.shutdown(wait=True)
+
+    def predict(
+        self, endpoint: str, request: prediction.PredictRequest, request_id: str
+    ) -> prediction.PredictResponse:
+        """Answer every row of the request, in order, from one bundle.
+
+        Errors: NotFound for the endpoint, InvalidRequest and SchemaMismatch for the request, Overloaded when too
+        many requests are at work, and whatever the bundle fails with, which is then counted against it.
+        """
+        with self._admitted(request):
+            table = self._tables.table(endpoint)
+            bundle, role = self._choose(table, request)
+            asked = admission.admit(bundle, request)
+            as_of_us = self._now_us() if request.as_of is None else push.to_us(request.as_of)
+            answered = self._run_and_record(table, bundle, role, asked, as_of_us)
+        if table.shadow is not None:
+            self._send_to_shadow(table, table.shadow, request, as_of_us)
+        return _respond(request_id, endpoint, bundle.digest, role, answered, as_of_us)
+
+    @contextmanager
+    def _admitted(self, request: prediction.PredictRequest) -> Iterator[None]:
+        label = "entities" if request.entities is not None else "rows"
+        if not 1 <= request.n_rows <= self._max_rows:
+            raise errors.InvalidRequest(
+                f"`{label}` has {request.n_rows} rows, expected 1 to {self._max_rows}; split the request",
+                field=label,
+            )
+        if not self._slots.acquire(blocking=False):
+            raise errors.Overloaded(
+                "too many requests are at work; try again in 1 s", retry_after_seconds=1.0
+            )
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def _choose(
+        self, table: deployment.TrafficTable, request: prediction.PredictRequest
+    ) -> tuple[bundles.LoadedBundle, str]:
+        stable = self._shelf.get(table.stable)
+        if table.canary is None:
+            return stable, traffic.STABLE
+        digest, role = traffic.route(table, admission.request_key(request, stable))
+        return self._shelf.get(digest), role
+
+    def _run_and_record(
+        self,
+        table: deployment.TrafficTable,
+        bundle: bundles.LoadedBundle,
+        role: str,
+        asked: admission.Asked,
+        as_of_us: int,
+    ) -> Answered:
+        started = time.perf_counter()
+        where = (table.endpoint, table.version, bundle.digest, role)
+        try:
+            answered = self._run(bundle, asked, as_of_us)
+        except Exception:  # whatever a bundle fails with counts against it, then goes on to the caller
+            self._book.record_error(*where, rows=asked.n_rows)
+            raise
+        self._book.record(
+            *where,
+            rows=asked.n_rows,
+            scores_sum=float(answered.scores.sum(dtype=np.float64)),
+            seconds=time.perf_counter() - started,
+        )
+        return answered
+
+    def _run(self, bundle: bundles.LoadedBundle, asked: admission.Asked, as_of_us: int) -> Answered:
+        if asked.by_entity:
+            looked_up = reader.look_up(self._online, bundle.feature_service, asked.columns, as_of_us)
+            columns = _derive(bundle, asked, looked_up)
+        else:
+            looked_up = reader.LookedUp({}, {}, {})
+            columns = dict(asked.columns)
+        batch = bundle.prepare(_inputs(bundle, columns))
+        answer = scores.checked(bundle.runtime.predict(batch), asked.n_rows, f"bundle {bundle.digest}")
+        return Answered(answer, looked_up)
+
+    def _send_to_shadow(
+        self,
+        table: deployment.TrafficTable,
+        shadow: str,
+        request: prediction.PredictRequest,
+        as_of_us: int,
+    ) -> None:
+        if not self._shadow_slots.acquire(blocking=False):
+            _LOG.warning(
+                "shadow of `%s` is %d requests behind; skipped one", table.endpoint, MAX_SHADOW_BACKLOG
+            )
+            return
+        self._shadows.submit(self._run_shadow, table, shadow, request, as_of_us)
+
+    def _run_shadow(
+        self,
+        table: deployment.TrafficTable,
+        shadow: str,
+        request: prediction.PredictRequest,
+        as_of_us: int,
+    ) -> None:
+        try:
+            bundle = self._shelf.get(shadow)
+            asked = admission.admit(bundle, request)
+            self._run_and_record(table, bundle, traffic.SHADOW, asked, as_of_us)
+        except Exception as error:  # noqa: BLE001 - the edge of the shadow's thread: nobody waits for its answer
+            _LOG.warning("shadow of `%s` failed: %s", table.endpoint, error)
+        finally:
+            self._shadow_slots.release()
+
+
+def _derive(
+    bundle: bundles.LoadedBundle, asked: admission.Asked, looked_up: reader.LookedUp
+) -> dict[str, NDArray[Any]]:
+    """Request, looked-up and derived columns; overrides win before derivation and after it."""
+    known = {**asked.columns, **looked_up.columns, **asked.overrides}
+    return {**known, **bundle.derive(known), **asked.overrides}
+
+
+def _inputs(bundle: bundles.LoadedBundle, columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    absent = [name for name in bundle.input_columns if name not in columns]
+    if absent:
+        raise errors.SchemaMismatch(
+            f"bundle `{bundle.name}` wants column `{absent[0]}`, which neither its views, its request columns nor its"
+            " derived features give; build the bundle anew",
+            feature=absent[0],
+            expected=bundle.input_columns[absent[0]],
+            got="nothing",
+        )
+    return {name: columns[name] for name in bundle.input_columns}
+
+
+def _respond(
+    request_id: str, endpoint: str, digest: str, role: str, answered: Answered, as_of_us: int
+) -> prediction.PredictResponse:
+    n = len(answered.scores)
+    rows = zip(
+        answered.scores.tolist(),
+        answered.looked_up.status_rows(n),
+        answered.looked_up.age_rows(n, as_of_us),
+        strict=True,
+    )
+    return prediction.PredictResponse.model_validate(
+        {
+            "request_id": request_id,
+            "endpoint": endpoint,
+            "model_version": digest,
+            "role": role,
+            "predictions": [
+                {"score": score, "feature_status": status, "feature_age_seconds": age}
+                for score, status, age in rows
+            ],
+        }
+    )

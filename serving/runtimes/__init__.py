@@ -1,0 +1,3 @@
+"""What executes models, one file per runtime."""
+
+__all__ = ["function_runtime", "scores"]

@@ -1,0 +1,113 @@
+"""What serving saw of each bundle since its traffic version came into force: what a canary is judged by."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from mainspring.core.contracts import deployment
+
+#: Latencies kept per bundle: the newest, so that a warm-up is forgotten and memory is bounded (32 KiB).
+LATENCY_WINDOW: Final = 4096
+
+
+@dataclass
+class _Tally:
+    requests: int = 0
+    rows: int = 0
+    errors: int = 0
+    score_sum: float = 0.0
+    scored_rows: int = 0
+    latency_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
+
+
+@dataclass
+class _Window:
+    version: int
+    began: float
+    tallies: dict[tuple[str, str], _Tally] = field(default_factory=dict)
+
+
+class StatsBook:
+    """One window per endpoint, begun anew with each traffic version. Thread-safe."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._windows: dict[str, _Window] = {}
+
+    def record(
+        self,
+        endpoint: str,
+        version: int,
+        digest: str,
+        role: str,
+        *,
+        scores_sum: float,
+        rows: int,
+        seconds: float,
+    ) -> None:
+        """One answered request of `rows` rows, `seconds` long."""
+        with self._lock:
+            if (tally := self._tally(endpoint, version, digest, role)) is not None:
+                tally.requests += 1
+                tally.rows += rows
+                tally.score_sum += scores_sum
+                tally.scored_rows += rows
+                tally.latency_seconds.append(seconds)
+
+    def record_error(self, endpoint: str, version: int, digest: str, role: str, *, rows: int) -> None:
+        """One request the bundle failed on. Requests refused before the bundle saw them are the caller's."""
+        with self._lock:
+            if (tally := self._tally(endpoint, version, digest, role)) is not None:
+                tally.requests += 1
+                tally.rows += rows
+                tally.errors += 1
+
+    def view(self, endpoint: str, version: int) -> deployment.EndpointStats:
+        """The window of that traffic version; percentiles are of the newest LATENCY_WINDOW answers, 0 for none."""
+        with self._lock:
+            window = self._window(endpoint, version)
+            if window is None:
+                return deployment.EndpointStats(
+                    endpoint=endpoint, traffic_version=version, window_seconds=0.0
+                )
+            return deployment.EndpointStats(
+                endpoint=endpoint,
+                traffic_version=window.version,
+                window_seconds=self._clock() - window.began,
+                bundles=[_view(digest, role, t) for (digest, role), t in window.tallies.items()],
+            )
+
+    def _window(self, endpoint: str, version: int) -> _Window | None:
+        """The window of `version`; a newer version begins one, an older one has none any more."""
+        window = self._windows.get(endpoint)
+        if window is None or window.version < version:
+            window = self._windows[endpoint] = _Window(version, self._clock())
+        return window if window.version == version else None
+
+    def _tally(self, endpoint: str, version: int, digest: str, role: str) -> _Tally | None:
+        window = self._window(endpoint, version)
+        return None if window is None else window.tallies.setdefault((digest, role), _Tally())
+
+
+def _view(digest: str, role: str, tally: _Tally) -> deployment.BundleStats:
+    latencies = np.array(tally.latency_seconds or [0.0])
+    p50, p95, p99 = (np.percentile(latencies, (50, 95, 99)) * 1000.0).tolist()
+    return deployment.BundleStats(
+        bundle_digest=digest,
+        role=role,
+        requests=tally.requests,
+        rows=tally.rows,
+        errors=tally.errors,
+        latency_p50_ms=p50,
+        latency_p95_ms=p95,
+        latency_p99_ms=p99,
+        mean_score=tally.score_sum / tally.scored_rows if tally.scored_rows else 0.0,
+    )

@@ -1,0 +1,135 @@
+"""Who answers: traffic tables on disk, and the sticky choice between stable and canary."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from mainspring.core import errors
+from mainspring.core.contracts import deployment
+
+STABLE: Final = "stable"
+CANARY: Final = "canary"
+SHADOW: Final = "shadow"
+
+_BUCKETS: Final = 1 << 64
+
+
+def route(table: deployment.TrafficTable, key: str) -> tuple[str, str]:
+    """The bundle digest and role that answer `key`.
+
+    A pure function of endpoint, share and key: the same key gets the same answerer in every process, and keys that
+    the canary has at 5 % it still has at 25 %. The endpoint is hashed too, so that canaries of two endpoints do not
+    land on the same entities.
+    """
+    if table.canary is None:
+        return table.stable, STABLE
+    hashed = hashlib.sha256(f"{table.endpoint}\0{key}".encode()).digest()
+    bucket = int.from_bytes(hashed[:8], "big")
+    if bucket * 100 < table.canary_percent * _BUCKETS:
+        return table.canary, CANARY
+    return table.stable, STABLE
+
+
+def digests(table: deployment.TrafficTable) -> tuple[str, ...]:
+    """Every bundle the table names: stable, canary, shadow."""
+    return tuple(d for d in (table.stable, table.canary, table.shadow) if d is not None)
+
+
+class TrafficStore:
+    """The tables in force, one JSON document per endpoint.
+
+    Reads never wait: they see the table before or after a change, never half of it. A change is written beside the
+    document, synced and renamed, so a crash leaves the old table or the new one. One process writes to a directory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Errors: Misconfigured if a document cannot be read."""
+        self._directory = directory
+        self._writing = threading.Lock()
+        directory.mkdir(parents=True, exist_ok=True)
+        for torn in directory.glob("*.json.new"):
+            torn.unlink()
+        self._tables = {t.endpoint: t for t in map(_read, sorted(directory.glob("*.json")))}
+
+    def table(self, endpoint: str) -> deployment.TrafficTable:
+        """The table in force. Errors: NotFound with close names."""
+        table = self._tables.get(endpoint)
+        if table is None:
+            raise _unknown(endpoint, self._tables)
+        return table
+
+    def tables(self) -> list[deployment.TrafficTable]:
+        """Every table in force, by endpoint."""
+        return [table for _, table in sorted(self._tables.items())]
+
+    def apply(self, table: deployment.TrafficTable) -> deployment.TrafficTable:
+        """Put `table` in force if its version is one above the one in force; an identical repeat changes nothing.
+
+        Errors: Conflict naming both versions.
+        """
+        with self._writing:
+            current = self._tables.get(table.endpoint)
+            in_force = 0 if current is None else current.version
+            if current == table:
+                return table
+            if table.version != in_force + 1:
+                raise errors.Conflict(
+                    f"traffic of `{table.endpoint}` is at version {in_force}, got version {table.version}"
+                    f"{' with other content' if table.version == in_force else ''}; read the table in force and send"
+                    f" version {in_force + 1}",
+                    resource="traffic",
+                    name=table.endpoint,
+                )
+            self._write(table)
+            self._tables = {**self._tables, table.endpoint: table}
+            return table
+
+    def _write(self, table: deployment.TrafficTable) -> None:
+        path = self._directory / f"{table.endpoint}.json"
+        fresh = path.with_name(path.name + ".new")
+        with fresh.open("w") as f:
+            f.write(table.model_dump_json(indent=1))
+            f.flush()
+            os.fsync(f.fileno())
+        fresh.rename(path)
+        descriptor = os.open(self._directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _read(path: Path) -> deployment.TrafficTable:
+    try:
+        table = deployment.TrafficTable.model_validate_json(path.read_bytes())
+    except (ValidationError, OSError) as error:
+        raise errors.Misconfigured(
+            f"traffic document `{path.name}` cannot be read: {str(error).splitlines()[0]}; restore it or remove it"
+        ) from error
+    if table.endpoint != path.stem:
+        raise errors.Misconfigured(
+            f"traffic document `{path.name}` is of endpoint `{table.endpoint}`; name it `{table.endpoint}.json`"
+        )
+    return table
+
+
+def _unknown(endpoint: str, known: Iterable[str]) -> errors.NotFound:
+    names = sorted(known)
+    close = tuple(difflib.get_close_matches(endpoint, names, n=3))
+    if close:
+        hint = f"did you mean `{close[0]}`"
+    elif names:
+        hint = f"endpoints here are {', '.join(f'`{n}`' for n in names[:10])}"
+    else:
+        hint = "none has traffic yet, set it with PUT /v1/endpoints/{name}/traffic"
+    return errors.NotFound(
+        f"no endpoint `{endpoint}`; {hint}", resource="endpoint", name=endpoint, did_you_mean=close
+    )
