@@ -1,0 +1,9 @@
+"""Models: signed bundles, their quality, their network, and the registry that knows them.
+
+Import the modules (`bundle`, `signing`, `evaluation`, `network`, `torch_runtime`, `training`, `mlflow_adapter`): those
+that need torch or MLflow import it themselves, and nobody else pays for it.
+"""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,0 +1,361 @@
+"""A model as an immutable, signed directory, named by the digest of its manifest.
+
+    <root>/<64 hex>/manifest.json       canonical JSON: what the model is, and every other file's digest
+                    plan.json           the fitted transform plan, canonical JSON
+                    model.json          the network's architecture, canonical JSON
+                    weights.safetensors
+                    card.md             for people
+                    signature.json      over the manifest's digest; the one file the manifest does not list
+
+Nothing of a bundle is used before all of it is verified, and :meth:`Bundle.read` verifies again what it returns:
+a file that changes after `open` is caught, too.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, Literal
+
+from pydantic import Field, ValidationError
+
+from mainspring.core import canonical, errors
+from mainspring.core.contracts import base, training
+from mainspring.core.features import schema
+from mainspring.core.models import signing
+
+MANIFEST: Final = "manifest.json"
+SIGNATURE: Final = "signature.json"
+PLAN: Final = "plan.json"
+MODEL: Final = "model.json"
+WEIGHTS: Final = "weights.safetensors"
+CARD: Final = "card.md"
+REQUIRED: Final = (PLAN, MODEL, WEIGHTS, CARD)
+
+_HEX: Final = re.compile(r"[0-9a-f]{64}")
+_PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+class FileEntry(base.Message):
+    """One listed file."""
+
+    digest: base.Digest
+    bytes: int = Field(ge=0)
+
+
+class Manifest(base.Message):
+    """What a bundle says about itself. A field that changes meaning needs a new `schema_version`."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["embedding_mlp"] = "embedding_mlp"
+    name: base.Slug
+    project: base.Slug
+    plan_digest: base.Digest
+    service: schema.FeatureService
+    request_columns: tuple[schema.Column, ...]
+    """What a caller sends beside the entity keys."""
+    input_columns: tuple[schema.Column, ...]
+    """What the plan reads, in its order."""
+    metrics: dict[str, training.Metrics]
+    data_digest: base.Digest
+    training_run_id: str
+    code_version: str
+    files: dict[str, FileEntry]
+    """By POSIX path relative to the bundle; all files but the manifest and the signature."""
+
+
+@dataclass(frozen=True)
+class BundleContents:
+    """What goes into a bundle. `plan` is canonical JSON; `extra_files` are more files by relative path (an SBOM)."""
+
+    name: str
+    project: str
+    plan: bytes
+    model: Mapping[str, Any]
+    weights: bytes
+    card: str
+    service: schema.FeatureService
+    request_columns: tuple[schema.Column, ...]
+    input_columns: tuple[schema.Column, ...]
+    metrics: Mapping[str, training.Metrics]
+    data_digest: str
+    training_run_id: str
+    code_version: str
+    extra_files: Mapping[str, bytes] = field(default_factory=dict)
+
+    def files(self) -> dict[str, bytes]:
+        """Every listed file's bytes by path. Errors: InvalidRequest for a path that is taken or leaves the bundle."""
+        files = {
+            PLAN: self.plan,
+            MODEL: canonical.dumps(dict(self.model)),
+            WEIGHTS: self.weights,
+            CARD: self.card.encode(),
+        }
+        for path, data in self.extra_files.items():
+            if not _is_safe(path) or path in (*files, MANIFEST, SIGNATURE):
+                raise errors.InvalidRequest(
+                    f"`{path}` cannot be a bundle's extra file; use a relative path of letters, digits, `._-` that no"
+                    " standard file has",
+                    field="extra_files",
+                )
+            files[path] = data
+        return files
+
+    def manifest(self) -> Manifest:
+        """Errors: InvalidRequest if a field is malformed or the plan is not canonical JSON."""
+        if not _is_canonical(self.plan):
+            raise errors.InvalidRequest(
+                "`plan` is not canonical JSON; write it with `canonical.dumps`", field="plan"
+            )
+        try:
+            return Manifest(
+                name=self.name,
+                project=self.project,
+                plan_digest=canonical.digest_bytes(self.plan),
+                service=self.service,
+                request_columns=self.request_columns,
+                input_columns=self.input_columns,
+                metrics=dict(self.metrics),
+                data_digest=self.data_digest,
+                training_run_id=self.training_run_id,
+                code_version=self.code_version,
+                files={
+                    p: FileEntry(digest=canonical.digest_bytes(d), bytes=len(d))
+                    for p, d in self.files().items()
+                },
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            path = ".".join(str(p) for p in first["loc"])
+            raise errors.InvalidRequest(
+                f"bundle field `{path}` is malformed: {first['msg']}; correct it and write again", field=path
+            ) from error
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle. Immutable, thread-safe."""
+
+    path: Path
+    digest: str
+    manifest: Manifest
+    signer: str
+    """The id of the key that signed it."""
+
+    def read(self, name: str) -> bytes:
+        """One listed file's bytes, verified as they are read. Errors: NotFound, CorruptArtifact."""
+        entry = self.manifest.files.get(name)
+        if entry is None:
+            raise _not_found("file", name, tuple(self.manifest.files))
+        return _read_verified(self.path, name, entry)
+
+    @property
+    def plan(self) -> bytes:
+        """The fitted plan's canonical JSON."""
+        return self.read(PLAN)
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """The architecture."""
+        value: dict[str, Any] = json.loads(self.read(MODEL))
+        return value
+
+    @property
+    def weights(self) -> bytes:
+        """The safetensors bytes."""
+        return self.read(WEIGHTS)
+
+
+class BundleStore:
+    """Bundles in one directory of a local file system. Safe for concurrent processes: entries appear whole."""
+
+    def __init__(self, root: Path) -> None:
+        self.root: Final = root
+
+    def write(self, contents: BundleContents, key: signing.SigningKey) -> Bundle:
+        """Sign and store; the same contents by the same key again are a no-op.
+
+        Durable on return: files and folders are synced before and after the rename that makes them visible.
+        Errors: InvalidRequest for malformed contents; Conflict if another key signed the same contents;
+        CorruptArtifact if they are stored but damaged.
+        """
+        manifest = contents.manifest()
+        manifest_bytes = canonical.dumps(manifest.model_dump(mode="json"))
+        digest = canonical.digest_bytes(manifest_bytes)
+        signature = key.sign(digest)
+        final = self.root / digest.removeprefix("sha256:")
+        if not final.exists():
+            files = {**contents.files(), MANIFEST: manifest_bytes, SIGNATURE: signature.to_bytes()}
+            self._publish(files, final)
+        stored = _verify(final, digest)
+        if stored.signer != key.key_id:
+            raise errors.Conflict(
+                f"bundle `{digest}` is already signed by `{stored.signer}`; trust that key or change the contents",
+                resource="bundle",
+                name=digest,
+            )
+        return stored
+
+    def open(self, digest: str, trust: signing.TrustedKeys) -> Bundle:
+        """The bundle, after every byte of it was verified.
+
+        Errors: InvalidRequest for no digest; NotFound with close names; CorruptArtifact for a changed, missing or
+        extra file, a link, or a signature that does not verify; PolicyDenied if the signer is not trusted.
+        """
+        name = digest.removeprefix("sha256:")
+        if not _HEX.fullmatch(name) or name == digest:
+            raise errors.InvalidRequest(
+                f"`{digest}` is no bundle digest; expected `sha256:` and 64 hex digits", field="digest"
+            )
+        path = self.root / name
+        if not os.path.lexists(path):
+            raise _not_found("bundle", digest, self.list())
+        return _verify(path, digest, trust)
+
+    def list(self) -> tuple[str, ...]:
+        """The digests of all stored bundles, sorted; what is being written is not among them."""
+        if not self.root.is_dir():
+            return ()
+        return tuple(sorted("sha256:" + p.name for p in self.root.iterdir() if _HEX.fullmatch(p.name)))
+
+    def _publish(self, files: Mapping[str, bytes], final: Path) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        temporary = self.root / f".writing-{secrets.token_hex(8)}"
+        try:
+            for name, data in files.items():
+                path = temporary / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                path.chmod(0o444)
+            for folder in (*(p for p in temporary.rglob("*") if p.is_dir()), temporary):
+                _sync_folder(folder)
+            try:
+                temporary.rename(final)
+            except OSError:
+                # Another process may have published the same contents: the caller verifies what is there.
+                if not final.exists():
+                    raise
+            _sync_folder(self.root)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _verify(path: Path, digest: str, trust: signing.TrustedKeys | None = None) -> Bundle:
+    if path.is_symlink() or not path.is_dir():
+        raise _corrupt(digest, "a folder", "a link or a file")
+    found = set(_regular_files(path, digest))
+    for name in (MANIFEST, SIGNATURE):
+        if name not in found:
+            raise _corrupt(f"{digest}/{name}", "the file", "no file")
+    manifest_bytes = _read(path / MANIFEST, f"{digest}/{MANIFEST}")
+    if (got := canonical.digest_bytes(manifest_bytes)) != digest:
+        raise _corrupt(f"{digest}/{MANIFEST}", digest, got)
+    signature = signing.Signature.from_bytes(_read(path / SIGNATURE, f"{digest}/{SIGNATURE}"), digest)
+    # The signature comes before any parsing of what it covers.
+    if trust is not None:
+        trust.verify(digest, signature)
+    manifest = _parse(manifest_bytes, digest)
+    listed = set(manifest.files) | {MANIFEST, SIGNATURE}
+    if found != listed:
+        difference = sorted(found ^ listed)
+        raise _corrupt(digest, f"files {sorted(listed)}", f"missing or extra {difference}")
+    for name, entry in manifest.files.items():
+        _read_verified(path, name, entry)
+    return Bundle(path=path, digest=digest, manifest=manifest, signer=signature.key_id)
+
+
+def _parse(data: bytes, digest: str) -> Manifest:
+    if not _is_canonical(data):
+        raise _corrupt(f"{digest}/{MANIFEST}", "canonical JSON", "another layout")
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise _corrupt(f"{digest}/{MANIFEST}", "a manifest of schema version 1", str(error)) from error
+    if missing := [n for n in REQUIRED if n not in manifest.files]:
+        raise _corrupt(digest, f"files {list(REQUIRED)}", f"no {missing}")
+    if unsafe := [n for n in manifest.files if not _is_safe(n) or n in (MANIFEST, SIGNATURE)]:
+        raise _corrupt(digest, "relative paths inside the bundle", str(unsafe))
+    if manifest.files[PLAN].digest != manifest.plan_digest:
+        raise _corrupt(f"{digest}/{PLAN}", manifest.plan_digest, manifest.files[PLAN].digest)
+    return manifest
+
+
+def _regular_files(path: Path, digest: str) -> Iterator[str]:
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            item = Path(folder, name)
+            relative = item.relative_to(path).as_posix()
+            mode = item.lstat().st_mode
+            if stat.S_ISREG(mode):
+                yield relative
+            elif not stat.S_ISDIR(mode):
+                raise _corrupt(f"{digest}/{relative}", "a regular file", "a link or special file")
+            elif not any(item.iterdir()):
+                raise _corrupt(f"{digest}/{relative}", "no empty folder", "an empty folder")
+
+
+def _read(path: Path, artifact: str) -> bytes:
+    try:
+        # O_NOFOLLOW: the file must not have become a link since it was looked at.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise _corrupt(artifact, "a readable regular file", error.strerror or repr(error)) from error
+
+
+def _read_verified(root: Path, name: str, entry: FileEntry) -> bytes:
+    data = _read(root / name, f"sha256:{root.name}/{name}")
+    got = canonical.digest_bytes(data)
+    if len(data) != entry.bytes or got != entry.digest:
+        raise _corrupt(f"sha256:{root.name}/{name}", entry.digest, got)
+    return data
+
+
+def _is_safe(name: str) -> bool:
+    return PurePosixPath(name).as_posix() == name and all(_PART.fullmatch(p) for p in name.split("/"))
+
+
+def _is_canonical(data: bytes) -> bool:
+    try:
+        return canonical.dumps(json.loads(data)) == data
+    except (ValueError, RecursionError, errors.InvalidRequest):
+        return False
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _corrupt(artifact: str, expected: str, got: str) -> errors.CorruptArtifact:
+    return errors.CorruptArtifact(
+        f"`{artifact}` is damaged: expected {expected}, got {got}; fetch or write the bundle again",
+        artifact=artifact,
+        expected=expected,
+        got=got,
+    )
+
+
+def _not_found(resource: str, name: str, known: tuple[str, ...]) -> errors.NotFound:
+    close = tuple(difflib.get_close_matches(name, known, n=3))
+    return errors.NotFound(
+        f"no {resource} `{name}`; "
+        + (f"did you mean `{close[0]}`" if close else f"{len(known)} are there, none with a close name"),
+        resource=resource,
+        name=name,
+        did_you_mean=close,
+    )

@@ -1,0 +1,205 @@
+"""Who vouches for a bundle: Ed25519 keys in files, and the set of public keys that may be believed.
+
+A signature covers the manifest's digest behind a domain prefix, so a signature made for anything else in the
+platform can never be replayed as a bundle's. A key is named by the SHA-256 of its 32 raw public bytes (RFC 8032).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from mainspring.core import canonical, errors
+
+ALGORITHM: Final = "ed25519"
+DOMAIN: Final = b"mainspring.bundle.v1\x00"
+PUBLIC_SUFFIX: Final = ".pub.pem"
+_SIGNATURE_HEX: Final = re.compile(r"[0-9a-f]{128}")
+_KEY_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def _key_id(key: ed25519.Ed25519PublicKey) -> str:
+    return canonical.digest_bytes(key.public_bytes_raw())
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A signature and the id of the key that made it; `to_bytes` is the content of `signature.json`."""
+
+    key_id: str
+    value: bytes
+
+    def to_bytes(self) -> bytes:
+        return canonical.dumps(
+            {"algorithm": ALGORITHM, "key_id": self.key_id, "signature": self.value.hex(), "version": 1}
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes, artifact: str) -> Self:
+        """Exactly the form `to_bytes` writes. Errors: CorruptArtifact for any other."""
+        try:
+            fields = json.loads(data)
+            key_id, value = str(fields["key_id"]), str(fields["signature"])
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise _malformed(artifact, repr(error)) from error
+        if not _KEY_ID.fullmatch(key_id) or not _SIGNATURE_HEX.fullmatch(value):
+            raise _malformed(artifact, "key id or signature of another form")
+        signature = cls(key_id, bytes.fromhex(value))
+        if signature.to_bytes() != data:
+            raise _malformed(artifact, "other fields, version or layout")
+        return signature
+
+
+def _malformed(artifact: str, why: str) -> errors.CorruptArtifact:
+    return errors.CorruptArtifact(
+        f"signature of `{artifact}` is malformed ({why}); fetch the bundle again from where it was written",
+        artifact=artifact,
+        expected=f"canonical JSON of an {ALGORITHM} signature",
+        got=why,
+    )
+
+
+class SigningKey:
+    """A private key in memory. Immutable, thread-safe; its repr shows the public id only."""
+
+    def __init__(self, private: ed25519.Ed25519PrivateKey) -> None:
+        self._private = private
+        self.key_id: Final = _key_id(private.public_key())
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.key_id})"
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a PEM file. Errors: MissingTool without one, Misconfigured if others may read it or it is no key."""
+        try:
+            with path.open("rb") as file:
+                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                data = file.read()
+        except FileNotFoundError as error:
+            raise errors.MissingTool(
+                f"no signing key `{path.name}`; create it with `signing.ensure_key` or mount the secret",
+                tool=path.name,
+            ) from error
+        if mode & 0o077:
+            raise errors.Misconfigured(
+                f"signing key `{path.name}` has mode {mode:04o}, expected 0600; run `chmod 600` on it and consider it"
+                " leaked if others had access"
+            )
+        try:
+            private = serialization.load_pem_private_key(data, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            # The cause may quote key material: the message does not repeat it.
+            raise errors.Misconfigured(
+                f"signing key `{path.name}` is no readable PEM private key; replace it"
+            ) from error
+        if not isinstance(private, ed25519.Ed25519PrivateKey):
+            raise errors.Misconfigured(f"signing key `{path.name}` is not Ed25519; replace it")
+        return cls(private)
+
+    def sign(self, digest: str) -> Signature:
+        """Sign a bundle digest. Ed25519 is deterministic: the same digest gives the same signature."""
+        return Signature(self.key_id, self._private.sign(DOMAIN + digest.encode()))
+
+    def publish(self, directory: Path) -> Path:
+        """Write the public half into a trust directory, named by key id; again is a no-op."""
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / (self.key_id.removeprefix("sha256:") + PUBLIC_SUFFIX)
+        pem = self._private.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        temporary = directory / f".{secrets.token_hex(8)}"
+        temporary.write_bytes(pem)
+        temporary.replace(path)
+        return path
+
+
+def ensure_key(path: Path) -> SigningKey:
+    """The key in `path`, created with mode 0600 if there is none. Two processes racing get the same key."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pem = ed25519.Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(pem)
+                file.flush()
+                os.fsync(file.fileno())
+            # link, not rename: it refuses to replace the key that another process made in between.
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        finally:
+            temporary.unlink()
+    return SigningKey.load(path)
+
+
+class TrustedKeys:
+    """The public keys whose signatures are believed. Immutable, thread-safe; the empty set believes nobody."""
+
+    def __init__(self, keys: Iterable[ed25519.Ed25519PublicKey]) -> None:
+        self._keys: Mapping[str, ed25519.Ed25519PublicKey] = {_key_id(k): k for k in keys}
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Every `*.pub.pem` of a directory; ids come from the keys, not the file names.
+
+        Errors: InvalidSettings naming each file that holds no Ed25519 public key. No directory: nobody is trusted.
+        """
+        keys: list[ed25519.Ed25519PublicKey] = []
+        problems: list[str] = []
+        for path in sorted(directory.glob("*" + PUBLIC_SUFFIX)):
+            try:
+                key = serialization.load_pem_public_key(path.read_bytes())
+            except (ValueError, UnsupportedAlgorithm):
+                problems.append(path.name)
+                continue
+            if isinstance(key, ed25519.Ed25519PublicKey):
+                keys.append(key)
+            else:
+                problems.append(path.name)
+        if problems:
+            raise errors.InvalidSettings(
+                f"trusted keys {problems} are not Ed25519 public keys in PEM; replace or remove them",
+                problems=tuple(problems),
+            )
+        return cls(keys)
+
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        return tuple(sorted(self._keys))
+
+    def verify(self, digest: str, signature: Signature) -> None:
+        """Errors: PolicyDenied for a signer not in the set, CorruptArtifact if a trusted key did not sign this."""
+        key = self._keys.get(signature.key_id)
+        if key is None:
+            raise errors.PolicyDenied(
+                f"bundle `{digest}` is signed by `{signature.key_id}`, which is none of {len(self._keys)} trusted keys;"
+                " publish that key to the trust directory or sign with a trusted one",
+                rule_id="bundle.trusted-signer",
+                cause=signature.key_id,
+            )
+        try:
+            key.verify(signature.value, DOMAIN + digest.encode())
+        except InvalidSignature as error:
+            raise errors.CorruptArtifact(
+                f"signature of bundle `{digest}` does not verify with key `{signature.key_id}`; fetch the bundle again"
+                " from where it was written",
+                artifact=digest,
+                expected=f"a signature by {signature.key_id}",
+                got="another signature",
+            ) from error
