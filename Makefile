@@ -31,7 +31,7 @@ demo: setup ## the whole platform on a year of real flights; ends by saying wher
 	$(BIN)/mainspring demo
 
 test: setup ## unit, contract, integration, e2e and guards; one file: make test PYTEST_ARGS=core/tests/test_x.py
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	tools/isolated.sh $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: setup ## the latency and throughput suites, answers checked first; BENCH_ARGS=--quick
 	$(BIN)/python -m mainspring.bench.native $(BENCH_ARGS)

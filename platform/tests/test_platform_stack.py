@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -13,11 +14,11 @@ from mainspring.core import errors, settings
 from mainspring.platform.stack import parts, processes, stack
 
 
-def free_base() -> int:
-    """A block of 20 ports that nobody has; below the ephemeral range, so that no client takes one meanwhile."""
-    for base in range(20000 + os.getpid() % 500 * 20, 32000, 20):
+def free_base(ports: int = 20) -> int:
+    """A block of ports that nobody has; below the ephemeral range, so that no client takes one meanwhile."""
+    for base in range(20000 + os.getpid() % 500 * 20, 32000, ports):
         try:
-            for port in range(base, base + 20):
+            for port in range(base, base + ports):
                 processes.check_port_free(port, "x")
             return base
         except errors.PortInUse:
@@ -134,3 +135,31 @@ def test_ray_token_is_private(chosen: settings.Settings) -> None:
     token = parts.ensure_ray_token(chosen.ray.token_file)
     assert len(token) == 64 and token == parts.ensure_ray_token(chosen.ray.token_file)
     assert chosen.ray.token_file.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.timeout(240)
+def test_ray_takes_jobs_with_its_token_only(tmp_path: Path) -> None:
+    s = settings.load({"MAINSPRING_STACK_PORT_BASE": str(free_base(220))}, directory=tmp_path)
+    jobs = f"{s.ray.dashboard_url}/api/jobs/"
+    try:
+        state = stack.up(s, [parts.mlflow(s), parts.ray(s)])
+        assert httpx.get(f"{s.tracking.uri}/version", timeout=10, trust_env=False).text.startswith("3.")
+        with httpx.Client(timeout=60, trust_env=False) as client:
+            assert client.get(jobs).status_code == 401
+            client.headers["Authorization"] = f"Bearer {parts.ensure_ray_token(s.ray.token_file)}"
+            command = f'{sys.executable} -c "print(6 * 7)"'
+            client.post(jobs, json={"entrypoint": command, "submission_id": "j1"}).raise_for_status()
+            while (status := client.get(f"{jobs}j1").json()["status"]) not in (
+                "SUCCEEDED",
+                "FAILED",
+                "STOPPED",
+            ):
+                time.sleep(0.2)
+            assert status == "SUCCEEDED"
+            assert "42" in client.get(f"{jobs}j1/logs").json()["logs"]
+    finally:
+        count = stack.down(s)
+    assert count > 5  # Ray alone is a dozen processes, most of them not our children
+    assert processes.marked(state.stack_id) == []
