@@ -1,0 +1,121 @@
+"""Each rule says no by its id, and a rule that crashes says no too."""
+
+import dataclasses
+
+import pytest
+
+from mainspring.core import errors, identity, policy
+from mainspring.core.contracts import control
+from mainspring.core.policy import decisions, rules
+
+DEVELOPER = identity.Actor("dev@local", ("developer",))
+APPROVER = identity.Actor("app@local", ("approver",))
+ADMIN = identity.Actor("adm@local", ("admin",))
+VIEWER = identity.Actor("see@local", ("viewer",))
+FREE = policy.BudgetFacts(limit=None, spent=9e9)
+
+
+def request(**fields: object) -> control.RunCreate:
+    return control.RunCreate.model_validate({"project": "flight-delay", **fields})
+
+
+GOOD = policy.BundleFacts(
+    digest="sha256:" + "0" * 64,
+    environment="prod",
+    signer="key1",
+    trusted_signers=frozenset({"key1"}),
+    files=("manifest.json", "model.safetensors"),
+    leak_checked=True,
+)
+
+
+def denying(result: policy.PolicyResult) -> set[str]:
+    return {r.rule_id for r in result.rules if not r.allowed}
+
+
+@pytest.mark.parametrize(
+    ("fields", "actor", "budget", "expected"),
+    [
+        ({}, DEVELOPER, FREE, set()),
+        ({}, ADMIN, FREE, set()),
+        ({"environment": "prod"}, DEVELOPER, FREE, set()),
+        ({"auto_approve_by": "dev@local"}, DEVELOPER, FREE, set()),
+        ({}, VIEWER, FREE, {"run.role"}),
+        ({}, identity.Actor("s", ("service",)), FREE, {"run.role"}),
+        ({"environment": "moon"}, DEVELOPER, FREE, {"run.environment"}),
+        (
+            {"environment": "prod", "auto_approve_by": "dev@local"},
+            DEVELOPER,
+            FREE,
+            {"run.prod.person-decides"},
+        ),
+        ({"auto_approve_by": "app@local"}, DEVELOPER, FREE, {"run.approves-for-self"}),
+        ({"environment": "prod", "sample_fraction": 0.5}, DEVELOPER, FREE, {"run.prod.full-data"}),
+        ({}, DEVELOPER, policy.BudgetFacts(limit=1.0, spent=0.99), set()),
+        ({}, DEVELOPER, policy.BudgetFacts(limit=1.0, spent=1.0), {"run.budget"}),
+    ],
+)
+def test_runs(
+    fields: dict[str, object], actor: identity.Actor, budget: policy.BudgetFacts, expected: set[str]
+) -> None:
+    assert denying(policy.decide_run(request(**fields), actor, budget)) == expected
+
+
+@pytest.mark.parametrize(
+    ("actor", "requested_by", "environment", "expected"),
+    [
+        (APPROVER, "dev@local", "prod", set()),
+        (ADMIN, "adm@local", "dev", set()),
+        (ADMIN, "adm@local", "prod", {"approval.four-eyes"}),
+        (DEVELOPER, "x@local", "dev", {"approval.role"}),
+    ],
+)
+def test_approvals(actor: identity.Actor, requested_by: str, environment: str, expected: set[str]) -> None:
+    assert (
+        denying(policy.decide_approval(actor, requested_by=requested_by, environment=environment)) == expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, set()),
+        ({"environment": "moon"}, {"bundle.environment"}),
+        ({"signer": ""}, {"bundle.signed", "bundle.signer-trusted"}),
+        ({"signer": "key2"}, {"bundle.signer-trusted"}),
+        ({"files": ("model.PKL", "a/b.pt")}, {"bundle.no-code-on-load"}),
+        ({"leak_checked": False}, {"bundle.leak-checked"}),
+        ({"failed_gates": ("min_auc",)}, {"bundle.gates"}),
+        ({"is_sample": True}, {"bundle.prod.full-data"}),
+        ({"is_sample": True, "environment": "dev"}, set()),
+    ],
+)
+def test_bundles(change: dict[str, object], expected: set[str]) -> None:
+    assert denying(policy.admit_bundle(dataclasses.replace(GOOD, **change))) == expected  # type: ignore[arg-type]
+
+
+def test_a_crashed_rule_denies_with_its_cause() -> None:
+    bad = dataclasses.replace(GOOD, files=None)  # type: ignore[arg-type]
+    result = policy.admit_bundle(bad)
+    with pytest.raises(errors.PolicyDenied) as caught:
+        result.require()
+    assert caught.value.rule_id == "bundle.no-code-on-load" and "TypeError" in caught.value.cause
+
+
+def test_no_rule_is_a_no() -> None:
+    assert not rules.PolicyResult(()).allowed
+    with pytest.raises(errors.PolicyDenied, match=r"policy\.empty"):
+        rules.PolicyResult(()).require()
+
+
+def test_rule_ids_are_unique() -> None:
+    ids = [
+        r
+        for table in (decisions._RUN_RULES, decisions._APPROVAL_RULES, decisions._BUNDLE_RULES)
+        for r, _ in table
+    ]
+    assert len(ids) == len(set(ids))
+
+
+def test_require_passes_what_is_allowed() -> None:
+    policy.admit_bundle(GOOD).require()
