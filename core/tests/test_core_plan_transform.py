@@ -320,7 +320,7 @@ def test_reading_a_plan_refuses_what_is_not_one() -> None:
 
 def test_serving_loads_a_plan_without_polars_or_feast() -> None:
     code = (
-        "import sys; from mainspring.core.features import plan; "
+        "import sys; from mainspring.core.features import online, plan; "
         "bad = {'polars', 'feast', 'pandas', 'torch', 'duckdb'} & set(sys.modules); sys.exit(f'loaded {bad}' if bad else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
