@@ -42,7 +42,7 @@ class Asked:
     """A request as columns, each (n_rows,).
 
     `columns`: by entity, join keys and request columns; by row, the plan's input columns.
-    Missing: NaN in float columns, None in string columns.
+    Missing: NaN in float columns, None in string columns, keys included: an entity without a key is not found.
     """
 
     n_rows: int
@@ -69,10 +69,8 @@ def admit(bundle: bundles.LoadedBundle, request: prediction.PredictRequest) -> A
         rows, label = request.rows or [], "rows"
         wanted = dict(bundle.input_columns)
     _check_names(label, itertools.chain.from_iterable(rows), wanted)
-    keys = {k.name for k in bundle.feature_service.keys} if request.entities is not None else set()
     columns = {
-        name: typed(_pick(label, rows, name), dtype, name=name, label=label, nullable=name not in keys)
-        for name, dtype in wanted.items()
+        name: typed(_pick(label, rows, name), dtype, name=name, label=label) for name, dtype in wanted.items()
     }
     return Asked(len(rows), request.entities is not None, columns, _overrides(bundle, request))
 
@@ -87,14 +85,12 @@ def request_key(request: prediction.PredictRequest, bundle: bundles.LoadedBundle
     return repr([[row.get(name) for row in rows] for name in names])
 
 
-def typed(
-    values: list[Any], dtype: ports.FieldType, *, name: str, label: str, nullable: bool = True
-) -> NDArray[Any]:
+def typed(values: list[Any], dtype: ports.FieldType, *, name: str, label: str) -> NDArray[Any]:
     """`values` as one array of the column's type, (n,); null is NaN in floats and None in strings.
 
     Errors: SchemaMismatch for a wrong type, InvalidRequest for a number the type cannot hold.
     """
-    accepted = _ACCEPTED[dtype] if nullable else _ACCEPTED[dtype] - {_NONE}
+    accepted = _ACCEPTED[dtype]
     if not accepted.issuperset(map(type, values)):
         at = next(i for i, v in enumerate(values) if type(v) not in accepted)
         got = _JSON_NAMES.get(type(values[at]), type(values[at]).__name__)

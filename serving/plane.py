@@ -197,7 +197,15 @@ def _inputs(bundle: bundles.LoadedBundle, columns: dict[str, NDArray[Any]]) -> d
             expected=bundle.input_columns[absent[0]],
             got="nothing",
         )
-    return {name: columns[name] for name in bundle.input_columns}
+    return {name: _narrow(columns[name], dtype) for name, dtype in bundle.input_columns.items()}
+
+
+def _narrow(column: NDArray[Any], dtype: ports.FieldType) -> NDArray[Any]:
+    """float64 as the float32 that the plan was fitted on; nothing else is cast. Overflow becomes an infinity."""
+    if dtype == "float32" and column.dtype == np.float64:
+        with np.errstate(over="ignore"):
+            return column.astype(np.float32)
+    return column
 
 
 def _respond(

@@ -1,0 +1,139 @@
+"""The data plane over HTTP: contracts in, contracts out, and its errors as the errors they were."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, TypeAdapter
+
+from mainspring.core import errors
+from mainspring.core.contracts import deployment, prediction
+
+M = TypeVar("M", bound=BaseModel)
+
+_ENDPOINTS: Final = TypeAdapter(list[deployment.EndpointView])
+_BUNDLES: Final = TypeAdapter(list[prediction.BundleView])
+
+
+class ServingClient:
+    """Calls one serving process and keeps its connections. Thread-safe; close it, or use it in a `with`.
+
+    Every method raises the typed error that serving answered, rebuilt from its code, DependencyDown if serving does
+    not answer, and DeadlineExceeded after `timeout_seconds` without an answer. Nothing is retried.
+    """
+
+    def __init__(self, base_url: str, *, token: str = "", timeout_seconds: float = 30.0) -> None:
+        """`token`: needed by `set_traffic`, `load_bundle` and `push`."""
+        self._base_url = base_url
+        # trust_env off: a proxy variable of the shell must not reroute calls between our own services.
+        self._http = httpx.Client(
+            base_url=base_url,
+            timeout=timeout_seconds,
+            headers={"authorization": f"Bearer {token}"} if token else {},
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def healthy(self) -> bool:
+        """Whether the process answers at all."""
+        try:
+            self._call("GET", "/healthz")
+        except errors.Unavailable:
+            return False
+        return True
+
+    def ready(self) -> dict[str, Any]:
+        """What is ready. Errors: DependencyDown naming what is not."""
+        answer: dict[str, Any] = self._call("GET", "/readyz").json()
+        return answer
+
+    def predict(
+        self, endpoint: str, request: prediction.PredictRequest, *, request_id: str = ""
+    ) -> prediction.PredictResponse:
+        """Score every entity or row of `request`, in order; `request_id` is echoed and logged."""
+        headers = {"x-request-id": request_id} if request_id else {}
+        path = f"/v1/endpoints/{endpoint}:predict"
+        return _read(self._call("POST", path, request, headers), prediction.PredictResponse)
+
+    def endpoints(self) -> list[deployment.EndpointView]:
+        return _ENDPOINTS.validate_json(self._call("GET", "/v1/endpoints").content)
+
+    def endpoint(self, name: str) -> deployment.EndpointView:
+        """Errors: NotFound with close names."""
+        return _read(self._call("GET", f"/v1/endpoints/{name}"), deployment.EndpointView)
+
+    def set_traffic(self, table: deployment.TrafficTable) -> deployment.EndpointView:
+        """Put the next version in force; a repeat of the one in force changes nothing. Errors: Conflict."""
+        path = f"/v1/endpoints/{table.endpoint}/traffic"
+        return _read(self._call("PUT", path, table), deployment.EndpointView)
+
+    def stats(self, endpoint: str) -> deployment.EndpointStats:
+        """What serving saw of each bundle under the traffic in force."""
+        return _read(self._call("GET", f"/v1/endpoints/{endpoint}/stats"), deployment.EndpointStats)
+
+    def load_bundle(self, digest: str) -> prediction.BundleView:
+        """Idempotent. Errors: NotFound, CorruptArtifact."""
+        asked = prediction.BundleLoad(digest=digest)
+        return _read(self._call("POST", "/v1/bundles:load", asked), prediction.BundleView)
+
+    def bundles(self) -> list[prediction.BundleView]:
+        return _BUNDLES.validate_json(self._call("GET", "/v1/bundles").content)
+
+    def push(self, rows: prediction.FeaturePush) -> prediction.FeaturePushResult:
+        """Upsert newest feature rows, all or none. Errors: NotFound, SchemaMismatch."""
+        path = f"/v1/features/{rows.view}:push"
+        return _read(self._call("POST", path, rows), prediction.FeaturePushResult)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: BaseModel | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        content = None if body is None else body.model_dump_json()
+        sent = {**(headers or {}), **({} if body is None else {"content-type": "application/json"})}
+        try:
+            response = self._http.request(method, path, content=content, headers=sent)
+        except httpx.TimeoutException as error:
+            raise errors.DeadlineExceeded(
+                f"serving at `{self._base_url}` did not answer in time; ask for fewer rows or wait longer",
+                stage=path,
+            ) from error
+        except httpx.TransportError as error:
+            raise errors.DependencyDown(
+                f"serving at `{self._base_url}` does not answer: {error}; `mainspring status` tells what runs",
+                name="serving",
+            ) from error
+        if response.is_success:
+            return response
+        raise _rebuilt(response, self._base_url)
+
+
+def _read(response: httpx.Response, model: type[M]) -> M:
+    return model.model_validate_json(response.content)
+
+
+def _rebuilt(response: httpx.Response, base_url: str) -> errors.MainspringError:
+    if response.headers.get("content-type", "").startswith("application/problem+json"):
+        return errors.from_wire(response.json())
+    # Not ours: a proxy in between, or another program on the port.
+    return errors.DependencyDown(
+        f"`{base_url}` answered {response.status_code} without a problem document; check that serving is there",
+        name="serving",
+    )

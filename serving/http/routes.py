@@ -1,0 +1,175 @@
+"""The routes of the data plane. Each parses, makes one call, answers."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import Response
+
+from mainspring.core import errors, identity, ports
+from mainspring.core.contracts import deployment, prediction
+from mainspring.serving import bundles, endpoints, plane
+from mainspring.serving.features import push
+from mainspring.serving.http import bodies
+
+#: Who may change what is served or what features say. Predictions and reads are open to whoever reaches the port.
+ADMIN_ROLES: Final = ("service", "developer", "admin")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the routes call."""
+
+    plane: plane.Plane
+    endpoints: endpoints.Endpoints
+    shelf: bundles.BundleShelf
+    online: ports.OnlineFeatures
+    issuer: identity.TokenIssuer
+    max_body_bytes: int
+
+
+def build(parts: Parts) -> APIRouter:
+    """Every route, over `parts`."""
+    router = APIRouter()
+    for routes in (_health, _predictions, _endpoints, _bundles, _features):
+        router.include_router(routes(parts))
+    return router
+
+
+def _health(parts: Parts) -> APIRouter:
+    router = APIRouter(tags=["health"])
+
+    @router.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @router.get("/readyz")
+    async def readyz() -> dict[str, object]:
+        """The online store answers and the bundles of every endpoint are loaded; 503 until then."""
+        views = await run_in_threadpool(parts.online.views)
+        known = parts.endpoints.views()
+        for view in known:
+            for digest in endpoints.absent(view):
+                raise errors.DependencyDown(
+                    f"endpoint `{view.endpoint}` waits for bundle `{digest}`; load it with POST /v1/bundles:load",
+                    name=digest,
+                )
+        return {
+            "status": "ready",
+            "endpoints": [view.endpoint for view in known],
+            "views": [view.name for view in views],
+        }
+
+    return router
+
+
+def _predictions(parts: Parts) -> APIRouter:
+    router = APIRouter(tags=["predictions"])
+
+    @router.post(
+        "/v1/endpoints/{name}:predict",
+        response_model=prediction.PredictResponse,
+        openapi_extra=bodies.documented(prediction.PredictRequest),
+    )
+    async def predict(name: str, request: Request) -> Response:
+        """Score every entity or row of the body, in order."""
+        asked = await bodies.read(request, prediction.PredictRequest, max_bytes=parts.max_body_bytes)
+        answer = await run_in_threadpool(parts.plane.predict, name, asked, request.state.request_id)
+        return bodies.answer(answer)
+
+    return router
+
+
+def _endpoints(parts: Parts) -> APIRouter:
+    router = APIRouter(tags=["endpoints"])
+
+    @router.get("/v1/endpoints", response_model=list[deployment.EndpointView])
+    async def endpoint_list() -> Response:
+        """Every endpoint with its traffic."""
+        return bodies.answer(parts.endpoints.views())
+
+    @router.get("/v1/endpoints/{name}", response_model=deployment.EndpointView)
+    async def endpoint(name: str) -> Response:
+        """One endpoint with its traffic."""
+        return bodies.answer(parts.endpoints.view(name))
+
+    @router.put(
+        "/v1/endpoints/{name}/traffic",
+        response_model=deployment.EndpointView,
+        openapi_extra=bodies.documented(deployment.TrafficTable),
+    )
+    async def set_traffic(name: str, request: Request) -> Response:
+        """Put the next version of the traffic table in force."""
+        actor = _admin(parts, request)
+        table = await bodies.read(request, deployment.TrafficTable, max_bytes=parts.max_body_bytes)
+        _check_same("endpoint", table.endpoint, name)
+        if not table.set_by:
+            table = table.model_copy(update={"set_by": actor.name})
+        return bodies.answer(await run_in_threadpool(parts.endpoints.apply, table))
+
+    @router.get("/v1/endpoints/{name}/stats", response_model=deployment.EndpointStats)
+    async def stats(name: str) -> Response:
+        """What was seen of each bundle under the traffic in force."""
+        return bodies.answer(parts.endpoints.stats(name))
+
+    return router
+
+
+def _bundles(parts: Parts) -> APIRouter:
+    router = APIRouter(tags=["bundles"])
+
+    @router.post(
+        "/v1/bundles:load",
+        response_model=prediction.BundleView,
+        openapi_extra=bodies.documented(prediction.BundleLoad),
+    )
+    async def load(request: Request) -> Response:
+        """Load a bundle of the bundle store, so that traffic can be moved to it."""
+        _admin(parts, request)
+        asked = await bodies.read(request, prediction.BundleLoad, max_bytes=parts.max_body_bytes)
+        shelved = await run_in_threadpool(parts.shelf.load, asked.digest)
+        return bodies.answer(shelved.view)
+
+    @router.get("/v1/bundles", response_model=list[prediction.BundleView])
+    async def bundle_list() -> Response:
+        """Every loaded bundle."""
+        return bodies.answer(parts.shelf.views())
+
+    return router
+
+
+def _features(parts: Parts) -> APIRouter:
+    router = APIRouter(tags=["features"])
+
+    @router.post(
+        "/v1/features/{view}:push",
+        response_model=prediction.FeaturePushResult,
+        openapi_extra=bodies.documented(prediction.FeaturePush),
+    )
+    async def push_features(view: str, request: Request) -> Response:
+        """Upsert newest rows of one view, all or none."""
+        _admin(parts, request)
+        asked = await bodies.read(request, prediction.FeaturePush, max_bytes=parts.max_body_bytes)
+        _check_same("view", asked.view, view)
+        now_us = time.time_ns() // 1000
+        return bodies.answer(await run_in_threadpool(push.push, parts.online, asked, now_us=now_us))
+
+    return router
+
+
+def _admin(parts: Parts, request: Request) -> identity.Actor:
+    actor = parts.issuer.authenticate(request.headers.get("authorization"))
+    actor.require(*ADMIN_ROLES)
+    return actor
+
+
+def _check_same(field: str, in_body: str, in_path: str) -> None:
+    if in_body != in_path:
+        raise errors.InvalidRequest(
+            f"`{field}` is `{in_body}` in the body and `{in_path}` in the path; send one name", field=field
+        )

@@ -1,0 +1,187 @@
+"""A small real world for serving's tests: one view, a linear model over a real plan column, a loader, a server."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvicorn
+from numpy.typing import NDArray
+
+from mainspring.core import canonical, errors, identity, ports, settings
+from mainspring.core.features import online, schema
+from mainspring.serving import app
+from mainspring.serving.runtimes import function_runtime
+
+HOUR_US = 3_600_000_000
+NOW_US = 1_385_900_000_000_000  # 2013-12-01T12:13:20Z
+AS_OF = "2013-12-01T12:13:20Z"
+
+
+def column(name: str, dtype: ports.FieldType) -> schema.Column:
+    return schema.Column(name=name, dtype=dtype)
+
+
+SERVICE = schema.FeatureService(
+    name="delays",
+    views=(
+        schema.FeatureView(
+            name="origin_stats",
+            keys=(column("origin", "string"),),
+            fields=(column("mean_delay", "float32"), column("weather", "string")),
+            ttl_seconds=7200,
+        ),
+        schema.FeatureView(
+            name="flight_stats",
+            keys=(column("carrier", "string"), column("flight", "int64")),
+            fields=(column("mean_delay", "float64"),),
+        ),
+    ),
+)
+REQUEST_COLUMNS = (column("distance", "float32"), column("dep_us", "int64"))
+
+
+def linear(batch: ports.ModelInput) -> NDArray[Any]:
+    """A score between 0 and 1 of the mean of the dense columns, missing ones as 0."""
+    return 1.0 / (1.0 + np.exp(-np.nan_to_num(batch.dense).mean(axis=1)))
+
+
+@dataclasses.dataclass
+class World:
+    """A bundle that is what serving.bundles.LoadedBundle says. `calls` counts what the plane asked of it."""
+
+    name: str = "delay-linear"
+    function: Callable[[ports.ModelInput], NDArray[Any]] = linear
+    feature_service: schema.FeatureService = SERVICE
+    request_columns: tuple[schema.Column, ...] = REQUEST_COLUMNS
+    calls: list[str] = dataclasses.field(default_factory=list)
+    seen: list[Mapping[str, NDArray[Any]]] = dataclasses.field(default_factory=list)
+    input_columns: Mapping[str, ports.FieldType] = dataclasses.field(
+        default_factory=lambda: {
+            "carrier": "string",
+            "origin_stats__mean_delay": "float32",
+            "origin_stats__weather": "string",
+            "flight_stats__mean_delay": "float32",
+            "distance": "float32",
+            "distance_km": "float32",
+        }
+    )
+
+    @property
+    def digest(self) -> str:
+        return canonical.digest(self.name)
+
+    @property
+    def plan_digest(self) -> str:
+        return canonical.digest(sorted(self.input_columns))
+
+    @property
+    def runtime(self) -> ports.ModelRuntime:
+        return function_runtime.FunctionRuntime(self.function)
+
+    def derive(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        self.calls.append("derive")
+        return {"distance_km": columns["distance"] * np.float32(1.609)}
+
+    def prepare(self, columns: Mapping[str, NDArray[Any]]) -> ports.ModelInput:
+        self.calls.append("prepare")
+        self.seen.append(columns)
+        for name, dtype in self.input_columns.items():
+            assert columns[name].dtype == column(name, dtype).numpy_dtype, name
+        assert set(columns) == set(self.input_columns)
+        numbers = [columns[n] for n, d in self.input_columns.items() if d == "float32"]
+        return ports.ModelInput(
+            np.ascontiguousarray(np.stack(numbers, axis=1)), np.zeros((len(numbers[0]), 1), np.int32)
+        )
+
+
+@dataclasses.dataclass
+class DictLoader:
+    """Loads from a dict; counts loads."""
+
+    bundles: dict[str, World]
+    loads: list[str] = dataclasses.field(default_factory=list)
+
+    def load(self, digest: str) -> World:
+        self.loads.append(digest)
+        if digest not in self.bundles:
+            raise errors.NotFound(
+                f"no bundle `{digest}` in the store; write it first", resource="bundle", name=digest
+            )
+        return self.bundles[digest]
+
+
+def filled_store(now_us: int = NOW_US) -> online.OnlineStore:
+    """JFK fresh, LGA three hours old (the view's TTL is two), EWR absent; UA 7 known, its weather null."""
+    store = online.OnlineStore()
+    for view in SERVICE.views:
+        store.register(view.online)
+    times = np.array([now_us - HOUR_US, now_us - 3 * HOUR_US], np.int64)
+    store.upsert(
+        "origin_stats",
+        {"origin": ["JFK", "LGA"]},
+        event_us=times,
+        created_us=times,
+        columns={"mean_delay": [1.5, 9.0], "weather": [None, "fog"]},
+    )
+    store.upsert(
+        "flight_stats",
+        {"carrier": ["UA"], "flight": [7]},
+        event_us=times[:1],
+        created_us=times[:1],
+        columns={"mean_delay": [0.25]},
+    )
+    return store
+
+
+def entity(**changes: Any) -> dict[str, Any]:
+    return {"origin": "JFK", "carrier": "UA", "flight": 7, "distance": 100.0, "dep_us": NOW_US} | changes
+
+
+def settings_in(directory: Path, **serving: object) -> settings.Settings:
+    environ = {f"MAINSPRING_SERVING_{k.upper()}": str(v) for k, v in serving.items()}
+    return settings.load(environ, directory=directory)
+
+
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """A running server."""
+
+    url: str
+    tokens: identity.TokenIssuer
+    online: online.OnlineStore
+    loader: DictLoader
+
+
+@contextlib.contextmanager
+def serve(directory: Path, *bundles: World, **serving: object) -> Iterator[Served]:
+    """The real app under real uvicorn on a free loopback port."""
+    store, loader = filled_store(), DictLoader({b.digest: b for b in bundles})
+    tokens = identity.ensure_token_file(directory / "tokens.json")
+    built = app.create_app(settings_in(directory, **serving), online=store, loader=loader, issuer=tokens)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(built, log_level="warning", lifespan="on"))
+        started = threading.Event()
+        startup = server.startup
+
+        async def tell_when_started(sockets: list[socket.socket] | None = None) -> None:
+            await startup(sockets)
+            started.set()
+
+        server.startup = tell_when_started  # type: ignore[method-assign]
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        assert started.wait(30), "uvicorn did not start"
+        try:
+            yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", tokens, store, loader)
+        finally:
+            server.should_exit = True
+            thread.join(30)
+            assert not thread.is_alive()
