@@ -64,10 +64,18 @@ def readme_table(result: dict[str, Any]) -> str:
         if ours["contestant"] != "mainspring":
             continue
         group = name.removesuffix("mainspring")
-        ratios = [f"{rows[group + p]['ratio']:.3g}x" for p in peers]
+        ratios = [_times(rows[group + p]["ratio"]) for p in peers]
         program = "with log1p" if "/log1p/" in name else "without"
-        lines.append(f"| {ours['rows']:,} rows, {program} | {ours['value']:g} | " + " | ".join(ratios) + " |")
+        lines.append(
+            f"| {ours['rows']:,} row{'s' * (ours['rows'] > 1)}, {program} | {ours['value']:g} | "
+            + " | ".join(ratios)
+            + " |"
+        )
     return "\n".join(lines)
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f}x" if ratio < 100 else f"{ratio:,.0f}x"
 
 
 def main(argv: list[str] | None = None) -> int:

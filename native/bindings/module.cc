@@ -203,7 +203,10 @@ class DenseTransform {
   // Needs the GIL; gives it up while a large batch is computed.
   py::object Run(const py::object& columns, const py::object& out) const {
     const py::object sequence = Sequence(columns, StatusCode::kBadDtype, "columns");
-    const std::size_t n_sources = program_.n_sources();
+    const std::size_t n_sources = program_.n_sources(), width = program_.width();
+    const std::size_t rows = RowsOf(sequence.ptr());
+    // Allocated before the list is read: allocating may run Python code (a finaliser), reading may not.
+    const py::object result = out.is_none() ? NewMatrix(rows, width) : out;
     const std::size_t given = static_cast<std::size_t>(PySequence_Fast_GET_SIZE(sequence.ptr()));
     if (given != n_sources) {
       Raise(StatusCode::kBadShape, "`columns` must hold " + std::to_string(n_sources) + " arrays, got " +
@@ -211,10 +214,6 @@ class DenseTransform {
                                        "; pass every input column of the program, in order");
     }
     PyObject* const* const items = PySequence_Fast_ITEMS(sequence.ptr());
-    std::size_t rows = 0;
-    if (py::isinstance<py::array>(items[0]) && py::detail::array_proxy(items[0])->nd == 1) {
-      rows = static_cast<std::size_t>(py::detail::array_proxy(items[0])->dimensions[0]);
-    }
     const float* few[64];
     std::vector<const float*> many;
     const float** pointers = few;
@@ -227,8 +226,6 @@ class DenseTransform {
       pointers[i] = reinterpret_cast<const float*>(py::detail::array_proxy(items[i])->data);
     }
 
-    const std::size_t width = program_.width();
-    py::object result = out.is_none() ? NewMatrix(rows, width) : out;
     if (!out.is_none()) CheckOut(out.ptr(), rows, pointers);
     float* const to = reinterpret_cast<float*>(py::detail::array_proxy(result.ptr())->data);
     const bool is_generic = program_.target() == Target::kGeneric;
@@ -274,6 +271,14 @@ class DenseTransform {
     constexpr int kFlags = Api::NPY_ARRAY_C_CONTIGUOUS_ | Api::NPY_ARRAY_ALIGNED_;
     return array->descr == float32 && array->nd == 1 &&
            static_cast<std::size_t>(array->dimensions[0]) == rows && (array->flags & kFlags) == kFlags;
+  }
+
+  // The length of the first column; 0 where it is none, which CheckArray will say.
+  static std::size_t RowsOf(PyObject* sequence) {
+    if (PySequence_Fast_GET_SIZE(sequence) == 0) return 0;
+    PyObject* const first = PySequence_Fast_GET_ITEM(sequence, 0);
+    if (!py::isinstance<py::array>(first) || py::detail::array_proxy(first)->nd != 1) return 0;
+    return static_cast<std::size_t>(py::detail::array_proxy(first)->dimensions[0]);
   }
 
   void CheckOut(PyObject* out, std::size_t rows, const float* const* pointers) const {
