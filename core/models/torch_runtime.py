@@ -1,0 +1,88 @@
+"""Executes a bundle's network with torch."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mainspring.core import errors, ports
+from mainspring.core.models import bundle, network
+
+
+class TorchRuntime:
+    """A :class:`mainspring.core.ports.ModelRuntime`. Immutable, thread-safe.
+
+    The same batch gives the same scores, bit for bit; a row's score may differ in the last bits between batches of
+    different size, because matrix products are summed in another order.
+    """
+
+    name: Final = "torch"
+
+    def __init__(self, model: network.EmbeddingMlp) -> None:
+        self._model = model.eval()
+        spec = model.architecture
+        self._shape = (spec.dense_width, len(spec.id_columns))
+        rows = {t.column: t.rows for t in spec.tables}
+        self._limits = np.array(
+            [rows.get(c, np.iinfo(np.int32).max) for c in spec.id_columns], dtype=np.int64
+        )
+
+    @classmethod
+    def load(cls, source: bundle.Bundle, *, threads: int) -> TorchRuntime:
+        """Build the network from a verified bundle; `threads` is set for the whole process.
+
+        Errors: CorruptArtifact if architecture and weights do not belong together.
+        """
+        torch.set_num_threads(threads)
+        try:
+            architecture = network.Architecture.parse(source.model)
+        except errors.InvalidRequest as error:
+            raise errors.CorruptArtifact(
+                f"`{source.digest}/{bundle.MODEL}` is no architecture: {error.message}",
+                artifact=source.digest,
+                expected="an architecture",
+                got=error.field,
+            ) from error
+        return cls(network.load_weights(architecture, source.weights))
+
+    def predict(self, batch: ports.ModelInput) -> NDArray[np.float32]:
+        """Probabilities (n,) float32; n may be 0.
+
+        Errors: SchemaMismatch for other widths or dtypes; InvariantViolated for an id without an embedding or a
+        score that is not finite: the plan promises neither happens.
+        """
+        self._check(batch)
+        with torch.inference_mode():
+            scores: NDArray[np.float32] = torch.sigmoid(
+                self._model(_tensor(batch.dense), _tensor(batch.ids))
+            ).numpy()
+        if not np.isfinite(scores).all():
+            raise errors.InvariantViolated(
+                "a score is not finite; the plan must fill every missing value", where="torch_runtime.scores"
+            )
+        return scores
+
+    def _check(self, batch: ports.ModelInput) -> None:
+        got = (batch.dense.shape[1:], batch.ids.shape[1:], str(batch.dense.dtype), str(batch.ids.dtype))
+        expected = (self._shape[:1], self._shape[1:], "float32", "int32")
+        if got != expected or len(batch.dense) != len(batch.ids):
+            raise errors.SchemaMismatch(
+                f"model input is {got} with {len(batch.dense)} and {len(batch.ids)} rows, expected {expected} (widths,"
+                " dtypes); run the plan of the same bundle",
+                feature="model_input",
+                expected=str(expected),
+                got=str(got),
+            )
+        if batch.ids.size and bool(((batch.ids < 0) | (batch.ids >= self._limits)).any()):
+            raise errors.InvariantViolated(
+                "an id has no embedding; the plan and the model of a bundle disagree about the vocabulary",
+                where="torch_runtime.ids",
+            )
+
+
+def _tensor(array: NDArray[np.float32] | NDArray[np.int32]) -> torch.Tensor:
+    # torch has no read-only tensors: it warns about such an array, so that one is copied.
+    return torch.from_numpy(array if array.flags.writeable else array.copy())

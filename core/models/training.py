@@ -1,0 +1,191 @@
+"""The training loop, free of any cluster: the Ray job calls it on each worker, tests call it alone.
+
+The same seed, data, worker count and torch build give the same weights. Randomness comes from the seed and the
+epoch's number only, so a resumed run continues as the first one would have.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mainspring.core import errors, ports, projects
+from mainspring.core.models import evaluation, network
+
+_SCORING_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class Examples:
+    """dense (n, d) float32, ids (n, k) int32, labels (n,) float32 of 0 and 1; all on one device."""
+
+    dense: torch.Tensor
+    ids: torch.Tensor
+    labels: torch.Tensor
+
+    @classmethod
+    def of(cls, batch: ports.ModelInput, labels: NDArray[np.generic], device: str = "cpu") -> Self:
+        """Copies the plan's output. Errors: SchemaMismatch unless all have the same number of rows."""
+        if not batch.n_rows == batch.ids.shape[0] == len(labels):
+            raise errors.SchemaMismatch(
+                f"dense has {batch.n_rows} rows, ids {batch.ids.shape[0]}, labels {len(labels)}; pass one of each a row",
+                feature="label",
+                expected=f"{batch.n_rows} rows",
+                got=f"{batch.ids.shape[0]} and {len(labels)}",
+            )
+        return cls(
+            torch.tensor(batch.dense, dtype=torch.float32, device=device),
+            torch.tensor(batch.ids, dtype=torch.int32, device=device),
+            torch.tensor(np.asarray(labels, dtype=np.float32), device=device),
+        )
+
+    def __len__(self) -> int:
+        return int(self.labels.shape[0])
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One finished epoch, counted from 0; `loss` is the mean training log loss of this worker's rows."""
+
+    epoch: int
+    loss: float
+    valid_auc: float
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """All epochs that ran; the model holds the weights of `best_epoch`."""
+
+    epochs: tuple[EpochReport, ...]
+    best_epoch: int
+    stopped_early: bool
+
+    @property
+    def best_auc(self) -> float:
+        return self.epochs[self.best_epoch].valid_auc
+
+
+def epoch_order(rows: int, *, seed: int, epoch: int, rank: int = 0, world_size: int = 1) -> NDArray[np.int64]:
+    """The rows this worker visits, in order. Every worker visits equally many: a few repeat if they do not divide."""
+    order = np.random.default_rng((seed, epoch)).permutation(rows)
+    share = math.ceil(rows / world_size)
+    return np.resize(order, share * world_size)[rank::world_size]
+
+
+def train_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    examples: Examples,
+    *,
+    batch_rows: int,
+    seed: int,
+    epoch: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> float:
+    """Visit every row of this worker's share once; returns the mean log loss. `model` may be wrapped (DDP).
+
+    Errors: JobFailed if the loss is not finite.
+    """
+    device = examples.labels.device
+    order = torch.from_numpy(
+        epoch_order(len(examples), seed=seed, epoch=epoch, rank=rank, world_size=world_size)
+    ).to(device)
+    model.train()
+    # Summed on the device: reading it every batch would make a GPU wait for Python.
+    total = torch.zeros((), device=device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed((seed * 1_000_003 + epoch) * 1_009 + rank)  # dropout; differs between workers
+        for rows in torch.split(order, batch_rows):
+            optimizer.zero_grad(set_to_none=True)
+            logits = model(examples.dense[rows], examples.ids[rows])
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, examples.labels[rows])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            total += loss.detach() * len(rows)
+    mean = float(total) / len(order)
+    if not math.isfinite(mean):
+        raise errors.JobFailed(
+            f"training loss became {mean} in epoch {epoch}; lower `learning_rate`, or look for unscaled or infinite"
+            " values in the plan's output",
+            status="diverged",
+        )
+    return mean
+
+
+def make_optimizer(model: nn.Module, spec: projects.ModelSpec) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay)
+
+
+def predict(model: nn.Module, examples: Examples) -> NDArray[np.float32]:
+    """Probabilities (n,). The model is left in evaluation mode."""
+    model.eval()
+    with torch.inference_mode():
+        parts = [
+            torch.sigmoid(model(dense, ids)).cpu()
+            for dense, ids in zip(
+                torch.split(examples.dense, _SCORING_ROWS),
+                torch.split(examples.ids, _SCORING_ROWS),
+                strict=True,
+            )
+        ]
+        scores: NDArray[np.float32] = torch.cat(parts).numpy()
+    return scores
+
+
+def fit(
+    model: network.EmbeddingMlp,
+    train: Examples,
+    valid: Examples,
+    spec: projects.ModelSpec,
+    *,
+    patience_epochs: int = 2,
+    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    step_model: nn.Module | None = None,
+    agree: Callable[[float], float] = lambda auc: auc,
+    rank: int = 0,
+    world_size: int = 1,
+) -> FitReport:
+    """Train until `spec.epochs`, or until the validation AUC has not risen for `patience_epochs`; keep the best.
+
+    `step_model` is `model` wrapped for distribution. `agree` turns this worker's AUC into everybody's (a broadcast),
+    so that all workers stop together. `on_epoch` may raise to stop.
+    Errors: DataInvalid if a split is empty or `valid` has one class; JobFailed if the loss is not finite.
+    """
+    if len(train) == 0:
+        raise errors.DataInvalid(
+            "split `train` has no rows; raise the sample fraction", dataset="train", failed=("rows",)
+        )
+    stepped = model if step_model is None else step_model
+    optimizer = make_optimizer(model, spec)
+    reports: list[EpochReport] = []
+    best_epoch, best_state = 0, {}
+    for epoch in range(spec.epochs):
+        loss = train_epoch(
+            stepped,
+            optimizer,
+            train,
+            batch_rows=spec.batch_rows,
+            seed=spec.seed,
+            epoch=epoch,
+            rank=rank,
+            world_size=world_size,
+        )
+        auc = agree(evaluation.auc(valid.labels.cpu().numpy(), predict(model, valid)))
+        is_best = not reports or auc > reports[best_epoch].valid_auc
+        reports.append(EpochReport(epoch, loss, auc, is_best))
+        if is_best:
+            best_epoch, best_state = epoch, {k: v.detach().clone() for k, v in model.state_dict().items()}
+        on_epoch(reports[-1])
+        if epoch - best_epoch >= patience_epochs:
+            break
+    model.load_state_dict(best_state)
+    return FitReport(tuple(reports), best_epoch, stopped_early=len(reports) < spec.epochs)
