@@ -23,7 +23,7 @@ class Endpoints:
             for digest in traffic.digests(table):
                 try:
                     self._shelf.load(digest)
-                except errors.Rejected as error:
+                except (errors.Rejected, errors.Denied) as error:
                     raise errors.Misconfigured(
                         f"endpoint `{table.endpoint}` needs bundle `{digest}`, which does not load: {error.message};"
                         f" put the bundle back or remove `{table.endpoint}.json` from the traffic directory"

@@ -1,0 +1,80 @@
+"""`python -m mainspring.serving`: one process of the data plane, until SIGTERM or Ctrl-C.
+
+Exit codes: 0 stopped as asked; 78 misconfigured, with one line on stderr that says what to do; 1 any other error.
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from types import FrameType
+from typing import Final, NoReturn
+
+import uvicorn
+
+from mainspring.core import errors, identity, settings
+from mainspring.core.features import online
+from mainspring.core.models import bundle
+from mainspring.serving import app, signed_bundles
+
+EXIT_MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
+DRAIN_SECONDS: Final = 10
+
+
+def main() -> int:
+    """Load settings once, take the port, open the store, serve."""
+    # uvicorn raises the signal that ended it once more; as SystemExit it lets the store close and the code be 0.
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    try:
+        in_force = settings.load()
+        with bind(in_force.serving) as listener, online.OnlineStore(in_force.serving.online_store) as store:
+            issuer = identity.TokenIssuer.load(in_force.control.tokens_file)
+            loader = signed_bundles.SignedBundleLoader(
+                bundle.BundleStore(in_force.serving.bundle_dir),
+                in_force.serving.trusted_keys_dir,
+                runtimes(in_force.serving),
+            )
+            built = app.create_app(in_force, online=store, loader=loader, issuer=issuer)
+            config = uvicorn.Config(
+                built, access_log=False, server_header=False, timeout_graceful_shutdown=DRAIN_SECONDS
+            )
+            uvicorn.Server(config).run(sockets=[listener])
+    except errors.MainspringError as error:
+        print(f"mainspring.serving: {error.message}", file=sys.stderr)
+        return EXIT_MISCONFIGURED if isinstance(error, errors.Misconfigured) else 1
+    return 0
+
+
+def runtimes(serving: settings.ServingSettings) -> Mapping[str, signed_bundles.RuntimeFactory]:
+    """What this process can execute, by bundle kind."""
+    return {}
+
+
+def bind(serving: settings.ServingSettings) -> socket.socket:
+    """Take the port before anything is opened or written. Errors: PortInUse, InvalidSettings."""
+    try:
+        return socket.create_server((serving.host, serving.port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise errors.PortInUse(
+                f"port {serving.port} on `{serving.host}` is in use; stop what listens there or set `serving.port`",
+                port=serving.port,
+                setting="serving.port",
+            ) from error
+        raise errors.InvalidSettings(
+            f"cannot listen on `{serving.host}` port {serving.port}: {error.strerror or error}; correct `serving.host`"
+            " and `serving.port`",
+            problems=("serving.host", "serving.port"),
+        ) from error
+
+
+def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

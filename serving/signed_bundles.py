@@ -1,0 +1,91 @@
+"""Loads bundles from the signed store: verify, compile the plan, find the project's code, build the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
+
+from mainspring.core import errors, ports, projects
+from mainspring.core.features import plan, program, schema
+from mainspring.core.models import bundle, signing
+
+#: Builds the runtime of one bundle kind from its verified files and its compiled plan.
+RuntimeFactory: TypeAlias = Callable[[bundle.Bundle, program.Program], ports.ModelRuntime]
+
+
+@dataclass(frozen=True)
+class SignedBundle:
+    """A verified bundle, ready to answer. Immutable, thread-safe. It is a `serving.bundles.LoadedBundle`."""
+
+    digest: str
+    name: str
+    plan_digest: str
+    feature_service: schema.FeatureService
+    input_columns: Mapping[str, ports.FieldType]
+    request_columns: tuple[schema.Column, ...]
+    runtime: ports.ModelRuntime
+    program: program.Program
+    project: projects.Project
+
+    def derive(self, columns: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """The project's request-time features: the function that made the training set."""
+        return self.project.derive(columns)
+
+    def prepare(self, columns: Mapping[str, NDArray[Any]]) -> ports.ModelInput:
+        """Run the program the model was trained on."""
+        return self.program.run(columns)
+
+
+class SignedBundleLoader:
+    """Opens bundles of one store. Trusted keys are read at each load, so a key published later counts."""
+
+    def __init__(
+        self, store: bundle.BundleStore, trusted_keys_dir: Path, runtimes: Mapping[str, RuntimeFactory]
+    ) -> None:
+        """`runtimes`: bundle kind to what builds its runtime."""
+        self._store = store
+        self._trusted_keys_dir = trusted_keys_dir
+        self._runtimes = dict(runtimes)
+
+    def load(self, digest: str) -> SignedBundle:
+        """Errors: NotFound, CorruptArtifact, PolicyDenied for a signer that is not trusted, MissingTool for a kind
+        that this process has no runtime for, and NotFound if the bundle's project is not installed.
+        """
+        opened = self._store.open(digest, signing.TrustedKeys.load(self._trusted_keys_dir))
+        manifest = opened.manifest
+        compiled = plan.FittedPlan.from_bytes(opened.plan).compile()
+        declared = {c.name: c.dtype for c in manifest.input_columns}
+        wanted = {c.name: c.dtype for c in compiled.inputs}
+        if declared != wanted:
+            raise errors.CorruptArtifact(
+                f"manifest of bundle `{digest}` and its plan name different input columns:"
+                f" {sorted(declared.items() ^ wanted.items())}; build the bundle anew",
+                artifact=digest,
+                expected=str(sorted(wanted)),
+                got=str(sorted(declared)),
+            )
+        return SignedBundle(
+            digest=opened.digest,
+            name=manifest.name,
+            plan_digest=manifest.plan_digest,
+            feature_service=manifest.service,
+            input_columns=wanted,
+            request_columns=manifest.request_columns,
+            runtime=self._factory(manifest.kind)(opened, compiled),
+            program=compiled,
+            project=projects.load_project(manifest.project),
+        )
+
+    def _factory(self, kind: str) -> RuntimeFactory:
+        if kind not in self._runtimes:
+            raise errors.MissingTool(
+                f"no runtime here executes bundles of kind `{kind}`; this process has"
+                f" {', '.join(f'`{k}`' for k in sorted(self._runtimes)) or 'none'}",
+                tool=kind,
+                fix="pip install 'mainspring[serving]'",
+            )
+        return self._runtimes[kind]
