@@ -1,0 +1,218 @@
+"""Folders of data that are complete or absent: written aside, listed with digests, renamed into place."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from mainspring.core import canonical, errors
+
+__all__ = ["MANIFEST", "Folder", "publish", "read"]
+
+MANIFEST: Final = "manifest.json"
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A complete folder. `digest` names its kind, its inputs and the bytes of its files; `detail` is its maker's."""
+
+    path: Path
+    kind: str
+    inputs: Mapping[str, Any]
+    files: Mapping[str, Mapping[str, Any]]
+    detail: Mapping[str, Any]
+    digest: str
+    reused: bool = False
+
+    def file_digest(self, relative: str) -> str:
+        """The digest of one of its files, or of all files under a sub-folder."""
+        if relative in self.files:
+            return str(self.files[relative]["digest"])
+        inside = [
+            [name, f["digest"]] for name, f in sorted(self.files.items()) if name.startswith(f"{relative}/")
+        ]
+        if not inside:
+            raise errors.NotFound(
+                f"folder `{self.path}` has no `{relative}`; make it again", resource="file", name=relative
+            )
+        return canonical.digest(inside)
+
+    def files_under(self, relative: str) -> tuple[int, int]:
+        """How many files lie under a sub-folder, and their bytes."""
+        sizes = [int(f["bytes"]) for name, f in self.files.items() if name.startswith(f"{relative}/")]
+        return len(sizes), sum(sizes)
+
+
+def publish(
+    target: Path,
+    *,
+    kind: str,
+    inputs: Mapping[str, Any],
+    write: Callable[[Path], Mapping[str, Any]],
+    unlisted: frozenset[str] = frozenset(),
+) -> Folder:
+    """The folder `target` of `kind` made from `inputs` (JSON): as it stands, if intact, else made by `write`.
+
+    `write` gets an empty folder and returns the detail (JSON); when it raises, nothing of its work is left. Names
+    in `unlisted` are kept but not in the digest (databases, whose bytes differ from run to run).
+    Errors:  Conflict if `target` holds something that is not a folder of this kind; what `write` raises.
+    Threads: safe against other processes: who renames first wins, and the other takes what it finds.
+    """
+    found = _intact(target, kind, inputs)
+    if found is not None:
+        return found
+    _check_replaceable(target, kind)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _beside(target, "new") as new:
+        new.mkdir()
+        detail = write(new)
+        files = _list(new, unlisted)
+        manifest = {
+            "version": _VERSION,
+            "kind": kind,
+            "inputs": dict(inputs),
+            "files": files,
+            "detail": dict(detail),
+        }
+        # Strict JSON in and out, so that what is returned now is what `read` returns later.
+        manifest = json.loads(canonical.dumps(manifest))
+        _write_synced(new / MANIFEST, canonical.dumps(manifest))
+        return _swap(new, target, manifest)
+
+
+def read(target: Path, *, kind: str) -> Folder:
+    """The folder `target`, checked to the last byte.
+
+    Errors: NotFound if there is none; CorruptArtifact if it is not what its manifest says.
+    """
+    try:
+        manifest = json.loads((target / MANIFEST).read_bytes())
+        found_kind, version = manifest["kind"], manifest["version"]
+    except FileNotFoundError as error:
+        raise errors.NotFound(
+            f"no complete {kind} in `{target}`; run the step that makes it", resource=kind, name=str(target)
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _corrupt(target / MANIFEST, "a manifest", str(error)) from error
+    if (found_kind, version) != (kind, _VERSION):
+        raise _corrupt(
+            target / MANIFEST, f"{kind}, manifest version {_VERSION}", f"{found_kind}, version {version}"
+        )
+    for name, entry in manifest["files"].items():
+        try:
+            got = canonical.digest_file(target / name)
+        except OSError as error:
+            raise _corrupt(target / name, entry["digest"], str(error)) from error
+        if got != entry["digest"]:
+            raise _corrupt(target / name, entry["digest"], got)
+    return _folder(target, manifest, reused=True)
+
+
+def _folder(path: Path, manifest: Mapping[str, Any], *, reused: bool) -> Folder:
+    named = {key: manifest[key] for key in ("kind", "inputs", "files")}
+    return Folder(
+        path=path,
+        kind=manifest["kind"],
+        inputs=manifest["inputs"],
+        files=manifest["files"],
+        detail=manifest["detail"],
+        digest=canonical.digest(named),
+        reused=reused,
+    )
+
+
+def _intact(target: Path, kind: str, inputs: Mapping[str, Any]) -> Folder | None:
+    try:
+        found = read(target, kind=kind)
+    except (errors.NotFound, errors.CorruptArtifact):
+        return None
+    return found if canonical.dumps(dict(found.inputs)) == canonical.dumps(dict(inputs)) else None
+
+
+def _check_replaceable(target: Path, kind: str) -> None:
+    # A damaged or outdated folder of ours may be replaced; somebody's home directory may not.
+    if not target.exists():
+        return
+    if not target.is_dir() or (any(target.iterdir()) and _kind_of(target) != kind):
+        raise errors.Conflict(
+            f"`{target}` exists and is no {kind}; choose another folder or move it away",
+            resource="folder",
+            name=str(target),
+        )
+
+
+def _kind_of(target: Path) -> str:
+    try:
+        return str(json.loads((target / MANIFEST).read_bytes())["kind"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _list(folder: Path, unlisted: frozenset[str]) -> dict[str, dict[str, Any]]:
+    files: dict[str, dict[str, Any]] = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = path.relative_to(folder).as_posix()
+        with path.open("rb") as f:
+            os.fsync(f.fileno())
+        if name not in unlisted:
+            files[name] = {"bytes": path.stat().st_size, "digest": canonical.digest_file(path)}
+    return files
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def _swap(new: Path, target: Path, manifest: Mapping[str, Any]) -> Folder:
+    with _beside(target, "old") as old:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(target, old)
+        try:
+            os.rename(new, target)
+        except OSError as error:
+            # Another process was faster: take its result if it made the same thing. Otherwise what was there stays.
+            found = _intact(target, manifest["kind"], manifest["inputs"])
+            if found is not None:
+                return found
+            with contextlib.suppress(OSError):
+                os.rename(old, target)
+            raise errors.Conflict(
+                f"`{target}` was replaced or locked while it was made: {error}; run the step again",
+                resource="folder",
+                name=str(target),
+            ) from error
+    fd = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    return _folder(target, manifest, reused=False)
+
+
+@contextlib.contextmanager
+def _beside(target: Path, what: str) -> Iterator[Path]:
+    path = target.with_name(f".{target.name}.{what}-{secrets.token_hex(6)}")
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _corrupt(path: Path, expected: str, got: str) -> errors.CorruptArtifact:
+    return errors.CorruptArtifact(
+        f"`{path}` is damaged: expected {expected}, got {got}; remove its folder and run the step that makes it",
+        artifact=str(path),
+        expected=expected,
+        got=got,
+    )
