@@ -75,36 +75,41 @@ def end(stack_id: str, *, first: Sequence[int] = (), grace_seconds: float = 15.0
 
     Errors: InvariantViolated if some are still there after SIGKILL.
     """
-    total = len(marked(stack_id))
+    seen: set[int] = set()
     for group in (set(first), None):
-        _signal(stack_id, group, signal.SIGTERM)
-        _await_end(stack_id, group, grace_seconds)
-    _signal(stack_id, None, signal.SIGKILL)
-    if left := _await_end(stack_id, None, 10.0):
+        _signal(stack_id, group, signal.SIGTERM, seen)
+        _await_end(stack_id, group, grace_seconds, seen)
+    _signal(stack_id, None, signal.SIGKILL, seen)
+    if left := _await_end(stack_id, None, 10.0, seen):
         raise errors.InvariantViolated(
             f"processes {left} of the stack are still there after SIGKILL; end them by hand",
             where="platform.stack.processes.end",
         )
-    return total
+    return len(seen)
 
 
 def _members(stack_id: str, group: set[int] | None) -> list[int]:
     return [pid for pid in marked(stack_id) if is_alive(pid) and (group is None or pid in group)]
 
 
-def _signal(stack_id: str, group: set[int] | None, number: signal.Signals) -> None:
+def _signal(stack_id: str, group: set[int] | None, number: signal.Signals, seen: set[int]) -> None:
     for pid in _members(stack_id, group):
+        seen.add(pid)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
 
-def _await_end(stack_id: str, group: set[int] | None, seconds: float) -> list[int]:
+def _await_end(stack_id: str, group: set[int] | None, seconds: float, seen: set[int]) -> list[int]:
+    """Wait until none is left for two looks in a row: a process that is just executing shows no environment."""
     deadline = time.monotonic() + seconds
-    while left := _members(stack_id, group):
-        if time.monotonic() >= deadline:
-            break
+    looks_without = 0
+    while True:
+        left = _members(stack_id, group)
+        seen.update(left)
+        looks_without = 0 if left else looks_without + 1
+        if looks_without == 2 or time.monotonic() >= deadline:
+            return left
         time.sleep(_POLL_SECONDS)
-    return left
 
 
 def check_port_free(port: int, setting: str) -> None:

@@ -21,7 +21,7 @@ ADAPTERS = {
     "evidently": ("core/monitoring/evidently_adapter.py",),
     "ray": ("workflows/ray_jobs/",),
     "torch": ("core/models/", "serving/runtimes/", "workflows/ray_jobs/", "bench/"),
-    "temporalio": ("core/client/workflows.py", "workflows/", "platform/stack/"),
+    "temporalio": ("core/client/", "workflows/", "platform/stack/"),
     "litestar": ("platform/",),
     "fastapi": ("serving/",),
 }
