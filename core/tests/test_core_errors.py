@@ -30,7 +30,8 @@ def test_survives_process_borders(cls: type[errors.MainspringError]) -> None:
 
 
 def test_codes_are_unique_and_kinds_inherit() -> None:
-    seen = list(errors._walk(errors.MainspringError))
+    # Edges subclass errors for a status of their own and keep the parent's code; those are not this file's.
+    seen = [c for c in errors._walk(errors.MainspringError) if c.__module__ == errors.__name__]
     assert len({c.code for c in seen}) == len(seen) == len(errors.BY_CODE)
     assert {c.code for c in seen if c.retryable} == {
         "busy",

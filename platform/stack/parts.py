@@ -59,7 +59,7 @@ def temporal(s: settings.Settings) -> Part:
             *("--db-filename", str(data / "temporal.db"), "--log-level", "warn"),
         ),
         ports={int(port): "workflow.address", ui: "stack.port_base"},
-        is_ready=lambda: _accepts(host, int(port)),
+        is_ready=lambda: _accepts(host, int(port)) and _accepts(host, ui),
         url=f"http://{host}:{ui}",
     )
 
