@@ -15,8 +15,8 @@ from typing import Final, NoReturn
 
 import uvicorn
 
-from mainspring.core import errors, identity, settings
-from mainspring.core.features import online
+from mainspring.core import errors, identity, ports, settings
+from mainspring.core.features import online, program
 from mainspring.core.models import bundle
 from mainspring.serving import app, signed_bundles
 
@@ -50,8 +50,14 @@ def main() -> int:
 
 
 def runtimes(serving: settings.ServingSettings) -> Mapping[str, signed_bundles.RuntimeFactory]:
-    """What this process can execute, by bundle kind."""
-    return {}
+    """What this process can execute, by bundle kind. torch is imported with the first bundle that needs it."""
+
+    def embedding_mlp(opened: bundle.Bundle, _: program.Program) -> ports.ModelRuntime:
+        from mainspring.core.models import torch_runtime
+
+        return torch_runtime.TorchRuntime.load(opened, threads=serving.torch_threads)
+
+    return {"embedding_mlp": embedding_mlp}
 
 
 def bind(serving: settings.ServingSettings) -> socket.socket:

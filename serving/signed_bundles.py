@@ -16,6 +16,14 @@ from mainspring.core.models import bundle, signing
 #: Builds the runtime of one bundle kind from its verified files and its compiled plan.
 RuntimeFactory: TypeAlias = Callable[[bundle.Bundle, program.Program], ports.ModelRuntime]
 
+Columns: TypeAlias = Mapping[str, NDArray[Any]]
+Derivation: TypeAlias = Callable[[Columns], Columns]
+
+
+def derivation_of(project: str) -> Derivation:
+    """The request-time features of an installed project. Errors: NotFound with close names."""
+    return projects.load_project(project).derive
+
 
 @dataclass(frozen=True)
 class SignedBundle:
@@ -29,13 +37,13 @@ class SignedBundle:
     request_columns: tuple[schema.Column, ...]
     runtime: ports.ModelRuntime
     program: program.Program
-    project: projects.Project
+    derivation: Derivation
 
-    def derive(self, columns: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+    def derive(self, columns: Columns) -> Columns:
         """The project's request-time features: the function that made the training set."""
-        return self.project.derive(columns)
+        return self.derivation(columns)
 
-    def prepare(self, columns: Mapping[str, NDArray[Any]]) -> ports.ModelInput:
+    def prepare(self, columns: Columns) -> ports.ModelInput:
         """Run the program the model was trained on."""
         return self.program.run(columns)
 
@@ -44,12 +52,17 @@ class SignedBundleLoader:
     """Opens bundles of one store. Trusted keys are read at each load, so a key published later counts."""
 
     def __init__(
-        self, store: bundle.BundleStore, trusted_keys_dir: Path, runtimes: Mapping[str, RuntimeFactory]
+        self,
+        store: bundle.BundleStore,
+        trusted_keys_dir: Path,
+        runtimes: Mapping[str, RuntimeFactory],
+        derivations: Callable[[str], Derivation] = derivation_of,
     ) -> None:
-        """`runtimes`: bundle kind to what builds its runtime."""
+        """`runtimes`: bundle kind to what builds its runtime; `derivations`: project name to its derived features."""
         self._store = store
         self._trusted_keys_dir = trusted_keys_dir
         self._runtimes = dict(runtimes)
+        self._derivations = derivations
 
     def load(self, digest: str) -> SignedBundle:
         """Errors: NotFound, CorruptArtifact, PolicyDenied for a signer that is not trusted, MissingTool for a kind
@@ -77,7 +90,7 @@ class SignedBundleLoader:
             request_columns=manifest.request_columns,
             runtime=self._factory(manifest.kind)(opened, compiled),
             program=compiled,
-            project=projects.load_project(manifest.project),
+            derivation=self._derivations(manifest.project),
         )
 
     def _factory(self, kind: str) -> RuntimeFactory:

@@ -1,0 +1,113 @@
+"""`python -m mainspring.serving` as a process: exit codes, one line for what is wrong, a clean stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mainspring.core import identity
+from mainspring.core.client.serving import ServingClient
+from mainspring.core.features import online
+
+pytestmark = pytest.mark.integration
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return int(s.getsockname()[1])
+
+
+def start(directory: Path, **variables: str) -> subprocess.Popen[str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("MAINSPRING_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "mainspring.serving"],
+        cwd=directory,
+        env=kept | variables,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def refused(directory: Path, code: int, **variables: str) -> str:
+    """The one line of a start that must fail."""
+    process = start(directory, **variables)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (code, ""), err
+    (line,) = err.splitlines()
+    assert line.startswith("mainspring.serving: ")
+    return line
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> str:
+    identity.ensure_token_file(tmp_path / ".mainspring" / "tokens.json")
+    return str(free_port())
+
+
+def test_it_serves_until_sigterm_and_lets_go_of_the_store(tmp_path: Path, port: str) -> None:
+    process = start(tmp_path, MAINSPRING_SERVING_PORT=port)
+    try:
+        assert process.stderr is not None
+        seen = ""
+        while "Application startup complete" not in seen:
+            line = process.stderr.readline()
+            assert line, seen
+            seen += line
+        with ServingClient(f"http://127.0.0.1:{port}") as client:
+            assert client.ready() == {"status": "ready", "endpoints": [], "views": []}
+        second = start(tmp_path, MAINSPRING_SERVING_PORT=str(free_port()))
+        _, err = second.communicate(timeout=60)
+        assert second.returncode == 1, err
+        assert len(err.splitlines()) == 1, err
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    online.OnlineStore(tmp_path / ".mainspring" / "online.db").close()
+
+
+def test_a_port_in_use_is_said_before_anything_is_written(tmp_path: Path, port: str) -> None:
+    with socket.create_server(("127.0.0.1", int(port))):
+        line = refused(tmp_path, 78, MAINSPRING_SERVING_PORT=port)
+    assert f"port {port} on `127.0.0.1` is in use" in line
+    assert "set `serving.port`" in line
+    assert [p.name for p in (tmp_path / ".mainspring").iterdir()] == ["tokens.json"]
+
+
+def test_an_address_that_is_not_ours(tmp_path: Path, port: str) -> None:
+    line = refused(tmp_path, 78, MAINSPRING_SERVING_PORT=port, MAINSPRING_SERVING_HOST="203.0.113.1")
+    assert "cannot listen on `203.0.113.1`" in line
+
+
+def test_an_unknown_setting(tmp_path: Path) -> None:
+    line = refused(tmp_path, 78, MAINSPRING_SERVING_PROT="1")
+    assert "did you mean `MAINSPRING_SERVING_PORT`" in line
+
+
+def test_no_token_file(tmp_path: Path) -> None:
+    line = refused(tmp_path, 78, MAINSPRING_SERVING_PORT=str(free_port()))
+    assert "run `mainspring up`" in line
+
+
+def test_a_corrupt_traffic_document(tmp_path: Path, port: str) -> None:
+    directory = tmp_path / ".mainspring" / "traffic"
+    directory.mkdir()
+    (directory / "flights.json").write_text("{")
+    line = refused(tmp_path, 78, MAINSPRING_SERVING_PORT=port)
+    assert "traffic document `flights.json` cannot be read" in line
+
+
+def test_traffic_to_a_bundle_that_is_gone(tmp_path: Path, port: str) -> None:
+    directory = tmp_path / ".mainspring" / "traffic"
+    directory.mkdir()
+    digest = "sha256:" + "a" * 64
+    (directory / "flights.json").write_text(f'{{"endpoint": "flights", "version": 1, "stable": "{digest}"}}')
+    line = refused(tmp_path, 78, MAINSPRING_SERVING_PORT=port)
+    assert f"endpoint `flights` needs bundle `{digest}`, which does not load" in line

@@ -1,0 +1,152 @@
+"""A real signed bundle with a real fitted plan, loaded and served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import serving_world as world
+
+from mainspring.core import canonical, errors, ports
+from mainspring.core.contracts.deployment import TrafficTable
+from mainspring.core.contracts.prediction import PredictRequest
+from mainspring.core.features import ops, plan, program, schema
+from mainspring.core.models import bundle, signing
+from mainspring.serving import bundles, endpoints, plane, signed_bundles, stats, traffic
+from mainspring.serving.runtimes import function_runtime
+
+
+def factory(opened: bundle.Bundle, compiled: program.Program) -> ports.ModelRuntime:
+    return function_runtime.FunctionRuntime(lambda b: b.dense.sum(axis=1) + 100 * b.ids[:, 0])
+
+
+def derivations(project: str) -> signed_bundles.Derivation:
+    if project != "tiny-project":
+        raise errors.NotFound(f"no project `{project}` is installed", resource="project", name=project)
+    return lambda columns: {"distance_km": columns["distance"] * np.float32(2)}
+
+
+FITTED = plan.TransformPlan(
+    name="tiny",
+    columns=(
+        plan.dense("origin_stats__mean_delay", ops.Impute()),
+        plan.dense("distance_km", ops.Impute()),
+        plan.vocabulary("carrier"),
+    ),
+).fit(
+    pl.DataFrame(
+        {
+            "origin_stats__mean_delay": [2.0, 4.0],
+            "distance_km": [1.0, 3.0],
+            "carrier": ["UA", "AA"],
+        },
+        schema={
+            "origin_stats__mean_delay": pl.Float32,
+            "distance_km": pl.Float32,
+            "carrier": pl.String,
+        },
+    )
+)
+
+
+class Home:
+    """A bundle store, a key and a loader in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.key = signing.ensure_key(directory / "signing.pem")
+        self.trusted = directory / "trusted"
+        self.store = bundle.BundleStore(directory / "bundles")
+        self.loader = signed_bundles.SignedBundleLoader(
+            self.store, self.trusted, {"embedding_mlp": factory}, derivations
+        )
+
+    def write(self, **changes: Any) -> str:
+        contents: dict[str, Any] = {
+            "name": "tiny-model",
+            "project": "tiny-project",
+            "plan": FITTED.to_bytes(),
+            "model": {},
+            "weights": b"w",
+            "card": "# tiny",
+            "service": world.SERVICE,
+            "request_columns": world.REQUEST_COLUMNS,
+            "input_columns": FITTED.inputs,
+            "metrics": {},
+            "data_digest": canonical.digest("data"),
+            "training_run_id": "run-1",
+            "code_version": "0",
+        }
+        return self.store.write(bundle.BundleContents(**contents | changes), self.key).digest
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    built = Home(tmp_path)
+    built.trusted.mkdir()
+    built.key.publish(built.trusted)
+    return built
+
+
+def test_a_signed_bundle_answers_from_lookup_derivation_and_plan(home: Home, tmp_path: Path) -> None:
+    digest = home.write()
+    online = world.filled_store()
+    shelf = bundles.BundleShelf(home.loader, online)
+    tables, book = traffic.TrafficStore(tmp_path / "traffic"), stats.StatsBook()
+    view = shelf.load(digest).view
+    assert (view.name, view.plan_digest) == ("tiny-model", FITTED.digest)
+    endpoints.Endpoints(tables, shelf, book).apply(TrafficTable(endpoint="tiny", version=1, stable=digest))
+    answerer = plane.Plane(tables=tables, shelf=shelf, online=online, book=book, max_rows=10)
+    request = PredictRequest.model_validate(
+        {"as_of": world.AS_OF, "entities": [world.entity(), world.entity(origin="EWR", carrier="ZZ")]}
+    )
+    known, unknown = (p.score for p in answerer.predict("tiny", request, "r").predictions)
+    ua = 100 * (ops.FIRST_VALUE_ID + list(FITTED.ids[0].values).index("UA"))
+    assert known == 1.5 + 200.0 + ua
+    fill = FITTED.compile().run(
+        {
+            "origin_stats__mean_delay": np.float32([np.nan]),
+            "distance_km": np.float32([200]),
+            "carrier": np.array(["ZZ"], object),
+        }
+    )
+    assert unknown == fill.dense.sum() + 100 * ops.UNKNOWN_ID
+
+
+def test_an_unknown_digest_and_an_untrusted_signer(home: Home) -> None:
+    digest = home.write()
+    with pytest.raises(errors.NotFound):
+        home.loader.load("sha256:" + "0" * 64)
+    for published in home.trusted.iterdir():
+        published.unlink()
+    with pytest.raises(errors.PolicyDenied, match="signed by"):
+        home.loader.load(digest)
+    home.key.publish(home.trusted)  # a key that is published later counts
+    assert home.loader.load(digest).digest == digest
+
+
+def test_a_changed_file_does_not_load(home: Home) -> None:
+    digest = home.write()
+    weights = home.store.root / digest.removeprefix("sha256:") / bundle.WEIGHTS
+    weights.chmod(0o644)
+    weights.write_bytes(b"x")
+    with pytest.raises(errors.CorruptArtifact):
+        home.loader.load(digest)
+
+
+def test_a_manifest_that_disagrees_with_its_plan_does_not_load(home: Home) -> None:
+    digest = home.write(input_columns=(*FITTED.inputs, schema.Column(name="humidity", dtype="float32")))
+    with pytest.raises(errors.CorruptArtifact, match="humidity"):
+        home.loader.load(digest)
+
+
+def test_a_project_that_is_not_installed_and_a_kind_without_runtime(home: Home) -> None:
+    with pytest.raises(errors.NotFound, match="no project `other-project`"):
+        home.loader.load(home.write(project="other-project"))
+    bare = signed_bundles.SignedBundleLoader(home.store, home.trusted, {}, derivations)
+    with pytest.raises(errors.MissingTool, match="`embedding_mlp`; this process has none"):
+        bare.load(home.write())
+    with pytest.raises(errors.NotFound, match="nowhere-project"):
+        signed_bundles.derivation_of("nowhere-project")
