@@ -1,0 +1,64 @@
+"""The control API, put together: the only place where its parts are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from litestar import Litestar, Request
+from litestar.di import Provide
+from litestar.openapi.config import OpenAPIConfig
+
+from mainspring.core import identity, settings
+from mainspring.platform import database
+from mainspring.platform import plane as control_plane
+from mainspring.platform.audit import routes as audit_routes
+from mainspring.platform.costs import routes as cost_routes
+from mainspring.platform.health import routes as health_routes
+from mainspring.platform.http import errors as http_errors
+from mainspring.platform.projects import routes as project_routes
+from mainspring.platform.runs import launcher as run_launcher
+from mainspring.platform.runs import routes as run_routes
+
+HANDLERS = (
+    *project_routes.HANDLERS,
+    *run_routes.HANDLERS,
+    *audit_routes.HANDLERS,
+    *cost_routes.HANDLERS,
+    *health_routes.HANDLERS,
+)
+
+
+def create_app(
+    s: settings.Settings, *, issuer: identity.TokenIssuer, launcher: run_launcher.RunLauncher
+) -> Litestar:
+    """The application over its database, identities and launcher. Errors: InvalidSettings."""
+    plane = control_plane.ControlPlane(
+        database=database.Database(s.control.database_url), issuer=issuer, launcher=launcher, book=s.cost
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: Litestar) -> AsyncIterator[None]:
+        await plane.database.open()
+        try:
+            yield
+        finally:
+            await plane.database.close()
+
+    return Litestar(
+        route_handlers=list(HANDLERS),
+        dependencies={
+            "plane": Provide(lambda: plane, sync_to_thread=False),
+            "credential": Provide(_credential, sync_to_thread=False),
+        },
+        exception_handlers=http_errors.HANDLERS,
+        lifespan=[lifespan],
+        openapi_config=OpenAPIConfig(title="Mainspring control API", version="v1"),
+        request_max_body_size=1 << 20,
+    )
+
+
+def _credential(request: Request[Any, Any, Any]) -> str:
+    """The Authorization header as it came; `mutation.mutate` and the reads authenticate it."""
+    return request.headers.get("authorization", "")

@@ -1,0 +1,3 @@
+"""The audit log: who did what, chained by hash."""
+
+__all__: list[str] = []

@@ -1,0 +1,35 @@
+"""`/api/v1/audit`: pages of the log, and its verification."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, QueryParameter
+
+from mainspring.core.contracts import control
+from mainspring.platform import plane as control_plane
+from mainspring.platform.audit import service
+
+
+@get("/api/v1/audit", tags=["audit"])
+async def list_audit(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    after: FromQuery[str] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=500)] = 100,
+) -> control.Page:
+    """The audit log, oldest first."""
+    return await service.read(plane, credential, after=after, limit=limit)
+
+
+@get("/api/v1/audit:verify", tags=["audit"])
+async def verify_audit(
+    plane: NamedDependency[control_plane.ControlPlane], credential: NamedDependency[str]
+) -> service.Verification:
+    """Recompute the hash chain."""
+    return await service.verify(plane, credential)
+
+
+HANDLERS = (list_audit, verify_audit)

@@ -1,0 +1,3 @@
+"""The command line: a thin client of the control API."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Usage and what it costs."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Is the process alive, and can it serve."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""What is HTTP and nothing else."""
+
+__all__: list[str] = []

@@ -1,0 +1,81 @@
+"""The one way in which state changes: authenticate, authorise, budget, do, and put it on record, or nothing.
+
+Every POST, PUT, PATCH and DELETE goes through :func:`mutate`, and only this file opens a writing transaction; a test
+walks the route table and proves both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mainspring.core import errors, identity
+from mainspring.platform import plane as control_plane
+from mainspring.platform.audit import store as audit_store
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Change(Generic[T]):
+    """What was done. `is_new=False`: an idempotent repetition; nothing changed and nothing is put on record."""
+
+    value: T
+    resource: str
+    detail: dict[str, Any] = field(default_factory=dict)
+    is_new: bool = True
+    event_key: str | None = None
+    """Unique within the log, where the same fact may be reported twice."""
+    on_behalf_of: str = ""
+    """The actor to put on record when a service reports what somebody did."""
+
+
+async def mutate(
+    plane: control_plane.ControlPlane,
+    credential: str,
+    *,
+    action: str,
+    resource: str,
+    roles: tuple[str, ...],
+    do: Callable[[AsyncConnection, identity.Actor], Awaitable[Change[T]]],
+    authorise: Callable[[AsyncConnection, identity.Actor], Awaitable[None]] | None = None,
+) -> T:
+    """Change state and append the audit row in the same transaction.
+
+    `authorise` asks the policy and the budget, on the same snapshot that `do` works on. A denial of a known actor
+    is put on record too, with outcome `denied`; an unknown caller is not, or anybody could fill the log.
+    Errors: Unauthenticated, Denied kinds, and whatever `do` raises; then nothing has changed.
+    """
+    actor = plane.issuer.authenticate(credential)
+    try:
+        async with plane.database.write() as connection:
+            actor.require(*roles)
+            if authorise is not None:
+                await authorise(connection, actor)
+            change = await do(connection, actor)
+            if change.is_new:
+                reporter = {"reported_by": actor.name} if change.on_behalf_of else {}
+                await audit_store.append(
+                    connection,
+                    actor=change.on_behalf_of or actor.name,
+                    action=action,
+                    resource=change.resource,
+                    outcome="done",
+                    detail={**change.detail, **reporter},
+                    event_key=change.event_key,
+                )
+            return change.value
+    except errors.Denied as denial:
+        async with plane.database.write() as connection:
+            await audit_store.append(
+                connection,
+                actor=actor.name,
+                action=action,
+                resource=resource,
+                outcome="denied",
+                detail=errors.to_wire(denial),
+            )
+        raise

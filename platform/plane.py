@@ -1,0 +1,19 @@
+"""What every handler of the control API works with, chosen once in `app.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mainspring.core import identity, settings
+from mainspring.platform import database
+from mainspring.platform.runs import launcher
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """The parts of one control API."""
+
+    database: database.Database
+    issuer: identity.TokenIssuer
+    launcher: launcher.RunLauncher
+    book: settings.CostSettings

@@ -1,0 +1,72 @@
+"""Project rows."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mainspring.core import cost, errors
+from mainspring.core.contracts import base, control
+from mainspring.platform import database
+
+
+async def insert(connection: AsyncConnection, request: control.ProjectCreate, created_by: str) -> None:
+    """Errors: Conflict if the name is taken."""
+    taken = sa.select(database.projects.c.name).where(database.projects.c.name == request.name)
+    if (await connection.execute(taken)).one_or_none() is not None:
+        raise errors.Conflict(
+            f"project `{request.name}` exists; use it or choose another name",
+            resource="project",
+            name=request.name,
+        )
+    budget = request.monthly_budget
+    await connection.execute(
+        sa.insert(database.projects).values(
+            name=request.name,
+            owner=request.owner,
+            description=request.description,
+            monthly_budget_nanos=None if budget is None else cost.to_nanos(budget),
+            created_at=base.utc_now().isoformat(),
+            created_by=created_by,
+        )
+    )
+
+
+async def find(connection: AsyncConnection, name: str) -> sa.Row[Any]:
+    """Errors: NotFound, with close names."""
+    row = (
+        await connection.execute(sa.select(database.projects).where(database.projects.c.name == name))
+    ).one_or_none()
+    if row is not None:
+        return row
+    known = (await connection.execute(sa.select(database.projects.c.name))).scalars().all()
+    close = tuple(difflib.get_close_matches(name, known, n=3))
+    hint = f"did you mean `{close[0]}`?" if close else f"create it with `mainspring project create {name}`"
+    raise errors.NotFound(f"no project `{name}`; {hint}", resource="project", name=name, did_you_mean=close)
+
+
+async def page(connection: AsyncConnection, *, after: str, limit: int) -> Sequence[sa.Row[Any]]:
+    query = (
+        sa.select(database.projects)
+        .where(database.projects.c.name > after)
+        .order_by(database.projects.c.name)
+        .limit(limit)
+    )
+    return (await connection.execute(query)).all()
+
+
+def view(row: sa.Row[Any], spent_nanos: int) -> control.ProjectView:
+    budget = row.monthly_budget_nanos
+    return control.ProjectView(
+        name=row.name,
+        owner=row.owner,
+        description=row.description,
+        monthly_budget=None if budget is None else cost.to_amount(budget),
+        spent_this_month=cost.to_amount(spent_nanos),
+        created_at=row.created_at,
+        created_by=row.created_by,
+    )

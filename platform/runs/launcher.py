@@ -1,0 +1,79 @@
+"""Where runs execute: the port, and the launcher of tests and dry walks that keeps runs in memory."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from mainspring.core import errors
+from mainspring.core.contracts import deployment, training
+
+
+class RunLauncher(Protocol):
+    """Starts and steers workflow executions by run id.
+
+    Starting is idempotent: the same run id again is no second execution. Every method raises DependencyDown when
+    the engine does not answer, and all but the starts raise NotFound for a run it does not know.
+    """
+
+    async def start_training(self, request: training.TrainRequest) -> None: ...
+
+    async def start_deployment(self, request: deployment.DeployRequest) -> None: ...
+
+    async def status(self, run_id: str) -> training.RunStatus: ...
+
+    async def decide(self, run_id: str, decision: training.Decision) -> None:
+        """Errors: Conflict if the run does not wait for a decision."""
+        ...
+
+    async def cancel(self, run_id: str) -> None: ...
+
+
+class MemoryLauncher:
+    """Runs that go where they are told: a start waits for approval, a decision ends it. One event loop."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, training.TrainRequest | deployment.DeployRequest] = {}
+        self.decisions: dict[str, training.Decision] = {}
+        self._stages: dict[str, training.Stage] = {}
+        self.is_down = False
+
+    async def start_training(self, request: training.TrainRequest) -> None:
+        self._start(request)
+
+    async def start_deployment(self, request: deployment.DeployRequest) -> None:
+        self._start(request)
+
+    def _start(self, request: training.TrainRequest | deployment.DeployRequest) -> None:
+        self._check_up()
+        if request.run_id not in self.started:
+            self.started[request.run_id] = request
+            self._stages[request.run_id] = training.Stage.APPROVAL
+
+    async def status(self, run_id: str) -> training.RunStatus:
+        return training.RunStatus(run_id=run_id, stage=self._stage(run_id))
+
+    async def decide(self, run_id: str, decision: training.Decision) -> None:
+        if (stage := self._stage(run_id)) is not training.Stage.APPROVAL:
+            raise errors.Conflict(
+                f"run `{run_id}` is at `{stage}` and waits for no decision; look at it first",
+                resource="run",
+                name=run_id,
+            )
+        self.decisions[run_id] = decision
+        self._stages[run_id] = training.Stage.DONE if decision.approve else training.Stage.REJECTED
+
+    async def cancel(self, run_id: str) -> None:
+        self._stage(run_id)
+        self._stages[run_id] = training.Stage.CANCELLED
+
+    def _stage(self, run_id: str) -> training.Stage:
+        self._check_up()
+        if run_id not in self._stages:
+            raise errors.NotFound(
+                f"no run `{run_id}` was launched; start it first", resource="run", name=run_id
+            )
+        return self._stages[run_id]
+
+    def _check_up(self) -> None:
+        if self.is_down:
+            raise errors.DependencyDown("the launcher is down; start it and try again", name="launcher")

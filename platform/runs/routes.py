@@ -1,0 +1,80 @@
+"""`/api/v1/runs`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from litestar import get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+
+from mainspring.core.contracts import control, training
+from mainspring.platform import plane as control_plane
+from mainspring.platform.runs import service
+
+
+@post("/api/v1/runs", tags=["runs"])
+async def create_run(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    data: JSONBody[control.RunCreate],
+) -> control.RunView:
+    """Start a training or a deployment; idempotent by `idempotency_key`."""
+    return await service.create(plane, credential, data)
+
+
+@get("/api/v1/runs", tags=["runs"])
+async def list_runs(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    project: FromQuery[str] = "",
+    before: FromQuery[str] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50,
+) -> control.Page:
+    """Runs, newest first."""
+    return await service.read(plane, credential, project=project, before=before, limit=limit)
+
+
+@get("/api/v1/runs/{run_id:str}", tags=["runs"])
+async def show_run(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    run_id: FromPath[str],
+) -> control.RunView:
+    """One run with its present status and cost."""
+    return await service.show(plane, credential, run_id)
+
+
+@post("/api/v1/runs/{run_id:str}/decision", tags=["runs"], status_code=200)
+async def decide_run(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    run_id: FromPath[str],
+    data: JSONBody[control.DecisionCreate],
+) -> control.RunView:
+    """Approve or reject a waiting run. Role: approver."""
+    return await service.decide(plane, credential, run_id, data)
+
+
+@post("/api/v1/runs/{run_id:str}/cancel", tags=["runs"], status_code=200)
+async def cancel_run(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    run_id: FromPath[str],
+) -> control.RunView:
+    """Ask a run to stop."""
+    return await service.cancel(plane, credential, run_id)
+
+
+@post("/api/v1/runs/{run_id:str}/events", tags=["runs"])
+async def report_event(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    run_id: FromPath[str],
+    data: JSONBody[training.RunEvent],
+) -> control.AuditView:
+    """Put on record what a workflow did; idempotent by `event_key`. Role: service."""
+    return await service.report(plane, credential, run_id, data)
+
+
+HANDLERS = (create_run, list_runs, show_run, decide_run, cancel_run, report_event)

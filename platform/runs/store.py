@@ -1,0 +1,108 @@
+"""Run rows. The stage kept here is the last one a workflow reported; the launcher knows the present one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mainspring.core import errors
+from mainspring.core.contracts import base, control, training
+from mainspring.platform import database
+
+TERMINAL: Final = frozenset(
+    {
+        training.Stage.DONE,
+        training.Stage.ROLLED_BACK,
+        training.Stage.REJECTED,
+        training.Stage.CANCELLED,
+        training.Stage.FAILED,
+    }
+)
+
+
+async def insert(
+    connection: AsyncConnection, run_id: str, request: control.RunCreate, requested_by: str
+) -> None:
+    await connection.execute(
+        sa.insert(database.runs).values(
+            run_id=run_id,
+            project=request.project,
+            kind=str(request.kind),
+            environment=request.environment,
+            stage=str(training.Stage.PENDING),
+            requested_by=requested_by,
+            created_at=base.utc_now().isoformat(),
+            request=request.model_dump(mode="json"),
+            result={},
+            idempotency_key=request.idempotency_key or None,
+        )
+    )
+
+
+async def find(connection: AsyncConnection, run_id: str) -> sa.Row[Any]:
+    """Errors: NotFound."""
+    row = (
+        await connection.execute(sa.select(database.runs).where(database.runs.c.run_id == run_id))
+    ).one_or_none()
+    if row is None:
+        raise errors.NotFound(
+            f"no run `{run_id}`; see `mainspring run list` for those there are", resource="run", name=run_id
+        )
+    return row
+
+
+async def find_by_key(connection: AsyncConnection, requested_by: str, key: str) -> sa.Row[Any] | None:
+    """The run that an actor started with this idempotency key."""
+    if not key:
+        return None
+    query = sa.select(database.runs).where(
+        database.runs.c.requested_by == requested_by, database.runs.c.idempotency_key == key
+    )
+    return (await connection.execute(query)).one_or_none()
+
+
+async def set_stage(
+    connection: AsyncConnection, run_id: str, stage: training.Stage, result: dict[str, Any]
+) -> None:
+    """Keep what a workflow reported; a terminal stage also ends the run."""
+    values: dict[str, Any] = {"stage": str(stage)}
+    if stage in TERMINAL:
+        values["ended_at"] = base.utc_now().isoformat()
+    if result:
+        values["result"] = result
+    await connection.execute(
+        sa.update(database.runs).where(database.runs.c.run_id == run_id).values(**values)
+    )
+
+
+async def page(
+    connection: AsyncConnection, *, project: str, before: str, limit: int
+) -> Sequence[sa.Row[Any]]:
+    """Up to `limit` runs, newest first: run ids sort by creation."""
+    query = sa.select(database.runs).order_by(database.runs.c.run_id.desc()).limit(limit)
+    if project:
+        query = query.where(database.runs.c.project == project)
+    if before:
+        query = query.where(database.runs.c.run_id < before)
+    return (await connection.execute(query)).all()
+
+
+def view(row: sa.Row[Any], spent: float, status: training.RunStatus | None) -> control.RunView:
+    """The run as it is now: a live status goes before the stored stage, unless that one is final."""
+    stored = training.Stage(row.stage)
+    return control.RunView(
+        run_id=row.run_id,
+        project=row.project,
+        kind=control.RunKind(row.kind),
+        environment=row.environment,
+        stage=status.stage if status is not None and stored not in TERMINAL else stored,
+        requested_by=row.requested_by,
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+        cost=spent,
+        status=status,
+        result=row.result,
+    )
