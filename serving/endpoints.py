@@ -57,11 +57,6 @@ class Endpoints:
         return self._book.view(endpoint, self._tables.table(endpoint).version)
 
 
-def absent(view: deployment.EndpointView) -> tuple[str, ...]:
-    """Digests that the endpoint's traffic names and that are not loaded."""
-    return tuple(d for d in traffic.digests(view.traffic) if d not in view.loaded)
-
-
 def _check_same_request(
     endpoint: str, role: str, stable: bundles.LoadedBundle, other: bundles.LoadedBundle
 ) -> None:
