@@ -1,0 +1,140 @@
+"""The control API, typed: every answer is a contract, every refusal one of our errors."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from mainspring.core import errors
+from mainspring.core.contracts import control, training
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class ControlClient:
+    """One connection pool. Thread-safe, as httpx.Client is.
+
+    Errors of every method: what the API answered, rebuilt from its code; DependencyDown if nothing answers,
+    DeadlineExceeded if it takes longer than `timeout_seconds`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout_seconds: float = 15.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._url = url
+        # Proxies of the environment are not for a loopback address.
+        self._http = httpx.Client(
+            base_url=url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=timeout_seconds,
+            trust_env=False,
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def create_project(self, request: control.ProjectCreate) -> control.ProjectView:
+        return self._post("/api/v1/projects", request, control.ProjectView)
+
+    def project(self, name: str) -> control.ProjectView:
+        return self._get(f"/api/v1/projects/{name}", control.ProjectView)
+
+    def projects(self, *, after: str = "", limit: int = 100) -> control.Page:
+        return self._get("/api/v1/projects", control.Page, after=after, limit=limit)
+
+    def create_run(self, request: control.RunCreate) -> control.RunView:
+        return self._post("/api/v1/runs", request, control.RunView)
+
+    def run(self, run_id: str) -> control.RunView:
+        return self._get(f"/api/v1/runs/{run_id}", control.RunView)
+
+    def runs(self, *, project: str = "", before: str = "", limit: int = 50) -> control.Page:
+        return self._get("/api/v1/runs", control.Page, project=project, before=before, limit=limit)
+
+    def decide(self, run_id: str, *, approve: bool, reason: str = "") -> control.RunView:
+        decision = control.DecisionCreate(approve=approve, reason=reason)
+        return self._post(f"/api/v1/runs/{run_id}/decision", decision, control.RunView)
+
+    def cancel(self, run_id: str) -> control.RunView:
+        return self._post(f"/api/v1/runs/{run_id}/cancel", None, control.RunView)
+
+    def report(self, event: training.RunEvent) -> control.AuditView:
+        """Role service. Idempotent by `event_key`."""
+        return self._post(f"/api/v1/runs/{event.run_id}/events", event, control.AuditView)
+
+    def record_usage(self, record: training.UsageRecord) -> control.CostView:
+        """Role service. Idempotent by `usage_key`."""
+        return self._post("/api/v1/usage", record, control.CostView)
+
+    def audit(self, *, after: str = "", limit: int = 100) -> control.Page:
+        return self._get("/api/v1/audit", control.Page, after=after, limit=limit)
+
+    def verify_audit(self) -> dict[str, Any]:
+        """`ok`, `rows`, `head`, and where the chain breaks, if it does."""
+        answer: dict[str, Any] = self._send("GET", "/api/v1/audit:verify", None, {})
+        return answer
+
+    def costs(self, *, group_by: str = "project", project: str = "") -> control.CostSummary:
+        return self._get("/api/v1/costs", control.CostSummary, group_by=group_by, project=project)
+
+    def is_ready(self) -> bool:
+        try:
+            return self._http.get("/readyz").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def _get(self, path: str, answer: type[M], **params: Any) -> M:
+        return self._read(answer, self._send("GET", path, None, params))
+
+    def _post(self, path: str, body: BaseModel | None, answer: type[M]) -> M:
+        json = None if body is None else body.model_dump(mode="json")
+        return self._read(answer, self._send("POST", path, json, {}))
+
+    def _read(self, answer: type[M], body: Any) -> M:
+        try:
+            return answer.model_validate(body)
+        except ValidationError as error:
+            raise errors.Broken(
+                f"`{self._url}` answered what is no `{answer.__name__}`; is it a control API of this version?"
+            ) from error
+
+    def _send(self, method: str, path: str, json: Any, params: dict[str, Any]) -> Any:
+        try:
+            answer = self._http.request(method, path, json=json, params=params)
+        except httpx.TimeoutException as error:
+            raise errors.DeadlineExceeded(
+                f"the control API at `{self._url}` did not answer in time; see `mainspring status`",
+                stage="control",
+            ) from error
+        except httpx.HTTPError as error:
+            raise errors.DependencyDown(
+                f"no control API at `{self._url}`: {error}; start it with `mainspring up`", name="control"
+            ) from error
+        try:
+            body = answer.json()
+        except ValueError:
+            body = {}
+        if answer.is_success:
+            return body
+        if isinstance(body, dict) and "code" in body:
+            raise errors.from_wire(body)
+        raise errors.Broken(
+            f"`{self._url}` answered {answer.status_code} without a reason of ours; see its log"
+        )
