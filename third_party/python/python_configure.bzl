@@ -12,7 +12,7 @@ would satisfy imports that no BUILD file declares.
 """
 
 _PROBE = """
-import importlib.metadata, importlib.util, json, re, site, sys, sysconfig
+import importlib.metadata, importlib.util, json, pathlib, re, site, sys, sysconfig
 dists = {}
 for dist in importlib.metadata.distributions():
     dists.setdefault(re.sub(r"[-_.]+", "_", dist.metadata["Name"]).lower(), dist.version)
@@ -21,7 +21,12 @@ try:
     pybind = pybind11.get_include()
 except ImportError:
     pybind = ""
+def is_program(file):  # a binary that a wheel brought, not a script for the interpreter below
+    with file.open("rb") as opened:
+        return opened.read(4) == b"\\x7fELF" and not file.name.startswith("python")
+scripts = pathlib.Path(sysconfig.get_paths()["scripts"])
 print(json.dumps({
+    "programs": [str(f) for f in scripts.iterdir() if f.is_file() and is_program(f)] if sys.prefix != sys.base_prefix else [],
     "version": "%d.%d" % sys.version_info[:2],
     "include": sysconfig.get_paths()["include"],
     "site": site.getsitepackages(),
@@ -63,6 +68,8 @@ def _layered(ctx):
     info = _probe(ctx, below)
     folder = "venv/lib/python%s/site-packages" % info["version"]
     ctx.file(folder + "/layer.pth", "\n".join(info["site"]) + "\n")
+    for program in info["programs"]:
+        ctx.symlink(program, "venv/bin/" + program.split("/")[-1])
     python = str(ctx.path("venv/bin/python"))
     info = _probe(ctx, python)
     if info["sees_mainspring"]:
