@@ -1,0 +1,306 @@
+"""`mainspring`: a thin client of the control API. Heavy packages are never imported here.
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 denied, 4 needs approval, 5 timeout, 78 misconfigured.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from mainspring.core import errors
+from mainspring.platform.cli import output
+
+if TYPE_CHECKING:
+    from mainspring.core.client import control as control_client
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="A versioned JSON document on stdout.")
+_AS = click.option("--as", "actor", default="", help="Act as this embedded actor, such as `approver@local`.")
+_RUN_COLUMNS = ("run_id", "project", "kind", "stage", "cost", "requested_by")
+_ENDED = ("done", "rolled_back", "rejected", "cancelled", "failed")
+
+
+class _Group(click.RichGroup):
+    """Turns our errors into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except errors.MainspringError as error:
+            output.show_error(error, as_json="--json" in sys.argv)
+            ctx.exit(output.exit_code(error))
+
+
+def _client(actor: str) -> control_client.ControlClient:
+    from mainspring.core import identity, settings
+    from mainspring.core.client import control as control_client
+
+    s = settings.load()
+    issuer = identity.TokenIssuer.load(s.control.tokens_file)
+    return control_client.ControlClient(s.control_url, issuer.token_of(actor))
+
+
+@click.group(cls=_Group)
+def cli() -> None:
+    """Mainspring: from a feature definition to a governed, measured endpoint."""
+
+
+@cli.command()
+@_JSON
+def version(as_json: bool) -> None:
+    """The installed version."""
+    output.show({"version": importlib.metadata.version("mainspring")}, as_json=as_json)
+
+
+@cli.command()
+@_JSON
+def status(as_json: bool) -> None:
+    """Is the control API ready, and which parts of the local stack run."""
+    import httpx
+
+    from mainspring.core import settings
+    from mainspring.platform.stack import stack
+
+    s = settings.load()
+    state = stack.read(s)
+    try:
+        ready = httpx.get(f"{s.control_url}/readyz", timeout=5, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        ready = False
+    parts = {} if state is None else stack.is_up(state)
+    output.show({"control_url": s.control_url, "ready": ready, "parts": parts}, as_json=as_json)
+    if not ready:
+        raise errors.DependencyDown(f"no control API at `{s.control_url}`; start it first", name="control")
+
+
+@cli.group()
+def project() -> None:
+    """Projects: a team's unit of access and cost."""
+
+
+@project.command("create")
+@click.argument("name")
+@click.option("--owner", required=True, help="Who answers for it.")
+@click.option("--description", default="")
+@click.option("--monthly-budget", type=click.FloatRange(min=0, min_open=True))
+@_AS
+@_JSON
+def project_create(
+    name: str, owner: str, description: str, monthly_budget: float | None, actor: str, as_json: bool
+) -> None:
+    """Create a project."""
+    from mainspring.core import ids
+    from mainspring.core.contracts import control
+
+    request = control.ProjectCreate(
+        name=ids.check_slug(name, "project"),
+        owner=owner,
+        description=description,
+        monthly_budget=monthly_budget,
+    )
+    with _client(actor or "developer@local") as client:
+        output.show(client.create_project(request).model_dump(mode="json"), as_json=as_json)
+
+
+@project.command("list")
+@_AS
+@_JSON
+def project_list(actor: str, as_json: bool) -> None:
+    """Projects by name."""
+    with _client(actor or "developer@local") as client:
+        columns = ("name", "owner", "monthly_budget", "spent_this_month")
+        output.show(client.projects().items, as_json=as_json, columns=columns)
+
+
+@project.command("show")
+@click.argument("name")
+@_AS
+@_JSON
+def project_show(name: str, actor: str, as_json: bool) -> None:
+    """One project."""
+    with _client(actor or "developer@local") as client:
+        output.show(client.project(name).model_dump(mode="json"), as_json=as_json)
+
+
+@cli.group()
+def run() -> None:
+    """Runs: trainings and deployments."""
+
+
+@run.command("start")
+@click.argument("project_name")
+@click.option("--environment", default="dev", show_default=True)
+@click.option("--sample-fraction", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
+@click.option("--epochs", type=click.IntRange(1, 1000))
+@click.option("--endpoint", default="", help="Deploy here after approval.")
+@click.option("--key", default="", help="Idempotency key; default: a fresh one.")
+@_AS
+@_JSON
+def run_start(
+    project_name: str,
+    environment: str,
+    sample_fraction: float,
+    epochs: int | None,
+    endpoint: str,
+    key: str,
+    actor: str,
+    as_json: bool,
+) -> None:
+    """Start a training."""
+    from mainspring.core import ids
+    from mainspring.core.contracts import control
+
+    request = control.RunCreate(
+        project=ids.check_slug(project_name, "project"),
+        environment=environment,
+        sample_fraction=sample_fraction,
+        epochs=epochs,
+        endpoint=endpoint,
+        idempotency_key=key or ids.new_id("key"),
+    )
+    click.echo(f"idempotency key: {request.idempotency_key}", err=True)
+    with _client(actor or "developer@local") as client:
+        output.show(client.create_run(request).model_dump(mode="json"), as_json=as_json)
+
+
+@run.command("list")
+@click.option("--project", "project_name", default="")
+@_AS
+@_JSON
+def run_list(project_name: str, actor: str, as_json: bool) -> None:
+    """Runs, newest first."""
+    with _client(actor or "developer@local") as client:
+        output.show(client.runs(project=project_name).items, as_json=as_json, columns=_RUN_COLUMNS)
+
+
+@run.command("show")
+@click.argument("run_id")
+@_AS
+@_JSON
+def run_show(run_id: str, actor: str, as_json: bool) -> None:
+    """One run."""
+    with _client(actor or "developer@local") as client:
+        output.show(client.run(run_id).model_dump(mode="json"), as_json=as_json)
+
+
+@run.command("watch")
+@click.argument("run_id")
+@click.option("--timeout-seconds", type=click.FloatRange(min=0), default=3600.0, show_default=True)
+@_AS
+@_JSON
+def run_watch(run_id: str, timeout_seconds: float, actor: str, as_json: bool) -> None:
+    """Wait until a run ends or awaits approval; a line on stderr for each stage."""
+    deadline, seen = time.monotonic() + timeout_seconds, ""
+    with _client(actor or "developer@local") as client:
+        while (view := client.run(run_id)).stage not in (*_ENDED, "approval"):
+            if view.stage != seen:
+                click.echo(f"{run_id}: {view.stage}", err=True)
+                seen = view.stage
+            if time.monotonic() >= deadline:
+                raise errors.DeadlineExceeded(
+                    f"`{run_id}` is still at `{view.stage}`; come back with `mainspring run watch {run_id}`",
+                    stage=str(view.stage),
+                )
+            time.sleep(1.0)
+    output.show(view.model_dump(mode="json"), as_json=as_json)
+    if view.stage == "approval":
+        raise errors.ApprovalRequired(
+            f"`{run_id}` awaits a decision; an approver runs `mainspring run approve {run_id}`", run_id=run_id
+        )
+    if view.stage != "done":
+        raise errors.JobFailed(
+            f"`{run_id}` ended as `{view.stage}`; see `mainspring run show {run_id}`", job_id=run_id
+        )
+
+
+def _decide(run_id: str, approve: bool, reason: str, actor: str, as_json: bool) -> None:
+    with _client(actor or "approver@local") as client:
+        view = client.decide(run_id, approve=approve, reason=reason)
+        output.show(view.model_dump(mode="json"), as_json=as_json)
+
+
+@run.command("approve")
+@click.argument("run_id")
+@click.option("--reason", default="")
+@_AS
+@_JSON
+def run_approve(run_id: str, reason: str, actor: str, as_json: bool) -> None:
+    """Approve a waiting run."""
+    _decide(run_id, True, reason, actor, as_json)
+
+
+@run.command("reject")
+@click.argument("run_id")
+@click.option("--reason", required=True)
+@_AS
+@_JSON
+def run_reject(run_id: str, reason: str, actor: str, as_json: bool) -> None:
+    """Reject a waiting run."""
+    _decide(run_id, False, reason, actor, as_json)
+
+
+@run.command("cancel")
+@click.argument("run_id")
+@_AS
+@_JSON
+def run_cancel(run_id: str, actor: str, as_json: bool) -> None:
+    """Ask a run to stop."""
+    with _client(actor or "developer@local") as client:
+        output.show(client.cancel(run_id).model_dump(mode="json"), as_json=as_json)
+
+
+@cli.group()
+def audit() -> None:
+    """The audit log."""
+
+
+@audit.command("list")
+@click.option("--after", default="", help="Cursor of the page before.")
+@_AS
+@_JSON
+def audit_list(after: str, actor: str, as_json: bool) -> None:
+    """The log, oldest first."""
+    with _client(actor or "developer@local") as client:
+        columns = ("sequence", "at", "actor", "action", "resource", "outcome")
+        output.show(client.audit(after=after).items, as_json=as_json, columns=columns)
+
+
+@audit.command("verify")
+@_AS
+@_JSON
+def audit_verify(actor: str, as_json: bool) -> None:
+    """Recompute the hash chain."""
+    with _client(actor or "developer@local") as client:
+        found = client.verify_audit()
+    output.show(found, as_json=as_json)
+    if not found["ok"]:
+        raise errors.CorruptArtifact(f"the audit log is not intact: {found['problem']}", artifact="audit")
+
+
+@cli.group()
+def cost() -> None:
+    """What usage costs."""
+
+
+@cost.command("report")
+@click.option("--by", type=click.Choice(["project", "run", "service"]), default="project", show_default=True)
+@click.option("--project", "project_name", default="")
+@_AS
+@_JSON
+def cost_report(by: str, project_name: str, actor: str, as_json: bool) -> None:
+    """Costs added up."""
+    with _client(actor or "developer@local") as client:
+        output.show(client.costs(group_by=by, project=project_name).model_dump(mode="json"), as_json=as_json)
+
+
+def main() -> None:
+    """The console script."""
+    cli(prog_name="mainspring")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""What the command line prints, and the exit code it leaves with: data on stdout, words on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import click
+
+from mainspring.core import errors
+
+SCHEMA: Final = "mainspring.cli/v1"
+
+OK, FAILED, USAGE, DENIED, NEEDS_APPROVAL, TIMEOUT, MISCONFIGURED = 0, 1, 2, 3, 4, 5, 78
+
+_CODES: Final[Mapping[str, int]] = {
+    "approval_required": NEEDS_APPROVAL,
+    "deadline_exceeded": TIMEOUT,
+}
+
+
+def exit_code(error: errors.MainspringError) -> int:
+    if error.code in _CODES:
+        return _CODES[error.code]
+    by_kind = {errors.Kind.DENIED: DENIED, errors.Kind.MISCONFIGURED: MISCONFIGURED}
+    return by_kind.get(error.kind, FAILED)
+
+
+def show(data: Any, *, as_json: bool, columns: Sequence[str] = ()) -> None:
+    """One object as `key: value` lines, a list as a table of `columns`; `as_json` gives the versioned document."""
+    if as_json:
+        click.echo(json.dumps({"schema": SCHEMA, "data": data}, sort_keys=True))
+    elif isinstance(data, list):
+        rows = [[str(item.get(c, "")) for c in columns] for item in data]
+        widths = [max(len(c), *(len(r[i]) for r in rows)) if rows else len(c) for i, c in enumerate(columns)]
+        for row in [list(columns), *rows]:
+            click.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+    else:
+        for key, value in data.items():
+            click.echo(f"{key}: {json.dumps(value) if isinstance(value, dict | list) else value}")
+
+
+def show_error(error: errors.MainspringError, *, as_json: bool) -> None:
+    """One line on stderr; with `as_json` the document on stdout as well."""
+    click.echo(f"error: {' '.join(error.message.split())}", err=True)
+    if as_json:
+        click.echo(json.dumps({"schema": SCHEMA, "error": errors.to_wire(error)}, sort_keys=True))

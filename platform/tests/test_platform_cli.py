@@ -1,0 +1,82 @@
+"""The command line: light to import, one line per error, exit codes that scripts can trust."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mainspring.core import errors, identity, settings
+from mainspring.platform.cli import output
+
+HEAVY = ("torch", "ray", "mlflow", "litestar", "temporalio", "polars", "sqlalchemy", "numpy")
+
+
+def mainspring(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAINSPRING_")}
+    command = [sys.executable, "-m", "mainspring.platform.cli.main", *arguments]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**environment, "MAINSPRING_CONTROL_PORT": str(port)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom mainspring.platform.cli.main import cli\n"
+        "try: cli(['--help'])\nexcept SystemExit as end: assert not end.code\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert "project" in done.stdout and done.stderr.strip() == "[]", done.stderr
+
+
+def test_version(tmp_path: Path) -> None:
+    done = mainspring(tmp_path, "version", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["schema"] == "mainspring.cli/v1"
+
+
+def test_no_token_file_is_misconfigured(tmp_path: Path) -> None:
+    done = mainspring(tmp_path, "project", "list")
+    assert (done.returncode, done.stdout) == (78, "") and done.stderr.startswith("error: no token file")
+
+
+def test_nobody_there_fails_in_one_line(tmp_path: Path) -> None:
+    identity.ensure_token_file(settings.load({}, directory=tmp_path).control.tokens_file)
+    done = mainspring(tmp_path, "project", "list", "--json")
+    assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1
+    assert json.loads(done.stdout)["error"]["code"] == "dependency_down"
+
+
+def test_usage_errors_leave_with_two(tmp_path: Path) -> None:
+    assert mainspring(tmp_path, "project", "create").returncode == 2
+    assert mainspring(tmp_path, "nonsense").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("not_found", 1),
+        ("policy_denied", 3),
+        ("unauthenticated", 3),
+        ("approval_required", 4),
+        ("deadline_exceeded", 5),
+        ("missing_tool", 78),
+        ("broken", 1),
+    ],
+)
+def test_exit_codes(code: str, expected: int) -> None:
+    assert output.exit_code(errors.BY_CODE[code]("said")) == expected
