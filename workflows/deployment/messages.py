@@ -1,0 +1,78 @@
+"""What the deployment says to its activities: one message in, one out, by name.
+
+Names carry a version: a change that an older history could not replay with gets the next one beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mainspring.core.contracts.base import Digest, Message, Slug
+from mainspring.core.contracts.deployment import EndpointView, TrafficTable
+from mainspring.core.contracts.training import RunEvent
+
+READ_ENDPOINT: Final = "mainspring.endpoint.read.v1"
+LOAD_BUNDLE: Final = "mainspring.bundle.load.v1"
+SET_TRAFFIC: Final = "mainspring.endpoint.set_traffic.v1"
+RESTORE_TRAFFIC: Final = "mainspring.endpoint.restore_traffic.v1"
+PROBE: Final = "mainspring.endpoint.probe.v1"
+READ_STATS: Final = "mainspring.endpoint.read_stats.v1"
+REPORT_EVENT: Final = "mainspring.run.report_event.v1"
+
+
+class ReadEndpoint(Message):
+    endpoint: Slug
+
+
+class EndpointFound(Message):
+    """`view` is None where no traffic was ever set."""
+
+    view: EndpointView | None = None
+
+
+class LoadBundle(Message):
+    digest: Digest
+
+
+class SetTraffic(Message):
+    """Put `table` in force; its version is one above the one in force, and repeating it is no change."""
+
+    table: TrafficTable
+
+
+class RestoreTraffic(Message):
+    """Give `previous` its traffic back, unless somebody other than `run_id` moved it since."""
+
+    previous: TrafficTable
+    run_id: str
+
+
+class Restored(Message):
+    """`version` is in force now; `changed` is False where there was nothing to undo, or it was not ours to undo."""
+
+    version: int
+    changed: bool
+    message: str = ""
+
+
+class Probe(Message):
+    """Send up to `rows` of the project's recorded requests."""
+
+    endpoint: Slug
+    project: Slug
+    rows: int
+
+
+class Probed(Message):
+    """`failed` of `sent` probes were answered with an error; serving counts them too."""
+
+    sent: int
+    failed: int
+
+
+class ReadStats(Message):
+    endpoint: Slug
+
+
+class ReportEvent(Message):
+    event: RunEvent

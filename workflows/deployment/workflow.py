@@ -1,0 +1,234 @@
+"""`mainspring.DeployModel.v1`: load, canary by steps, promote or roll back. No clock, no randomness, no I/O."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Coroutine
+from typing import Any
+
+from temporalio import exceptions, workflow
+
+with workflow.unsafe.imports_passed_through():
+    from mainspring.core import errors
+    from mainspring.core.contracts import deployment, prediction, training
+    from mainspring.core.contracts.training import Stage
+    from mainspring.workflows import errors as temporal_errors
+    from mainspring.workflows import options, run_log
+    from mainspring.workflows.deployment import judge, messages
+
+
+class _RolledBack(Exception):
+    """The candidate missed a limit; ends the story, not the workflow."""
+
+
+@workflow.defn(name=deployment.DEPLOY_WORKFLOW)
+class DeployModel:
+    @workflow.init
+    def __init__(self, request: deployment.DeployRequest) -> None:
+        self._request = request
+        self._log = run_log.RunLog(request.run_id)
+        self._previous: deployment.TrafficTable | None = None
+        self._version = 0
+        self._touched = False
+
+    @workflow.query(name=training.STATUS_QUERY)
+    def status(self) -> training.RunStatus:
+        return self._log.status()
+
+    @workflow.run
+    async def run(self, request: deployment.DeployRequest) -> deployment.DeployResult:
+        try:
+            message = await self._deploy()
+        except _RolledBack as verdict:
+            message = (
+                f"rolled back: {verdict}{await asyncio.shield(self._undo('endpoint.rollback', str(verdict)))}"
+            )
+            return self._result(Stage.ROLLED_BACK, message)
+        except (errors.MainspringError, exceptions.FailureError, asyncio.CancelledError) as failure:
+            cancelled = exceptions.is_cancelled_exception(failure)
+            error = None if cancelled else temporal_errors.from_failure(failure)
+            why = "cancelled" if error is None else error.message
+            undone = await _through(self._undo("endpoint.restore", why))
+            self._log.end(Stage.CANCELLED if cancelled else Stage.FAILED, why + undone, error)
+            if error is None:
+                raise
+            raise temporal_errors.to_failure(error) from failure
+        return self._result(Stage.DONE, message)
+
+    async def _deploy(self) -> str:
+        with self._log.step(Stage.DEPLOY, "reading the endpoint"):
+            found = await workflow.execute_activity(
+                messages.READ_ENDPOINT,
+                messages.ReadEndpoint(endpoint=self._request.endpoint),
+                result_type=messages.EndpointFound,
+                **options.EXCHANGE,
+            )
+            in_force = found.view.traffic if found.view is not None else None
+            self._check_free(in_force)
+        with self._log.step(Stage.WARM, "loading the bundle") as step:
+            loaded = await workflow.execute_activity(
+                messages.LOAD_BUNDLE,
+                messages.LoadBundle(digest=self._request.bundle_digest),
+                result_type=prediction.BundleView,
+                **options.WORK,
+            )
+            step.detail = {"bundle": loaded.name, "load_seconds": loaded.load_seconds}
+
+        if in_force is None:
+            await self._promote("first bundle of the endpoint")
+            return "first bundle of the endpoint; there was nothing to compare it with"
+        self._previous, self._version = in_force, in_force.version
+        if in_force.stable == self._request.bundle_digest:
+            return "already stable; nothing changed"
+        for percent in self._request.canary_percents:
+            if percent > 0:
+                await self._canary(in_force, percent)
+        await self._promote("passed its canary")
+        return f"promoted after {len(self._request.canary_percents)} canary steps"
+
+    def _check_free(self, table: deployment.TrafficTable | None) -> None:
+        if table is not None and table.canary is not None and table.set_by != self._request.run_id:
+            raise errors.Conflict(
+                f"endpoint `{table.endpoint}` has a canary in flight, set by `{table.set_by}`; let it end or roll it back first",
+                resource="endpoint",
+                name=table.endpoint,
+            )
+
+    async def _canary(self, in_force: deployment.TrafficTable, percent: int) -> None:
+        with self._log.step(Stage.CANARY, f"{percent} % of traffic") as step:
+            table = deployment.TrafficTable(
+                endpoint=self._request.endpoint,
+                version=self._version + 1,
+                stable=in_force.stable,
+                canary=self._request.bundle_digest,
+                canary_percent=percent,
+                shadow=in_force.shadow,
+                set_by=self._request.run_id,
+            )
+            await self._set_traffic(table, f"canary-{percent}")
+            found = await self._watch(percent)
+            step.detail = {"percent": percent, "verdict": str(found.verdict), **_figures(found)}
+        if found.verdict is not judge.Verdict.PASS:
+            raise _RolledBack(f"{found.reason} at {percent} % of traffic")
+
+    async def _watch(self, percent: int) -> judge.Judgement:
+        """Sample until the judge is sure or the step's time is up: at most about 20 looks, so histories stay short."""
+        pause = max(0.2, self._request.step_seconds / 20)
+        until = workflow.time() + self._request.step_seconds
+        while True:
+            if self._request.probe_rows:
+                await workflow.execute_activity(
+                    messages.PROBE,
+                    messages.Probe(
+                        endpoint=self._request.endpoint,
+                        project=self._request.project,
+                        rows=self._request.probe_rows,
+                    ),
+                    result_type=messages.Probed,
+                    **options.EXCHANGE,
+                )
+            stats = await workflow.execute_activity(
+                messages.READ_STATS,
+                messages.ReadStats(endpoint=self._request.endpoint),
+                result_type=deployment.EndpointStats,
+                **options.EXCHANGE,
+            )
+            _notice_cancel()
+            if stats.traffic_version != self._version:
+                raise errors.Conflict(
+                    f"traffic of `{stats.endpoint}` is at version {stats.traffic_version}, this deployment set"
+                    f" {self._version}; somebody else moved it",
+                    resource="endpoint",
+                    name=stats.endpoint,
+                )
+            found = judge.judge(stats, self._request, time_is_up=workflow.time() >= until)
+            self._log.says(f"{percent} % of traffic: {found.reason}")
+            if found.verdict is not judge.Verdict.INCONCLUSIVE or workflow.time() >= until:
+                return found
+            await workflow.sleep(min(pause, max(0.0, until - workflow.time())))
+
+    async def _promote(self, why: str) -> None:
+        with self._log.step(Stage.PROMOTE, why):
+            table = deployment.TrafficTable(
+                endpoint=self._request.endpoint,
+                version=self._version + 1,
+                stable=self._request.bundle_digest,
+                set_by=self._request.run_id,
+            )
+            await self._set_traffic(table, "promote")
+
+    async def _set_traffic(self, table: deployment.TrafficTable, step: str) -> None:
+        self._touched = True  # before the call: a cancelled or failed one may have been applied
+        await workflow.execute_activity(
+            messages.SET_TRAFFIC,
+            messages.SetTraffic(table=table),
+            result_type=deployment.TrafficTable,
+            **options.EXCHANGE,
+        )
+        self._version = table.version
+        _notice_cancel()
+        await self._report("endpoint.traffic.set", step, table.model_dump(mode="json", exclude={"set_by"}))
+
+    async def _undo(self, action: str, why: str) -> str:
+        """Give traffic back; says what could not be done. Runs to its end, also on cancellation."""
+        if not self._touched or self._previous is None:
+            return ""
+        try:
+            restored = await workflow.execute_activity(
+                messages.RESTORE_TRAFFIC,
+                messages.RestoreTraffic(previous=self._previous, run_id=self._request.run_id),
+                result_type=messages.Restored,
+                **options.INSIST,
+            )
+            self._version = restored.version
+            detail = {"version": restored.version, "changed": restored.changed, "why": why}
+            await self._report(action, "undo", detail)
+        except exceptions.FailureError as failure:
+            return f"; the undo is incomplete: {temporal_errors.from_failure(failure).message}"
+        return f"; {restored.message}" if restored.message else ""
+
+    async def _report(self, action: str, step: str, detail: dict[str, Any]) -> None:
+        event = training.RunEvent(
+            event_key=f"{self._request.run_id}/{step}",
+            run_id=self._request.parent_run_id or self._request.run_id,
+            action=action,
+            actor=self._request.requested_by,
+            detail={"endpoint": self._request.endpoint, **detail},
+        )
+        await workflow.execute_activity(
+            messages.REPORT_EVENT, messages.ReportEvent(event=event), **options.INSIST
+        )
+
+    def _result(self, stage: Stage, message: str) -> deployment.DeployResult:
+        self._log.end(stage, message)
+        return deployment.DeployResult(
+            run_id=self._request.run_id,
+            endpoint=self._request.endpoint,
+            stage=stage,
+            traffic_version=self._version,
+            message=message,
+            steps=self._log.steps,
+        )
+
+
+def _notice_cancel() -> None:
+    """An activity that ends well while we wait for its cancellation swallows the cancellation: raise it here."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+async def _through(undo: Coroutine[Any, Any, str]) -> str:
+    """Run `undo` to its end, whatever cancellation arrives meanwhile: a half-undone canary helps nobody."""
+    task = asyncio.create_task(undo)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        # Temporal cancels a run once; a loop here would also swallow the eviction of a cached run, and hang.
+        return await task
+
+
+def _figures(found: judge.Judgement) -> dict[str, Any]:
+    ratio = None if math.isnan(found.latency_ratio) else round(found.latency_ratio, 3)
+    return {"requests": found.samples, "error_rate": round(found.error_rate, 5), "latency_ratio": ratio}

