@@ -33,6 +33,15 @@ class _Group(click.RichGroup):
         except errors.MainspringError as error:
             output.show_error(error, as_json="--json" in sys.argv)
             ctx.exit(output.exit_code(error))
+        except ValueError as error:
+            # pydantic's ValidationError is one; importing pydantic here would slow `--help` down.
+            problems = getattr(error, "errors", None)
+            if problems is None:
+                raise
+            first = problems()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            click.echo(f"error: `{field}`: {first['msg'].lower()}; see `mainspring --help`", err=True)
+            ctx.exit(output.USAGE)
 
 
 def _client(actor: str) -> control_client.ControlClient:
@@ -85,7 +94,7 @@ def project() -> None:
 @project.command("create")
 @click.argument("name")
 @click.option("--owner", required=True, help="Who answers for it.")
-@click.option("--description", default="")
+@click.option("--description", default="", help="One or two sentences.")
 @click.option("--monthly-budget", type=click.FloatRange(min=0, min_open=True))
 @_AS
 @_JSON

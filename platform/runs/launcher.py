@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeAlias
 
 from mainspring.core import errors
 from mainspring.core.contracts import deployment, training
@@ -77,3 +79,39 @@ class MemoryLauncher:
     def _check_up(self) -> None:
         if self.is_down:
             raise errors.DependencyDown("the launcher is down; start it and try again", name="launcher")
+
+
+Connect: TypeAlias = Callable[[], Awaitable[RunLauncher]]
+
+
+class LazyLauncher:
+    """Connects to the engine when a run first needs it, and again after a failed try. One event loop.
+
+    So the control API starts, and answers all that needs no engine, while the engine is away.
+    """
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._connected: RunLauncher | None = None
+        self._connecting = asyncio.Lock()
+
+    async def start_training(self, request: training.TrainRequest) -> None:
+        await (await self._engine()).start_training(request)
+
+    async def start_deployment(self, request: deployment.DeployRequest) -> None:
+        await (await self._engine()).start_deployment(request)
+
+    async def status(self, run_id: str) -> training.RunStatus:
+        return await (await self._engine()).status(run_id)
+
+    async def decide(self, run_id: str, decision: training.Decision) -> None:
+        await (await self._engine()).decide(run_id, decision)
+
+    async def cancel(self, run_id: str) -> None:
+        await (await self._engine()).cancel(run_id)
+
+    async def _engine(self) -> RunLauncher:
+        async with self._connecting:
+            if self._connected is None:
+                self._connected = await self._connect()
+            return self._connected

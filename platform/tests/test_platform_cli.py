@@ -64,6 +64,8 @@ def test_nobody_there_fails_in_one_line(tmp_path: Path) -> None:
 def test_usage_errors_leave_with_two(tmp_path: Path) -> None:
     assert mainspring(tmp_path, "project", "create").returncode == 2
     assert mainspring(tmp_path, "nonsense").returncode == 2
+    empty = mainspring(tmp_path, "project", "create", "aa", "--owner", "")
+    assert empty.returncode == 2 and empty.stderr.startswith("error: `owner`")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,38 @@
+"""`python -m mainspring.platform`: the control API on its configured address."""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+
+from mainspring.core import errors, identity, settings
+from mainspring.platform import app as control_app
+from mainspring.platform.runs import launcher
+
+
+def main() -> int:
+    """Serve until told to stop. Exit code 78: misconfigured."""
+    try:
+        s = settings.load()
+        issuer = identity.ensure_token_file(s.control.tokens_file)
+        app = control_app.create_app(s, issuer=issuer, launcher=launcher.LazyLauncher(_connector(s)))
+    except errors.Misconfigured as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        return 78
+    uvicorn.run(app, host=s.control.host, port=s.control.port, log_level="info", ws="none")
+    return 0
+
+
+def _connector(s: settings.Settings) -> launcher.Connect:
+    async def connect() -> launcher.RunLauncher:
+        # Temporal's client takes 0.6 s to import, and the API answers all that needs no run without it.
+        from mainspring.core.client import workflows
+
+        return await workflows.WorkflowClient.connect(s.workflow.address, s.workflow.namespace)
+
+    return connect
+
+
+if __name__ == "__main__":
+    sys.exit(main())
