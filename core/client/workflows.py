@@ -1,0 +1,116 @@
+"""The thin typed client of the workflows: temporalio and pydantic, nothing else. Safe to share between tasks."""
+
+from __future__ import annotations
+
+from temporalio import client as temporal
+from temporalio import common, exceptions, service
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from mainspring.core import errors
+from mainspring.core.client import failures
+from mainspring.core.contracts import deployment, training
+
+
+class WorkflowClient:
+    """Starts and follows runs; a run's id is its workflow id. Every failure is one of `errors.*`."""
+
+    def __init__(self, client: temporal.Client, task_queue: str) -> None:
+        self._client = client
+        self._task_queue = task_queue
+
+    @classmethod
+    async def connect(cls, address: str, *, namespace: str, task_queue: str) -> WorkflowClient:
+        """Errors: DependencyDown where no frontend answers at `address`."""
+        try:
+            found = await temporal.Client.connect(
+                address, namespace=namespace, data_converter=pydantic_data_converter
+            )
+        except RuntimeError as error:
+            raise errors.DependencyDown(
+                f"temporal does not answer at `{address}`; start it or correct `workflow.address`",
+                name="temporal",
+            ) from error
+        return cls(found, task_queue)
+
+    async def start_training(self, request: training.TrainRequest) -> str:
+        """Start, or join the run of that id; only a failed one is started again. Returns the run id."""
+        return await self._start(training.TRAIN_WORKFLOW, request, request.run_id)
+
+    async def start_deployment(self, request: deployment.DeployRequest) -> str:
+        """As `start_training`, for a deployment."""
+        return await self._start(deployment.DEPLOY_WORKFLOW, request, request.run_id)
+
+    async def _start(
+        self, name: str, request: training.TrainRequest | deployment.DeployRequest, run_id: str
+    ) -> str:
+        try:
+            await self._client.start_workflow(
+                name,
+                request,
+                id=run_id,
+                task_queue=self._task_queue,
+                id_conflict_policy=common.WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=common.WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+            )
+        except exceptions.WorkflowAlreadyStartedError as error:
+            raise errors.Conflict(
+                f"run `{run_id}` has already ended; read its result, or start one with a new id",
+                resource="run",
+                name=run_id,
+            ) from error
+        except service.RPCError as error:
+            raise _typed(error, run_id) from error
+        return run_id
+
+    async def status(self, run_id: str) -> training.RunStatus:
+        handle = self._client.get_workflow_handle(run_id)
+        try:
+            status: training.RunStatus = await handle.query(
+                training.STATUS_QUERY, result_type=training.RunStatus
+            )
+            return status
+        except service.RPCError as error:
+            raise _typed(error, run_id) from error
+
+    async def decide(self, run_id: str, decision: training.Decision) -> training.RunStatus:
+        """Answer a waiting approval. Errors: what the run's validator refuses with."""
+        handle = self._client.get_workflow_handle(run_id)
+        try:
+            status: training.RunStatus = await handle.execute_update(
+                training.DECIDE_UPDATE, decision, result_type=training.RunStatus
+            )
+            return status
+        except temporal.WorkflowUpdateFailedError as error:
+            raise failures.from_failure(error) from error
+        except service.RPCError as error:
+            raise _typed(error, run_id) from error
+
+    async def cancel(self, run_id: str) -> None:
+        """Ask the run to end; it undoes what it has under way first."""
+        try:
+            await self._client.get_workflow_handle(run_id).cancel()
+        except service.RPCError as error:
+            raise _typed(error, run_id) from error
+
+    async def deployment_result(self, run_id: str) -> deployment.DeployResult:
+        """Wait for the end. Errors: the run's own; Conflict where it was cancelled."""
+        handle = self._client.get_workflow_handle(run_id, result_type=deployment.DeployResult)
+        try:
+            result: deployment.DeployResult = await handle.result()
+            return result
+        except temporal.WorkflowFailureError as error:
+            if exceptions.is_cancelled_exception(error.cause):
+                raise errors.Conflict(
+                    f"run `{run_id}` was cancelled; start one with a new id", resource="run", name=run_id
+                ) from error
+            raise failures.from_failure(error) from error
+        except service.RPCError as error:
+            raise _typed(error, run_id) from error
+
+
+def _typed(error: service.RPCError, run_id: str) -> errors.MainspringError:
+    if error.status is service.RPCStatusCode.NOT_FOUND:
+        return errors.NotFound(
+            f"no run `{run_id}`; list the runs to see their ids", resource="run", name=run_id
+        )
+    return errors.DependencyDown(f"temporal answered `{error.message}`; look at its log", name="temporal")
