@@ -83,7 +83,38 @@ def status(as_json: bool) -> None:
     parts = {} if state is None else stack.is_up(state)
     output.show({"control_url": s.control_url, "ready": ready, "parts": parts}, as_json=as_json)
     if not ready:
-        raise errors.DependencyDown(f"no control API at `{s.control_url}`; start it first", name="control")
+        raise errors.DependencyDown(
+            f"no control API at `{s.control_url}`; start it with `mainspring up`", name="control"
+        )
+
+
+@cli.command()
+@click.option("--only", "names", multiple=True, help="Start this part only; may be repeated.")
+@_JSON
+def up(names: tuple[str, ...], as_json: bool) -> None:
+    """Start the local stack's servers; all of them, or none is left."""
+    from mainspring.core import identity, settings
+    from mainspring.platform.stack import parts, stack
+
+    s = settings.load()
+    if unknown := sorted(set(names) - set(parts.PARTS)):
+        raise click.UsageError(f"no part `{unknown[0]}`; parts are `{'`, `'.join(parts.PARTS)}`")
+    identity.ensure_token_file(s.control.tokens_file)
+    wanted = [make(s) for name, make in parts.PARTS.items() if not names or name in names]
+    state = stack.up(s, wanted, progress=lambda line: click.echo(line, err=True))
+    click.echo(f"development tokens: {s.control.tokens_file}", err=True)
+    found = [part.model_dump(mode="json") for part in state.parts]
+    output.show(found, as_json=as_json, columns=("name", "url", "ready_seconds"))
+
+
+@cli.command()
+@_JSON
+def down(as_json: bool) -> None:
+    """End every process of the local stack, and no other."""
+    from mainspring.core import settings
+    from mainspring.platform.stack import stack
+
+    output.show({"ended": stack.down(settings.load())}, as_json=as_json)
 
 
 @cli.group()

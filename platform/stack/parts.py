@@ -146,6 +146,26 @@ def ray(s: settings.Settings) -> Part:
     )
 
 
+def control(s: settings.Settings) -> Part:
+    """The control API."""
+    return Part(
+        name="control",
+        argv=(sys.executable, "-m", "mainspring.platform"),
+        ports={s.control.port: "control.port"},
+        is_ready=lambda: _answers(f"{s.control_url}/readyz"),
+        url=f"{s.control_url}/schema",
+    )
+
+
+#: Every part by name, in the order in which they start.
+PARTS: Mapping[str, Callable[[settings.Settings], Part]] = {
+    "temporal": temporal,
+    "mlflow": mlflow,
+    "ray": ray,
+    "control": control,
+}
+
+
 def ray_environment(s: settings.Settings) -> dict[str, str]:
     """What every process that speaks to this Ray needs."""
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(s.ray.token_file)}

@@ -86,3 +86,29 @@ def test_the_process_and_the_command_line(tmp_path: Path) -> None:
     finally:
         server.terminate()
         assert server.wait(30) in (0, -15)
+
+
+@pytest.mark.integration
+def test_up_and_down_of_one_part(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("MAINSPRING_")}
+
+    def mainspring(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "mainspring.platform.cli.main", *arguments]
+        environment = {**inherited, "MAINSPRING_CONTROL_PORT": str(port)}
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
+        )
+
+    try:
+        assert mainspring("up", "--only", "nothing").returncode == 2
+        started = mainspring("up", "--only", "control")
+        assert started.returncode == 0, started.stderr
+        assert "control answers after" in started.stderr and "control" in started.stdout
+        assert mainspring("up", "--only", "control").returncode == 1
+        assert '"control": true' in mainspring("status").stdout
+    finally:
+        ended = mainspring("down")
+    assert ended.stdout == "ended: 1\n"
+    assert mainspring("status").returncode == 1
