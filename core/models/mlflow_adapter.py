@@ -3,7 +3,7 @@
 Every call may be repeated. MLflow has no uniqueness over tags, so of two runs or versions made at the same moment the
 older one is everybody's answer and the younger is deleted by whoever made it.
 
-A version's source is `mainspring-bundle://<hex>`, not a path: MLflow's server refuses local paths outside the run's
+A version's source is `mainspring-bundle://sha256/<hex>`, not a path: MLflow's server refuses local paths outside the run's
 artifacts, and a digest is true on every machine.
 """
 
@@ -24,7 +24,7 @@ from mainspring.core import canonical, errors, ids
 
 RUN_TAG: Final = "mainspring.run_id"
 DIGEST_TAG: Final = "mainspring.bundle_digest"
-SOURCE_SCHEME: Final = "mainspring-bundle://"
+SOURCE_PREFIX: Final = "mainspring-bundle://sha256/"
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")
@@ -124,7 +124,7 @@ class Tracking:
             run = self._client.get_run(mlflow_run_id)
             made = self._client.create_model_version(
                 name,
-                source=SOURCE_SCHEME + bundle_digest.removeprefix("sha256:"),
+                source=SOURCE_PREFIX + bundle_digest.removeprefix("sha256:"),
                 run_id=mlflow_run_id,
                 tags={
                     **(tags or {}),

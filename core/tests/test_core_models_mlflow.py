@@ -1,6 +1,11 @@
-"""Runs and versions are found again, on a real MLflow over SQLite."""
+"""Runs and versions are found again, on a real MLflow: its store over SQLite, and its server, which checks more."""
 
+import os
+import signal
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -18,10 +23,30 @@ pytestmark = [
 DIGEST = canonical.digest("bundle 1")
 
 
-@pytest.fixture(scope="module")
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> mlflow_adapter.Tracking:
+@pytest.fixture(scope="module", params=["store", "server"])
+def tracking(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[mlflow_adapter.Tracking]:
     folder = tmp_path_factory.mktemp("mlflow")
-    return mlflow_adapter.Tracking(f"sqlite:///{folder / 'mlflow.db'}")
+    store = f"sqlite:///{folder / 'mlflow.db'}"
+    if request.param == "store":
+        yield mlflow_adapter.Tracking(store)
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
+    command += ["--artifacts-destination", str(folder), "--host", "127.0.0.1", "--port", str(port)]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [*command, "--workers", "1"], stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        # The client's own retries wait for the server: seven, doubling.
+        yield mlflow_adapter.Tracking(f"http://127.0.0.1:{port}")
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
 
 
 def test_run_is_made_once_per_run_id(tracking: mlflow_adapter.Tracking) -> None:
@@ -91,7 +116,7 @@ def test_younger_twin_gives_way(tracking: mlflow_adapter.Tracking, monkeypatch: 
     assert tracking.ensure_run("flight-delay", "run_race") == run
     assert tracking.register("flight-delay", digest, mlflow_run_id=run) == winner
     versions = tracking._client.search_model_versions(f"tags.`{mlflow_adapter.DIGEST_TAG}` = '{digest}'")
-    assert [v.version for v in versions] == [int(winner.version)]
+    assert [str(v.version) for v in versions] == [winner.version]
 
 
 @pytest.mark.parametrize(("name", "version"), [("flight-delay", "999"), ("no-such-model", "1")])

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bundle_contents import CONTENTS
 from sklearn.linear_model import LogisticRegression
-from test_core_models_bundle import CONTENTS
 
 from mainspring.core import errors, ports, projects
 from mainspring.core.models import bundle, evaluation, network, signing, torch_runtime, training
