@@ -1,0 +1,110 @@
+"""The deployment's side effects: serving and the control API over HTTP, each exchange safe to repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+from temporalio import activity
+
+from mainspring.core import errors
+from mainspring.core.contracts import deployment, prediction
+from mainspring.workflows import errors as temporal_errors
+from mainspring.workflows.deployment import messages
+
+
+async def exchange(http: httpx.AsyncClient, name: str, method: str, path: str, body: str = "") -> Any:
+    """One JSON exchange with room `name`. Errors: the room's own off the wire; DependencyDown where it is silent."""
+    try:
+        answer = await http.request(
+            method, path, content=body or None, headers={"content-type": "application/json"}
+        )
+        value = answer.json() if answer.content else {}
+    except (httpx.TransportError, ValueError) as error:
+        raise errors.DependencyDown(
+            f"`{name}` gave no JSON answer: {error}; see its log", name=name
+        ) from error
+    if answer.is_success:
+        return value
+    wire = value.get("error", value) if isinstance(value, dict) else {}
+    if isinstance(wire, dict) and "code" in wire:
+        raise errors.from_wire(wire)
+    if answer.status_code == 404:
+        raise errors.NotFound(f"`{name}` has nothing at `{path}`", resource=name, name=path)
+    raise errors.DependencyDown(f"`{name}` answered {answer.status_code} to `{method} {path}`", name=name)
+
+
+class DeploymentActivities:
+    """`serving` and `control` are clients with their base URL and credentials set."""
+
+    def __init__(self, serving: httpx.AsyncClient, control: httpx.AsyncClient) -> None:
+        self._serving = serving
+        self._control = control
+
+    def all(self) -> list[Callable[..., Any]]:
+        """What a worker registers. The probe is not here yet: deployments need `probe_rows=0` until it is."""
+        return [
+            self.read_endpoint,
+            self.load_bundle,
+            self.set_traffic,
+            self.restore_traffic,
+            self.read_stats,
+            self.report_event,
+        ]
+
+    @activity.defn(name=messages.READ_ENDPOINT)
+    async def read_endpoint(self, asked: messages.ReadEndpoint) -> messages.EndpointFound:
+        try:
+            value = await self._ask("GET", f"/v1/endpoints/{asked.endpoint}")
+        except errors.NotFound:
+            return messages.EndpointFound()
+        except errors.MainspringError as error:
+            raise temporal_errors.to_failure(error) from error
+        return messages.EndpointFound(view=deployment.EndpointView.model_validate(value))
+
+    @activity.defn(name=messages.LOAD_BUNDLE)
+    async def load_bundle(self, asked: messages.LoadBundle) -> prediction.BundleView:
+        body = prediction.BundleLoad(digest=asked.digest).model_dump_json()
+        return prediction.BundleView.model_validate(await self._call("POST", "/v1/bundles:load", body))
+
+    @activity.defn(name=messages.SET_TRAFFIC)
+    async def set_traffic(self, asked: messages.SetTraffic) -> deployment.TrafficTable:
+        await self._put(asked.table)
+        return asked.table
+
+    @activity.defn(name=messages.RESTORE_TRAFFIC)
+    async def restore_traffic(self, asked: messages.RestoreTraffic) -> messages.Restored:
+        value = await self._call("GET", f"/v1/endpoints/{asked.previous.endpoint}")
+        now = deployment.EndpointView.model_validate(value).traffic
+        same = (now.stable, now.canary) == (asked.previous.stable, asked.previous.canary)
+        if now.set_by != asked.run_id or same:
+            return messages.Restored(version=now.version, changed=False)
+        version = now.version + 1
+        await self._put(asked.previous.model_copy(update={"version": version, "set_by": asked.run_id}))
+        return messages.Restored(version=version, changed=True)
+
+    @activity.defn(name=messages.READ_STATS)
+    async def read_stats(self, asked: messages.ReadStats) -> deployment.EndpointStats:
+        value = await self._call("GET", f"/v1/endpoints/{asked.endpoint}/stats")
+        return deployment.EndpointStats.model_validate(value)
+
+    @activity.defn(name=messages.REPORT_EVENT)
+    async def report_event(self, asked: messages.ReportEvent) -> None:
+        path = f"/api/v1/runs/{asked.event.run_id}/events"
+        try:
+            await exchange(self._control, "control", "POST", path, asked.event.model_dump_json())
+        except errors.MainspringError as error:
+            raise temporal_errors.to_failure(error) from error
+
+    async def _put(self, table: deployment.TrafficTable) -> None:
+        await self._call("PUT", f"/v1/endpoints/{table.endpoint}/traffic", table.model_dump_json())
+
+    async def _call(self, method: str, path: str, body: str = "") -> Any:
+        try:
+            return await self._ask(method, path, body)
+        except errors.MainspringError as error:
+            raise temporal_errors.to_failure(error) from error
+
+    async def _ask(self, method: str, path: str, body: str = "") -> Any:
+        return await exchange(self._serving, "serving", method, path, body)
