@@ -89,6 +89,19 @@ def status(as_json: bool) -> None:
 
 
 @cli.command()
+@_JSON
+def doctor(as_json: bool) -> None:
+    """What this machine lacks, and the command that mends it."""
+    from mainspring.core import settings
+    from mainspring.platform.cli import doctor as checks
+
+    found = checks.examine(settings.load())
+    output.show(found, as_json=as_json, columns=("check", "ok", "found", "fix"))
+    if bad := [row["check"] for row in found if row["ok"] == "no"]:
+        raise errors.Misconfigured(f"not in order: {', '.join(bad)}; run the commands in column `fix`")
+
+
+@cli.command()
 @click.option("--only", "names", multiple=True, help="Start this part only; may be repeated.")
 @_JSON
 def up(names: tuple[str, ...], as_json: bool) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mainspring.core import errors, identity, settings
-from mainspring.platform.cli import output
+from mainspring.platform.cli import doctor, output
 
 HEAVY = ("torch", "ray", "mlflow", "litestar", "temporalio", "polars", "sqlalchemy", "numpy")
 
@@ -82,3 +82,16 @@ def test_usage_errors_leave_with_two(tmp_path: Path) -> None:
 )
 def test_exit_codes(code: str, expected: int) -> None:
     assert output.exit_code(errors.BY_CODE[code]("said")) == expected
+
+
+def test_doctor_names_what_mends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(doctor.PACKAGES, "serving", ("no_such_package",))  # type: ignore[arg-type]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        s = settings.load({"MAINSPRING_CONTROL_PORT": port}, directory=tmp_path)
+        found = {row["check"]: row for row in doctor.examine(s)}
+    assert found["python"]["ok"] == "yes" and found["python"]["fix"] == ""
+    assert found["compiler"]["fix"] == "apt-get install g++"
+    assert "MAINSPRING_CONTROL_PORT" in found["control.port"]["fix"]
+    assert found["extra serving"]["fix"] == "pip install 'mainspring[serving]'"
