@@ -29,7 +29,9 @@ def _connector(s: settings.Settings) -> launcher.Connect:
         # Temporal's client takes 0.6 s to import, and the API answers all that needs no run without it.
         from mainspring.core.client import workflows
 
-        return await workflows.WorkflowClient.connect(s.workflow.address, s.workflow.namespace)
+        return await workflows.WorkflowClient.connect(
+            s.workflow.address, namespace=s.workflow.namespace, task_queue=s.workflow.task_queue
+        )
 
     return connect
 
