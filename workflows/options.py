@@ -12,7 +12,7 @@ _RETRY: Final = RetryPolicy(
     initial_interval=timedelta(seconds=0.5), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=10)
 )
 
-#: A dead worker is noticed after this long; activities beat three times as often (`activity_edge.py`).
+#: A dead worker is noticed after this long; activities beat three times as often.
 HEARTBEAT: Final = timedelta(seconds=6)
 
 #: One HTTP exchange with another room; given up after a minute of trying. A cancelled workflow waits for the
@@ -29,7 +29,6 @@ EXCHANGE: Final = ActivityConfig(
 INSIST: Final = ActivityConfig(
     start_to_close_timeout=timedelta(seconds=30),
     schedule_to_close_timeout=timedelta(minutes=10),
-    heartbeat_timeout=HEARTBEAT,
     retry_policy=_RETRY,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -107,4 +108,18 @@ class DeploymentActivities:
             raise temporal_errors.to_failure(error) from error
 
     async def _ask(self, method: str, path: str, body: str = "") -> Any:
-        return await exchange(self._serving, "serving", method, path, body)
+        beat = asyncio.create_task(_beat())
+        try:
+            return await exchange(self._serving, "serving", method, path, body)
+        finally:
+            beat.cancel()
+
+
+async def _beat() -> None:
+    """Three heartbeats in each timeout, so that a dead worker is noticed in seconds."""
+    while activity.in_activity():
+        timeout = activity.info().heartbeat_timeout
+        if timeout is None:
+            return
+        activity.heartbeat()
+        await asyncio.sleep(timeout.total_seconds() / 3)
