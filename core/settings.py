@@ -113,6 +113,13 @@ class TrackingSettings(_Group):
     """Tracking and registry URI; default: the embedded server on `stack.port_base` + 4."""
 
 
+class ModelSettings(_Group):
+    """Model bundles where they are made."""
+
+    signing_key: Path = Path("keys/signing.key")
+    """Private Ed25519 key of this producer, mode 0600, made on first use; default: under the state directory."""
+
+
 class CostSettings(_Group):
     """Price book of metered quantities, in `currency`."""
 
@@ -144,6 +151,7 @@ class Settings(_Group):
     workflow: WorkflowSettings
     ray: RaySettings
     tracking: TrackingSettings
+    models: ModelSettings
     cost: CostSettings
     native: NativeSettings
 
@@ -163,6 +171,7 @@ _GROUPS: Final[Mapping[str, type[_Group]]] = {
     "workflow": WorkflowSettings,
     "ray": RaySettings,
     "tracking": TrackingSettings,
+    "models": ModelSettings,
     "cost": CostSettings,
     "native": NativeSettings,
 }
