@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import platform
 import runpy
@@ -10,6 +11,7 @@ from typing import Any
 
 from pybind11.setup_helpers import Pybind11Extension, build_ext
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
 VERSION = runpy.run_path("version.bzl")["VERSION"]
 SHIPPED = runpy.run_path("tools/shipped.bzl")
@@ -38,6 +40,15 @@ def units() -> list[tuple[str, list[str]]]:
     ]
 
 
+class BuildModules(build_py):
+    """Leaves out what only serves pytest."""
+
+    def find_package_modules(self, package: str, package_dir: str) -> list[tuple[str, str, str]]:
+        found = super().find_package_modules(package, package_dir)
+        skipped = SHIPPED["NOT_SHIPPED_FILES"]
+        return [m for m in found if not any(fnmatch.fnmatch(os.path.basename(m[2]), s) for s in skipped)]
+
+
 class BuildNative(build_ext):  # type: ignore[misc]
     """Compiles each unit with its own flags, as many at once as there are cores, then links them."""
 
@@ -62,7 +73,7 @@ setup(
     version=VERSION,
     packages=list(PACKAGES),
     package_dir=PACKAGES,
-    package_data={"*": [f"*{ending}" for ending in SHIPPED["SHIPPED_ENDINGS"]]},
+    package_data={"": [f"*{ending}" for ending in SHIPPED["SHIPPED_ENDINGS"]]},
     ext_modules=[
         Pybind11Extension(
             "mainspring.native._native",
@@ -72,5 +83,5 @@ setup(
             cxx_std=int(NATIVE["NATIVE_STD"].removeprefix("-std=c++")),
         )
     ],
-    cmdclass={"build_ext": BuildNative},
+    cmdclass={"build_ext": BuildNative, "build_py": BuildModules},
 )

@@ -5,7 +5,7 @@ bazel-bin/platform/_py/mainspring/platform/, and _py goes onto sys.path.
 """
 
 load("@rules_python//python:py_library.bzl", "py_library")
-load("//tools:shipped.bzl", "NOT_SHIPPED_FOLDERS", "SHIPPED_ENDINGS")
+load("//tools:shipped.bzl", "NOT_SHIPPED_FILES", "NOT_SHIPPED_FOLDERS", "SHIPPED_ENDINGS")
 load("//tools/pytest:defs.bzl", "pytest_test")
 
 # Where the package tree of a folder is laid, under the folder's own output.
@@ -36,7 +36,7 @@ def mainspring_room(name, deps, built = [], visibility = None):
       built: files that rules make under ROOT (the extension).
       visibility: who may use the room.
     """
-    exclude = ["%s/**" % f for f in NOT_SHIPPED_FOLDERS] + ["**/%s/**" % f for f in NOT_SHIPPED_FOLDERS]
+    exclude = ["%s/**" % f for f in NOT_SHIPPED_FOLDERS] + ["**/%s/**" % f for f in NOT_SHIPPED_FOLDERS] + ["**/" + f for f in NOT_SHIPPED_FILES]
     modules = native.glob(
         ["**/*.py"],
         allow_empty = True,

@@ -54,6 +54,7 @@ def contents(path: pathlib.Path) -> dict[str, str]:
             data = wheel.read(name)
             if name.endswith(".dist-info/METADATA"):
                 message = email.message_from_bytes(data)
+                found["[metadata] description"] = hashlib.sha256(data.partition(b"\n\n")[2]).hexdigest()
                 for field in FIELDS:
                     values = message.get_all(field, [])
                     for value in map(requirement, values) if field == "Requires-Dist" else values:

@@ -14,6 +14,12 @@ NOT_SHIPPED_FOLDERS = [
     "tools",
 ]
 
+# Files that only serve pytest, at any depth.
+NOT_SHIPPED_FILES = [
+    "conftest.py",
+    "bench_*.py",
+]
+
 # What ships beside the .py files, by ending.
 SHIPPED_ENDINGS = [
     ".pyi",
