@@ -75,7 +75,7 @@ def end(stack_id: str, *, first: Sequence[int] = (), grace_seconds: float = 15.0
 
     Errors: InvariantViolated if some are still there after SIGKILL.
     """
-    seen: set[int] = set()
+    seen = set(marked(stack_id))
     for group in (set(first), None):
         _signal(stack_id, group, signal.SIGTERM, seen)
         _await_end(stack_id, group, grace_seconds, seen)
