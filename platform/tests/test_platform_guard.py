@@ -17,7 +17,8 @@ from mainspring.platform import app as control_app
 from mainspring.platform import mutation
 from mainspring.platform.runs import launcher
 
-ROOM = Path(__file__).parents[1]
+# Where the package is imported from: the source tree, or the tree that Bazel lays out.
+ROOM = Path(mutation.__file__).parent
 CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 
 
