@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeAlias, runtime_checkable
 
-import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -22,7 +21,7 @@ from mainspring.core import errors
 from mainspring.core.features import schema
 
 if TYPE_CHECKING:
-    from mainspring.core.features import plan
+    from mainspring.core.features.plan import TransformPlan
 
 ENTRY_POINT_GROUP: Final = "mainspring.projects"
 
@@ -244,14 +243,14 @@ class Project(Protocol):
         """Perturb what was known after `cutoffs` instants; LeakDetected if a feature moves."""
         ...
 
-    def derive(self, columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float32]]:
+    def derive(self, columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Request-time features from request and stored columns: one function, offline and online.
 
         Shapes: every column (n_rows,). Missing: NaN in, NaN out. Errors: SchemaMismatch for an absent column.
         """
         ...
 
-    def declare_plan(self) -> plan.TransformPlan:
+    def declare_plan(self) -> TransformPlan:
         """The unfitted transform plan over the training set's columns."""
         ...
 
@@ -262,7 +261,7 @@ class Project(Protocol):
         ...
 
     def replay(self, feature_dir: Path, *, n: int) -> ReplaySet:
-        """The first `n` consecutive test-window requests with the online rows that were newest at their times."""
+        """`n` labelled test-window requests, evenly spread, with the online rows that were newest at their times."""
         ...
 
 

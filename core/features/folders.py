@@ -10,11 +10,12 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 from mainspring.core import canonical, errors
 
-__all__ = ["MANIFEST", "Folder", "publish", "read"]
+__all__ = ["MANIFEST", "Folder", "code", "publish", "read"]
 
 MANIFEST: Final = "manifest.json"
 _VERSION: Final = 1
@@ -114,6 +115,11 @@ def read(target: Path, *, kind: str) -> Folder:
         if got != entry["digest"]:
             raise _corrupt(target / name, entry["digest"], got)
     return _folder(target, manifest, reused=True)
+
+
+def code(*modules: ModuleType) -> str:
+    """The digest of the modules' source: an input of whatever they compute, so that a changed rule is computed anew."""
+    return canonical.digest([[m.__name__, canonical.digest_file(Path(str(m.__file__)))] for m in modules])
 
 
 def _folder(path: Path, manifest: Mapping[str, Any], *, reused: bool) -> Folder:
