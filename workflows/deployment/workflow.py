@@ -41,10 +41,8 @@ class DeployModel:
         try:
             message = await self._deploy()
         except _RolledBack as verdict:
-            message = (
-                f"rolled back: {verdict}{await asyncio.shield(self._undo('endpoint.rollback', str(verdict)))}"
-            )
-            return self._result(Stage.ROLLED_BACK, message)
+            undone = await _through(self._undo("endpoint.rollback", str(verdict)))
+            return self._result(Stage.ROLLED_BACK, f"rolled back: {verdict}{undone}")
         except (errors.MainspringError, exceptions.FailureError, asyncio.CancelledError) as failure:
             cancelled = exceptions.is_cancelled_exception(failure)
             error = None if cancelled else temporal_errors.from_failure(failure)

