@@ -56,18 +56,20 @@ class Restored(Message):
 
 
 class Probe(Message):
-    """Send up to `rows` of the project's recorded requests."""
+    """Send up to `rows` of the project's recorded requests, each at most once, from number `skip` on, round and round."""
 
     endpoint: Slug
     project: Slug
     rows: int
+    skip: int = 0
 
 
 class Probed(Message):
-    """`failed` of `sent` probes were answered with an error; serving counts them too."""
+    """`failed` of `sent` probes were answered with an error; `message` has the first, or why none were sent."""
 
     sent: int
     failed: int
+    message: str = ""
 
 
 class ReadStats(Message):

@@ -105,27 +105,23 @@ class DeployModel:
                 set_by=self._request.run_id,
             )
             await self._set_traffic(table, f"canary-{percent}")
-            found = await self._watch(percent)
-            step.detail = {"percent": percent, "verdict": str(found.verdict), **_figures(found)}
+            found, probed = await self._watch(percent)
+            step.detail = {
+                "percent": percent,
+                "verdict": str(found.verdict),
+                **_figures(found),
+                **_probes(probed),
+            }
         if found.verdict is not judge.Verdict.PASS:
             raise _RolledBack(f"{found.reason} at {percent} % of traffic")
 
-    async def _watch(self, percent: int) -> judge.Judgement:
+    async def _watch(self, percent: int) -> tuple[judge.Judgement, messages.Probed]:
         """Sample until the judge is sure or the step's time is up: at most about 20 looks, so histories stay short."""
         pause = max(0.2, self._request.step_seconds / 20)
         until = workflow.time() + self._request.step_seconds
+        probed = messages.Probed(sent=0, failed=0)
         while True:
-            if self._request.probe_rows:
-                await workflow.execute_activity(
-                    messages.PROBE,
-                    messages.Probe(
-                        endpoint=self._request.endpoint,
-                        project=self._request.project,
-                        rows=self._request.probe_rows,
-                    ),
-                    result_type=messages.Probed,
-                    **options.EXCHANGE,
-                )
+            probed = await self._probe(probed)
             stats = await workflow.execute_activity(
                 messages.READ_STATS,
                 messages.ReadStats(endpoint=self._request.endpoint),
@@ -143,8 +139,29 @@ class DeployModel:
             found = judge.judge(stats, self._request, time_is_up=workflow.time() >= until)
             self._log.says(f"{percent} % of traffic: {found.reason}")
             if found.verdict is not judge.Verdict.INCONCLUSIVE or workflow.time() >= until:
-                return found
+                return found, probed
             await workflow.sleep(min(pause, max(0.0, until - workflow.time())))
+
+    async def _probe(self, before: messages.Probed) -> messages.Probed:
+        """Send the next recorded requests; what was sent in this step until now."""
+        if not self._request.probe_rows or (before.message and not before.sent):
+            return before
+        probed = await workflow.execute_activity(
+            messages.PROBE,
+            messages.Probe(
+                endpoint=self._request.endpoint,
+                project=self._request.project,
+                rows=self._request.probe_rows,
+                skip=before.sent,
+            ),
+            result_type=messages.Probed,
+            **options.WORK,
+        )
+        return messages.Probed(
+            sent=before.sent + probed.sent,
+            failed=before.failed + probed.failed,
+            message=before.message or probed.message,
+        )
 
     async def _promote(self, why: str) -> None:
         with self._log.step(Stage.PROMOTE, why):
@@ -225,6 +242,11 @@ async def _through(undo: Coroutine[Any, Any, str]) -> str:
     except asyncio.CancelledError:
         # Temporal cancels a run once; a loop here would also swallow the eviction of a cached run, and hang.
         return await task
+
+
+def _probes(probed: messages.Probed) -> dict[str, Any]:
+    said = {"probe_message": probed.message} if probed.message else {}
+    return {"probes": probed.sent, "probes_failed": probed.failed, **said}
 
 
 def _figures(found: judge.Judgement) -> dict[str, Any]:

@@ -66,7 +66,8 @@ def test_good_candidate_takes_all_traffic_by_steps() -> None:
         "run_deploy/canary-50",
         "run_deploy/promote",
     ]
-    assert endpoint.probes == 600
+    assert [(p.rows, p.skip) for p in endpoint.probes] == [(200, 0)] * 3
+    assert result.steps[2].detail["probes"] == 200
 
 
 def test_first_bundle_becomes_stable_at_once() -> None:
@@ -114,7 +115,18 @@ def test_a_canary_that_nobody_asked_is_not_promoted() -> None:
     assert result.stage is Stage.ROLLED_BACK
     assert "no request" in result.message
     assert result.steps[-1].seconds >= 30.0
-    assert endpoint.probes >= 10 * 200
+    assert [p.skip for p in endpoint.probes[:3]] == [0, 200, 400]
+    assert len(endpoint.probes) >= 10
+
+
+def test_without_recorded_requests_a_step_says_so_and_rests_on_live_traffic() -> None:
+    endpoint = Endpoint(recorded=False)
+    result = deploy(endpoint)
+    assert result.stage is Stage.DONE
+    assert len(endpoint.probes) == 3
+    assert result.steps[2].detail["probes"] == 0
+    assert result.steps[2].detail["probe_message"] == "no recorded requests"
+    assert deploy(Endpoint(recorded=False, requests=0)).stage is Stage.ROLLED_BACK
 
 
 def test_a_bundle_that_does_not_load_is_a_typed_end_and_touches_nothing() -> None:

@@ -1,6 +1,8 @@
-"""Activities rebuild the other room's own error, and give back only what is theirs."""
+"""Activities rebuild the other room's own error, give back only what is theirs, and probe with recorded requests."""
 
 import asyncio
+import json
+from pathlib import Path
 
 import httpx
 import pytest
@@ -8,7 +10,8 @@ from temporalio.exceptions import ApplicationError
 from workflows_doubles import CANDIDATE, STABLE
 
 from mainspring.core import errors
-from mainspring.core.contracts import deployment
+from mainspring.core.contracts import deployment, prediction
+from mainspring.workflows import probes
 from mainspring.workflows.deployment import messages
 from mainspring.workflows.deployment.activities import DeploymentActivities
 
@@ -30,7 +33,7 @@ def activities(now: deployment.TrafficTable, put: list[deployment.TrafficTable])
         return httpx.Response(200, json=view.model_dump(mode="json"))
 
     http = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://serving")
-    return DeploymentActivities(http, http)
+    return DeploymentActivities(http, http, Path("no-state"))
 
 
 @pytest.mark.parametrize(("set_by", "changed"), [("run_x", True), ("run_other", False)])
@@ -50,3 +53,74 @@ def test_an_error_off_the_wire_keeps_its_class_and_an_absent_endpoint_is_none() 
         asyncio.run(ours.load_bundle(messages.LoadBundle(digest=CANDIDATE)))
     assert (caught.value.type, caught.value.non_retryable) == ("corrupt_artifact", True)
     assert asyncio.run(ours.read_endpoint(messages.ReadEndpoint(endpoint="absent"))).view is None
+
+
+def recorded(state: Path, n: int) -> list[prediction.PredictRequest]:
+    requests = [
+        prediction.PredictRequest(entities=[{"carrier": "UA", "flight": i, "tailnum": None}])
+        for i in range(n)
+    ]
+    assert probes.write(probes.path_of(state, "flight-delay"), requests) == n
+    return requests
+
+
+def probe(
+    state: Path, answers: dict[int, httpx.Response], **changes: int
+) -> tuple[messages.Probed, list[int]]:
+    """What the activity says, and the flights that serving was asked about; `answers`: flight -> another answer."""
+    asked: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/v1/endpoints/flight-delay:predict"
+        flight = prediction.PredictRequest.model_validate_json(request.content).entities[0]["flight"]  # type: ignore[index]
+        assert isinstance(flight, int)
+        asked.append(flight)
+        return answers.get(flight, httpx.Response(200, json={}))
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://serving")
+    message = messages.Probe(endpoint="flight-delay", project="flight-delay", **{"rows": 3, **changes})
+    return asyncio.run(DeploymentActivities(http, http, state).probe(message)), asked
+
+
+def test_probes_go_round_the_recorded_requests(tmp_path: Path) -> None:
+    recorded(tmp_path, 5)
+    assert probe(tmp_path, {}) == (messages.Probed(sent=3, failed=0), [0, 1, 2])
+    assert probe(tmp_path, {}, skip=3) == (messages.Probed(sent=3, failed=0), [3, 4, 0])
+    assert probe(tmp_path, {}, rows=9, skip=4)[1] == [4, 0, 1, 2, 3]
+
+
+def test_a_probe_that_the_bundle_fails_is_counted_and_named(tmp_path: Path) -> None:
+    recorded(tmp_path, 3)
+    broken = httpx.Response(
+        500, json=errors.to_wire(errors.InvariantViolated("score is not finite", where="x"))
+    )
+    found, asked = probe(tmp_path, {1: broken})
+    assert (found.sent, found.failed, found.message, asked) == (3, 1, "score is not finite", [0, 1, 2])
+
+
+def test_a_busy_serving_is_no_failed_probe_but_tried_again(tmp_path: Path) -> None:
+    recorded(tmp_path, 3)
+    busy = httpx.Response(429, json=errors.to_wire(errors.Overloaded("full", retry_after_seconds=2.0)))
+    with pytest.raises(ApplicationError) as caught:
+        probe(tmp_path, {1: busy})
+    assert (caught.value.type, caught.value.non_retryable) == ("overloaded", False)
+
+
+def test_no_recorded_requests_is_said_and_a_damaged_file_is_an_error(tmp_path: Path) -> None:
+    found, asked = probe(tmp_path, {})
+    assert (found.sent, found.failed, asked) == (0, 0, [])
+    assert "flight-delay.jsonl" in found.message
+    recorded(tmp_path, 1)
+    path = probes.path_of(tmp_path, "flight-delay")
+    path.write_text(path.read_text() + json.dumps({"entitles": []}) + "\n")
+    with pytest.raises(ApplicationError) as caught:
+        probe(tmp_path, {})
+    assert (caught.value.type, caught.value.non_retryable) == ("corrupt_artifact", True)
+    assert "line 2" in caught.value.message
+
+
+def test_what_is_recorded_is_what_is_asked(tmp_path: Path) -> None:
+    requests = recorded(tmp_path, 2)
+    lines = probes.read(probes.path_of(tmp_path, "flight-delay"), limit=10)
+    assert [prediction.PredictRequest.model_validate_json(line) for line in lines] == requests
+    assert list((tmp_path / "probes").iterdir()) == [probes.path_of(tmp_path, "flight-delay")]

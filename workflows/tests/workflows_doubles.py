@@ -90,7 +90,9 @@ class Endpoint:
     report_error: errors.MainspringError | None = None
     history: list[deployment.TrafficTable] = field(default_factory=list)
     events: list[training.RunEvent] = field(default_factory=list)
-    probes: int = 0
+    probes: list[messages.Probe] = field(default_factory=list)
+    recorded: bool = True
+    """Whether the project has recorded requests to probe with."""
     canary_seen: asyncio.Event = field(default_factory=asyncio.Event)
     hold: asyncio.Event | None = None
     """What a change of traffic waits for once it is made; it does not listen to cancellation."""
@@ -153,7 +155,9 @@ class Endpoint:
 
         @activity.defn(name=messages.PROBE)
         async def probe(asked: messages.Probe) -> messages.Probed:
-            self.probes += asked.rows
+            self.probes.append(asked)
+            if not self.recorded:
+                return messages.Probed(sent=0, failed=0, message="no recorded requests")
             return messages.Probed(sent=asked.rows, failed=0)
 
         @activity.defn(name=messages.READ_STATS)
