@@ -6,10 +6,13 @@ epoch's number only, so a resumed run continues as the first one would have.
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import math
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -52,12 +55,65 @@ class Examples:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One finished epoch, counted from 0; `loss` is the mean training log loss of this worker's rows."""
+    """One finished epoch, counted from 0; `loss` is the mean training log loss, as the workers agreed on it."""
 
     epoch: int
     loss: float
     valid_auc: float
     is_best: bool
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A fit after its last finished epoch: all that it needs to go on. The tensors are live: write before training."""
+
+    epochs: tuple[EpochReport, ...]
+    weights: dict[str, torch.Tensor]
+    best_weights: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+
+    @property
+    def best_epoch(self) -> int:
+        return [e.epoch for e in self.epochs if e.is_best][-1]
+
+    def to_bytes(self) -> bytes:
+        """torch's own format."""
+        file = io.BytesIO()
+        torch.save(
+            {
+                "epochs": [dataclasses.asdict(e) for e in self.epochs],
+                "weights": self.weights,
+                "best_weights": self.best_weights,
+                "optimizer": self.optimizer,
+            },
+            file,
+        )
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Runs no code that the bytes may hold. Errors: CorruptArtifact if they are not from :meth:`to_bytes`."""
+        try:
+            value = torch.load(io.BytesIO(data), weights_only=True)
+            epochs = tuple(EpochReport(**e) for e in value.pop("epochs"))
+            if not epochs:
+                raise ValueError("it has no epoch")
+            return cls(epochs=epochs, **value)
+        except (
+            RuntimeError,
+            pickle.UnpicklingError,
+            EOFError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+        ) as e:
+            raise errors.CorruptArtifact(
+                f"checkpoint cannot be read: {e}; delete it, and the training starts from its first epoch",
+                artifact="checkpoint",
+                expected="a fit's progress",
+                got=str(e),
+            ) from e
 
 
 @dataclass(frozen=True)
@@ -148,17 +204,20 @@ def fit(
     spec: projects.ModelSpec,
     *,
     patience_epochs: int = 2,
-    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    resume: Progress | None = None,
+    on_epoch: Callable[[Progress], None] = lambda progress: None,
     step_model: nn.Module | None = None,
-    agree: Callable[[float], float] = lambda auc: auc,
+    agree: Callable[[float, float], tuple[float, float]] = lambda loss, auc: (loss, auc),
     rank: int = 0,
     world_size: int = 1,
 ) -> FitReport:
     """Train until `spec.epochs`, or until the validation AUC has not risen for `patience_epochs`; keep the best.
 
-    `step_model` is `model` wrapped for distribution. `agree` turns this worker's AUC into everybody's (a broadcast),
-    so that all workers stop together. `on_epoch` may raise to stop.
-    Errors: DataInvalid if a split is empty or `valid` has one class; JobFailed if the loss is not finite.
+    `resume` goes on where `on_epoch` was called with it, and ends with the weights of a fit that never stopped.
+    `step_model` is `model` wrapped for distribution. `agree` turns this worker's loss and AUC into everybody's, so
+    that all workers stop together. `on_epoch` may raise to stop.
+    Errors: DataInvalid if a split is empty or `valid` has one class; JobFailed if the loss is not finite;
+    CorruptArtifact if `resume` belongs to another network.
     """
     if len(train) == 0:
         raise errors.DataInvalid(
@@ -167,8 +226,12 @@ def fit(
     stepped = model if step_model is None else step_model
     optimizer = make_optimizer(model, spec)
     reports: list[EpochReport] = []
-    best_epoch, best_state = 0, {}
-    for epoch in range(spec.epochs):
+    best_epoch, best_weights = 0, {}
+    if resume is not None:
+        _restore(model, optimizer, resume)
+        reports, best_epoch, best_weights = list(resume.epochs), resume.best_epoch, resume.best_weights
+    while len(reports) < spec.epochs and (not reports or reports[-1].epoch - best_epoch < patience_epochs):
+        epoch = len(reports)
         loss = train_epoch(
             stepped,
             optimizer,
@@ -179,13 +242,24 @@ def fit(
             rank=rank,
             world_size=world_size,
         )
-        auc = agree(evaluation.auc(valid.labels.cpu().numpy(), predict(model, valid)))
+        loss, auc = agree(loss, evaluation.auc(valid.labels.cpu().numpy(), predict(model, valid)))
         is_best = not reports or auc > reports[best_epoch].valid_auc
         reports.append(EpochReport(epoch, loss, auc, is_best))
         if is_best:
-            best_epoch, best_state = epoch, {k: v.detach().clone() for k, v in model.state_dict().items()}
-        on_epoch(reports[-1])
-        if epoch - best_epoch >= patience_epochs:
-            break
-    model.load_state_dict(best_state)
+            best_epoch, best_weights = epoch, {k: v.detach().clone() for k, v in model.state_dict().items()}
+        on_epoch(Progress(tuple(reports), model.state_dict(), best_weights, optimizer.state_dict()))
+    model.load_state_dict(best_weights)
     return FitReport(tuple(reports), best_epoch, stopped_early=len(reports) < spec.epochs)
+
+
+def _restore(model: network.EmbeddingMlp, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    try:
+        model.load_state_dict(progress.weights)
+        optimizer.load_state_dict(progress.optimizer)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise errors.CorruptArtifact(
+            f"checkpoint does not fit the network: {error}; give another training another name",
+            artifact="checkpoint",
+            expected="the weights of this architecture",
+            got=str(error),
+        ) from error

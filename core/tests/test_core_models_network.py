@@ -165,7 +165,7 @@ def test_epochs_shuffle_differently() -> None:
 
 def test_stops_early_and_keeps_the_best_weights() -> None:
     aucs = iter([0.6, 0.7, 0.65, 0.7, 0.9])
-    seen: list[tuple[training.EpochReport, bytes]] = []
+    seen: list[tuple[training.Progress, bytes]] = []
     model = network.EmbeddingMlp(ARCHITECTURE, seed=1)
     report = training.fit(
         model,
@@ -173,14 +173,74 @@ def test_stops_early_and_keeps_the_best_weights() -> None:
         examples(100, 2),
         SPEC,
         patience_epochs=2,
-        agree=lambda auc: next(aucs),
-        on_epoch=lambda r: seen.append((r, network.save_weights(model))),
+        agree=lambda loss, auc: (loss / 2, next(aucs)),
+        on_epoch=lambda progress: seen.append((progress, network.save_weights(model))),
     )
     assert [e.valid_auc for e in report.epochs] == [0.6, 0.7, 0.65, 0.7]
     assert [e.is_best for e in report.epochs] == [True, True, False, False]
     assert report.stopped_early
     assert report.best_epoch == 1
     assert network.save_weights(model) == seen[1][1] != seen[3][1]
+    assert seen[3][0].epochs == report.epochs and seen[3][0].best_epoch == 1
+    assert report.epochs[0].loss < 0.5  # what `agree` made of it: untrained, it is above log 2
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def never_stopped() -> tuple[network.EmbeddingMlp, training.FitReport]:
+    return trained()
+
+
+@pytest.mark.parametrize("after", [0, 4])
+def test_a_resumed_fit_ends_with_the_same_weights(
+    after: int, never_stopped: tuple[network.EmbeddingMlp, training.FitReport]
+) -> None:
+    straight, report = never_stopped
+    kept: list[bytes] = []
+
+    def stop(progress: training.Progress) -> None:
+        kept.append(progress.to_bytes())
+        if progress.epochs[-1].epoch == after:
+            raise Stopped
+
+    data = examples(1500, 1), examples(500, 2), SPEC
+    with pytest.raises(Stopped):
+        training.fit(network.EmbeddingMlp(ARCHITECTURE, seed=SPEC.seed), *data, on_epoch=stop)
+    later: list[int] = []
+    model = network.EmbeddingMlp(ARCHITECTURE, seed=99)
+    again = training.fit(
+        model,
+        *data,
+        resume=training.Progress.from_bytes(kept[-1]),
+        on_epoch=lambda progress: later.append(progress.epochs[-1].epoch),
+    )
+    assert again == report
+    assert later == list(range(after + 1, len(report.epochs)))
+    assert network.save_weights(model) == network.save_weights(straight)
+
+
+def test_a_fit_that_had_stopped_early_does_not_go_on() -> None:
+    model, data = network.EmbeddingMlp(ARCHITECTURE, seed=1), (examples(300, 1), examples(100, 2), SPEC)
+    aucs = iter([0.7, 0.6, 0.65])
+    last: list[training.Progress] = []
+    first = training.fit(model, *data, agree=lambda loss, auc: (loss, next(aucs)), on_epoch=last.append)
+    again = training.fit(model, *data, resume=last[-1], on_epoch=last.append)
+    assert again == first and again.stopped_early and len(last) == 3
+
+
+def test_bad_progress_is_refused() -> None:
+    model, data = network.EmbeddingMlp(ARCHITECTURE, seed=1), (examples(300, 1), examples(100, 2), SPEC)
+    kept: list[training.Progress] = []
+    training.fit(model, *data, on_epoch=kept.append)
+    whole = kept[0].to_bytes()
+    for bad in (b"", whole[: len(whole) // 2], b"not a checkpoint"):
+        with pytest.raises(errors.CorruptArtifact, match="checkpoint"):
+            training.Progress.from_bytes(bad)
+    with pytest.raises(errors.CorruptArtifact, match="checkpoint"):
+        training.fit(network.EmbeddingMlp(ARCHITECTURE.baseline()), *data, resume=kept[0])
 
 
 def test_diverging_loss_says_what_to_do() -> None:
