@@ -13,7 +13,7 @@ from temporalio import activity
 from mainspring.core import errors
 from mainspring.core.contracts import deployment, prediction
 from mainspring.workflows import errors as temporal_errors
-from mainspring.workflows import probes
+from mainspring.workflows import heartbeat, probes
 from mainspring.workflows.deployment import messages
 
 
@@ -135,18 +135,5 @@ class DeploymentActivities:
             raise temporal_errors.to_failure(error) from error
 
     async def _ask(self, method: str, path: str, body: str = "") -> Any:
-        beat = asyncio.create_task(_beat())
-        try:
+        async with heartbeat.beating():
             return await exchange(self._serving, "serving", method, path, body)
-        finally:
-            beat.cancel()
-
-
-async def _beat() -> None:
-    """Three heartbeats in each timeout, so that a dead worker is noticed in seconds."""
-    while activity.in_activity():
-        timeout = activity.info().heartbeat_timeout
-        if timeout is None:
-            return
-        activity.heartbeat()
-        await asyncio.sleep(timeout.total_seconds() / 3)

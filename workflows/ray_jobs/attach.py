@@ -1,0 +1,125 @@
+"""Run one Ray job to its end from an activity, whatever happens to the worker, to the job or to the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from temporalio import activity
+
+from mainspring.core import errors
+from mainspring.workflows import heartbeat
+from mainspring.workflows.ray_jobs import client
+
+T = TypeVar("T")
+
+_STOP_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True)
+class Work(Generic[T]):
+    """What is to be done. Attempt k runs as job `<base_id>-<k>`, so that a new worker finds it again by counting."""
+
+    base_id: str
+    entrypoint: Callable[[int], str]
+    """The shell command of attempt k."""
+    answer: Callable[[int], T]
+    """What attempt k left, or its typed error; NotFound where it left nothing."""
+    metadata: Mapping[str, str]
+    timeout_seconds: float
+    """Of one attempt, since Ray started it."""
+    max_attempts: int = 3
+
+
+@dataclass(frozen=True)
+class Done(Generic[T]):
+    """The answer, and the job that gave it."""
+
+    answer: T
+    job: client.Job
+    attempts: int
+
+
+async def run_to_end(jobs: client.RayJobs, work: Work[T], *, poll_seconds: float = 1.0) -> Done[T]:
+    """Submit the first attempt that has not ended badly, or attach to it, and wait. Call it again after any crash.
+
+    A job that was stopped, lost or killed is followed by the next attempt; one that left a typed error which trying
+    again cannot mend is not. Only a cancellation that somebody asked for stops the job: at the end of a worker, or
+    when Temporal believes it dead, the job runs on and the next worker attaches.
+    Errors: the job's own; JobFailed when the attempts are spent or one took too long; those of `RayJobs`.
+    """
+    async with heartbeat.beating():
+        job, log = None, ""
+        for k in range(work.max_attempts):
+            job = await _follow(jobs, work, k, poll_seconds)
+            if job.status == client.SUCCEEDED:
+                return Done(work.answer(k), job, k + 1)
+            _raise_what_stays(work, k)
+            log = await jobs.log_end(job.submission_id)
+        raise errors.JobFailed(
+            f"ray job `{work.base_id}` ended without a result {work.max_attempts} times, at last {job and job.status}:"
+            f" {(job and job.message) or log or 'no reason given'}; read its log in Ray's dashboard",
+            job_id=job.submission_id if job else work.base_id,
+            status=job.status if job else "",
+        )
+
+
+def _raise_what_stays(work: Work[T], k: int) -> None:
+    try:
+        work.answer(k)
+    except errors.NotFound:
+        return
+    except errors.MainspringError as error:
+        if not error.retryable:
+            raise
+
+
+async def _follow(jobs: client.RayJobs, work: Work[T], k: int, poll_seconds: float) -> client.Job:
+    submission_id = f"{work.base_id}-{k}"
+    submission: asyncio.Future[None] | None = None
+    try:
+        while True:
+            job = await jobs.find(submission_id)
+            if job is None:
+                # New, or its cluster was lost with all that it knew.
+                submission = asyncio.ensure_future(
+                    jobs.submit(submission_id, work.entrypoint(k), metadata=work.metadata)
+                )
+                await asyncio.shield(submission)
+            elif job.is_ended:
+                return job
+            elif _runs_for(job) > work.timeout_seconds:
+                await _stop(jobs, submission_id, poll_seconds)
+                raise errors.JobFailed(
+                    f"ray job `{submission_id}` was stopped after {work.timeout_seconds:.0f} s; raise"
+                    " `ray.job_timeout_seconds` or train on fewer rows",
+                    job_id=submission_id,
+                    status="timed_out",
+                )
+            await asyncio.sleep(poll_seconds)
+    except asyncio.CancelledError:
+        if submission is not None:
+            # A submission on its way arrives: stopping before it would stop nothing.
+            await asyncio.wait([submission])
+        details = activity.cancellation_details() if activity.in_activity() else None
+        if details is not None and details.cancel_requested:
+            await _stop(jobs, submission_id, poll_seconds)
+        raise
+
+
+def _runs_for(job: client.Job) -> float:
+    return 0.0 if job.start_time is None else time.time() - job.start_time / 1000
+
+
+async def _stop(jobs: client.RayJobs, submission_id: str, poll_seconds: float) -> None:
+    """Until Ray says that it has ended, so that whoever waits for the cancellation finds the cluster free."""
+    await jobs.stop(submission_id)
+    until = time.monotonic() + _STOP_SECONDS
+    while time.monotonic() < until:
+        job = await jobs.find(submission_id)
+        if job is None or job.is_ended:
+            return
+        await asyncio.sleep(poll_seconds)
