@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from datetime import timedelta
 
 from temporalio.exceptions import ApplicationError
@@ -25,3 +27,12 @@ def to_failure(error: errors.MainspringError) -> ApplicationError:
         non_retryable=not error.retryable,
         next_retry_delay=delay,
     )
+
+
+@contextlib.contextmanager
+def typed() -> Iterator[None]:
+    """The edge of an activity: our errors leave the block as Temporal failures."""
+    try:
+        yield
+    except errors.MainspringError as error:
+        raise to_failure(error) from error

@@ -1,6 +1,6 @@
 """A project's recorded requests: what a deployment asks its own endpoint, so that an idle one is judged, too.
 
-One JSON-lines file per project under the state directory, one `PredictRequest` body a line. A training run writes it.
+One JSON-lines file per project (`Workspace.probes`), one `PredictRequest` body a line. A training run writes it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,6 @@ from pydantic import ValidationError
 
 from mainspring.core import errors
 from mainspring.core.contracts import prediction
-
-
-def path_of(state_dir: Path, project: str) -> Path:
-    return state_dir / "probes" / f"{project}.jsonl"
 
 
 def write(path: Path, requests: Iterable[prediction.PredictRequest]) -> int:

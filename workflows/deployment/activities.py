@@ -10,32 +10,12 @@ from typing import Any
 import httpx
 from temporalio import activity
 
-from mainspring.core import errors
+from mainspring.core import errors, workspace
 from mainspring.core.contracts import deployment, prediction
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows import heartbeat, probes
 from mainspring.workflows.deployment import messages
-
-
-async def exchange(http: httpx.AsyncClient, name: str, method: str, path: str, body: str = "") -> Any:
-    """One JSON exchange with room `name`. Errors: the room's own off the wire; DependencyDown where it is silent."""
-    try:
-        answer = await http.request(
-            method, path, content=body or None, headers={"content-type": "application/json"}
-        )
-        value = answer.json() if answer.content else {}
-    except (httpx.TransportError, ValueError) as error:
-        raise errors.DependencyDown(
-            f"`{name}` gave no JSON answer: {error}; see its log", name=name
-        ) from error
-    if answer.is_success:
-        return value
-    wire = value.get("error", value) if isinstance(value, dict) else {}
-    if isinstance(wire, dict) and "code" in wire:
-        raise errors.from_wire(wire)
-    if answer.status_code == 404:
-        raise errors.NotFound(f"`{name}` has nothing at `{path}`", resource=name, name=path)
-    raise errors.DependencyDown(f"`{name}` answered {answer.status_code} to `{method} {path}`", name=name)
+from mainspring.workflows.exchange import exchange
 
 
 class DeploymentActivities:
@@ -60,12 +40,11 @@ class DeploymentActivities:
 
     @activity.defn(name=messages.READ_ENDPOINT)
     async def read_endpoint(self, asked: messages.ReadEndpoint) -> messages.EndpointFound:
-        try:
-            value = await self._ask("GET", f"/v1/endpoints/{asked.endpoint}")
-        except errors.NotFound:
-            return messages.EndpointFound()
-        except errors.MainspringError as error:
-            raise temporal_errors.to_failure(error) from error
+        with temporal_errors.typed():
+            try:
+                value = await self._ask("GET", f"/v1/endpoints/{asked.endpoint}")
+            except errors.NotFound:
+                return messages.EndpointFound()
         return messages.EndpointFound(view=deployment.EndpointView.model_validate(value))
 
     @activity.defn(name=messages.LOAD_BUNDLE)
@@ -95,9 +74,9 @@ class DeploymentActivities:
 
         What the bundles answer with counts; that nothing answers, or that serving is busy, is tried again.
         """
-        path = probes.path_of(self._state_dir, asked.project)
+        path = workspace.Workspace(self._state_dir, asked.project, 1.0).probes
         failed, first = 0, ""
-        try:
+        with temporal_errors.typed():
             bodies = await asyncio.to_thread(probes.read, path, limit=asked.rows, skip=asked.skip)
             for body in bodies:
                 try:
@@ -106,8 +85,6 @@ class DeploymentActivities:
                     raise
                 except errors.MainspringError as error:
                     failed, first = failed + 1, first or error.message
-        except errors.MainspringError as error:
-            raise temporal_errors.to_failure(error) from error
         if not bodies:
             first = f"no recorded requests in `{path.name}`; judged on live traffic"
         return messages.Probed(sent=len(bodies), failed=failed, message=first)
@@ -120,19 +97,15 @@ class DeploymentActivities:
     @activity.defn(name=messages.REPORT_EVENT)
     async def report_event(self, asked: messages.ReportEvent) -> None:
         path = f"/api/v1/runs/{asked.event.run_id}/events"
-        try:
+        with temporal_errors.typed():
             await exchange(self._control, "control", "POST", path, asked.event.model_dump_json())
-        except errors.MainspringError as error:
-            raise temporal_errors.to_failure(error) from error
 
     async def _put(self, table: deployment.TrafficTable) -> None:
         await self._call("PUT", f"/v1/endpoints/{table.endpoint}/traffic", table.model_dump_json())
 
     async def _call(self, method: str, path: str, body: str = "") -> Any:
-        try:
+        with temporal_errors.typed():
             return await self._ask(method, path, body)
-        except errors.MainspringError as error:
-            raise temporal_errors.to_failure(error) from error
 
     async def _ask(self, method: str, path: str, body: str = "") -> Any:
         async with heartbeat.beating():

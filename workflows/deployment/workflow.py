@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine
 from typing import Any
 
 from temporalio import exceptions, workflow
@@ -13,8 +12,8 @@ with workflow.unsafe.imports_passed_through():
     from mainspring.core import errors
     from mainspring.core.contracts import deployment, prediction, training
     from mainspring.core.contracts.training import Stage
+    from mainspring.workflows import cancellation, options, run_log
     from mainspring.workflows import errors as temporal_errors
-    from mainspring.workflows import options, run_log
     from mainspring.workflows.deployment import judge, messages
 
 
@@ -41,18 +40,22 @@ class DeployModel:
         try:
             message = await self._deploy()
         except _RolledBack as verdict:
-            undone = await _through(self._undo("endpoint.rollback", str(verdict)))
-            return self._result(Stage.ROLLED_BACK, f"rolled back: {verdict}{undone}")
+            undone = await cancellation.through(self._undo("endpoint.rollback", str(verdict)))
+            return await cancellation.through(
+                self._result(Stage.ROLLED_BACK, f"rolled back: {verdict}{undone}")
+            )
         except (errors.MainspringError, exceptions.FailureError, asyncio.CancelledError) as failure:
             cancelled = exceptions.is_cancelled_exception(failure)
             error = None if cancelled else temporal_errors.from_failure(failure)
             why = "cancelled" if error is None else error.message
-            undone = await _through(self._undo("endpoint.restore", why))
-            self._log.end(Stage.CANCELLED if cancelled else Stage.FAILED, why + undone, error)
+            undone = await cancellation.through(self._undo("endpoint.restore", why))
+            stage = Stage.CANCELLED if cancelled else Stage.FAILED
+            message = why + undone + await cancellation.through(self._report_end(stage, why + undone, {}))
+            self._log.end(stage, message, error)
             if error is None:
                 raise
             raise temporal_errors.to_failure(error) from failure
-        return self._result(Stage.DONE, message)
+        return await cancellation.through(self._result(Stage.DONE, message))
 
     async def _deploy(self) -> str:
         with self._log.step(Stage.DEPLOY, "reading the endpoint"):
@@ -128,7 +131,7 @@ class DeployModel:
                 result_type=deployment.EndpointStats,
                 **options.EXCHANGE,
             )
-            _notice_cancel()
+            cancellation.notice()
             if stats.traffic_version != self._version:
                 raise errors.Conflict(
                     f"traffic of `{stats.endpoint}` is at version {stats.traffic_version}, this deployment set"
@@ -182,7 +185,7 @@ class DeployModel:
             **options.EXCHANGE,
         )
         self._version = table.version
-        _notice_cancel()
+        cancellation.notice()
         await self._report("endpoint.traffic.set", step, table.model_dump(mode="json", exclude={"set_by"}))
 
     async def _undo(self, action: str, why: str) -> str:
@@ -215,9 +218,20 @@ class DeployModel:
             messages.REPORT_EVENT, messages.ReportEvent(event=event), **options.INSIST
         )
 
-    def _result(self, stage: Stage, message: str) -> deployment.DeployResult:
-        self._log.end(stage, message)
-        return deployment.DeployResult(
+    async def _report_end(self, stage: Stage, message: str, result: dict[str, Any]) -> str:
+        """Put the end of a deployment that somebody started by itself on record; says so if that fails."""
+        if self._request.parent_run_id:
+            return ""
+        detail = {"stage": str(stage), "message": message, "result": result}
+        try:
+            # Another execution of the same run, after a failure, has an end of its own.
+            await self._report("run.end", f"end/{workflow.info().run_id}", detail)
+        except exceptions.FailureError as failure:
+            return f"; the end is not on record: {temporal_errors.from_failure(failure).message}"
+        return ""
+
+    async def _result(self, stage: Stage, message: str) -> deployment.DeployResult:
+        result = deployment.DeployResult(
             run_id=self._request.run_id,
             endpoint=self._request.endpoint,
             stage=stage,
@@ -225,23 +239,9 @@ class DeployModel:
             message=message,
             steps=self._log.steps,
         )
-
-
-def _notice_cancel() -> None:
-    """An activity that ends well while we wait for its cancellation swallows the cancellation: raise it here."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
-async def _through(undo: Coroutine[Any, Any, str]) -> str:
-    """Run `undo` to its end, whatever cancellation arrives meanwhile: a half-undone canary helps nobody."""
-    task = asyncio.create_task(undo)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        # Temporal cancels a run once; a loop here would also swallow the eviction of a cached run, and hang.
-        return await task
+        said = await self._report_end(stage, message, result.model_dump(mode="json"))
+        self._log.end(stage, message + said)
+        return result.model_copy(update={"message": message + said})
 
 
 def _probes(probed: messages.Probed) -> dict[str, Any]:

@@ -60,12 +60,14 @@ def test_good_candidate_takes_all_traffic_by_steps() -> None:
         Stage.CANARY,
         Stage.PROMOTE,
     ]
-    assert [e.event_key for e in endpoint.events] == [
+    assert [e.event_key for e in endpoint.events[:-1]] == [
         "run_deploy/canary-5",
         "run_deploy/canary-25",
         "run_deploy/canary-50",
         "run_deploy/promote",
     ]
+    assert endpoint.ended()["stage"] == "done"
+    assert endpoint.ended()["result"]["traffic_version"] == 7
     assert [(p.rows, p.skip) for p in endpoint.probes] == [(200, 0)] * 3
     assert result.steps[2].detail["probes"] == 200
 
@@ -75,6 +77,12 @@ def test_first_bundle_becomes_stable_at_once() -> None:
     result = deploy(endpoint)
     assert result.stage is Stage.DONE
     assert [(t.version, t.stable, t.canary) for t in endpoint.history] == [(1, CANDIDATE, None)]
+
+
+def test_the_end_of_a_child_is_its_parents_to_report() -> None:
+    endpoint = Endpoint(traffic=None)
+    deploy(endpoint, parent_run_id="run_train")
+    assert [(e.run_id, e.event_key) for e in endpoint.events] == [("run_train", "run_deploy/promote")]
 
 
 def test_stable_candidate_changes_nothing() -> None:
@@ -94,7 +102,8 @@ def test_error_rate_rolls_back() -> None:
         (25, STABLE),
         (0, STABLE),
     ]
-    assert endpoint.events[-1].action == "endpoint.rollback"
+    assert endpoint.events[-2].action == "endpoint.rollback"
+    assert endpoint.ended()["stage"] == "rolled_back"
     assert result.steps[-1].detail["verdict"] == "breach"
     assert result.traffic_version == 6
 
@@ -136,6 +145,7 @@ def test_a_bundle_that_does_not_load_is_a_typed_end_and_touches_nothing() -> Non
     assert error.artifact == "x"
     assert status.stage is Stage.FAILED
     assert status.error["code"] == "corrupt_artifact"
+    assert endpoint.ended()["stage"] == "failed"
     assert endpoint.history == []
 
 
@@ -146,6 +156,7 @@ def test_a_change_that_cannot_be_put_on_record_is_taken_back() -> None:
     assert endpoint.traffic is not None
     assert endpoint.traffic.canary is None
     assert "undo is incomplete" in status.message
+    assert "end is not on record" in status.message
 
 
 def test_another_deployments_canary_is_left_alone() -> None:
@@ -209,7 +220,8 @@ def test_cancel_during_a_canary_gives_its_traffic_back() -> None:
     assert status.stage is Stage.CANCELLED
     assert endpoint.traffic is not None
     assert (endpoint.traffic.stable, endpoint.traffic.canary, endpoint.traffic.version) == (STABLE, None, 5)
-    assert endpoint.events[-1].action == "endpoint.restore"
+    assert endpoint.events[-2].action == "endpoint.restore"
+    assert endpoint.ended()["stage"] == "cancelled"
 
 
 def test_cancel_waits_for_the_change_under_way_and_takes_it_back() -> None:
@@ -228,4 +240,5 @@ def test_cancel_waits_for_the_change_under_way_and_takes_it_back() -> None:
     assert endpoint.traffic is not None
     assert [(t.version, t.canary_percent) for t in endpoint.history] == [(4, 5), (5, 0)]
     assert endpoint.traffic.stable == STABLE
-    assert endpoint.events[-1].action == "endpoint.restore"
+    assert endpoint.events[-2].action == "endpoint.restore"
+    assert endpoint.ended()["stage"] == "cancelled"

@@ -9,7 +9,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from workflows_doubles import CANDIDATE, STABLE
 
-from mainspring.core import errors
+from mainspring.core import errors, workspace
 from mainspring.core.contracts import deployment, prediction
 from mainspring.workflows import probes
 from mainspring.workflows.deployment import messages
@@ -55,12 +55,16 @@ def test_an_error_off_the_wire_keeps_its_class_and_an_absent_endpoint_is_none() 
     assert asyncio.run(ours.read_endpoint(messages.ReadEndpoint(endpoint="absent"))).view is None
 
 
+def probe_file(state: Path) -> Path:
+    return workspace.Workspace(state, "flight-delay", 0.5).probes
+
+
 def recorded(state: Path, n: int) -> list[prediction.PredictRequest]:
     requests = [
         prediction.PredictRequest(entities=[{"carrier": "UA", "flight": i, "tailnum": None}])
         for i in range(n)
     ]
-    assert probes.write(probes.path_of(state, "flight-delay"), requests) == n
+    assert probes.write(probe_file(state), requests) == n
     return requests
 
 
@@ -111,7 +115,7 @@ def test_no_recorded_requests_is_said_and_a_damaged_file_is_an_error(tmp_path: P
     assert (found.sent, found.failed, asked) == (0, 0, [])
     assert "flight-delay.jsonl" in found.message
     recorded(tmp_path, 1)
-    path = probes.path_of(tmp_path, "flight-delay")
+    path = probe_file(tmp_path)
     path.write_text(path.read_text() + json.dumps({"entitles": []}) + "\n")
     with pytest.raises(ApplicationError) as caught:
         probe(tmp_path, {})
@@ -121,6 +125,6 @@ def test_no_recorded_requests_is_said_and_a_damaged_file_is_an_error(tmp_path: P
 
 def test_what_is_recorded_is_what_is_asked(tmp_path: Path) -> None:
     requests = recorded(tmp_path, 2)
-    lines = probes.read(probes.path_of(tmp_path, "flight-delay"), limit=10)
+    lines = probes.read(probe_file(tmp_path), limit=10)
     assert [prediction.PredictRequest.model_validate_json(line) for line in lines] == requests
-    assert list((tmp_path / "probes").iterdir()) == [probes.path_of(tmp_path, "flight-delay")]
+    assert list((tmp_path / "probes").iterdir()) == [probe_file(tmp_path)]

@@ -39,4 +39,4 @@ def test_cancel_in_the_moment_of_a_change_gives_traffic_back(share: int) -> None
     assert (endpoint.traffic.stable, endpoint.traffic.canary) == (STABLE, None)
     changed = endpoint.history[-2]
     assert (changed.canary_percent, changed.stable) == (share, STABLE if share else CANDIDATE)
-    assert endpoint.events[-1].action == "endpoint.restore"
+    assert endpoint.events[-2].action == "endpoint.restore"

@@ -99,6 +99,11 @@ class Endpoint:
     when_changed: Callable[[deployment.TrafficTable], Awaitable[None]] | None = None
     """Called when a change of traffic is made, before its activity ends."""
 
+    def ended(self) -> dict[str, Any]:
+        """What the last event says, which is that the run ended."""
+        assert self.events[-1].action == "run.end"
+        return self.events[-1].detail
+
     def put(self, table: deployment.TrafficTable) -> None:
         version = self.traffic.version if self.traffic is not None else 0
         if table == self.traffic:
