@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final, TypeVar
+
 from temporalio import client as temporal
 from temporalio import common, exceptions, service
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -9,6 +13,19 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from mainspring.core import errors
 from mainspring.core.client import failures
 from mainspring.core.contracts import deployment, training
+
+R = TypeVar("R", training.TrainResult, deployment.DeployResult)
+
+#: After these a run's status does not change any more.
+ENDED: Final = frozenset(
+    {
+        training.Stage.DONE,
+        training.Stage.ROLLED_BACK,
+        training.Stage.REJECTED,
+        training.Stage.CANCELLED,
+        training.Stage.FAILED,
+    }
+)
 
 
 class WorkflowClient:
@@ -92,11 +109,33 @@ class WorkflowClient:
         except service.RPCError as error:
             raise _typed(error, run_id) from error
 
-    async def deployment_result(self, run_id: str) -> deployment.DeployResult:
+    async def training_result(self, run_id: str) -> training.TrainResult:
         """Wait for the end. Errors: the run's own; Conflict where it was cancelled."""
-        handle = self._client.get_workflow_handle(run_id, result_type=deployment.DeployResult)
+        return await self._result(run_id, training.TrainResult)
+
+    async def deployment_result(self, run_id: str) -> deployment.DeployResult:
+        """As `training_result`, for a deployment."""
+        return await self._result(run_id, deployment.DeployResult)
+
+    async def watch(self, run_id: str, *, poll_seconds: float = 0.5) -> AsyncIterator[training.RunStatus]:
+        """Every status that differs from the one before, up to the final one.
+
+        Errors: NotFound; DependencyDown where Temporal does not answer.
+        """
+        before: training.RunStatus | None = None
+        while True:
+            now = await self.status(run_id)
+            if now != before:
+                yield now
+                before = now
+            if now.stage in ENDED:
+                return
+            await asyncio.sleep(poll_seconds)
+
+    async def _result(self, run_id: str, kind: type[R]) -> R:
+        handle = self._client.get_workflow_handle(run_id, result_type=kind)
         try:
-            result: deployment.DeployResult = await handle.result()
+            result: R = await handle.result()
             return result
         except temporal.WorkflowFailureError as error:
             if exceptions.is_cancelled_exception(error.cause):
