@@ -1,0 +1,292 @@
+"""The training job on real local Ray: it learns, repeats itself, goes on after a kill, and says what is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mainspring.core import errors, projects
+from mainspring.core.features import frames, ops, plan
+from mainspring.core.models import evaluation, network, training
+from mainspring.workflows.ray_jobs import train_messages
+
+pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(300)]
+
+SPEC = projects.ModelSpec(
+    embeddings=(projects.Embedding(column="carrier", dimensions=4),),
+    hidden_sizes=(32, 16),
+    dropout=0.1,
+    epochs=14,
+    batch_rows=200,
+    learning_rate=8e-4,
+    weight_decay=1e-4,
+    seed=1,
+)
+DECLARED = plan.TransformPlan(
+    name="synthetic",
+    columns=(
+        plan.dense("a", ops.Impute(), ops.Standardise(), ops.Indicator()),
+        plan.dense("b", ops.Impute(), ops.Standardise()),
+        plan.vocabulary("carrier"),
+    ),
+)
+
+
+def synthetic(rows: int = 20_000) -> pl.DataFrame:
+    """The label follows the product of two columns, and the carrier: half of the signal is out of a line's reach."""
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(size=(2, rows)).astype(np.float32)
+    carrier = rng.integers(0, 8, rows)
+    late = rng.random(rows) < 1 / (1 + np.exp(-(2 * a * b + (carrier - 4) / 4)))
+    a[rng.random(rows) < 0.05] = np.nan
+    return pl.DataFrame(
+        {
+            "a": pl.Series(a, nan_to_null=True),
+            "b": b,
+            "carrier": [f"C{c}" for c in carrier],
+            "late": late.astype(np.int8),
+            "split": rng.choice(["train", "valid", "test"], rows, p=[0.7, 0.1, 0.2]),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    rows = synthetic()
+    rows.write_parquet(folder / "set.parquet")
+    fitted = DECLARED.fit(rows.filter(pl.col("split") == "train"))
+    (folder / "plan.json").write_bytes(fitted.to_bytes())
+    return folder
+
+
+def spec_for(data: Path, folder: Path, **changes: Any) -> train_messages.TrainSpec:
+    return train_messages.TrainSpec.model_validate(
+        {
+            "training_set": data / "set.parquet",
+            "plan": data / "plan.json",
+            "label": "late",
+            "model_spec": SPEC,
+            "num_workers": 2,
+            "seed": 7,
+            "run_name": "one",
+            "storage_path": folder / "storage",
+            "out_dir": folder / "out",
+            **changes,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A Ray of our own, which ends with this process; its address and the environment of whoever speaks to it."""
+    token = tmp_path_factory.mktemp("ray") / "token"
+    token.touch(mode=0o600)
+    token.write_text("0123456789abcdef" * 4)
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    code = (
+        "import ray, sys; c = ray.init(address='local', num_cpus=2, include_dashboard=False);"
+        " print(c.address_info['gcs_address'], flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as ray:
+        assert ray.stdout is not None and ray.stdin is not None
+        yield {**environment, "ADDRESS": ray.stdout.readline().strip()}
+        ray.stdin.close()
+
+
+class Job:
+    """The command as the workflow submits it."""
+
+    def __init__(self, cluster: dict[str, str], folder: Path, spec: train_messages.TrainSpec) -> None:
+        folder.mkdir(exist_ok=True)
+        self.out = folder / "out.json"
+        (folder / "spec.json").write_text(spec.model_dump_json())
+        self.log = folder / "log.txt"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", train_messages.MODULE),
+                    *("--spec", str(folder / "spec.json"), "--out", str(self.out)),
+                    *("--ray-address", cluster["ADDRESS"]),
+                ],
+                stdout=log,
+                stderr=log,
+                env=cluster,
+                start_new_session=True,
+            )
+
+    def wait(self) -> int:
+        """The exit code; a job that does not end is killed."""
+        try:
+            return self.process.wait(timeout=200)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            pytest.fail(self.log.read_text())
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def output(self) -> train_messages.TrainOutput:
+        assert self.wait() == 0, self.log.read_text()
+        return train_messages.read_output(self.out)
+
+    def error(self) -> errors.MainspringError:
+        assert self.wait() == 1, self.log.read_text()
+        with pytest.raises(errors.MainspringError) as raised:
+            train_messages.read_output(self.out)
+        return raised.value
+
+
+@pytest.fixture(scope="module")
+def straight(
+    data: Path, cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, train_messages.TrainOutput]:
+    """A training on two workers that nobody disturbs, and its folder."""
+    folder = tmp_path_factory.mktemp("straight")
+    return folder, Job(cluster, folder, spec_for(data, folder)).output()
+
+
+def aucs(output: train_messages.TrainOutput, split: str, *, of: str = "score") -> float:
+    rows = pl.read_parquet(output.predictions_path).filter(pl.col("split") == split)
+    return evaluation.auc(rows["label"].to_numpy(), rows[of].to_numpy())
+
+
+def test_it_learns_what_the_baseline_cannot(straight: tuple[Path, train_messages.TrainOutput]) -> None:
+    _, output = straight
+    assert aucs(output, "test") > aucs(output, "test", of="baseline_score") + 0.1 > 0.6
+    assert [e.epoch for e in output.epochs] == list(range(len(output.epochs)))
+    assert output.epochs[0].train_loss > output.epochs[-1].train_loss > 0
+    best = max(output.epochs, key=lambda e: e.valid_auc)
+    assert (
+        best.valid_auc == output.epochs[output.best_epoch].valid_auc == pytest.approx(aucs(output, "valid"))
+    )
+    assert output.num_workers == 2 and output.resumed_epochs == 0
+    assert output.wall_seconds > 0 and output.cpu_seconds > 0
+
+
+def test_predictions_are_the_weights_own_in_the_order_of_the_file(
+    data: Path, straight: tuple[Path, train_messages.TrainOutput]
+) -> None:
+    _, output = straight
+    rows = pl.read_parquet(data / "set.parquet").filter(pl.col("split") != "train")
+    predictions = pl.read_parquet(output.predictions_path)
+    assert predictions.columns == ["split", "label", "score", "baseline_score"]
+    assert predictions["split"].to_list() == rows["split"].to_list()
+    assert predictions["label"].to_list() == rows["late"].to_list()
+    fitted = plan.FittedPlan.from_bytes((data / "plan.json").read_bytes())
+    inputs = fitted.compile().run(frames.to_numpy(rows, fitted.inputs))
+    examples = training.Examples.of(inputs, rows["late"].to_numpy())
+    for column, weights, architecture in (
+        ("score", output.weights_path, output.architecture),
+        ("baseline_score", output.baseline_weights_path, output.baseline_architecture),
+    ):
+        model = network.load_weights(network.Architecture.parse(architecture), weights.read_bytes())
+        np.testing.assert_allclose(training.predict(model, examples), predictions[column], rtol=1e-5)
+
+
+def test_a_killed_job_goes_on_where_it_was_and_ends_with_the_same_predictions(
+    data: Path, cluster: dict[str, str], straight: tuple[Path, train_messages.TrainOutput], tmp_path: Path
+) -> None:
+    spec = spec_for(data, tmp_path)
+    first = Job(cluster, tmp_path, spec)
+    try:
+        wait_for((spec.storage_path / spec.run_name / "checkpoint_manager_snapshot.json").exists, first)
+    finally:
+        first.kill()
+    assert not first.out.exists()
+
+    second = Job(cluster, tmp_path, spec)
+    # A worker dies, too: Ray starts the group again, in the same job.
+    wait_for(lambda: b"epoch " in second.log.read_bytes().partition(b"validation auc")[2], second)
+    workers = {
+        int(pid) for pid in re.findall(rb"RayTrainWorker pid=(\d+)\)\S* epoch ", second.log.read_bytes())
+    }
+    os.kill(max(workers), signal.SIGKILL)
+    output = second.output()
+
+    _, undisturbed = straight
+    assert 0 < output.resumed_epochs < len(output.epochs)
+    assert output.epochs == undisturbed.epochs
+    assert output.cpu_seconds > 0
+    assert output.weights_path.read_bytes() == undisturbed.weights_path.read_bytes()
+    assert pl.read_parquet(output.predictions_path).equals(pl.read_parquet(undisturbed.predictions_path))
+
+
+def wait_for(condition: Callable[[], bool], job: Job) -> None:
+    """Until it holds; fails when the job ends before."""
+    while not condition():
+        assert job.process.poll() is None, job.log.read_text()
+        time.sleep(0.02)
+
+
+def test_one_worker_takes_the_same_steps(
+    data: Path, cluster: dict[str, str], straight: tuple[Path, train_messages.TrainOutput], tmp_path: Path
+) -> None:
+    # The one difference is what dropout drops.
+    spec = spec_for(data, tmp_path, num_workers=1, epochs=2)
+    output = Job(cluster, tmp_path, spec).output()
+    assert output.num_workers == 1 and len(output.epochs) == 2
+    for one, two in zip(output.epochs, straight[1].epochs, strict=False):
+        assert one.train_loss == pytest.approx(two.train_loss, abs=0.02)
+        assert one.valid_auc == pytest.approx(two.valid_auc, abs=0.02)
+
+
+def test_another_training_under_the_same_name_is_refused(
+    data: Path, cluster: dict[str, str], straight: tuple[Path, train_messages.TrainOutput], tmp_path: Path
+) -> None:
+    error = Job(cluster, tmp_path, spec_for(data, straight[0], num_workers=1)).error()
+    assert isinstance(error, errors.Conflict) and "run_name" in error.message
+
+
+def test_a_diverging_worker_ends_the_training_for_all(
+    data: Path, cluster: dict[str, str], tmp_path: Path
+) -> None:
+    rows = synthetic(2000)
+    # The plan lets `a` through as it is, and one worker only meets this row.
+    first = rows["split"].to_list().index("train")
+    a = rows["a"].to_list()
+    a[first] = float("inf")
+    rows.with_columns(pl.Series("a", a, pl.Float32)).write_parquet(tmp_path / "set.parquet")
+    raw = plan.TransformPlan(name="raw", columns=(plan.dense("a", ops.Impute()), plan.vocabulary("carrier")))
+    (tmp_path / "plan.json").write_bytes(raw.fit(rows).to_bytes())
+    error = Job(cluster, tmp_path, spec_for(tmp_path, tmp_path)).error()
+    assert isinstance(error, errors.JobFailed)
+    assert error.status == "diverged" and "learning_rate" in error.message
+
+
+def test_what_is_wrong_is_said_in_one_line_and_in_the_file(
+    data: Path, cluster: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "out.json").write_text("an answer of an earlier job")
+    job = Job(cluster, tmp_path, spec_for(data, tmp_path, label="latte"))
+    error = job.error()
+    assert isinstance(error, errors.SchemaMismatch) and error.feature == "latte"
+    assert "did you mean `late`" in error.message
+    assert job.log.read_text() == f"error: {error.message}\n"
+    assert json.loads(job.out.read_bytes()).keys() == {"error"}
+
+
+def test_ray_that_does_not_answer_is_named(data: Path, cluster: dict[str, str], tmp_path: Path) -> None:
+    error = Job({**cluster, "ADDRESS": "127.0.0.1:9"}, tmp_path, spec_for(data, tmp_path)).error()
+    assert isinstance(error, errors.DependencyDown) and error.name == "ray" and error.retryable

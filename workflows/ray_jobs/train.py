@@ -1,0 +1,148 @@
+"""The training job: `python -m mainspring.workflows.ray_jobs.train --spec SPEC.json --out OUT.json`.
+
+The training workflow submits it through Ray's Jobs API; it runs as well without a cluster. It exits with 0 and a
+`TrainOutput` in OUT.json, or with 1 and `{"error": ...}`; without OUT.json it was stopped on the way, and the same
+command goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+import ray.exceptions
+from ray import train as ray_train
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from mainspring.core import errors
+from mainspring.core.models import network
+from mainspring.workflows.ray_jobs import train_data, train_loop, train_messages
+
+#: For Ray's own processes.
+_RAY_ENVIRONMENT: Final = {
+    # A worker hands over one epoch between two polls of the controller, and an epoch may take a tenth of a second;
+    # the default is 2 s.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # A process that warns of a preemption, for loops that save in the middle of an epoch; ours saves after each.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # Else every line is printed twice.
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+}
+
+#: Dead workers are replaced this often, each time from the last checkpoint.
+_MAX_WORKER_FAILURES: Final = 2
+#: How often the cluster is asked for places; each time, Ray waits a minute.
+_MAX_START_FAILURES: Final = 2
+
+
+def main() -> int:
+    begun = time.perf_counter()
+    parser = argparse.ArgumentParser(prog="train", description="Train one model with Ray Train.")
+    parser.add_argument("--spec", type=Path, required=True, help="a TrainSpec as JSON")
+    parser.add_argument("--out", type=Path, required=True, help="where the TrainOutput or the error goes")
+    parser.add_argument(
+        "--ray-address",
+        help="a Ray cluster, or `local` for one of our own; default: as Ray finds it, within a job its cluster",
+    )
+    arguments = parser.parse_args()
+    arguments.out.unlink(missing_ok=True)
+    answer: train_messages.TrainOutput | errors.MainspringError
+    try:
+        spec = train_messages.read_spec(arguments.spec)
+        answer = _run(spec, arguments.ray_address, begun)
+    except errors.MainspringError as error:
+        answer = error
+    except Exception as error:  # noqa: BLE001 - who waits for OUT.json must learn of our mistakes too
+        traceback.print_exc()
+        answer = errors.InvariantViolated(
+            f"training job crashed with {type(error).__name__}: {error}; report it with the job's log",
+            where="ray_jobs.train",
+        )
+    train_messages.write_output(arguments.out, answer)
+    if isinstance(answer, errors.MainspringError):
+        print(f"error: {answer.message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(spec: train_messages.TrainSpec, address: str | None, begun: float) -> train_messages.TrainOutput:
+    # Before Ray: what is wrong with the data is said in a second.
+    prepared = train_data.prepare(spec)
+    architecture = network.Architecture.of(
+        spec.model, dense_width=prepared.dense_width, id_columns=prepared.id_columns
+    )
+    _connect(address, spec.num_workers)
+    try:
+        job = train_loop.Job(
+            spec, architecture, prepared.identity, {k: ray.put(part) for k, part in prepared.parts.items()}
+        )
+        answer = _fit(job)
+    finally:
+        ray.shutdown()
+    if "error" in answer:
+        raise errors.from_wire(answer["error"])
+    return train_messages.TrainOutput(**answer, wall_seconds=time.perf_counter() - begun)
+
+
+def _connect(address: str | None, num_workers: int) -> None:
+    """Errors: DependencyDown."""
+    alone: dict[str, Any] = (
+        {"num_cpus": num_workers, "include_dashboard": False} if address == "local" else {}
+    )
+    try:
+        if address and ":" in address:
+            # Ray itself gives up after some minutes only.
+            host, port = address.rsplit(":", 1)
+            socket.create_connection((host, int(port)), timeout=10).close()
+        ray.init(address=address, runtime_env={"env_vars": _RAY_ENVIRONMENT}, **alone)
+    except (OSError, ValueError, ray.exceptions.RayError) as error:
+        raise errors.DependencyDown(
+            f"ray at `{address or 'its default address'}` does not answer: {error}; start it with `mainspring up`",
+            name="ray",
+        ) from error
+
+
+def _fit(job: train_loop.Job) -> dict[str, Any]:
+    """Errors: JobFailed if workers died too often; DependencyDown if Ray gave no places or failed itself."""
+    spec = job.spec
+    trainer = TorchTrainer(
+        train_loop.run,
+        train_loop_config={"job": job},
+        torch_config=TorchConfig(backend="gloo"),
+        scaling_config=ray_train.ScalingConfig(num_workers=spec.num_workers, resources_per_worker={"CPU": 1}),
+        run_config=ray_train.RunConfig(
+            name=spec.run_name,
+            storage_path=str(spec.storage_path),
+            failure_config=ray_train.FailureConfig(
+                max_failures=_MAX_WORKER_FAILURES, controller_failure_limit=_MAX_START_FAILURES
+            ),
+            # The one before is kept until the next is whole.
+            checkpoint_config=ray_train.CheckpointConfig(num_to_keep=2),
+            logging_config=ray_train.LoggingConfig(log_level="WARNING"),
+        ),
+    )
+    try:
+        answer: dict[str, Any] = trainer.fit().return_value
+    except ray_train.WorkerGroupError as error:
+        rank, first = min(error.worker_failures.items())
+        raise errors.JobFailed(
+            f"training workers died {_MAX_WORKER_FAILURES + 1} times, at last rank {rank}: {first}; read the job's log"
+            " and submit it again",
+            status="workers_died",
+        ) from error
+    except (ray_train.TrainingFailedError, ray.exceptions.RayError) as error:
+        raise errors.DependencyDown(
+            f"ray could not run {spec.num_workers} workers of 1 CPU: {error}; add nodes or ask for fewer workers",
+            name="ray",
+        ) from error
+    return answer
+
+
+if __name__ == "__main__":
+    sys.exit(main())
