@@ -1,0 +1,99 @@
+"""Records the histories that test_replay.py replays. Run it by hand, when a history is replaced on purpose."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "workflows" / "tests"))
+
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+from training_doubles import Steps, all_activities, train_request
+from workflows_doubles import QUEUE, Endpoint, deploy_request, run
+
+from mainspring.core import errors
+from mainspring.workflows.deployment.workflow import DeployModel
+from mainspring.workflows.training import messages
+from mainspring.workflows.training.workflow import TrainModel
+
+HISTORIES = Path(__file__).parent / "histories"
+
+#: What tells of the machine, and what stands there instead.
+REPLACED = {"identity": "recorder", "stackTrace": ""}
+
+Story = Callable[[Client], Awaitable[WorkflowHandle[Any, Any]]]
+
+
+async def deploy(client: Client, **changes: Any) -> WorkflowHandle[Any, Any]:
+    handle = await client.start_workflow(
+        DeployModel.run, deploy_request(**changes), id="run_deploy", task_queue=QUEUE
+    )
+    await handle.result()
+    return handle
+
+
+async def train(client: Client, **changes: Any) -> WorkflowHandle[Any, Any]:
+    handle = await client.start_workflow(
+        TrainModel.run, train_request(**changes), id="run_train", task_queue=QUEUE
+    )
+    with contextlib.suppress(WorkflowFailureError):  # a history like any other
+        await handle.result()
+    return handle
+
+
+#: Name -> endpoint, steps, and what is started with which changes.
+STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
+    "deploy_promoted": (Endpoint(), Steps(), deploy),
+    "deploy_waits_and_rolls_back": (
+        Endpoint(requests=10, errors_at={25: 3}),
+        Steps(),
+        lambda client: deploy(client, step_seconds=2.0),
+    ),
+    "train_approved_and_deployed": (
+        Endpoint(traffic=None),
+        Steps(),
+        lambda client: train(client, auto_approve_by="ana"),
+    ),
+    "train_nobody_decided": (Endpoint(), Steps(), train),
+    "train_gate_failed": (
+        Endpoint(),
+        Steps(
+            failing={
+                messages.EVALUATE: errors.GateFailed("auc too low", gate="min_auc", expected="1", got="0")
+            }
+        ),
+        train,
+    ),
+}
+
+
+def record(name: str) -> None:
+    endpoint, steps, start = STORIES[name]
+
+    async def story(client: Client, _: WorkflowEnvironment) -> str:
+        return (await (await start(client)).fetch_history()).to_json()
+
+    history = run(story, [TrainModel, DeployModel], all_activities(steps, endpoint))
+    (HISTORIES / f"{name}.json").write_text(
+        json.dumps(without_machine(json.loads(history)), indent=1, sort_keys=True) + "\n"
+    )
+
+
+def without_machine(value: Any) -> Any:
+    """Who ran it, where, has no place in a stored history."""
+    if isinstance(value, dict):
+        return {k: REPLACED.get(k, without_machine(v)) for k, v in value.items()}
+    return [without_machine(v) for v in value] if isinstance(value, list) else value
+
+
+if __name__ == "__main__":
+    for chosen in sys.argv[1:] or STORIES:
+        record(chosen)
+    sys.stdout.flush()
+    os._exit(0)  # the interpreter's end aborts now and then after a Temporal client was alive

@@ -1,0 +1,152 @@
+"""Runs under way survive a new worker: stored histories replay, and mutants of the workflows do not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from temporalio import workflow
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+
+from mainspring.core.contracts import deployment, training
+from mainspring.workflows.deployment import workflow as deploy_source
+from mainspring.workflows.training import workflow as train_source
+
+HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
+SOURCES = {"DeployModel": deploy_source, "TrainModel": train_source}
+
+
+def history(path: Path) -> WorkflowHistory:
+    return WorkflowHistory.from_json(path.stem, path.read_text())
+
+
+def workflow_type(path: Path) -> str:
+    first = json.loads(path.read_text())["events"][0]
+    return str(first["workflowExecutionStartedEventAttributes"]["workflowType"]["name"])
+
+
+def test_every_workflow_has_a_history() -> None:
+    found = {workflow_type(path) for path in HISTORIES}
+    assert found == {training.TRAIN_WORKFLOW, deployment.DEPLOY_WORKFLOW}
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda p: p.stem)
+def test_replays(path: Path) -> None:
+    replayer = Replayer(
+        workflows=[train_source.TrainModel, deploy_source.DeployModel],
+        data_converter=pydantic_data_converter,
+    )
+    asyncio.run(replayer.replay_workflow(history(path)))
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda p: p.stem)
+def test_stored_without_the_machine_that_recorded_it(path: Path) -> None:
+    identities = [
+        found
+        for event in json.loads(path.read_text())["events"]
+        for attributes in event.values()
+        if isinstance(attributes, dict) and (found := attributes.get("identity"))
+    ]
+    assert set(identities) == {"recorder"}
+    assert "site-packages" not in path.read_text()
+
+
+def mutant(name: str, old: str, new: str) -> type:
+    """The workflow `name` with one place of its source changed."""
+    path = SOURCES[name].__file__
+    assert path is not None
+    source = Path(path).read_text()
+    assert source.count(old) == 1, f"{old!r} is not one place of {name}; the mutant changes nothing"
+    module = types.ModuleType(f"mutant_of_{name}")
+    sys.modules[module.__name__] = module  # annotations are looked up there
+    exec(compile(source.replace(old, new), path, "exec"), module.__dict__)
+    found: type = getattr(module, name)
+    return found
+
+
+def replay(name: str, story: str, old: str, new: str) -> None:
+    replayer = Replayer(
+        workflows=[mutant(name, old, new)],
+        # The sandbox imports a workflow by its module's name; a mutant is in no file.
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        data_converter=pydantic_data_converter,
+    )
+    asyncio.run(replayer.replay_workflow(history(Path(__file__).parent / "histories" / f"{story}.json")))
+
+
+#: What a running history must not meet: another step, one less, one more, another order, another id.
+BREAKING = [
+    ("DeployModel", "deploy_promoted", "messages.LOAD_BUNDLE,\n", "messages.LOAD_BUNDLE + 'x',\n"),
+    ("DeployModel", "deploy_promoted", "            probed = await self._probe(probed)\n", ""),
+    (
+        "DeployModel",
+        "deploy_promoted",
+        '        await self._report("endpoint.traffic.set", step,',
+        '        table or self._report("endpoint.traffic.set", step,',
+    ),
+    ("DeployModel", "deploy_promoted", "            if percent > 0:\n", "            if percent > 5:\n"),
+    (
+        "DeployModel",
+        "deploy_waits_and_rolls_back",
+        "await workflow.sleep(min(pause, max(0.0, until - workflow.time())))",
+        "await asyncio.sleep(0)",
+    ),
+    ("DeployModel", "deploy_waits_and_rolls_back", "messages.RESTORE_TRAFFIC,\n", "messages.SET_TRAFFIC,\n"),
+    (
+        "TrainModel",
+        "train_approved_and_deployed",
+        'await self._data(Stage.LEAK_CHECK, messages.LEAK_CHECK, "perturbing the future")',
+        "pass",
+    ),
+    (
+        "TrainModel",
+        "train_approved_and_deployed",
+        "            if found.view is None:\n",
+        "            if found.view is not None:\n",
+    ),
+    (
+        "TrainModel",
+        "train_approved_and_deployed",
+        'run_id = f"{self._request.run_id}-{suffix}"',
+        "run_id = suffix",
+    ),
+    (
+        "TrainModel",
+        "train_approved_and_deployed",
+        "await self._admit(bundles)\n",
+        "await self._admit(bundles)\n        await self._admit(bundles)\n",
+    ),
+    (
+        "TrainModel",
+        "train_nobody_decided",
+        "lambda: self._decision is not None, timeout=timeout)",
+        "lambda: self._decision is not None)",
+    ),
+    ("TrainModel", "train_gate_failed", "messages.EVALUATE, asked", "messages.BUNDLE, asked"),
+]
+
+
+@pytest.mark.parametrize(("name", "story", "old", "new"), BREAKING)
+def test_a_breaking_mutant_does_not_replay(name: str, story: str, old: str, new: str) -> None:
+    with pytest.raises((workflow.NondeterminismError, RuntimeError)) as caught:
+        replay(name, story, old, new)
+    assert "ondeterminism" in f"{type(caught.value).__name__} {caught.value}"
+
+
+#: What may change under a running history; it also shows that the mutants above fail for their change alone.
+HARMLESS = [
+    ("DeployModel", "deploy_promoted", '"reading the endpoint"', '"looking at the endpoint"'),
+    ("TrainModel", "train_approved_and_deployed", '"signing"', '"sealing"'),
+    ("TrainModel", "train_gate_failed", "messages.Trained, options.LONG)", "messages.Trained, options.WORK)"),
+]
+
+
+@pytest.mark.parametrize(("name", "story", "old", "new"), HARMLESS)
+def test_a_harmless_mutant_replays(name: str, story: str, old: str, new: str) -> None:
+    replay(name, story, old, new)
