@@ -1,0 +1,283 @@
+"""Every step of a training for real on a tiny project: folders, gates, signed bundles, MLflow, policy, probes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import job_double
+import pytest
+import tiny_project
+from ray_double import TOKEN, RayDouble, serve
+from temporalio.exceptions import ApplicationError
+from training_doubles import AT
+
+from mainspring.core import errors, projects, settings
+from mainspring.core.contracts import prediction, training
+from mainspring.core.features import plan
+from mainspring.core.models import bundle, mlflow_adapter, network, signing
+from mainspring.workflows import errors as temporal_errors
+from mainspring.workflows.training import (
+    activities,
+    data_activities,
+    messages,
+    model_activities,
+    run_folder,
+)
+
+T = TypeVar("T")
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> tiny_project.Tiny:
+    """The project under the name `tiny`, as an installed one is found; what a test sets on it is its own."""
+    project = tiny_project.Tiny()
+    monkeypatch.setattr(tiny_project, "PROJECT", project)
+    monkeypatch.setattr(projects, "BUILT_IN", {"tiny": "tiny_project:PROJECT"})
+    return project
+
+
+@pytest.fixture
+def ray(tmp_path: Path) -> Iterator[RayDouble]:
+    token = tmp_path / "state" / "ray" / "auth_token"
+    token.parent.mkdir(parents=True)
+    token.write_text(TOKEN + "\n")
+    with serve(RayDouble(execute=job_double.run)) as double:
+        yield double
+
+
+class World:
+    """One state directory, and every activity over it."""
+
+    def __init__(self, directory: Path, ray_url: str = "http://127.0.0.1:9") -> None:
+        self.settings = settings.load(
+            {
+                "MAINSPRING_STACK_STATE_DIR": str(directory / "state"),
+                "MAINSPRING_RAY_DASHBOARD_URL": ray_url,
+                "MAINSPRING_TRACKING_URI": f"sqlite:///{directory}/mlflow.db",
+            },
+            directory=directory,
+        )
+        self.posted: list[tuple[str, Any]] = []
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            self.posted.append((request.url.path, json.loads(request.content)))
+            return httpx.Response(201, json={})
+
+        control = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://control")
+        self.all = activities.TrainingActivities(self.settings, control)
+        self.data = data_activities.DataActivities(self.settings.stack.state_dir)
+        self.model = model_activities.ModelActivities(self.settings, poll_seconds=0.01)
+
+    def folder(self, request: training.TrainRequest) -> run_folder.RunFolder:
+        return run_folder.RunFolder.of(self.settings.stack.state_dir, request)
+
+    def prepare(self, request: training.TrainRequest) -> dict[str, messages.Done]:
+        steps = ("ingest", "validate", "features", "join", "leak_check", "fit_plan")
+        return {name: do(getattr(self.data, name)(request)) for name in steps}
+
+    def evaluate(self, request: training.TrainRequest) -> tuple[messages.Trained, messages.Evaluated]:
+        trained = do(self.model.train(request))
+        return trained, do(
+            self.model.evaluate(messages.Evaluate(request=request, output_path=trained.output_path))
+        )
+
+    def bundle(self, request: training.TrainRequest) -> tuple[messages.Bundled, messages.Evaluated]:
+        trained, found = self.evaluate(request)
+        asked = messages.Bundle(
+            request=request, output_path=trained.output_path, metrics=found.metrics, gates=found.gates
+        )
+        return do(self.model.bundle(asked)), found
+
+
+def do(step: Awaitable[T]) -> T:
+    async def main() -> T:
+        return await step
+
+    return asyncio.run(main())
+
+
+def refused(step: Callable[[], Any]) -> errors.MainspringError:
+    with pytest.raises(ApplicationError) as caught:
+        step()
+    return temporal_errors.from_failure(caught.value)
+
+
+def request(**changes: Any) -> training.TrainRequest:
+    values: dict[str, Any] = {"run_id": "run_1", "project": "tiny", "requested_by": "ana", "seed": 5}
+    return training.TrainRequest.model_validate(values | changes)
+
+
+def test_data_steps_say_what_they_were_made_from_and_reuse_what_is_there(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    done = world.prepare(request())
+    assert done["validate"].made_from == done["features"].made_from == done["ingest"].digest
+    assert done["join"].made_from == done["features"].digest
+    assert done["join"].detail["rows"] == {"train": 1800, "valid": 600, "test": 600}
+    assert done["ingest"].detail["rows"] == 3000
+    assert not any(d.reused for d in done.values())
+    again = world.prepare(request(run_id="run_2"))
+    assert [name for name, d in again.items() if d.reused] == ["ingest", "features", "join"]
+    assert {n: d.digest for n, d in again.items()} == {n: d.digest for n, d in done.items()}
+    sample = world.prepare(request(run_id="run_3", sample_fraction=0.5))
+    assert sample["ingest"].detail["rows"] == 1500
+    assert not sample["ingest"].reused
+
+
+def test_the_plan_is_fitted_on_the_training_split_alone(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    done = world.prepare(request())
+    fitted = plan.FittedPlan.from_bytes(world.folder(request()).plan.read_bytes())
+    assert fitted.fit_rows == 1800
+    assert fitted.digest == done["fit_plan"].digest
+
+
+def test_bad_data_and_a_leak_are_typed_ends(tmp_path: Path, tiny: tiny_project.Tiny) -> None:
+    world = World(tmp_path)
+    world.prepare(request())
+    tiny.bad_rows = tiny.leaks = True
+    error = refused(lambda: do(world.data.validate(request())))
+    assert isinstance(error, errors.DataInvalid)
+    assert error.failed == ("labels",)
+    error = refused(lambda: do(world.data.leak_check(request())))
+    assert isinstance(error, errors.LeakDetected)
+    assert error.features == ("carrier_stats__late_share",)
+    error = refused(lambda: do(world.data.ingest(request(project="tinny"))))
+    assert isinstance(error, errors.NotFound)
+    assert error.did_you_mean == ("tiny",)
+
+
+def test_training_is_submitted_once_and_metered(tmp_path: Path, ray: RayDouble) -> None:
+    world = World(tmp_path, ray.url)
+    world.prepare(request())
+    trained = do(world.model.train(request()))
+    assert trained == do(world.model.train(request()))
+    assert ray.submitted == ["run_1-train-0"]
+    assert trained.usage.usage_key == "run_1/train/0"
+    assert trained.usage.consumed_quantity == pytest.approx(0.001)
+    assert trained.detail["epochs"] >= 1
+    do(world.all.report_usage(messages.ReportUsage(record=trained.usage)))
+    assert world.posted[0][0] == "/api/v1/usage"
+    assert training.UsageRecord.model_validate(world.posted[0][1]) == trained.usage
+
+
+def test_a_job_that_says_what_is_wrong_is_not_tried_again(tmp_path: Path, ray: RayDouble) -> None:
+    world = World(tmp_path, ray.url)
+    world.prepare(request())
+    world.folder(request()).plan.write_text("{}")
+    error = refused(lambda: do(world.model.train(request())))
+    assert isinstance(error, errors.SchemaMismatch)
+    assert error.feature == "schema_version"
+    assert len(ray.submitted) == 1
+
+
+def test_metrics_are_held_against_both_peers_and_the_gates(
+    tmp_path: Path, ray: RayDouble, tiny: tiny_project.Tiny
+) -> None:
+    world = World(tmp_path, ray.url)
+    world.prepare(request())
+    trained, found = world.evaluate(request())
+    assert set(found.metrics) == {
+        f"{s}{p}" for s in ("test", "valid") for p in ("", "/logistic_regression", "/base_rate")
+    }
+    # The label follows a product that a line cannot see.
+    assert found.metrics["test"].auc > found.metrics["test/logistic_regression"].auc + 0.05
+    assert found.metrics["test/base_rate"].auc == 0.5
+    assert found.metrics["test"].rows == 600
+    assert not found.gates["relaxed"]
+
+    asked = messages.Evaluate(request=request(), output_path=trained.output_path)
+    tiny.min_auc = 0.95
+    error = refused(lambda: do(world.model.evaluate(asked)))
+    assert isinstance(error, errors.GateFailed)
+    assert error.gate == "min_auc"
+    tiny.min_auc, tiny.alarm_auc = 0.5, 0.6
+    error = refused(lambda: do(world.model.evaluate(asked)))
+    assert isinstance(error, errors.LeakDetected)
+    assert set(error.features) == {"x", "y", "carrier_stats__late_share"}
+
+
+def test_bundles_are_signed_open_in_serving_and_the_same_again(tmp_path: Path, ray: RayDouble) -> None:
+    world = World(tmp_path, ray.url)
+    world.prepare(request())
+    made, found = world.bundle(request())
+    trust = signing.TrustedKeys.load(world.settings.serving.trusted_keys_dir)
+    store = bundle.BundleStore(world.settings.serving.bundle_dir)
+    candidate, baseline = (store.open(d, trust) for d in (made.candidate, made.baseline))
+    assert candidate.manifest.metrics == found.metrics
+    assert set(baseline.manifest.metrics) == {"test", "valid"}
+    assert candidate.manifest.plan_digest == baseline.manifest.plan_digest
+    assert (candidate.manifest.name, baseline.manifest.name) == ("tiny", "tiny-baseline")
+    assert candidate.manifest.service == tiny_project.SERVICE
+    for opened in (candidate, baseline):
+        network.load_weights(network.Architecture.parse(opened.model), opened.weights)
+        fitted = plan.FittedPlan.from_bytes(opened.plan)
+        assert fitted.inputs == opened.manifest.input_columns
+    assert f"{found.metrics['test'].auc:.4f}" in candidate.read(bundle.CARD).decode()
+    # The worker died before it could say so: the next one makes the same bundles.
+    assert world.bundle(request())[0] == made
+    assert len(store.list()) == 2
+
+
+def test_policy_rests_on_the_bundle_itself(tmp_path: Path, ray: RayDouble) -> None:
+    world = World(tmp_path, ray.url)
+    world.prepare(request())
+    made, _ = world.bundle(request())
+    admitted = do(world.model.admit(messages.Admit(request=request(), bundles=made)))
+    assert "bundle.leak-checked" in admitted.rules
+    in_prod = request(environment="prod", sample_fraction=0.5)
+    error = refused(lambda: do(world.model.admit(messages.Admit(request=in_prod, bundles=made))))
+    assert isinstance(error, errors.PolicyDenied)
+    assert error.rule_id == "bundle.prod.full-data"
+    for key in world.settings.serving.trusted_keys_dir.iterdir():
+        key.unlink()
+    error = refused(lambda: do(world.model.admit(messages.Admit(request=request(), bundles=made))))
+    assert isinstance(error, errors.PolicyDenied)
+    assert error.rule_id == "bundle.trusted-signer"
+
+
+@pytest.mark.slow
+# MLflow's migrations and store use old forms of alembic and SQLAlchemy.
+@pytest.mark.filterwarnings("default")
+def test_registered_once_with_its_curve_and_made_champion(tmp_path: Path, ray: RayDouble) -> None:
+    world = World(tmp_path, ray.url)
+    world.prepare(request())
+    made, found = world.bundle(request())
+    output = str(world.folder(request()).output(0))
+    asked = messages.Register(request=request(), bundles=made, metrics=found.metrics, output_path=output)
+    assert do(world.model.register(asked)) == messages.Registered(name="tiny", version="1")
+    assert do(world.model.register(asked)).version == "1"
+    do(world.model.set_champion(messages.SetChampion(model=messages.Registered(name="tiny", version="1"))))
+    tracking = mlflow_adapter.Tracking(world.settings.tracking.uri)
+    version = tracking.by_alias("tiny", "champion")
+    assert (version.bundle_digest, version.run_id) == (made.candidate, "run_1")
+    assert version.aliases == ("candidate", "champion")
+
+
+def test_recorded_probes_are_requests_that_the_bundle_admits(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.prepare(request())
+    done = do(world.data.record_probes(request()))
+    lines = world.folder(request()).space.probes.read_text().splitlines()
+    assert done.detail == {"recorded": 200}
+    first = prediction.PredictRequest.model_validate_json(lines[0])
+    assert first.entities is not None
+    assert set(first.entities[0]) == {"carrier", "x", "y", "due_us"}
+    assert len(lines) == 200
+
+
+def test_a_step_out_of_order_says_which_one_is_missing(tmp_path: Path) -> None:
+    error = refused(lambda: do(World(tmp_path).data.fit_plan(request())))
+    assert isinstance(error, errors.NotFound)
+    assert "TrainingSetReport" in error.message
+
+
+def test_usage_times_come_from_the_job(tmp_path: Path, ray: RayDouble) -> None:
+    ray.started_ms = int(AT.timestamp() * 1000)
+    world = World(tmp_path, ray.url)
+    world.prepare(request())
+    assert do(world.model.train(request())).usage.started_at == AT

@@ -1,0 +1,35 @@
+"""All activities of a training: its data, its model, and what it reports to the control API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+from temporalio import activity
+
+from mainspring.core import settings
+from mainspring.workflows import errors as temporal_errors
+from mainspring.workflows import heartbeat
+from mainspring.workflows.exchange import exchange
+from mainspring.workflows.training import data_activities, messages, model_activities
+
+
+class TrainingActivities:
+    """`control` is a client with its base URL and the service's credentials set."""
+
+    def __init__(self, in_force: settings.Settings, control: httpx.AsyncClient) -> None:
+        self._data = data_activities.DataActivities(in_force.stack.state_dir)
+        self._model = model_activities.ModelActivities(in_force)
+        self._control = control
+
+    def all(self) -> list[Callable[..., Any]]:
+        """What a worker registers, beside the deployment's activities, of which a training uses some."""
+        return [*self._data.all(), *self._model.all(), self.report_usage]
+
+    @activity.defn(name=messages.REPORT_USAGE)
+    async def report_usage(self, asked: messages.ReportUsage) -> None:
+        with temporal_errors.typed():
+            async with heartbeat.beating():
+                body = asked.record.model_dump_json()
+                await exchange(self._control, "control", "POST", "/api/v1/usage", body)

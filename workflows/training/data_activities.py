@@ -1,0 +1,157 @@
+"""The data steps: a project's own methods, in threads, each idempotent because its folder is named by its inputs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import polars as pl
+from temporalio import activity
+
+from mainspring.core import errors, projects
+from mainspring.core.contracts import prediction, training
+from mainspring.core.features import replay
+from mainspring.workflows import errors as temporal_errors
+from mainspring.workflows import heartbeat, probes
+from mainspring.workflows.ray_jobs import train_messages
+from mainspring.workflows.training import messages, run_folder
+
+T = TypeVar("T")
+
+#: Requests kept for a deployment to ask its candidate: a canary of 5 % sees ten of them at each look.
+PROBE_ROWS = 200
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Blocking work of an activity: heartbeats go on beside it, and our errors leave as Temporal's.
+
+    A cancelled activity ends at once; its thread runs on to the step's end, whose folders are whole either way.
+    """
+    with temporal_errors.typed():
+        async with heartbeat.beating():
+            return await asyncio.to_thread(work)
+
+
+class DataActivities:
+    """All state is under `state_dir`. Projects are found by name at each call."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+
+    def all(self) -> list[Callable[..., Any]]:
+        """What a worker registers."""
+        return [
+            self.ingest,
+            self.validate,
+            self.features,
+            self.join,
+            self.leak_check,
+            self.fit_plan,
+            self.record_probes,
+        ]
+
+    @activity.defn(name=messages.INGEST)
+    async def ingest(self, request: training.TrainRequest) -> messages.Done:
+        def work() -> messages.Done:
+            project, folder = self._find(request)
+            report = project.ingest(folder.space.lake, sample_fraction=request.sample_fraction)
+            folder.keep(report)
+            detail = {"rows": report.rows, "tables": len(report.tables), "source": report.source}
+            return messages.Done(digest=report.digest, detail=detail, reused=report.reused)
+
+        return await in_thread(work)
+
+    @activity.defn(name=messages.VALIDATE)
+    async def validate(self, request: training.TrainRequest) -> messages.Done:
+        def work() -> messages.Done:
+            project, folder = self._find(request)
+            report = project.validate(folder.space.lake)
+            folder.keep(report)
+            if report.failed:
+                raise errors.DataInvalid(
+                    f"check `{report.failed[0].name}` expects {report.failed[0].expected}, got"
+                    f" {report.failed[0].observed}; mend the source",
+                    dataset=request.project,
+                    failed=tuple(c.name for c in report.failed),
+                )
+            detail = {"checks": len(report.checks), "warnings": [c.name for c in report.warnings]}
+            return messages.Done(made_from=report.dataset_digest, detail=detail)
+
+        return await in_thread(work)
+
+    @activity.defn(name=messages.FEATURES)
+    async def features(self, request: training.TrainRequest) -> messages.Done:
+        def work() -> messages.Done:
+            project, folder = self._find(request)
+            report = project.build_features(folder.space.lake, folder.space.features)
+            folder.keep(report)
+            detail = {"views": len(report.views), "rows": sum(v.rows for v in report.views)}
+            return messages.Done(
+                digest=report.digest, made_from=report.lake_digest, detail=detail, reused=report.reused
+            )
+
+        return await in_thread(work)
+
+    @activity.defn(name=messages.JOIN)
+    async def join(self, request: training.TrainRequest) -> messages.Done:
+        def work() -> messages.Done:
+            project, folder = self._find(request)
+            report = project.training_set(folder.space.features, folder.space.training)
+            folder.keep(report)
+            detail = {"rows": report.rows, "columns": len(report.columns)}
+            return messages.Done(
+                digest=report.digest, made_from=report.feature_digest, detail=detail, reused=report.reused
+            )
+
+        return await in_thread(work)
+
+    @activity.defn(name=messages.LEAK_CHECK)
+    async def leak_check(self, request: training.TrainRequest) -> messages.Done:
+        def work() -> messages.Done:
+            project, folder = self._find(request)
+            report = project.leak_check(folder.space.lake)
+            if not report.ok:
+                raise errors.LeakDetected(
+                    f"{len(report.moved)} features moved when only later values were changed, first"
+                    f" `{report.moved[0]}`; compute them from what is known at the prediction's time",
+                    features=report.moved,
+                    evidence=f"{report.compared_rows} rows at {report.cutoffs} cut-offs",
+                )
+            folder.keep(report)
+            return messages.Done(detail=report.model_dump(mode="json", exclude={"moved"}))
+
+        return await in_thread(work)
+
+    @activity.defn(name=messages.FIT_PLAN)
+    async def fit_plan(self, request: training.TrainRequest) -> messages.Done:
+        def work() -> messages.Done:
+            project, folder = self._find(request)
+            rows = pl.scan_parquet(folder.kept(projects.TrainingSetReport).path)
+            fitted = project.declare_plan().fit(rows.filter(pl.col("split") == "train"))
+            train_messages.write_file(folder.plan, fitted.to_bytes())
+            detail = {"rows": fitted.fit_rows, "dense": len(fitted.dense), "ids": len(fitted.ids)}
+            return messages.Done(digest=fitted.digest, detail=detail)
+
+        return await in_thread(work)
+
+    @activity.defn(name=messages.RECORD_PROBES)
+    async def record_probes(self, request: training.TrainRequest) -> messages.Done:
+        def work() -> messages.Done:
+            project, folder = self._find(request)
+            n = min(PROBE_ROWS, folder.kept(projects.TrainingSetReport).rows["test"])
+            recorded = project.replay(folder.space.features, n=n)
+            asked = (
+                prediction.PredictRequest(entities=[entity], as_of=step.as_of)
+                for step in replay.steps(recorded)
+                for entity in step.entities
+            )
+            return messages.Done(
+                digest=recorded.digest, detail={"recorded": probes.write(folder.space.probes, asked)}
+            )
+
+        return await in_thread(work)
+
+    def _find(self, request: training.TrainRequest) -> tuple[projects.Project, run_folder.RunFolder]:
+        return projects.load_project(request.project), run_folder.RunFolder.of(self._state_dir, request)

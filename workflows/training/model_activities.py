@@ -1,0 +1,295 @@
+"""From a fitted plan to a registered, admitted bundle: the Ray job, the gates, signing, MLflow and the policy."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from temporalio import activity
+
+from mainspring.core import canonical, errors, policy, projects, settings
+from mainspring.core.contracts import training
+from mainspring.core.features import frames, plan
+from mainspring.core.models import bundle, evaluation, signing
+from mainspring.workflows import errors as temporal_errors
+from mainspring.workflows.ray_jobs import attach, client, train_messages
+from mainspring.workflows.training import card, messages, run_folder
+from mainspring.workflows.training.data_activities import in_thread
+
+LEAK_EVIDENCE = "evidence/leak_check.json"
+GATES_EVIDENCE = "evidence/gates.json"
+
+
+class ModelActivities:
+    """`settings` says where state, keys, bundles, MLflow and Ray are."""
+
+    def __init__(self, in_force: settings.Settings, *, poll_seconds: float = 1.0) -> None:
+        """`poll_seconds`: between two looks at the Ray job."""
+        self._settings = in_force
+        self._poll_seconds = poll_seconds
+
+    def all(self) -> list[Callable[..., Any]]:
+        """What a worker registers."""
+        return [self.train, self.evaluate, self.bundle, self.register, self.admit, self.set_champion]
+
+    @activity.defn(name=messages.TRAIN)
+    async def train(self, request: training.TrainRequest) -> messages.Trained:
+        """Submit the job, or attach to the one that a worker before us submitted."""
+        folder = self._folder(request)
+        with temporal_errors.typed():
+            spec = self._spec(request, folder)
+            train_messages.write_file(folder.spec, spec.model_dump_json(indent=1).encode())
+            work = attach.Work(
+                base_id=f"{request.run_id}-train",
+                entrypoint=lambda k: shlex.join(
+                    (
+                        *(sys.executable, "-m", train_messages.MODULE),
+                        *("--spec", str(folder.spec), "--out", str(folder.output(k))),
+                    )
+                ),
+                answer=lambda k: train_messages.read_output(folder.output(k)),
+                metadata={"run_id": request.run_id, "project": request.project},
+                timeout_seconds=self._settings.ray.job_timeout_seconds,
+            )
+            ray = self._settings.ray
+            async with client.RayJobs.connect(ray.dashboard_url, ray.token_file) as jobs:
+                done = await attach.run_to_end(jobs, work, poll_seconds=self._poll_seconds)
+        return _trained(request, done, folder.output(done.attempts - 1))
+
+    def _spec(self, request: training.TrainRequest, folder: run_folder.RunFolder) -> train_messages.TrainSpec:
+        project = projects.load_project(request.project)
+        rows = folder.kept(projects.TrainingSetReport)
+        return train_messages.TrainSpec(
+            training_set=rows.path,
+            plan=folder.plan,
+            label=rows.label,
+            model_spec=project.model_spec(),
+            num_workers=request.num_workers,
+            epochs=request.epochs,
+            seed=request.seed,
+            run_name=request.run_id,
+            storage_path=folder.checkpoints,
+            out_dir=folder.root,
+        )
+
+    @activity.defn(name=messages.EVALUATE)
+    async def evaluate(self, asked: messages.Evaluate) -> messages.Evaluated:
+        def work() -> messages.Evaluated:
+            request, folder = asked.request, self._folder(asked.request)
+            project = projects.load_project(request.project)
+            output = train_messages.read_output(Path(asked.output_path))
+            metrics = _metrics(
+                pl.read_parquet(output.predictions_path), folder.kept(projects.TrainingSetReport)
+            )
+            gates = project.quality_gates(relaxed=request.sample_fraction < 1.0)
+            compared = (metrics["test"], metrics["test/logistic_regression"], gates)
+            try:
+                return messages.Evaluated(metrics=metrics, gates=evaluation.check_gates(*compared))
+            except errors.LeakDetected:
+                # Which column it was takes seconds to find out, so only a run that has the alarm pays for it.
+                suspects = _suspects(folder)
+                return messages.Evaluated(
+                    metrics=metrics, gates=evaluation.check_gates(*compared, column_aucs=suspects)
+                )
+
+        return await in_thread(work)
+
+    @activity.defn(name=messages.BUNDLE)
+    async def bundle(self, asked: messages.Bundle) -> messages.Bundled:
+        def work() -> messages.Bundled:
+            key = signing.ensure_key(self._settings.models.signing_key)
+            key.publish(self._settings.serving.trusted_keys_dir)
+            store = bundle.BundleStore(self._settings.serving.bundle_dir)
+            candidate, baseline = (store.write(c, key) for c in _contents(asked, self._folder(asked.request)))
+            return messages.Bundled(
+                candidate=candidate.digest,
+                baseline=baseline.digest,
+                path=str(candidate.path),
+                signer=candidate.signer,
+            )
+
+        return await in_thread(work)
+
+    @activity.defn(name=messages.REGISTER)
+    async def register(self, asked: messages.Register) -> messages.Registered:
+        def work() -> messages.Registered:
+            # MLflow takes over a second and 190 MB to import: the worker pays when it first registers.
+            from mainspring.core.models import mlflow_adapter
+
+            request = asked.request
+            tracking = mlflow_adapter.Tracking(self._settings.tracking.uri)
+            output = train_messages.read_output(Path(asked.output_path))
+            tags = {"requested_by": request.requested_by, "environment": request.environment}
+            run = tracking.ensure_run(request.project, request.run_id, tags=tags)
+            params = request.model_dump(mode="json", exclude={"run_id", "project"})
+            metrics = {name: m.model_dump() for name, m in asked.metrics.items()}
+            tracking.log(run, params=params, metrics=mlflow_adapter.flat_metrics(metrics))
+            for epoch in output.epochs:
+                curve = {"train_loss": epoch.train_loss, "valid_auc": epoch.valid_auc}
+                tracking.log(run, metrics=curve, step=epoch.epoch)
+            made = tracking.register(request.project, asked.bundles.candidate, mlflow_run_id=run, tags=tags)
+            tracking.set_alias(made.name, "candidate", made.version)
+            tracking.finish(run)
+            return messages.Registered(name=made.name, version=made.version)
+
+        return await in_thread(work)
+
+    @activity.defn(name=messages.ADMIT)
+    async def admit(self, asked: messages.Admit) -> messages.Admitted:
+        def work() -> messages.Admitted:
+            trust = signing.TrustedKeys.load(self._settings.serving.trusted_keys_dir)
+            store = bundle.BundleStore(self._settings.serving.bundle_dir)
+            rules: list[str] = []
+            for digest in (asked.bundles.candidate, asked.bundles.baseline):
+                opened = store.open(digest, trust)
+                result = policy.admit_bundle(_facts(opened, trust, asked.request))
+                result.require()
+                rules = [rule.rule_id for rule in result.rules]
+            return messages.Admitted(rules=rules)
+
+        return await in_thread(work)
+
+    @activity.defn(name=messages.SET_CHAMPION)
+    async def set_champion(self, asked: messages.SetChampion) -> messages.Done:
+        def work() -> messages.Done:
+            from mainspring.core.models import mlflow_adapter
+
+            tracking = mlflow_adapter.Tracking(self._settings.tracking.uri)
+            tracking.set_alias(asked.model.name, "champion", asked.model.version)
+            return messages.Done()
+
+        return await in_thread(work)
+
+    def _folder(self, request: training.TrainRequest) -> run_folder.RunFolder:
+        return run_folder.RunFolder.of(self._settings.stack.state_dir, request)
+
+
+def _trained(
+    request: training.TrainRequest, done: attach.Done[train_messages.TrainOutput], output: Path
+) -> messages.Trained:
+    answer, job = done.answer, done.job
+    ended = _time(job.end_time) or datetime.now(UTC)
+    return messages.Trained(
+        detail={
+            "job": job.submission_id,
+            "epochs": len(answer.epochs),
+            "best_epoch": answer.best_epoch,
+            "valid_auc": round(answer.epochs[answer.best_epoch].valid_auc, 4),
+            "job_seconds": round(answer.wall_seconds, 1),
+            "cpu_seconds": round(answer.cpu_seconds, 1),
+        },
+        attempts=done.attempts,
+        output_path=str(output),
+        usage=training.UsageRecord(
+            # The last job's answer has the CPU time of the ones before it, up to their checkpoints.
+            usage_key=f"{request.run_id}/train/{done.attempts - 1}",
+            run_id=request.run_id,
+            project=request.project,
+            environment=request.environment,
+            service="ray-train",
+            sku="cpu_core_hour",
+            consumed_quantity=answer.cpu_seconds / 3600,
+            consumed_unit="core-hours",
+            started_at=_time(job.start_time) or ended,
+            ended_at=ended,
+        ),
+    )
+
+
+def _time(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _metrics(scored: pl.DataFrame, rows: projects.TrainingSetReport) -> dict[str, training.Metrics]:
+    """By split and peer. The base rate is the training split's: what one would say without looking."""
+    metrics: dict[str, training.Metrics] = {}
+    for split in ("test", "valid"):
+        part = scored.filter(pl.col("split") == split)
+        labels = part["label"].to_numpy()
+        metrics[split] = evaluation.evaluate(labels, part["score"].to_numpy(), split=split)
+        peers = {
+            "logistic_regression": part["baseline_score"].to_numpy(),
+            "base_rate": np.full(len(labels), rows.base_rate["train"]),
+        }
+        for peer, scores in peers.items():
+            metrics[f"{split}/{peer}"] = evaluation.evaluate(labels, scores, split=split)
+    return metrics
+
+
+def _suspects(folder: run_folder.RunFolder) -> dict[str, float]:
+    report = folder.kept(projects.TrainingSetReport)
+    program = plan.FittedPlan.from_bytes(folder.plan.read_bytes()).compile()
+    test = pl.read_parquet(report.path).filter(pl.col("split") == "test")
+    dense = program.run(frames.to_numpy(test, program.inputs)).dense
+    return evaluation.column_aucs(dense, program.dense_names, test[report.label].to_numpy())
+
+
+def _contents(
+    asked: messages.Bundle, folder: run_folder.RunFolder
+) -> tuple[bundle.BundleContents, bundle.BundleContents]:
+    """Candidate and baseline. The same run gives the same bytes, and so the same digests."""
+    request, project = asked.request, projects.load_project(asked.request.project)
+    output = train_messages.read_output(Path(asked.output_path))
+    rows, views = folder.kept(projects.TrainingSetReport), folder.kept(projects.FeatureReport)
+    fitted = plan.FittedPlan.from_bytes(folder.plan.read_bytes())
+    leak_report = folder.kept(projects.LeakReport)
+
+    def contents(
+        name: str, model: dict[str, Any], weights: Path, metrics: dict[str, training.Metrics]
+    ) -> bundle.BundleContents:
+        return bundle.BundleContents(
+            name=name,
+            project=request.project,
+            plan=fitted.to_bytes(),
+            model=model,
+            weights=weights.read_bytes(),
+            card=card.render(name, request, rows, metrics, asked.gates, leak_report),
+            service=views.service,
+            request_columns=project.request_columns,
+            input_columns=fitted.inputs,
+            metrics=metrics,
+            data_digest=rows.digest,
+            training_run_id=request.run_id,
+            code_version=importlib.metadata.version("mainspring"),
+            extra_files={
+                LEAK_EVIDENCE: canonical.dumps(leak_report.model_dump(mode="json")),
+                GATES_EVIDENCE: canonical.dumps(asked.gates),
+            },
+        )
+
+    peer = {
+        split: asked.metrics[f"{split}/logistic_regression"]
+        for split in ("test", "valid")
+        if f"{split}/logistic_regression" in asked.metrics
+    }
+    return (
+        contents(request.project, output.architecture, output.weights_path, asked.metrics),
+        contents(
+            f"{request.project}-baseline", output.baseline_architecture, output.baseline_weights_path, peer
+        ),
+    )
+
+
+def _facts(
+    opened: bundle.Bundle, trust: signing.TrustedKeys, request: training.TrainRequest
+) -> policy.BundleFacts:
+    """What the signed bundle itself says: its evidence, not what this run remembers."""
+    evidence = LEAK_EVIDENCE in opened.manifest.files
+    checked = evidence and projects.LeakReport.model_validate(json.loads(opened.read(LEAK_EVIDENCE))).ok
+    return policy.BundleFacts(
+        digest=opened.digest,
+        environment=request.environment,
+        signer=opened.signer,
+        trusted_signers=frozenset(trust.key_ids),
+        files=tuple(opened.manifest.files),
+        leak_checked=checked,
+        is_sample=request.sample_fraction < 1.0,
+    )

@@ -1,0 +1,134 @@
+"""`python -m mainspring.workflows.worker --ready-file PATH`: one process of workflows and activities, until SIGTERM.
+
+Exit codes: 0 stopped as asked; 78 misconfigured, with one line on stderr that says what to do; 1 any other error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import httpx
+from temporalio import client as temporal
+from temporalio import runtime, worker
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from mainspring.core import errors, identity, settings
+from mainspring.workflows.deployment import activities as deployment_activities
+from mainspring.workflows.deployment import workflow as deployment_workflow
+from mainspring.workflows.training import activities as training_activities
+from mainspring.workflows.training import workflow as training_workflow
+
+EXIT_MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
+
+#: Activities may end by themselves for this long after SIGTERM. Then they are told; a Ray job goes on without us.
+DRAIN: Final = timedelta(seconds=5)
+
+#: A crashed worker's workflows wait this long for it before another takes them; Temporal's default is 10 s.
+STICKY: Final = timedelta(seconds=2)
+
+WORKFLOWS: Final = (training_workflow.TrainModel, deployment_workflow.DeployModel)
+
+_LOG: Final = logging.getLogger("mainspring.workflows")
+
+
+def main() -> int:
+    """Load settings once, connect, poll until told to stop."""
+    parser = argparse.ArgumentParser(prog="mainspring.workflows.worker", description=__doc__.splitlines()[0])
+    parser.add_argument("--ready-file", type=Path, help="written when the worker polls, removed at its end")
+    ready_file: Path | None = parser.parse_args().ready_file
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line a request otherwise
+    try:
+        asyncio.run(_run(settings.load(), ready_file))
+    except errors.MainspringError as error:
+        print(f"mainspring.workflows.worker: {error.message}", file=sys.stderr)
+        return EXIT_MISCONFIGURED if isinstance(error, errors.Misconfigured) else 1
+    finally:
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
+    return 0
+
+
+async def _run(in_force: settings.Settings, ready_file: Path | None) -> None:
+    """Errors: DependencyDown where Temporal does not answer; MissingTool without tokens."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    token = identity.TokenIssuer.load(in_force.control.tokens_file).token_of("service@local")
+    client = await connect(in_force)
+    async with _room(in_force.serving_url, token) as serving, _room(in_force.control_url, token) as control:
+        async with build(client, in_force, serving, control):
+            if ready_file is not None:
+                _write(ready_file)
+            _LOG.info("polls task queue `%s` of %s", in_force.workflow.task_queue, in_force.workflow.address)
+            await stop.wait()
+            _LOG.info("stops; what is under way has %.0f s", DRAIN.total_seconds())
+
+
+async def connect(in_force: settings.Settings) -> temporal.Client:
+    """Errors: DependencyDown where no frontend answers."""
+    # The core's own lines go to stdout in colours, and its warnings are about servers older than ours.
+    quiet = runtime.TelemetryConfig(
+        logging=runtime.LoggingConfig(filter=runtime.TelemetryFilter(core_level="ERROR", other_level="ERROR"))
+    )
+    try:
+        return await temporal.Client.connect(
+            in_force.workflow.address,
+            namespace=in_force.workflow.namespace,
+            data_converter=pydantic_data_converter,
+            runtime=runtime.Runtime(telemetry=quiet),
+        )
+    except RuntimeError as error:
+        raise errors.DependencyDown(
+            f"temporal does not answer at `{in_force.workflow.address}`; start it or correct `workflow.address`",
+            name="temporal",
+        ) from error
+
+
+def build(
+    client: temporal.Client,
+    in_force: settings.Settings,
+    serving: httpx.AsyncClient,
+    control: httpx.AsyncClient,
+) -> worker.Worker:
+    """The worker over its parts; it polls inside `async with`."""
+    training = training_activities.TrainingActivities(in_force, control)
+    deployment = deployment_activities.DeploymentActivities(serving, control, in_force.stack.state_dir)
+    return worker.Worker(
+        client,
+        task_queue=in_force.workflow.task_queue,
+        workflows=WORKFLOWS,
+        activities=[*training.all(), *deployment.all()],
+        sticky_queue_schedule_to_start_timeout=STICKY,
+        graceful_shutdown_timeout=DRAIN,
+    )
+
+
+def _room(url: str, token: str) -> httpx.AsyncClient:
+    # Proxies of the environment are not for our own services. The time is below that of an exchange's attempt.
+    return httpx.AsyncClient(
+        base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=25.0, trust_env=False
+    )
+
+
+def _write(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    new.write_text(f"{os.getpid()}\n")
+    new.rename(path)
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: with a client alive, the interpreter's end aborts now and then ("PyGILState_Release").
+    os._exit(code)
