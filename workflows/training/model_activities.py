@@ -258,7 +258,7 @@ def _contents(
             metrics=metrics,
             data_digest=rows.digest,
             training_run_id=request.run_id,
-            code_version=importlib.metadata.version("mainspring"),
+            code_version=_code_version(),
             extra_files={
                 LEAK_EVIDENCE: canonical.dumps(leak_report.model_dump(mode="json")),
                 GATES_EVIDENCE: canonical.dumps(asked.gates),
@@ -276,6 +276,13 @@ def _contents(
             f"{request.project}-baseline", output.baseline_architecture, output.baseline_weights_path, peer
         ),
     )
+
+
+def _code_version() -> str:
+    try:
+        return importlib.metadata.version("mainspring")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"  # run from a source tree
 
 
 def _facts(
