@@ -6,6 +6,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 denied, 4 needs approval, 5 timeout, 78 m
 from __future__ import annotations
 
 import importlib.metadata
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,47 @@ def down(as_json: bool) -> None:
     from mainspring.platform.stack import stack
 
     output.show({"ended": stack.down(settings.load())}, as_json=as_json)
+
+
+@cli.command()
+@click.option("--sample-fraction", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
+@click.option("--predictions", type=click.IntRange(1, 10_000), default=1000, show_default=True)
+@click.option(
+    "--keep/--no-keep",
+    default=None,
+    help="Leave the stack up afterwards. Default: until Ctrl-C on a terminal, else take it down.",
+)
+@_JSON
+def demo(sample_fraction: float, predictions: int, keep: bool | None, as_json: bool) -> None:
+    """The whole platform on a year of real flights: train, approve, deploy, predict, explain what it cost."""
+    from mainspring.core import settings
+    from mainspring.platform.cli import progress
+    from mainspring.platform.demo import journey, summary
+    from mainspring.platform.stack import stack
+
+    s = journey.with_own_store(settings.load())
+    stack.refuse_if_up(s)
+    # A polite kill ends the demo as Ctrl-C does: nothing of it stays behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    is_kept = False
+    try:
+        with progress.ConsoleProgress() as told:
+            report = journey.run(s, sample_fraction=sample_fraction, predictions=predictions, progress=told)
+        if as_json:
+            output.show(report.model_dump(mode="json"), as_json=True)
+        else:
+            click.echo("\n".join(summary.lines(report)))
+        is_kept = bool(keep)
+        if keep is None and sys.stdout.isatty():
+            click.echo("\nthe stack is up; Ctrl-C takes it down", err=True)
+            while True:
+                time.sleep(3600)
+    except KeyboardInterrupt:
+        click.echo("stopping", err=True)
+        raise
+    finally:
+        if not is_kept:
+            stack.down(s)
 
 
 @cli.group()

@@ -34,6 +34,8 @@ class Part:
     environment: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
     """Where a person looks; empty when there is nothing to see."""
+    needs: tuple[str, ...] = ()
+    """Parts that must answer before this one starts, where they are started together."""
 
 
 def temporal(s: settings.Settings) -> Part:
@@ -157,12 +159,44 @@ def control(s: settings.Settings) -> Part:
     )
 
 
+def serving(s: settings.Settings) -> Part:
+    """The data plane."""
+    return Part(
+        name="serving",
+        argv=(sys.executable, "-m", "mainspring.serving"),
+        ports={s.serving.port: "serving.port"},
+        is_ready=lambda: _answers(f"{s.serving_url}/readyz"),
+        url=f"{s.serving_url}/docs",
+    )
+
+
+def worker(s: settings.Settings) -> Part:
+    """The Temporal worker: workflows and their activities. It listens nowhere, so it says by a file that it polls."""
+    ready = s.stack.state_dir / "worker.ready"
+    ready.unlink(missing_ok=True)
+    return Part(
+        name="worker",
+        argv=(sys.executable, "-m", "mainspring.workflows.worker", "--ready-file", str(ready)),
+        ports={},
+        is_ready=ready.exists,
+        # What needs MLflow should fail within seconds and be retried by Temporal, which everybody can see.
+        environment={
+            **ray_environment(s),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        },
+        needs=("temporal",),
+    )
+
+
 #: Every part by name, in the order in which they start.
 PARTS: Mapping[str, Callable[[settings.Settings], Part]] = {
     "temporal": temporal,
     "mlflow": mlflow,
     "ray": ray,
     "control": control,
+    "serving": serving,
+    "worker": worker,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -44,56 +45,83 @@ def up(
     *,
     progress: Callable[[str], None] = lambda line: None,
 ) -> StackState:
-    """Start the parts in order, each when the one before answers. All of them, or none is left.
+    """Start every part as soon as those it needs answer. All of them, or none is left.
 
     Errors: Conflict if the stack is already up, PortInUse before anything starts, DependencyDown with the end of
     the log if a part ends or does not answer in `stack.start_timeout_seconds`.
     """
-    if (known := read(s)) and processes.marked(known.stack_id):
-        raise errors.Conflict(
-            f"the stack of `{s.stack.state_dir.name}` is already up; use it, or run `mainspring down` first",
-            resource="stack",
-            name=known.stack_id,
-        )
+    refuse_if_up(s)
     for part in wanted:
         for port, setting in part.ports.items():
             processes.check_port_free(port, setting)
     state = StackState(stack_id=ids.new_id("stack"))
     # Written before the first start: whatever happens next, `down` finds what was started.
     _write(s, state)
+    waiting = list(wanted)
+    starting: list[_Starting] = []
     try:
-        for part in wanted:
-            running = _start(s, part, state.stack_id)
-            state = state.model_copy(update={"parts": (*state.parts, running)})
-            _write(s, state)
-            progress(f"{part.name} answers after {running.ready_seconds:.1f} s {part.url}".rstrip())
+        while waiting or starting:
+            absent = {part.name for part in waiting} | {part.part.name for part in starting}
+            for part in [p for p in waiting if not absent.intersection(p.needs)]:
+                starting.append(_start(s, part, state.stack_id))
+                waiting.remove(part)
+            for one in list(starting):
+                if (running := _look(s, one)) is None:
+                    continue
+                starting.remove(one)
+                state = state.model_copy(update={"parts": (*state.parts, running)})
+                _write(s, state)
+                progress(f"{running.name} answers after {running.ready_seconds:.1f} s {running.url}".rstrip())
+            time.sleep(_POLL_SECONDS)
     except BaseException:
         down(s)
         raise
     return state
 
 
-def _start(s: settings.Settings, part: stack_parts.Part, stack_id: str) -> RunningPart:
+def refuse_if_up(s: settings.Settings) -> None:
+    """Errors: Conflict if a process of the remembered stack still runs."""
+    if (known := read(s)) and processes.marked(known.stack_id):
+        raise errors.Conflict(
+            f"the stack of `{s.stack.state_dir.name}` is already up; use it, or run `mainspring down` first",
+            resource="stack",
+            name=known.stack_id,
+        )
+
+
+@dataclass(frozen=True)
+class _Starting:
+    """A part whose process runs and which does not answer yet."""
+
+    part: stack_parts.Part
+    pid: int
+    log: Path
+    begun: float
+
+
+def _start(s: settings.Settings, part: stack_parts.Part, stack_id: str) -> _Starting:
     log = s.stack.state_dir / "logs" / f"{part.name}.log"
     environment = settings.child_environment(s, {**part.environment, processes.MARKER: stack_id})
     begun = time.monotonic()
-    pid = processes.start(part.argv, environment=environment, log=log)
-    while not part.is_ready():
-        waited = time.monotonic() - begun
-        if not processes.is_alive(pid):
-            raise errors.DependencyDown(
-                f"`{part.name}` ended while starting: {_tail(log)}; see {log}", name=part.name
-            )
-        if waited > s.stack.start_timeout_seconds:
-            raise errors.DependencyDown(
-                f"`{part.name}` did not answer within {waited:.0f} s: {_tail(log)}; see {log}, or raise"
-                " `stack.start_timeout_seconds`",
-                name=part.name,
-            )
-        time.sleep(_POLL_SECONDS)
-    return RunningPart(
-        name=part.name, pid=pid, url=part.url, log=str(log), ready_seconds=round(time.monotonic() - begun, 2)
-    )
+    return _Starting(part, processes.start(part.argv, environment=environment, log=log), log, begun)
+
+
+def _look(s: settings.Settings, one: _Starting) -> RunningPart | None:
+    """The part if it answers, None if it may still. Errors: DependencyDown if it will not."""
+    name, log, waited = one.part.name, one.log, time.monotonic() - one.begun
+    if one.part.is_ready():
+        return RunningPart(
+            name=name, pid=one.pid, url=one.part.url, log=str(log), ready_seconds=round(waited, 2)
+        )
+    if not processes.is_alive(one.pid):
+        raise errors.DependencyDown(f"`{name}` ended while starting: {_tail(log)}; see {log}", name=name)
+    if waited > s.stack.start_timeout_seconds:
+        raise errors.DependencyDown(
+            f"`{name}` did not answer within {waited:.0f} s: {_tail(log)}; see {log}, or raise"
+            " `stack.start_timeout_seconds`",
+            name=name,
+        )
+    return None
 
 
 def down(s: settings.Settings) -> int:

@@ -163,3 +163,17 @@ def test_ray_takes_jobs_with_its_token_only(tmp_path: Path) -> None:
         count = stack.down(s)
     assert count > 5  # Ray alone is a dozen processes, most of them not our children
     assert processes.marked(state.stack_id) == []
+
+
+def test_a_part_starts_after_what_it_needs(chosen: settings.Settings, tmp_path: Path) -> None:
+    def part(name: str, code: str, needs: tuple[str, ...] = ()) -> parts.Part:
+        own = tmp_path / name
+        whole = f"import pathlib, sys, time; {code}; pathlib.Path({str(own)!r}).touch(); time.sleep(600)"
+        return parts.Part(name, (sys.executable, "-c", whole), {}, own.exists, needs=needs)
+
+    check = f"pathlib.Path({str(tmp_path / 'slow')!r}).exists() or sys.exit('too early')"
+    state = stack.up(
+        chosen, [part("needing", check, needs=("slow", "not-started-here")), part("slow", "time.sleep(0.5)")]
+    )
+    assert [p.name for p in state.parts] == ["slow", "needing"]
+    assert all(stack.is_up(state).values())

@@ -1,0 +1,176 @@
+"""`mainspring demo`, told in order: stack up, project, training run, approval, replay over HTTP, drift, summary."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+
+from mainspring.core import errors, identity, projects, settings, workspace
+from mainspring.core.client import control as control_client
+from mainspring.core.client import serving as serving_client
+from mainspring.core.contracts import control, training
+from mainspring.core.monitoring import drift, evidently_adapter
+from mainspring.platform.demo import follow, replayed, summary
+from mainspring.platform.stack import parts, stack
+
+PROJECT = "flight-delay"
+ENDPOINT = "flight-delay"
+#: Both the reference and the current sample of the drift check; more rows move no index by 0.01.
+_DRIFT_ROWS = 20_000
+
+
+class Progress(Protocol):
+    """Where the demo tells how it goes."""
+
+    def line(self, text: str) -> None:
+        """Something is done."""
+        ...
+
+    def stage(self, name: str, fraction: float) -> None:
+        """Something is under way; `fraction` 0 to 1, 0 where it cannot tell."""
+        ...
+
+
+def with_own_store(s: settings.Settings) -> settings.Settings:
+    """The settings with an online store of the demo's own: a replay starts before any fact is known."""
+    store = s.stack.state_dir / "demo" / "online.db"
+    return s.model_copy(update={"serving": s.serving.model_copy(update={"online_store": store})})
+
+
+def run(
+    s: settings.Settings,
+    *,
+    sample_fraction: float,
+    predictions: int,
+    progress: Progress,
+    timeout_seconds: float = 1800.0,
+) -> summary.DemoReport:
+    """The whole journey. The stack is up afterwards; whoever called takes it down.
+
+    Errors: those of every step, typed; Conflict if the stack is already up.
+    """
+    begun = time.monotonic()
+    for old in s.serving.online_store.parent.glob(f"{s.serving.online_store.name}*"):
+        old.unlink()
+    s.serving.online_store.parent.mkdir(parents=True, exist_ok=True)
+    issuer = identity.ensure_token_file(s.control.tokens_file)
+    state = stack.up(s, [make(s) for make in parts.PARTS.values()], progress=progress.line)
+
+    def client(actor: str) -> control_client.ControlClient:
+        return control_client.ControlClient(s.control_url, issuer.token_of(actor))
+
+    with client("developer@local") as developer, client("approver@local") as approver:
+        _ensure_project(developer)
+        started = developer.create_run(
+            control.RunCreate(project=PROJECT, sample_fraction=sample_fraction, endpoint=ENDPOINT)
+        )
+        progress.line(f"run {started.run_id} started by {started.requested_by}")
+        ended = follow.follow(
+            started.run_id,
+            developer=developer,
+            approver=approver,
+            timeout_seconds=timeout_seconds,
+            on_stage=progress.stage,
+            on_step=lambda step: progress.line(_told(step)),
+        )
+        result = training.TrainResult.model_validate(ended.result)
+        space = workspace.Workspace(s.stack.state_dir, PROJECT, sample_fraction)
+        asked = _replay(s, issuer, space, predictions, progress)
+        drifted = _drift(space)
+        audit = developer.verify_audit()
+        return summary.DemoReport(
+            project=PROJECT,
+            run_id=started.run_id,
+            sample_fraction=sample_fraction,
+            model_version=asked.model_version,
+            data_digest=result.data_digest,
+            metrics=result.metrics,
+            steps=result.steps,
+            start_seconds={part.name: part.ready_seconds for part in state.parts},
+            predictions=len(asked.scores),
+            pushed_rows=asked.pushed_rows,
+            latency_p50_ms=asked.latency_ms(50),
+            latency_p99_ms=asked.latency_ms(99),
+            replay_auc=asked.auc,
+            online_offline_max_difference=_offline_difference(space, started.run_id, asked, predictions),
+            drifted_columns={c.name: c.psi or 0.0 for c in drifted.drifted},
+            checked_columns=len(drifted.columns),
+            cost=developer.run(started.run_id).cost,
+            currency=s.cost.currency,
+            audit_rows=int(audit["rows"]),
+            audit_intact=bool(audit["ok"]),
+            total_seconds=time.monotonic() - begun,
+            urls={part.name: part.url for part in state.parts if part.url},
+        )
+
+
+def _ensure_project(developer: control_client.ControlClient) -> None:
+    try:
+        developer.project(PROJECT)
+    except errors.NotFound:
+        developer.create_project(
+            control.ProjectCreate(name=PROJECT, owner="demo@local", description="The reference project.")
+        )
+
+
+def _told(step: training.StepReport) -> str:
+    detail = ", ".join(f"{k} {v}" for k, v in step.detail.items() if isinstance(v, str | int | float))
+    reused = " (reused)" if step.reused else ""
+    return f"{step.step}{reused}: {step.seconds:.1f} s{'; ' if detail else ''}{detail}"[:160]
+
+
+def _replay(
+    s: settings.Settings,
+    issuer: identity.TokenIssuer,
+    space: workspace.Workspace,
+    predictions: int,
+    progress: Progress,
+) -> replayed.Replayed:
+    replay_set = projects.load_project(PROJECT).replay(space.features, n=predictions)
+    with serving_client.ServingClient(s.serving_url, token=issuer.token_of("service@local")) as serving:
+        return replayed.ask(
+            ENDPOINT,
+            replay_set,
+            serving,
+            on_row=lambda done: progress.stage("predictions", done / replay_set.rows),
+        )
+
+
+def _offline_difference(
+    space: workspace.Workspace, run_id: str, asked: replayed.Replayed, predictions: int
+) -> float:
+    """Served scores against the scores that the training job gave the same flights from the offline join."""
+    project = projects.load_project(PROJECT)
+    replay_set = project.replay(space.features, n=predictions)
+    who = [*(c.name for c in replay_set.keys), *(c.name for c in replay_set.request_columns), "as_of"]
+    test = pl.read_parquet(space.training / "training.parquet").filter(pl.col("split") == "test")
+    scored = pl.read_parquet(space.run(run_id) / "predictions.parquet").filter(pl.col("split") == "test")
+    offline = test.select(who).with_columns(offline=scored["score"])
+    served = pl.read_parquet(replay_set.requests).sort("as_of", maintain_order=True).select(who)
+    both = served.with_columns(served=pl.Series(np.asarray(asked.scores, np.float32))).join(
+        offline, on=who, how="left", nulls_equal=True, maintain_order="left"
+    )
+    if both.height != len(asked.scores) or both["offline"].null_count():
+        raise errors.InvariantViolated(
+            "served flights are not the flights of the training set's test split",
+            where="platform.demo.journey",
+        )
+    return float((both["served"] - both["offline"]).abs().max())  # type: ignore[arg-type]
+
+
+def _drift(space: workspace.Workspace) -> drift.DriftReport:
+    """Inputs of the test split against those of the training split, both sampled evenly."""
+    rows = pl.read_parquet(space.training / "training.parquet")
+    columns = [c.name for c in projects.load_project(PROJECT).declare_plan().inputs if c.dtype == "float32"]
+    reference, current = (
+        _sample(rows.filter(pl.col("split") == split), columns) for split in ("train", "test")
+    )
+    return evidently_adapter.drift_report(reference, current)
+
+
+def _sample(rows: pl.DataFrame, columns: list[str]) -> dict[str, np.ndarray]:
+    every = max(1, rows.height // _DRIFT_ROWS)
+    return {name: rows[name].gather_every(every).to_numpy() for name in columns}

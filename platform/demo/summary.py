@@ -1,0 +1,99 @@
+"""What the demo did, in numbers: one typed report, and the table that a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict
+
+from mainspring.core.contracts import training
+
+
+class DemoReport(BaseModel):
+    """All that was measured. `seconds` of a step are the workflow's own clock; latency is the client's."""
+
+    model_config = ConfigDict(frozen=True)
+
+    project: str
+    run_id: str
+    sample_fraction: float
+    model_version: str
+    data_digest: str
+    metrics: dict[str, training.Metrics]
+    steps: list[training.StepReport]
+    start_seconds: dict[str, float]
+    """By part of the stack."""
+    predictions: int
+    pushed_rows: int
+    latency_p50_ms: float
+    latency_p99_ms: float
+    replay_auc: float
+    online_offline_max_difference: float
+    """Largest difference between a served score and the same flight's offline score."""
+    drifted_columns: dict[str, float]
+    """Column to population stability index, training split against test split."""
+    checked_columns: int
+    cost: float
+    currency: str
+    audit_rows: int
+    audit_intact: bool
+    total_seconds: float
+    urls: dict[str, str]
+
+
+def lines(report: DemoReport) -> list[str]:
+    """The report as plain lines, no wider than 100 characters."""
+    return [
+        "",
+        f"{report.project}, run {report.run_id}",
+        *_table("quality on its split", _metrics(report.metrics)),
+        *_table("seconds by step", _steps(report)),
+        *_table(
+            "serving",
+            {
+                "predictions over HTTP, one row each": f"{report.predictions}",
+                "latency p50 / p99, client side": f"{report.latency_p50_ms:.2f} / {report.latency_p99_ms:.2f} ms",
+                "AUC of the served scores": f"{report.replay_auc:.4f}",
+                "served against offline score, largest difference": f"{report.online_offline_max_difference:.1e}",
+                "feature rows pushed": f"{report.pushed_rows}",
+                "bundle in force": report.model_version[:23],
+            },
+        ),
+        *_table(
+            "governance",
+            {
+                "cost of the run": f"{report.cost:.4f} {report.currency}",
+                "audit rows, chain intact": f"{report.audit_rows}, {'yes' if report.audit_intact else 'NO'}",
+                "drifted columns, training to test": _drift(report),
+            },
+        ),
+        *_table("where to look, while the stack runs", report.urls),
+        "",
+        f"{report.total_seconds:.0f} s in all",
+    ]
+
+
+def _metrics(metrics: Mapping[str, training.Metrics]) -> dict[str, str]:
+    return {
+        name: f"AUC {m.auc:.4f}  AP {m.average_precision:.4f}  Brier {m.brier:.4f}  base rate {m.base_rate:.4f}"
+        f"  rows {m.rows}"
+        for name, m in sorted(metrics.items())
+    }
+
+
+def _steps(report: DemoReport) -> dict[str, str]:
+    started = {f"start {name}": f"{seconds:.1f}" for name, seconds in report.start_seconds.items()}
+    return started | {
+        str(step.step): f"{step.seconds:.1f}{'  (reused)' if step.reused else ''}" for step in report.steps
+    }
+
+
+def _drift(report: DemoReport) -> str:
+    worst = sorted(report.drifted_columns.items(), key=lambda item: -item[1])[:3]
+    named = ", ".join(f"{name} {psi:.2f}" for name, psi in worst)
+    return f"{len(report.drifted_columns)} of {report.checked_columns}" + (f": {named}" if named else "")
+
+
+def _table(title: str, rows: Mapping[str, str]) -> list[str]:
+    width = max((len(key) for key in rows), default=0)
+    return ["", title, *(f"  {key.ljust(width)}  {value}" for key, value in rows.items())]
