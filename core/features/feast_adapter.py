@@ -7,6 +7,7 @@ store here answer where Feast's drop rows or ignore the TTL. Importing Feast tak
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +15,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+# Before Feast, so that metrics of this process stay in its memory: see _restore_environment.
+import prometheus_client as _  # noqa: F401
+
+# isort: split
+
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast import metrics as _feast_metrics
 from feast.errors import FeastError, FeastObjectNotFoundException
 from feast.types import Bool, Float32, Float64, Int64, PrimitiveFeastType, String
 
 from mainspring.core import errors, ports
-from mainspring.core.features import schema
+from mainspring.core.features import folders, schema
 
 __all__ = [
     "Definitions", "Entity", "FeatureService", "FeatureView", "Field", "FileSource", "Resolved", "ValueType",
@@ -35,8 +42,20 @@ _TO_FEAST: Final[Mapping[ports.FieldType, PrimitiveFeastType]] = {
 }
 _FROM_FEAST: Final[Mapping[Any, ports.FieldType]] = {feast: ours for ours, feast in _TO_FEAST.items()}
 
-#: The registry's file in a feature folder.
-REGISTRY: Final = "registry.db"
+
+def _restore_environment() -> None:
+    """Take back what importing Feast put into the environment.
+
+    It points Prometheus at a temporary folder that goes away with this process; every process started from here would
+    inherit that, write its metrics there, and fail once the folder is gone.
+    """
+    if _feast_metrics._owns_mp_dir:
+        for name in ("PROMETHEUS_MULTIPROCESS_DIR", "PROMETHEUS_MULTIPROC_DIR"):
+            if os.environ.get(name) == _feast_metrics._prometheus_mp_dir:
+                del os.environ[name]
+
+
+_restore_environment()
 
 
 @dataclass(frozen=True)
@@ -67,7 +86,11 @@ def repo_config(folder: Path, project: str) -> RepoConfig:
         project=project.replace("-", "_"),  # Feast's project names have no hyphen
         provider="local",
         repo_path=folder,
-        registry={"registry_type": "sql", "path": f"sqlite:///{folder / REGISTRY}", "cache_ttl_seconds": 0},
+        registry={
+            "registry_type": "sql",
+            "path": f"sqlite:///{folder / folders.REGISTRY}",
+            "cache_ttl_seconds": 0,
+        },
         online_store={"type": "sqlite", "path": str(folder / "unused_online.db")},
         offline_store={"type": "dask"},
         entity_key_serialization_version=3,

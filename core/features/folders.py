@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -10,14 +11,16 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 from mainspring.core import canonical, errors
 
-__all__ = ["MANIFEST", "Folder", "code", "publish", "read"]
+__all__ = ["MANIFEST", "REGISTRY", "Folder", "code", "publish", "read"]
 
 MANIFEST: Final = "manifest.json"
+
+#: The Feast registry in a feature folder; its name is here so that a folder can be reused without importing Feast.
+REGISTRY: Final = "registry.db"
 _VERSION: Final = 1
 
 
@@ -65,7 +68,8 @@ def publish(
     `write` gets an empty folder and returns the detail (JSON); when it raises, nothing of its work is left. Names
     in `unlisted` are kept but not in the digest (databases, whose bytes differ from run to run).
     Errors:  Conflict if `target` holds something that is not a folder of this kind; what `write` raises.
-    Threads: safe against other processes: who renames first wins, and the other takes what it finds.
+    Threads: safe, against other processes too: of makers of the same inputs the first to finish wins, and the others
+             take what it made. A reader may find nothing for the instant in which another folder is replaced.
     """
     found = _intact(target, kind, inputs)
     if found is not None:
@@ -117,9 +121,12 @@ def read(target: Path, *, kind: str) -> Folder:
     return _folder(target, manifest, reused=True)
 
 
-def code(*modules: ModuleType) -> str:
-    """The digest of the modules' source: an input of whatever they compute, so that a changed rule is computed anew."""
-    return canonical.digest([[m.__name__, canonical.digest_file(Path(str(m.__file__)))] for m in modules])
+def code(*files: str) -> str:
+    """The digest of source files: an input of whatever they compute, so that a changed rule is computed anew.
+
+    By path (`module.__file__`, or a neighbour of it), so that a module need not be imported to be named.
+    """
+    return canonical.digest([[Path(f).name, canonical.digest_file(Path(f))] for f in files])
 
 
 def _folder(path: Path, manifest: Mapping[str, Any], *, reused: bool) -> Folder:
@@ -181,29 +188,28 @@ def _write_synced(path: Path, data: bytes) -> None:
 
 
 def _swap(new: Path, target: Path, manifest: Mapping[str, Any]) -> Folder:
-    with _beside(target, "old") as old:
+    with _locked(target.parent), _beside(target, "old") as old:
+        # While this one worked, another maker may have finished: what it made of the same inputs stays.
+        found = _intact(target, manifest["kind"], manifest["inputs"])
+        if found is not None:
+            return found
+        _check_replaceable(target, manifest["kind"])
         with contextlib.suppress(FileNotFoundError):
             os.rename(target, old)
-        try:
-            os.rename(new, target)
-        except OSError as error:
-            # Another process was faster: take its result if it made the same thing. Otherwise what was there stays.
-            found = _intact(target, manifest["kind"], manifest["inputs"])
-            if found is not None:
-                return found
-            with contextlib.suppress(OSError):
-                os.rename(old, target)
-            raise errors.Conflict(
-                f"`{target}` was replaced or locked while it was made: {error}; run the step again",
-                resource="folder",
-                name=str(target),
-            ) from error
-    fd = os.open(target.parent, os.O_RDONLY)
+        os.rename(new, target)
+    return _folder(target, manifest, reused=False)
+
+
+@contextlib.contextmanager
+def _locked(parent: Path) -> Iterator[None]:
+    """Alone among all makers below `parent`, in this process and others, and its entries on disk at the end."""
+    fd = os.open(parent, os.O_RDONLY)
     try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
         os.fsync(fd)
     finally:
         os.close(fd)
-    return _folder(target, manifest, reused=False)
 
 
 @contextlib.contextmanager

@@ -114,19 +114,43 @@ def test_nothing_there_and_another_kind_are_told_apart(tmp_path: Path) -> None:
         folders.read(tmp_path / "t", kind="thing").file_digest("nothing")
 
 
-def test_many_makers_at_once_agree(tmp_path: Path) -> None:
-    digests: list[str] = []
-    barrier = threading.Barrier(6)
+@pytest.mark.parametrize("before", [None, {"v": 0}])
+def test_many_makers_at_once_agree(tmp_path: Path, before: dict[str, int] | None) -> None:
+    """All pass the check that nothing is there, then all have something to put there."""
+    if before is not None:
+        make(tmp_path / "t", **before)
+    found: list[folders.Folder] = []
+    ready = threading.Barrier(6)
+
+    def write(new: Path) -> Mapping[str, Any]:
+        (new / "a.txt").write_text("hello")
+        ready.wait()
+        return {}
 
     def work() -> None:
-        barrier.wait()
-        digests.append(make(tmp_path / "t", v=1).digest)
+        found.append(folders.publish(tmp_path / "t", kind="thing", inputs={"v": 1}, write=write))
 
-    threads = [threading.Thread(target=work) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(digests) == 6 and len(set(digests)) == 1
+    for _ in range(20):
+        threads = [threading.Thread(target=work) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 6 and len({f.digest for f in found}) == 1
+        assert [f.reused for f in found].count(False) == 1  # one is the maker, and nobody replaced its work
+        assert [p.name for p in tmp_path.iterdir()] == ["t"]
+        folders.read(tmp_path / "t", kind="thing")
+        found.clear()
+        make(tmp_path / "t", **(before or {"v": 0}))
+
+
+def test_what_appeared_in_the_meantime_is_not_replaced(tmp_path: Path) -> None:
+    def write(new: Path) -> Mapping[str, Any]:
+        (tmp_path / "t").mkdir()
+        (tmp_path / "t" / "thesis.txt").write_text("precious")
+        return {}
+
+    with pytest.raises(errors.Conflict, match="is no thing"):
+        folders.publish(tmp_path / "t", kind="thing", inputs={}, write=write)
+    assert (tmp_path / "t" / "thesis.txt").read_text() == "precious"
     assert [p.name for p in tmp_path.iterdir()] == ["t"]
-    folders.read(tmp_path / "t", kind="thing")

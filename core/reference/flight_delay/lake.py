@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +26,7 @@ def write(lake_dir: Path, csv_folder: Path, version: str, sample_fraction: float
     Errors: those of `source.read` and `source.sample`; Conflict.
     """
     inputs = {
-        "code": folders.code(sys.modules[__name__], source),
+        "code": folders.code(__file__, source.__file__),
         "source": f"{source.PACKAGE} {version}",
         "files": {p.name: canonical.digest_file(p) for p in sorted(csv_folder.glob("*.csv*"))},
         "sample_fraction": float(sample_fraction),
@@ -54,7 +53,7 @@ def read(lake: folders.Folder) -> source.Tables:
 
 def _write_table(folder: Path, name: str, table: pl.DataFrame) -> int:
     time = _BY_MONTH.get(name)
-    if time is None:
+    if time is None or table.is_empty():  # no rows have no month, and still a schema
         _write_part(folder / "part-0.parquet", table)
         return table.height
     by_month = table.with_columns(pl.col(time).dt.strftime("%Y-%m").alias("__month")).partition_by(

