@@ -8,7 +8,7 @@ BENCH_ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check $(if $(CI),-qq --no-input)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test bench lint format lock wheel clean distclean
+.PHONY: help setup demo test bench lint format lock wheel clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ NATIVE_SOURCES := $(shell find native -name '*.cc' -o -name '*.h' -o -name 'sour
 	tools/machine.sh >/dev/null
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
+
+demo: setup ## the whole platform on a year of real flights; ends by saying where to look
+	$(BIN)/mainspring demo
 
 test: setup ## unit, contract, integration, e2e and guards; one file: make test PYTEST_ARGS=core/tests/test_x.py
 	tools/isolated.sh $(BIN)/python -m pytest $(PYTEST_ARGS)

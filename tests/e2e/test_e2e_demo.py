@@ -1,0 +1,121 @@
+"""The main job on a sample, as a person runs it: the command, the real stack, the real flights."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mainspring.core import settings
+from mainspring.platform.stack import processes, stack
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(420)]
+
+DEMO = [str(Path(sys.executable).parent / "mainspring"), "demo", "--no-keep", "--json"]
+SAMPLE = ["--sample-fraction", "0.02", "--predictions", "60"]
+
+
+def environment(base: int) -> dict[str, str]:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("MAINSPRING_")}
+    return {**inherited, "MAINSPRING_STACK_PORT_BASE": str(base)}
+
+
+def demo(folder: Path, base: int) -> dict[str, Any]:
+    log = folder / "demo.log"
+    with log.open("ab") as err:
+        done = subprocess.run(
+            [*DEMO, *SAMPLE],
+            cwd=folder,
+            env=environment(base),
+            stdout=subprocess.PIPE,
+            stderr=err,
+            timeout=400,
+        )
+    assert done.returncode == 0, f"{done.stdout.decode()[-2000:]}\n{log.read_text()[-4000:]}"
+    document = json.loads(done.stdout)
+    assert document["schema"] == "mainspring.cli/v1"
+    return document["data"]
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("demo")
+    return folder, demo(folder, 21000), demo(folder, 21000)
+
+
+def test_every_step_ran_and_a_model_answers(twice: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+    _, first, _ = twice
+    steps = [s["step"] for s in first["steps"]]
+    wanted = "ingest validate features join leak_check fit_plan train evaluate bundle register policy approval deploy"
+    assert [s for s in steps if s in wanted.split()] == wanted.split()
+    assert first["predictions"] == 60
+    assert 0 < first["latency_p50_ms"] <= first["latency_p99_ms"]
+    assert {"test", "test/logistic_regression", "test/base_rate"} <= set(first["metrics"])
+    assert 0.5 < first["metrics"]["test"]["auc"] < 0.8
+
+
+def test_what_is_served_is_what_was_trained(twice: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+    for report in twice[1:]:
+        assert report["online_offline_max_difference"] <= 1e-6
+
+
+def test_money_and_record(twice: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+    for report in twice[1:]:
+        assert report["cost"] > 0
+        assert report["audit_intact"] and report["audit_rows"] > 5
+
+
+def test_a_second_run_reuses_what_is_done(twice: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+    _, first, second = twice
+    reused = {s["step"] for s in second["steps"] if s["reused"]}
+    assert {"ingest", "features", "join"} <= reused
+    assert second["data_digest"] == first["data_digest"]
+    assert second["metrics"]["test"]["auc"] == pytest.approx(first["metrics"]["test"]["auc"], abs=1e-9)
+    assert second["audit_rows"] > first["audit_rows"]
+
+
+def test_nothing_is_left_behind(twice: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+    folder, *_ = twice
+    assert stack.read(settings.load({}, directory=folder)) is None
+    assert [p for p in Path("/proc").iterdir() if p.name.isdigit() and holds_marker(p)] == []
+
+
+def holds_marker(entry: Path) -> bool:
+    try:
+        return processes.MARKER.encode() + b"=" in (entry / "environ").read_bytes()
+    except OSError:
+        return False
+
+
+def test_interrupted_it_takes_everything_with_it(tmp_path: Path) -> None:
+    s = settings.load({"MAINSPRING_STACK_PORT_BASE": "21300"}, directory=tmp_path)
+    with (tmp_path / "demo.log").open("wb") as log:
+        running = subprocess.Popen(
+            [*DEMO, *SAMPLE],
+            cwd=tmp_path,
+            env=environment(21300),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            deadline = time.monotonic() + 120
+            while (state := stack.read(s)) is None or len(state.parts) < 2:
+                assert running.poll() is None and time.monotonic() < deadline, (
+                    tmp_path / "demo.log"
+                ).read_text()
+                time.sleep(0.1)
+            running.send_signal(signal.SIGINT)
+            assert running.wait(timeout=90) != 0
+        finally:
+            running.kill()
+            stack.down(s)
+    assert processes.marked(state.stack_id) == []
+    assert b"Traceback" not in (tmp_path / "demo.log").read_bytes()
