@@ -1,8 +1,11 @@
-"""The real flights, read once per test process, and small cuts of them."""
+"""The real flights, read once per test process, and small cuts of them: of the tables, and of the files themselves."""
 
 from __future__ import annotations
 
 import functools
+import io
+import shutil
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -48,3 +51,26 @@ def write_lake(path: Path, some: source.Tables) -> folders.Folder:
         return {"rows": {n: lake._write_table(new / n, n, getattr(some, n)) for n in source.TABLES}}
 
     return folders.publish(path, kind=lake.KIND, inputs={"made by": "a test"}, write=fill)
+
+
+#: Local days of three seasons and both sides of the change of clocks: a history and flights of every split.
+CUT = (*((3, d) for d in (8, 9, 10, 11)), *((9, d) for d in (1, 2)), *((11, d) for d in (1, 2, 3, 4)))
+
+
+def write_csv(folder: Path, days: tuple[tuple[int, int], ...] = CUT) -> Path:
+    """The package's files with the flights of some (month, day) only, byte for byte what those lines are there."""
+    real, _ = source.find()
+    for file in ("weather.csv", "planes.csv", "airports.csv", "airlines.csv"):
+        shutil.copy(real / file, folder / file)
+    lines = io.BytesIO()
+    with zipfile.ZipFile(real / "flights.csv.zip") as archive:
+        whole = pl.read_csv(archive.read("flights.csv"), infer_schema=False)
+    wanted = pl.struct("month", "day").is_in([{"month": str(m), "day": str(d)} for m, d in days])
+    whole.filter(wanted).write_csv(lines)
+    write_flights(folder, lines.getvalue())
+    return folder
+
+
+def write_flights(folder: Path, data: bytes) -> None:
+    with zipfile.ZipFile(folder / "flights.csv.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("flights.csv", data)

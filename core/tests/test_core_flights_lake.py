@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from core_flights_world import days, tables, write_lake
+from core_flights_world import days, tables, write_csv, write_lake
 
 from mainspring.core import errors, projects
 from mainspring.core.reference.flight_delay import checks, lake, project, source
@@ -17,41 +17,74 @@ from mainspring.core.reference.flight_delay import checks, lake, project, source
 PROJECT = project.FlightDelay()
 
 
-def test_the_lake_holds_what_the_source_has(tmp_path: Path) -> None:
-    report = PROJECT.ingest(tmp_path / "lake")
-    opened = lake.read(lake.open_lake(tmp_path / "lake"))
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> project.FlightDelay:
+    """The project over ten days of the real files."""
+    return project.FlightDelay(write_csv(tmp_path_factory.mktemp("csv")))
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, projects.IngestReport]:
+    """The whole year's lake."""
+    folder = tmp_path_factory.mktemp("full") / "lake"
+    return folder, PROJECT.ingest(folder)
+
+
+def test_the_lake_holds_what_the_source_has(full: tuple[Path, projects.IngestReport]) -> None:
+    folder, report = full
+    opened = lake.read(lake.open_lake(folder))
     for name in source.TABLES:
         assert getattr(opened, name).equals(getattr(tables(), name)), name
     assert report.rows == sum(getattr(tables(), n).height for n in source.TABLES)
-    assert (
-        len(list((tmp_path / "lake" / "flights").glob("month=*"))) == 13
-    )  # the last local evening is January in UTC
+    assert len(list((folder / "flights").glob("month=*"))) == 13  # the last local evening is January in UTC
     assert projects.IngestReport.model_validate_json(report.model_dump_json()) == report
-    again = PROJECT.ingest(tmp_path / "lake")
+    again = PROJECT.ingest(folder)
     assert again.reused and again.digest == report.digest and again.tables == report.tables
 
 
-def test_the_same_source_gives_the_same_digest_elsewhere_and_another_fraction_another(tmp_path: Path) -> None:
-    a, b = (PROJECT.ingest(tmp_path / name, sample_fraction=0.01) for name in "ab")
+def test_the_same_source_gives_the_same_digest_elsewhere_and_another_fraction_another(
+    tmp_path: Path, small: project.FlightDelay
+) -> None:
+    a, b = (small.ingest(tmp_path / name, sample_fraction=0.1) for name in "ab")
     assert a.digest == b.digest and not b.reused
-    other = PROJECT.ingest(tmp_path / "a", sample_fraction=0.02)
-    assert other.digest != a.digest and not other.reused
-    assert lake.read(lake.open_lake(tmp_path / "a")).flights.height > 6000
+    other = small.ingest(tmp_path / "a", sample_fraction=0.2)
+    assert other.digest != a.digest and not other.reused and other.sample_fraction == 0.2
+    flights = {name: lake.read(lake.open_lake(tmp_path / name)).flights for name in "ab"}
+    assert 1.8 < flights["a"].height / flights["b"].height < 2.2
 
 
-def test_a_refused_source_leaves_the_lake_that_was_there(tmp_path: Path) -> None:
-    PROJECT.ingest(tmp_path / "lake", sample_fraction=0.01)
+def test_a_changed_file_is_another_lake(tmp_path: Path) -> None:
+    csv = write_csv(tmp_path, days=((11, 1),))
+    first = project.FlightDelay(csv).ingest(tmp_path / "lake")
+    planes = (csv / "planes.csv").read_bytes().splitlines(keepends=True)
+    (csv / "planes.csv").write_bytes(b"".join(planes[:-1]))
+    second = project.FlightDelay(csv).ingest(tmp_path / "lake")
+    assert not second.reused and second.digest != first.digest
+    assert [t.name for t, u in zip(first.tables, second.tables, strict=True) if t != u] == ["planes"]
+
+
+def test_a_refused_source_leaves_the_lake_that_was_there(tmp_path: Path, small: project.FlightDelay) -> None:
+    small.ingest(tmp_path / "lake", sample_fraction=0.1)
     with pytest.raises(errors.InvalidRequest):
-        PROJECT.ingest(tmp_path / "lake", sample_fraction=7)
+        small.ingest(tmp_path / "lake", sample_fraction=7)
     with pytest.raises(errors.MissingTool):
-        project.FlightDelay(tmp_path / "nothing").ingest(tmp_path / "lake", sample_fraction=0.01)
+        project.FlightDelay(tmp_path / "nothing").ingest(tmp_path / "lake", sample_fraction=0.1)
     assert [p.name for p in tmp_path.iterdir()] == ["lake"]
-    assert PROJECT.ingest(tmp_path / "lake", sample_fraction=0.01).reused
+    assert small.ingest(tmp_path / "lake", sample_fraction=0.1).reused
 
 
-def test_the_real_data_passes_and_tells_its_known_gaps(tmp_path: Path) -> None:
-    PROJECT.ingest(tmp_path / "lake")
-    report = PROJECT.validate(tmp_path / "lake")
+def test_a_folder_of_somebody_else_is_not_a_place_for_a_lake(
+    tmp_path: Path, small: project.FlightDelay
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.txt").write_text("precious")
+    with pytest.raises(errors.Conflict):
+        small.ingest(tmp_path / "home")
+    assert [p.name for p in (tmp_path / "home").iterdir()] == ["thesis.txt"]
+
+
+def test_the_real_data_passes_and_tells_its_known_gaps(full: tuple[Path, projects.IngestReport]) -> None:
+    report = PROJECT.validate(full[0])
     assert not report.failed and not report.warnings and len(report.checks) > 30
     seen = {c.name: float(c.observed) for c in report.checks if not c.name.endswith("types")}
     assert seen["flights: there are rows"] == 336_776
@@ -62,21 +95,23 @@ def test_the_real_data_passes_and_tells_its_known_gaps(tmp_path: Path) -> None:
     assert projects.ValidationReport.model_validate_json(report.model_dump_json()) == report
 
 
-def test_a_truncated_file_is_found_before_anything_reads_it(tmp_path: Path) -> None:
-    PROJECT.ingest(tmp_path / "lake", sample_fraction=0.01)
+def test_a_truncated_file_is_found_before_anything_reads_it(
+    tmp_path: Path, small: project.FlightDelay
+) -> None:
+    small.ingest(tmp_path / "lake", sample_fraction=0.1)
     path = next((tmp_path / "lake" / "flights").rglob("*.parquet"))
     path.write_bytes(path.read_bytes()[:-100])
     for use in (
-        lambda: PROJECT.validate(tmp_path / "lake"),
-        lambda: PROJECT.build_features(tmp_path / "lake", tmp_path / "features"),
-        lambda: PROJECT.leak_check(tmp_path / "lake"),
+        lambda: small.validate(tmp_path / "lake"),
+        lambda: small.build_features(tmp_path / "lake", tmp_path / "features"),
+        lambda: small.leak_check(tmp_path / "lake"),
     ):
         with pytest.raises(errors.CorruptArtifact) as caught:
             use()
         assert caught.value.artifact == str(path)
     assert not (tmp_path / "features").exists()
-    assert not PROJECT.ingest(tmp_path / "lake", sample_fraction=0.01).reused  # mended
-    PROJECT.validate(tmp_path / "lake")
+    assert not small.ingest(tmp_path / "lake", sample_fraction=0.1).reused  # mended
+    small.validate(tmp_path / "lake")
 
 
 def test_a_step_before_its_input_says_what_to_run(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from core_flights_world import tables
+from core_flights_world import tables, write_flights
 
 from mainspring.core import errors
 from mainspring.core.reference.flight_delay import source
@@ -126,11 +126,6 @@ def folder(tmp_path: Path) -> Path:
         lines = [whole.readline() for _ in range(200)]
     write_flights(tmp_path, b"".join(lines))
     return tmp_path
-
-
-def write_flights(folder: Path, data: bytes) -> None:
-    with zipfile.ZipFile(folder / "flights.csv.zip", "w") as archive:
-        archive.writestr("flights.csv", data)
 
 
 def flights_csv(folder: Path) -> bytes:

@@ -154,10 +154,12 @@ class FlightDelay:
 
     def leak_check(self, lake_dir: Path, *, cutoffs: int = 2) -> projects.LeakReport:
         """Perturb the future of `cutoffs` instants. Errors: LeakDetected, naming the features that moved."""
-        from mainspring.core.features import feast_adapter
-        from mainspring.core.reference.flight_delay import dataset, definitions, lake, leakage, views
+        from mainspring.core.reference.flight_delay import lake
 
-        tables = lake.read(lake.open_lake(lake_dir))
+        tables = lake.read(lake.open_lake(lake_dir))  # before Feast, whose import takes seconds
+        from mainspring.core.features import feast_adapter
+        from mainspring.core.reference.flight_delay import dataset, definitions, leakage, views
+
         service = feast_adapter.describe(definitions.build()).service
 
         def build(some: source.Tables) -> pl.DataFrame:

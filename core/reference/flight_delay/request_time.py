@@ -59,6 +59,8 @@ _SIN_DEGREE: Final = np.array([math.sin(math.radians(d)) for d in range(360)])
 _COS_DEGREE: Final = np.array([math.cos(math.radians(d)) for d in range(360)])
 
 
+# Infinities in are infinities or NaN out, and not a matter for warnings.
+@np.errstate(over="ignore", invalid="ignore")
 def derive(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """The columns of `DERIVED` from request columns and stored ones.
 
@@ -80,7 +82,8 @@ def derive(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     )
     spread = temp - dewp
     made_at = departure - HORIZON_SECONDS * 1_000_000
-    degrees = np.where(np.isfinite(wind_dir), wind_dir, 0.0).astype(np.int64) % 360
+    # The remainder first: a float beyond int64 has no defined cast. It may round to 360, hence the second one.
+    degrees = np.mod(np.where(np.isfinite(wind_dir), wind_dir, 0.0), 360.0).astype(np.int64) % 360
     known_direction = np.where(np.isfinite(wind_dir), 1.0, np.nan)
     results = {
         "dep_minute": dep_minute,
@@ -102,8 +105,7 @@ def derive(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         # Day 0 of the epoch was a Thursday; Monday is 0.
         "dep_weekday": (dep_local // _DAY_MINUTES + 3) % 7,
     }
-    with np.errstate(over="ignore"):
-        return {column.name: results[column.name].astype(column.numpy_dtype) for column in DERIVED}
+    return {column.name: results[column.name].astype(column.numpy_dtype) for column in DERIVED}
 
 
 def _local_minutes(utc_us: NDArray[np.int64]) -> NDArray[np.int64]:
