@@ -25,7 +25,8 @@ EXCHANGE: Final = ActivityConfig(
     cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 )
 
-#: An undo, or an audit event that must be on record: tried for ten minutes.
+#: An undo, an audit event that must be on record, or the registry: tried for ten minutes, so that a restart of the other
+#: side is no failure of the run.
 INSIST: Final = ActivityConfig(
     start_to_close_timeout=timedelta(seconds=30),
     schedule_to_close_timeout=timedelta(minutes=10),

@@ -63,3 +63,12 @@ class RunLog:
         """The final status."""
         self._stage, self._message, self._progress = stage, message, 1.0
         self._error = errors.to_wire(error) if error is not None else {}
+
+
+def event_key(run_id: str, step: str) -> str:
+    """One key for each step of each execution.
+
+    A step that is reported twice is one event. A run that failed and was started again under its id does its steps
+    again, and what it does then is on record, too.
+    """
+    return f"{run_id}/{step}#{workflow.info().run_id[:8]}"

@@ -208,7 +208,7 @@ class DeployModel:
 
     async def _report(self, action: str, step: str, detail: dict[str, Any]) -> None:
         event = training.RunEvent(
-            event_key=f"{self._request.run_id}/{step}",
+            event_key=run_log.event_key(self._request.run_id, step),
             run_id=self._request.parent_run_id or self._request.run_id,
             action=action,
             actor=self._request.requested_by,
@@ -224,8 +224,7 @@ class DeployModel:
             return ""
         detail = {"stage": str(stage), "message": message, "result": result}
         try:
-            # Another execution of the same run, after a failure, has an end of its own.
-            await self._report("run.end", f"end/{workflow.info().run_id}", detail)
+            await self._report("run.end", "end", detail)
         except exceptions.FailureError as failure:
             return f"; the end is not on record: {temporal_errors.from_failure(failure).message}"
         return ""

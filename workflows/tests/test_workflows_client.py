@@ -49,6 +49,7 @@ def test_watch_tells_each_change_up_to_the_end() -> None:
 
 
 def test_a_result_is_the_runs_own_error_and_a_cancelled_run_has_none() -> None:
+    endpoint = Endpoint()
     steps = Steps(failing={messages.INGEST: errors.DataInvalid("no rows", dataset="lake", failed=("rows",))})
 
     async def story(client: Client, _: WorkflowEnvironment) -> None:
@@ -65,4 +66,8 @@ def test_a_result_is_the_runs_own_error_and_a_cancelled_run_has_none() -> None:
         with pytest.raises(errors.Conflict, match="cancelled"):
             await ours.training_result("run_train")
 
-    run(story, [TrainModel, DeployModel], all_activities(steps, Endpoint()))
+    run(story, [TrainModel, DeployModel], all_activities(steps, endpoint))
+    # Both executions ended, and both ends are on record.
+    assert endpoint.told == ["run_train/end", "run_train/end"]
+    assert len({e.event_key for e in endpoint.events}) == 2
+    assert [e.detail["stage"] for e in endpoint.events] == ["failed", "cancelled"]

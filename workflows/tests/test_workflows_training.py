@@ -100,7 +100,7 @@ def test_approved_beats_the_baseline_in_its_canary_and_is_champion() -> None:
 def test_what_happened_is_on_record_under_who_did_it() -> None:
     steps, endpoint = Steps(), Endpoint()
     train(steps, endpoint, YES)
-    told = [(e.event_key, e.actor) for e in endpoint.events]
+    told = [(step, e.actor) for step, e in zip(endpoint.told, endpoint.events, strict=True)]
     assert told[:3] == [
         ("run_train/register", "ana"),
         ("run_train/policy", "ana"),

@@ -99,6 +99,11 @@ class Endpoint:
     when_changed: Callable[[deployment.TrafficTable], Awaitable[None]] | None = None
     """Called when a change of traffic is made, before its activity ends."""
 
+    @property
+    def told(self) -> list[str]:
+        """The steps that were reported, whatever execution of their run it was."""
+        return [e.event_key.partition("#")[0] for e in self.events]
+
     def ended(self) -> dict[str, Any]:
         """What the last event says, which is that the run ended."""
         assert self.events[-1].action == "run.end"

@@ -98,7 +98,9 @@ class TrainModel:
         deployed = await self._deploy(bundles)
         if deployed.stage is not Stage.DONE:
             return Stage.ROLLED_BACK, f"the deployment went back: {deployed.message}"
-        await self._do(messages.SET_CHAMPION, messages.SetChampion(model=model), messages.Done)
+        await self._do(
+            messages.SET_CHAMPION, messages.SetChampion(model=model), messages.Done, options.INSIST
+        )
         return Stage.DONE, f"approved by `{decision.by}`, deployed to `{self._request.deploy_to}`"
 
     async def _prepare_data(self) -> messages.Done:
@@ -158,7 +160,7 @@ class TrainModel:
             asked = messages.Register(
                 request=self._request, bundles=bundles, metrics=found.metrics, output_path=trained.output_path
             )
-            model = await self._do(messages.REGISTER, asked, messages.Registered)
+            model = await self._do(messages.REGISTER, asked, messages.Registered, options.INSIST)
             step.detail = {"model": model.name, "version": model.version}
             self._keep(model_name=model.name, model_version=model.version)
             await self._report("model.register", "register", {**step.detail, "bundle": bundles.candidate})
@@ -252,7 +254,7 @@ class TrainModel:
         self, action: str, step: str, detail: dict[str, Any], *, actor: str | None = None
     ) -> None:
         event = training.RunEvent(
-            event_key=f"{self._request.run_id}/{step}",
+            event_key=run_log.event_key(self._request.run_id, step),
             run_id=self._request.run_id,
             action=action,
             actor=actor or self._request.requested_by,
@@ -272,8 +274,7 @@ class TrainModel:
         self._keep(stage=stage, message=message, steps=self._log.steps)
         detail = {"stage": str(stage), "message": message, "result": self._result.model_dump(mode="json")}
         try:
-            # Another execution of the same run, after a failure, has an end of its own.
-            await self._report("run.end", f"end/{workflow.info().run_id}", detail)
+            await self._report("run.end", "end", detail)
         except exceptions.FailureError as failure:
             message += f"; the end is not on record: {temporal_errors.from_failure(failure).message}"
             self._keep(message=message)
