@@ -240,12 +240,12 @@ def wait_for(condition: Callable[[], bool], job: Job) -> None:
         time.sleep(0.02)
 
 
-def test_one_worker_takes_the_same_steps(
+def test_one_worker_without_a_cluster_takes_the_same_steps(
     data: Path, cluster: dict[str, str], straight: tuple[Path, train_messages.TrainOutput], tmp_path: Path
 ) -> None:
     # The one difference is what dropout drops.
     spec = spec_for(data, tmp_path, num_workers=1, epochs=2)
-    output = Job(cluster, tmp_path, spec).output()
+    output = Job({**cluster, "ADDRESS": "local"}, tmp_path, spec).output()
     assert output.num_workers == 1 and len(output.epochs) == 2
     for one, two in zip(output.epochs, straight[1].epochs, strict=False):
         assert one.train_loss == pytest.approx(two.train_loss, abs=0.02)

@@ -132,13 +132,14 @@ def _fit(job: train_loop.Job) -> dict[str, Any]:
     except ray_train.WorkerGroupError as error:
         rank, first = min(error.worker_failures.items())
         raise errors.JobFailed(
-            f"training workers died {_MAX_WORKER_FAILURES + 1} times, at last rank {rank}: {first}; read the job's log"
-            " and submit it again",
-            status="workers_died",
+            f"training failed {_MAX_WORKER_FAILURES + 1} times, at last on rank {rank}: {first}; read the job's log and"
+            " mend what it names, or give the workers more memory",
+            status="workers_failed",
         ) from error
     except (ray_train.TrainingFailedError, ray.exceptions.RayError) as error:
         raise errors.DependencyDown(
-            f"ray could not run {spec.num_workers} workers of 1 CPU: {error}; add nodes or ask for fewer workers",
+            f"ray could not run {spec.num_workers} workers of 1 CPU: {' '.join(str(error).split())}; add nodes or ask for"
+            " fewer workers",
             name="ray",
         ) from error
     return answer
