@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,47 @@ class DenseTransform:
                  values (rows x width) on, from 32,768 on the generic target: below, getting it back from a busy thread
                  can cost more than the run. Denormals count whatever the thread's flush-to-zero setting says.
         """
+
+@final
+class Program:
+    """Private; see mainspring.native.program. The lists are those of mainspring.native.spec.Decoded."""
+
+    def __init__(
+        self,
+        floats: list[str],
+        ints: list[str],
+        events: list[str],
+        windows: Sequence[tuple[int, int, int, int]],
+        dense: Sequence[tuple[int, int, float, float, float, bool, float, float]],
+        ids: Sequence[tuple[int, list[int], int, int, int, list[int], list[float], bool]],
+        target: str | None,
+    ) -> None: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def n_ids(self) -> int: ...
+    @property
+    def target(self) -> str: ...
+    def bind(
+        self,
+        floats: list[Any],
+        ints: list[Any],
+        events: list[Any],
+        dense: NDArray[np.float32] | None,
+        ids: NDArray[np.int32] | None,
+    ) -> Bound: ...
+
+@final
+class Bound:
+    """Private; see mainspring.native.program."""
+
+    def run(self, rows: int) -> None: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def dense(self) -> NDArray[np.float32]: ...
+    @property
+    def ids(self) -> NDArray[np.int32]: ...
 
 def available_targets() -> tuple[str, ...]: ...
 def best_target() -> str: ...

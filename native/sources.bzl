@@ -13,19 +13,29 @@ NATIVE_HDRS = [
     "include/mainspring/dense.h",
     "include/mainspring/dense_column.h",
     "include/mainspring/float_environment.h",
+    "include/mainspring/hash.h",
     "include/mainspring/math/log1p-inl.h",
+    "include/mainspring/program.h",
     "include/mainspring/simd/avx2-inl.h",
     "include/mainspring/simd/avx512-inl.h",
     "include/mainspring/simd/generic-inl.h",
     "include/mainspring/status.h",
     "include/mainspring/target.h",
+    "include/mainspring/vocabulary.h",
     "src/dense/dense-inl.h",
     "src/dense/dense_kernels.h",
+    "src/program/ids-inl.h",
+    "src/program/program-inl.h",
+    "src/program/program_kernels.h",
+    "src/program/windows-inl.h",
 ]
 
 NATIVE_SRCS = [
     "src/dense/dense.cc",
+    "src/hash.cc",
+    "src/program/program.cc",
     "src/target.cc",
+    "src/vocabulary.cc",
 ]
 
 # One translation unit per instruction set and kernel. Its code must be local to the unit: an inline
@@ -36,17 +46,26 @@ NATIVE_SRCS = [
 NATIVE_VARIANTS = {
     "generic": {
         "cpu": "",
-        "srcs": ["src/dense/dense_generic.cc"],
+        "srcs": [
+            "src/dense/dense_generic.cc",
+            "src/program/program_generic.cc",
+        ],
         "copts": ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wno-psabi"],
     },
     "avx2": {
         "cpu": "x86_64",
-        "srcs": ["src/dense/dense_avx2.cc"],
+        "srcs": [
+            "src/dense/dense_avx2.cc",
+            "src/program/program_avx2.cc",
+        ],
         "copts": ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-mavx2", "-mfma"],
     },
     "avx512": {
         "cpu": "x86_64",
-        "srcs": ["src/dense/dense_avx512.cc"],
+        "srcs": [
+            "src/dense/dense_avx512.cc",
+            "src/program/program_avx512.cc",
+        ],
         # gcc 12 warns falsely about its own AVX-512 intrinsics.
         "copts": [
             "-O3",
@@ -64,9 +83,23 @@ NATIVE_VARIANTS = {
     },
 }
 
-NATIVE_EXT_SRCS = ["bindings/module.cc"]
+NATIVE_EXT_HDRS = [
+    "bindings/arrays.h",
+    "bindings/bindings.h",
+]
 
-NATIVE_TEST_SRCS = ["tests/dense_test.cc"]
+NATIVE_EXT_SRCS = [
+    "bindings/arrays.cc",
+    "bindings/dense.cc",
+    "bindings/module.cc",
+    "bindings/program.cc",
+]
+
+NATIVE_TEST_SRCS = [
+    "tests/dense_test.cc",
+    "tests/hash_test.cc",
+    "tests/program_test.cc",
+]
 
 NATIVE_CUDA_HDRS = ["cuda/dense.h"]
 

@@ -6,12 +6,14 @@ from typing import Final, Literal, get_args
 
 Code = Literal[
     "bad_shape",  # wrong number of columns, rows or dimensions
-    "bad_dtype",  # not a NumPy array of native float32
+    "bad_dtype",  # not a NumPy array of the one dtype that is expected
     "not_contiguous",  # strided, or not aligned to its own element size
     "not_writable",  # `out` is read-only
     "overlap",  # `out` shares memory with an input
     "bad_spec",  # the program itself makes no sense
     "unknown_target",  # no such instruction set, or not on this CPU
+    "missing_column",  # an input of the program was not given
+    "busy",  # another thread runs the same bound buffers
 ]
 
 CODES: Final[tuple[str, ...]] = get_args(Code)

@@ -17,13 +17,14 @@ namespace mainspring {
 // NaN is a missing value; x is the input.
 //
 //   indicator:  NaN(x) ? 1 : 0, and nothing else is read
+//   pass:       x, NaN included, and nothing else is read
 //   otherwise:  y = NaN(x) ? fill : x
 //               y = y < lower ? lower : y > upper ? upper : y      bounds may be infinite
 //               y = log1p(y > 0 ? y : 0)                           where log1p is set
 //               (y - mean) / scale
 //
 // fill, lower and upper belong to the column's type and are rounded to float32; mean is kept to 48 bits;
-// the division is a multiplication by 1 / scale rounded to float32. The result is never NaN.
+// the division is a multiplication by 1 / scale rounded to float32. Only `pass` lets a NaN out.
 struct DenseColumn {
   std::int32_t source = 0;  // which input column it reads
   bool indicator = false;
@@ -33,6 +34,7 @@ struct DenseColumn {
   double upper = 0;
   double mean = 0;
   double scale = 1;
+  bool pass = false;
 };
 
 // The float32 numbers that a kernel computes with; harmless zeros for an indicator.
@@ -58,7 +60,7 @@ inline Status CheckDenseColumn(const DenseColumn& c, std::size_t i) {
   if (c.source < 0 || static_cast<std::size_t>(c.source) >= kMaxDenseWidth) {
     return bad("`source` must be 0 to 65535", c.source, "name an input column");
   }
-  if (c.indicator) return {};
+  if (c.indicator || c.pass) return {};
   if (!is_float(c.fill)) return bad("`fill` must be a finite float32", c.fill, "fit the plan again");
   if (std::isnan(c.lower) || c.lower == kInfinity) {
     return bad("`lower` must be a number or -inf", c.lower, "use -inf for no bound");
@@ -79,6 +81,13 @@ inline Status CheckDenseColumn(const DenseColumn& c, std::size_t i) {
 inline DenseParameters PrepareDenseColumn(const DenseColumn& c) {
   DenseParameters p;
   if (c.indicator) return p;
+  if (c.pass) {  // (x - 0 - 0) * 1: the same steps for every column, and every bit of x
+    p.fill = std::numeric_limits<float>::quiet_NaN();
+    p.lower = -std::numeric_limits<float>::infinity();
+    p.upper = std::numeric_limits<float>::infinity();
+    p.inverse_scale = 1;
+    return p;
+  }
   const float floor = c.log1p ? 0.0f : -std::numeric_limits<float>::infinity();
   p.fill = static_cast<float>(c.fill);
   p.lower = std::max(static_cast<float>(c.lower), floor);

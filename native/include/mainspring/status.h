@@ -16,6 +16,8 @@ enum class StatusCode : std::int32_t {
   kOverlap,
   kBadSpec,
   kUnknownTarget,
+  kMissingColumn,
+  kBusy,
 };
 
 // The stable word of a code, as Python's NativeError carries it: "bad_shape".
@@ -37,6 +39,10 @@ constexpr const char* CodeName(StatusCode code) {
       return "bad_spec";
     case StatusCode::kUnknownTarget:
       return "unknown_target";
+    case StatusCode::kMissingColumn:
+      return "missing_column";
+    case StatusCode::kBusy:
+      return "busy";
   }
   return "unknown";
 }

@@ -135,22 +135,25 @@ static void TransformBlock(const Args* args, size_t first_row, size_t n_rows, fl
   }
 }
 
+// Up to kLanes columns of one row, from column `group` on.
+MAINSPRING_INLINE Vec TransformLanes(const Args* args, size_t group, Vec x) {
+  const Parameters p = LoadParameters(args, group);
+  const Mask is_missing = IsNaN(x);
+  Vec y = Clip(Select(is_missing, p.fill, x), p.lower, p.upper);
+  // Lanes that are no log1p column may hold negative numbers here; their result is not selected.
+  if (args->any_log1p) y = Select(LoadMask(args->is_log1p + group), Log1p(y), y);
+  return Select(LoadMask(args->is_indicator + group), Select(is_missing, Set1(1.0f), Set1(0.0f)),
+                Standardise(y, p));
+}
+
 static void TransformRows(const Args* args) {
   float* to = args->out;
   const float* const end = to + args->n_rows * args->width;
-  const Vec one = Set1(1.0f), zero = Set1(0.0f);
   for (size_t row = 0; row < args->n_rows; ++row) {
     for (size_t group = 0; group < args->width; group += kLanes) {
       float gathered[kLanes];
       for (size_t i = 0; i < kLanes; ++i) gathered[i] = args->columns[args->source[group + i]][row];
-      const Vec x = Load(gathered);
-      const Parameters p = LoadParameters(args, group);
-      const Mask is_missing = IsNaN(x);
-      Vec y = Clip(Select(is_missing, p.fill, x), p.lower, p.upper);
-      // Lanes that are no log1p column may hold negative numbers here; their result is not selected.
-      if (args->any_log1p) y = Select(LoadMask(args->is_log1p + group), Log1p(y), y);
-      const Vec result =
-          Select(LoadMask(args->is_indicator + group), Select(is_missing, one, zero), Standardise(y, p));
+      const Vec result = TransformLanes(args, group, Load(gathered));
       const size_t n_columns = args->width - group < kLanes ? args->width - group : kLanes;
       if ((size_t)(end - to) >= kLanes) {
         Store(result, to);  // a spill is written over by the next row

@@ -11,11 +11,6 @@ namespace mainspring {
 namespace {
 
 constexpr std::size_t kPad = 16;
-// From here on an ordinary store costs more, because it reads each line of the output before it overwrites
-// it. ns/row, stored / streamed, 16 columns, Zen 4 (2026-11): 4 MiB 3.0 / 3.9, 8 MiB 4.8 / 4.9, 12 MiB 8.7
-// / 5.2, 64 MiB 9.8 / 6.8. It stays so when the caller reads the matrix at once (12 MiB with its sum: 11.3
-// / 7.6).
-constexpr std::size_t kStreamingBytes = std::size_t{8} << 20;
 
 // The parameter arrays, in the order in which Compile lays them out.
 enum Array { kFill, kLower, kUpper, kMeanHigh, kMeanLow, kInverseScale, kIsLog1p, kIsIndicator, kArrays };
@@ -63,8 +58,8 @@ Status DenseProgram::Compile(const DenseColumn* columns, std::size_t width, Targ
     made.n_sources_ = std::max(made.n_sources_, static_cast<std::size_t>(c.source) + 1);
     set_mask(kIsIndicator, i, c.indicator);
     if (c.indicator) continue;
-    made.kind_[i] = c.log1p ? kMainspringDenseLog1p : kMainspringDenseAffine;
-    made.any_log1p_ |= c.log1p;
+    made.kind_[i] = c.log1p && !c.pass ? kMainspringDenseLog1p : kMainspringDenseAffine;
+    made.any_log1p_ |= c.log1p && !c.pass;
     const DenseParameters p = PrepareDenseColumn(c);
     set(kFill, i, p.fill);
     set(kLower, i, p.lower);
@@ -72,31 +67,35 @@ Status DenseProgram::Compile(const DenseColumn* columns, std::size_t width, Targ
     set(kMeanHigh, i, p.mean_high);
     set(kMeanLow, i, p.mean_low);
     set(kInverseScale, i, p.inverse_scale);
-    set_mask(kIsLog1p, i, c.log1p);
+    set_mask(kIsLog1p, i, c.log1p && !c.pass);
   }
   *program = std::move(made);
   return {};
+}
+
+void DenseProgram::Describe(MainspringDenseArgs* args) const noexcept {
+  const std::size_t lines = Lines(width_);
+  const auto array = [this, lines](Array which) { return parameters_[which * lines].value; };
+  args->width = width_;
+  args->any_log1p = any_log1p_;
+  args->source = source_.data();
+  args->kind = kind_.data();
+  args->fill = array(kFill);
+  args->lower = array(kLower);
+  args->upper = array(kUpper);
+  args->mean_high = array(kMeanHigh);
+  args->mean_low = array(kMeanLow);
+  args->inverse_scale = array(kInverseScale);
+  args->is_log1p = reinterpret_cast<const std::uint32_t*>(array(kIsLog1p));
+  args->is_indicator = reinterpret_cast<const std::uint32_t*>(array(kIsIndicator));
 }
 
 Status DenseProgram::Run(const float* const* columns, std::size_t n_rows, float* out) const noexcept {
   if (width_ == 0) {
     return Refuse(StatusCode::kBadSpec, "the program must be compiled first", "call Compile");
   }
-  const std::size_t lines = Lines(width_);
-  const auto array = [this, lines](Array which) { return parameters_[which * lines].value; };
   MainspringDenseArgs args;
-  args.width = width_;
-  args.any_log1p = any_log1p_;
-  args.source = source_.data();
-  args.kind = kind_.data();
-  args.fill = array(kFill);
-  args.lower = array(kLower);
-  args.upper = array(kUpper);
-  args.mean_high = array(kMeanHigh);
-  args.mean_low = array(kMeanLow);
-  args.inverse_scale = array(kInverseScale);
-  args.is_log1p = reinterpret_cast<const std::uint32_t*>(array(kIsLog1p));
-  args.is_indicator = reinterpret_cast<const std::uint32_t*>(array(kIsIndicator));
+  Describe(&args);
   args.columns = columns;
   args.n_rows = n_rows;
   args.out = out;

@@ -89,6 +89,98 @@ MAINSPRING_INLINE void StreamLine(const float* from, float* to) {
 }
 MAINSPRING_INLINE void StreamFence() { _mm_sfence(); }
 
+constexpr size_t kWide = 4;
+typedef __m256i WVec;
+
+MAINSPRING_INLINE __m256i FirstWide(size_t n) {
+  return _mm256_cmpgt_epi64(_mm256_set1_epi64x((long long)n), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+
+MAINSPRING_INLINE WVec WLoad(const int64_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
+MAINSPRING_INLINE WVec WLoadFirst(const int64_t* p, size_t n) {
+  return _mm256_maskload_epi64((const long long*)p, FirstWide(n));
+}
+MAINSPRING_INLINE void WStore(WVec v, uint64_t* p) { _mm256_storeu_si256((__m256i*)p, v); }
+MAINSPRING_INLINE WVec WSet1(uint64_t x) { return _mm256_set1_epi64x((long long)x); }
+MAINSPRING_INLINE WVec WXor(WVec a, WVec b) { return _mm256_xor_si256(a, b); }
+MAINSPRING_INLINE WVec WAdd(WVec a, WVec b) { return _mm256_add_epi64(a, b); }
+// From three products of 32 bits: AVX2 has no larger one.
+MAINSPRING_INLINE WVec WMul(WVec a, WVec b) {
+  const __m256i cross = _mm256_mullo_epi32(a, _mm256_shuffle_epi32(b, 0xB1));
+  const __m256i high = _mm256_add_epi32(cross, _mm256_shuffle_epi32(cross, 0xB1));
+  return _mm256_add_epi64(_mm256_mul_epu32(a, b), _mm256_slli_epi64(high, 32));
+}
+MAINSPRING_INLINE WVec WMulLow(WVec a, WVec b) { return _mm256_mul_epu32(a, b); }
+MAINSPRING_INLINE WVec WShiftRight(WVec v, int by) { return _mm256_srli_epi64(v, by); }
+MAINSPRING_INLINE WVec WWhereEqual(WVec a, WVec b, WVec yes, WVec no) {
+  return _mm256_blendv_epi8(no, yes, _mm256_cmpeq_epi64(a, b));
+}
+MAINSPRING_INLINE __m128i Narrow(WVec v) {
+  return _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6)));
+}
+MAINSPRING_INLINE void StoreNarrow(WVec v, int32_t* p) { _mm_storeu_si128((__m128i*)p, Narrow(v)); }
+MAINSPRING_INLINE void StoreNarrowFirst(WVec v, int32_t* p, size_t n) {
+  int32_t all[4];
+  _mm_storeu_si128((__m128i*)all, Narrow(v));
+  for (size_t i = 0; i < n; ++i) p[i] = all[i];
+}
+MAINSPRING_INLINE uint32_t WGreater(const int64_t* p, size_t n, int64_t bound) {
+  const __m256i is_greater = _mm256_cmpgt_epi64(WLoadFirst(p, n), _mm256_set1_epi64x(bound));
+  return (uint32_t)_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_and_si256(is_greater, FirstWide(n))));
+}
+
+MAINSPRING_INLINE void StoreInts(IVec v, int32_t* p) { _mm256_storeu_si256((__m256i*)p, v); }
+MAINSPRING_INLINE void StoreIntsFirst(IVec v, int32_t* p, size_t n) { StoreFirst(AsFloat(v), (float*)p, n); }
+MAINSPRING_INLINE IVec IAdd(IVec a, IVec b) { return _mm256_add_epi32(a, b); }
+MAINSPRING_INLINE IVec ISelect(Mask m, IVec yes, IVec no) {
+  return AsInt(Select(m, AsFloat(yes), AsFloat(no)));
+}
+MAINSPRING_INLINE IVec CountBelow32(const float* bounds, size_t n, Vec x) {
+  IVec count = _mm256_setzero_si256();
+  for (size_t i = 0; i < n; ++i) {
+    count = ISub(count, AsInt(_mm256_cmp_ps(_mm256_broadcast_ss(bounds + i), x, _CMP_LT_OQ)));
+  }
+  return count;
+}
+MAINSPRING_INLINE size_t CountBelowOne(const float* bounds, size_t n, float x) {
+  size_t count = 0;
+  for (size_t i = 0; i < n; i += kLanes) {
+    const Vec is_below = _mm256_cmp_ps(Load(bounds + i), Set1(x), _CMP_LT_OQ);
+    count += (size_t)__builtin_popcount((unsigned)_mm256_movemask_ps(is_below));
+  }
+  return count;
+}
+
+typedef __m256 Oct;
+MAINSPRING_INLINE Oct OctSet1(float x) { return _mm256_set1_ps(x); }
+MAINSPRING_INLINE Oct OctLoad(const float* p) { return _mm256_loadu_ps(p); }
+MAINSPRING_INLINE Oct OctLoadFirst(const float* p, size_t n, float rest) {
+  const __m256i first =
+      _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  return _mm256_blendv_ps(_mm256_set1_ps(rest), _mm256_maskload_ps(p, first), _mm256_castsi256_ps(first));
+}
+MAINSPRING_INLINE Oct OctAdd(Oct a, Oct b) { return _mm256_add_ps(a, b); }
+MAINSPRING_INLINE Oct OctMax(Oct a, Oct b) { return _mm256_max_ps(a, b); }
+MAINSPRING_INLINE Oct OctMin(Oct a, Oct b) { return _mm256_min_ps(a, b); }
+MAINSPRING_INLINE uint32_t OctIsNaN(Oct a) {
+  return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+}
+MAINSPRING_INLINE float OctSum(Oct a) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 0x55)));
+}
+MAINSPRING_INLINE float OctLargest(Oct a) {
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 0x55)));
+}
+MAINSPRING_INLINE float OctSmallest(Oct a) {
+  const __m128 four = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 two = _mm_min_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_min_ss(two, _mm_shuffle_ps(two, two, 0x55)));
+}
+
 }  // namespace
 
 #endif  // MAINSPRING_SIMD_AVX2_INL_H_

@@ -74,6 +74,88 @@ MAINSPRING_INLINE void Transpose(Vec* v) {
 MAINSPRING_INLINE void StreamLine(const float* from, float* to) { _mm512_stream_ps(to, Load(from)); }
 MAINSPRING_INLINE void StreamFence() { _mm_sfence(); }
 
+constexpr size_t kWide = 8;
+typedef __m512i WVec;
+
+MAINSPRING_INLINE __mmask8 FirstWide(size_t n) { return (__mmask8)((1u << n) - 1); }
+
+MAINSPRING_INLINE WVec WLoad(const int64_t* p) { return _mm512_loadu_si512(p); }
+MAINSPRING_INLINE WVec WLoadFirst(const int64_t* p, size_t n) {
+  return _mm512_maskz_loadu_epi64(FirstWide(n), p);
+}
+MAINSPRING_INLINE void WStore(WVec v, uint64_t* p) { _mm512_storeu_si512(p, v); }
+MAINSPRING_INLINE WVec WSet1(uint64_t x) { return _mm512_set1_epi64((long long)x); }
+MAINSPRING_INLINE WVec WXor(WVec a, WVec b) { return _mm512_xor_si512(a, b); }
+MAINSPRING_INLINE WVec WAdd(WVec a, WVec b) { return _mm512_add_epi64(a, b); }
+MAINSPRING_INLINE WVec WMul(WVec a, WVec b) { return _mm512_mullo_epi64(a, b); }
+MAINSPRING_INLINE WVec WMulLow(WVec a, WVec b) { return _mm512_mul_epu32(a, b); }
+MAINSPRING_INLINE WVec WShiftRight(WVec v, int by) { return _mm512_srli_epi64(v, (unsigned)by); }
+MAINSPRING_INLINE WVec WWhereEqual(WVec a, WVec b, WVec yes, WVec no) {
+  return _mm512_mask_blend_epi64(_mm512_cmpeq_epi64_mask(a, b), no, yes);
+}
+MAINSPRING_INLINE void StoreNarrow(WVec v, int32_t* p) {
+  _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi64_epi32(v));
+}
+MAINSPRING_INLINE void StoreNarrowFirst(WVec v, int32_t* p, size_t n) {
+  _mm256_mask_storeu_epi32(p, FirstWide(n), _mm512_cvtepi64_epi32(v));
+}
+MAINSPRING_INLINE uint32_t WGreater(const int64_t* p, size_t n, int64_t bound) {
+  return _mm512_mask_cmpgt_epi64_mask(FirstWide(n), WLoadFirst(p, n), _mm512_set1_epi64(bound));
+}
+
+MAINSPRING_INLINE void StoreInts(IVec v, int32_t* p) { _mm512_storeu_si512(p, v); }
+MAINSPRING_INLINE void StoreIntsFirst(IVec v, int32_t* p, size_t n) {
+  _mm512_mask_storeu_epi32(p, FirstLanes(n), v);
+}
+MAINSPRING_INLINE IVec IAdd(IVec a, IVec b) { return _mm512_add_epi32(a, b); }
+MAINSPRING_INLINE IVec ISelect(Mask m, IVec yes, IVec no) { return _mm512_mask_blend_epi32(m, no, yes); }
+// Binary search with the bounds in two registers.
+MAINSPRING_INLINE IVec CountBelow32(const float* bounds, size_t n, Vec x) {
+  (void)n;
+  const Vec low = Load(bounds), high = Load(bounds + 16);
+  IVec count = _mm512_setzero_si512();
+  for (int step = 16; step > 0; step /= 2) {
+    const IVec at = _mm512_add_epi32(count, ISet1(step - 1));
+    const Mask m = _mm512_cmp_ps_mask(_mm512_permutex2var_ps(low, at, high), x, _CMP_LT_OQ);
+    count = _mm512_mask_add_epi32(count, m, count, ISet1(step));
+  }
+  const Mask m = _mm512_cmp_ps_mask(_mm512_permutex2var_ps(low, count, high), x, _CMP_LT_OQ);
+  return _mm512_mask_add_epi32(count, m, count, ISet1(1));
+}
+MAINSPRING_INLINE size_t CountBelowOne(const float* bounds, size_t n, float x) {
+  size_t count = 0;
+  for (size_t i = 0; i < n; i += kLanes) {
+    count += (size_t)__builtin_popcount(_mm512_cmp_ps_mask(Load(bounds + i), Set1(x), _CMP_LT_OQ));
+  }
+  return count;
+}
+
+typedef __m256 Oct;
+MAINSPRING_INLINE Oct OctSet1(float x) { return _mm256_set1_ps(x); }
+MAINSPRING_INLINE Oct OctLoad(const float* p) { return _mm256_loadu_ps(p); }
+MAINSPRING_INLINE Oct OctLoadFirst(const float* p, size_t n, float rest) {
+  return _mm256_mask_loadu_ps(_mm256_set1_ps(rest), FirstWide(n), p);
+}
+MAINSPRING_INLINE Oct OctAdd(Oct a, Oct b) { return _mm256_add_ps(a, b); }
+MAINSPRING_INLINE Oct OctMax(Oct a, Oct b) { return _mm256_max_ps(a, b); }
+MAINSPRING_INLINE Oct OctMin(Oct a, Oct b) { return _mm256_min_ps(a, b); }
+MAINSPRING_INLINE uint32_t OctIsNaN(Oct a) { return _mm256_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
+MAINSPRING_INLINE float OctSum(Oct a) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 0x55)));
+}
+MAINSPRING_INLINE float OctLargest(Oct a) {
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 0x55)));
+}
+MAINSPRING_INLINE float OctSmallest(Oct a) {
+  const __m128 four = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 two = _mm_min_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_min_ss(two, _mm_shuffle_ps(two, two, 0x55)));
+}
+
 }  // namespace
 
 #endif  // MAINSPRING_SIMD_AVX512_INL_H_

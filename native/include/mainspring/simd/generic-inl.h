@@ -119,6 +119,103 @@ MAINSPRING_INLINE void Transpose(Vec* v) {
 MAINSPRING_INLINE void StreamLine(const float* from, float* to) { memcpy(to, from, 64); }
 MAINSPRING_INLINE void StreamFence() {}
 
+// 64-bit lanes: the hashes.
+constexpr size_t kWide = 2;
+typedef uint64_t WVec __attribute__((vector_size(16)));
+
+MAINSPRING_INLINE WVec WLoad(const int64_t* p) {
+  WVec v;
+  memcpy(&v, p, sizeof(v));
+  return v;
+}
+MAINSPRING_INLINE WVec WLoadFirst(const int64_t* p, size_t n) {
+  WVec v = {0, 0};
+  for (size_t i = 0; i < n; ++i) v[i] = (uint64_t)p[i];
+  return v;
+}
+MAINSPRING_INLINE void WStore(WVec v, uint64_t* p) { memcpy(p, &v, sizeof(v)); }
+MAINSPRING_INLINE WVec WSet1(uint64_t x) { return WVec{x, x}; }
+MAINSPRING_INLINE WVec WXor(WVec a, WVec b) { return a ^ b; }
+MAINSPRING_INLINE WVec WAdd(WVec a, WVec b) { return a + b; }
+MAINSPRING_INLINE WVec WMul(WVec a, WVec b) { return a * b; }
+// Of the lower halves, whole.
+MAINSPRING_INLINE WVec WMulLow(WVec a, WVec b) {
+  const WVec low = {0xFFFFFFFFu, 0xFFFFFFFFu};
+  return (a & low) * (b & low);
+}
+MAINSPRING_INLINE WVec WShiftRight(WVec v, int by) { return v >> (uint64_t)by; }
+MAINSPRING_INLINE WVec WWhereEqual(WVec a, WVec b, WVec yes, WVec no) {
+  const WVec m = (WVec)(a == b);
+  return (yes & m) | (no & ~m);
+}
+// The lower half of each lane.
+MAINSPRING_INLINE void StoreNarrowFirst(WVec v, int32_t* p, size_t n) {
+  for (size_t i = 0; i < n; ++i) p[i] = (int32_t)v[i];
+}
+MAINSPRING_INLINE void StoreNarrow(WVec v, int32_t* p) { StoreNarrowFirst(v, p, kWide); }
+// Bit i: p[i] > bound, for the first n <= kWide.
+MAINSPRING_INLINE uint32_t WGreater(const int64_t* p, size_t n, int64_t bound) {
+  uint32_t bits = 0;
+  for (size_t i = 0; i < n; ++i) bits |= (uint32_t)(p[i] > bound) << i;
+  return bits;
+}
+
+MAINSPRING_INLINE void StoreInts(IVec v, int32_t* p) { memcpy(p, &v, sizeof(v)); }
+MAINSPRING_INLINE void StoreIntsFirst(IVec v, int32_t* p, size_t n) {
+  for (size_t i = 0; i < n; ++i) p[i] = v[i];
+}
+MAINSPRING_INLINE IVec IAdd(IVec a, IVec b) { return (IVec)((WrappingVec)a + (WrappingVec)b); }
+MAINSPRING_INLINE IVec ISelect(Mask m, IVec yes, IVec no) { return (yes & m) | (no & ~m); }
+// How many of n <= 32 rising bounds lie below each x; they are padded to 32 with +inf. NaN: any number.
+MAINSPRING_INLINE IVec CountBelow32(const float* bounds, size_t n, Vec x) {
+  IVec count = {0, 0, 0, 0};
+  for (size_t i = 0; i < n; ++i) count -= (IVec)(Set1(bounds[i]) < x);
+  return count;
+}
+// The same of any n and one x; bounds are padded to a multiple of 16.
+MAINSPRING_INLINE size_t CountBelowOne(const float* bounds, size_t n, float x) {
+  size_t count = 0;
+  for (size_t i = 0; i < n; ++i) count += bounds[i] < x;
+  return count;
+}
+
+// Always eight floats: the lanes of a window's sum.
+typedef struct {
+  Vec low, high;
+} Oct;
+MAINSPRING_INLINE Oct OctSet1(float x) { return Oct{Set1(x), Set1(x)}; }
+MAINSPRING_INLINE Oct OctLoad(const float* p) { return Oct{Load(p), Load(p + 4)}; }
+// The first n <= 8 of p, then `rest`.
+MAINSPRING_INLINE Oct OctLoadFirst(const float* p, size_t n, float rest) {
+  float all[8];
+  for (size_t i = 0; i < 8; ++i) all[i] = i < n ? p[i] : rest;
+  return OctLoad(all);
+}
+MAINSPRING_INLINE Oct OctAdd(Oct a, Oct b) { return Oct{Add(a.low, b.low), Add(a.high, b.high)}; }
+MAINSPRING_INLINE Oct OctMax(Oct a, Oct b) { return Oct{Max(a.low, b.low), Max(a.high, b.high)}; }
+MAINSPRING_INLINE Oct OctMin(Oct a, Oct b) { return Oct{Min(a.low, b.low), Min(a.high, b.high)}; }
+// Lanes i and i + 4, then i and i + 2, then the last two: the one order that the specification knows.
+MAINSPRING_INLINE float OctSum(Oct a) {
+  const Vec four = Add(a.low, a.high);
+  return (four[0] + four[2]) + (four[1] + four[3]);
+}
+MAINSPRING_INLINE float OctLargest(Oct a) {
+  const Vec four = Max(a.low, a.high);
+  const float even = four[0] > four[2] ? four[0] : four[2], odd = four[1] > four[3] ? four[1] : four[3];
+  return even > odd ? even : odd;
+}
+MAINSPRING_INLINE float OctSmallest(Oct a) {
+  const Vec four = Min(a.low, a.high);
+  const float even = four[0] < four[2] ? four[0] : four[2], odd = four[1] < four[3] ? four[1] : four[3];
+  return even < odd ? even : odd;
+}
+MAINSPRING_INLINE uint32_t OctIsNaN(Oct a) {
+  const Mask low = IsNaN(a.low), high = IsNaN(a.high);
+  uint32_t bits = 0;
+  for (size_t i = 0; i < 4; ++i) bits |= (uint32_t)(low[i] & 1) << i | (uint32_t)(high[i] & 1) << (i + 4);
+  return bits;
+}
+
 }  // namespace
 
 #endif  // MAINSPRING_SIMD_GENERIC_INL_H_

@@ -1,0 +1,15 @@
+// One function per file of bindings, called by module.cc.
+
+#ifndef MAINSPRING_BINDINGS_BINDINGS_H_
+#define MAINSPRING_BINDINGS_BINDINGS_H_
+
+#include <pybind11/pybind11.h>
+
+namespace mainspring {
+
+void BindDense(pybind11::module_& module);
+void BindProgram(pybind11::module_& module);
+
+}  // namespace mainspring
+
+#endif  // MAINSPRING_BINDINGS_BINDINGS_H_

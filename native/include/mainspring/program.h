@@ -1,0 +1,109 @@
+// A feature program: typed columns and event lists in; a dense float32 matrix and int32 ids out, in one pass.
+// What each operation means, to the last bit, is in native/reference.py.
+
+#ifndef MAINSPRING_PROGRAM_H_
+#define MAINSPRING_PROGRAM_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "mainspring/dense_column.h"
+#include "mainspring/status.h"
+#include "mainspring/target.h"
+
+struct MainspringEvents;
+struct MainspringRow;
+
+namespace mainspring {
+
+enum class Aggregate : std::uint8_t { kSum = 0, kCount, kMean, kMax, kMin, kLast };
+
+// A window is a float column: dense columns may read it.
+struct WindowSpec {
+  std::int32_t events = 0;  // an event list
+  std::int32_t as_of = 0;   // an int column
+  std::int64_t width = 1;   // in the unit of the times
+  Aggregate aggregate = Aggregate::kSum;
+};
+
+enum class IdKind : std::uint8_t { kHash = 0, kCross, kVocabulary, kBucketise };
+
+struct IdSpec {
+  IdKind kind = IdKind::kHash;
+  std::vector<std::int32_t> sources;  // int columns; of kBucketise one float column
+  std::int32_t offset = 0;            // added to every id: ids of several columns may share one table
+  std::uint64_t seed = 0;             // of kHash and kCross
+  std::int32_t buckets = 2;           // of kHash and kCross, that of the missing value included
+  std::vector<std::int64_t> values;   // of kVocabulary
+  std::vector<double> boundaries;     // of kBucketise
+  bool right = false;                 // of kBucketise: a value on a boundary belongs below it
+};
+
+struct ProgramSpec {
+  std::int32_t n_floats = 0;
+  std::int32_t n_ints = 0;
+  std::int32_t n_events = 0;
+  std::vector<WindowSpec> windows;
+  std::vector<DenseColumn> dense;  // sources: the float columns, then the windows
+  std::vector<IdSpec> ids;
+};
+
+// Columns of one batch. Nothing is copied, so all of it must live while Run runs.
+struct ProgramInput {
+  const float* const* floats = nullptr;
+  const std::int64_t* const* ints = nullptr;
+  const MainspringEvents* events = nullptr;  // src/program/program_kernels.h
+  std::size_t n_rows = 0;
+};
+
+// Room for one thread's intermediate results. Made by the program it is for.
+class ProgramWorkspace {
+ public:
+  ProgramWorkspace() = default;
+
+ private:
+  friend class Program;
+  std::vector<const float*> columns_;
+  std::vector<float> windows_, row_floats_;
+  std::vector<std::int64_t> row_ints_;
+  std::vector<std::int32_t> row_ids_;
+  std::vector<char> events_;
+};
+
+// Immutable once compiled; Run may be called from many threads at once, each with its own workspace.
+class Program {
+ public:
+  Program();
+  ~Program();
+  Program(Program&&) noexcept;
+  Program& operator=(Program&&) noexcept;
+
+  // Checks everything first. A refusal's `column` counts dense columns, then ids, then windows.
+  static Status Compile(const ProgramSpec& spec, Target target, Program* program);
+
+  ProgramWorkspace MakeWorkspace() const;
+
+  // dense: n_rows x width() floats, row-major. ids: n_ids() x ids_stride, id j of row i at [j * ids_stride +
+  // i]. No overlap with an input. Neither allocates nor throws; the floating-point environment is put back.
+  // kBadShape where a row's events lie outside of their list: `got` is the row, the outputs are not complete.
+  Status Run(const ProgramInput& input, ProgramWorkspace* workspace, float* dense, std::int32_t* ids,
+             std::size_t ids_stride) const noexcept;
+
+  // One row, its ints, floats and event lists side by side; dense[width()], ids[n_ids()].
+  void RunRow(const MainspringRow& row, ProgramWorkspace* workspace, float* dense,
+              std::int32_t* ids) const noexcept;
+
+  std::size_t width() const;
+  std::size_t n_ids() const;
+  Target target() const;
+
+ private:
+  struct Compiled;
+  std::unique_ptr<const Compiled> compiled_;
+};
+
+}  // namespace mainspring
+
+#endif  // MAINSPRING_PROGRAM_H_

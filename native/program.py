@@ -1,0 +1,146 @@
+"""A feature program: typed columns and event lists in, a dense matrix and ids out, in one pass of compiled code.
+
+    >>> import numpy as np
+    >>> from mainspring.native import program
+    >>> spec = {
+    ...     "version": 1,
+    ...     "inputs": [{"name": "price", "type": "float32"}, {"name": "user", "type": "int64"}],
+    ...     "dense": [{"op": "numeric", "source": "price", "fill": 2.0}, {"op": "missing", "source": "price"}],
+    ...     "ids": [{"op": "vocabulary", "source": "user", "values": [30, 50]}],
+    ... }
+    >>> compiled = program.Program(spec)
+    >>> price, user = np.array([1.5, np.nan], np.float32), np.array([50, 7], np.int64)
+    >>> dense, ids = compiled.run({"price": price, "user": user})
+    >>> dense
+    array([[1.5, 0. ],
+           [2. , 1. ]], dtype=float32)
+    >>> ids
+    array([[3, 1]], dtype=int32)
+
+The spec is described in `mainspring.native.spec`; what every operation means, to the last bit, in
+`mainspring.native.reference`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mainspring.native import _native, status
+from mainspring.native import spec as specs
+
+__all__ = ["Bound", "Column", "Outputs", "Program"]
+
+#: A float32 or int64 array (n_rows,); of an event list (offsets, times, values): int32 or int64 (n_rows + 1,), int64
+#: and float32 (n_events,), where row i has the events offsets[i] .. offsets[i + 1] - 1.
+Column = NDArray[Any] | tuple[NDArray[Any], NDArray[np.int64], NDArray[np.float32]]
+
+
+class Outputs(NamedTuple):
+    """What a run fills. Ids are feature-major: each column's ids lie side by side."""
+
+    dense: NDArray[np.float32]  # (n_rows, width), C order
+    ids: NDArray[np.int32]  # (n_ids, n_rows), C order
+
+
+@final
+class Bound:
+    """A program and the buffers it reads and writes, checked once: for batches that come again and again."""
+
+    def __init__(self, bound: _native.Bound) -> None:
+        self._bound = bound
+        self.outputs = Outputs(bound.dense, bound.ids)
+        self.run = bound.run
+        """Transform the first `rows` rows that lie in the buffers now.
+
+        Missing: as in `Program.run`.
+        Errors:  NativeError `bad_shape` (more rows than are bound; offsets that do not rise or leave their list: the
+                 outputs are then not complete), `busy`. Values never raise.
+        Threads: one at a time; bind one set of buffers for each thread. The GIL is released above about half a
+                 millisecond of work. Nothing is allocated.
+        """
+
+    @property
+    def rows(self) -> int:
+        """How many rows the buffers hold."""
+        return self._bound.rows
+
+
+@final
+class Program:
+    """A compiled spec. Immutable, thread-safe.
+
+    `target` is a name from `targets.available()`; None: the best, or what MAINSPRING_FORCE_TARGET says.
+
+    Errors:  NativeError `bad_spec`, `unknown_target`.
+    """
+
+    def __init__(self, spec: Mapping[str, Any], *, target: str | None = None) -> None:
+        decoded = specs.decode(spec)
+        self._inputs = decoded.inputs
+        self._id_sizes = tuple(decoded.id_sizes)
+        floats, ints, events = (decoded.names(kind) for kind in ("float32", "int64", "events"))
+        self._names = (floats, ints, events)
+        self._compiled = _native.Program(
+            floats, ints, events, decoded.windows, decoded.dense, decoded.ids, target
+        )
+
+    @property
+    def inputs(self) -> tuple[specs.Column, ...]:
+        """What `run` wants, by name."""
+        return self._inputs
+
+    @property
+    def width(self) -> int:
+        """Columns of the dense matrix."""
+        return self._compiled.width
+
+    @property
+    def n_ids(self) -> int:
+        """Id columns."""
+        return self._compiled.n_ids
+
+    @property
+    def id_sizes(self) -> tuple[int, ...]:
+        """How many ids each id column has, missing, unknown and NaN's included; they begin at its `offset`."""
+        return self._id_sizes
+
+    @property
+    def target(self) -> str:
+        """The instruction set in force."""
+        return self._compiled.target
+
+    def run(self, columns: Mapping[str, Column], out: Outputs | None = None) -> Outputs:
+        """Transform one batch.
+
+        Shapes:  columns[name] as `Column` says, C-contiguous; columns that the spec does not name are not read.
+                 Without `out` new arrays, 64-byte aligned; `out` itself otherwise.
+        Units:   times, `as_of` and `width` share one unit, whichever.
+        Missing: NaN; in int64 columns -2^63. No dense output is ever NaN, but those of `pass`.
+        Errors:  NativeError `missing_column`, `bad_shape`, `bad_dtype`, `not_contiguous`, `not_writable`, `overlap`:
+                 arrays are refused rather than copied. Values never raise.
+        Threads: safe to call at once from many threads, each with its own `out`. The GIL is released above about half
+                 a millisecond of work.
+        """
+        bound = self.bind(columns, out)
+        bound.run(bound.rows)
+        return bound.outputs if out is None else out
+
+    def bind(self, columns: Mapping[str, Column], out: Outputs | None = None) -> Bound:
+        """Check `columns` and `out` as `run` does, and keep them: their values are read when the result runs."""
+        try:
+            floats, ints, events = ([columns[name] for name in names] for names in self._names)
+        except KeyError as error:
+            raise status.NativeError(
+                "missing_column",
+                f"column `{error.args[0]}` is missing, expected {', '.join(f'`{c.name}`' for c in self._inputs)}; "
+                "pass every input of the spec",
+            ) from None
+        dense, ids = (None, None) if out is None else out
+        return Bound(self._compiled.bind(floats, ints, events, dense, ids))
+
+    def __repr__(self) -> str:
+        return f"Program(width={self.width}, n_ids={self.n_ids}, target='{self.target}')"

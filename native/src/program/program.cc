@@ -1,0 +1,362 @@
+#include "mainspring/program.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "mainspring/dense.h"
+#include "mainspring/float_environment.h"
+#include "mainspring/hash.h"
+#include "mainspring/vocabulary.h"
+#include "program_kernels.h"
+
+namespace mainspring {
+namespace {
+
+constexpr std::size_t kPad = 16;
+constexpr std::int64_t kMaxId = std::numeric_limits<std::int32_t>::max();
+
+std::size_t Padded(std::size_t n) { return (n + kPad - 1) / kPad * kPad; }
+
+Status Bad(std::size_t column, const char* expected, double got, const char* next_step) {
+  return {StatusCode::kBadSpec, static_cast<std::int32_t>(column), expected, true, got, next_step};
+}
+
+bool IsIndex(std::int32_t i, std::size_t n) { return i >= 0 && static_cast<std::size_t>(i) < n; }
+
+// run[i]: how many entries from i on rise by one.
+std::vector<std::int32_t> Runs(const std::int32_t* values, std::size_t n, std::size_t padded) {
+  std::vector<std::int32_t> run(padded, 1);
+  for (std::size_t i = n; i-- > 0;) {
+    if (i + 1 < n && values[i + 1] == values[i] + 1) run[i] = run[i + 1] + 1;
+  }
+  return run;
+}
+
+// The arrays behind a MainspringKeyed.
+struct Keyed {
+  std::vector<std::int32_t> source, source_run, id, id_run;
+  std::vector<std::uint64_t> key, range, offset;
+
+  void Add(std::int32_t from, std::int32_t to, std::uint64_t k, std::uint64_t r, std::uint64_t o) {
+    source.push_back(from), id.push_back(to), key.push_back(k), range.push_back(r), offset.push_back(o);
+  }
+
+  MainspringKeyed Seal() {
+    const std::size_t n = source.size(), padded = Padded(n);
+    source_run = Runs(source.data(), n, padded);
+    id_run = Runs(id.data(), n, padded);
+    source.resize(padded), id.resize(padded), key.resize(padded), range.resize(padded), offset.resize(padded);
+    return {n, source.data(), source_run.data(), id.data(), id_run.data(), key.data()};
+  }
+};
+
+struct Group {
+  std::vector<std::int64_t> width;
+  std::vector<std::uint8_t> aggregate;
+  std::vector<std::int32_t> window;
+};
+
+}  // namespace
+
+// What the plan's pointers point to. Never moved once sealed.
+struct Program::Compiled {
+  Target target = Target::kGeneric;
+  std::size_t n_ids = 0;
+  MainspringPlan plan = {};
+  DenseProgram dense;
+  std::vector<std::int32_t> dense_run;
+  Keyed hashes, lookups;
+  std::vector<Vocabulary> vocabularies;
+  std::vector<MainspringTable> tables;
+  std::vector<std::vector<float>> bounds;
+  std::vector<MainspringBuckets> buckets;
+  std::vector<std::vector<std::int32_t>> cross_sources;
+  std::vector<MainspringCross> crosses;
+  std::vector<Group> groups;
+  std::vector<MainspringWindows> windows;
+
+  Status AddWindows(const ProgramSpec& spec);
+  Status AddDense(const ProgramSpec& spec);
+  Status AddId(const ProgramSpec& spec, std::size_t i);
+  Status AddBuckets(const IdSpec& id, std::size_t column, std::int32_t i);
+  Status AddVocabulary(const IdSpec& id, std::size_t column, std::int32_t i);
+  void Seal(const ProgramSpec& spec);
+};
+
+Status Program::Compiled::AddWindows(const ProgramSpec& spec) {
+  const std::size_t before = spec.dense.size() + spec.ids.size();
+  for (std::size_t i = 0; i < spec.windows.size(); ++i) {
+    const WindowSpec& w = spec.windows[i];
+    if (!IsIndex(w.events, static_cast<std::size_t>(spec.n_events))) {
+      return Bad(before + i, "`events` must be the index of an event list", w.events,
+                 "name one of the inputs");
+    }
+    if (!IsIndex(w.as_of, static_cast<std::size_t>(spec.n_ints))) {
+      return Bad(before + i, "`as_of` must be the index of an int column", w.as_of, "name one of the inputs");
+    }
+    if (w.width <= 0) {
+      return Bad(before + i, "`width` must be positive", static_cast<double>(w.width),
+                 "use the unit of the times");
+    }
+    std::size_t at = 0;
+    while (at < windows.size() && (windows[at].events != w.events || windows[at].as_of != w.as_of)) ++at;
+    if (at == windows.size()) {
+      windows.push_back({w.events, w.as_of, 0, nullptr, nullptr, nullptr});
+      groups.emplace_back();
+    }
+    groups[at].width.push_back(w.width);
+    groups[at].aggregate.push_back(static_cast<std::uint8_t>(w.aggregate));
+    groups[at].window.push_back(static_cast<std::int32_t>(i));
+  }
+  return {};
+}
+
+Status Program::Compiled::AddDense(const ProgramSpec& spec) {
+  if (spec.dense.empty()) return {};
+  const std::size_t n_sources = static_cast<std::size_t>(spec.n_floats) + spec.windows.size();
+  for (std::size_t i = 0; i < spec.dense.size(); ++i) {
+    if (!IsIndex(spec.dense[i].source, n_sources)) {
+      return Bad(i, "`source` must be a float column or a window", spec.dense[i].source,
+                 "name one of the inputs");
+    }
+  }
+  return DenseProgram::Compile(spec.dense.data(), spec.dense.size(), target, &dense);
+}
+
+Status Program::Compiled::AddBuckets(const IdSpec& id, std::size_t column, std::int32_t i) {
+  std::vector<float> rising;
+  for (const double b : id.boundaries) {
+    const float bound = static_cast<float>(b);
+    if (!std::isfinite(bound)) return Bad(column, "`boundaries` must be finite float32", b, "leave it out");
+    if (!rising.empty() && !(rising.back() < bound)) {
+      return Bad(column, "`boundaries` must rise strictly as float32", b,
+                 "sort them and leave out the equal ones");
+    }
+    rising.push_back(bound);
+  }
+  const std::size_t n = rising.size();
+  if (n > kMaxDenseWidth) {
+    return Bad(column, "`boundaries` must be at most 65536", static_cast<double>(n), "use fewer");
+  }
+  // The kernel counts bounds below x. A bound that x may equal is below it after one step down.
+  if (!id.right) {
+    for (float& b : rising) b = std::nextafter(b, -std::numeric_limits<float>::infinity());
+  }
+  rising.resize((n / 32 + 1) * 32, std::numeric_limits<float>::infinity());
+  buckets.push_back({id.sources[0], i, id.offset, static_cast<std::uint32_t>(n), nullptr});
+  bounds.push_back(std::move(rising));
+  return {};
+}
+
+Status Program::Compiled::AddVocabulary(const IdSpec& id, std::size_t column, std::int32_t i) {
+  Vocabulary vocabulary;
+  if (Status status = Vocabulary::Build(id.values.data(), id.values.size(), &vocabulary); !status.ok()) {
+    status.column = static_cast<std::int32_t>(column);
+    return status;
+  }
+  lookups.Add(id.sources[0], i, vocabulary.key(), 0, 0);
+  tables.push_back(
+      {nullptr, nullptr, vocabulary.bucket_mask(), static_cast<std::uint32_t>(vocabulary.bits()), id.offset});
+  vocabularies.push_back(std::move(vocabulary));
+  return {};
+}
+
+Status Program::Compiled::AddId(const ProgramSpec& spec, std::size_t i) {
+  const IdSpec& id = spec.ids[i];
+  const std::size_t column = spec.dense.size() + i;
+  const bool is_cross = id.kind == IdKind::kCross, is_bucketise = id.kind == IdKind::kBucketise;
+  if (id.sources.empty() || (id.sources.size() > 1 && !is_cross)) {
+    return Bad(column, "it must have one source, a cross one or more", static_cast<double>(id.sources.size()),
+               "name the columns");
+  }
+  const std::size_t n = static_cast<std::size_t>(is_bucketise ? spec.n_floats : spec.n_ints);
+  for (const std::int32_t source : id.sources) {
+    if (!IsIndex(source, n)) return Bad(column, "`source` must be an input", source, "name one of its kind");
+  }
+  const bool is_hash = id.kind == IdKind::kHash || is_cross;
+  if (is_hash && id.buckets < 2) {
+    return Bad(column, "`buckets` must be 2 or more, that of the missing value included", id.buckets,
+               "use more");
+  }
+  const std::size_t listed = is_bucketise ? id.boundaries.size() : id.values.size();
+  const std::int64_t size = is_hash ? id.buckets : static_cast<std::int64_t>(listed) + 2;
+  if (id.offset < 0 || id.offset > kMaxId - size) {
+    return Bad(column, "`offset` must be 0 or more, and every id an int32", id.offset, "use a smaller one");
+  }
+
+  const std::int32_t to = static_cast<std::int32_t>(i);
+  const std::uint64_t range = static_cast<std::uint64_t>(id.buckets) - 1;
+  switch (id.kind) {
+    case IdKind::kHash:
+      hashes.Add(id.sources[0], to, HashKey(id.seed), range, static_cast<std::uint64_t>(id.offset));
+      return {};
+    case IdKind::kCross:
+      crosses.push_back({nullptr, id.sources.size(), to, id.offset, HashKey(id.seed), range});
+      cross_sources.push_back(id.sources);
+      return {};
+    case IdKind::kVocabulary:
+      return AddVocabulary(id, column, to);
+    case IdKind::kBucketise:
+      return AddBuckets(id, column, to);
+  }
+  return Bad(column, "`kind` must be known", static_cast<double>(id.kind), "correct it");
+}
+
+void Program::Compiled::Seal(const ProgramSpec& spec) {
+  n_ids = spec.ids.size();
+  plan.n_floats = static_cast<std::size_t>(spec.n_floats);
+  plan.n_ints = static_cast<std::size_t>(spec.n_ints);
+  plan.n_events = static_cast<std::size_t>(spec.n_events);
+  plan.n_windows = spec.windows.size();
+  if (!spec.dense.empty()) dense.Describe(&plan.dense);
+  dense_run = Runs(plan.dense.source, spec.dense.size(), Padded(spec.dense.size()));
+  plan.dense_run = dense_run.data();
+  plan.hashes = {hashes.Seal(), hashes.range.data(), hashes.offset.data()};
+  for (std::size_t i = 0; i < tables.size(); ++i) {
+    tables[i].slots = vocabularies[i].slots();
+    tables[i].pilots = vocabularies[i].pilots();
+  }
+  plan.vocabularies = {lookups.Seal(), tables.data()};
+  for (std::size_t i = 0; i < buckets.size(); ++i) buckets[i].bounds = bounds[i].data();
+  plan.n_buckets = buckets.size();
+  plan.buckets = buckets.data();
+  for (std::size_t i = 0; i < crosses.size(); ++i) crosses[i].sources = cross_sources[i].data();
+  plan.n_crosses = crosses.size();
+  plan.crosses = crosses.data();
+  for (std::size_t i = 0; i < windows.size(); ++i) {
+    windows[i].n = groups[i].window.size();
+    windows[i].width = groups[i].width.data();
+    windows[i].aggregate = groups[i].aggregate.data();
+    windows[i].window = groups[i].window.data();
+  }
+  plan.n_groups = windows.size();
+  plan.groups = windows.data();
+}
+
+Program::Program() = default;
+Program::~Program() = default;
+Program::Program(Program&&) noexcept = default;
+Program& Program::operator=(Program&&) noexcept = default;
+
+Status Program::Compile(const ProgramSpec& spec, Target target, Program* program) {
+  const DefaultFloatEnvironment environment;
+  if (!IsSupported(target)) {
+    return {StatusCode::kUnknownTarget,           -1, "`target` must be one that this CPU supports", false, 0,
+            "take one from `targets.available()`"};
+  }
+  for (const std::int32_t n : {spec.n_floats, spec.n_ints, spec.n_events}) {
+    if (n >= 0 && static_cast<std::size_t>(n) <= kMaxDenseWidth) continue;
+    return {StatusCode::kBadSpec,   -1,        "a program must have at most 65536 inputs of a type", true,
+            static_cast<double>(n), "split it"};
+  }
+  const std::size_t outputs = spec.dense.size() + spec.ids.size();
+  if (outputs == 0 || outputs > kMaxDenseWidth || spec.windows.size() > kMaxDenseWidth) {
+    return {StatusCode::kBadSpec,         -1,        "a program must have 1 to 65536 outputs", true,
+            static_cast<double>(outputs), "split it"};
+  }
+  auto made = std::make_unique<Compiled>();
+  made->target = target;
+  if (const Status status = made->AddWindows(spec); !status.ok()) return status;
+  if (const Status status = made->AddDense(spec); !status.ok()) return status;
+  for (std::size_t i = 0; i < spec.ids.size(); ++i) {
+    if (const Status status = made->AddId(spec, i); !status.ok()) return status;
+  }
+  made->Seal(spec);
+  program->compiled_ = std::move(made);
+  return {};
+}
+
+ProgramWorkspace Program::MakeWorkspace() const {
+  const MainspringPlan& plan = compiled_->plan;
+  ProgramWorkspace workspace;
+  workspace.columns_.resize(plan.n_floats + plan.n_windows);
+  workspace.windows_.resize(plan.n_windows * kMainspringBlockRows);
+  workspace.row_floats_.resize(Padded(plan.n_floats + plan.n_windows));
+  workspace.row_ints_.resize(Padded(plan.n_ints));
+  workspace.row_ids_.resize(Padded(compiled_->n_ids));
+  workspace.events_.resize(plan.n_events * sizeof(MainspringEventList));
+  return workspace;
+}
+
+namespace {
+
+MainspringWorkspace View(std::vector<const float*>* columns, std::vector<float>* windows,
+                         std::vector<std::int64_t>* row_ints, std::vector<float>* row_floats,
+                         std::vector<std::int32_t>* row_ids, std::vector<char>* events) {
+  return {columns->data(),    windows->data(), row_ints->data(),
+          row_floats->data(), row_ids->data(), reinterpret_cast<MainspringEventList*>(events->data())};
+}
+
+}  // namespace
+
+Status Program::Run(const ProgramInput& input, ProgramWorkspace* w, float* dense, std::int32_t* ids,
+                    std::size_t ids_stride) const noexcept {
+  const MainspringPlan& plan = compiled_->plan;
+  const MainspringWorkspace workspace =
+      View(&w->columns_, &w->windows_, &w->row_ints_, &w->row_floats_, &w->row_ids_, &w->events_);
+  MainspringBatch batch;
+  batch.floats = input.floats;
+  batch.ints = input.ints;
+  batch.events = input.events;
+  batch.first_row = 0;
+  batch.n_rows = input.n_rows;
+  batch.dense = dense;
+  batch.ids = ids;
+  batch.ids_stride = ids_stride;
+  batch.use_streaming_stores = input.n_rows * plan.dense.width * sizeof(float) >= kStreamingBytes;
+
+  const DefaultFloatEnvironment environment;
+  std::int64_t bad_row = -1;
+  switch (compiled_->target) {
+    case Target::kGeneric:
+      bad_row = MainspringProgramRowsGeneric(&plan, &batch, &workspace);
+      break;
+#if defined(__x86_64__)
+    case Target::kAvx2:
+      bad_row = MainspringProgramRowsAvx2(&plan, &batch, &workspace);
+      break;
+    case Target::kAvx512:
+      bad_row = MainspringProgramRowsAvx512(&plan, &batch, &workspace);
+      break;
+#else
+    default:
+      break;
+#endif
+  }
+  if (bad_row < 0) return {};
+  return {StatusCode::kBadShape,
+          -1,
+          "`offsets` must rise and stay within their list",
+          true,
+          static_cast<double>(bad_row),
+          "give n_rows + 1 rising offsets"};
+}
+
+void Program::RunRow(const MainspringRow& row, ProgramWorkspace* w, float* dense,
+                     std::int32_t* ids) const noexcept {
+  const MainspringPlan& plan = compiled_->plan;
+  const MainspringWorkspace workspace =
+      View(&w->columns_, &w->windows_, &w->row_ints_, &w->row_floats_, &w->row_ids_, &w->events_);
+  const DefaultFloatEnvironment environment;
+  switch (compiled_->target) {
+    case Target::kGeneric:
+      return MainspringProgramRowGeneric(&plan, &row, &workspace, dense, ids);
+#if defined(__x86_64__)
+    case Target::kAvx2:
+      return MainspringProgramRowAvx2(&plan, &row, &workspace, dense, ids);
+    case Target::kAvx512:
+      return MainspringProgramRowAvx512(&plan, &row, &workspace, dense, ids);
+#else
+    default:
+      return;
+#endif
+  }
+}
+
+std::size_t Program::width() const { return compiled_->plan.dense.width; }
+std::size_t Program::n_ids() const { return compiled_->n_ids; }
+Target Program::target() const { return compiled_->target; }
+
+}  // namespace mainspring
