@@ -70,15 +70,19 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def end(stack_id: str, *, first: Sequence[int] = (), grace_seconds: float = 15.0) -> int:
+def end(
+    stack_id: str, *, first: Sequence[int] = (), grace_seconds: float = 15.0, rest_seconds: float = 3.0
+) -> int:
     """Ask every process of a stack to stop, `first` before the others, then insist. Returns how many there were.
 
+    `first` may take `grace_seconds` to finish what it holds; the others get `rest_seconds`.
     Errors: InvariantViolated if some are still there after SIGKILL.
     """
     seen = set(marked(stack_id))
-    for group in (set(first), None):
-        _signal(stack_id, group, signal.SIGTERM, seen)
-        _await_end(stack_id, group, grace_seconds, seen)
+    _signal(stack_id, set(first), signal.SIGTERM, seen)
+    _await_end(stack_id, set(first), grace_seconds, seen)
+    _signal(stack_id, None, signal.SIGTERM, seen)
+    _await_end(stack_id, None, rest_seconds, seen)
     _signal(stack_id, None, signal.SIGKILL, seen)
     if left := _await_end(stack_id, None, 10.0, seen):
         raise errors.InvariantViolated(
@@ -88,24 +92,25 @@ def end(stack_id: str, *, first: Sequence[int] = (), grace_seconds: float = 15.0
     return len(seen)
 
 
-def _members(stack_id: str, group: set[int] | None) -> list[int]:
-    return [pid for pid in marked(stack_id) if is_alive(pid) and (group is None or pid in group)]
-
-
 def _signal(stack_id: str, group: set[int] | None, number: signal.Signals, seen: set[int]) -> None:
-    for pid in _members(stack_id, group):
+    for pid in marked(stack_id):
         seen.add(pid)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
+        if group is None or pid in group:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 def _await_end(stack_id: str, group: set[int] | None, seconds: float, seen: set[int]) -> list[int]:
-    """Wait until none is left for two looks in a row: a process that is just executing shows no environment."""
+    """Wait until none is left for two looks in a row.
+
+    A process that is just executing shows no environment, so one look may miss it; a process that is ending shows
+    none either while it still holds its ports, so those once seen are asked for by pid.
+    """
     deadline = time.monotonic() + seconds
     looks_without = 0
     while True:
-        left = _members(stack_id, group)
-        seen.update(left)
+        seen.update(marked(stack_id))
+        left = sorted(pid for pid in seen if (group is None or pid in group) and is_alive(pid))
         looks_without = 0 if left else looks_without + 1
         if looks_without == 2 or time.monotonic() >= deadline:
             return left
