@@ -8,7 +8,7 @@ BENCH_ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check $(if $(CI),-qq --no-input)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint format lock wheel clean distclean
+.PHONY: help setup demo test soak bench lint format lock wheel clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +31,10 @@ demo: setup ## the whole platform on a year of real flights; ends by saying wher
 	$(BIN)/mainspring demo
 
 test: setup ## unit, contract, integration, e2e and guards; one file: make test PYTEST_ARGS=core/tests/test_x.py
-	tools/isolated.sh $(BIN)/python -m pytest $(PYTEST_ARGS)
+	tools/isolated.sh $(BIN)/python -m pytest -m "not soak" $(PYTEST_ARGS)
+
+soak: setup ## what kills workers and jobs in the middle and starts them again: minutes
+	tools/isolated.sh $(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
 
 bench: setup ## the latency and throughput suites, answers checked first; BENCH_ARGS=--quick
 	$(BIN)/python -m mainspring.bench.native $(BENCH_ARGS)

@@ -24,6 +24,7 @@ from mainspring.core.models import mlflow_adapter
 from mainspring.platform.stack import parts, processes, stack
 
 pytestmark = [
+    pytest.mark.soak,
     pytest.mark.e2e,
     pytest.mark.slow,
     pytest.mark.timeout(420),

@@ -205,6 +205,7 @@ def test_predictions_are_the_weights_own_in_the_order_of_the_file(
         np.testing.assert_allclose(training.predict(model, examples), predictions[column], rtol=1e-5)
 
 
+@pytest.mark.soak
 def test_a_killed_job_goes_on_where_it_was_and_ends_with_the_same_predictions(
     data: Path, cluster: dict[str, str], straight: tuple[Path, train_messages.TrainOutput], tmp_path: Path
 ) -> None:
@@ -240,6 +241,7 @@ def wait_for(condition: Callable[[], bool], job: Job) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.soak
 def test_one_worker_without_a_cluster_takes_the_same_steps(
     data: Path, cluster: dict[str, str], straight: tuple[Path, train_messages.TrainOutput], tmp_path: Path
 ) -> None:
