@@ -34,6 +34,17 @@ class _Group(click.RichGroup):
         except errors.MainspringError as error:
             output.show_error(error, as_json="--json" in sys.argv)
             ctx.exit(output.exit_code(error))
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] in ("", "mainspring"):
+                raise
+            missing = errors.MissingTool(
+                f"package `{error.name}` is not installed; run `pip install 'mainspring[all]'`, or ask `mainspring doctor`"
+                " which extra has it",
+                tool=str(error.name),
+                fix="pip install 'mainspring[all]'",
+            )
+            output.show_error(missing, as_json="--json" in sys.argv)
+            ctx.exit(output.exit_code(missing))
         except ValueError as error:
             # pydantic's ValidationError is one; importing pydantic here would slow `--help` down.
             problems = getattr(error, "errors", None)

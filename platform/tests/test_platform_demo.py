@@ -182,3 +182,13 @@ def test_a_stack_that_is_up_is_left_alone(tmp_path: Path, monkeypatch: pytest.Mo
         assert stack.is_up(state) == {"mine": True}
     finally:
         stack.down(s)
+
+
+def test_a_light_installation_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A None entry makes the import system refuse the name, as it does for a package that is not there.
+    for name in [m for m in sys.modules if m.startswith("mainspring.platform.demo")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "polars", None)
+    result = CliRunner().invoke(cli, ["demo"])
+    assert result.exit_code == 78
+    assert "`polars` is not installed; run `pip install 'mainspring[all]'`" in result.output
