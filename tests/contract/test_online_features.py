@@ -43,7 +43,29 @@ def _sqlite(path: Path) -> ports.OnlineFeatures:
     return online.OnlineStore(path / "online.db")
 
 
-@pytest.fixture(params=[_memory, _sqlite], ids=["memory", "sqlite"])
+class Reopened:
+    """The store with a file, closed and opened again before every call: what is on disk answers as memory does."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._alone = threading.Lock()  # one process has the file once
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._alone, online.OnlineStore(self._path) as store:
+                return getattr(store, name)(*args, **kwargs)
+
+        return call
+
+    def close(self) -> None:
+        """Nothing is open between calls."""
+
+
+def _reopened(path: Path) -> ports.OnlineFeatures:
+    return Reopened(path / "online.db")
+
+
+@pytest.fixture(params=[_memory, _sqlite, _reopened], ids=["memory", "sqlite", "reopened"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """Each call gives an empty store; all are closed at the end."""
     made: list[Any] = []
