@@ -130,7 +130,7 @@ def test_many_makers_at_once_agree(tmp_path: Path, before: dict[str, int] | None
     def work() -> None:
         found.append(folders.publish(tmp_path / "t", kind="thing", inputs={"v": 1}, write=write))
 
-    for _ in range(20):
+    for _ in range(8):
         threads = [threading.Thread(target=work) for _ in range(6)]
         for thread in threads:
             thread.start()

@@ -101,15 +101,10 @@ def test_each_joined_row_is_the_newest_known_and_alive_by_plain_python() -> None
     assert found > 500 and expired > 5
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[project.FlightDelay, Path]:
-    """Features of ten days of real flights, through the project's own steps."""
-    root = tmp_path_factory.mktemp("flights")
-    (root / "csv").mkdir()
-    mine = project.FlightDelay(write_csv(root / "csv"))
-    mine.ingest(root / "lake")
-    mine.build_features(root / "lake", root / "features")
-    return mine, root
+@pytest.fixture
+def made(flights_root: Path) -> tuple[project.FlightDelay, Path]:
+    """The project over ten days of real flights, and its folders."""
+    return project.FlightDelay(flights_root / "csv"), flights_root
 
 
 def test_features_are_one_file_a_view_and_reused(made: tuple[project.FlightDelay, Path]) -> None:
@@ -124,9 +119,11 @@ def test_features_are_one_file_a_view_and_reused(made: tuple[project.FlightDelay
     assert projects.FeatureReport.model_validate_json(again.model_dump_json()) == again
 
 
-def test_a_training_set_holds_labelled_rows_of_every_split(made: tuple[project.FlightDelay, Path]) -> None:
+def test_a_training_set_holds_labelled_rows_of_every_split(
+    tmp_path: Path, made: tuple[project.FlightDelay, Path]
+) -> None:
     mine, root = made
-    report = mine.training_set(root / "features", root / "training")
+    report = mine.training_set(root / "features", tmp_path / "training")
     rows = pl.read_parquet(report.path)
     assert rows["late"].null_count() == 0 and set(report.rows) == {"train", "valid", "test"}
     for split, n in report.rows.items():
@@ -137,7 +134,8 @@ def test_a_training_set_holds_labelled_rows_of_every_split(made: tuple[project.F
     }
     ny = ZoneInfo("America/New_York")
     assert {t.astimezone(ny).month for t in rows["as_of"].to_list()} == {3, 9, 11}
-    again = mine.training_set(root / "features", root / "training")
+    again = mine.training_set(root / "features", tmp_path / "training")
+    assert again.digest == mine.training_set(root / "features", root / "training").digest
     assert again.reused and again.model_copy(update={"reused": False}) == report
     assert projects.TrainingSetReport.model_validate_json(report.model_dump_json()) == report
 
@@ -153,16 +151,7 @@ def test_the_plan_fits_on_it_and_gives_finite_numbers(made: tuple[project.Flight
     assert {e.column for e in mine.model_spec().embeddings} == set(fitted.compile().id_names)
 
 
-def test_a_split_without_both_outcomes_stops_and_leaves_nothing(tmp_path: Path) -> None:
-    mine = project.FlightDelay(write_csv(tmp_path, days=((2, 8), (2, 9))))
-    mine.ingest(tmp_path / "lake")
-    mine.build_features(tmp_path / "lake", tmp_path / "features")
-    with pytest.raises(errors.DataInvalid) as caught:
-        mine.training_set(tmp_path / "features", tmp_path / "training")
-    assert caught.value.failed == ("valid",) and not (tmp_path / "training").exists()
-
-
-def test_the_same_lake_gives_the_same_features_elsewhere_and_damage_is_found(
+def test_the_same_lake_gives_the_same_features_elsewhere_and_what_is_wrong_stops_the_join(
     tmp_path: Path, made: tuple[project.FlightDelay, Path]
 ) -> None:
     mine, root = made
@@ -173,6 +162,12 @@ def test_the_same_lake_gives_the_same_features_elsewhere_and_damage_is_found(
     with pytest.raises(errors.CorruptArtifact) as caught:
         mine.training_set(tmp_path / "features", tmp_path / "training")
     assert caught.value.artifact == str(path) and not (tmp_path / "training").exists()
-    mine.ingest(tmp_path / "lake", sample_fraction=0.3)
-    second = mine.build_features(tmp_path / "lake", tmp_path / "features")  # mended, of another lake
+    # Mended, of another lake, whose two days have no flight in the months of the other splits.
+    (tmp_path / "csv").mkdir()
+    other = project.FlightDelay(write_csv(tmp_path / "csv", days=((2, 8), (2, 9))))
+    other.ingest(tmp_path / "lake")
+    second = other.build_features(tmp_path / "lake", tmp_path / "features")
     assert not second.reused and second.digest != first.digest and second.lake_digest != first.lake_digest
+    with pytest.raises(errors.DataInvalid, match="not both outcomes") as invalid:
+        other.training_set(tmp_path / "features", tmp_path / "training")
+    assert invalid.value.failed == ("valid",) and not (tmp_path / "training").exists()

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 import pytest
-from core_flights_world import days, tables, write_csv
+from core_flights_world import days, tables
 
 from mainspring.core.reference.flight_delay import events, source, views
 
@@ -114,9 +114,9 @@ def raw_lines(folder: Path) -> Iterator[Raw]:
 
 
 @pytest.fixture(scope="module")
-def cut(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Raw], source.Tables]:
+def cut(flights_root: Path) -> tuple[list[Raw], source.Tables]:
     """Ten days of real lines, as Python reads them and as the source does."""
-    folder = write_csv(tmp_path_factory.mktemp("csv"))
+    folder = flights_root / "csv"
     lines = sorted(raw_lines(folder), key=lambda r: (r.departure, r.carrier, r.flight))
     return lines, source.read(folder)
 

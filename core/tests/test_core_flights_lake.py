@@ -18,9 +18,9 @@ PROJECT = project.FlightDelay()
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> project.FlightDelay:
+def small(flights_root: Path) -> project.FlightDelay:
     """The project over ten days of the real files."""
-    return project.FlightDelay(write_csv(tmp_path_factory.mktemp("csv")))
+    return project.FlightDelay(flights_root / "csv")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from core_flights_world import write_csv
 
 from mainspring.core import errors, ports, projects
 from mainspring.core.contracts import prediction
@@ -41,16 +40,14 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    root = tmp_path_factory.mktemp("flights")
-    (root / "csv").mkdir()
-    mine = project.FlightDelay(write_csv(root / "csv"))
-    mine.ingest(root / "lake")
-    service = mine.build_features(root / "lake", root / "features").service
-    rows = pl.read_parquet(mine.training_set(root / "features", root / "training").path)
+def world(flights_root: Path) -> World:
+    mine = project.FlightDelay(flights_root / "csv")
+    service = mine.build_features(flights_root / "lake", flights_root / "features").service
+    rows = pl.read_parquet(mine.training_set(flights_root / "features", flights_root / "training").path)
     who = rows.select("scheduled_departure_us", "carrier", "flight").iter_rows()
     columns = (*service.columns, *request_time.DERIVED)
-    return World(mine, root, {k: i for i, k in enumerate(who)}, frames.to_numpy(rows, columns))
+    row_of = {k: i for i, k in enumerate(who)}
+    return World(mine, flights_root, row_of, frames.to_numpy(rows, columns))
 
 
 def through_json(pushed: replay.Pushed) -> replay.Pushed:

@@ -346,7 +346,7 @@ def test_readers_never_see_half_a_row_or_half_a_batch(make: Make) -> None:
     view = ports.ViewSchema("v", ("k",), (("a", "float64"), ("b", "float64")), None)
     store = make()
     store.register(view)
-    keys, rounds = ["x", "y", "z"], 150
+    keys, rounds = ["x", "y", "z"], 60
     torn: list[Any] = []
     stop = threading.Event()
 
