@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -53,12 +54,16 @@ def test_the_same_source_gives_the_same_digest_elsewhere_and_another_fraction_an
     assert 1.8 < flights["a"].height / flights["b"].height < 2.2
 
 
-def test_a_changed_file_is_another_lake(tmp_path: Path) -> None:
-    csv = write_csv(tmp_path, days=((11, 1),))
+def test_a_copy_of_the_files_is_the_same_lake_and_a_changed_file_another(tmp_path: Path) -> None:
+    (tmp_path / "csv").mkdir()
+    csv = write_csv(tmp_path / "csv", days=((11, 1),))
     first = project.FlightDelay(csv).ingest(tmp_path / "lake")
-    planes = (csv / "planes.csv").read_bytes().splitlines(keepends=True)
-    (csv / "planes.csv").write_bytes(b"".join(planes[:-1]))
-    second = project.FlightDelay(csv).ingest(tmp_path / "lake")
+    copy = shutil.copytree(csv, tmp_path / "elsewhere")
+    assert project.FlightDelay(copy).ingest(tmp_path / "other").digest == first.digest
+    assert str(tmp_path) not in first.model_dump_json()
+    planes = (copy / "planes.csv").read_bytes().splitlines(keepends=True)
+    (copy / "planes.csv").write_bytes(b"".join(planes[:-1]))
+    second = project.FlightDelay(copy).ingest(tmp_path / "lake")
     assert not second.reused and second.digest != first.digest
     assert [t.name for t, u in zip(first.tables, second.tables, strict=True) if t != u] == ["planes"]
 

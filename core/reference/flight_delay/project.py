@@ -51,9 +51,8 @@ class FlightDelay:
         """CSV to a Parquet lake, by month. Errors: MissingTool, SchemaMismatch, CorruptArtifact, DataInvalid."""
         from mainspring.core.reference.flight_delay import lake, source
 
-        folder, version = (
-            source.find() if self._csv_folder is None else (self._csv_folder, str(self._csv_folder))
-        )
+        # A copy is named by its files' digests, wherever it lies.
+        folder, version = source.find() if self._csv_folder is None else (self._csv_folder, "copy")
         made = lake.write(lake_dir, folder, version, sample_fraction)
         sizes = {name: made.files_under(name) for name in source.TABLES}
         return projects.IngestReport(

@@ -12,7 +12,7 @@ import polars as pl
 from mainspring.core.features.windows import CREATED, EVENT, Aggregate, trailing
 from mainspring.core.reference.flight_delay import events, source
 
-__all__ = ["AGGREGATES", "PLANE_FIELDS", "TAIL_FIELDS", "TRAILING", "WEATHER_FIELDS", "Trailing", "compute"]
+__all__ = ["AGGREGATES", "PLANE_FIELDS", "TRAILING", "WEATHER_FIELDS", "Trailing", "compute"]
 
 Stream = Literal["departures", "arrivals"]
 
@@ -56,7 +56,6 @@ TRAILING: Final = (
     Trailing("flight_number_arr_28d", "arrivals", ("carrier", "flight"), timedelta(days=28)),
 )
 
-TAIL_FIELDS: Final = ("arr_delay", "arr_known_us")
 WEATHER_FIELDS: Final = (
     "temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib",
 )  # fmt: skip
