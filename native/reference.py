@@ -42,8 +42,9 @@ missing `as_of` has no events. What is selected, and nothing else in the list, d
     count  how many, as float32                    sum   the tree below; 0 where there are none
     mean   sum / count, one float32 division       last  the value latest in the list
     min, max                                       mean, min, max and last of no events are NaN: missing
-The tree: the k-th selected value is added to lane k mod 8, in order, from +0.0, in float32; then lanes i and i + 4 are
-added, then i and i + 2, then the last two. A zero from sum, mean, min or max is +0.0. inf - inf makes NaN: missing.
+The tree: the k-th selected value is added to lane k mod 16, in order, from +0.0, in float32; then lanes i and i + 8 are
+added, then i and i + 4, then i and i + 2, then the last two (so it does not matter which lane comes first, and a list may
+begin anywhere). A zero from sum, mean, min or max is +0.0. inf - inf makes NaN: missing.
 Windows are columns: the dense operations run on them, so that their `fill` says what an empty window means.
 
 All CPU targets give the same bits as one another, and the same bits for a row alone as for that row in a batch.
@@ -215,11 +216,12 @@ def _aggregate(chosen: list[np.float32], aggregate: Aggregate) -> np.float32:
         return chosen[-1]
     if aggregate in ("max", "min"):
         return (max(chosen) if aggregate == "max" else min(chosen)) + zero  # -0.0 + 0.0 is +0.0
-    lanes = np.zeros(8, np.float32)
+    lanes = np.zeros(16, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         for k, value in enumerate(chosen):
-            lanes[k % 8] += value
-        four = lanes[:4] + lanes[4:]
+            lanes[k % 16] += value
+        eight = lanes[:8] + lanes[8:]
+        four = eight[:4] + eight[4:]
         two = four[:2] + four[2:]
         total: np.float32 = two[0] + two[1]
         return total if aggregate == "sum" else total / np.float32(len(chosen)) + zero

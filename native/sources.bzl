@@ -58,7 +58,7 @@ NATIVE_VARIANTS = {
             "src/dense/dense_avx2.cc",
             "src/program/program_avx2.cc",
         ],
-        "copts": ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-mavx2", "-mfma"],
+        "copts": ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-mavx2", "-mfma", "-mbmi", "-mbmi2"],
     },
     "avx512": {
         "cpu": "x86_64",
@@ -73,6 +73,8 @@ NATIVE_VARIANTS = {
             "-fvisibility=hidden",
             "-mavx2",
             "-mfma",
+            "-mbmi",
+            "-mbmi2",
             "-mavx512f",
             "-mavx512bw",
             "-mavx512dq",

@@ -42,6 +42,13 @@ const Forced& ForcedTarget() {
   return forced;
 }
 
+#if defined(__x86_64__)
+bool HasAvx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+         __builtin_cpu_supports("bmi2");
+}
+#endif
+
 }  // namespace
 
 const char* TargetName(Target target) {
@@ -63,10 +70,9 @@ bool IsSupported(Target target) {
     case Target::kGeneric:
       return true;
     case Target::kAvx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+      return HasAvx2();
     case Target::kAvx512:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-             __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   }
   return false;

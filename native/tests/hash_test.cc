@@ -59,10 +59,22 @@ TEST(HashTest, Utf8EqualsXxhash) {
   EXPECT_EQ(HashUtf8(nullptr, 0, 0), 0x2d06800538d394c2u);
 }
 
+// As the kernels look a value up.
 std::int64_t Find(const Vocabulary& v, std::int64_t value) {
+  if (v.is_narrow()) {
+    const std::uint64_t distance = static_cast<std::uint64_t>(value) - static_cast<std::uint64_t>(v.base());
+    const std::uint64_t word = value == kMissing      ? v.span() + 2
+                               : distance <= v.span() ? distance
+                                                      : v.span() + 1;
+    const std::uint32_t h = PreMix32(static_cast<std::uint32_t>(word) ^ static_cast<std::uint32_t>(v.key()));
+    const auto* slots = static_cast<const std::uint32_t*>(v.slots());
+    const std::uint32_t id =
+        slots[(h >> (32 - v.bits())) ^ v.pilots()[h & v.bucket_mask()]] ^ (h << v.bits());
+    return (id >> v.bits()) == 0 ? id : 1;
+  }
   const std::uint64_t h = PreMix64(static_cast<std::uint64_t>(value) ^ v.key());
-  const std::uint64_t id =
-      v.slots()[(h >> (64 - v.bits())) ^ v.pilots()[h & v.bucket_mask()]] ^ (h << v.bits());
+  const auto* slots = static_cast<const std::uint64_t*>(v.slots());
+  const std::uint64_t id = slots[(h >> (64 - v.bits())) ^ v.pilots()[h & v.bucket_mask()]] ^ (h << v.bits());
   return (id >> v.bits()) == 0 ? static_cast<std::int64_t>(id) : 1;
 }
 
@@ -96,6 +108,14 @@ TEST(VocabularyTest, FindsEveryValueAndNoOther) {
       scattered.push_back(static_cast<std::int64_t>(random() | 1));
     }
     CheckAll(counting);
+    for (auto& value : counting) value -= 5000;
+    CheckAll(counting);
+    if (n >= 2 && n < 2000) {  // as far apart as 32 bits and two special words allow, and one further
+      for (const std::int64_t last : {4294967293, 4294967294, 4294967295, 4294967296}) {
+        counting.back() = counting.front() + last;
+        CheckAll(counting);
+      }
+    }
     if (n < 100000) CheckAll(high);
     CheckAll(scattered);
   }

@@ -151,16 +151,18 @@ def test_last_is_by_list_and_zeros_are_positive() -> None:
     assert np.isnan(one([(95, np.inf), (96, -np.inf)], "sum"))
 
 
-def test_sum_is_a_tree_of_eight_lanes_over_what_was_selected() -> None:
+def test_sum_is_a_tree_of_sixteen_lanes_over_what_was_selected() -> None:
     """1e8 swallows 1.0 in float32, so the order shows; what lies outside of the window does not move lanes."""
-    values = [1e8, *[1.0] * 7, 1.0, *[1.0] * 7]
-    lanes = [1e8, *[2.0] * 7]
-    want = float(np.float32(np.float32(1e8 + 2.0) + np.float32(4.0)) + np.float32(8.0))
-    assert float(f32(1e8 + 1.0)[0]) == lanes[0]
+    values = [1e8, *[1.0] * 31]
+    assert float(f32(1e8 + 1.0)[0]) == 1e8  # so the lane of 1e8 stays, and the others hold 2.0
+    want = f32(1e8)[0]
+    for added in (2.0, 4.0, 8.0, 16.0):
+        want += np.float32(added)
+    assert float(want) == 1e8 + 24.0  # 2.0 was swallowed, 4.0 rounded up to 8.0
     pairs = [(91, v) for v in values]
-    assert one(pairs, "sum") == want
-    assert one([(1, 9.0), *pairs, (200, 9.0)], "sum") == want
-    assert one([pairs[0], (1, 9.0), *pairs[1:]], "sum") == want
+    assert one(pairs, "sum") == float(want)
+    assert one([(1, 9.0), *pairs, (200, 9.0)], "sum") == float(want)
+    assert one([pairs[0], (1, 9.0), *pairs[1:]], "sum") == float(want)
 
 
 def test_bag_offsets_begin_at_zero() -> None:

@@ -23,6 +23,13 @@ constexpr std::uint64_t Mix64(std::uint64_t x) {
   return x ^ (x >> 32);
 }
 
+// A bijection of 32 bits, for tables only: no id depends on it. Constants: "lowbias32" of Chris Wellons' Hash
+// Prospector (public domain), without its last step.
+constexpr std::uint32_t PreMix32(std::uint32_t x) {
+  x = (x ^ (x >> 16)) * 0x7FEB352Du;
+  return (x ^ (x >> 15)) * 0x846CA68Bu;
+}
+
 // What a seed becomes, so that seed 0 is not the identity.
 constexpr std::uint64_t HashKey(std::uint64_t seed) { return Mix64(seed + 0x9E3779B97F4A7C15u); }
 

@@ -70,26 +70,98 @@ static void CrossColumn(const struct MainspringCross* c, const int64_t* const* i
   }
 }
 
-// The table's own word for `h`, or 1 for "unknown". -2^63 is in the table, with id 0.
-MAINSPRING_INLINE int32_t Probe(const struct MainspringTable* t, uint64_t h) {
-  const uint64_t at = (h >> (64 - t->bits)) ^ t->pilots[h & t->bucket_mask];
-  const uint64_t id = t->slots[at] ^ (h << t->bits);
-  return (int32_t)(id >> t->bits == 0 ? id : 1) + t->offset;
+// What a slot says of a scattered word that is `rest` after its top bits: the id, or 1 where it is another's.
+// Not a conditional: gcc makes a branch of it, and one value in ten is unknown.
+MAINSPRING_INLINE int32_t IdOfNarrow(uint32_t slot, uint32_t rest, uint32_t limit) {
+  const uint32_t id = slot ^ rest, is_known = 0 - (uint32_t)(id < limit);
+  return (int32_t)(((id - 1) & is_known) + 1);
+}
+MAINSPRING_INLINE int32_t IdOfWide(uint64_t slot, uint64_t rest, uint64_t limit) {
+  const uint64_t id = slot ^ rest, is_known = 0 - (uint64_t)(id < limit);
+  return (int32_t)(((id - 1) & is_known) + 1);
 }
 
-static void VocabularyColumn(const struct MainspringTable* table, uint64_t key, const int64_t* values,
-                             size_t n_rows, int32_t* ids) {
-  const WVec keys = WSet1(key);
-  const struct MainspringTable t = *table;
-  // Scattered by vectors, then looked up one by one: a gather is no faster on the CPUs we meet.
-  uint64_t scattered[64] __attribute__((aligned(64)));
-  for (size_t row = 0; row < n_rows; row += 64) {
-    const size_t left = n_rows - row < 64 ? n_rows - row : 64;
-    size_t i = 0;
-    for (; i + kWide <= left; i += kWide) WStore(PreMix(WXor(WLoad(values + row + i), keys)), scattered + i);
-    if (i < left) WStore(PreMix(WXor(WLoadFirst(values + row + i, left - i), keys)), scattered + i);
-    for (i = 0; i < left; ++i) ids[row + i] = Probe(&t, scattered[i]);
+// On their own, with their few variables in registers: beside the vectors below they were spilled. One by
+// one, because a gather is no faster on the CPUs we meet.
+static void __attribute__((noinline)) ProbeNarrow(const struct MainspringVocabulary* v,
+                                                  const uint32_t* scattered, size_t n, int32_t* ids) {
+  const uint32_t* slots = (const uint32_t*)v->slots;
+  const uint16_t* pilots = v->pilots;
+  const uint32_t mask = (uint32_t)v->bucket_mask, bits = v->bits, limit = 1u << bits, top = 32 - bits;
+  const int32_t offset = v->offset;
+  for (size_t i = 0; i < n; ++i) {
+    const uint32_t h = scattered[i];
+    ids[i] = IdOfNarrow(slots[(h >> top) ^ pilots[h & mask]], h << bits, limit) + offset;
   }
+}
+static void __attribute__((noinline)) ProbeWide(const struct MainspringVocabulary* v,
+                                                const uint64_t* scattered, size_t n, int32_t* ids) {
+  const uint64_t* slots = (const uint64_t*)v->slots;
+  const uint16_t* pilots = v->pilots;
+  const uint64_t mask = v->bucket_mask, limit = (uint64_t)1 << v->bits;
+  const uint32_t bits = v->bits, top = 64 - bits;
+  const int32_t offset = v->offset;
+  for (size_t i = 0; i < n; ++i) {
+    const uint64_t h = scattered[i];
+    ids[i] = IdOfWide(slots[(h >> top) ^ pilots[h & mask]], h << bits, limit) + offset;
+  }
+}
+
+// The word of a narrow vocabulary, in the lower half of each lane.
+MAINSPRING_INLINE WVec NarrowWord(const struct MainspringVocabulary* v, WVec value) {
+  const WVec distance = WSub(value, WSet1((uint64_t)v->base));
+  const WVec word = WWhereBelow(distance, WSet1(v->span + 1), distance, WSet1(v->span + 1));
+  return WWhereEqual(value, WSet1(kMissingInt), WSet1(v->span + 2), word);
+}
+
+MAINSPRING_INLINE IVec PreMixNarrow(IVec x) {
+  x = IMul(IXor(x, IShiftRight(x, 16)), ISet1(0x7FEB352D));
+  return IMul(IXor(x, IShiftRight(x, 15)), ISet1((int32_t)0x846CA68Bu));
+}
+
+static void VocabularyColumn(const struct MainspringVocabulary* v, const int64_t* values, size_t n_rows,
+                             int32_t* ids) {
+  constexpr size_t kChunk = 256;
+  uint64_t wide[kChunk] __attribute__((aligned(64)));
+  for (size_t row = 0; row < n_rows; row += kChunk) {
+    const size_t n = n_rows - row < kChunk ? n_rows - row : kChunk;
+    const int64_t* from = values + row;
+    size_t i = 0;
+    if (!v->is_narrow) {
+      const WVec key = WSet1(v->key);
+      for (; i + kWide <= n; i += kWide) WStore(PreMix(WXor(WLoad(from + i), key)), wide + i);
+      if (i < n) WStore(PreMix(WXor(WLoadFirst(from + i, n - i), key)), wide + i);
+      ProbeWide(v, wide, n, ids + row);
+      continue;
+    }
+    int32_t* const words = (int32_t*)wide;
+    for (; i + kWide <= n; i += kWide) StoreNarrow(NarrowWord(v, WLoad(from + i)), words + i);
+    if (i < n) StoreNarrow(NarrowWord(v, WLoadFirst(from + i, n - i)), words + i);
+    const IVec key = ISet1((int32_t)(uint32_t)v->key);
+    for (i = 0; i < n; i += kLanes) StoreInts(PreMixNarrow(IXor(LoadInts(words + i), key)), words + i);
+    ProbeNarrow(v, (const uint32_t*)words, n, ids + row);
+  }
+}
+
+static void VocabularyRow(const struct MainspringVocabulary* v, const int64_t* ints, int32_t* ids) {
+  const uint64_t value = (uint64_t)ints[v->source];
+  const uint32_t bits = v->bits;
+  int32_t id;
+  if (v->is_narrow) {
+    const uint64_t distance = value - (uint64_t)v->base;
+    uint64_t word = distance <= v->span ? distance : v->span + 1;
+    word = value == kMissingInt ? v->span + 2 : word;
+    uint32_t h = (uint32_t)word ^ (uint32_t)v->key;
+    h = (h ^ (h >> 16)) * 0x7FEB352Du;
+    h = (h ^ (h >> 15)) * 0x846CA68Bu;
+    const uint32_t at = (h >> (32 - bits)) ^ v->pilots[h & v->bucket_mask];
+    id = IdOfNarrow(((const uint32_t*)v->slots)[at], h << bits, 1u << bits);
+  } else {
+    const uint64_t h = PreMixOne(value ^ v->key);
+    const uint64_t at = (h >> (64 - bits)) ^ v->pilots[h & v->bucket_mask];
+    id = IdOfWide(((const uint64_t*)v->slots)[at], h << bits, (uint64_t)1 << bits);
+  }
+  ids[v->id] = id + v->offset;
 }
 
 // Branchless, any number of bounds.
@@ -148,16 +220,6 @@ static void HashRow(const struct MainspringHashes* h, const int64_t* ints, int32
       StoreNarrow(id, scattered);
       for (size_t j = 0; j < n; ++j) ids[k->id[i + j]] = scattered[j];
     }
-  }
-}
-
-static void VocabularyRow(const struct MainspringVocabularies* v, const int64_t* ints, int32_t* ids) {
-  const struct MainspringKeyed* k = &v->keyed;
-  for (size_t i = 0; i < k->n; i += kWide) {
-    const size_t n = k->n - i < kWide ? k->n - i : kWide;
-    uint64_t scattered[kWide];
-    WStore(PreMix(WXor(GatherRow(k, i, n, ints), WLoad((const int64_t*)k->key + i))), scattered);
-    for (size_t j = 0; j < n; ++j) ids[k->id[i + j]] = Probe(v->table + i + j, scattered[j]);
   }
 }
 

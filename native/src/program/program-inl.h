@@ -59,14 +59,14 @@ static void RunRow(const Plan* plan, const struct MainspringRow* row, const Work
     values = together;
   }
   HashRow(&plan->hashes, row->ints, ids);
-  VocabularyRow(&plan->vocabularies, row->ints, ids);
+  for (size_t i = 0; i < plan->n_vocabularies; ++i) VocabularyRow(plan->vocabularies + i, row->ints, ids);
   for (size_t i = 0; i < plan->n_buckets; ++i) BucketRow(plan->buckets + i, row->floats, ids);
   for (size_t i = 0; i < plan->n_crosses; ++i) CrossRow(plan->crosses + i, row->ints, ids);
   DenseRow(plan, values, dense);
 }
 
 static int64_t RunFew(const Plan* plan, const Batch* batch, const Workspace* workspace) {
-  const size_t n_ids = plan->hashes.keyed.n + plan->vocabularies.keyed.n + plan->n_buckets + plan->n_crosses;
+  const size_t n_ids = plan->hashes.keyed.n + plan->n_vocabularies + plan->n_buckets + plan->n_crosses;
   const struct MainspringRow row = {workspace->row_ints, workspace->row_floats, workspace->events};
   for (size_t r = batch->first_row; r < batch->first_row + batch->n_rows; ++r) {
     for (size_t i = 0; i < plan->n_ints; ++i) workspace->row_ints[i] = batch->ints[i][r];
@@ -108,10 +108,9 @@ static void IdBlock(const Plan* plan, const Batch* batch, size_t row, size_t n_r
     HashColumn(batch->ints[h->keyed.source[i]] + row, n_rows, h->keyed.key[i], h->range[i], h->offset[i],
                ids + (size_t)h->keyed.id[i] * stride);
   }
-  const struct MainspringVocabularies* v = &plan->vocabularies;
-  for (size_t i = 0; i < v->keyed.n; ++i) {
-    VocabularyColumn(v->table + i, v->keyed.key[i], batch->ints[v->keyed.source[i]] + row, n_rows,
-                     ids + (size_t)v->keyed.id[i] * stride);
+  for (size_t i = 0; i < plan->n_vocabularies; ++i) {
+    const struct MainspringVocabulary* v = plan->vocabularies + i;
+    VocabularyColumn(v, batch->ints[v->source] + row, n_rows, ids + (size_t)v->id * stride);
   }
   for (size_t i = 0; i < plan->n_buckets; ++i) {
     const struct MainspringBuckets* b = plan->buckets + i;

@@ -67,9 +67,9 @@ struct Program::Compiled {
   MainspringPlan plan = {};
   DenseProgram dense;
   std::vector<std::int32_t> dense_run;
-  Keyed hashes, lookups;
+  Keyed hashes;
   std::vector<Vocabulary> vocabularies;
-  std::vector<MainspringTable> tables;
+  std::vector<MainspringVocabulary> tables;
   std::vector<std::vector<float>> bounds;
   std::vector<MainspringBuckets> buckets;
   std::vector<std::vector<std::int32_t>> cross_sources;
@@ -156,9 +156,9 @@ Status Program::Compiled::AddVocabulary(const IdSpec& id, std::size_t column, st
     status.column = static_cast<std::int32_t>(column);
     return status;
   }
-  lookups.Add(id.sources[0], i, vocabulary.key(), 0, 0);
-  tables.push_back(
-      {nullptr, nullptr, vocabulary.bucket_mask(), static_cast<std::uint32_t>(vocabulary.bits()), id.offset});
+  tables.push_back({id.sources[0], i, id.offset, vocabulary.is_narrow(),
+                    static_cast<std::uint32_t>(vocabulary.bits()), nullptr, nullptr, vocabulary.bucket_mask(),
+                    vocabulary.key(), vocabulary.base(), vocabulary.span()});
   vocabularies.push_back(std::move(vocabulary));
   return {};
 }
@@ -218,7 +218,8 @@ void Program::Compiled::Seal(const ProgramSpec& spec) {
     tables[i].slots = vocabularies[i].slots();
     tables[i].pilots = vocabularies[i].pilots();
   }
-  plan.vocabularies = {lookups.Seal(), tables.data()};
+  plan.n_vocabularies = tables.size();
+  plan.vocabularies = tables.data();
   for (std::size_t i = 0; i < buckets.size(); ++i) buckets[i].bounds = bounds[i].data();
   plan.n_buckets = buckets.size();
   plan.buckets = buckets.data();

@@ -45,17 +45,18 @@ struct MainspringHashes {
 };
 
 // See mainspring/vocabulary.h.
-struct MainspringTable {
-  const uint64_t* slots;
+struct MainspringVocabulary {
+  int32_t source;
+  int32_t id;
+  int32_t offset;
+  int32_t is_narrow;
+  uint32_t bits;
+  const void* slots;
   const uint16_t* pilots;
   uint64_t bucket_mask;
-  uint32_t bits;
-  int32_t offset;
-};
-
-struct MainspringVocabularies {
-  struct MainspringKeyed keyed;
-  const struct MainspringTable* table;
+  uint64_t key;
+  int64_t base;
+  uint64_t span;
 };
 
 struct MainspringBuckets {
@@ -93,7 +94,8 @@ struct MainspringPlan {
   struct MainspringDenseArgs dense;  // without columns, rows and out; width 0: no dense matrix
   const int32_t* dense_run;          // of its sources, as in MainspringKeyed
   struct MainspringHashes hashes;
-  struct MainspringVocabularies vocabularies;
+  size_t n_vocabularies;
+  const struct MainspringVocabulary* vocabularies;
   size_t n_buckets;
   const struct MainspringBuckets* buckets;
   size_t n_crosses;

@@ -115,6 +115,11 @@ MAINSPRING_INLINE WVec WShiftRight(WVec v, int by) { return _mm256_srli_epi64(v,
 MAINSPRING_INLINE WVec WWhereEqual(WVec a, WVec b, WVec yes, WVec no) {
   return _mm256_blendv_epi8(no, yes, _mm256_cmpeq_epi64(a, b));
 }
+MAINSPRING_INLINE WVec WWhereBelow(WVec a, WVec b, WVec yes, WVec no) {
+  const __m256i sign = _mm256_set1_epi64x(INT64_MIN);
+  return _mm256_blendv_epi8(no, yes,
+                            _mm256_cmpgt_epi64(_mm256_xor_si256(b, sign), _mm256_xor_si256(a, sign)));
+}
 MAINSPRING_INLINE __m128i Narrow(WVec v) {
   return _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6)));
 }
@@ -124,11 +129,11 @@ MAINSPRING_INLINE void StoreNarrowFirst(WVec v, int32_t* p, size_t n) {
   _mm_storeu_si128((__m128i*)all, Narrow(v));
   for (size_t i = 0; i < n; ++i) p[i] = all[i];
 }
-MAINSPRING_INLINE uint32_t WGreater(const int64_t* p, size_t n, int64_t bound) {
-  const __m256i is_greater = _mm256_cmpgt_epi64(WLoadFirst(p, n), _mm256_set1_epi64x(bound));
-  return (uint32_t)_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_and_si256(is_greater, FirstWide(n))));
-}
-
+MAINSPRING_INLINE WVec WSub(WVec a, WVec b) { return _mm256_sub_epi64(a, b); }
+MAINSPRING_INLINE IVec LoadInts(const int32_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
+MAINSPRING_INLINE IVec IXor(IVec a, IVec b) { return _mm256_xor_si256(a, b); }
+MAINSPRING_INLINE IVec IMul(IVec a, IVec b) { return _mm256_mullo_epi32(a, b); }
+MAINSPRING_INLINE IVec IShiftRight(IVec v, int by) { return _mm256_srli_epi32(v, by); }
 MAINSPRING_INLINE void StoreInts(IVec v, int32_t* p) { _mm256_storeu_si256((__m256i*)p, v); }
 MAINSPRING_INLINE void StoreIntsFirst(IVec v, int32_t* p, size_t n) { StoreFirst(AsFloat(v), (float*)p, n); }
 MAINSPRING_INLINE IVec IAdd(IVec a, IVec b) { return _mm256_add_epi32(a, b); }
@@ -151,35 +156,79 @@ MAINSPRING_INLINE size_t CountBelowOne(const float* bounds, size_t n, float x) {
   return count;
 }
 
-typedef __m256 Oct;
-MAINSPRING_INLINE Oct OctSet1(float x) { return _mm256_set1_ps(x); }
-MAINSPRING_INLINE Oct OctLoad(const float* p) { return _mm256_loadu_ps(p); }
-MAINSPRING_INLINE Oct OctLoadFirst(const float* p, size_t n, float rest) {
-  const __m256i first =
-      _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-  return _mm256_blendv_ps(_mm256_set1_ps(rest), _mm256_maskload_ps(p, first), _mm256_castsi256_ps(first));
+typedef struct {
+  Vec low, high;
+} Hex;
+typedef uint32_t Bits16;
+MAINSPRING_INLINE Vec MaskOf(uint32_t bits) {
+  const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  return AsFloat(_mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)bits), bit), bit));
 }
-MAINSPRING_INLINE Oct OctAdd(Oct a, Oct b) { return _mm256_add_ps(a, b); }
-MAINSPRING_INLINE Oct OctMax(Oct a, Oct b) { return _mm256_max_ps(a, b); }
-MAINSPRING_INLINE Oct OctMin(Oct a, Oct b) { return _mm256_min_ps(a, b); }
-MAINSPRING_INLINE uint32_t OctIsNaN(Oct a) {
-  return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+MAINSPRING_INLINE Hex HexSet1(float x) { return Hex{Set1(x), Set1(x)}; }
+MAINSPRING_INLINE Hex HexLoadBits(const float* p, Bits16 bits) {
+  return Hex{_mm256_maskload_ps(p, AsInt(MaskOf(bits))), _mm256_maskload_ps(p + 8, AsInt(MaskOf(bits >> 8)))};
 }
-MAINSPRING_INLINE float OctSum(Oct a) {
-  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+MAINSPRING_INLINE Bits16 HexOrdered(Hex a) {
+  const uint32_t low = (uint32_t)_mm256_movemask_ps(IsNaN(a.low));
+  const uint32_t high = (uint32_t)_mm256_movemask_ps(IsNaN(a.high));
+  return 0xFFFF & ~(low | high << 8);
+}
+MAINSPRING_INLINE Hex HexAddWhere(Hex a, Bits16 bits, Hex b) {
+  return Hex{Select(MaskOf(bits), Add(a.low, b.low), a.low),
+             Select(MaskOf(bits >> 8), Add(a.high, b.high), a.high)};
+}
+MAINSPRING_INLINE Hex HexMaxWhere(Hex a, Bits16 bits, Hex b) {
+  return Hex{Select(MaskOf(bits), Max(a.low, b.low), a.low),
+             Select(MaskOf(bits >> 8), Max(a.high, b.high), a.high)};
+}
+MAINSPRING_INLINE Hex HexMinWhere(Hex a, Bits16 bits, Hex b) {
+  return Hex{Select(MaskOf(bits), Min(a.low, b.low), a.low),
+             Select(MaskOf(bits >> 8), Min(a.high, b.high), a.high)};
+}
+MAINSPRING_INLINE float HexSum(Hex a) {
+  const __m256 eight = _mm256_add_ps(a.low, a.high);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 0x55)));
 }
-MAINSPRING_INLINE float OctLargest(Oct a) {
-  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+MAINSPRING_INLINE float HexLargest(Hex a) {
+  const __m256 eight = _mm256_max_ps(a.low, a.high);
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 0x55)));
 }
-MAINSPRING_INLINE float OctSmallest(Oct a) {
-  const __m128 four = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+MAINSPRING_INLINE float HexSmallest(Hex a) {
+  const __m256 eight = _mm256_min_ps(a.low, a.high);
+  const __m128 four = _mm_min_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_min_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_min_ss(two, _mm_shuffle_ps(two, two, 0x55)));
 }
+
+// With the sign turned, so that comparisons with a sign, the only ones there are, do without.
+typedef struct {
+  WVec four[4];
+} Ages;
+MAINSPRING_INLINE Ages LoadAges(const int64_t* times, Bits16 bits, int64_t as_of) {
+  const __m256i now = _mm256_set1_epi64x(as_of ^ INT64_MIN), bit = _mm256_setr_epi64x(1, 2, 4, 8);
+  Ages ages;
+  for (int i = 0; i < 4; ++i) {
+    const __m256i all = _mm256_and_si256(_mm256_set1_epi64x((long long)(bits >> 4 * i)), bit);
+    const __m256i loaded =
+        _mm256_maskload_epi64((const long long*)times + 4 * i, _mm256_cmpeq_epi64(all, bit));
+    ages.four[i] = _mm256_sub_epi64(now, loaded);
+  }
+  return ages;
+}
+MAINSPRING_INLINE Bits16 AgesBelow(const Ages* ages, Bits16 bits, uint64_t width) {
+  const __m256i limit = _mm256_set1_epi64x((long long)(width ^ (uint64_t)INT64_MIN));
+  uint32_t below = 0;
+  for (int i = 0; i < 4; ++i) {
+    const __m256i is_below = _mm256_cmpgt_epi64(limit, ages->four[i]);
+    below |= (uint32_t)_mm256_movemask_pd(_mm256_castsi256_pd(is_below)) << 4 * i;
+  }
+  return below & bits;
+}
+MAINSPRING_INLINE uint32_t JoinBits(Bits16 low, Bits16 high) { return low | high << 16; }
 
 }  // namespace
 

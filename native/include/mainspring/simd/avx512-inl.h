@@ -93,16 +93,20 @@ MAINSPRING_INLINE WVec WShiftRight(WVec v, int by) { return _mm512_srli_epi64(v,
 MAINSPRING_INLINE WVec WWhereEqual(WVec a, WVec b, WVec yes, WVec no) {
   return _mm512_mask_blend_epi64(_mm512_cmpeq_epi64_mask(a, b), no, yes);
 }
+MAINSPRING_INLINE WVec WWhereBelow(WVec a, WVec b, WVec yes, WVec no) {
+  return _mm512_mask_blend_epi64(_mm512_cmplt_epu64_mask(a, b), no, yes);
+}
 MAINSPRING_INLINE void StoreNarrow(WVec v, int32_t* p) {
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi64_epi32(v));
 }
 MAINSPRING_INLINE void StoreNarrowFirst(WVec v, int32_t* p, size_t n) {
   _mm256_mask_storeu_epi32(p, FirstWide(n), _mm512_cvtepi64_epi32(v));
 }
-MAINSPRING_INLINE uint32_t WGreater(const int64_t* p, size_t n, int64_t bound) {
-  return _mm512_mask_cmpgt_epi64_mask(FirstWide(n), WLoadFirst(p, n), _mm512_set1_epi64(bound));
-}
-
+MAINSPRING_INLINE WVec WSub(WVec a, WVec b) { return _mm512_sub_epi64(a, b); }
+MAINSPRING_INLINE IVec LoadInts(const int32_t* p) { return _mm512_loadu_si512(p); }
+MAINSPRING_INLINE IVec IXor(IVec a, IVec b) { return _mm512_xor_si512(a, b); }
+MAINSPRING_INLINE IVec IMul(IVec a, IVec b) { return _mm512_mullo_epi32(a, b); }
+MAINSPRING_INLINE IVec IShiftRight(IVec v, int by) { return _mm512_srli_epi32(v, (unsigned)by); }
 MAINSPRING_INLINE void StoreInts(IVec v, int32_t* p) { _mm512_storeu_si512(p, v); }
 MAINSPRING_INLINE void StoreIntsFirst(IVec v, int32_t* p, size_t n) {
   _mm512_mask_storeu_epi32(p, FirstLanes(n), v);
@@ -130,31 +134,48 @@ MAINSPRING_INLINE size_t CountBelowOne(const float* bounds, size_t n, float x) {
   return count;
 }
 
-typedef __m256 Oct;
-MAINSPRING_INLINE Oct OctSet1(float x) { return _mm256_set1_ps(x); }
-MAINSPRING_INLINE Oct OctLoad(const float* p) { return _mm256_loadu_ps(p); }
-MAINSPRING_INLINE Oct OctLoadFirst(const float* p, size_t n, float rest) {
-  return _mm256_mask_loadu_ps(_mm256_set1_ps(rest), FirstWide(n), p);
-}
-MAINSPRING_INLINE Oct OctAdd(Oct a, Oct b) { return _mm256_add_ps(a, b); }
-MAINSPRING_INLINE Oct OctMax(Oct a, Oct b) { return _mm256_max_ps(a, b); }
-MAINSPRING_INLINE Oct OctMin(Oct a, Oct b) { return _mm256_min_ps(a, b); }
-MAINSPRING_INLINE uint32_t OctIsNaN(Oct a) { return _mm256_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
-MAINSPRING_INLINE float OctSum(Oct a) {
-  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+typedef __m512 Hex;
+typedef __mmask16 Bits16;
+MAINSPRING_INLINE Hex HexSet1(float x) { return _mm512_set1_ps(x); }
+MAINSPRING_INLINE Hex HexLoadBits(const float* p, Bits16 bits) { return _mm512_maskz_loadu_ps(bits, p); }
+MAINSPRING_INLINE Bits16 HexOrdered(Hex a) { return _mm512_cmp_ps_mask(a, a, _CMP_ORD_Q); }
+MAINSPRING_INLINE Hex HexAddWhere(Hex a, Bits16 bits, Hex b) { return _mm512_mask_add_ps(a, bits, a, b); }
+MAINSPRING_INLINE Hex HexMaxWhere(Hex a, Bits16 bits, Hex b) { return _mm512_mask_max_ps(a, bits, a, b); }
+MAINSPRING_INLINE Hex HexMinWhere(Hex a, Bits16 bits, Hex b) { return _mm512_mask_min_ps(a, bits, a, b); }
+MAINSPRING_INLINE float HexSum(Hex a) {
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 0x55)));
 }
-MAINSPRING_INLINE float OctLargest(Oct a) {
-  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+MAINSPRING_INLINE float HexLargest(Hex a) {
+  const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 0x55)));
 }
-MAINSPRING_INLINE float OctSmallest(Oct a) {
-  const __m128 four = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+MAINSPRING_INLINE float HexSmallest(Hex a) {
+  const __m256 eight = _mm256_min_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+  const __m128 four = _mm_min_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   const __m128 two = _mm_min_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_min_ss(two, _mm_shuffle_ps(two, two, 0x55)));
 }
+
+typedef struct {
+  WVec low, high;
+} Ages;
+MAINSPRING_INLINE Ages LoadAges(const int64_t* times, Bits16 bits, int64_t as_of) {
+  const WVec now = _mm512_set1_epi64(as_of);
+  return Ages{_mm512_sub_epi64(now, _mm512_maskz_loadu_epi64((__mmask8)bits, times)),
+              _mm512_sub_epi64(now, _mm512_maskz_loadu_epi64((__mmask8)(bits >> 8), times + 8))};
+}
+MAINSPRING_INLINE Bits16 AgesBelow(const Ages* ages, Bits16 bits, uint64_t width) {
+  const WVec limit = WSet1(width);
+  const __mmask8 low = _mm512_cmplt_epu64_mask(ages->low, limit);
+  const __mmask8 high = _mm512_cmplt_epu64_mask(ages->high, limit);
+  return _kand_mask16(_mm512_kunpackb(high, low), bits);
+}
+MAINSPRING_INLINE uint32_t JoinBits(Bits16 low, Bits16 high) { return _mm512_kunpackw(high, low); }
 
 }  // namespace
 

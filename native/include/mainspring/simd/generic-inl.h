@@ -148,18 +148,26 @@ MAINSPRING_INLINE WVec WWhereEqual(WVec a, WVec b, WVec yes, WVec no) {
   const WVec m = (WVec)(a == b);
   return (yes & m) | (no & ~m);
 }
+// Without a sign.
+MAINSPRING_INLINE WVec WWhereBelow(WVec a, WVec b, WVec yes, WVec no) {
+  const WVec m = (WVec)(a < b);
+  return (yes & m) | (no & ~m);
+}
 // The lower half of each lane.
 MAINSPRING_INLINE void StoreNarrowFirst(WVec v, int32_t* p, size_t n) {
   for (size_t i = 0; i < n; ++i) p[i] = (int32_t)v[i];
 }
 MAINSPRING_INLINE void StoreNarrow(WVec v, int32_t* p) { StoreNarrowFirst(v, p, kWide); }
-// Bit i: p[i] > bound, for the first n <= kWide.
-MAINSPRING_INLINE uint32_t WGreater(const int64_t* p, size_t n, int64_t bound) {
-  uint32_t bits = 0;
-  for (size_t i = 0; i < n; ++i) bits |= (uint32_t)(p[i] > bound) << i;
-  return bits;
-}
+MAINSPRING_INLINE WVec WSub(WVec a, WVec b) { return a - b; }
 
+MAINSPRING_INLINE IVec LoadInts(const int32_t* p) {
+  IVec v;
+  memcpy(&v, p, sizeof(v));
+  return v;
+}
+MAINSPRING_INLINE IVec IXor(IVec a, IVec b) { return a ^ b; }
+MAINSPRING_INLINE IVec IMul(IVec a, IVec b) { return (IVec)((WrappingVec)a * (WrappingVec)b); }
+MAINSPRING_INLINE IVec IShiftRight(IVec v, int by) { return (IVec)((WrappingVec)v >> (uint32_t)by); }
 MAINSPRING_INLINE void StoreInts(IVec v, int32_t* p) { memcpy(p, &v, sizeof(v)); }
 MAINSPRING_INLINE void StoreIntsFirst(IVec v, int32_t* p, size_t n) {
   for (size_t i = 0; i < n; ++i) p[i] = v[i];
@@ -179,42 +187,75 @@ MAINSPRING_INLINE size_t CountBelowOne(const float* bounds, size_t n, float x) {
   return count;
 }
 
-// Always eight floats: the lanes of a window's sum.
+// Always sixteen floats: the lanes of a window's sum. Bit i of Bits16 stands for lane i.
 typedef struct {
-  Vec low, high;
-} Oct;
-MAINSPRING_INLINE Oct OctSet1(float x) { return Oct{Set1(x), Set1(x)}; }
-MAINSPRING_INLINE Oct OctLoad(const float* p) { return Oct{Load(p), Load(p + 4)}; }
-// The first n <= 8 of p, then `rest`.
-MAINSPRING_INLINE Oct OctLoadFirst(const float* p, size_t n, float rest) {
-  float all[8];
-  for (size_t i = 0; i < 8; ++i) all[i] = i < n ? p[i] : rest;
-  return OctLoad(all);
+  Vec four[4];
+} Hex;
+typedef uint32_t Bits16;
+MAINSPRING_INLINE Mask MaskOf(uint32_t bits) {
+  const IVec bit = {1, 2, 4, 8};
+  return (ISet1((int32_t)bits) & bit) == bit;
 }
-MAINSPRING_INLINE Oct OctAdd(Oct a, Oct b) { return Oct{Add(a.low, b.low), Add(a.high, b.high)}; }
-MAINSPRING_INLINE Oct OctMax(Oct a, Oct b) { return Oct{Max(a.low, b.low), Max(a.high, b.high)}; }
-MAINSPRING_INLINE Oct OctMin(Oct a, Oct b) { return Oct{Min(a.low, b.low), Min(a.high, b.high)}; }
-// Lanes i and i + 4, then i and i + 2, then the last two: the one order that the specification knows.
-MAINSPRING_INLINE float OctSum(Oct a) {
-  const Vec four = Add(a.low, a.high);
+MAINSPRING_INLINE Hex HexSet1(float x) { return Hex{{Set1(x), Set1(x), Set1(x), Set1(x)}}; }
+// p[i] where bit i is set, else 0: nothing else is read.
+MAINSPRING_INLINE Hex HexLoadBits(const float* p, Bits16 bits) {
+  Hex a = HexSet1(0.0f);
+  for (size_t i = 0; i < 16; ++i) {
+    if (bits >> i & 1) a.four[i / 4][i % 4] = p[i];
+  }
+  return a;
+}
+// Not NaN.
+MAINSPRING_INLINE Bits16 HexOrdered(Hex a) {
+  uint32_t bits = 0;
+  for (size_t i = 0; i < 16; ++i) bits |= (uint32_t)(a.four[i / 4][i % 4] == a.four[i / 4][i % 4]) << i;
+  return bits;
+}
+// a + b in the lanes of `bits`, else a.
+MAINSPRING_INLINE Hex HexAddWhere(Hex a, Bits16 bits, Hex b) {
+  for (int i = 0; i < 4; ++i) a.four[i] = Select(MaskOf(bits >> 4 * i), Add(a.four[i], b.four[i]), a.four[i]);
+  return a;
+}
+MAINSPRING_INLINE Hex HexMaxWhere(Hex a, Bits16 bits, Hex b) {
+  for (int i = 0; i < 4; ++i) a.four[i] = Select(MaskOf(bits >> 4 * i), Max(a.four[i], b.four[i]), a.four[i]);
+  return a;
+}
+MAINSPRING_INLINE Hex HexMinWhere(Hex a, Bits16 bits, Hex b) {
+  for (int i = 0; i < 4; ++i) a.four[i] = Select(MaskOf(bits >> 4 * i), Min(a.four[i], b.four[i]), a.four[i]);
+  return a;
+}
+// Lanes i and i + 8, then i and i + 4, then i and i + 2, then the last two.
+MAINSPRING_INLINE float HexSum(Hex a) {
+  const Vec four = Add(Add(a.four[0], a.four[2]), Add(a.four[1], a.four[3]));
   return (four[0] + four[2]) + (four[1] + four[3]);
 }
-MAINSPRING_INLINE float OctLargest(Oct a) {
-  const Vec four = Max(a.low, a.high);
+MAINSPRING_INLINE float HexLargest(Hex a) {
+  const Vec four = Max(Max(a.four[0], a.four[2]), Max(a.four[1], a.four[3]));
   const float even = four[0] > four[2] ? four[0] : four[2], odd = four[1] > four[3] ? four[1] : four[3];
   return even > odd ? even : odd;
 }
-MAINSPRING_INLINE float OctSmallest(Oct a) {
-  const Vec four = Min(a.low, a.high);
+MAINSPRING_INLINE float HexSmallest(Hex a) {
+  const Vec four = Min(Min(a.four[0], a.four[2]), Min(a.four[1], a.four[3]));
   const float even = four[0] < four[2] ? four[0] : four[2], odd = four[1] < four[3] ? four[1] : four[3];
   return even < odd ? even : odd;
 }
-MAINSPRING_INLINE uint32_t OctIsNaN(Oct a) {
-  const Mask low = IsNaN(a.low), high = IsNaN(a.high);
-  uint32_t bits = 0;
-  for (size_t i = 0; i < 4; ++i) bits |= (uint32_t)(low[i] & 1) << i | (uint32_t)(high[i] & 1) << (i + 4);
-  return bits;
+
+// as_of - time of 16 events, without a sign.
+typedef struct {
+  uint64_t one[16];
+} Ages;
+MAINSPRING_INLINE Ages LoadAges(const int64_t* times, Bits16 bits, int64_t as_of) {
+  Ages ages;
+  for (size_t i = 0; i < 16; ++i) ages.one[i] = (uint64_t)as_of - (bits >> i & 1 ? (uint64_t)times[i] : 0);
+  return ages;
 }
+// Those of `bits` whose age is less than `width`.
+MAINSPRING_INLINE Bits16 AgesBelow(const Ages* ages, Bits16 bits, uint64_t width) {
+  uint32_t below = 0;
+  for (size_t i = 0; i < 16; ++i) below |= (uint32_t)(ages->one[i] < width) << i;
+  return below & bits;
+}
+MAINSPRING_INLINE uint32_t JoinBits(Bits16 low, Bits16 high) { return low | high << 16; }
 
 }  // namespace
 
