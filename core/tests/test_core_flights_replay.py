@@ -125,8 +125,11 @@ def test_the_whole_stream_answers_as_the_few_rows_of_a_replay(world: World) -> N
         pl.read_parquet(p).height for p in replayed.updates.values()
     )
     store = registered(online.OnlineStore(), whole.service)
-    wrong, _, asked = differences(world, whole, store, replay.steps(whole))
+    wrong, seen, asked = differences(world, whole, store, replay.steps(whole))
     assert asked == 40 and wrong == []
+    few = registered(online.OnlineStore(), replayed.service)
+    # Why a row has no values is the same too: too old is not the same as never seen.
+    assert differences(world, replayed, few, replay.steps(replayed))[1] == seen
 
 
 def test_a_store_closed_and_opened_again_goes_on_with_the_same_bits(world: World, tmp_path: Path) -> None:
@@ -174,6 +177,7 @@ def test_requests_come_in_time_order_evenly_spread_with_their_labels(world: Worl
         for e in s.entities
     ]
     assert 0 < sum(labels) < 200
+    assert all(pl.read_parquet(path).is_unique().all() for path in replayed.updates.values())  # each row once
     for step in steps:
         assert all(t <= step.as_of for p in step.updates for t in p.event_times)
 

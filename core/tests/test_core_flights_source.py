@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from core_flights_world import tables, write_flights
+from core_flights_world import tables, write_csv, write_flights
 
 from mainspring.core import errors
 from mainspring.core.reference.flight_delay import source
@@ -76,6 +76,33 @@ def test_the_arrival_clock_that_was_read_agrees_with_schedule_and_delay() -> Non
         total += group.height
     # The rest landed across a change of clocks or carry a delay that the source counted otherwise.
     assert total > 327_000 and agree / total > 0.999
+
+
+@pytest.mark.parametrize(
+    ("day", "clock", "arrival"),
+    [
+        (
+            (11, 2),
+            "0130",
+            datetime(2013, 11, 3, 5, 30, tzinfo=UTC),
+        ),  # occurs twice: the first, in summer time
+        ((3, 9), "0230", datetime(2013, 3, 10, 7, 30, tzinfo=UTC)),  # does not occur: half past three
+        ((3, 9), "0130", datetime(2013, 3, 10, 6, 30, tzinfo=UTC)),
+        ((11, 2), "0230", datetime(2013, 11, 3, 7, 30, tzinfo=UTC)),
+    ],
+)
+def test_an_arrival_in_the_hour_of_the_change(
+    tmp_path: Path, day: tuple[int, int], clock: str, arrival: datetime
+) -> None:
+    """No real flight is due then, so one evening flight to Boston is put there."""
+    write_csv(tmp_path, days=(day,))
+    header, *lines = flights_csv(tmp_path).decode().splitlines()
+    at = {name: i for i, name in enumerate(header.split(","))}
+    rows = (line.split(",") for line in lines)
+    one = next(r for r in rows if r[at["dest"]] == "BOS" and int(r[at["sched_dep_time"]]) > 2000)
+    one[at["sched_arr_time"]] = clock
+    write_flights(tmp_path, f"{header}\n{','.join(one)}\n".encode())
+    assert source.read(tmp_path).flights["scheduled_arrival"].to_list() == [arrival]
 
 
 def test_blocks_are_plausible_and_nobody_flew_longer_than_it_took() -> None:
