@@ -35,7 +35,11 @@ def create_app(
 ) -> Litestar:
     """The application over its database, identities and launcher. Errors: InvalidSettings."""
     plane = control_plane.ControlPlane(
-        database=database.Database(s.control.database_url), issuer=issuer, launcher=launcher, book=s.cost
+        database=database.Database(s.control.database_url),
+        issuer=issuer,
+        launcher=launcher,
+        book=s.cost,
+        train_workers=s.ray.train_workers,
     )
 
     @asynccontextmanager

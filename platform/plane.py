@@ -17,3 +17,5 @@ class ControlPlane:
     issuer: identity.TokenIssuer
     launcher: launcher.RunLauncher
     book: settings.CostSettings
+    train_workers: int
+    """Data-parallel workers of a training, from `ray.train_workers`."""

@@ -120,6 +120,7 @@ async def _launch(plane: control_plane.ControlPlane, row: sa.Row[Any], request: 
                     requested_by=row.requested_by,
                     sample_fraction=request.sample_fraction,
                     epochs=request.epochs,
+                    num_workers=plane.train_workers,
                     auto_approve_by=request.auto_approve_by,
                     deploy_to=request.endpoint,
                 )

@@ -12,6 +12,7 @@ import pytest
 from litestar.testing import TestClient
 
 from mainspring.core import errors, identity, settings
+from mainspring.core.contracts import training
 from mainspring.platform import app as control_app
 from mainspring.platform.http import errors as http_errors
 from mainspring.platform.runs import launcher as run_launcher
@@ -53,7 +54,7 @@ def launcher() -> run_launcher.MemoryLauncher:
 
 @pytest.fixture
 def empty(tmp_path: Path, launcher: run_launcher.MemoryLauncher) -> Iterator[Api]:
-    s = settings.load({}, directory=tmp_path)
+    s = settings.load({"MAINSPRING_RAY_TRAIN_WORKERS": "3"}, directory=tmp_path)
     issuer = identity.ensure_token_file(s.control.tokens_file)
     app = control_app.create_app(s, issuer=issuer, launcher=launcher)
     with TestClient(app, raise_server_exceptions=False) as client:
@@ -99,6 +100,13 @@ def test_project_is_created_shown_and_on_record(api: Api) -> None:
         "project/flight-delay",
         "done",
     )
+
+
+def test_a_training_gets_the_workers_that_the_settings_name(
+    api: Api, launcher: run_launcher.MemoryLauncher
+) -> None:
+    started = launcher.started[api.run()["run_id"]]
+    assert isinstance(started, training.TrainRequest) and started.num_workers == 3
 
 
 def test_project_errors(api: Api) -> None:
