@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -76,14 +76,40 @@ class Program:
     def n_ids(self) -> int: ...
     @property
     def target(self) -> str: ...
+    def run(
+        self, columns: Mapping[str, Any], dense: NDArray[np.float32] | None, ids: NDArray[np.int32] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]: ...
     def bind(
-        self,
-        floats: list[Any],
-        ints: list[Any],
-        events: list[Any],
-        dense: NDArray[np.float32] | None,
-        ids: NDArray[np.int32] | None,
+        self, columns: Mapping[str, Any], dense: NDArray[np.float32] | None, ids: NDArray[np.int32] | None
     ) -> Bound: ...
+    def row(self) -> Row: ...
+
+@final
+class Row:
+    """One row at a time, into its own outputs; made by `mainspring.native.program.Program.row`.
+
+    Errors:  NativeError; the outputs are then those of the row before.
+    Threads: one row object for each thread. The GIL is kept. Nothing is allocated.
+    """
+
+    def run_packed(self, packed: bytes | bytearray | memoryview | NDArray[Any], /) -> None:
+        """Transform a row that `Program.pack` wrote.
+
+        Errors: NativeError `bad_dtype` (no buffer), `bad_shape` (length), `not_contiguous` (not at a multiple of 8).
+        """
+    def run_fields(self, fields: Mapping[str, Any], /) -> None:
+        """Transform a dict: a number, an int64 or (times, values) for each input, None for a missing one.
+
+        Numbers are rounded to float32, so what is beyond its range becomes infinite. Fastest where the dict has the
+        inputs in the spec's order by type: floats, ints, event lists. Fields that the spec does not name are not read.
+        Errors: NativeError `missing_column`, `bad_dtype`, `bad_shape`, `not_contiguous`.
+        """
+    @property
+    def dense(self) -> NDArray[np.float32]:
+        """(1, width): of the last row."""
+    @property
+    def ids(self) -> NDArray[np.int32]:
+        """(n_ids, 1): of the last row."""
 
 @final
 class Bound:

@@ -88,13 +88,17 @@ NATIVE_VARIANTS = {
 NATIVE_EXT_HDRS = [
     "bindings/arrays.h",
     "bindings/bindings.h",
+    "bindings/buffers.h",
+    "bindings/native_program.h",
 ]
 
 NATIVE_EXT_SRCS = [
     "bindings/arrays.cc",
+    "bindings/buffers.cc",
     "bindings/dense.cc",
     "bindings/module.cc",
     "bindings/program.cc",
+    "bindings/row.cc",
 ]
 
 NATIVE_TEST_SRCS = [

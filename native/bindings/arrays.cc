@@ -65,6 +65,16 @@ py::object Sequence(const py::handle& object, StatusCode code, const std::string
 
 bool IsArray(PyObject* object) { return py::detail::npy_api::get().PyArray_Check_(object); }
 
+bool IsPlainArray(PyObject* object, PyObject* dtype, std::size_t rows) {
+  using Api = py::detail::npy_api;
+  static PyTypeObject* const plain = Api::get().PyArray_Type_;
+  if (Py_TYPE(object) != plain) return false;
+  const auto* const array = py::detail::array_proxy(object);
+  constexpr int kFlags = Api::NPY_ARRAY_C_CONTIGUOUS_ | Api::NPY_ARRAY_ALIGNED_;
+  return array->descr == dtype && array->nd == 1 && static_cast<std::size_t>(array->dimensions[0]) == rows &&
+         (array->flags & kFlags) == kFlags;
+}
+
 void CheckArray(PyObject* object, const std::string& name, PyObject* dtype, std::size_t rows,
                 py::ssize_t width) {
   const auto& api = py::detail::npy_api::get();

@@ -47,7 +47,10 @@ PyObject* Dtype() {
   return dtype;
 }
 
-// Whether `object` is an array of `dtype` that kernels may use as it lies; never converts, never copies.
+// Exactly an array of this dtype, one dimension and length: the common case of CheckArray, a few loads.
+bool IsPlainArray(PyObject* object, PyObject* dtype, std::size_t rows);
+
+// Refuses what is no array of `dtype` that kernels may use as it lies; never converts, never copies.
 // `rows` and `width` are the expected shape, width -1 for one dimension.
 void CheckArray(PyObject* object, const std::string& name, PyObject* dtype, std::size_t rows,
                 py::ssize_t width);

@@ -120,7 +120,7 @@ class DenseTransform {
       pointers = many.data();
     }
     for (std::size_t i = 0; i < n_sources; ++i) {
-      if (!IsPlain(items[i], rows))
+      if (!IsPlainArray(items[i], Dtype<float>(), rows))
         CheckArray(items[i], "columns[" + std::to_string(i) + "]", Dtype<float>(), rows, -1);
       pointers[i] = reinterpret_cast<const float*>(py::detail::array_proxy(items[i])->data);
     }
@@ -149,18 +149,6 @@ class DenseTransform {
   const char* target() const { return TargetName(program_.target()); }
 
  private:
-  // The common case of CheckArray without building a name: a few loads per column.
-  static bool IsPlain(PyObject* object, std::size_t rows) {
-    using Api = py::detail::npy_api;
-    static PyObject* const float32 = Dtype<float>();
-    static PyTypeObject* const plain = Api::get().PyArray_Type_;
-    if (Py_TYPE(object) != plain) return false;
-    const auto* const array = py::detail::array_proxy(object);
-    constexpr int kFlags = Api::NPY_ARRAY_C_CONTIGUOUS_ | Api::NPY_ARRAY_ALIGNED_;
-    return array->descr == float32 && array->nd == 1 &&
-           static_cast<std::size_t>(array->dimensions[0]) == rows && (array->flags & kFlags) == kFlags;
-  }
-
   // The length of the first column; 0 where it is none, which CheckArray will say.
   static std::size_t RowsOf(PyObject* sequence) {
     if (PySequence_Fast_GET_SIZE(sequence) == 0) return 0;

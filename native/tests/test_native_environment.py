@@ -97,3 +97,39 @@ bits = int(fill.view(np.uint32)[0, 0])
 print(json.dumps([before == after, flushed, still, bits == int(x.view(np.uint32)[0])]))
 """
     assert python(code) == [True, 0.0, 0.0, True]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
+def test_flush_to_zero_of_torch_does_not_reach_programs() -> None:
+    """Denormals in columns, in a dict's numbers, in a window's sum and as a boundary."""
+    code = """
+import torch
+from mainspring.native import program
+spec = {
+    "version": 1,
+    "inputs": [{"name": "x", "type": "float32"}, {"name": "now", "type": "int64"}, {"name": "e", "type": "events"}],
+    "dense": [{"op": "pass", "source": "x"},
+              {"op": "pass", "source": {"window": "sum", "events": "e", "as_of": "now", "width": 10}}],
+    "ids": [{"op": "bucketise", "source": "x", "boundaries": [1e-41, 1e-39], "right": True}],
+}
+times, values = np.array([5, 6], np.int64), np.array([1e-40, 2e-40], np.float32)
+def column(n):
+    lists = (np.arange(n + 1, dtype=np.int32) * 2, np.tile(times, n), np.tile(values, n))
+    return {"x": np.full(n, 1e-40, np.float32), "now": np.full(n, 9, np.int64), "e": lists}
+batches = [column(1), column(100)]
+def answers():
+    seen = []
+    for target in targets.available():
+        compiled = program.Program(spec, target=target)
+        seen += [part.tobytes() for batch in batches for part in compiled.run(batch)]
+        row = compiled.row()
+        row.run_fields({"x": 1e-40, "now": 9, "e": (times, values)})
+        seen += [row.dense.tobytes(), row.ids.tobytes()]
+    return seen
+before = answers()
+assert torch.set_flush_denormal(True)
+after = answers()
+flushed = float(np.float32(1e-40) * np.float32(1.0))
+print(json.dumps([before == after, flushed]))
+"""
+    assert python(code) == [True, 0.0]
