@@ -41,7 +41,8 @@ NATIVE_SRCS = [
 # One translation unit per instruction set and kernel. Its code must be local to the unit: an inline
 # or template function that other units share could be linked in from here and then run on a CPU that
 # lacks the instructions (native/tests/odr_test.sh holds this). `-ffp-contract=off` and explicit FMA
-# make the variants bit-equal to one another. `cpu` names the only architecture a variant compiles for.
+# make the variants bit-equal to one another. `-fno-exceptions`: kernels never throw, and the personality
+# routine that the compiler would name is a weak symbol. `cpu` names the only architecture a variant compiles for.
 # buildifier: disable=unsorted-dict-items
 NATIVE_VARIANTS = {
     "generic": {
@@ -50,7 +51,7 @@ NATIVE_VARIANTS = {
             "src/dense/dense_generic.cc",
             "src/program/program_generic.cc",
         ],
-        "copts": ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wno-psabi"],
+        "copts": ["-O3", "-ffp-contract=off", "-fno-exceptions", "-fvisibility=hidden", "-Wno-psabi"],
     },
     "avx2": {
         "cpu": "x86_64",
@@ -58,7 +59,7 @@ NATIVE_VARIANTS = {
             "src/dense/dense_avx2.cc",
             "src/program/program_avx2.cc",
         ],
-        "copts": ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-mavx2", "-mfma", "-mbmi", "-mbmi2"],
+        "copts": ["-O3", "-ffp-contract=off", "-fno-exceptions", "-fvisibility=hidden", "-mavx2", "-mfma", "-mbmi", "-mbmi2"],
     },
     "avx512": {
         "cpu": "x86_64",
@@ -70,6 +71,7 @@ NATIVE_VARIANTS = {
         "copts": [
             "-O3",
             "-ffp-contract=off",
+            "-fno-exceptions",
             "-fvisibility=hidden",
             "-mavx2",
             "-mfma",
