@@ -1,4 +1,6 @@
-"""The dense transform against its peers: `python -m mainspring.bench.native [--quick] [--json] [--output FILE]`.
+"""The kernels against their peers: `python -m mainspring.bench.native [--quick] [--json] [--output FILE]`.
+
+Two contests: the dense transform alone, and the plan CTR-48 (`ctr48`), whose targets are listed in `goals`.
 
 The answer of each contestant is compared with the float64 reference before it is timed. Exit code 1 if any is wrong.
 Data goes to stdout, progress to stderr. `--quick` takes less than 50 seconds on two cores.
@@ -7,13 +9,15 @@ Data goes to stdout, progress to stderr. `--quick` takes less than 50 seconds on
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import pathlib
 import sys
 import time
 from typing import Any
 
-from mainspring.bench.native import cases, contestants, machine, measure
+from mainspring.bench.native import cases, contestants, ctr48_contest, ctr48_peers, goals, machine, measure
+from mainspring.bench.native.contest import Contest
 
 
 def run(*, quick: bool) -> dict[str, Any]:
@@ -23,10 +27,17 @@ def run(*, quick: bool) -> dict[str, Any]:
     rows = cases.QUICK_ROWS if quick else cases.ROWS
     rounds = measure.QUICK_ROUNDS if quick else measure.ROUNDS
     result["rounds"] = rounds
-    result["not_installed"] = contestants.missing_peers()
-    result["results"] = list(measure.measure(rows, rounds=rounds))
+    result["not_installed"] = sorted({*contestants.missing_peers(), *ctr48_peers.missing_peers()})
+    contests = [functools.partial(_dense, n, is_log1p) for is_log1p in (True, False) for n in rows]
+    contests += [functools.partial(ctr48_contest.contest, n) for n in rows]
+    result["results"] = list(measure.measure(contests, rounds=rounds))
+    result["goals"] = goals.judge(result["results"], large=rows[-1])
     result["seconds"] = round(time.monotonic() - started, 1)
     return result
+
+
+def _dense(rows: int, is_log1p: bool) -> Contest:
+    return contestants.contest(cases.make_case(rows, is_log1p=is_log1p))
 
 
 def table(result: dict[str, Any]) -> str:
@@ -40,18 +51,26 @@ def table(result: dict[str, Any]) -> str:
         if not row["correct"]:
             lines.append(f"{row['name']:40} WRONG: {row['wrong']}")
             continue
-        mark = "  we lose" if row["ratio"] < 1 else ""
+        is_peer = not row["contestant"].startswith("mainspring")
+        mark = "  we lose" if is_peer and row["ratio"] < 1 else ""
         lines.append(f"{row['name']:40} {row['value']:>10} {row['threads']:>8} {row['ratio']:>14}{mark}")
+    lines.append(f"{'':60} {'value':>10} {'ratio':>10} {'target':>10}")
+    for goal in result["goals"]:
+        state = "ok" if goal["ok"] else f"NOT MET {goal.get('why', '')}".rstrip()
+        value, ratio = (goal[k] if goal[k] is not None else "-" for k in ("value", "ratio"))
+        lines.append(f"{goal['name']:60} {value:>10} {ratio:>10} {goal['target']:>10} {state}")
     return "\n".join(lines)
 
 
 def readme_table(result: dict[str, Any]) -> str:
     """The Markdown table of native/README.md: ours in us/row, then how many times longer each peer takes."""
     about = result["machine"]
-    rows = {row["name"]: row for row in result["results"]}
-    peers = [r["contestant"] for r in result["results"] if not r["contestant"].startswith("mainspring")]
-    peers = list(dict.fromkeys(peers))
-    threads = {r["contestant"]: r["threads"] for r in result["results"]}
+    results = [r for r in result["results"] if r["name"].startswith("dense/")]
+    rows = {row["name"]: row for row in results}
+    peers = list(
+        dict.fromkeys(r["contestant"] for r in results if not r["contestant"].startswith("mainspring"))
+    )
+    threads = {r["contestant"]: r["threads"] for r in results}
     header = [f"{p} ({threads[p]} thr)" for p in peers]
     lines = [
         f"{about['cpu']}, {about['cores']} cores, target {about['target_in_force']}, one thread, commit {about['commit']}, "
@@ -70,6 +89,31 @@ def readme_table(result: dict[str, Any]) -> str:
             f"| {ours['rows']:,} row{'s' * (ours['rows'] > 1)}, {program} | {ours['value']:g} | "
             + " | ".join(ratios)
             + " |"
+        )
+    return "\n".join(lines)
+
+
+def readme_goals(result: dict[str, Any]) -> str:
+    """The Markdown table of the targets, met or not, of native/README.md."""
+    about = result["machine"]
+    lines = [
+        f"{about['cpu']}, {about['cores']} cores, target {about['target_in_force']}, commit {about['commit']}, "
+        f"medians of {result['rounds']} rounds:",
+        "",
+        "| CTR-48 | us/row | measured | target | |",
+        "|---|---|---|---|---|",
+    ]
+    for goal in result["goals"]:
+        if goal["unit"] != "us/row":
+            continue
+        limit, times = f"<= {goal['target']:g} us", ""
+        if goal["peer"]:
+            limit, times = f">= {goal['target']:g}x", _times(goal["ratio"]) if goal["ratio"] else "-"
+        elif goal["ratio"] is not None:
+            limit, times = f"<= {goal['target']:g}x", f"{goal['ratio']:g}x"
+        value = f"{goal['value']:g}" if goal["value"] is not None else "-"
+        lines.append(
+            f"| {goal['name']} | {value} | {times} | {limit} | {'met' if goal['ok'] else '**not met**'} |"
         )
     return "\n".join(lines)
 

@@ -10,7 +10,7 @@ from mainspring.bench.native import cases, contestants
 
 #: Large batches are left to `python -m mainspring.bench.native`.
 ROWS = (1, 64, 4096)
-NAMES = [c.name for c in contestants.contestants(cases.make_case(1, is_log1p=True))]
+NAMES = [c.name for c in contestants.contest(cases.make_case(1, is_log1p=True)).contestants]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -19,8 +19,8 @@ NAMES = [c.name for c in contestants.contestants(cases.make_case(1, is_log1p=Tru
 def bench_dense(benchmark: Any, rows: int, name: str, is_log1p: bool) -> None:
     """One contestant on one batch; its answer is checked before it is timed."""
     case = cases.make_case(rows, is_log1p=is_log1p)
-    contestant = next(c for c in contestants.contestants(case) if c.name == name)
-    wrong = cases.check(contestant.run(), case.expected(), bound=contestant.bound)
+    contestant = next(c for c in contestants.contest(case).contestants if c.name == name)
+    wrong = contestant.check(contestant.run())
     assert wrong is None, wrong
     benchmark.group = f"dense/{case.name}/{rows}"
     benchmark.extra_info["threads"] = contestant.threads

@@ -1,6 +1,6 @@
-"""Who runs: our kernel and its peers, each on the data layout that suits it best, each giving the same matrix.
+"""Who runs the dense transform: our kernel and its peers, each on the data layout that suits it best, with one answer.
 
-`contestants(case)` builds a call without arguments for each; what is prepared outside the call (a Polars frame, torch
+`contest(case)` builds a call without arguments for each; what is prepared outside the call (a Polars frame, torch
 tensors, a compiled numba loop, output buffers) is not timed. Peers that are not installed are left out, by name.
 """
 
@@ -9,27 +9,17 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mainspring.bench.native import cases
 from mainspring.bench.native.cases import N_INDICATORS, N_VALUES, Case
+from mainspring.bench.native.contest import Contest, Contestant
 from mainspring.native import dense, targets
 
 Matrix = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """One implementation, ready to run on one case."""
-
-    name: str
-    threads: int
-    run: Callable[[], Matrix]
-    bound: float  # of its answer; ours is the contract, float32 peers have a little more room
-    is_ours: bool = False
 
 
 OUR_BOUND, PEER_BOUND = 2e-6, 1e-5
@@ -41,13 +31,21 @@ def missing_peers() -> list[str]:
     return [name for name in PEERS if importlib.util.find_spec(name) is None]
 
 
-def contestants(case: Case) -> list[Contestant]:
+def contest(case: Case) -> Contest:
     """Ours first, then every peer that is installed."""
+    return Contest(f"dense/{case.name}", case.rows, _contestants(case))
+
+
+def _contestants(case: Case) -> list[Contestant]:
     made = [*_mainspring(case), _numpy(case)]
     for name, build in (("numba", _numba), ("polars", _polars), ("torch", _torch)):
         if importlib.util.find_spec(name) is not None:
             made += build(case)
     return made
+
+
+def _check(case: Case, bound: float) -> Callable[[Matrix], str | None]:
+    return lambda got: cases.check(got, case.expected(), bound=bound)
 
 
 def _parameters(case: Case) -> list[NDArray[np.float32]]:
@@ -66,7 +64,7 @@ def _mainspring(case: Case) -> list[Contestant]:
         def run(transform: dense.DenseTransform = transform, out: Matrix = out) -> Matrix:
             return transform.run(columns, out)
 
-        made.append(Contestant(name, 1, run, OUR_BOUND, is_ours=True))
+        made.append(Contestant(name, 1, run, _check(case, OUR_BOUND), is_ours=True))
     return made
 
 
@@ -87,7 +85,7 @@ def _numpy(case: Case) -> Contestant:
         out[:, N_VALUES:] = missing[:N_INDICATORS].T
         return out
 
-    return Contestant("numpy", 1, run, PEER_BOUND)
+    return Contestant("numpy", 1, run, _check(case, PEER_BOUND))
 
 
 def _numba(case: Case) -> list[Contestant]:
@@ -119,7 +117,7 @@ def _numba(case: Case) -> list[Contestant]:
             compiled(case.matrix, fill, lower, upper, mean, inverse, case.is_log1p, out)
             return out
 
-        made.append(Contestant(name, threads, run, PEER_BOUND))
+        made.append(Contestant(name, threads, run, _check(case, PEER_BOUND)))
     return made
 
 
@@ -139,7 +137,7 @@ def _polars(case: Case) -> list[Contestant]:
         matrix: Matrix = frame.select(expressions).to_numpy(order="c")
         return matrix
 
-    return [Contestant("polars", pl.thread_pool_size(), run, PEER_BOUND)]
+    return [Contestant("polars", pl.thread_pool_size(), run, _check(case, PEER_BOUND))]
 
 
 def _torch(case: Case) -> list[Contestant]:
@@ -160,4 +158,4 @@ def _torch(case: Case) -> list[Contestant]:
             out[:, N_VALUES:] = missing[:N_INDICATORS].T
             return out.numpy()
 
-    return [Contestant("torch", 1, run, PEER_BOUND)]
+    return [Contestant("torch", 1, run, _check(case, PEER_BOUND))]

@@ -21,7 +21,7 @@ def describe() -> dict[str, Any]:
         "load_average_1m": round(os.getloadavg()[0], 2),
         "commit": _commit(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("numpy", "numba", "polars", "torch")},
+        "versions": {name: _version(name) for name in ("numpy", "numba", "polars", "scikit-learn", "torch")},
         "target_in_force": targets.in_force(),
         "targets": list(targets.available()),
     }

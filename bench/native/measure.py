@@ -9,28 +9,24 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from mainspring.bench.native import cases, contestants
+from mainspring.bench.native.contest import Contest, Contestant
 
 #: A sample is repeated until it lasts this long, so that the clock's own cost vanishes.
 SAMPLE_SECONDS = 0.002
 ROUNDS, QUICK_ROUNDS = 31, 9
 
 
-def measure(rows: Iterable[int], *, rounds: int) -> Iterator[dict[str, Any]]:
-    """One record for each program, batch size and contestant; ours first in each group."""
-    for is_log1p in (True, False):
-        for count in rows:
-            case = cases.make_case(count, is_log1p=is_log1p)
-            print(f"dense/{case.name}, {count:,} rows", file=sys.stderr)
-            yield from _group(case, rounds)
+def measure(contests: Iterable[Callable[[], Contest]], *, rounds: int) -> Iterator[dict[str, Any]]:
+    """One record for each contest and contestant, ours first; each contest is built when its turn comes."""
+    for build in contests:
+        contest = build()
+        print(f"{contest.name}, {contest.rows:,} rows", file=sys.stderr)
+        yield from _group(contest, rounds)
 
 
-def _group(case: cases.Case, rounds: int) -> list[dict[str, Any]]:
-    group = contestants.contestants(case)
-    want = case.expected()
-    wrong = {
-        c.name: cases.check(c.run(), want, bound=c.bound) for c in group
-    }  # also the warm-up: numba compiles here
+def _group(contest: Contest, rounds: int) -> list[dict[str, Any]]:
+    group = contest.contestants
+    wrong = {c.name: c.check(c.run()) for c in group}  # also the warm-up: numba compiles here
     right = [c for c in group if wrong[c.name] is None]
     repeats = {c.name: _repeats(c.run) for c in right}
     samples: dict[str, list[float]] = {c.name: [] for c in right}
@@ -41,35 +37,38 @@ def _group(case: cases.Case, rounds: int) -> list[dict[str, Any]]:
                 samples[c.name].append(_seconds(c.run, repeats[c.name]) / repeats[c.name])
     finally:
         gc.enable()
-    ours = statistics.median(samples[group[0].name]) if wrong[group[0].name] is None else None
-    return [_record(case, c, wrong[c.name], samples.get(c.name), ours) for c in group]
+    first = group[0]
+    ours = _per_row(contest, first, samples[first.name]) if wrong[first.name] is None else None
+    return [_record(contest, c, wrong[c.name], samples.get(c.name), ours) for c in group]
+
+
+def _per_row(contest: Contest, c: Contestant, seconds: list[float]) -> float:
+    return statistics.median(seconds) / (c.rows_per_call or contest.rows)
 
 
 def _record(
-    case: cases.Case,
-    c: contestants.Contestant,
-    wrong: str | None,
-    seconds: list[float] | None,
-    ours: float | None,
+    contest: Contest, c: Contestant, wrong: str | None, seconds: list[float] | None, ours: float | None
 ) -> dict[str, Any]:
     record: dict[str, Any] = {
-        "name": f"dense/{case.name}/{case.rows}/{c.name}",
-        "rows": case.rows,
+        "name": f"{contest.name}/{contest.rows}/{c.name}",
+        "rows": contest.rows,
         "contestant": c.name,
         "threads": c.threads,
         "correct": wrong is None,
         "unit": "us/row",
     }
+    if c.note:
+        record["note"] = c.note
     if seconds is None:
         return record | {"wrong": wrong, "value": None, "ratio": None}
     ordered = sorted(seconds)
-    median = statistics.median(ordered)
-    scale = 1e6 / case.rows
+    median = _per_row(contest, c, ordered)
+    scale = 1e6 / (c.rows_per_call or contest.rows)
     record |= {
-        "value": _round(median * scale),
+        "value": _round(median * 1e6),
         "min": _round(ordered[0] * scale),
         "p90": _round(ordered[int(0.9 * (len(ordered) - 1))] * scale),
-        "us_per_call": _round(median * 1e6),
+        "us_per_call": _round(statistics.median(ordered) * 1e6),
         # How many times longer than ours, by medians of the same rounds. Below 1 we lose.
         "ratio": _round(median / ours) if ours else None,
     }
