@@ -14,6 +14,7 @@ packages=(
   make
   procps
   qemu-user # CPUs without AVX
+  redis-server # a peer of the online table
   util-linux
 )
 # Only where the machine does not bring its own.
