@@ -56,8 +56,10 @@ def marked(stack_id: str) -> list[int]:
 
 
 def _is_zombie(entry: Path) -> bool:
-    # The state follows the command name, which is in parentheses and may itself hold spaces.
-    return (entry / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    # The fields from the state on follow the command name, which is in parentheses and may itself hold spaces.
+    fields = (entry / "stat").read_text().rpartition(")")[2].split()
+    # A killed process's first thread may be done before the others are, which hold its ports as long as they last.
+    return fields[0] == "Z" and int(fields[17]) <= 1
 
 
 def is_alive(pid: int) -> bool:

@@ -1,8 +1,10 @@
 """The local stack with real servers: up, found again, down, and nothing left behind when something fails."""
 
 import os
+import platform
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -71,6 +73,33 @@ def test_children_in_their_own_sessions_end_too(chosen: settings.Settings) -> No
     os.kill(state.parts[0].pid, signal.SIGKILL)  # the parent dies without telling its child
     assert stack.down(chosen) >= 1
     assert processes.marked(state.stack_id) == []
+
+
+ENDED_FIRST_THREAD = """
+import ctypes, socket, threading
+listener = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=lambda: threading.Event().wait(600)).start()
+print(listener.getsockname()[1], flush=True)
+ctypes.CDLL(None).syscall(60, 0)  # exit, of this thread only
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="knows the number of one system call only")
+def test_a_process_lives_as_long_as_any_of_its_threads() -> None:
+    """Else `down` would return while ports are still taken."""
+    with subprocess.Popen([sys.executable, "-c", ENDED_FIRST_THREAD], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        port = int(child.stdout.readline())
+        stat = Path(f"/proc/{child.pid}/stat")
+        while stat.read_text().rpartition(")")[2].split()[0] != "Z":
+            os.sched_yield()
+        assert processes.is_alive(child.pid)
+        with pytest.raises(errors.PortInUse):
+            processes.check_port_free(port, "x")
+        child.kill()
+        while processes.is_alive(child.pid):
+            os.sched_yield()
+        processes.check_port_free(port, "x")
 
 
 def test_nobody_elses_process_is_touched(chosen: settings.Settings) -> None:
