@@ -77,10 +77,18 @@ class Program:
     @property
     def target(self) -> str: ...
     def run(
-        self, columns: Mapping[str, Any], dense: NDArray[np.float32] | None, ids: NDArray[np.int32] | None
+        self,
+        columns: Mapping[str, Any],
+        dense: NDArray[np.float32] | None,
+        ids: NDArray[np.int32] | None,
+        threads: int,
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]: ...
     def bind(
-        self, columns: Mapping[str, Any], dense: NDArray[np.float32] | None, ids: NDArray[np.int32] | None
+        self,
+        columns: Mapping[str, Any],
+        dense: NDArray[np.float32] | None,
+        ids: NDArray[np.int32] | None,
+        threads: int,
     ) -> Bound: ...
     def row(self) -> Row: ...
 

@@ -15,6 +15,7 @@ NATIVE_HDRS = [
     "include/mainspring/float_environment.h",
     "include/mainspring/hash.h",
     "include/mainspring/math/log1p-inl.h",
+    "include/mainspring/pool.h",
     "include/mainspring/program.h",
     "include/mainspring/simd/avx2-inl.h",
     "include/mainspring/simd/avx512-inl.h",
@@ -33,6 +34,7 @@ NATIVE_HDRS = [
 NATIVE_SRCS = [
     "src/dense/dense.cc",
     "src/hash.cc",
+    "src/pool.cc",
     "src/program/program.cc",
     "src/target.cc",
     "src/vocabulary.cc",
@@ -106,6 +108,7 @@ NATIVE_EXT_SRCS = [
 NATIVE_TEST_SRCS = [
     "tests/dense_test.cc",
     "tests/hash_test.cc",
+    "tests/pool_test.cc",
     "tests/program_test.cc",
 ]
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "buffers.h"
+#include "mainspring/pool.h"
 
 namespace mainspring {
 
@@ -34,22 +35,23 @@ class NativeProgram {
   std::size_t n_ids() const { return program_.n_ids(); }
   const char* target() const { return TargetName(program_.target()); }
 
-  std::unique_ptr<Slot> NewSlot() const {
+  std::unique_ptr<Slot> NewSlot(int threads) const {
+    CheckThreads(threads);
     auto slot = std::make_unique<Slot>();
-    slot->workspace = program_.MakeWorkspace();
+    slot->workspace = program_.MakeWorkspace(threads);
     return slot;
   }
 
   // Needs the GIL; gives it up while a large batch is computed.
-  void Run(Slot* slot, std::size_t rows) const {
+  void Run(Slot* slot, std::size_t rows, int threads) const {
     const Buffers& b = slot->buffers;
     const ProgramInput input = b.Input(rows);
     Status status;
     if (IsLong(rows)) {
       const py::gil_scoped_release released;
-      status = program_.Run(input, &slot->workspace, b.dense_data(), b.ids_data(), b.rows());
+      status = program_.Run(input, &slot->workspace, b.dense_data(), b.ids_data(), b.rows(), threads);
     } else {
-      status = program_.Run(input, &slot->workspace, b.dense_data(), b.ids_data(), b.rows());
+      status = program_.Run(input, &slot->workspace, b.dense_data(), b.ids_data(), b.rows(), threads);
     }
     if (status.ok()) return;
     const std::string row = std::to_string(static_cast<std::int64_t>(status.got));
@@ -58,18 +60,19 @@ class NativeProgram {
   }
 
   // Needs the GIL; (dense, ids). Slots are used again: their vectors keep their room.
-  py::tuple RunColumns(const py::object& columns, const py::object& dense, const py::object& ids) {
+  py::tuple RunColumns(const py::object& columns, const py::object& dense, const py::object& ids,
+                       int threads) {
+    CheckThreads(threads);
     std::unique_ptr<Slot> slot;
-    if (idle_.empty()) {
-      slot = NewSlot();
-    } else {
+    if (!idle_.empty()) {
       slot = std::move(idle_.back());
       idle_.pop_back();
     }
+    if (slot == nullptr || slot->workspace.threads() < threads) slot = NewSlot(threads);
     const Return back{&idle_, &slot};
     slot->buffers.Take(names_, columns);
     slot->buffers.TakeOutputs(names_, dense, ids, width(), n_ids());
-    Run(slot.get(), slot->buffers.rows());
+    Run(slot.get(), slot->buffers.rows(), threads);
     return py::make_tuple(slot->buffers.dense(), slot->buffers.ids());
   }
 
@@ -84,10 +87,16 @@ class NativeProgram {
     }
   };
 
+  static void CheckThreads(int threads) {
+    if (threads >= 1 && threads <= kMaxThreads) return;
+    Raise(StatusCode::kBadSpec, "`threads` must be 1 to " + std::to_string(kMaxThreads) + ", got " +
+                                    std::to_string(threads) + "; pass the number of cores at most");
+  }
+
   // Whether a run is long enough to let others have the lock.
   bool IsLong(std::size_t rows) const {
-    const std::size_t work = rows * (width() + 2 * n_ids() + 8 * names_.n_events);
-    return work >= (program_.target() == Target::kGeneric ? kReleaseValuesGeneric : kReleaseValues);
+    return program_.Work(rows) >=
+           (program_.target() == Target::kGeneric ? kReleaseValuesGeneric : kReleaseValues);
   }
 
   static std::string Place(const ProgramSpec& spec, std::int32_t column) {

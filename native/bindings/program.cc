@@ -60,8 +60,8 @@ class Bound {
  public:
   // Needs the GIL.
   Bound(std::shared_ptr<const NativeProgram> owner, const py::object& columns, const py::object& dense,
-        const py::object& ids)
-      : owner_(std::move(owner)), slot_(owner_->NewSlot()) {
+        const py::object& ids, int threads)
+      : owner_(std::move(owner)), slot_(owner_->NewSlot(threads)) {
     slot_->buffers.Take(owner_->names(), columns);
     slot_->buffers.TakeOutputs(owner_->names(), dense, ids, owner_->width(), owner_->n_ids());
   }
@@ -77,7 +77,7 @@ class Bound {
       Raise(StatusCode::kBusy, "another thread runs these buffers; bind one set for each thread");
     }
     const Done done{&is_running_};
-    owner_->Run(slot_.get(), rows);
+    owner_->Run(slot_.get(), rows, slot_->workspace.threads());
   }
 
   std::size_t rows() const { return slot_->buffers.rows(); }
@@ -113,12 +113,14 @@ void BindProgram(py::module_& module) {
       .def_property_readonly("width", &NativeProgram::width)
       .def_property_readonly("n_ids", &NativeProgram::n_ids)
       .def_property_readonly("target", &NativeProgram::target)
-      .def("run", &NativeProgram::RunColumns, py::arg("columns"), py::arg("dense"), py::arg("ids"))
+      .def("run", &NativeProgram::RunColumns, py::arg("columns"), py::arg("dense"), py::arg("ids"),
+           py::arg("threads"))
       .def(
           "bind",
           [](const std::shared_ptr<NativeProgram>& self, const py::object& columns, const py::object& dense,
-             const py::object& ids) { return std::make_unique<Bound>(self, columns, dense, ids); },
-          py::arg("columns"), py::arg("dense"), py::arg("ids"))
+             const py::object& ids,
+             int threads) { return std::make_unique<Bound>(self, columns, dense, ids, threads); },
+          py::arg("columns"), py::arg("dense"), py::arg("ids"), py::arg("threads"))
       .def("row", [](const std::shared_ptr<NativeProgram>& self) { return NewRow(self); });
   module.attr("Row") = RowClass();
   py::class_<Bound>(module, "Bound", py::is_final(), "See mainspring.native.program.")

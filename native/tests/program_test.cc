@@ -119,7 +119,7 @@ struct Result {
   std::vector<std::int32_t> ids;
 };
 
-Result RunProgram(const Program& program, const Batch& batch) {
+Result RunProgram(const Program& program, const Batch& batch, int threads = 1) {
   std::vector<const float*> floats;
   std::vector<const std::int64_t*> ints;
   std::vector<MainspringEvents> events;
@@ -132,9 +132,10 @@ Result RunProgram(const Program& program, const Batch& batch) {
   Result result;
   result.dense.assign(batch.n_rows * program.width(), 77.0f);
   result.ids.assign(batch.n_rows * program.n_ids(), 77);
-  ProgramWorkspace workspace = program.MakeWorkspace();
+  ProgramWorkspace workspace = program.MakeWorkspace(threads);
   const ProgramInput input = {floats.data(), ints.data(), events.data(), batch.n_rows};
-  result.status = program.Run(input, &workspace, result.dense.data(), result.ids.data(), batch.n_rows);
+  result.status =
+      program.Run(input, &workspace, result.dense.data(), result.ids.data(), batch.n_rows, threads);
   return result;
 }
 
@@ -163,6 +164,22 @@ TEST_P(ProgramTest, EqualsTheGenericTargetBitForBit) {
     ASSERT_EQ(
         rows == 0 ? 0 : std::memcmp(got.dense.data(), want.dense.data(), got.dense.size() * sizeof(float)), 0)
         << rows;
+  }
+}
+
+TEST_P(ProgramTest, ThreadsGiveTheSameBits) {
+  const Program program = MakeProgram(MixedSpec(), GetParam());
+  for (std::size_t rows : {0, 1, 1000, 2049, 5003, 40001}) {
+    const Batch batch(rows);
+    const Result want = RunProgram(program, batch);
+    for (int threads : {2, 3, 8}) {
+      const Result got = RunProgram(program, batch, threads);
+      ASSERT_TRUE(got.status.ok());
+      ASSERT_EQ(got.ids, want.ids) << rows;
+      ASSERT_TRUE(rows == 0 ||
+                  std::memcmp(got.dense.data(), want.dense.data(), got.dense.size() * sizeof(float)) == 0)
+          << rows;
+    }
   }
 }
 
@@ -218,12 +235,15 @@ TEST_P(ProgramTest, WindowsAreHalfOpenAndDoNotSeeTheFuture) {
 
 TEST_P(ProgramTest, OffsetsOutsideOfTheListAreAStatus) {
   const Program program = MakeProgram(MixedSpec(), GetParam());
-  for (std::size_t rows : {3, 40, 2000}) {
+  for (std::size_t rows : {3, 40, 2000, 30000}) {
     Batch batch(rows);
     batch.offsets[1][rows / 2] = 1 << 30;
-    const Status status = RunProgram(program, batch).status;
-    EXPECT_EQ(status.code, StatusCode::kBadShape);
-    EXPECT_EQ(status.got, static_cast<double>(rows / 2 - 1));
+    batch.offsets[1][rows / 2 + rows / 3] = 1 << 30;
+    for (int threads : {1, 2}) {
+      const Status status = RunProgram(program, batch, threads).status;
+      EXPECT_EQ(status.code, StatusCode::kBadShape);
+      EXPECT_EQ(status.got, static_cast<double>(rows / 2 - 1));
+    }
   }
 }
 

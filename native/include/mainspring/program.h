@@ -41,6 +41,16 @@ struct IdSpec {
   bool right = false;                 // of kBucketise: a value on a boundary belongs below it
 };
 
+// How much a run is, in values: a row's dense columns, twice its ids, eight times its event lists. One is
+// about half a nanosecond. CTR-48 has 88 a row; what it takes on one thread / two, us, both cores idle (Zen
+// 4, AVX-512, 2026-11):
+//   rows               384      512    1,024    2,048      4,096      8,192     16,384
+//   second awake   18 / 13  24 / 14  49 / 29           202 / 113             845 / 444
+//   second asleep           29 / 56           116 / 168  217 / 267  436 / 460  956 / 551
+// So a thread that is awake helps from some 16,000 values each on, and waking one pays from a million on.
+inline constexpr std::size_t kShareWork = std::size_t{1} << 14;
+inline constexpr std::size_t kWakeWork = std::size_t{1} << 20;
+
 struct ProgramSpec {
   std::int32_t n_floats = 0;
   std::int32_t n_ints = 0;
@@ -58,18 +68,22 @@ struct ProgramInput {
   std::size_t n_rows = 0;
 };
 
-// Room for one thread's intermediate results. Made by the program it is for.
+// Room for the intermediate results of one run, on one thread or several. Made by the program it is for.
 class ProgramWorkspace {
  public:
   ProgramWorkspace() = default;
+  int threads() const { return static_cast<int>(threads_.size()); }
 
  private:
   friend class Program;
-  std::vector<const float*> columns_;
-  std::vector<float> windows_, row_floats_;
-  std::vector<std::int64_t> row_ints_;
-  std::vector<std::int32_t> row_ids_;
-  std::vector<char> events_;
+  struct Thread {
+    std::vector<const float*> columns;
+    std::vector<float> windows, row_floats;
+    std::vector<std::int64_t> row_ints;
+    std::vector<std::int32_t> row_ids;
+    std::vector<char> events;
+  };
+  std::vector<Thread> threads_;
 };
 
 // Immutable once compiled; Run may be called from many threads at once, each with its own workspace.
@@ -83,13 +97,15 @@ class Program {
   // Checks everything first. A refusal's `column` counts dense columns, then ids, then windows.
   static Status Compile(const ProgramSpec& spec, Target target, Program* program);
 
-  ProgramWorkspace MakeWorkspace() const;
+  // For up to `threads` of them, at most kMaxThreads.
+  ProgramWorkspace MakeWorkspace(int threads = 1) const;
 
+  // At most `threads`, those of the workspace, and as many as the batch is worth (kShareWork).
   // dense: n_rows x width() floats, row-major. ids: n_ids() x ids_stride, id j of row i at [j * ids_stride +
   // i]. No overlap with an input. Neither allocates nor throws; the floating-point environment is put back.
   // kBadShape where a row's events lie outside of their list: `got` is the row, the outputs are not complete.
   Status Run(const ProgramInput& input, ProgramWorkspace* workspace, float* dense, std::int32_t* ids,
-             std::size_t ids_stride) const noexcept;
+             std::size_t ids_stride, int threads = 1) const noexcept;
 
   // One row, its ints, floats and event lists side by side; dense[width()], ids[n_ids()].
   void RunRow(const MainspringRow& row, ProgramWorkspace* workspace, float* dense,
@@ -97,6 +113,7 @@ class Program {
 
   std::size_t width() const;
   std::size_t n_ids() const;
+  std::size_t Work(std::size_t rows) const;  // see kShareWork
   Target target() const;
 
  private:

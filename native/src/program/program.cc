@@ -1,6 +1,7 @@
 #include "mainspring/program.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -8,6 +9,7 @@
 #include "mainspring/dense.h"
 #include "mainspring/float_environment.h"
 #include "mainspring/hash.h"
+#include "mainspring/pool.h"
 #include "mainspring/vocabulary.h"
 #include "program_kernels.h"
 
@@ -269,34 +271,83 @@ Status Program::Compile(const ProgramSpec& spec, Target target, Program* program
   return {};
 }
 
-ProgramWorkspace Program::MakeWorkspace() const {
+ProgramWorkspace Program::MakeWorkspace(int threads) const {
   const MainspringPlan& plan = compiled_->plan;
   ProgramWorkspace workspace;
-  workspace.columns_.resize(plan.n_floats + plan.n_windows);
-  workspace.windows_.resize(plan.n_windows * kMainspringBlockRows);
-  workspace.row_floats_.resize(Padded(plan.n_floats + plan.n_windows));
-  workspace.row_ints_.resize(Padded(plan.n_ints));
-  workspace.row_ids_.resize(Padded(compiled_->n_ids));
-  workspace.events_.resize(plan.n_events * sizeof(MainspringEventList));
+  workspace.threads_.resize(static_cast<std::size_t>(std::clamp(threads, 1, kMaxThreads)));
+  for (ProgramWorkspace::Thread& t : workspace.threads_) {
+    t.columns.resize(plan.n_floats + plan.n_windows);
+    t.windows.resize(plan.n_windows * kMainspringBlockRows);
+    t.row_floats.resize(Padded(plan.n_floats + plan.n_windows));
+    t.row_ints.resize(Padded(plan.n_ints));
+    t.row_ids.resize(Padded(compiled_->n_ids));
+    t.events.resize(plan.n_events * sizeof(MainspringEventList));
+  }
   return workspace;
 }
 
 namespace {
 
-MainspringWorkspace View(std::vector<const float*>* columns, std::vector<float>* windows,
-                         std::vector<std::int64_t>* row_ints, std::vector<float>* row_floats,
-                         std::vector<std::int32_t>* row_ids, std::vector<char>* events) {
-  return {columns->data(),    windows->data(), row_ints->data(),
-          row_floats->data(), row_ids->data(), reinterpret_cast<MainspringEventList*>(events->data())};
+template <typename Thread>
+MainspringWorkspace View(Thread* t) {
+  return {t->columns.data(),    t->windows.data(), t->row_ints.data(),
+          t->row_floats.data(), t->row_ids.data(), reinterpret_cast<MainspringEventList*>(t->events.data())};
 }
+
+std::int64_t RunRows(Target target, const MainspringPlan& plan, const MainspringBatch& batch,
+                     const MainspringWorkspace& workspace) {
+  const DefaultFloatEnvironment environment;
+  switch (target) {
+    case Target::kGeneric:
+      return MainspringProgramRowsGeneric(&plan, &batch, &workspace);
+#if defined(__x86_64__)
+    case Target::kAvx2:
+      return MainspringProgramRowsAvx2(&plan, &batch, &workspace);
+    case Target::kAvx512:
+      return MainspringProgramRowsAvx512(&plan, &batch, &workspace);
+#else
+    default:
+      break;
+#endif
+  }
+  return -1;
+}
+
+// Pieces of a batch that threads take one after another: so the faster one, or the only one awake, does more.
+constexpr std::size_t kPieceRows = 4 * kMainspringBlockRows;
+
+struct Shared {
+  Target target;
+  const MainspringPlan* plan;
+  MainspringBatch whole;
+  std::size_t piece_rows;
+  const MainspringWorkspace* workspaces;
+  std::atomic<std::size_t> next_row{0};
+  std::atomic<std::int64_t> bad_row{std::numeric_limits<std::int64_t>::max()};
+
+  static void Work(void* context, int i) {
+    auto* const self = static_cast<Shared*>(context);
+    MainspringBatch piece = self->whole;
+    for (;;) {
+      piece.first_row = self->next_row.fetch_add(self->piece_rows, std::memory_order_relaxed);
+      if (piece.first_row >= self->whole.n_rows) return;
+      piece.n_rows = std::min(self->piece_rows, self->whole.n_rows - piece.first_row);
+      const std::int64_t bad = RunRows(self->target, *self->plan, piece, self->workspaces[i]);
+      if (bad < 0) continue;
+      // The first of all: pieces before this one are taken already, and will be looked at.
+      std::int64_t least = self->bad_row.load();
+      while (bad < least && !self->bad_row.compare_exchange_weak(least, bad)) {
+      }
+      self->next_row.store(self->whole.n_rows);
+    }
+  }
+};
 
 }  // namespace
 
 Status Program::Run(const ProgramInput& input, ProgramWorkspace* w, float* dense, std::int32_t* ids,
-                    std::size_t ids_stride) const noexcept {
+                    std::size_t ids_stride, int max_threads) const noexcept {
   const MainspringPlan& plan = compiled_->plan;
-  const MainspringWorkspace workspace =
-      View(&w->columns_, &w->windows_, &w->row_ints_, &w->row_floats_, &w->row_ids_, &w->events_);
   MainspringBatch batch;
   batch.floats = input.floats;
   batch.ints = input.ints;
@@ -308,23 +359,21 @@ Status Program::Run(const ProgramInput& input, ProgramWorkspace* w, float* dense
   batch.ids_stride = ids_stride;
   batch.use_streaming_stores = input.n_rows * plan.dense.width * sizeof(float) >= kStreamingBytes;
 
-  const DefaultFloatEnvironment environment;
+  MainspringWorkspace workspaces[kMaxThreads];
+  const std::size_t threads = std::min({static_cast<std::size_t>(std::max(max_threads, 1)),
+                                        w->threads_.size(), Work(input.n_rows) / kShareWork});
   std::int64_t bad_row = -1;
-  switch (compiled_->target) {
-    case Target::kGeneric:
-      bad_row = MainspringProgramRowsGeneric(&plan, &batch, &workspace);
-      break;
-#if defined(__x86_64__)
-    case Target::kAvx2:
-      bad_row = MainspringProgramRowsAvx2(&plan, &batch, &workspace);
-      break;
-    case Target::kAvx512:
-      bad_row = MainspringProgramRowsAvx512(&plan, &batch, &workspace);
-      break;
-#else
-    default:
-      break;
-#endif
+  if (threads < 2) {
+    workspaces[0] = View(&w->threads_[0]);
+    bad_row = RunRows(compiled_->target, plan, batch, workspaces[0]);
+  } else {
+    for (std::size_t i = 0; i < threads; ++i) workspaces[i] = View(&w->threads_[i]);
+    // Smaller pieces where there are few rows, or the last one would keep everybody waiting.
+    const std::size_t even = (input.n_rows / (4 * threads) + 127) / 128 * 128;
+    Shared shared{compiled_->target, &plan, batch, std::min(kPieceRows, even), workspaces};
+    RunTogether(static_cast<int>(threads), Work(input.n_rows) >= kWakeWork, Shared::Work, &shared);
+    const std::int64_t bad = shared.bad_row.load();
+    if (bad != std::numeric_limits<std::int64_t>::max()) bad_row = bad;
   }
   if (bad_row < 0) return {};
   return {StatusCode::kBadShape,
@@ -338,8 +387,7 @@ Status Program::Run(const ProgramInput& input, ProgramWorkspace* w, float* dense
 void Program::RunRow(const MainspringRow& row, ProgramWorkspace* w, float* dense,
                      std::int32_t* ids) const noexcept {
   const MainspringPlan& plan = compiled_->plan;
-  const MainspringWorkspace workspace =
-      View(&w->columns_, &w->windows_, &w->row_ints_, &w->row_floats_, &w->row_ids_, &w->events_);
+  const MainspringWorkspace workspace = View(&w->threads_[0]);
   const DefaultFloatEnvironment environment;
   switch (compiled_->target) {
     case Target::kGeneric:
@@ -358,6 +406,9 @@ void Program::RunRow(const MainspringRow& row, ProgramWorkspace* w, float* dense
 
 std::size_t Program::width() const { return compiled_->plan.dense.width; }
 std::size_t Program::n_ids() const { return compiled_->n_ids; }
+std::size_t Program::Work(std::size_t rows) const {
+  return rows * (width() + 2 * n_ids() + 8 * compiled_->plan.n_events);
+}
 Target Program::target() const { return compiled_->target; }
 
 }  // namespace mainspring
