@@ -1,8 +1,12 @@
 from collections.abc import Mapping, Sequence
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+#: What jagged rows may consist of; offsets and indices are integers.
+_T = TypeVar("_T", np.float32, np.int32, np.int64)
+_Integers = NDArray[np.int32] | NDArray[np.int64]
 
 @final
 class DenseTransform:
@@ -130,6 +134,78 @@ class Bound:
     def dense(self) -> NDArray[np.float32]: ...
     @property
     def ids(self) -> NDArray[np.int32]: ...
+
+def jagged_to_padded_dense(
+    values: NDArray[_T],
+    offsets: _Integers,
+    max_length: int,
+    padding_value: float = 0,
+    *,
+    truncate: bool = False,
+    out: NDArray[_T] | None = None,
+    target: str | None = None,
+) -> NDArray[_T]:
+    """Row i becomes row i of a matrix, with padding behind it.
+
+    Shapes:  values (n_values,) or (n_values, d), offsets (n_rows + 1,); result (n_rows, max_length) or (n_rows,
+             max_length, d). offsets[0] need not be 0, nor the last one n_values. Without `out` a new array, 64-byte
+             aligned; `out` itself otherwise.
+    Errors:  NativeError `bad_offsets` (fall, or leave the values), `out_of_range` (a row longer than `max_length` without
+             `truncate`; a padding value beyond the dtype), `bad_shape`, `bad_dtype`, `not_contiguous`, `not_writable`,
+             `overlap`: arrays are refused rather than copied. `out` is not touched when an error is raised.
+    Threads: safe to call at once from many threads, each with its own `out`; nobody may change the arrays meanwhile. The
+             GIL is released from 1,048,576 32-bit words on.
+    """
+
+def dense_to_jagged(
+    dense: NDArray[_T],
+    offsets: _Integers,
+    *,
+    padding_value: float | None = None,
+    out: NDArray[_T] | None = None,
+    target: str | None = None,
+) -> NDArray[_T]:
+    """The inverse: the beginnings of a matrix's rows, one behind the other.
+
+    Shapes:  dense (n_rows, max_length) or (n_rows, max_length, d), offsets (n_rows + 1,) from 0 on; result
+             (offsets[-1],) or (offsets[-1], d).
+    Errors:  NativeError `out_of_range` where a row is longer than `dense` and there is no `padding_value` for the rest;
+             else as `jagged_to_padded_dense`.
+    Threads: as `jagged_to_padded_dense`.
+    """
+
+def jagged_concat(
+    values: Sequence[NDArray[_T]],
+    offsets: Sequence[_Integers],
+    *,
+    out: tuple[NDArray[_T], NDArray[np.int64]] | None = None,
+) -> tuple[NDArray[_T], NDArray[np.int64]]:
+    """The rows of several batches as one: (values, offsets), int64 offsets from 0 on.
+
+    Shapes:  values[i] (n,) or (n, d), one dtype and one d; offsets[i] as in `jagged_to_padded_dense`.
+    Errors:  NativeError `bad_shape` where there is no batch; else as `jagged_to_padded_dense`.
+    Threads: as `jagged_to_padded_dense`.
+    """
+
+def gather_rows(
+    table: NDArray[_T], indices: _Integers, *, fill_value: float | None = None, out: NDArray[_T] | None = None
+) -> NDArray[_T]:
+    """out[i] = table[indices[i]].
+
+    Shapes:  table (n_rows,) or (n_rows, d), indices (n,); result (n,) or (n, d).
+    Missing: index -1 is `fill_value`, where one is given.
+    Errors:  NativeError `out_of_range` (an index without a row: negative ones do not count from the end); else as
+             `jagged_to_padded_dense`.
+    Threads: as `jagged_to_padded_dense`.
+    """
+
+def scatter_rows(rows: NDArray[_T], indices: _Integers, out: NDArray[_T]) -> None:
+    """out[indices[i]] = rows[i], in order: of several for one row the last stays.
+
+    Shapes:  rows (n,) or (n, d), indices (n,), out (n_rows,) or (n_rows, d).
+    Errors:  as `gather_rows`.
+    Threads: as `gather_rows`.
+    """
 
 def available_targets() -> tuple[str, ...]: ...
 def best_target() -> str: ...

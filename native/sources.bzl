@@ -14,6 +14,7 @@ NATIVE_HDRS = [
     "include/mainspring/dense_column.h",
     "include/mainspring/float_environment.h",
     "include/mainspring/hash.h",
+    "include/mainspring/jagged.h",
     "include/mainspring/math/log1p-inl.h",
     "include/mainspring/pool.h",
     "include/mainspring/program.h",
@@ -25,6 +26,8 @@ NATIVE_HDRS = [
     "include/mainspring/vocabulary.h",
     "src/dense/dense-inl.h",
     "src/dense/dense_kernels.h",
+    "src/jagged/jagged-inl.h",
+    "src/jagged/jagged_kernels.h",
     "src/program/ids-inl.h",
     "src/program/program-inl.h",
     "src/program/program_kernels.h",
@@ -34,6 +37,7 @@ NATIVE_HDRS = [
 NATIVE_SRCS = [
     "src/dense/dense.cc",
     "src/hash.cc",
+    "src/jagged/jagged.cc",
     "src/pool.cc",
     "src/program/program.cc",
     "src/target.cc",
@@ -51,6 +55,7 @@ NATIVE_VARIANTS = {
         "cpu": "",
         "srcs": [
             "src/dense/dense_generic.cc",
+            "src/jagged/jagged_generic.cc",
             "src/program/program_generic.cc",
         ],
         "copts": ["-O3", "-ffp-contract=off", "-fno-exceptions", "-fvisibility=hidden", "-Wno-psabi"],
@@ -59,6 +64,7 @@ NATIVE_VARIANTS = {
         "cpu": "x86_64",
         "srcs": [
             "src/dense/dense_avx2.cc",
+            "src/jagged/jagged_avx2.cc",
             "src/program/program_avx2.cc",
         ],
         "copts": ["-O3", "-ffp-contract=off", "-fno-exceptions", "-fvisibility=hidden", "-mavx2", "-mfma", "-mbmi", "-mbmi2"],
@@ -67,6 +73,7 @@ NATIVE_VARIANTS = {
         "cpu": "x86_64",
         "srcs": [
             "src/dense/dense_avx512.cc",
+            "src/jagged/jagged_avx512.cc",
             "src/program/program_avx512.cc",
         ],
         # gcc 12 warns falsely about its own AVX-512 intrinsics.
@@ -100,6 +107,7 @@ NATIVE_EXT_SRCS = [
     "bindings/arrays.cc",
     "bindings/buffers.cc",
     "bindings/dense.cc",
+    "bindings/jagged.cc",
     "bindings/module.cc",
     "bindings/program.cc",
     "bindings/row.cc",
@@ -108,6 +116,7 @@ NATIVE_EXT_SRCS = [
 NATIVE_TEST_SRCS = [
     "tests/dense_test.cc",
     "tests/hash_test.cc",
+    "tests/jagged_test.cc",
     "tests/pool_test.cc",
     "tests/program_test.cc",
 ]

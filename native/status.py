@@ -14,6 +14,8 @@ Code = Literal[
     "unknown_target",  # no such instruction set, or not on this CPU
     "missing_column",  # an input of the program was not given
     "busy",  # another thread runs the same bound buffers
+    "bad_offsets",  # offsets of jagged rows that fall, or lead out of their values
+    "out_of_range",  # an index without a row, a row longer than its place, a number beyond its dtype
 ]
 
 CODES: Final[tuple[str, ...]] = get_args(Code)

@@ -30,5 +30,6 @@ PYBIND11_MODULE(_native, module) {
       [](const pybind11::object& name) { return mainspring::TargetName(mainspring::ChosenTarget(name)); },
       pybind11::arg("name") = pybind11::none());
   mainspring::BindDense(module);
+  mainspring::BindJagged(module);
   mainspring::BindProgram(module);
 }

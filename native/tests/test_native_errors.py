@@ -173,11 +173,11 @@ def test_subclasses_tuples_and_matrices_are_taken() -> None:
 
 
 def test_every_code_is_reached_here() -> None:
-    """The list of codes is what callers map; C++ knows no other. The last two belong to programs."""
+    """The list of codes is what callers map; C++ knows no other. Others reach the last ones."""
     assert set(status.CODES) == set(get_args(status.Code))
     assert set(status.CODES) == {
         "bad_shape", "bad_dtype", "not_contiguous", "not_writable", "overlap", "bad_spec", "unknown_target",
-        "missing_column", "busy",
+        "missing_column", "busy", "bad_offsets", "out_of_range",
     }  # fmt: skip
 
 

@@ -54,7 +54,9 @@ def test_kernels_share_no_code(tmp_path: pathlib.Path, optimise: str) -> None:
             ["nm", "-g", "--defined-only", str(unit)], capture_output=True, text=True, check=True
         )
         names = {line.split()[2] for line in exported.stdout.splitlines()}
-        assert names and all(re.fullmatch(r"Mainspring(Dense|ProgramRows?)(Avx2|Avx512)", n) for n in names)
+        assert names and all(
+            re.fullmatch(r"Mainspring(Dense|Jagged(Pad|Unpad)|ProgramRows?)(Avx2|Avx512)", n) for n in names
+        )
 
 
 def test_shared_code_is_found(tmp_path: pathlib.Path) -> None:

@@ -18,6 +18,8 @@ enum class StatusCode : std::int32_t {
   kUnknownTarget,
   kMissingColumn,
   kBusy,
+  kBadOffsets,
+  kOutOfRange,
 };
 
 // The stable word of a code, as Python's NativeError carries it: "bad_shape".
@@ -43,6 +45,10 @@ constexpr const char* CodeName(StatusCode code) {
       return "missing_column";
     case StatusCode::kBusy:
       return "busy";
+    case StatusCode::kBadOffsets:
+      return "bad_offsets";
+    case StatusCode::kOutOfRange:
+      return "out_of_range";
   }
   return "unknown";
 }

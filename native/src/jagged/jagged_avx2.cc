@@ -1,0 +1,11 @@
+#include "mainspring/simd/avx2-inl.h"
+
+namespace {
+// Words of a row up to which every row takes the same number of vectors, whatever its length.
+constexpr size_t kShort = 8 * kLanes;
+}  // namespace
+
+#include "jagged-inl.h"
+
+extern "C" void MainspringJaggedPadAvx2(const struct MainspringJaggedArgs* args) { Pad(args); }
+extern "C" void MainspringJaggedUnpadAvx2(const struct MainspringJaggedArgs* args) { Unpad(args); }
