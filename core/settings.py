@@ -78,6 +78,16 @@ class ServingSettings(_Group):
     """Rows in one request; more is refused before anything is looked up."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 16 << 20
     """Bytes in one body; more is refused before parsing."""
+    max_held_body_bytes: Annotated[int, Field(ge=1024)] = 256 << 20
+    """Bytes of all bodies being received at once; beyond it callers are told to come back."""
+    body_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """A body of which nothing came for so long is given up: slow senders must not hold connections and memory."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 8
+    """Threads that run predictions: they wait for the online store, and the kernels let go of the interpreter."""
+    max_waiting: Annotated[int, Field(ge=0)] = 256
+    """Requests that may wait for a thread; more are shed with 503 and Retry-After."""
+    fast_path: bool = True
+    """Infer requests of the v2 protocol are answered before FastAPI sees them; off: by FastAPI, same answers."""
     torch_threads: Annotated[int, Field(ge=1)] = 1
     """Intra-op threads: on a busy two-core machine torch's barrier with 2 threads was 50 times slower than 1."""
 

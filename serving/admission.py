@@ -75,6 +75,35 @@ def admit(bundle: bundles.LoadedBundle, request: prediction.PredictRequest) -> A
     return Asked(len(rows), request.entities is not None, columns, _overrides(bundle, request))
 
 
+def admit_columns(bundle: bundles.LoadedBundle, columns: Mapping[str, NDArray[Any]]) -> Asked:
+    """Typed columns, each (n,), as a request by row.
+
+    Errors: InvalidRequest for an absent or unknown column or another length, SchemaMismatch for a type.
+    """
+    wanted = bundle.input_columns
+    _check_names("rows", columns, wanted)
+    n_rows = len(next(iter(columns.values()), ()))
+    for name, dtype in wanted.items():
+        column = columns.get(name)
+        if column is None or column.shape != (n_rows,):
+            got = "absent" if column is None else f"of shape {list(column.shape)}, expected [{n_rows}]"
+            raise errors.InvalidRequest(f"`{name}` is {got}; send every column for every row", field=name)
+        expected = schema.Column(name=name, dtype=dtype).numpy_dtype
+        if column.dtype != expected:
+            raise errors.SchemaMismatch(
+                f"`{name}` is {column.dtype}, expected {dtype}; send a {dtype}",
+                feature=name,
+                expected=dtype,
+                got=str(column.dtype),
+            )
+    return Asked(n_rows, False, columns, {})
+
+
+def columns_key(columns: Mapping[str, NDArray[Any]]) -> str:
+    """What sticks typed columns to stable or canary: all their values, sorted by name."""
+    return repr([columns[name].tolist() for name in sorted(columns)])
+
+
 def request_key(request: prediction.PredictRequest, bundle: bundles.LoadedBundle) -> str:
     """The text that sticks a request to stable or canary: its join keys, or its whole rows, sorted by name."""
     rows: Sequence[Mapping[str, prediction.Scalar]]

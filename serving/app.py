@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
 from mainspring.core import identity, ports, settings
-from mainspring.serving import bundles, endpoints, plane, stats, traffic
-from mainspring.serving.http import edge, errors, routes
+from mainspring.serving import bundles, endpoints, gate, plane, release, stats, traffic
+from mainspring.serving.http import edge, errors, payload, routes, v2_infer, v2_routes
+from mainspring.serving.models import book as model_book
+from mainspring.serving.models import repository
+from mainspring.serving.protocols.v2 import inference
 
 
 def create_app(
@@ -18,9 +22,11 @@ def create_app(
     online: ports.OnlineFeatures,
     loader: bundles.BundleLoader,
     issuer: identity.TokenIssuer,
+    models: Mapping[str, repository.ModelFactory] | None = None,
 ) -> FastAPI:
     """The data plane, with every bundle loaded that the traffic in force names.
 
+    `models`: tensor models beside the endpoints, by name; they are served over v2 only.
     Errors: Misconfigured if a traffic document or one of its bundles does not load.
     """
     serving = settings.serving
@@ -33,15 +39,30 @@ def create_app(
         tables=tables, shelf=shelf, online=online, book=book, max_rows=serving.max_rows_per_request
     )
 
+    doorkeeper = gate.Gate(workers=serving.workers, max_waiting=serving.max_waiting)
+    limits = payload.Limits(serving.max_body_bytes, serving.max_held_body_bytes, serving.body_timeout_seconds)
+    known = repository.Repository(
+        tables, shelf, answerer, max_rows=serving.max_rows_per_request, models=models
+    )
+    infer = v2_infer.Infer(inference.Inference(known, doorkeeper, model_book.ModelBook()), limits)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        doorkeeper.close()
         answerer.close()
 
     app = FastAPI(title="Mainspring serving", version="1", lifespan=lifespan)
     app.include_router(
-        routes.build(routes.Parts(answerer, served, shelf, online, issuer, serving.max_body_bytes))
+        routes.build(routes.Parts(answerer, served, shelf, online, issuer, limits, doorkeeper))
+    )
+    app.include_router(
+        v2_routes.build(
+            v2_routes.Parts(infer, online, functools.partial(routes.admit, issuer), release.version())
+        )
     )
     errors.install(app)
     app.add_middleware(edge.Edge)
+    if serving.fast_path:
+        app.add_middleware(v2_infer.FastPath, infer=infer)  # added last: outermost
     return app

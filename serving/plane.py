@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +40,17 @@ class Answered:
 
     scores: NDArray[np.float32]
     looked_up: reader.LookedUp
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A request, whatever its form: how each bundle would admit it, and what sticks it to one."""
+
+    label: str
+    n_rows: int
+    key: Callable[[bundles.LoadedBundle], str]
+    admit: Callable[[bundles.LoadedBundle], admission.Asked]
+    as_of_us: int
 
 
 class Plane:
@@ -78,23 +89,51 @@ class Plane:
         Errors: NotFound for the endpoint, InvalidRequest and SchemaMismatch for the request, Overloaded when too
         many requests are at work, and whatever the bundle fails with, which is then counted against it.
         """
-        with self._admitted(request):
+        label = "entities" if request.entities is not None else "rows"
+        question = _Question(
+            label=label,
+            n_rows=request.n_rows,
+            key=lambda bundle: admission.request_key(request, bundle),
+            admit=lambda bundle: admission.admit(bundle, request),
+            as_of_us=self._now_us() if request.as_of is None else push.to_us(request.as_of),
+        )
+        answered, digest, role = self._answer(endpoint, question)
+        return _respond(request_id, endpoint, digest, role, answered, question.as_of_us)
+
+    def infer(
+        self, endpoint: str, columns: Mapping[str, NDArray[Any]], *, digest: str = ""
+    ) -> tuple[NDArray[np.float32], str, str]:
+        """Scores (n,) float32 of typed rows, each column (n,), with the bundle's digest and role that answered.
+
+        `digest` asks one bundle of the endpoint's traffic; "" lets traffic choose.
+        Errors: as for `predict`.
+        """
+        question = _Question(
+            label="rows",
+            n_rows=len(next(iter(columns.values()), ())),
+            key=lambda _: admission.columns_key(columns),
+            admit=lambda bundle: admission.admit_columns(bundle, columns),
+            as_of_us=self._now_us(),
+        )
+        answered, chosen, role = self._answer(endpoint, question, digest)
+        return answered.scores, chosen, role
+
+    def _answer(self, endpoint: str, question: _Question, digest: str = "") -> tuple[Answered, str, str]:
+        with self._admitted(question):
             table = self._tables.table(endpoint)
-            bundle, role = self._choose(table, request)
-            asked = admission.admit(bundle, request)
-            as_of_us = self._now_us() if request.as_of is None else push.to_us(request.as_of)
-            answered = self._run_and_record(table, bundle, role, asked, as_of_us)
+            bundle, role = self._pinned(table, digest) if digest else self._choose(table, question)
+            asked = question.admit(bundle)
+            answered = self._run_and_record(table, bundle, role, asked, question.as_of_us)
         if table.shadow is not None:
-            self._send_to_shadow(table, table.shadow, request, as_of_us)
-        return _respond(request_id, endpoint, bundle.digest, role, answered, as_of_us)
+            self._send_to_shadow(table, table.shadow, question)
+        return answered, bundle.digest, role
 
     @contextmanager
-    def _admitted(self, request: prediction.PredictRequest) -> Iterator[None]:
-        label = "entities" if request.entities is not None else "rows"
-        if not 1 <= request.n_rows <= self._max_rows:
+    def _admitted(self, question: _Question) -> Iterator[None]:
+        if not 1 <= question.n_rows <= self._max_rows:
             raise errors.InvalidRequest(
-                f"`{label}` has {request.n_rows} rows, expected 1 to {self._max_rows}; split the request",
-                field=label,
+                f"`{question.label}` has {question.n_rows} rows, expected 1 to {self._max_rows}; split the request",
+                field=question.label,
             )
         if not self._slots.acquire(blocking=False):
             raise errors.Overloaded(
@@ -106,13 +145,24 @@ class Plane:
             self._slots.release()
 
     def _choose(
-        self, table: deployment.TrafficTable, request: prediction.PredictRequest
+        self, table: deployment.TrafficTable, question: _Question
     ) -> tuple[bundles.LoadedBundle, str]:
         stable = self._shelf.get(table.stable)
         if table.canary is None:
             return stable, traffic.STABLE
-        digest, role = traffic.route(table, admission.request_key(request, stable))
+        digest, role = traffic.route(table, question.key(stable))
         return self._shelf.get(digest), role
+
+    def _pinned(self, table: deployment.TrafficTable, digest: str) -> tuple[bundles.LoadedBundle, str]:
+        for role, named in ((traffic.STABLE, table.stable), (traffic.CANARY, table.canary)):
+            if named == digest:
+                return self._shelf.get(digest), role
+        raise errors.NotFound(
+            f"endpoint `{table.endpoint}` has no bundle `{digest}` in its traffic; ask without a version, or set the"
+            " traffic",
+            resource="model_version",
+            name=digest,
+        )
 
     def _run_and_record(
         self,
@@ -152,27 +202,24 @@ class Plane:
         self,
         table: deployment.TrafficTable,
         shadow: str,
-        request: prediction.PredictRequest,
-        as_of_us: int,
+        question: _Question,
     ) -> None:
         if not self._shadow_slots.acquire(blocking=False):
             _LOG.warning(
                 "shadow of `%s` is %d requests behind; skipped one", table.endpoint, MAX_SHADOW_BACKLOG
             )
             return
-        self._shadows.submit(self._run_shadow, table, shadow, request, as_of_us)
+        self._shadows.submit(self._run_shadow, table, shadow, question)
 
     def _run_shadow(
         self,
         table: deployment.TrafficTable,
         shadow: str,
-        request: prediction.PredictRequest,
-        as_of_us: int,
+        question: _Question,
     ) -> None:
         try:
             bundle = self._shelf.get(shadow)
-            asked = admission.admit(bundle, request)
-            self._run_and_record(table, bundle, traffic.SHADOW, asked, as_of_us)
+            self._run_and_record(table, bundle, traffic.SHADOW, question.admit(bundle), question.as_of_us)
         except Exception as error:  # noqa: BLE001 - the edge of the shadow's thread: nobody waits for its answer
             _LOG.warning("shadow of `%s` failed: %s", table.endpoint, error)
         finally:

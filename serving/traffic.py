@@ -66,6 +66,10 @@ class TrafficStore:
             raise _unknown(endpoint, self._tables)
         return table
 
+    def has(self, endpoint: str) -> bool:
+        """Whether the endpoint has traffic."""
+        return endpoint in self._tables
+
     def tables(self) -> list[deployment.TrafficTable]:
         """Every table in force, by endpoint."""
         return [table for _, table in sorted(self._tables.items())]

@@ -12,24 +12,18 @@ from pydantic import BaseModel, ValidationError
 
 from mainspring.core import errors
 from mainspring.serving.http import errors as http_errors
+from mainspring.serving.http import payload
 
 M = TypeVar("M", bound=BaseModel)
 
 
-async def read(request: Request, model: type[M], *, max_bytes: int) -> M:
+async def read(request: Request, model: type[M], limits: payload.Limits) -> M:
     """The body as `model`.
 
-    Errors: BodyTooLarge as soon as the limit is passed, whatever the header says; InvalidRequest for text that is
-    not JSON (NaN is not) or not the contract.
+    Errors: those of :func:`payload.receive_body`; InvalidRequest for text that is not JSON (NaN is not) or not the
+    contract.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes:
-        raise _too_large(max_bytes)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise _too_large(max_bytes)
+    body = await payload.receive_body(request.receive, dict(request.headers), limits)
     try:
         return model.model_validate(orjson.loads(body))
     except orjson.JSONDecodeError as error:
@@ -51,9 +45,3 @@ def documented(model: type[BaseModel]) -> dict[str, Any]:
     """What OpenAPI says of a body that :func:`read` parses."""
     schema = model.model_json_schema(ref_template=f"#/components/schemas/{model.__name__}")
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-def _too_large(max_bytes: int) -> http_errors.BodyTooLarge:
-    return http_errors.BodyTooLarge(
-        f"body is larger than {max_bytes} bytes; split it, or raise `serving.max_body_bytes`", field="body"
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -12,9 +13,9 @@ from fastapi.responses import Response
 
 from mainspring.core import errors, identity, ports
 from mainspring.core.contracts import deployment, prediction
-from mainspring.serving import bundles, endpoints, plane
+from mainspring.serving import bundles, endpoints, gate, plane
 from mainspring.serving.features import push
-from mainspring.serving.http import bodies
+from mainspring.serving.http import bodies, payload, v2_infer
 
 #: Who may change what is served or what features say. Predictions and reads are open to whoever reaches the port.
 ADMIN_ROLES: Final = ("service", "developer", "admin")
@@ -29,7 +30,8 @@ class Parts:
     shelf: bundles.BundleShelf
     online: ports.OnlineFeatures
     issuer: identity.TokenIssuer
-    max_body_bytes: int
+    limits: payload.Limits
+    gate: gate.Gate
 
 
 def build(parts: Parts) -> APIRouter:
@@ -72,8 +74,12 @@ def _predictions(parts: Parts) -> APIRouter:
     )
     async def predict(name: str, request: Request) -> Response:
         """Score every entity or row of the body, in order."""
-        asked = await bodies.read(request, prediction.PredictRequest, max_bytes=parts.max_body_bytes)
-        answer = await run_in_threadpool(parts.plane.predict, name, asked, request.state.request_id)
+        asked = await bodies.read(request, prediction.PredictRequest, parts.limits)
+        deadline = v2_infer.deadline_of(dict(request.headers))
+        work = functools.partial(parts.plane.predict, name, asked, request.state.request_id)
+        answer, _ = await gate.until_gone(
+            parts.gate.run(work, deadline=deadline), lambda: payload.wait_until_gone(request.receive)
+        )
         return bodies.answer(answer)
 
     return router
@@ -100,7 +106,7 @@ def _endpoints(parts: Parts) -> APIRouter:
     async def set_traffic(name: str, request: Request) -> Response:
         """Put the next version of the traffic table in force."""
         actor = _admin(parts, request)
-        table = await bodies.read(request, deployment.TrafficTable, max_bytes=parts.max_body_bytes)
+        table = await bodies.read(request, deployment.TrafficTable, parts.limits)
         _check_same("endpoint", table.endpoint, name)
         if not table.set_by:
             table = table.model_copy(update={"set_by": actor.name})
@@ -125,7 +131,7 @@ def _bundles(parts: Parts) -> APIRouter:
     async def load(request: Request) -> Response:
         """Load a bundle of the bundle store, so that traffic can be moved to it."""
         _admin(parts, request)
-        asked = await bodies.read(request, prediction.BundleLoad, max_bytes=parts.max_body_bytes)
+        asked = await bodies.read(request, prediction.BundleLoad, parts.limits)
         shelved = await run_in_threadpool(parts.shelf.load, asked.digest)
         return bodies.answer(shelved.view)
 
@@ -148,7 +154,7 @@ def _features(parts: Parts) -> APIRouter:
     async def push_features(view: str, request: Request) -> Response:
         """Upsert newest rows of one view, all or none."""
         _admin(parts, request)
-        asked = await bodies.read(request, prediction.FeaturePush, max_bytes=parts.max_body_bytes)
+        asked = await bodies.read(request, prediction.FeaturePush, parts.limits)
         _check_same("view", asked.view, view)
         now_us = time.time_ns() // 1000
         return bodies.answer(await run_in_threadpool(push.push, parts.online, asked, now_us=now_us))
@@ -157,7 +163,12 @@ def _features(parts: Parts) -> APIRouter:
 
 
 def _admin(parts: Parts, request: Request) -> identity.Actor:
-    actor = parts.issuer.authenticate(request.headers.get("authorization"))
+    return admit(parts.issuer, request.headers.get("authorization"))
+
+
+def admit(issuer: identity.TokenIssuer, authorization: str | None) -> identity.Actor:
+    """Who may change what is served. Errors: Unauthenticated, PermissionDenied."""
+    actor = issuer.authenticate(authorization)
     actor.require(*ADMIN_ROLES)
     return actor
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mainspring.core import canonical, errors, identity, ports, settings
 from mainspring.core.features import online, schema
 from mainspring.serving import app
+from mainspring.serving.models import repository
 from mainspring.serving.runtimes import function_runtime
 
 HOUR_US = 3_600_000_000
@@ -160,11 +161,18 @@ class Served:
 
 
 @contextlib.contextmanager
-def serve(directory: Path, *bundles: World, **serving: object) -> Iterator[Served]:
+def serve(
+    directory: Path,
+    *bundles: World,
+    models: Mapping[str, repository.ModelFactory] | None = None,
+    **serving: object,
+) -> Iterator[Served]:
     """The real app under real uvicorn on a free loopback port."""
     store, loader = filled_store(), DictLoader({b.digest: b for b in bundles})
     tokens = identity.ensure_token_file(directory / "tokens.json")
-    built = app.create_app(settings_in(directory, **serving), online=store, loader=loader, issuer=tokens)
+    built = app.create_app(
+        settings_in(directory, **serving), online=store, loader=loader, issuer=tokens, models=models
+    )
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(built, log_level="warning", lifespan="on"))

@@ -212,7 +212,7 @@ def test_an_unknown_endpoint_names_the_nearest(client: client_module.ServingClie
 
 
 def test_an_unknown_route_and_a_wrong_method(served: world.Served) -> None:
-    problem(raw(served, "GET", "/v2/nothing"), 404, "not_found")
+    problem(raw(served, "GET", "/v1/nothing"), 404, "not_found")
     response = raw(served, "DELETE", "/v1/endpoints")
     problem(response, 405, "invalid_request")
     assert response.headers["allow"] == "GET"
@@ -382,7 +382,9 @@ def test_a_bundle_that_fails_answers_500_and_is_counted(
 
 def test_the_api_is_described(served: world.Served) -> None:
     paths = raw(served, "GET", "/openapi.json").json()["paths"]
-    assert set(paths) == {
+    v2 = {path for path in paths if path.startswith("/v2")}
+    assert {"/v2", "/v2/models/{name}/infer", "/v2/repository/index"} <= v2
+    assert set(paths) - v2 == {
         "/healthz",
         "/readyz",
         "/v1/endpoints",

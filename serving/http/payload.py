@@ -1,0 +1,119 @@
+"""Bytes in: limits on size and time before anything is parsed, compressed or not."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from starlette.types import Message, Receive
+
+from mainspring.core import errors
+from mainspring.serving import gate
+from mainspring.serving.http import errors as http_errors
+
+#: wbits of zlib by content-encoding; "deflate" means a zlib stream (RFC 9110).
+_WBITS: Final[Mapping[str, int]] = {"gzip": 31, "deflate": 15}
+
+
+@dataclass
+class Limits:
+    """What bodies may take. One for all requests of a process: `held` counts over all of them."""
+
+    max_body_bytes: int
+    max_held_bytes: int
+    """Bytes of bodies that are being received at once."""
+    timeout_seconds: float
+    held: int = field(default=0, init=False)
+
+
+async def receive_body(receive: Receive, headers: Mapping[str, str], limits: Limits) -> bytes | bytearray:
+    """The whole body, decompressed.
+
+    Errors: BodyTooLarge as soon as a limit is passed, whatever the header says; BodyTooSlow; Overloaded if bodies of
+    others fill the memory for them; InvalidRequest for an encoding that is not known or not whole; ClientGone.
+    """
+    declared = headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limits.max_body_bytes:
+        raise _too_large(limits)
+    message = await _next(receive, limits)
+    body: bytes | bytearray = message.get("body", b"")
+    if message.get("more_body"):
+        body = await _rest(receive, bytearray(body), limits)
+    if len(body) > limits.max_body_bytes:
+        raise _too_large(limits)
+    encoding = headers.get("content-encoding", "identity").lower()
+    return body if encoding == "identity" else _decompressed(body, encoding, limits)
+
+
+async def wait_until_gone(receive: Receive) -> None:
+    """Returns when the client has left. Only after the body was received."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _rest(receive: Receive, body: bytearray, limits: Limits) -> bytearray:
+    held = 0
+    try:
+        while True:
+            limits.held += len(body) - held
+            held = len(body)
+            if held > limits.max_body_bytes:
+                raise _too_large(limits)
+            if limits.held > limits.max_held_bytes:
+                raise errors.Overloaded(
+                    "bodies that are being received fill the memory for them; try again in 1 s",
+                    retry_after_seconds=1.0,
+                )
+            message = await _next(receive, limits)
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                return body
+    finally:
+        limits.held -= held
+
+
+async def _next(receive: Receive, limits: Limits) -> Message:
+    try:
+        async with asyncio.timeout(limits.timeout_seconds):
+            message = await receive()
+    except TimeoutError:
+        raise http_errors.BodyTooSlow(
+            f"no more of the body came for {limits.timeout_seconds:.0f} s; send it without a pause",
+            field="body",
+        ) from None
+    if message["type"] == "http.disconnect":
+        raise gate.ClientGone
+    return message
+
+
+def _decompressed(body: bytes | bytearray, encoding: str, limits: Limits) -> bytes:
+    if encoding not in _WBITS:
+        raise errors.InvalidRequest(
+            f"content-encoding `{encoding[:40]}` is not known; send gzip, deflate or none",
+            field="content-encoding",
+        )
+    stream = zlib.decompressobj(_WBITS[encoding])
+    try:
+        # One byte above the limit tells that there is more, without making it.
+        whole = stream.decompress(body, limits.max_body_bytes + 1)
+    except zlib.error as error:
+        raise errors.InvalidRequest(
+            f"body is not {encoding}: {error}; correct it", field="content-encoding"
+        ) from error
+    if len(whole) > limits.max_body_bytes:
+        raise _too_large(limits)
+    if not stream.eof or stream.unused_data:
+        raise errors.InvalidRequest(
+            f"body is no single whole {encoding} stream; send all of it", field="content-encoding"
+        )
+    return whole
+
+
+def _too_large(limits: Limits) -> http_errors.BodyTooLarge:
+    return http_errors.BodyTooLarge(
+        f"body is larger than {limits.max_body_bytes} bytes; split it, or raise `serving.max_body_bytes`",
+        field="body",
+    )
