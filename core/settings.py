@@ -66,6 +66,8 @@ class ServingSettings(_Group):
     """Loopback by default, as for the control API."""
     port: Port = 7701
     """Default: `stack.port_base` + 1."""
+    grpc_port: Annotated[int, Field(ge=0, le=65535)] = 7706
+    """The v2 protocol over gRPC; 0: off. Default: `stack.port_base` + 6."""
     online_store: Path = Path("online.db")
     """The online feature rows; default: under the state directory."""
     bundle_dir: Path = Path("bundles")
@@ -337,6 +339,7 @@ def _derive(groups: Mapping[str, _Group], merged: Merged, root: Path) -> dict[st
         "control.port": base,
         "control.database_url": f"sqlite+aiosqlite:///{state / 'control.db'}",
         "serving.port": base + 1,
+        "serving.grpc_port": base + 6,
         "workflow.address": f"127.0.0.1:{base + 2}",
         "tracking.uri": f"http://127.0.0.1:{base + 4}",
         "ray.dashboard_url": f"http://127.0.0.1:{base + 5}",

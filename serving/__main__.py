@@ -31,6 +31,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, _stop)
     try:
         in_force = settings.load()
+        check_grpc_port(in_force.serving)
         with bind(in_force.serving) as listener, online.OnlineStore(in_force.serving.online_store) as store:
             issuer = identity.TokenIssuer.load(in_force.control.tokens_file)
             loader = signed_bundles.SignedBundleLoader(
@@ -62,19 +63,29 @@ def runtimes(serving: settings.ServingSettings) -> Mapping[str, signed_bundles.R
 
 def bind(serving: settings.ServingSettings) -> socket.socket:
     """Take the port before anything is opened or written. Errors: PortInUse, InvalidSettings."""
+    return _listen(serving.host, serving.port, "serving.port")
+
+
+def check_grpc_port(serving: settings.ServingSettings) -> None:
+    """Whether gRPC will get its port: it binds late, and says less. Errors: PortInUse, InvalidSettings."""
+    if serving.grpc_port:
+        _listen(serving.host, serving.grpc_port, "serving.grpc_port").close()
+
+
+def _listen(host: str, port: int, setting: str) -> socket.socket:
     try:
-        return socket.create_server((serving.host, serving.port))
+        return socket.create_server((host, port))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise errors.PortInUse(
-                f"port {serving.port} on `{serving.host}` is in use; stop what listens there or set `serving.port`",
-                port=serving.port,
-                setting="serving.port",
+                f"port {port} on `{host}` is in use; stop what listens there or set `{setting}`",
+                port=port,
+                setting=setting,
             ) from error
         raise errors.InvalidSettings(
-            f"cannot listen on `{serving.host}` port {serving.port}: {error.strerror or error}; correct `serving.host`"
-            " and `serving.port`",
-            problems=("serving.host", "serving.port"),
+            f"cannot listen on `{host}` port {port}: {error.strerror or error}; correct `serving.host` and"
+            f" `{setting}`",
+            problems=("serving.host", setting),
         ) from error
 
 

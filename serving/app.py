@@ -10,6 +10,8 @@ from fastapi import FastAPI
 
 from mainspring.core import identity, ports, settings
 from mainspring.serving import bundles, endpoints, gate, plane, release, stats, traffic
+from mainspring.serving.grpc import server as grpc_server
+from mainspring.serving.grpc import service as grpc_service
 from mainspring.serving.http import edge, errors, payload, routes, v2_infer, v2_routes
 from mainspring.serving.models import book as model_book
 from mainspring.serving.models import repository
@@ -44,11 +46,25 @@ def create_app(
     known = repository.Repository(
         tables, shelf, answerer, max_rows=serving.max_rows_per_request, models=models
     )
-    infer = v2_infer.Infer(inference.Inference(known, doorkeeper, model_book.ModelBook()), limits)
+    inferring = inference.Inference(known, doorkeeper, model_book.ModelBook())
+    infer = v2_infer.Infer(inferring, limits)
+    admit = functools.partial(routes.admit, issuer)
+    remote = grpc_service.Service(inferring, online, admit, release.version())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        server = None
+        if serving.grpc_port:
+            server = await grpc_server.start(
+                remote,
+                host=serving.host,
+                port=serving.grpc_port,
+                max_body_bytes=serving.max_body_bytes,
+                max_calls=serving.workers + serving.max_waiting,
+            )
         yield
+        if server is not None:
+            await grpc_server.stop(server)
         doorkeeper.close()
         answerer.close()
 
@@ -56,11 +72,7 @@ def create_app(
     app.include_router(
         routes.build(routes.Parts(answerer, served, shelf, online, issuer, limits, doorkeeper))
     )
-    app.include_router(
-        v2_routes.build(
-            v2_routes.Parts(infer, online, functools.partial(routes.admit, issuer), release.version())
-        )
-    )
+    app.include_router(v2_routes.build(v2_routes.Parts(infer, online, admit, release.version())))
     errors.install(app)
     app.add_middleware(edge.Edge)
     if serving.fast_path:

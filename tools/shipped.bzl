@@ -33,4 +33,5 @@ SHIPPED_ENDINGS = [
     ".js",
     ".svg",
     ".mako",
+    ".proto",
 ]

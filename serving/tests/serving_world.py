@@ -146,7 +146,8 @@ def entity(**changes: Any) -> dict[str, Any]:
 
 
 def settings_in(directory: Path, **serving: object) -> settings.Settings:
-    environ = {f"MAINSPRING_SERVING_{k.upper()}": str(v) for k, v in serving.items()}
+    chosen = {"grpc_port": 0, **serving}
+    environ = {f"MAINSPRING_SERVING_{k.upper()}": str(v) for k, v in chosen.items()}
     return settings.load(environ, directory=directory)
 
 

@@ -28,7 +28,7 @@ def start(directory: Path, **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "mainspring.serving"],
         cwd=directory,
-        env=kept | variables,
+        env=kept | {"MAINSPRING_SERVING_GRPC_PORT": "0"} | variables,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -79,6 +79,14 @@ def test_a_port_in_use_is_said_before_anything_is_written(tmp_path: Path, port: 
     assert f"port {port} on `127.0.0.1` is in use" in line
     assert "set `serving.port`" in line
     assert [p.name for p in (tmp_path / ".mainspring").iterdir()] == ["tokens.json"]
+
+
+def test_a_grpc_port_in_use_is_said_as_well(tmp_path: Path, port: str) -> None:
+    taken = free_port()
+    with socket.create_server(("127.0.0.1", taken)):
+        line = refused(tmp_path, 78, MAINSPRING_SERVING_PORT=port, MAINSPRING_SERVING_GRPC_PORT=str(taken))
+    assert f"port {taken} on `127.0.0.1` is in use" in line
+    assert "set `serving.grpc_port`" in line
 
 
 def test_an_address_that_is_not_ours(tmp_path: Path, port: str) -> None:

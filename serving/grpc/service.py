@@ -1,0 +1,191 @@
+"""`inference.GRPCInferenceService`: each method reads its message, makes one call, writes its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import grpc
+from mainspring.core import errors, identity, ports
+from mainspring.serving.grpc import schema, status, tensors
+from mainspring.serving.models import book
+from mainspring.serving.protocols.v2 import describe, inference, request
+
+_LOG: Final = logging.getLogger("mainspring.serving")
+_Config: Final = schema.message("ModelConfigResponse")
+
+#: grpc.aio.ServicerContext; the package ships no types.
+Context: TypeAlias = Any
+
+
+@dataclass(frozen=True)
+class Service:
+    """What answers. All methods run on the loop of the inference's gate."""
+
+    inference: inference.Inference
+    online: ports.OnlineFeatures
+    admit: Callable[[str | None], identity.Actor]
+    version: str
+
+    async def server_live(self, asked: Any, context: Context) -> Any:
+        return _message("ServerLiveResponse", live=True)
+
+    async def server_ready(self, asked: Any, context: Context) -> Any:
+        await asyncio.to_thread(self.online.views)
+        return _message("ServerReadyResponse", ready=True)
+
+    async def model_ready(self, asked: Any, context: Context) -> Any:
+        """False for a model that is not loaded; an unknown one is NOT_FOUND, as in Triton."""
+        try:
+            self.inference.models.get(asked.name).signature(asked.version)
+        except errors.DependencyDown:
+            return _message("ModelReadyResponse", ready=False)
+        return _message("ModelReadyResponse", ready=True)
+
+    async def server_metadata(self, asked: Any, context: Context) -> Any:
+        return _message("ServerMetadataResponse", **describe.server(self.version))
+
+    async def model_metadata(self, asked: Any, context: Context) -> Any:
+        model = self.inference.models.get(asked.name)
+        return _message("ModelMetadataResponse", **describe.model(model, asked.version))
+
+    async def model_config(self, asked: Any, context: Context) -> Any:
+        config = describe.config(self.inference.models.get(asked.name), asked.version)
+        for unknown in ("version_policy", "instance_group"):
+            del config[unknown]
+        return _Config(config=config)
+
+    async def model_statistics(self, asked: Any, context: Context) -> Any:
+        models, counts = self.inference.models, self.inference.book
+        return _message(
+            "ModelStatisticsResponse", **describe.statistics(models, counts, asked.name, asked.version)
+        )
+
+    async def repository_index(self, asked: Any, context: Context) -> Any:
+        return _message(
+            "RepositoryIndexResponse",
+            models=describe.index(self.inference.models, only_ready=asked.ready),
+        )
+
+    async def repository_model_load(self, asked: Any, context: Context) -> Any:
+        self._admit_change(asked, context)
+        await asyncio.to_thread(self.inference.models.load, asked.model_name)
+        return _message("RepositoryModelLoadResponse")
+
+    async def repository_model_unload(self, asked: Any, context: Context) -> Any:
+        self._admit_change(asked, context)
+        await asyncio.to_thread(self.inference.models.unload, asked.model_name)
+        return _message("RepositoryModelUnloadResponse")
+
+    async def model_infer(self, asked: Any, context: Context) -> Any:
+        """The client's deadline is the request's: it is dropped from the queue when that has passed."""
+        remaining = context.time_remaining()
+        deadline = math.inf if remaining is None else time.monotonic() + remaining
+        model = self.inference.models.get(asked.model_name)
+        signature = model.signature(asked.model_version)
+        phases = book.Phases()
+        with self.inference.counted(model, asked.model_version):
+            began = time.perf_counter_ns()
+            if asked.ByteSize() > inference.PARSE_INLINE_BYTES:
+                read = functools.partial(tensors.read, asked, signature)
+                checked, _ = await self.inference.gate.run(read, deadline=deadline)
+            else:
+                checked = tensors.read(asked, signature)
+            phases.input = time.perf_counter_ns() - began
+            deadline = min(deadline, time.monotonic() + checked.timeout_seconds)
+            answer = await self.inference.infer(
+                model, asked.model_version, signature, checked.inputs, deadline, phases
+            )
+            began = time.perf_counter_ns()
+            response = tensors.write(model.name, answer, checked)
+            phases.output = time.perf_counter_ns() - began
+        self.inference.book.answered(model.name, answer.version, signature.rows(checked.inputs), phases)
+        return response
+
+    async def model_stream_infer(self, asked: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        """One answer a request, in their order; a failed one is answered with its error, and the stream goes on."""
+        async for one in asked:
+            try:
+                yield _message(
+                    "ModelStreamInferResponse", infer_response=await self.model_infer(one, context)
+                )
+            except errors.MainspringError as error:
+                yield _message(
+                    "ModelStreamInferResponse", error_message=error.message, infer_response={"id": one.id}
+                )
+
+    def _admit_change(self, asked: Any, context: Context) -> None:
+        metadata = dict(context.invocation_metadata() or ())
+        authorization = metadata.get("authorization")
+        self.admit(authorization if isinstance(authorization, str) else None)
+        if asked.repository_name:
+            raise errors.InvalidRequest(
+                f"repository `{asked.repository_name[:80]}` is not known; leave the name out",
+                field="repository_name",
+            )
+        parameters = tensors.scalars(asked.parameters)
+        request.check_parameters(parameters)
+        describe.check_load_parameters(parameters)
+
+
+def handler(service: Service) -> grpc.GenericRpcHandler:
+    """The service's methods as gRPC calls them."""
+    description = schema.POOL.FindServiceByName(f"{schema.PACKAGE}.{schema.SERVICE}")
+    methods = {}
+    for method in description.methods:
+        function = getattr(service, _snake(method.name))
+        parse = schema.message(method.input_type.name).FromString
+        write = schema.message(method.output_type.name).SerializeToString
+        if method.client_streaming:
+            methods[method.name] = grpc.stream_stream_rpc_method_handler(
+                _guarded_stream(function), parse, write
+            )
+        else:
+            methods[method.name] = grpc.unary_unary_rpc_method_handler(_guarded(function), parse, write)
+    return grpc.method_handlers_generic_handler(f"{schema.PACKAGE}.{schema.SERVICE}", methods)
+
+
+def _snake(name: str) -> str:
+    return "".join("_" + c.lower() if c.isupper() else c for c in name).removeprefix("_")
+
+
+def _message(name: str, /, **fields: Any) -> Any:
+    return schema.message(name)(**fields)
+
+
+def _guarded(
+    method: Callable[[Any, Context], Awaitable[Any]],
+) -> Callable[[Any, Context], Awaitable[Any]]:
+    async def call(asked: Any, context: Context) -> Any:
+        try:
+            return await method(asked, context)
+        except errors.MainspringError as error:
+            return await status.abort(context, error)
+        except Exception:  # noqa: BLE001 - the edge of the process: the caller gets an answer, the log the trace
+            return await status.abort(context, _own_mistake())
+
+    return call
+
+
+def _guarded_stream(
+    method: Callable[[AsyncIterator[Any], Context], AsyncIterator[Any]],
+) -> Callable[[AsyncIterator[Any], Context], AsyncIterator[Any]]:
+    async def call(asked: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        try:
+            async for answer in method(asked, context):
+                yield answer
+        except Exception:  # noqa: BLE001 - as above
+            await status.abort(context, _own_mistake())
+
+    return call
+
+
+def _own_mistake() -> errors.InvariantViolated:
+    _LOG.exception("a gRPC call failed")
+    return errors.InvariantViolated("serving failed on its own mistake; look at its log", where="grpc")
