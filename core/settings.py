@@ -90,6 +90,8 @@ class ServingSettings(_Group):
     """Requests that may wait for a thread; more are shed with 503 and Retry-After."""
     fast_path: bool = True
     """Infer requests of the v2 protocol are answered before FastAPI sees them; off: by FastAPI, same answers."""
+    log_requests: bool = False
+    """A log line for each request; off: for those that fail on our side only."""
     torch_threads: Annotated[int, Field(ge=1)] = 1
     """Intra-op threads: on a busy two-core machine torch's barrier with 2 threads was 50 times slower than 1."""
 

@@ -18,7 +18,7 @@ import uvicorn
 from mainspring.core import errors, identity, ports, settings
 from mainspring.core.features import online, program
 from mainspring.core.models import bundle
-from mainspring.serving import app, signed_bundles
+from mainspring.serving import app, logs, signed_bundles
 
 EXIT_MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
 DRAIN_SECONDS: Final = 10
@@ -31,6 +31,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, _stop)
     try:
         in_force = settings.load()
+        logs.install(log_requests=in_force.serving.log_requests)
         check_grpc_port(in_force.serving)
         with bind(in_force.serving) as listener, online.OnlineStore(in_force.serving.online_store) as store:
             issuer = identity.TokenIssuer.load(in_force.control.tokens_file)
@@ -41,7 +42,11 @@ def main() -> int:
             )
             built = app.create_app(in_force, online=store, loader=loader, issuer=issuer)
             config = uvicorn.Config(
-                built, access_log=False, server_header=False, timeout_graceful_shutdown=DRAIN_SECONDS
+                built,
+                log_config=None,  # ours
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=DRAIN_SECONDS,
             )
             uvicorn.Server(config).run(sockets=[listener])
     except errors.MainspringError as error:

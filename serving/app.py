@@ -12,7 +12,7 @@ from mainspring.core import identity, ports, settings
 from mainspring.serving import bundles, endpoints, gate, plane, release, stats, traffic
 from mainspring.serving.grpc import server as grpc_server
 from mainspring.serving.grpc import service as grpc_service
-from mainspring.serving.http import edge, errors, payload, routes, v2_infer, v2_routes
+from mainspring.serving.http import edge, errors, metrics, payload, routes, v2_infer, v2_routes
 from mainspring.serving.models import book as model_book
 from mainspring.serving.models import repository
 from mainspring.serving.protocols.v2 import inference
@@ -73,6 +73,7 @@ def create_app(
         routes.build(routes.Parts(answerer, served, shelf, online, issuer, limits, doorkeeper))
     )
     app.include_router(v2_routes.build(v2_routes.Parts(infer, online, admit, release.version())))
+    app.include_router(metrics.build(metrics.Books(inferring, served, limits)))
     errors.install(app)
     app.add_middleware(edge.Edge)
     if serving.fast_path:

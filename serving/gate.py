@@ -9,6 +9,7 @@ passed, or whose caller has gone, leaves the queue without having run.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import heapq
 import itertools
 import math
@@ -108,7 +109,9 @@ class Gate:
         asked = self._clock()
         await self._enter(deadline)
         started = self._clock()
-        running = asyncio.get_running_loop().run_in_executor(self._pool, _timed, call)
+        running = asyncio.get_running_loop().run_in_executor(
+            self._pool, contextvars.copy_context().run, _timed, call
+        )
         running.add_done_callback(lambda done: self._leave(done, costs, rows))
         self.counts.threaded += 1
         if deadline == math.inf:

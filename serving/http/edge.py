@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+import time
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mainspring.core import errors, ids
-from mainspring.serving import gate
+from mainspring.serving import gate, logs
 from mainspring.serving.http import errors as http_errors
 
 _LOG: Final = logging.getLogger("mainspring.serving")
@@ -48,12 +49,13 @@ class Edge:
             return
         request_id = request_id_of(Headers(scope=scope).get(HEADER, ""))
         scope.setdefault("state", {})["request_id"] = request_id
-        started = False
+        logs.REQUEST_ID.set(request_id)
+        began, status = time.perf_counter(), 0
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
+                status = message["status"]
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
@@ -63,7 +65,8 @@ class Edge:
             return  # nobody is there to answer
         except Exception:  # the edge of the process: whoever asked gets an answer, the log gets the trace
             _LOG.exception("request %s failed", request_id)
-            if started:
+            if status:
                 raise
             refusal = http_errors.answer(own_mistake(scope["path"], request_id), scope["path"], request_id)
             await refusal(scope, receive, send_with_id)
+        logs.request(scope["method"], scope["path"], status, began)

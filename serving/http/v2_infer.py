@@ -17,7 +17,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mainspring.core import errors
-from mainspring.serving import gate
+from mainspring.serving import gate, logs
 from mainspring.serving.http import edge, payload
 from mainspring.serving.http import errors as http_errors
 from mainspring.serving.protocols.v2 import inference, request, response
@@ -70,7 +70,8 @@ class FastPath:
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         request_id = edge.request_id_of(headers.get(edge.HEADER, ""))
-        status = 200
+        logs.REQUEST_ID.set(request_id)
+        began, status = time.perf_counter(), 200
         try:
             fields, body = await self._infer.answer(*asked, headers, receive)
         except gate.ClientGone:
@@ -83,6 +84,7 @@ class FastPath:
         fields.append((b"x-request-id", request_id.encode("latin-1")))
         await send({"type": "http.response.start", "status": status, "headers": fields})
         await send({"type": "http.response.body", "body": body})
+        logs.request("POST", scope["path"], status, began)
 
 
 def model_of(path: str) -> tuple[str, str] | None:

@@ -387,6 +387,7 @@ def test_the_api_is_described(served: world.Served) -> None:
     assert set(paths) - v2 == {
         "/healthz",
         "/readyz",
+        "/metrics",
         "/v1/endpoints",
         "/v1/endpoints/{name}",
         "/v1/endpoints/{name}:predict",

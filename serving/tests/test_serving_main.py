@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -62,6 +63,8 @@ def test_it_serves_until_sigterm_and_lets_go_of_the_store(tmp_path: Path, port: 
             seen += line
         with ServingClient(f"http://127.0.0.1:{port}") as client:
             assert client.ready() == {"status": "ready", "endpoints": [], "views": []}
+        for line in seen.splitlines():
+            assert {"time", "level", "logger", "message"} <= json.loads(line).keys()
         second = start(tmp_path, MAINSPRING_SERVING_PORT=str(free_port()))
         _, err = second.communicate(timeout=60)
         assert second.returncode == 1, err

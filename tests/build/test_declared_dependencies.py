@@ -42,8 +42,14 @@ def imported_modules(path: pathlib.Path) -> set[str]:
     return found - set(sys.stdlib_module_names) - {"mainspring"}
 
 
+#: Namespaces that several distributions share, and the one of them that is imported here.
+SHARED = {"google": "protobuf"}
+
+
 @functools.cache
 def provider(module: str) -> str:
+    if module in SHARED:
+        return SHARED[module]
     names = importlib.metadata.packages_distributions().get(module, [])
     assert names, (
         f"no installed distribution provides `{module}`; add it to requirements.in and run make lock"

@@ -1,0 +1,118 @@
+"""`/metrics` for Prometheus. Nothing is counted here: a scrape reads the books that serving keeps anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import prometheus_client
+from fastapi import APIRouter
+from fastapi.responses import Response
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from mainspring.serving import endpoints
+from mainspring.serving.http import payload
+from mainspring.serving.models import book
+from mainspring.serving.protocols.v2 import inference
+
+_MODEL = ("model", "version")
+
+
+@dataclass(frozen=True, eq=False)  # a registry keeps its collectors in a dict
+class Books(Collector):
+    """Reads every book at once. Labels are models, versions and codes that exist: callers cannot add any."""
+
+    inference: inference.Inference
+    endpoints: endpoints.Endpoints
+    limits: payload.Limits
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._gate()
+        yield from self._models()
+        yield from self._bundles()
+
+    def _gate(self) -> Iterator[Metric]:
+        counts = self.inference.gate.counts
+        for name, text, value in (
+            ("running", "requests that a thread works on", counts.running),
+            ("waiting", "requests that wait for a thread", counts.waiting),
+        ):
+            yield GaugeMetricFamily(f"mainspring_{name}_requests", text, value)
+        yield GaugeMetricFamily(
+            "mainspring_body_bytes_held", "bytes of bodies being received", self.limits.held
+        )
+        for name, text, value in (
+            ("inline", "requests run on the loop itself", counts.inline),
+            ("threaded", "requests run in a thread", counts.threaded),
+            ("shed", "requests refused because the queue was full", counts.shed),
+            ("expired", "requests whose deadline passed before an answer", counts.expired),
+            ("left", "requests whose caller left while they waited", counts.left),
+        ):
+            yield CounterMetricFamily(f"mainspring_{name}_requests", text, value)
+
+    def _models(self) -> Iterator[Metric]:
+        rows = CounterMetricFamily("mainspring_model_rows", "rows answered", labels=_MODEL)
+        failed = CounterMetricFamily(
+            "mainspring_model_failures", "requests without an answer", labels=(*_MODEL, "code")
+        )
+        phases = CounterMetricFamily(
+            "mainspring_model_phase_seconds", "time of answered requests by phase", labels=(*_MODEL, "phase")
+        )
+        seconds = HistogramMetricFamily(
+            "mainspring_model_request_seconds", "whole requests, from body to answer", labels=_MODEL
+        )
+        sizes = HistogramMetricFamily("mainspring_model_request_rows", "rows in a request", labels=_MODEL)
+        for key, entry in sorted(self.inference.book.entries().items()):
+            rows.add_metric(key, entry.rows)
+            for code, count in sorted(entry.failed.items()):
+                failed.add_metric((*key, code), count)
+            nanos = entry.nanos
+            for phase in ("queue", "input", "infer", "output"):
+                phases.add_metric((*key, phase), getattr(nanos, phase) / 1e9)
+            seconds.add_metric(key, _cumulative(book.EDGES, entry.latency), nanos.total / 1e9)
+            sizes.add_metric(key, _cumulative(book.ROW_EDGES, entry.row_sizes), entry.rows)
+        yield from (rows, failed, phases, seconds, sizes)
+
+    def _bundles(self) -> Iterator[Metric]:
+        labels = ("endpoint", "bundle", "role", "traffic_version")
+        families = {
+            name: CounterMetricFamily(f"mainspring_endpoint_{name}", text, labels=labels)
+            for name, text in (
+                ("requests", "requests under the traffic in force"),
+                ("rows", "rows under the traffic in force"),
+                ("errors", "requests the bundle failed on under the traffic in force"),
+            )
+        }
+        for view in self.endpoints.views():
+            stats = self.endpoints.stats(view.endpoint)
+            for bundle in stats.bundles:
+                key = (view.endpoint, bundle.bundle_digest, bundle.role, str(stats.traffic_version))
+                for name, family in families.items():
+                    family.add_metric(key, getattr(bundle, name))
+        yield from families.values()
+
+
+def build(books: Books) -> APIRouter:
+    """The one route. It needs no token, as scrapers expect."""
+    registry = prometheus_client.CollectorRegistry()
+    registry.register(books)
+    prometheus_client.ProcessCollector(registry=registry)
+    router = APIRouter(tags=["health"])
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        """Every counter in Prometheus' text format."""
+        return Response(
+            prometheus_client.generate_latest(registry), media_type=prometheus_client.CONTENT_TYPE_LATEST
+        )
+
+    return router
+
+
+def _cumulative(edges: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    return [
+        (label, float(total))
+        for label, total in zip([*map(str, edges), "+Inf"], accumulate(counts), strict=True)
+    ]

@@ -1,0 +1,55 @@
+"""Logs as JSON lines with the id of the request they belong to."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import sys
+import time
+from typing import Any, Final
+
+import orjson
+
+#: The id of the request at work; the gate takes it along into threads.
+REQUEST_ID: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("request_id", default="")
+
+_ACCESS: Final = logging.getLogger("mainspring.serving.access")
+
+
+class JsonLines(logging.Formatter):
+    """One object a line: time, level, logger, message, and what there is of request id, fields and trace."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{record.msecs:03.0f}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if request_id := REQUEST_ID.get():
+            line["request_id"] = request_id
+        line.update(getattr(record, "fields", {}))
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+
+def install(*, log_requests: bool) -> None:
+    """Write all logs of this process to stderr as JSON lines; called once by `main`."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    _ACCESS.setLevel(logging.INFO if log_requests else logging.WARNING)
+
+
+def request(method: str, path: str, status: int, started: float) -> None:
+    """One line for a request that ended: always if it failed on our side, else if requests are logged.
+
+    `started` is on `time.perf_counter`.
+    """
+    level = logging.WARNING if status >= 500 else logging.INFO
+    if _ACCESS.isEnabledFor(level):
+        millis = (time.perf_counter() - started) * 1000
+        fields = {"method": method, "path": path, "status": status, "ms": round(millis, 3)}
+        _ACCESS.log(level, "%s %s %d", method, path, status, extra={"fields": fields})
