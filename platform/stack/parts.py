@@ -164,7 +164,10 @@ def serving(s: settings.Settings) -> Part:
     return Part(
         name="serving",
         argv=(sys.executable, "-m", "mainspring.serving"),
-        ports={s.serving.port: "serving.port"},
+        ports={
+            s.serving.port: "serving.port",
+            **({s.serving.grpc_port: "serving.grpc_port"} if s.serving.grpc_port else {}),
+        },
         is_ready=lambda: _answers(f"{s.serving_url}/readyz"),
         url=f"{s.serving_url}/docs",
     )
