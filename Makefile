@@ -37,7 +37,7 @@ soak: setup ## what kills workers and jobs in the middle and starts them again: 
 	tools/isolated.sh $(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
 
 bench: setup ## the latency and throughput suites, answers checked first; BENCH_ARGS=--quick
-	$(BIN)/python -m mainspring.bench.native $(BENCH_ARGS)
+	$(BIN)/python -m mainspring.bench native $(BENCH_ARGS)
 
 lint: setup ## ruff, clang-format, buildifier, mypy: report only
 	failed=0; tools/format.sh --check || failed=1; $(BIN)/mypy || failed=1; exit $$failed

@@ -1,4 +1,4 @@
-"""`python -m mainspring.bench.demo`: run the demo cold, then warm, and print one JSON object with both reports.
+"""`python -m mainspring.bench demo`: run the demo cold, then warm, and print one JSON object with both reports.
 
 Cold is a fresh state directory with everything installed; warm is the same command again. The answer is checked
 before it counts: the quality gates, the served scores against the offline ones, the audit chain.
@@ -40,12 +40,12 @@ def _run(folder: Path, sample_fraction: float, predictions: int) -> dict[str, An
     return report
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Print the result."""
-    parser = argparse.ArgumentParser(prog="python -m mainspring.bench.demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m mainspring.bench demo", description=__doc__)
     parser.add_argument("--sample-fraction", type=float, default=1.0)
     parser.add_argument("--predictions", type=int, default=1000)
-    asked = parser.parse_args()
+    asked = parser.parse_args(argv)
     print(json.dumps(measure(asked.sample_fraction, asked.predictions), indent=1, sort_keys=True))
 
 

@@ -1,6 +1,6 @@
-"""The kernels against their peers: `python -m mainspring.bench.native [--quick] [--json] [--output FILE]`.
+"""The kernels against their peers: `python -m mainspring.bench native [--quick] [--json] [--output FILE]`.
 
-Two contests: the dense transform alone, and the plan CTR-48 (`ctr48`), whose targets are listed in `goals`.
+The families of kernels and their targets are in `goals`.
 
 The answer of each contestant is compared with the float64 reference before it is timed. Exit code 1 if any is wrong.
 Data goes to stdout, progress to stderr. `--quick` takes less than 50 seconds on two cores.
@@ -9,35 +9,26 @@ Data goes to stdout, progress to stderr. `--quick` takes less than 50 seconds on
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import pathlib
 import sys
 import time
 from typing import Any
 
-from mainspring.bench.native import cases, contestants, ctr48_contest, ctr48_peers, goals, machine, measure
-from mainspring.bench.native.contest import Contest
+from mainspring.bench.native import contestants, ctr48_peers, goals, machine, measure
 
 
 def run(*, quick: bool) -> dict[str, Any]:
     """The whole suite as one JSON value."""
     started = time.monotonic()
     result: dict[str, Any] = {"suite": "native", "version": 1, "quick": quick, "machine": machine.describe()}
-    rows = cases.QUICK_ROWS if quick else cases.ROWS
     rounds = measure.QUICK_ROUNDS if quick else measure.ROUNDS
     result["rounds"] = rounds
     result["not_installed"] = sorted({*contestants.missing_peers(), *ctr48_peers.missing_peers()})
-    contests = [functools.partial(_dense, n, is_log1p) for is_log1p in (True, False) for n in rows]
-    contests += [functools.partial(ctr48_contest.contest, n) for n in rows]
-    result["results"] = list(measure.measure(contests, rounds=rounds))
-    result["goals"] = goals.judge(result["results"], large=rows[-1])
+    result["results"] = list(measure.measure(goals.contests(quick=quick), rounds=rounds))
+    result["goals"] = goals.judge(result["results"], quick=quick)
     result["seconds"] = round(time.monotonic() - started, 1)
     return result
-
-
-def _dense(rows: int, is_log1p: bool) -> Contest:
-    return contestants.contest(cases.make_case(rows, is_log1p=is_log1p))
 
 
 def table(result: dict[str, Any]) -> str:
@@ -124,9 +115,11 @@ def _times(ratio: float) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, run, print."""
-    parser = argparse.ArgumentParser(prog="python -m mainspring.bench.native", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m mainspring.bench native", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="fewer rounds, 262,144 rows in the place of 1,000,000"
+        "--quick",
+        action="store_true",
+        help="fewer rounds, 131,072 rows in the place of 1,000,000, fewer peers",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--output", type=pathlib.Path, help="also write the JSON to this file")

@@ -8,7 +8,7 @@ import pytest
 
 from mainspring.bench.native import cases, contestants
 
-#: Large batches are left to `python -m mainspring.bench.native`.
+#: Large batches are left to `python -m mainspring.bench native`.
 ROWS = (1, 64, 4096)
 NAMES = [c.name for c in contestants.contest(cases.make_case(1, is_log1p=True)).contestants]
 

@@ -13,7 +13,7 @@ from mainspring.native import reference
 N_VALUES, N_INDICATORS = 13, 3
 MISSING_SHARE = 0.08
 ROWS = (1, 64, 4096, 1_000_000)
-QUICK_ROWS = (1, 64, 4096, 262_144)
+QUICK_ROWS = (1, 64, 4096, 131_072)
 
 
 @dataclass(frozen=True)

@@ -27,3 +27,26 @@ class Contest:
     name: str
     rows: int
     contestants: list[Contestant]
+
+
+def goal(
+    what: str,
+    value: float | None,
+    unit: str,
+    ratio: float | None,
+    peer: str | None,
+    target: float,
+    *,
+    ok: bool,
+) -> dict[str, Any]:
+    """A target beside what was measured; where it is missed, add a short `why`."""
+    against = f" against {peer}" if peer else ""
+    return {
+        "name": what + against,
+        "value": value,
+        "unit": unit,
+        "ratio": ratio,
+        "peer": peer,
+        "target": target,
+        "ok": ok,
+    }

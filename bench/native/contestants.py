@@ -6,9 +6,10 @@ tensors, a compiled numba loop, output buffers) is not timed. Peers that are not
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,23 @@ def missing_peers() -> list[str]:
 def contest(case: Case) -> Contest:
     """Ours first, then every peer that is installed."""
     return Contest(f"dense/{case.name}", case.rows, _contestants(case))
+
+
+def contests(*, quick: bool) -> list[Callable[[], Contest]]:
+    """Small and large batches, with log1p and without; quick: the one that tells most."""
+    if quick:
+        return [functools.partial(_build, 4096, True)]
+    return [functools.partial(_build, n, is_log1p) for is_log1p in (True, False) for n in cases.ROWS]
+
+
+def judge(results: Iterable[dict[str, Any]], *, quick: bool) -> list[dict[str, Any]]:
+    """No targets of its own: the dense transform is part of CTR-48."""
+    del results, quick
+    return []
+
+
+def _build(rows: int, is_log1p: bool) -> Contest:
+    return contest(cases.make_case(rows, is_log1p=is_log1p))
 
 
 def _contestants(case: Case) -> list[Contestant]:

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from mainspring.bench.native import ctr48, ctr48_peers
+from mainspring.bench.native import cases, ctr48, ctr48_goals, ctr48_peers
 from mainspring.bench.native.contest import Contest, Contestant
 from mainspring.native import program, targets
 
 #: How many rows of a large batch are compared with the reference: it is slow, and rows do not depend on one another.
 CHECKED_ROWS = 2048
+#: From here on a second thread joins in.
+THREADED_ROWS = 4096
 OUR_BOUND, PEER_BOUND = 2e-6, 2e-5
 N_IDS = 32
 #: Ids that do not rest on a hash: vocabularies and boundaries.
 PLAIN_IDS = slice(ctr48.N_HASHES, N_IDS - ctr48.N_CROSSES)
 
 
-def contest(rows: int) -> Contest:
-    """Ours first: the buffers bound once for a batch, a packed row for one row."""
+def contest(rows: int, *, quick: bool = False) -> Contest:
+    """Ours first: the buffers bound once for a batch, a packed row for one row. Quick: nobody who has no target."""
     plan = ctr48.make_plan()
     batch = ctr48.make_batch(plan, rows)
     check = _Checker(plan, batch)
-    ours = [*(_rows(plan, check) if rows == 1 else []), *_batches(plan, batch, check)]
+    ours = [*(_rows(plan, check) if rows == 1 else []), *_batches(plan, batch, check, quick=quick)]
     return Contest(
-        "ctr48", rows, ours + ctr48_peers.contestants(plan, batch, check.peer, check.without_hashes)
+        "ctr48",
+        rows,
+        ours + ctr48_peers.contestants(plan, batch, check.peer, check.without_hashes, quick=quick),
     )
+
+
+def contests(*, quick: bool) -> list[Callable[[], Contest]]:
+    """One row, 64, 4,096, and a large batch."""
+    rows = cases.QUICK_ROWS if quick else cases.ROWS
+    return [functools.partial(contest, n, quick=quick) for n in rows]
+
+
+def judge(results: Iterable[dict[str, Any]], *, quick: bool) -> list[dict[str, Any]]:
+    """The targets of issue 3 for this plan."""
+    return ctr48_goals.judge(results, large=(cases.QUICK_ROWS if quick else cases.ROWS)[-1])
 
 
 class _Checker:
@@ -65,17 +81,28 @@ class _Checker:
         return None
 
 
-def _batches(plan: ctr48.Plan, batch: ctr48.Batch, check: _Checker) -> list[Contestant]:
-    made = []
+def _batches(plan: ctr48.Plan, batch: ctr48.Batch, check: _Checker, *, quick: bool) -> list[Contestant]:
+    made: list[Contestant] = []
+    shared: list[Contestant] = []
     forced = targets.in_force()
     columns = batch.columns
-    for target in (forced, *(t for t in reversed(targets.available()) if t != forced)):
+    others = [] if quick else [t for t in reversed(targets.available()) if t != forced]
+    for target in (forced, *others):
         compiled = program.Program(plan.spec, target=target)
         bound = compiled.bind(columns)
 
         def run(bound: program.Bound = bound) -> program.Outputs:
             bound.run(batch.rows)
             return bound.outputs
+
+        if target == forced and batch.rows >= THREADED_ROWS:
+            both = compiled.bind(columns, threads=2)
+
+            def run_both(both: program.Bound = both) -> program.Outputs:
+                both.run(batch.rows)
+                return both.outputs
+
+            shared.append(Contestant("mainspring-2-threads", 2, run_both, check.ours, is_ours=True))
 
         name = "mainspring" if target == forced else f"mainspring-{target}"
         made.append(Contestant(name, 1, run, check.ours, is_ours=True))
@@ -87,7 +114,7 @@ def _batches(plan: ctr48.Plan, batch: ctr48.Batch, check: _Checker) -> list[Cont
                     note="42 arrays checked in each call",
                 )
             )  # fmt: skip
-    return made
+    return made + shared
 
 
 #: Different rows in turn, so that no branch and no cache line is learned by heart.

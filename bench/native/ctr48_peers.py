@@ -29,15 +29,15 @@ CROSS = ctr48.N_HASHES + ctr48.N_VOCABULARIES + ctr48.N_BUCKETISED
 
 
 def contestants(
-    plan: ctr48.Plan, batch: ctr48.Batch, check: Check, without_hashes: Check
+    plan: ctr48.Plan, batch: ctr48.Batch, check: Check, without_hashes: Check, *, quick: bool = False
 ) -> list[Contestant]:
-    """Every peer that is installed; `without_hashes` is the check of those with other ids."""
+    """Every peer that is installed; `without_hashes` is the check of those with other ids. Quick: not scikit-learn."""
     made = [_numpy(plan, batch, check)]
     if importlib.util.find_spec("numba") is not None:
         made += _numba(plan, batch, check)
     if importlib.util.find_spec("polars") is not None:
         made.append(_polars(plan, batch, without_hashes))
-    if importlib.util.find_spec("sklearn") is not None:
+    if not quick and importlib.util.find_spec("sklearn") is not None:
         made.append(_sklearn(plan, batch, check))
     return made
 

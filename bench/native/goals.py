@@ -1,130 +1,68 @@
-"""The targets, beside what the same run measured. Rows whose part is not built yet stay in, and are not met."""
+"""Every family of kernels: its contests, and its targets beside what the same run measured.
+
+A family is one module with `contests(*, quick)`, which says what `measure.measure` is to time, and
+`judge(results, *, quick)`, which gives one `contest.goal` a target and may measure what is no contest (a latency, rows a
+second). To add one: import it, name it in FAMILIES, and take its rows out of NOT_BUILT.
+"""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
 
-import numpy as np
-
-from mainspring.bench.native import ctr48
+from mainspring.bench.native import contest, contestants, ctr48_contest
 
 
-@dataclass(frozen=True)
-class Goal:
-    """At most `target` microseconds where there is no peer, else the peer takes at least `target` times as long."""
+class Family(Protocol):
+    """What a module of a family has."""
 
-    what: str
-    rows: int
-    contestant: str
-    peer: str | None
-    target: float
+    def contests(self, *, quick: bool) -> list[Callable[[], contest.Contest]]: ...
+    def judge(self, results: Iterable[dict[str, Any]], *, quick: bool) -> list[dict[str, Any]]: ...
 
 
-def _goals(large: int) -> list[Goal]:
-    packed, batch = "mainspring-packed", "mainspring"
-    return [
-        Goal("one packed row", 1, packed, None, 0.1),
-        Goal("one packed row", 1, packed, "numba", 25),
-        Goal("one packed row", 1, packed, "numpy", 1000),
-        Goal("one row as a dict", 1, "mainspring-dict", None, 0.8),
-        Goal("64 rows", 64, batch, "numba", 5),
-        Goal("64 rows", 64, batch, "numpy", 40),
-        Goal("4,096 rows, 1 thread", 4096, batch, "numba", 12),
-        Goal("4,096 rows, 1 thread", 4096, batch, "numpy", 30),
-        Goal("4,096 rows, 1 thread", 4096, batch, "polars", 90),
-        Goal(f"{large:,} rows, 2 threads", large, "mainspring-2-threads", "numba-parallel", 6),
-        Goal(f"{large:,} rows, 2 threads", large, "mainspring-2-threads", "polars", 20),
-    ]
+FAMILIES: Final[dict[str, Family]] = {"dense": contestants, "ctr48": ctr48_contest}
+
+#: What, unit, peer, target: rows that no family answers yet stay in, and are not met.
+NOT_BUILT: Final[dict[str, tuple[tuple[str, str, str | None, float], ...]]] = {
+    "table": (
+        ("OnlineTable get, 256 keys x 50 floats, at 10 M rows", "us/key", None, 0.075),
+        ("OnlineTable get, one key", "us", None, 1.0),
+        ("OnlineTable get, 256 keys x 50 floats", "us/key", "redis MGET", 40),
+        ("OnlineTable get, 256 keys x 50 floats", "us/key", "lmdb", 20),
+        ("OnlineTable get, 256 keys x 50 floats", "us/key", "sqlite", 20),
+        ("OnlineTable get, 256 keys x 50 floats", "us/key", "feast on redis", 1000),
+        ("OnlineTable get, 256 string keys, times int64 keys", "ratio", None, 2.0),
+        ("OnlineTable get while a writer upserts 100k rows/s, p99 / p50", "ratio", None, 3.0),
+        ("OnlineTable torn rows in 1e9 reads while a writer upserts", "rows", None, 0.0),
+        ("OnlineTable durable upsert, fsync in 10 ms groups", "rows/s", None, 300_000.0),
+        ("OnlineTable mmap open of 1 M x 50", "s", None, 0.5),
+    ),
+    "batch": (
+        ("jagged to padded, 4,096 x 32", "us", "numpy", 25),
+        ("padded to jagged, 4,096 x 32", "us", "numpy", 25),
+        ("256 single-row requests to one batch", "us", None, 2.0),
+        ("batcher hand-off beyond model time, 64 submitters, p50", "us", None, 20.0),
+    ),
+    "models": (
+        ("trees, batch 1", "us", "onnxruntime", 3),
+        ("MLP, batch 1", "us", "onnxruntime", 3),
+    ),
+}
 
 
-NOT_BUILT = (
-    ("OnlineTable get, 256 keys x 50 floats, at 10 M rows", "us/key", 0.075),
-    ("OnlineTable get while a writer upserts, p99 / p50", "ratio", 3.0),
-    ("OnlineTable durable upsert, 10 ms groups", "rows/s", 300_000.0),
-    ("jagged to padded, 4,096 x 32, times numpy", "ratio", 25.0),
-    ("256 single-row requests to one batch", "us", 2.0),
-    ("batcher hand-off beyond model time, p50", "us", 20.0),
-    ("trees and MLP, batch 1, times ONNX Runtime", "ratio", 3.0),
-)
+def contests(*, quick: bool) -> list[Callable[[], contest.Contest]]:
+    """What is to be timed, family by family."""
+    return [build for family in FAMILIES.values() for build in family.contests(quick=quick)]
 
 
-def judge(results: Iterable[dict[str, Any]], *, large: int) -> list[dict[str, Any]]:
-    """One record a target: value, unit, ratio, peer, target, ok."""
-    found = {(r["rows"], r["contestant"]): r for r in results if r["name"].startswith("ctr48/")}
-    judged = [_judge(goal, found) for goal in _goals(large)]
-    judged.append(_stream(found.get((large, "mainspring-2-threads")), large))
-    for what, unit, target in NOT_BUILT:
-        judged.append(_record(what, None, unit, None, None, target, ok=False) | {"why": "not built yet"})
+def judge(results: Iterable[dict[str, Any]], *, quick: bool) -> list[dict[str, Any]]:
+    """One record a target: name, value, unit, ratio, peer, target, ok; `why` where it is missed."""
+    found = list(results)
+    judged = [goal for family in FAMILIES.values() for goal in family.judge(found, quick=quick)]
+    for name, rows in NOT_BUILT.items():
+        if name not in FAMILIES:
+            judged += [
+                contest.goal(what, None, unit, None, peer, target, ok=False) | {"why": "not built yet"}
+                for what, unit, peer, target in rows
+            ]
     return judged
-
-
-def _judge(goal: Goal, found: dict[tuple[int, str], dict[str, Any]]) -> dict[str, Any]:
-    ours, peer = found.get((goal.rows, goal.contestant)), found.get((goal.rows, goal.peer or ""))
-    value = ours["value"] if ours else None
-    ratio = None
-    if value and peer and peer["value"]:
-        ratio = float(f"{peer['value'] / value:.4g}")
-    if goal.peer is None:
-        ok = value is not None and value <= goal.target
-    else:
-        ok = ratio is not None and ratio >= goal.target
-    record = _record(goal.what, value, "us/row", ratio, goal.peer, goal.target, ok=ok)
-    if value is None or (goal.peer and ratio is None):
-        record["why"] = f"no answer from {goal.contestant if value is None else goal.peer} in this run"
-    return record
-
-
-def _record(
-    what: str,
-    value: float | None,
-    unit: str,
-    ratio: float | None,
-    peer: str | None,
-    target: float,
-    *,
-    ok: bool,
-) -> dict[str, Any]:
-    against = f" against {peer}" if peer else ""
-    return {
-        "name": what + against,
-        "value": value,
-        "unit": unit,
-        "ratio": ratio,
-        "peer": peer,
-        "target": target,
-        "ok": ok,
-    }
-
-
-def _stream(ours: dict[str, Any] | None, large: int) -> dict[str, Any]:
-    """How many times the memory's own time for the plan's bytes, by a copy with two threads in this very run."""
-    bandwidth = copy_bandwidth(threads=2)
-    floor = ctr48.BYTES_PER_ROW / bandwidth * 1e6
-    value = ours["value"] if ours else None
-    ratio = float(f"{value / floor:.4g}") if value else None
-    record = _record(
-        f"{large:,} rows, 2 threads, times the copy floor", value, "us/row", ratio, None, 1.5,
-        ok=ratio is not None and ratio <= 1.5,
-    )  # fmt: skip
-    if value is None:
-        record["why"] = "no answer from mainspring-2-threads in this run"
-    return record | {"floor": float(f"{floor:.4g}"), "copy_gb_per_s": float(f"{bandwidth / 1e9:.4g}")}
-
-
-def copy_bandwidth(*, threads: int, megabytes: int = 64, rounds: int = 9) -> float:
-    """Bytes read and written a second by NumPy's copy of large arrays, the best of some rounds."""
-    pairs = [(np.ones(megabytes << 17), np.zeros(megabytes << 17)) for _ in range(threads)]
-    best = 0.0
-    for _ in range(rounds):
-        workers = [threading.Thread(target=np.copyto, args=(to, source)) for source, to in pairs]
-        start = time.perf_counter()
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        best = max(best, 2 * threads * (megabytes << 20) / (time.perf_counter() - start))
-    return best
