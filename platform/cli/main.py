@@ -118,13 +118,12 @@ def doctor(as_json: bool) -> None:
 @_JSON
 def up(names: tuple[str, ...], as_json: bool) -> None:
     """Start the local stack's servers; all of them, or none is left."""
-    from mainspring.core import identity, settings
+    from mainspring.core import settings
     from mainspring.platform.stack import parts, stack
 
     s = settings.load()
     if unknown := sorted(set(names) - set(parts.PARTS)):
         raise click.UsageError(f"no part `{unknown[0]}`; parts are `{'`, `'.join(parts.PARTS)}`")
-    identity.ensure_token_file(s.control.tokens_file)
     wanted = [make(s) for name, make in parts.PARTS.items() if not names or name in names]
     state = stack.up(s, wanted, progress=lambda line: click.echo(line, err=True))
     click.echo(f"development tokens: {s.control.tokens_file}", err=True)

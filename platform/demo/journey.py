@@ -53,11 +53,13 @@ def run(
     Errors: those of every step, typed; Conflict if the stack is already up.
     """
     begun = time.monotonic()
+    wanted = [make(s) for make in parts.PARTS.values()]
+    stack.check_startable(s, wanted)
     for old in s.serving.online_store.parent.glob(f"{s.serving.online_store.name}*"):
         old.unlink()
     s.serving.online_store.parent.mkdir(parents=True, exist_ok=True)
-    issuer = identity.ensure_token_file(s.control.tokens_file)
-    state = stack.up(s, [make(s) for make in parts.PARTS.values()], progress=progress.line)
+    state = stack.up(s, wanted, progress=progress.line)
+    issuer = identity.TokenIssuer.load(s.control.tokens_file)
 
     def client(actor: str) -> control_client.ControlClient:
         return control_client.ControlClient(s.control_url, issuer.token_of(actor))

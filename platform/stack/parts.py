@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from mainspring.core import errors, settings
+from mainspring.core import errors, identity, settings
 
 #: Offsets from `stack.port_base` that no setting names. Ray's workers take 100 ports from the last one on.
 RAY_GCS, RAY_NODE, RAY_OBJECTS, RAY_AGENT_HTTP, RAY_AGENT_GRPC, RAY_ENVIRONMENTS, RAY_METRICS, RAY_CLIENT = (
@@ -34,6 +34,8 @@ class Part:
     environment: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
     """Where a person looks; empty when there is nothing to see."""
+    prepare: Callable[[], object] = lambda: None
+    """Makes the folders and tokens that it needs; called when every port of the stack was found free."""
     needs: tuple[str, ...] = ()
     """Parts that must answer before this one starts, where they are started together."""
 
@@ -43,7 +45,6 @@ def temporal(s: settings.Settings) -> Part:
     host, _, port = s.workflow.address.rpartition(":")
     ui = s.stack.port_base + 3
     data = s.stack.state_dir / "temporal"
-    data.mkdir(parents=True, exist_ok=True)
     return Part(
         name="temporal",
         argv=(
@@ -62,6 +63,7 @@ def temporal(s: settings.Settings) -> Part:
         ),
         ports={int(port): "workflow.address", ui: "stack.port_base"},
         is_ready=lambda: _accepts(host, int(port)) and _accepts(host, ui),
+        prepare=lambda: data.mkdir(parents=True, exist_ok=True),
         url=f"http://{host}:{ui}",
     )
 
@@ -69,7 +71,6 @@ def temporal(s: settings.Settings) -> Part:
 def mlflow(s: settings.Settings) -> Part:
     """MLflow's tracking server and registry on SQLite and files."""
     data = s.stack.state_dir / "mlflow"
-    data.mkdir(parents=True, exist_ok=True)
     where = urllib.parse.urlsplit(s.tracking.uri)
     return Part(
         name="mlflow",
@@ -89,6 +90,7 @@ def mlflow(s: settings.Settings) -> Part:
         ),
         ports={int(where.port or 80): "tracking.uri"},
         is_ready=lambda: _answers(f"{s.tracking.uri}/health"),
+        prepare=lambda: data.mkdir(parents=True, exist_ok=True),
         environment={"MLFLOW_DISABLE_TELEMETRY": "true"},
         url=s.tracking.uri,
     )
@@ -96,7 +98,6 @@ def mlflow(s: settings.Settings) -> Part:
 
 def ray(s: settings.Settings) -> Part:
     """A Ray head with the Jobs API. Token authentication is on: Ray binds to every interface of the host."""
-    token = ensure_ray_token(s.ray.token_file)
     base = s.stack.port_base
     where = urllib.parse.urlsplit(s.ray.dashboard_url)
     first = base + RAY_FIRST_WORKER
@@ -138,7 +139,10 @@ def ray(s: settings.Settings) -> Part:
             *(piece for flag, port in flags.items() for piece in (flag, str(port))),
         ),
         ports={port: "stack.port_base" for flag, port in flags.items() if flag != "--max-worker-port"},
-        is_ready=lambda: _answers(f"{s.ray.dashboard_url}/api/jobs/", token=token),
+        is_ready=lambda: _answers(
+            f"{s.ray.dashboard_url}/api/jobs/", token=ensure_ray_token(s.ray.token_file)
+        ),
+        prepare=lambda: ensure_ray_token(s.ray.token_file),
         environment={
             **ray_environment(s),
             # Ray's workers run at nice 15 by default and starve beside anything else on a small machine.
@@ -155,6 +159,7 @@ def control(s: settings.Settings) -> Part:
         argv=(sys.executable, "-m", "mainspring.platform"),
         ports={s.control.port: "control.port"},
         is_ready=lambda: _answers(f"{s.control_url}/readyz"),
+        prepare=lambda: identity.ensure_token_file(s.control.tokens_file),
         url=f"{s.control_url}/schema",
     )
 
@@ -169,6 +174,7 @@ def serving(s: settings.Settings) -> Part:
             **({s.serving.grpc_port: "serving.grpc_port"} if s.serving.grpc_port else {}),
         },
         is_ready=lambda: _answers(f"{s.serving_url}/readyz"),
+        prepare=lambda: identity.ensure_token_file(s.control.tokens_file),
         url=f"{s.serving_url}/docs",
     )
 
@@ -176,12 +182,17 @@ def serving(s: settings.Settings) -> Part:
 def worker(s: settings.Settings) -> Part:
     """The Temporal worker: workflows and their activities. It listens nowhere, so it says by a file that it polls."""
     ready = s.stack.state_dir / "worker.ready"
-    ready.unlink(missing_ok=True)
+
+    def prepare() -> None:
+        identity.ensure_token_file(s.control.tokens_file)
+        ready.unlink(missing_ok=True)
+
     return Part(
         name="worker",
         argv=(sys.executable, "-m", "mainspring.workflows.worker", "--ready-file", str(ready)),
         ports={},
         is_ready=ready.exists,
+        prepare=prepare,
         # What needs MLflow should fail within seconds and be retried by Temporal, which everybody can see.
         environment={
             **ray_environment(s),

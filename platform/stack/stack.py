@@ -47,13 +47,12 @@ def up(
 ) -> StackState:
     """Start every part as soon as those it needs answer. All of them, or none is left.
 
-    Errors: Conflict if the stack is already up, PortInUse before anything starts, DependencyDown with the end of
+    Errors: Conflict if the stack is already up, PortInUse before anything starts or is made, DependencyDown with the end of
     the log if a part ends or does not answer in `stack.start_timeout_seconds`.
     """
-    refuse_if_up(s)
+    check_startable(s, wanted)
     for part in wanted:
-        for port, setting in part.ports.items():
-            processes.check_port_free(port, setting)
+        part.prepare()
     state = StackState(stack_id=ids.new_id("stack"))
     # Written before the first start: whatever happens next, `down` finds what was started.
     _write(s, state)
@@ -77,6 +76,14 @@ def up(
         down(s)
         raise
     return state
+
+
+def check_startable(s: settings.Settings, wanted: Sequence[stack_parts.Part]) -> None:
+    """Look, and make nothing. Errors: Conflict if the stack is already up, PortInUse."""
+    refuse_if_up(s)
+    for part in wanted:
+        for port, setting in part.ports.items():
+            processes.check_port_free(port, setting)
 
 
 def refuse_if_up(s: settings.Settings) -> None:

@@ -1,5 +1,6 @@
 """The local stack with real servers: up, found again, down, and nothing left behind when something fails."""
 
+import dataclasses
 import os
 import platform
 import signal
@@ -125,6 +126,26 @@ def test_port_in_use_is_found_before_anything_starts(chosen: settings.Settings) 
         with pytest.raises(errors.PortInUse, match=rf"port {port} is taken; .*`stack.port_base`"):
             stack.up(chosen, [sleeper("x", code="import time; time.sleep(600)", port=port)])
     assert stack.read(chosen) is None
+
+
+@pytest.mark.parametrize("name", sorted(parts.PARTS))
+def test_nothing_is_made_before_every_port_is_free(tmp_path: Path, name: str) -> None:
+    base = free_base(220)
+    s = settings.load({"MAINSPRING_STACK_PORT_BASE": str(base)}, directory=tmp_path)
+    wanted = [parts.PARTS[name](s), sleeper("last", code="pass", port=base + 19)]
+    with socket.create_server(("127.0.0.1", base + 19)), pytest.raises(errors.PortInUse):
+        stack.up(s, wanted)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_is_prepared_when_it_starts(chosen: settings.Settings) -> None:
+    made = chosen.stack.state_dir / "made"
+    code = (
+        f"import pathlib, sys, time; pathlib.Path({str(made)!r}).exists() or sys.exit('no'); time.sleep(600)"
+    )
+    part = dataclasses.replace(sleeper("x", code=code), prepare=lambda: made.touch())
+    stack.up(chosen, [part])
+    assert made.exists()
 
 
 def test_a_part_that_ends_takes_the_others_with_it(chosen: settings.Settings) -> None:
