@@ -206,6 +206,76 @@ def scatter_rows(rows: NDArray[_T], indices: _Integers, out: NDArray[_T]) -> Non
     Errors:  as `gather_rows`.
     Threads: as `gather_rows`.
     """
+@final
+class BoundModel:
+    """A model with its inputs and its output, checked once; made by a model's `bind`.
+
+    Threads: one for each thread. The GIL is kept. Nothing is allocated.
+    """
+
+    def run(self) -> None:
+        """Read the bound inputs as they are now, write `out`."""
+    @property
+    def out(self) -> NDArray[Any]:
+        """The bound output."""
+
+@final
+class Trees:
+    """Gradient-boosted trees. Immutable, thread-safe.
+
+    LightGBM: answers are float64, features float32 or float64, and equal LightGBM's own to the last bit. XGBoost:
+    everything is float32; sums equal XGBoost's own to the last bit. Categories are the codes the model was trained on.
+    """
+
+    @staticmethod
+    def from_lightgbm(text: str | bytes) -> Trees:
+        """Of `Booster.model_to_string()`, or the file of `save_model`.
+
+        Errors: NativeError `bad_model` (damaged, cyclic, truncated), `unsupported_model` (linear leaves, unknown
+                objective or version), `bad_dtype`.
+        """
+    @staticmethod
+    def from_xgboost(json: str | bytes) -> Trees:
+        """Of `Booster.save_raw("json")`, or the file of `save_model("model.json")`.
+
+        Errors: as `from_lightgbm`; unsupported: boosters but `gbtree`, leaves with several values, other objectives.
+        """
+    def run(
+        self, features: NDArray[Any], out: NDArray[Any] | None = None, *, raw: bool = False
+    ) -> NDArray[Any]:
+        """Predict a batch.
+
+        Shapes:  features (n_rows, width), C-contiguous; result (n_rows, n_outputs) of `dtype`. `raw` leaves out the
+                 objective's transform (sigmoid, softmax, exp, ...): margins.
+        Missing: NaN, as the library that trained the model treats it.
+        Errors:  NativeError `bad_shape`, `bad_dtype`, `not_contiguous`, `not_writable`, `overlap`. Values never raise.
+        Threads: safe to call at once from many threads, each with its own `out`. The GIL is released from 131,072
+                 rows x trees on.
+        """
+    def bind(
+        self, features: NDArray[Any], out: NDArray[Any] | None = None, *, raw: bool = False
+    ) -> BoundModel:
+        """The same with the arrays checked once, for many runs on changing values. Errors: as `run`."""
+    @property
+    def width(self) -> int:
+        """Features."""
+    @property
+    def n_outputs(self) -> int:
+        """Numbers a row, after the transform."""
+    @property
+    def n_trees(self) -> int: ...
+    @property
+    def n_nodes(self) -> int:
+        """Splits and leaves that can be reached."""
+    @property
+    def objective(self) -> str:
+        """The library's own name for it."""
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """As the file names them; empty where it does not."""
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of answers: float64 (LightGBM) or float32 (XGBoost)."""
 
 def available_targets() -> tuple[str, ...]: ...
 def best_target() -> str: ...

@@ -23,6 +23,7 @@ NATIVE_HDRS = [
     "include/mainspring/simd/generic-inl.h",
     "include/mainspring/status.h",
     "include/mainspring/target.h",
+    "include/mainspring/trees.h",
     "include/mainspring/vocabulary.h",
     "src/dense/dense-inl.h",
     "src/dense/dense_kernels.h",
@@ -32,6 +33,7 @@ NATIVE_HDRS = [
     "src/program/program-inl.h",
     "src/program/program_kernels.h",
     "src/program/windows-inl.h",
+    "src/trees/json.h",
 ]
 
 NATIVE_SRCS = [
@@ -41,6 +43,10 @@ NATIVE_SRCS = [
     "src/pool.cc",
     "src/program/program.cc",
     "src/target.cc",
+    "src/trees/forest.cc",
+    "src/trees/json.cc",
+    "src/trees/lightgbm.cc",
+    "src/trees/xgboost.cc",
     "src/vocabulary.cc",
 ]
 
@@ -99,18 +105,21 @@ NATIVE_VARIANTS = {
 NATIVE_EXT_HDRS = [
     "bindings/arrays.h",
     "bindings/bindings.h",
+    "bindings/bound_model.h",
     "bindings/buffers.h",
     "bindings/native_program.h",
 ]
 
 NATIVE_EXT_SRCS = [
     "bindings/arrays.cc",
+    "bindings/bound_model.cc",
     "bindings/buffers.cc",
     "bindings/dense.cc",
     "bindings/jagged.cc",
     "bindings/module.cc",
     "bindings/program.cc",
     "bindings/row.cc",
+    "bindings/trees.cc",
 ]
 
 NATIVE_TEST_SRCS = [
@@ -119,6 +128,7 @@ NATIVE_TEST_SRCS = [
     "tests/jagged_test.cc",
     "tests/pool_test.cc",
     "tests/program_test.cc",
+    "tests/trees_test.cc",
 ]
 
 NATIVE_CUDA_HDRS = ["cuda/dense.h"]

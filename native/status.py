@@ -16,6 +16,8 @@ Code = Literal[
     "busy",  # another thread runs the same bound buffers
     "bad_offsets",  # offsets of jagged rows that fall, or lead out of their values
     "out_of_range",  # an index without a row, a row longer than its place, a number beyond its dtype
+    "bad_model",  # the file of a model is damaged, or is none
+    "unsupported_model",  # a model that asks for what is not done here
 ]
 
 CODES: Final[tuple[str, ...]] = get_args(Code)

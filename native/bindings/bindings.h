@@ -10,6 +10,7 @@ namespace mainspring {
 void BindDense(pybind11::module_& module);
 void BindJagged(pybind11::module_& module);
 void BindProgram(pybind11::module_& module);
+void BindTrees(pybind11::module_& module);
 
 }  // namespace mainspring
 

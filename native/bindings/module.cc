@@ -32,4 +32,5 @@ PYBIND11_MODULE(_native, module) {
   mainspring::BindDense(module);
   mainspring::BindJagged(module);
   mainspring::BindProgram(module);
+  mainspring::BindTrees(module);
 }

@@ -176,8 +176,19 @@ def test_every_code_is_reached_here() -> None:
     """The list of codes is what callers map; C++ knows no other. Others reach the last ones."""
     assert set(status.CODES) == set(get_args(status.Code))
     assert set(status.CODES) == {
-        "bad_shape", "bad_dtype", "not_contiguous", "not_writable", "overlap", "bad_spec", "unknown_target",
-        "missing_column", "busy", "bad_offsets", "out_of_range",
+        "bad_shape",
+        "bad_dtype",
+        "not_contiguous",
+        "not_writable",
+        "overlap",
+        "bad_spec",
+        "unknown_target",
+        "missing_column",
+        "busy",
+        "bad_offsets",
+        "out_of_range",
+        "bad_model",
+        "unsupported_model",
     }  # fmt: skip
 
 

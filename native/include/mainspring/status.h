@@ -20,6 +20,8 @@ enum class StatusCode : std::int32_t {
   kBusy,
   kBadOffsets,
   kOutOfRange,
+  kBadModel,
+  kUnsupportedModel,
 };
 
 // The stable word of a code, as Python's NativeError carries it: "bad_shape".
@@ -49,6 +51,10 @@ constexpr const char* CodeName(StatusCode code) {
       return "bad_offsets";
     case StatusCode::kOutOfRange:
       return "out_of_range";
+    case StatusCode::kBadModel:
+      return "bad_model";
+    case StatusCode::kUnsupportedModel:
+      return "unsupported_model";
   }
   return "unknown";
 }
