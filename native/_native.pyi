@@ -276,6 +276,15 @@ class Trees:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of answers: float64 (LightGBM) or float32 (XGBoost)."""
+def device_plan(
+    floats: list[str],
+    ints: list[str],
+    events: list[str],
+    windows: Sequence[tuple[int, int, int, int]],
+    dense: Sequence[tuple[int, int, float, float, float, bool, float, float]],
+    ids: Sequence[tuple[int, list[int], int, int, int, list[int], list[float], bool]],
+) -> bytes:
+    """Private; see mainspring.native.device_plan."""
 
 def available_targets() -> tuple[str, ...]: ...
 def best_target() -> str: ...

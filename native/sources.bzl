@@ -12,6 +12,7 @@ NATIVE_COPTS = ["-ffp-contract=off", "-fvisibility=hidden"]
 NATIVE_HDRS = [
     "include/mainspring/dense.h",
     "include/mainspring/dense_column.h",
+    "include/mainspring/device_plan.h",
     "include/mainspring/float_environment.h",
     "include/mainspring/hash.h",
     "include/mainspring/jagged.h",
@@ -38,6 +39,8 @@ NATIVE_HDRS = [
 
 NATIVE_SRCS = [
     "src/dense/dense.cc",
+    "src/device_plan/build.cc",
+    "src/device_plan/check.cc",
     "src/hash.cc",
     "src/jagged/jagged.cc",
     "src/pool.cc",
@@ -123,6 +126,7 @@ NATIVE_EXT_SRCS = [
 ]
 
 NATIVE_TEST_SRCS = [
+    "tests/cuda_emulation_test.cc",
     "tests/dense_test.cc",
     "tests/hash_test.cc",
     "tests/jagged_test.cc",
@@ -131,9 +135,26 @@ NATIVE_TEST_SRCS = [
     "tests/trees_test.cc",
 ]
 
-NATIVE_CUDA_HDRS = ["cuda/dense.h"]
+NATIVE_CUDA_HDRS = [
+    "cuda/dense.h",
+    "cuda/elements.h",
+    "cuda/jagged.h",
+    "cuda/jagged_block.h",
+    "cuda/program.h",
+    "cuda/program_block.h",
+    "cuda/runtime.h",
+    "cuda/status.h",
+]
 
-NATIVE_CUDA_SRCS = ["cuda/dense.cu"]
+NATIVE_CUDA_SRCS = [
+    "cuda/dense.cu",
+    "cuda/jagged.cu",
+    "cuda/program.cu",
+    "cuda/status.cu",
+]
+
+# Plain C++ that the library needs, too.
+NATIVE_CUDA_HOST_SRCS = ["src/device_plan/check.cc"]
 
 NATIVE_CUDA_TEST_SRCS = ["tests/cuda_test.cc"]
 

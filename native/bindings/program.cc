@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "mainspring/device_plan.h"
 #include "native_program.h"
 
 namespace mainspring {
@@ -53,6 +54,15 @@ ProgramSpec ToSpec(const Names& names, const std::vector<WindowTuple>& windows,
   for (const DenseTuple& column : dense) spec.dense.push_back(ToDense(column));
   for (const IdTuple& id : ids) spec.ids.push_back(ToId(id));
   return spec;
+}
+
+// The bytes of mainspring/device_plan.h. Needs the GIL.
+py::bytes DevicePlan(const std::vector<std::string>& floats, const std::vector<std::string>& ints,
+                     const std::vector<std::string>& events, const std::vector<WindowTuple>& windows,
+                     const std::vector<DenseTuple>& dense, const std::vector<IdTuple>& ids) {
+  std::vector<std::uint64_t> plan;
+  Check(BuildDevicePlan(ToSpec(Names(floats, ints, events), windows, dense, ids), &plan));
+  return py::bytes(reinterpret_cast<const char*>(plan.data()), plan.size() * sizeof(plan[0]));
 }
 
 // A program with the buffers that it reads and writes, checked when they were bound.
@@ -122,6 +132,8 @@ void BindProgram(py::module_& module) {
              int threads) { return std::make_unique<Bound>(self, columns, dense, ids, threads); },
           py::arg("columns"), py::arg("dense"), py::arg("ids"), py::arg("threads"))
       .def("row", [](const std::shared_ptr<NativeProgram>& self) { return NewRow(self); });
+  module.def("device_plan", &DevicePlan, py::arg("floats"), py::arg("ints"), py::arg("events"),
+             py::arg("windows"), py::arg("dense"), py::arg("ids"));
   module.attr("Row") = RowClass();
   py::class_<Bound>(module, "Bound", py::is_final(), "See mainspring.native.program.")
       .def("run", &Bound::Run, py::arg("rows"))

@@ -4,22 +4,11 @@
 #ifndef MAINSPRING_CUDA_DENSE_H_
 #define MAINSPRING_CUDA_DENSE_H_
 
-#include <stddef.h>
-#include <stdint.h>
-
-#define MAINSPRING_CUDA_API __attribute__((visibility("default")))
+#include "status.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-typedef enum MainspringCudaStatus {
-  kMainspringCudaOk = 0,
-  kMainspringCudaNoDevice = 1, /* no GPU, or no driver that this build can use */
-  kMainspringCudaBadArgument = 2,
-  kMainspringCudaOutOfMemory = 3,
-  kMainspringCudaDeviceError = 4, /* the context is lost: end the process */
-} MainspringCudaStatus;
 
 /* Arrays of `width` entries, in host memory; only read during MainspringCudaDenseCreate. */
 typedef struct MainspringCudaDenseSpec {
@@ -35,12 +24,6 @@ typedef struct MainspringCudaDenseSpec {
 } MainspringCudaDenseSpec;
 
 typedef struct MainspringCudaDense MainspringCudaDense;
-
-/* What a status means, and what to do: a literal. */
-MAINSPRING_CUDA_API const char* MainspringCudaStatusText(int32_t status);
-
-/* How many GPUs can be used; 0 with kMainspringCudaNoDevice where there is none. */
-MAINSPRING_CUDA_API int32_t MainspringCudaDeviceCount(int32_t* count);
 
 /* Compiles for the current device. *program is null unless the status is ok. */
 MAINSPRING_CUDA_API int32_t MainspringCudaDenseCreate(const MainspringCudaDenseSpec* spec,

@@ -189,7 +189,7 @@ def test_every_code_is_reached_here() -> None:
         "out_of_range",
         "bad_model",
         "unsupported_model",
-    }  # fmt: skip
+    }
 
 
 def test_error_crosses_processes() -> None:

@@ -3,7 +3,7 @@
 load("@local_cuda//:defs.bzl", "CUDA_PATH")
 load("@rules_cc//cc:cc_library.bzl", "cc_library")
 
-ARCHS = ["80", "86", "89", "90"]
+ARCHS = ["80", "86", "89", "90", "100"]
 
 CUDA_ONLY = select({
     "//third_party/cuda:is_enabled": [],
