@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 #: What jagged rows may consist of; offsets and indices are integers.
 _T = TypeVar("_T", np.float32, np.int32, np.int64)
 _Integers = NDArray[np.int32] | NDArray[np.int64]
+_Schema = tuple[list[tuple[str, int]], list[tuple[str, int, int]], int]
 
 @final
 class DenseTransform:
@@ -285,6 +286,50 @@ def device_plan(
     ids: Sequence[tuple[int, list[int], int, int, int, list[int], list[float], bool]],
 ) -> bytes:
     """Private; see mainspring.native.device_plan."""
+@final
+class OnlineTable:
+    """Private; see mainspring.native.table. Types and options are by number and name, as that module writes them."""
+
+    @staticmethod
+    def create(schema: _Schema, options: dict[str, Any]) -> OnlineTable: ...
+    @staticmethod
+    def open(directory: str, schema: _Schema | None, options: dict[str, Any]) -> OnlineTable: ...
+    @staticmethod
+    def open_reader(directory: str) -> OnlineTable: ...
+    @property
+    def schema(self) -> _Schema: ...
+    def upsert(
+        self,
+        keys: Any,
+        event_us: NDArray[np.int64],
+        created_us: NDArray[np.int64],
+        ttl_seconds: NDArray[np.int32] | None,
+        values: list[Any],
+        valid: list[NDArray[np.bool_] | None],
+    ) -> tuple[int, int, int]: ...
+    def delete(self, keys: Any) -> tuple[int, int, int]: ...
+    def wait(self, ticket: int) -> None: ...
+    def flush(self) -> None: ...
+    def snapshot(self) -> None: ...
+    def close(self) -> None: ...
+    def stats(self) -> dict[str, int]: ...
+    def bind(
+        self,
+        rows: int,
+        fields: list[int],
+        columns: Sequence[tuple[NDArray[Any] | None, NDArray[np.bool_] | None, int]],
+        matrix: NDArray[np.float32] | None,
+        status: NDArray[np.uint8],
+        event_us: NDArray[np.int64],
+        max_age_us: int,
+    ) -> Reading: ...
+
+@final
+class Reading:
+    """Private; see mainspring.native.table.Bound."""
+
+    def get(self, keys: Any, now_us: int | None = None, /) -> int: ...
+    def strings(self, field: int, is_text: bool, /) -> list[Any]: ...
 
 def available_targets() -> tuple[str, ...]: ...
 def best_target() -> str: ...

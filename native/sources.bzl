@@ -23,6 +23,8 @@ NATIVE_HDRS = [
     "include/mainspring/simd/avx512-inl.h",
     "include/mainspring/simd/generic-inl.h",
     "include/mainspring/status.h",
+    "include/mainspring/table.h",
+    "include/mainspring/table_schema.h",
     "include/mainspring/target.h",
     "include/mainspring/trees.h",
     "include/mainspring/vocabulary.h",
@@ -34,6 +36,21 @@ NATIVE_HDRS = [
     "src/program/program-inl.h",
     "src/program/program_kernels.h",
     "src/program/windows-inl.h",
+    "src/table/arena.h",
+    "src/table/crc32c.h",
+    "src/table/files.h",
+    "src/table/heap.h",
+    "src/table/keys.h",
+    "src/table/log_format.h",
+    "src/table/log_writer.h",
+    "src/table/recovery.h",
+    "src/table/row_layout.h",
+    "src/table/row_stager.h",
+    "src/table/sharing.h",
+    "src/table/snapshot.h",
+    "src/table/table_memory.h",
+    "src/table/table_reader.h",
+    "src/table/table_writer.h",
     "src/trees/json.h",
 ]
 
@@ -45,6 +62,21 @@ NATIVE_SRCS = [
     "src/jagged/jagged.cc",
     "src/pool.cc",
     "src/program/program.cc",
+    "src/table/arena.cc",
+    "src/table/crc32c.cc",
+    "src/table/files.cc",
+    "src/table/heap.cc",
+    "src/table/log_format.cc",
+    "src/table/log_writer.cc",
+    "src/table/recovery.cc",
+    "src/table/row_layout.cc",
+    "src/table/row_stager.cc",
+    "src/table/sharing.cc",
+    "src/table/snapshot.cc",
+    "src/table/table.cc",
+    "src/table/table_memory.cc",
+    "src/table/table_reader.cc",
+    "src/table/table_writer.cc",
     "src/target.cc",
     "src/trees/forest.cc",
     "src/trees/json.cc",
@@ -111,6 +143,7 @@ NATIVE_EXT_HDRS = [
     "bindings/bound_model.h",
     "bindings/buffers.h",
     "bindings/native_program.h",
+    "bindings/table_columns.h",
 ]
 
 NATIVE_EXT_SRCS = [
@@ -122,6 +155,8 @@ NATIVE_EXT_SRCS = [
     "bindings/module.cc",
     "bindings/program.cc",
     "bindings/row.cc",
+    "bindings/table.cc",
+    "bindings/table_columns.cc",
     "bindings/trees.cc",
 ]
 
@@ -132,6 +167,8 @@ NATIVE_TEST_SRCS = [
     "tests/jagged_test.cc",
     "tests/pool_test.cc",
     "tests/program_test.cc",
+    "tests/table_memory_test.cc",
+    "tests/table_store_test.cc",
     "tests/trees_test.cc",
 ]
 

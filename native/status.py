@@ -18,6 +18,11 @@ Code = Literal[
     "out_of_range",  # an index without a row, a row longer than its place, a number beyond its dtype
     "bad_model",  # the file of a model is damaged, or is none
     "unsupported_model",  # a model that asks for what is not done here
+    "busy",  # another thread runs the same bound buffers; another process writes the table
+    "full",  # no room: memory, disk, or `max_rows`
+    "io",  # the system refused to read or write a file
+    "corrupt",  # a file is not what was written
+    "closed",  # the table was closed
 ]
 
 CODES: Final[tuple[str, ...]] = get_args(Code)

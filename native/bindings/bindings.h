@@ -11,6 +11,7 @@ void BindDense(pybind11::module_& module);
 void BindJagged(pybind11::module_& module);
 void BindProgram(pybind11::module_& module);
 void BindTrees(pybind11::module_& module);
+void BindTable(pybind11::module_& module);
 
 }  // namespace mainspring
 

@@ -33,4 +33,5 @@ PYBIND11_MODULE(_native, module) {
   mainspring::BindJagged(module);
   mainspring::BindProgram(module);
   mainspring::BindTrees(module);
+  mainspring::BindTable(module);
 }

@@ -189,7 +189,10 @@ def test_every_code_is_reached_here() -> None:
         "out_of_range",
         "bad_model",
         "unsupported_model",
-    }
+        "full",
+        "io",
+        "corrupt",
+        "closed",
 
 
 def test_error_crosses_processes() -> None:

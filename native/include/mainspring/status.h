@@ -22,6 +22,10 @@ enum class StatusCode : std::int32_t {
   kOutOfRange,
   kBadModel,
   kUnsupportedModel,
+  kFull,
+  kIo,
+  kCorrupt,
+  kClosed,
 };
 
 // The stable word of a code, as Python's NativeError carries it: "bad_shape".
@@ -55,6 +59,14 @@ constexpr const char* CodeName(StatusCode code) {
       return "bad_model";
     case StatusCode::kUnsupportedModel:
       return "unsupported_model";
+    case StatusCode::kFull:
+      return "full";
+    case StatusCode::kIo:
+      return "io";
+    case StatusCode::kCorrupt:
+      return "corrupt";
+    case StatusCode::kClosed:
+      return "closed";
   }
   return "unknown";
 }
