@@ -172,7 +172,7 @@ NATIVE_TEST_SRCS = [
     "tests/trees_test.cc",
 ]
 
-NATIVE_CUDA_HDRS = [
+
     "cuda/dense.h",
     "cuda/elements.h",
     "cuda/jagged.h",
@@ -181,6 +181,9 @@ NATIVE_CUDA_HDRS = [
     "cuda/program_block.h",
     "cuda/runtime.h",
     "cuda/status.h",
+NATIVE_CUDA_HDRS = [
+NATIVE_CUDA_HDRS = ["cuda/dense.h"]
+NATIVE_TEST_HDRS = ["tests/table_testing.h"]
 ]
 
 NATIVE_CUDA_SRCS = [
