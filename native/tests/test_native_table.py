@@ -119,7 +119,11 @@ def test_string_keys_and_keys_of_several_parts() -> None:
         table.Schema((table.Key("a", "string"), table.Key("b", "int64"), table.Key("c", "string")), (table.Field("x", "int64"),))
     )  # fmt: skip
     two.upsert((["p", "pq"], [1, 1], ["qr", "r"]), [1, 1], {"x": [1, 2]})
-    assert two.get((["pq", "p", "p"], [1, 1, None], ["r", "qr", "qr"]), now_us=5).values["x"].tolist() == [2, 1, 0]
+    assert two.get((["pq", "p", "p"], [1, 1, None], ["r", "qr", "qr"]), now_us=5).values["x"].tolist() == [
+        2,
+        1,
+        0,
+    ]
 
 
 def test_a_matrix_is_the_columns_side_by_side() -> None:
@@ -240,7 +244,9 @@ def test_refused_schemas(schema: table.Schema, words: list[str]) -> None:
 
 
 def test_bytes_per_row_are_stated_and_replaced_rows_are_used_again() -> None:
-    schema = table.Schema((table.Key("id", "int64"),), tuple(table.Field(f"f{i}", "float32") for i in range(50)))
+    schema = table.Schema(
+        (table.Key("id", "int64"),), tuple(table.Field(f"f{i}", "float32") for i in range(50))
+    )
     made = table.OnlineTable(schema, rows=20_000)
     keys = np.arange(20_000)
     for event in range(3):
@@ -287,7 +293,10 @@ class AgainstADict(stateful.RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.table = table.OnlineTable(
-            table.Schema((table.Key("k", "string"),), (table.Field("x", "int64"), table.Field("t", "string"))), seed=1
+            table.Schema(
+                (table.Key("k", "string"),), (table.Field("x", "int64"), table.Field("t", "string"))
+            ),
+            seed=1,
         )
         self.rows: dict[str, tuple[int, int, int | None, str | None]] = {}
 

@@ -77,20 +77,6 @@ class Process:
 
 
 def test_a_reader_of_another_process_follows(tmp_path: pathlib.Path) -> None:
-    reader = Process(
-        """
-        reader = table.OnlineTable.open_reader(sys.argv[1])
-        bound = reader.bind(3000, matrix=True)
-        print(json.dumps(reader.schema.fields[2].name), flush=True)
-        for line in sys.stdin:
-            n = bound.get(np.arange(int(line)), 10**9)
-            m = bound.matrix[:n]
-            print(json.dumps([float(m.sum()), bool((m == m[:, :1]).all()), int((bound.status[:n] == 0).sum())]), flush=True)
-        """,
-        str(tmp_path / "t"),
-    )
-    # It starts before there is a table: then it is told so.
-    assert reader.end() in (0, 1)
     with table.OnlineTable.open(tmp_path / "t", SCHEMA, shared=True) as writer:
         reader = Process(
             """
@@ -199,7 +185,7 @@ def test_a_full_disk_loses_nothing_acknowledged(tmp_path: pathlib.Path) -> None:
         def seen():
             return sorted(set(writer.get(np.arange(500), now_us=10**9).values["f0"].tolist()))
         put(1)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))
         answers = []
         for value in (2, 3, 4):
             try:
@@ -219,12 +205,8 @@ def test_a_full_disk_loses_nothing_acknowledged(tmp_path: pathlib.Path) -> None:
         """,
         str(tmp_path / "t"),
     )
-    answers = writer.hear()
-    assert answers[-3:] == [[answers[-3][0]], answers[-2], [9]]
-    failures = answers[:-3]
-    assert failures
-    assert all(f == ["full", True, True] for f in failures)
-    assert answers[-3][0] in (1, 2, 3)
+    refused = ["full", True, True]
+    assert writer.hear() == [refused, refused, refused, [1], "full", [9]]
     writer.kill()
     with table.OnlineTable.open(tmp_path / "t") as again:
         assert set(read(again, np.arange(500))) == {9}
@@ -323,5 +305,7 @@ def test_damaged_files_never_give_wrong_rows(tmp_path: pathlib.Path, name: str) 
             assert got == pytest.approx(want, nan_ok=True)
         # Of a log, what a tear at the end leaves: the batches before it.
         newest = max((x for x in got if x == x), default=-1.0)
-        assert [x for x in got if x == x] == [min(x, newest) for x in want if x == x][: sum(x == x for x in got)]
+        assert [x for x in got if x == x] == [min(x, newest) for x in want if x == x][
+            : sum(x == x for x in got)
+        ]
         del again
