@@ -207,6 +207,7 @@ def scatter_rows(rows: NDArray[_T], indices: _Integers, out: NDArray[_T]) -> Non
     Errors:  as `gather_rows`.
     Threads: as `gather_rows`.
     """
+
 @final
 class BoundModel:
     """A model with its inputs and its output, checked once; made by a model's `bind`.
@@ -277,6 +278,7 @@ class Trees:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of answers: float64 (LightGBM) or float32 (XGBoost)."""
+
 def device_plan(
     floats: list[str],
     ints: list[str],
@@ -286,6 +288,7 @@ def device_plan(
     ids: Sequence[tuple[int, list[int], int, int, int, list[int], list[float], bool]],
 ) -> bytes:
     """Private; see mainspring.native.device_plan."""
+
 @final
 class OnlineTable:
     """Private; see mainspring.native.table. Types and options are by number and name, as that module writes them."""

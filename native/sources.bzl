@@ -172,7 +172,9 @@ NATIVE_TEST_SRCS = [
     "tests/trees_test.cc",
 ]
 
+NATIVE_TEST_HDRS = ["tests/table_testing.h"]
 
+NATIVE_CUDA_HDRS = [
     "cuda/dense.h",
     "cuda/elements.h",
     "cuda/jagged.h",
@@ -181,9 +183,6 @@ NATIVE_TEST_SRCS = [
     "cuda/program_block.h",
     "cuda/runtime.h",
     "cuda/status.h",
-NATIVE_CUDA_HDRS = [
-NATIVE_CUDA_HDRS = ["cuda/dense.h"]
-NATIVE_TEST_HDRS = ["tests/table_testing.h"]
 ]
 
 NATIVE_CUDA_SRCS = [

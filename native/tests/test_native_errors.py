@@ -193,6 +193,7 @@ def test_every_code_is_reached_here() -> None:
         "io",
         "corrupt",
         "closed",
+    }
 
 
 def test_error_crosses_processes() -> None:
