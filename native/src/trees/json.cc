@@ -197,4 +197,12 @@ std::string ReadJson(std::string_view text, Json* value) {
   return Reader(text).Read(value);
 }
 
+std::string Quoted(std::string_view text) {
+  std::string shown = "`" + std::string(text.substr(0, 60)) + "`";
+  for (char& c : shown) {
+    if (c < 0x20 || c > 0x7E) c = '?';
+  }
+  return shown;
+}
+
 }  // namespace mainspring

@@ -34,6 +34,9 @@ struct Json {
 // "" or what is wrong and where. NaN, Infinity and -Infinity are read as numbers, as XGBoost writes them.
 std::string ReadJson(std::string_view text, Json* value);
 
+// Something from a file as a message may show it: in backticks, short, printable ASCII.
+std::string Quoted(std::string_view text);
+
 }  // namespace mainspring
 
 #endif  // MAINSPRING_SRC_TREES_JSON_H_

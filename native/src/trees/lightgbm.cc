@@ -35,9 +35,6 @@ double AroundZero(double threshold) {
   return threshold;
 }
 
-// A name from the file, short enough to be shown.
-std::string Quoted(std::string_view text) { return "`" + std::string(text.substr(0, 60)) + "`"; }
-
 template <typename T>
 bool Parse(std::string_view token, T* value) {
   const auto [stop, error] = std::from_chars(token.data(), token.data() + token.size(), *value);

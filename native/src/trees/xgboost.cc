@@ -27,7 +27,6 @@ ModelError Unsupported(std::string message) {
   return {StatusCode::kUnsupportedModel,
           std::move(message) + "; keep XGBoost's own predictor for this model"};
 }
-std::string Quoted(std::string_view text) { return "`" + std::string(text.substr(0, 60)) + "`"; }
 
 const Json kNothing;
 
