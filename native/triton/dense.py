@@ -1,8 +1,7 @@
 """The dense transform as a Triton kernel: the arithmetic of `math/log1p-inl.h` in `tl` operations.
 
 `libdevice.log1p` compiles but fails in Triton's interpreter, and its bits are not ours. With `enable_fp_fusion=False`
-every step below is one IEEE operation or one explicit fused multiply-add, as on the CPU. The interpreter has no fused
-operation (it multiplies, rounds, then adds), so there the result is within the reference's bound but not bit-equal.
+every step below is one IEEE operation or one explicit fused multiply-add, as on the CPU, and so it is in Triton 3.9's interpreter.
 
 A tile holds `BLOCK_COLUMNS` x `BLOCK_ROWS` values. Both branches are computed and selected by column: a warp of one
 tile meets several columns, so a branch would save nothing.
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 import triton
 import triton.language as tl
 
-__all__ = ["BLOCK_COLUMNS", "BLOCK_ROWS", "compile_ahead", "dense_kernel", "launch", "pack"]
+__all__ = ["BLOCK_COLUMNS", "BLOCK_ROWS", "dense_kernel", "launch", "pack"]
 
 #: Four values a thread: twice as many doubled the registers (48 -> 70 on sm_80) with nothing measured in return.
 BLOCK_ROWS = 64
@@ -147,20 +146,3 @@ def launch(columns: Any, integers: Any, floats: Any, out: Any) -> None:
         columns, columns.stride(0), integers, floats, out, n_rows, width,
         BLOCK_ROWS=BLOCK_ROWS, BLOCK_COLUMNS=BLOCK_COLUMNS, num_warps=NUM_WARPS, enable_fp_fusion=False,
     )  # fmt: skip
-
-
-def compile_ahead(capability: int) -> Any:
-    """The kernel for a GPU that need not be here, such as 90 for sm_90; `.asm["cubin"]` is the binary."""
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    signature = {
-        "columns": "*fp32", "column_stride": "i64", "integers": "*i32", "floats": "*fp32", "out": "*fp32",
-        "n_rows": "i64", "width": "i32", "BLOCK_ROWS": "constexpr", "BLOCK_COLUMNS": "constexpr",
-    }  # fmt: skip
-    constants = {"BLOCK_ROWS": BLOCK_ROWS, "BLOCK_COLUMNS": BLOCK_COLUMNS}
-    return triton.compile(
-        ASTSource(fn=dense_kernel, signature=signature, constexprs=constants),
-        target=GPUTarget("cuda", capability, 32),
-        options={"num_warps": NUM_WARPS, "enable_fp_fusion": False},
-    )
