@@ -70,6 +70,8 @@ class Program:
         floats: list[str],
         ints: list[str],
         events: list[str],
+        strings: list[str],
+        derived: Sequence[tuple[int, int, bool]],
         windows: Sequence[tuple[int, int, int, int]],
         dense: Sequence[tuple[int, int, float, float, float, bool, float, float]],
         ids: Sequence[tuple[int, list[int], int, int, int, list[int], list[float], bool]],
@@ -81,16 +83,17 @@ class Program:
     def n_ids(self) -> int: ...
     @property
     def target(self) -> str: ...
+    def derive(self, strings: Sequence[str | None]) -> list[int]: ...
     def run(
         self,
-        columns: Mapping[str, Any],
+        columns: Any,
         dense: NDArray[np.float32] | None,
         ids: NDArray[np.int32] | None,
         threads: int,
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]: ...
     def bind(
         self,
-        columns: Mapping[str, Any],
+        columns: Any,
         dense: NDArray[np.float32] | None,
         ids: NDArray[np.int32] | None,
         threads: int,

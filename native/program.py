@@ -23,8 +23,8 @@ The spec is described in `mainspring.native.spec`; what every operation means, t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +35,29 @@ from mainspring.native import spec as specs
 __all__ = ["Bound", "Column", "Outputs", "Program", "Row"]
 
 Row = _native.Row
+
+
+class ArrowStream(Protocol):
+    """A Polars Series or DataFrame, a PyArrow ChunkedArray or Table, a relation of DuckDB."""
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any: ...
+
+
+class ArrowArray(Protocol):
+    """A PyArrow Array or RecordBatch."""
+
+    def __arrow_c_array__(self, requested_schema: Any = None) -> Any: ...
+
+
+Arrow = ArrowStream | ArrowArray
 _MISSING: Final = -(1 << 63)
 
 #: A float32 or int64 array (n_rows,); of an event list (offsets, times, values): int32 or int64 (n_rows + 1,), int64
-#: and float32 (n_events,), where row i has the events offsets[i] .. offsets[i + 1] - 1.
-Column = NDArray[Any] | tuple[NDArray[Any], NDArray[np.int64], NDArray[np.float32]]
+#: and float32 (n_events,), where row i has the events offsets[i] .. offsets[i + 1] - 1; of a string input a list of str
+#: or None. Or of any of them an object with `__arrow_c_stream__` or `__arrow_c_array__`: see `Program.run`.
+Column = (
+    NDArray[Any] | tuple[NDArray[Any], NDArray[np.int64], NDArray[np.float32]] | Sequence[str | None] | Arrow
+)
 
 
 class Outputs(NamedTuple):
@@ -85,9 +103,19 @@ class Program:
         decoded = specs.decode(spec)
         self._inputs = decoded.inputs
         self._id_sizes = tuple(decoded.id_sizes)
-        floats, ints, events = (decoded.names(kind) for kind in ("float32", "int64", "events"))
+        floats, ints, events, strings = (
+            decoded.names(kind) for kind in ("float32", "int64", "events", "string")
+        )
         self._compiled = _native.Program(
-            floats, ints, events, decoded.windows, decoded.dense, decoded.ids, target
+            floats,
+            ints,
+            events,
+            strings,
+            decoded.derived,
+            decoded.windows,
+            decoded.dense,
+            decoded.ids,
+            target,
         )
 
     @property
@@ -115,15 +143,22 @@ class Program:
         """The instruction set in force."""
         return self._compiled.target
 
-    def run(self, columns: Mapping[str, Column], out: Outputs | None = None, *, threads: int = 1) -> Outputs:
+    def run(
+        self, columns: Mapping[str, Column] | Arrow, out: Outputs | None = None, *, threads: int = 1
+    ) -> Outputs:
         """Transform one batch.
 
         Shapes:  columns[name] as `Column` says, C-contiguous; columns that the spec does not name are not read.
                  Without `out` new arrays, 64-byte aligned; `out` itself otherwise.
+        Arrow:   a column, or all of `columns` as one table, may come through Arrow's C data interface, in chunks or
+                 sliced. float32 and int64 (timestamps, dates and durations too, in their own unit) without nulls and
+                 in one chunk are read where they lie; float64 is rounded to float32, bool and shorter integers are
+                 widened, nulls become missing, and the copy lives as long as the call. Strings: utf8, large_utf8,
+                 string_view. Events: a list of a struct of time and value.
         Units:   times, `as_of` and `width` share one unit, whichever.
-        Missing: NaN; in int64 columns -2^63. No dense output is ever NaN, but those of `pass`.
+        Missing: NaN; in int64 columns -2^63; of strings None and the empty one. No dense output is ever NaN, but those of `pass`.
         Errors:  NativeError `missing_column`, `bad_shape`, `bad_dtype`, `not_contiguous`, `not_writable`, `overlap`:
-                 arrays are refused rather than copied. Values never raise. `bad_spec` if `threads` is not 1 .. 8.
+                 NumPy arrays are refused rather than copied. Values never raise, but strings of no valid Unicode. `bad_spec` if `threads` is not 1 .. 8.
         Threads: safe to call at once from many threads, each with its own `out`. The GIL is released above about half
                  a millisecond of work. Up to `threads`, the caller among them, share a batch that is worth it (of the
                  plan CTR-48: 12,000 rows, or 400 in a loop); the bits are the same. The others are the process's own
@@ -133,8 +168,13 @@ class Program:
         made = self._compiled.run(columns, dense, ids, threads)
         return Outputs(*made) if out is None else out
 
-    def bind(self, columns: Mapping[str, Column], out: Outputs | None = None, *, threads: int = 1) -> Bound:
-        """Check `columns` and `out` as `run` does, and keep them: their values are read when the result runs."""
+    def bind(
+        self, columns: Mapping[str, Column] | Arrow, out: Outputs | None = None, *, threads: int = 1
+    ) -> Bound:
+        """Check `columns` and `out` as `run` does, and keep them: their values are read when the result runs.
+
+        Arrow data that had to be converted, and strings, keep the values that they had here.
+        """
         dense, ids = (None, None) if out is None else out
         return Bound(self._compiled.bind(columns, dense, ids, threads))
 
@@ -145,7 +185,8 @@ class Program:
     def pack(self, fields: Mapping[str, Any]) -> bytes:
         """One row as bytes for `Row.run_packed`: the fields that `Row.run_fields` takes.
 
-        Little-endian, in the order of the inputs of each type: the int64 values (-2^63: missing), the float32 values
+        Little-endian, in the order of the inputs of each type: the int64 values (-2^63: missing), then what this program
+        makes of the strings, an int64 for each use; the float32 values
         (NaN: missing), one uint32 count for each event list, padding to 8 bytes; then each list's int64 times, its
         float32 values, padding to 8 bytes.
         Errors: NativeError `missing_column`; whatever NumPy raises for a value that is no number.
@@ -161,6 +202,7 @@ class Program:
         ints = np.array([_MISSING if v is None else v for v in values.get("int64", [])], "<i8")
         floats = np.array([np.nan if v is None else v for v in values.get("float32", [])], "<f4")
         lists = [((), ()) if v is None else v for v in values.get("events", [])]
+        ints = np.append(ints, np.array(self._compiled.derive(values.get("string", [])), "<i8"))
         counts = np.array([len(times) for times, _ in lists], "<u4")
         parts = [ints.tobytes() + floats.tobytes() + counts.tobytes()]
         for times, amounts in lists:

@@ -26,7 +26,8 @@ Hash.        `ms_hash64_v1`, two multiplications and three shifts, on the two's 
              widened first. Strings: XXH3 of 64 bits over their UTF-8 bytes, as they come, without normalisation.
 Buckets.     A hash becomes an id of 1 .. buckets - 1 by multiplying its upper 32 bits (never `%`); 0 is missing.
 Cross.       The hash of several columns in their order: h = mix(h ^ value), from the key of the seed; a cross of one
-             column is its hash. A string stands for its XXH3 with seed 0. One missing value makes the cross missing.
+             column is its hash. A string stands for its XXH3 with seed 0, or 2^63 + 1 should that be 2^63. One missing
+             value makes the cross missing.
 Vocabulary.  0 missing, 1 unknown, 2 + i for the i-th value.
 Bucketise.   How many boundaries lie below a value, 0 .. n; NaN has its own bucket n + 1. `right=False`: a value on a
              boundary belongs above it, b[i-1] <= x < b[i]; `right=True`: below, b[i-1] < x <= b[i]. So numpy.digitize,

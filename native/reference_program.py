@@ -80,6 +80,18 @@ def id_column(item: Mapping[str, Any], columns: Mapping[str, Any]) -> NDArray[np
     if item["op"] == "vocabulary":
         return reference.vocabulary(columns[item["source"]], item["values"]) + offset
     names = item["sources"] if item["op"] == "cross" else [item["source"]]
-    hashes = reference.cross64([columns[name] for name in names], item.get("seed", 0))
+    seed = item.get("seed", 0)
+    if item["op"] == "hash" and not isinstance(columns[names[0]], np.ndarray):
+        hashes = reference.hash_utf8(columns[names[0]], seed)
+    else:
+        hashes = reference.cross64([_hashable(columns[name]) for name in names], seed)
     missing = np.logical_or.reduce([reference.is_missing(columns[name]) for name in names])
     return reference.bucket_of(hashes, item["buckets"], missing) + offset
+
+
+def _hashable(column: Any) -> NDArray[Any]:
+    """A string column as what it stands for in a cross."""
+    if isinstance(column, np.ndarray):
+        return column
+    hashes = reference.hash_utf8(column, 0)
+    return np.where(hashes == 1 << 63, np.uint64((1 << 63) + 1), hashes)

@@ -139,6 +139,7 @@ NATIVE_VARIANTS = {
 
 NATIVE_EXT_HDRS = [
     "bindings/arrays.h",
+    "bindings/arrow.h",
     "bindings/bindings.h",
     "bindings/bound_model.h",
     "bindings/buffers.h",
@@ -148,6 +149,7 @@ NATIVE_EXT_HDRS = [
 
 NATIVE_EXT_SRCS = [
     "bindings/arrays.cc",
+    "bindings/arrow.cc",
     "bindings/bound_model.cc",
     "bindings/buffers.cc",
     "bindings/dense.cc",

@@ -2,7 +2,8 @@
 
     {"version": 1,
      "inputs": [{"name": "price", "type": "float32"}, {"name": "user", "type": "int64"},
-                {"name": "now", "type": "int64"}, {"name": "clicks", "type": "events"}],
+                {"name": "now", "type": "int64"}, {"name": "clicks", "type": "events"},
+                {"name": "city", "type": "string"}],
      "dense": [{"op": "numeric", "source": "price", "fill": 2.0, "log1p": true, "mean": 1.5, "scale": 0.7},
                {"op": "missing", "source": "price"},
                {"op": "min_max", "source": "price", "low": 0.0, "high": 100.0},
@@ -10,7 +11,8 @@
      "ids": [{"op": "hash", "source": "user", "buckets": 1000, "seed": 7},
              {"op": "vocabulary", "source": "user", "values": [3, 5, 8]},
              {"op": "bucketise", "source": "price", "boundaries": [1.0, 10.0], "right": false},
-             {"op": "cross", "sources": ["user", "now"], "buckets": 5000}]}
+             {"op": "hash", "source": "city", "buckets": 1000},
+             {"op": "cross", "sources": ["user", "city"], "buckets": 5000}]}
 
 What each operation means is in `mainspring.native.reference`; version 1 stands for its hashes, too.
 Defaults:  fill 0, lower and upper null (no bound), log1p false, mean 0, scale 1, seed 0, offset 0 (added to every id).
@@ -31,7 +33,7 @@ __all__ = ["VERSION", "Column", "ColumnType", "Decoded", "decode"]
 
 VERSION: Final = 1
 
-ColumnType = Literal["float32", "int64", "events"]
+ColumnType = Literal["float32", "int64", "events", "string"]
 
 # In the order of the compiled code's enumerations.
 _AGGREGATES: Final = ("sum", "count", "mean", "max", "min", "last")
@@ -44,6 +46,8 @@ _FLOAT32: Final = struct.Struct("<f")
 
 Window = tuple[int, int, int, int]
 Dense = tuple[int, int, float, float, float, bool, float, float]
+#: A string input, the seed of its XXH3, and whether it is for a hash (or for a cross): an int column of the compiled code.
+Derived = tuple[int, int, bool]
 Id = tuple[int, list[int], int, int, int, list[int], list[float], bool]
 
 
@@ -60,6 +64,7 @@ class Decoded:
     """A spec that holds together, by indices; what its numbers must be like is checked by the compiled code."""
 
     inputs: tuple[Column, ...]
+    derived: list[Derived] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     dense: list[Dense] = field(default_factory=list)
     ids: list[Id] = field(default_factory=list)
@@ -192,12 +197,17 @@ class _Decoder:
         return made
 
     def _hash(self, item: _Object, offset: int) -> Id:
-        source = self._named(item.text("source"), f"{item.path}.source", "int64")
-        return (_HASH, [source], offset, *_seed_and_buckets(item), [], [], False)
+        name = item.text("source")
+        seed, buckets = _seed_and_buckets(item)
+        source = self._hashable(name, f"{item.path}.source", seed, is_hash=True)
+        return (_HASH, [source], offset, seed, buckets, [], [], False)
 
     def _cross(self, item: _Object, offset: int) -> Id:
         names = item.items("sources")
-        sources = [self._named(name, f"{item.path}.sources[{i}]", "int64") for i, name in enumerate(names)]
+        sources = [
+            self._hashable(name, f"{item.path}.sources[{i}]", 0, is_hash=False)
+            for i, name in enumerate(names)
+        ]
         return (_CROSS, sources, offset, *_seed_and_buckets(item), [], [], False)
 
     def _vocabulary(self, item: _Object, offset: int) -> Id:
@@ -226,6 +236,16 @@ class _Decoder:
             self._windows[made] = len(self._decoded.windows)
             self._decoded.windows.append(made)
         return len(self._index["float32"]) + self._windows[made]
+
+    def _hashable(self, name: object, path: str, seed: int, *, is_hash: bool) -> int:
+        """An int64 input, or what is derived of a string one: those follow the int64 inputs."""
+        string = self._index["string"].get(name) if isinstance(name, str) else None
+        if string is None:
+            return self._named(name, path, "int64")
+        derived = (string, seed, is_hash)
+        if derived not in self._decoded.derived:
+            self._decoded.derived.append(derived)
+        return len(self._index["int64"]) + self._decoded.derived.index(derived)
 
     def _named(self, name: object, path: str, kind: ColumnType) -> int:
         index = self._index[kind].get(name) if isinstance(name, str) else None

@@ -1,11 +1,41 @@
 #include "buffers.h"
 
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+#include "mainspring/hash.h"
+
 namespace mainspring {
+namespace {
+
+constexpr std::int64_t kMissing = std::numeric_limits<std::int64_t>::min();
+
+}  // namespace
+
+std::int64_t Derived::Of(const char* bytes, std::size_t size) const {
+  if (size == 0) return kMissing;
+  const std::uint64_t hash = HashUtf8(bytes, size, seed);
+  const auto undone = [this](std::uint64_t h) {
+    return static_cast<std::int64_t>(UnPreMix64(h) ^ HashKey(seed));
+  };
+  // One hash of 2^64 is taken by the missing value. Of the one kind its neighbour has the same upper half,
+  // and so the same id; of the other it stands for its neighbour, and native/reference.py says so.
+  if (!is_hashed)
+    return static_cast<std::int64_t>(hash) == kMissing ? kMissing + 1 : static_cast<std::int64_t>(hash);
+  const std::int64_t value = undone(hash);
+  return value == kMissing ? undone(hash ^ 1) : value;
+}
 
 Names::Names(const std::vector<std::string>& floats, const std::vector<std::string>& ints,
-             const std::vector<std::string>& events)
-    : n_floats(floats.size()), n_ints(ints.size()), n_events(events.size()) {
-  for (const auto* kind : {&floats, &ints, &events}) {
+             const std::vector<std::string>& events, const std::vector<std::string>& strings,
+             std::vector<Derived> made_of)
+    : n_floats(floats.size()),
+      n_ints(ints.size()),
+      n_events(events.size()),
+      n_strings(strings.size()),
+      derived(std::move(made_of)) {
+  for (const auto* kind : {&floats, &ints, &events, &strings}) {
     for (const std::string& text : *kind) {
       PyObject* name = PyUnicode_FromStringAndSize(text.data(), static_cast<py::ssize_t>(text.size()));
       if (name == nullptr) throw py::error_already_set();
@@ -33,14 +63,52 @@ std::size_t Buffers::Rows(PyObject* column, bool is_events) {
   return is_events && length > 0 ? length - 1 : length;
 }
 
-template <typename T>
-const T* Buffers::TakeColumn(PyObject* column, const Name& name) {
-  if (!IsPlainArray(column, Dtype<T>(), rows_)) CheckArray(column, name.text, Dtype<T>(), rows_, -1);
-  Hold(column, rows_ * sizeof(T));
-  return static_cast<const T*>(DataOf(column));
+std::size_t Buffers::Rows(const Taken& column, bool is_events) {
+  return column.is_arrow ? column.arrow.rows() : Rows(column.object.ptr(), is_events);
 }
 
-void Buffers::TakeEvents(PyObject* lists, const Name& name) {
+void Buffers::CheckRows(const Taken& column, const Name& name) const {
+  const std::size_t rows = column.arrow.rows();
+  if (rows == rows_) return;
+  Raise(StatusCode::kBadShape, "`" + name.text + "` must have " + std::to_string(rows_) + " rows, got " +
+                                   std::to_string(rows) + "; pass columns of one batch");
+}
+
+template <typename T>
+const T* Buffers::TakeColumn(const Taken& column, const Name& name, std::vector<std::vector<T>>* copies) {
+  if (column.is_arrow) {
+    CheckRows(column, name);
+    std::vector<T> copy;
+    const T* values;
+    if constexpr (std::is_same_v<T, float>) {
+      values = column.arrow.Floats(&copy);
+    } else {
+      values = column.arrow.Ints(&copy);
+    }
+    Hold(values, copy.empty() ? rows_ * sizeof(T) : 0);
+    if (!copy.empty()) copies->push_back(std::move(copy));  // which does not move the values
+    return values;
+  }
+  PyObject* const array = column.object.ptr();
+  if (!IsPlainArray(array, Dtype<T>(), rows_)) CheckArray(array, name.text, Dtype<T>(), rows_, -1);
+  Hold(DataOf(array), rows_ * sizeof(T));
+  return static_cast<const T*>(DataOf(array));
+}
+
+void Buffers::TakeEvents(const Taken& column, const Name& name) {
+  if (column.is_arrow) {
+    CheckRows(column, name);
+    ArrowColumn::EventCopy copy;
+    const MainspringEvents events = column.arrow.Events(&copy);
+    const bool is_ours = !copy.offsets.empty();
+    Hold(events.offsets, is_ours ? 0 : (rows_ + 1) * (events.is_wide != 0 ? 8 : 4));
+    Hold(events.times, is_ours ? 0 : events.size * sizeof(std::int64_t));
+    Hold(events.values, is_ours ? 0 : events.size * sizeof(float));
+    if (is_ours) event_copies_.push_back(std::move(copy));
+    events_.push_back(events);
+    return;
+  }
+  PyObject* const lists = column.object.ptr();
   if (!PyTuple_Check(lists) || PyTuple_GET_SIZE(lists) != 3) {
     Raise(StatusCode::kBadDtype, "`" + name.text + "` must be a tuple (offsets, times, values), got `" +
                                      TypeName(lists) + "`; pass three arrays");
@@ -56,18 +124,74 @@ void Buffers::TakeEvents(PyObject* lists, const Name& name) {
   const std::size_t size = Rows(times, false);
   CheckArray(times, name.text + ".times", Dtype<std::int64_t>(), size, -1);
   CheckArray(values, name.text + ".values", Dtype<float>(), size, -1);
-  Hold(offsets, (rows_ + 1) * (is_narrow ? sizeof(std::int32_t) : sizeof(std::int64_t)));
-  Hold(times, size * sizeof(std::int64_t));
-  Hold(values, size * sizeof(float));
+  Hold(DataOf(offsets), (rows_ + 1) * (is_narrow ? sizeof(std::int32_t) : sizeof(std::int64_t)));
+  Hold(DataOf(times), size * sizeof(std::int64_t));
+  Hold(DataOf(values), size * sizeof(float));
   events_.push_back({DataOf(offsets), !is_narrow, size, static_cast<const std::int64_t*>(DataOf(times)),
                      static_cast<const float*>(DataOf(values))});
 }
 
-void Buffers::Take(const Names& names, const py::object& columns) {
-  Clear();
+StringBytes BytesOf(PyObject* string, const std::string& name) {
+  if (string == Py_None) return {nullptr, 0};
+  py::ssize_t size = 0;
+  const char* const bytes = PyUnicode_Check(string) ? PyUnicode_AsUTF8AndSize(string, &size) : nullptr;
+  if (bytes == nullptr) {
+    PyErr_Clear();  // a lone surrogate
+    Raise(StatusCode::kBadDtype, "`" + name + "` must be a str of valid Unicode or None, got `" +
+                                     TypeName(string) + "`; mend it before");
+  }
+  return {bytes, static_cast<std::size_t>(size)};
+}
+
+void Buffers::TakeStrings(const Names& names, std::size_t string, const Taken& column, const Name& name) {
+  if (column.is_arrow) CheckRows(column, name);
+  const py::object list =
+      column.is_arrow || !(PyList_Check(column.object.ptr()) || PyTuple_Check(column.object.ptr()))
+          ? py::object()
+          : Sequence(column.object, StatusCode::kBadDtype, name.text);
+  if (!column.is_arrow) {
+    if (!list) {
+      Raise(StatusCode::kBadDtype, "`" + name.text + "` must be a list of str or an Arrow column, got `" +
+                                       TypeName(column.object.ptr()) + "`; convert it before");
+    }
+    if (static_cast<std::size_t>(PySequence_Fast_GET_SIZE(list.ptr())) != rows_) {
+      Raise(StatusCode::kBadShape, "`" + name.text + "` must have " + std::to_string(rows_) + " rows, got " +
+                                       std::to_string(PySequence_Fast_GET_SIZE(list.ptr())) +
+                                       "; pass columns of one batch");
+    }
+  }
+  for (std::size_t d = 0; d < names.derived.size(); ++d) {
+    const Derived& derived = names.derived[d];
+    if (derived.string != string) continue;
+    std::vector<std::int64_t> values(rows_ + 1);
+    if (column.is_arrow) {
+      column.arrow.EachString([&](std::size_t row, const char* bytes, std::size_t size) {
+        values[row] = derived.Of(bytes, size);
+      });
+    } else {
+      for (std::size_t row = 0; row < rows_; ++row) {
+        const StringBytes s = BytesOf(PySequence_Fast_GET_ITEM(list.ptr(), row), name.text);
+        values[row] = derived.Of(s.data, s.size);
+      }
+    }
+    ints_[names.n_ints + d] = values.data();
+    int_copies_.push_back(std::move(values));
+  }
+}
+
+// All inputs are fetched and held first: a mapping of another type, or a producer of Arrow, may run Python
+// code.
+void Buffers::Fetch(const Names& names, const py::object& columns) {
   const bool is_dict = PyDict_CheckExact(columns.ptr());
-  // All are fetched and held first: a mapping of another type may run Python code.
+  const std::shared_ptr<ArrowData> table = is_dict ? nullptr : ArrowData::From(columns.ptr(), "columns");
   for (const Name& name : names.all) {
+    Taken taken;
+    if (table != nullptr) {
+      taken.is_arrow = ArrowColumn::Find(table, name.text, &taken.arrow);
+      if (!taken.is_arrow) names.RaiseMissing(name);
+      columns_.push_back(std::move(taken));
+      continue;
+    }
     PyObject* const found = is_dict ? PyDict_GetItemWithError(columns.ptr(), name.object.ptr())
                                     : PyObject_GetItem(columns.ptr(), name.object.ptr());
     if (found == nullptr) {
@@ -76,19 +200,40 @@ void Buffers::Take(const Names& names, const py::object& columns) {
       PyErr_Clear();
       names.RaiseMissing(name);
     }
-    columns_.push_back(is_dict ? py::reinterpret_borrow<py::object>(found)
-                               : py::reinterpret_steal<py::object>(found));
+    taken.object =
+        is_dict ? py::reinterpret_borrow<py::object>(found) : py::reinterpret_steal<py::object>(found);
+    if (!IsArray(found) && !PyTuple_Check(found) && !PyList_Check(found)) {
+      if (const auto data = ArrowData::From(found, name.text); data != nullptr) {
+        taken.is_arrow = true;
+        taken.arrow = ArrowColumn(data, name.text);
+      }
+    }
+    columns_.push_back(std::move(taken));
   }
-  const std::size_t n_columns = names.n_floats + names.n_ints;
-  rows_ = columns_.empty() ? 0 : Rows(columns_[0].ptr(), n_columns == 0);
+}
+
+void Buffers::Take(const Names& names, const py::object& columns) {
+  Clear();
+  Fetch(names, columns);
+  const std::size_t n_columns = names.n_floats + names.n_ints, n_numbers = n_columns + names.n_events;
+  if (!columns_.empty()) {
+    const Taken& first = columns_[0];
+    const bool is_list = n_numbers == 0 && !first.is_arrow && PySequence_Check(first.object.ptr()) != 0;
+    rows_ =
+        is_list ? static_cast<std::size_t>(PySequence_Size(first.object.ptr())) : Rows(first, n_columns == 0);
+  }
   for (std::size_t i = 0; i < columns_.size(); ++i) {
-    PyObject* const column = columns_[i].ptr();
+    const Taken& column = columns_[i];
+    const Name& name = names.all[i];
     if (i < names.n_floats) {
-      floats_.push_back(TakeColumn<float>(column, names.all[i]));
+      floats_.push_back(TakeColumn<float>(column, name, &float_copies_));
     } else if (i < n_columns) {
-      ints_.push_back(TakeColumn<std::int64_t>(column, names.all[i]));
+      ints_.push_back(TakeColumn<std::int64_t>(column, name, &int_copies_));
+    } else if (i < n_numbers) {
+      TakeEvents(column, name);
     } else {
-      TakeEvents(column, names.all[i]);
+      ints_.resize(names.n_ints + names.derived.size());
+      TakeStrings(names, i - n_numbers, column, name);
     }
   }
 }
@@ -118,11 +263,13 @@ void Buffers::CheckOverlap(const Names& names, const char* name, PyObject* out, 
     Raise(StatusCode::kOverlap,
           "`" + std::string(name) + "` must not share memory with `" + other + "`; pass another array");
   }
-  Hold(out, bytes);
+  Hold(DataOf(out), bytes);
 }
 
 void Buffers::Clear() {
   columns_.clear(), floats_.clear(), ints_.clear(), events_.clear(), ranges_.clear();
+  float_copies_.clear(), int_copies_.clear(), event_copies_.clear();
+  rows_ = 0;
   dense_ = py::object(), ids_ = py::object();
 }
 

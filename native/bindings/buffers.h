@@ -10,6 +10,7 @@
 
 #include "../src/program/program_kernels.h"
 #include "arrays.h"
+#include "arrow.h"
 #include "mainspring/program.h"
 
 namespace mainspring {
@@ -20,22 +21,45 @@ struct Name {
   py::object object;
 };
 
-// The inputs: floats, then ints, then event lists.
+// An int column of the program made of a string column: `string` counts among those. Kernels hash and cross
+// it like any other; `is_hashed`: so that what the hash of this seed makes of it is the string's XXH3 of this
+// seed. Otherwise it is the XXH3 of seed 0 itself, for a cross.
+struct Derived {
+  std::size_t string;
+  std::uint64_t seed;
+  bool is_hashed;
+
+  std::int64_t Of(const char* bytes, std::size_t size) const;
+};
+
+// The inputs: floats, then ints, then event lists, then strings. What is derived follows the ints of the
+// program.
 struct Names {
   std::vector<Name> all;
-  std::size_t n_floats = 0, n_ints = 0, n_events = 0;
+  std::size_t n_floats = 0, n_ints = 0, n_events = 0, n_strings = 0;
+  std::vector<Derived> derived;
   std::string listed;
 
   Names(const std::vector<std::string>& floats, const std::vector<std::string>& ints,
-        const std::vector<std::string>& events);
+        const std::vector<std::string>& events, const std::vector<std::string>& strings,
+        std::vector<Derived> derived);
 
   [[noreturn]] void RaiseMissing(const Name& name) const;
 };
 
+struct StringBytes {
+  const char* data;
+  std::size_t size;
+};
+
+// A str as UTF-8, that of None empty; lives as long as the str. Needs the GIL.
+StringBytes BytesOf(PyObject* string, const std::string& name);
+
 // Columns and outputs of one batch as pointers, and what keeps them alive. Everything here needs the GIL.
 class Buffers {
  public:
-  // Takes the inputs of `columns` and checks them; nothing is copied.
+  // Takes the inputs of `columns` and checks them. Arrays are never copied; Arrow data is where its type or
+  // its holes ask for it.
   void Take(const Names& names, const py::object& columns);
 
   // Checks the outputs, or makes them where they are None.
@@ -63,18 +87,32 @@ class Buffers {
     std::uintptr_t begin, end;
   };
 
+  // One input: a Python object, or a column of Arrow where its `rows` are known.
+  struct Taken {
+    py::object object;
+    bool is_arrow = false;
+    ArrowColumn arrow;
+  };
+
+  static std::size_t Rows(const Taken& column, bool is_events);
   static std::size_t Rows(PyObject* column, bool is_events);
+  void Fetch(const Names& names, const py::object& columns);
+  void CheckRows(const Taken& column, const Name& name) const;
   template <typename T>
-  const T* TakeColumn(PyObject* column, const Name& name);
-  void TakeEvents(PyObject* lists, const Name& name);
-  void Hold(PyObject* array, std::size_t bytes) {
-    const auto begin = reinterpret_cast<std::uintptr_t>(DataOf(array));
+  const T* TakeColumn(const Taken& column, const Name& name, std::vector<std::vector<T>>* copies);
+  void TakeEvents(const Taken& column, const Name& name);
+  void TakeStrings(const Names& names, std::size_t string, const Taken& column, const Name& name);
+  void Hold(const void* data, std::size_t bytes) {
+    const auto begin = reinterpret_cast<std::uintptr_t>(data);
     ranges_.push_back({begin, begin + bytes});
   }
   void CheckOverlap(const Names& names, const char* name, PyObject* out, std::size_t bytes);
 
   std::size_t rows_ = 0;
-  std::vector<py::object> columns_;
+  std::vector<Taken> columns_;
+  std::vector<std::vector<float>> float_copies_;
+  std::vector<std::vector<std::int64_t>> int_copies_;
+  std::vector<ArrowColumn::EventCopy> event_copies_;
   std::vector<const float*> floats_;
   std::vector<const std::int64_t*> ints_;
   std::vector<MainspringEvents> events_;

@@ -76,6 +76,17 @@ class NativeProgram {
     return py::make_tuple(slot->buffers.dense(), slot->buffers.ids());
   }
 
+  // Needs the GIL; the ints that a packed row holds in the place of these strings, one for each string input.
+  std::vector<std::int64_t> Derive(const std::vector<py::object>& strings) const {
+    std::vector<std::int64_t> values;
+    const std::size_t first = names_.all.size() - names_.n_strings;
+    for (const Derived& d : names_.derived) {
+      const StringBytes s = BytesOf(strings.at(d.string).ptr(), names_.all[first + d.string].text);
+      values.push_back(d.Of(s.data, s.size));
+    }
+    return values;
+  }
+
  private:
   // Whatever happens, the slot goes back, and lets go of the caller's arrays.
   struct Return {

@@ -22,6 +22,7 @@ namespace {
 using DenseTuple = std::tuple<int, int, double, double, double, bool, double, double>;
 using IdTuple = std::tuple<int, std::vector<std::int32_t>, std::int32_t, std::uint64_t, std::int32_t,
                            std::vector<std::int64_t>, std::vector<double>, bool>;
+using DerivedTuple = std::tuple<std::size_t, std::uint64_t, bool>;
 using WindowTuple = std::tuple<std::int32_t, std::int32_t, std::int64_t, int>;
 
 DenseColumn ToDense(const DenseTuple& from) {
@@ -46,7 +47,7 @@ ProgramSpec ToSpec(const Names& names, const std::vector<WindowTuple>& windows,
                    const std::vector<DenseTuple>& dense, const std::vector<IdTuple>& ids) {
   ProgramSpec spec;
   spec.n_floats = static_cast<std::int32_t>(names.n_floats);
-  spec.n_ints = static_cast<std::int32_t>(names.n_ints);
+  spec.n_ints = static_cast<std::int32_t>(names.n_ints + names.derived.size());
   spec.n_events = static_cast<std::int32_t>(names.n_events);
   for (const auto& [events, as_of, width, aggregate] : windows) {
     spec.windows.push_back({events, as_of, width, static_cast<Aggregate>(aggregate)});
@@ -111,18 +112,22 @@ void BindProgram(py::module_& module) {
   py::class_<NativeProgram, std::shared_ptr<NativeProgram>>(module, "Program", py::is_final(),
                                                             "See mainspring.native.program.")
       .def(py::init([](const std::vector<std::string>& floats, const std::vector<std::string>& ints,
-                       const std::vector<std::string>& events, const std::vector<WindowTuple>& windows,
+                       const std::vector<std::string>& events, const std::vector<std::string>& strings,
+                       const std::vector<DerivedTuple>& derived, const std::vector<WindowTuple>& windows,
                        const std::vector<DenseTuple>& dense, const std::vector<IdTuple>& ids,
                        const py::object& target) {
-             Names names(floats, ints, events);
+             std::vector<Derived> made;
+             for (const auto& [string, seed, is_hashed] : derived) made.push_back({string, seed, is_hashed});
+             Names names(floats, ints, events, strings, std::move(made));
              const ProgramSpec spec = ToSpec(names, windows, dense, ids);
              return std::make_shared<NativeProgram>(std::move(names), spec, target);
            }),
-           py::arg("floats"), py::arg("ints"), py::arg("events"), py::arg("windows"), py::arg("dense"),
-           py::arg("ids"), py::arg("target"))
+           py::arg("floats"), py::arg("ints"), py::arg("events"), py::arg("strings"), py::arg("derived"),
+           py::arg("windows"), py::arg("dense"), py::arg("ids"), py::arg("target"))
       .def_property_readonly("width", &NativeProgram::width)
       .def_property_readonly("n_ids", &NativeProgram::n_ids)
       .def_property_readonly("target", &NativeProgram::target)
+      .def("derive", &NativeProgram::Derive, py::arg("strings"))
       .def("run", &NativeProgram::RunColumns, py::arg("columns"), py::arg("dense"), py::arg("ids"),
            py::arg("threads"))
       .def(

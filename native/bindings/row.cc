@@ -126,8 +126,8 @@ void RunFields(RowState& s, PyObject* fields) {
   const Names& names = s.owner->names();
   const DefaultFloatEnvironment environment;  // rounding to float32 may make denormals
   // A caller that writes the fields in the order of the inputs spares each look-up: 40 fields of parsed
-  // JSON are then read in half a microsecond (Zen 4, 2026-11). INVARIANT: events come last, so that no Python
-  // code (a number's __float__) runs while we hold their pointers.
+  // JSON are then read in half a microsecond (Zen 4, 2026-11). INVARIANT: events come after the numbers, so
+  // that no Python code (a number's __float__) runs while we hold their pointers.
   py::ssize_t position = 0;
   bool is_in_order = true;
   const auto next = [&](const Name& name) {
@@ -145,8 +145,15 @@ void RunFields(RowState& s, PyObject* fields) {
   };
   const Name* name = names.all.data();
   for (float& x : s.floats) x = FloatOf(next(*name), *name), ++name;
-  for (std::int64_t& x : s.ints) x = IntOf(next(*name), *name), ++name;
+  for (std::size_t i = 0; i < names.n_ints; ++i, ++name) s.ints[i] = IntOf(next(*name), *name);
   for (MainspringEventList& x : s.events) x = EventsOf(next(*name), *name), ++name;
+  for (std::size_t i = 0; i < names.n_strings; ++i, ++name) {
+    const StringBytes string = BytesOf(next(*name), name->text);
+    for (std::size_t d = 0; d < names.derived.size(); ++d) {
+      if (names.derived[d].string == i)
+        s.ints[names.n_ints + d] = names.derived[d].Of(string.data, string.size);
+    }
+  }
   s.Run(s.ints.data(), s.floats.data());
 }
 
@@ -224,10 +231,11 @@ py::object NewRow(std::shared_ptr<const NativeProgram> owner) {
   auto state = std::make_unique<RowState>();
   const Names& names = owner->names();
   state->workspace = owner->program().MakeWorkspace();
-  state->ints.resize(names.n_ints);
+  const std::size_t n_ints = names.n_ints + names.derived.size();
+  state->ints.resize(n_ints);
   state->floats.resize(names.n_floats);
   state->events.resize(names.n_events);
-  state->fixed_bytes = Padded8(8 * names.n_ints + 4 * (names.n_floats + names.n_events));
+  state->fixed_bytes = Padded8(8 * n_ints + 4 * (names.n_floats + names.n_events));
   state->dense = NewMatrix(Dtype<float>(), 1, owner->width());
   state->ids = NewMatrix(Dtype<std::int32_t>(), owner->n_ids(), 1);
   state->dense_data = static_cast<float*>(DataOf(state->dense.ptr()));

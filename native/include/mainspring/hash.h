@@ -18,6 +18,21 @@ constexpr std::uint64_t PreMix64(std::uint64_t x) {
   return (x ^ (x >> 29)) * kMixSecond;
 }
 
+// The inverse of an odd number modulo 2^64: each step doubles the digits that are right.
+constexpr std::uint64_t InverseOdd(std::uint64_t x) {
+  std::uint64_t y = x;
+  for (int i = 0; i < 5; ++i) y *= 2 - x * y;
+  return y;
+}
+
+// The x of PreMix64(x).
+constexpr std::uint64_t UnPreMix64(std::uint64_t x) {
+  x *= InverseOdd(kMixSecond);
+  x = (x ^ (x >> 29) ^ (x >> 58)) * InverseOdd(kMixFirst);
+  return x ^ (x >> 32);
+}
+static_assert(UnPreMix64(PreMix64(0x123456789ABCDEF0u)) == 0x123456789ABCDEF0u);
+
 constexpr std::uint64_t Mix64(std::uint64_t x) {
   x = PreMix64(x);
   return x ^ (x >> 32);
