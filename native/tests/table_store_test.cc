@@ -367,9 +367,14 @@ TEST_F(TableStore, ReadersSeeWholeBatchesWhileSnapshotsAreMade) {
   });
   for (int round = 1; round < 400 || (table.Stats().snapshots < 2 && round < 1'000'000); ++round) {
     std::fill(times.begin(), times.end(), round);
-    ASSERT_TRUE(Put(&table, keys, times, std::vector<float>(100, static_cast<float>(round)), &result).ok());
+    const TableStatus status =
+        Put(&table, keys, times, std::vector<float>(100, static_cast<float>(round)), &result);
+    EXPECT_TRUE(status.ok()) << status.status.expected << " " << status.detail << " in round " << round;
+    if (!status.ok()) break;
+    const TableStatus waited = round % 16 == 0 ? table.Wait(result.ticket) : TableStatus();
+    EXPECT_TRUE(waited.ok());
   }
-  ASSERT_TRUE(table.Flush().ok());
+  EXPECT_TRUE(table.Flush().ok());
   is_done = true;
   watcher.join();
   EXPECT_GT(table.Stats().snapshots, 0u);

@@ -103,6 +103,7 @@ class FieldSelection {
   std::vector<Piece> pieces_;               // of a row into a row of the matrix
   std::vector<std::uint32_t> prefetch_at_;  // a byte of every line of it
   std::size_t width_ = 0;
+  bool is_direct_ = false;  // whole words into the matrix
   bool has_strings_ = false;
 };
 

@@ -142,7 +142,6 @@ std::uint64_t LogWriter::bytes() const {
 }
 
 void LogWriter::Run() {
-  std::string group;
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     const auto has_work = [this] { return is_stopping_ || border_ != nullptr || !pending_.empty(); };
@@ -152,27 +151,7 @@ void LogWriter::Run() {
         return is_stopping_ || is_hurried_ || border_ != nullptr || pending_.size() >= kGroupBytes;
       });
       is_hurried_ = false;
-      group.swap(pending_);
-      pending_.clear();
-      const std::uint64_t version = last_version_, sequence = next_sequence_;
-      done_.notify_all();  // there is room
-      lock.unlock();
-      bool is_lost = false;
-      const TableStatus status = WriteGroup(group, &is_lost);
-      if (status.ok()) {
-        const std::lock_guard<std::mutex> table_lock(*table_);
-        client_->OnDurable(version);
-      } else {
-        Fail(status, is_lost);
-      }
-      lock.lock();
-      if (status.ok()) {
-        offset_ += group.size();
-        durable_version_ = version;
-        durable_sequence_ = sequence;
-      }
-      if (group.capacity() > kRoomBytes) group.shrink_to_fit();
-      done_.notify_all();
+      Bring(&lock, false);
       continue;
     }
     if (border_ != nullptr) {
@@ -186,6 +165,35 @@ void LogWriter::Run() {
   }
 }
 
+// What waits, to the disk. `lock` is ours, and given up meanwhile.
+void LogWriter::Bring(std::unique_lock<std::mutex>* lock, bool has_table_lock) {
+  std::string group = std::move(written_);
+  group.clear();
+  group.swap(pending_);
+  const std::uint64_t version = last_version_, sequence = next_sequence_;
+  done_.notify_all();  // there is room
+  lock->unlock();
+  bool is_lost = false;
+  const TableStatus status = WriteGroup(group, &is_lost);
+  {
+    std::unique_lock<std::mutex> table_lock(*table_, std::defer_lock);
+    if (!has_table_lock) table_lock.lock();
+    if (status.ok()) {
+      client_->OnDurable(version);
+    } else {
+      Fail(status, is_lost);
+    }
+  }
+  lock->lock();
+  if (status.ok()) {
+    offset_ += group.size();
+    durable_version_ = version;
+    durable_sequence_ = sequence;
+  }
+  if (group.capacity() <= kRoomBytes) written_ = std::move(group);
+  done_.notify_all();
+}
+
 // `is_lost`: nobody knows what is on disk now.
 TableStatus LogWriter::WriteGroup(const std::string& group, bool* is_lost) {
   TableStatus status = WriteAll(file_.fd(), group.data(), group.size(), path_);
@@ -196,8 +204,8 @@ TableStatus LogWriter::WriteGroup(const std::string& group, bool* is_lost) {
   return status;
 }
 
+// With the table's lock.
 void LogWriter::Fail(const TableStatus& status, bool is_lost) {
-  const std::lock_guard<std::mutex> table_lock(*table_);
   const std::lock_guard<std::mutex> lock(mutex_);
   // What came meanwhile rests on what failed.
   pending_.clear();
@@ -209,11 +217,12 @@ void LogWriter::Fail(const TableStatus& status, bool is_lost) {
   if (is_lost || !is_cut) broken_ = status;
 }
 
-// From one log to the next, once nothing waits.
+// From one log to the next. The table's lock keeps others from adding to what waits, or this might never
+// come.
 void LogWriter::Turn() {
   const std::lock_guard<std::mutex> table_lock(*table_);
-  const std::lock_guard<std::mutex> lock(mutex_);
-  if (!pending_.empty()) return;  // first those
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (!pending_.empty()) Bring(&lock, true);
   Border* const border = std::exchange(border_, nullptr);
   border->status = broken_.ok() ? Begin(number_ + 1, next_sequence_) : broken_;
   if (border->status.ok()) (*border->act)(number_, next_sequence_);

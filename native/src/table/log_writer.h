@@ -70,6 +70,7 @@ class LogWriter {
   };
 
   void Run();
+  void Bring(std::unique_lock<std::mutex>* lock, bool has_table_lock);
   TableStatus WriteGroup(const std::string& group, bool* is_lost);
   void Fail(const TableStatus& status, bool is_lost);
   void Turn();
@@ -85,6 +86,7 @@ class LogWriter {
   std::string path_;
   std::uint64_t number_ = 0;
   std::uint64_t salt_ = 0;
+  std::string written_;  // its memory is used again
 
   mutable std::mutex mutex_;  // of all below
   std::condition_variable wake_, done_;

@@ -48,9 +48,9 @@ class TableReader {
   void LookUp(const View& view, Group* group) const;
   bool Finish(const View& view, const Group& group) const;
   Found Resolve(const View& view, const Group& group, std::size_t i) const;
-  Found Take(const View& view, std::uint32_t row, const KeyView& key, std::size_t i,
+  Found Take(const View& view, std::uint32_t row, const KeyView& key, std::size_t i, std::size_t at,
              std::uint64_t* newest) const;
-  bool Copy(const View& view, std::uint32_t row, std::uint64_t version, std::size_t i) const;
+  bool Copy(const View& view, std::uint32_t row, std::uint64_t version, std::size_t i, std::size_t at) const;
   bool HasKey(const char* row, const char* tail, const KeyView& key) const;
   void Scatter(const View& view, const Group& group) const;
   void ScatterField(const View& view, const Group& group, std::uint32_t index, const OutputColumn& out) const;

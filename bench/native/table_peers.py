@@ -1,0 +1,127 @@
+"""Who else keeps a row of 50 floats by its key: the same rows in a dict, LMDB, SQLite and Redis, all filled once."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import shutil
+import socket
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+WIDTH = 50
+#: Rows of values: row i of a table holds row i % VALUES of these.
+VALUES = 20_000
+
+#: What row numbers are multiplied by, so that keys spread over all 64 bits.
+SPREAD = 0x9E3779B97F4A7C15
+
+Matrix = NDArray[np.float32]
+#: Keys in the form a peer likes best, made beforehand; to the rows as one float32 matrix.
+Read = Callable[[Any], Matrix]
+
+
+def values() -> Matrix:
+    """(VALUES, WIDTH), the same in every process."""
+    return np.random.default_rng(50).random((VALUES, WIDTH), np.float32)
+
+
+def keys(start: int, stop: int) -> NDArray[np.int64]:
+    """Keys of rows start .. stop - 1, each different."""
+    return (np.arange(start, stop).astype(np.uint64) * np.uint64(SPREAD)).view(np.int64)
+
+
+def dictionary(all_keys: NDArray[np.int64], rows: Matrix) -> tuple[Read, Callable[[NDArray[np.int64]], Any]]:
+    """A dict from key to row number, and numpy.take."""
+    index = {key: i for i, key in enumerate(all_keys.tolist())}
+    find = index.__getitem__
+    return lambda asked: rows.take([find(key) for key in asked], axis=0), lambda asked: asked.tolist()
+
+
+def _matrix(blobs: list[Any]) -> Matrix:
+    return np.frombuffer(b"".join(blobs), np.float32).reshape(-1, WIDTH)
+
+
+@contextlib.contextmanager
+def lmdb(place: pathlib.Path, all_keys: NDArray[np.int64], rows: Matrix) -> Iterator[Read]:
+    """One read transaction a call, buffers joined once."""
+    import lmdb as library  # absent from light installations
+
+    environment = library.open(str(place / "lmdb"), map_size=1 << 34, sync=False, writemap=True)
+    pairs = sorted((key.tobytes(), row.tobytes()) for key, row in zip(all_keys, rows, strict=True))
+    with environment.begin(write=True) as transaction:
+        _, added = transaction.cursor().putmulti(pairs, append=True)
+    assert added == len(pairs)
+
+    def read(asked: list[bytes]) -> Matrix:
+        with environment.begin(buffers=True) as transaction:
+            get = transaction.get
+            return _matrix([get(key) for key in asked])
+
+    yield read
+    environment.close()
+
+
+@contextlib.contextmanager
+def sqlite(place: pathlib.Path, all_keys: NDArray[np.int64], rows: Matrix) -> Iterator[Read]:
+    """`IN (...)` on the integer primary key; the answers are put into the order asked."""
+    connection = sqlite3.connect(place / "rows.sqlite")
+    connection.execute("pragma journal_mode = off")
+    connection.execute("pragma mmap_size = 1073741824")
+    connection.execute("create table rows (key integer primary key, row blob)")
+    with connection:
+        connection.executemany(
+            "insert into rows values (?, ?)", zip(all_keys.tolist(), map(bytes, rows), strict=True)
+        )
+
+    def read(asked: list[int]) -> Matrix:
+        marks = ",".join("?" * len(asked))
+        found = dict(connection.execute(f"select key, row from rows where key in ({marks})", asked))
+        return _matrix([found[key] for key in asked])
+
+    yield read
+    connection.close()
+
+
+@contextlib.contextmanager
+def redis(place: pathlib.Path, all_keys: NDArray[np.int64], rows: Matrix) -> Iterator[Read | None]:
+    """MGET of one blob a row over a unix socket, from a server of our own; None where there is no redis-server."""
+    server = shutil.which("redis-server")
+    if server is None:
+        yield None
+        return
+    import redis as library  # absent from light installations
+
+    address = place / "redis.sock"
+    process = subprocess.Popen(
+        [server, "--port", "0", "--unixsocket", str(address), "--save", "", "--appendonly", "no", "--dir", str(place)],
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        _wait_for(address)
+        client = library.Redis(unix_socket_path=str(address))
+        for start in range(0, len(all_keys), 10_000):
+            part = slice(start, start + 10_000)
+            client.mset({k.tobytes(): r.tobytes() for k, r in zip(all_keys[part], rows[part], strict=True)})
+        yield lambda asked: _matrix(client.mget(asked))
+        client.close()
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_for(address: pathlib.Path) -> None:
+    until = time.monotonic() + 10
+    while True:
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(address)) == 0:
+                return
+        if time.monotonic() > until:
+            raise TimeoutError(f"`{address}`: redis-server does not answer")
+        time.sleep(0.01)
