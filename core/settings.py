@@ -91,7 +91,7 @@ class ServingSettings(_Group):
     fast_path: bool = True
     """Infer requests of the v2 protocol are answered before FastAPI sees them; off: by FastAPI, same answers."""
     log_requests: bool = False
-    """A log line for each request; off: for those that fail on our side only."""
+    """A log line for each request; off: for those that are our own mistake (500) only."""
     torch_threads: Annotated[int, Field(ge=1)] = 1
     """Intra-op threads: on a busy two-core machine torch's barrier with 2 threads was 50 times slower than 1."""
 

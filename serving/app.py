@@ -68,7 +68,7 @@ def create_app(
         doorkeeper.close()
         answerer.close()
 
-    app = FastAPI(title="Mainspring serving", version="1", lifespan=lifespan)
+    app = v2_infer.ServingApp(title="Mainspring serving", version="1", lifespan=lifespan)
     app.include_router(
         routes.build(routes.Parts(answerer, served, shelf, online, issuer, limits, doorkeeper))
     )
@@ -77,5 +77,5 @@ def create_app(
     errors.install(app)
     app.add_middleware(edge.Edge)
     if serving.fast_path:
-        app.add_middleware(v2_infer.FastPath, infer=infer)  # added last: outermost
+        app.fast_path = v2_infer.FastPath(infer)
     return app

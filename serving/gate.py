@@ -2,8 +2,9 @@
 
 A thread hop costs about 50 us, more than a small model. Work whose measured cost is below INLINE_SECONDS therefore
 runs where it was asked for, when nothing waits. Everything else takes one of `workers` threads; what finds none waits
-in a queue of at most `max_waiting`, the earliest deadline first, and is refused beyond that. Work whose deadline has
-passed, or whose caller has gone, leaves the queue without having run.
+in a queue of at most `max_waiting`, the latest possible start first, and is refused beyond that. Work that can no longer
+end in time, or whose caller has gone, leaves the queue without having run: what is late helps nobody and makes the
+next one late.
 """
 
 from __future__ import annotations
@@ -26,32 +27,90 @@ R = TypeVar("R")
 #: Below this, a hop to a thread and back costs more than it frees. Above, other connections would wait too long.
 INLINE_SECONDS: Final = 200e-6
 
-#: Share of the newest measurement in a cost; a slower one counts more, so that a stall is not repeated on the loop.
-_DOWN: Final = 0.1
-_UP: Final = 0.3
+#: Share of the newest measurement in a mean.
+_SHARE: Final = 0.1
 
 
 class ClientGone(Exception):
     """Nobody waits for the answer any more. Only transports catch it, and answer nothing."""
 
 
+def _step(seen: float, mean: float) -> float:
+    """How far one measurement moves a mean: towards it, at most as if it were three times the mean."""
+    return (min(seen, 3 * mean) - mean) * _SHARE
+
+
 class Costs:
-    """Measured seconds of one kind of work by power of two of its rows. Not for several threads at once."""
+    """Measured seconds of one kind of work by power of two of its rows. Used on the loop only.
+
+    In a thread, work that other threads hold up looks slow though it would not be on the loop. Where its CPU time is
+    small and its wall time is not dreadful, :meth:`is_small` therefore says yes now and then, to find out; each time that
+    it was wrong it waits four times as long.
+    """
 
     def __init__(self) -> None:
-        self._seconds: dict[int, float] = {}
+        self._sizes: dict[int, _Cost] = {}
 
     def expected(self, rows: int) -> float:
         """Seconds that `rows` rows are likely to take; infinite before the first measurement."""
-        return self._seconds.get(rows.bit_length(), math.inf)
+        cost = self._sizes.get(rows.bit_length())
+        return math.inf if cost is None else cost.wall
 
-    def measured(self, rows: int, seconds: float) -> None:
+    def is_small(self, rows: int) -> bool:
+        """Whether the loop should do it itself."""
+        cost = self._sizes.get(rows.bit_length())
+        if cost is None:
+            return False
+        if cost.wall < INLINE_SECONDS:
+            return True
+        if cost.cpu >= INLINE_SECONDS or cost.wall >= _PROBE_SECONDS:
+            return False
+        cost.until_probe -= 1
+        if cost.until_probe > 0:
+            return False
+        cost.probe_every = min(4 * cost.probe_every, _PROBE_AT_MOST)
+        cost.until_probe = cost.probe_every
+        cost.probes = True
+        return True
+
+    def measured(self, rows: int, wall: float, cpu: float | None = None) -> None:
+        """One measurement; `cpu` is None where it ran on the loop."""
         bucket = rows.bit_length()
-        old = self._seconds.get(bucket)
-        if old is None:
-            self._seconds[bucket] = seconds
-        else:
-            self._seconds[bucket] = old + (seconds - old) * (_UP if seconds > old else _DOWN)
+        cost = self._sizes.get(bucket)
+        if cost is None:
+            self._sizes[bucket] = _Cost(wall, wall if cpu is None else cpu)
+            return
+        if cost.probes and cpu is None:
+            cost.probes = False
+            if wall < INLINE_SECONDS:
+                cost.wall, cost.probe_every = wall, _PROBE_AT_LEAST
+                return
+        slow = wall >= _PROBE_SECONDS
+        # One stall is the machine's, two in a row are the work's.
+        cost.wall = wall if slow and cost.was_slow else cost.wall + _step(wall, cost.wall)
+        cost.was_slow = slow
+        if cpu is not None:
+            cost.cpu += _step(cpu, cost.cpu)
+
+
+@dataclass(slots=True)
+class _Cost:
+    wall: float
+    cpu: float
+    was_slow: bool = False
+    probes: bool = False
+    probe_every: int = 4
+    until_probe: int = 4
+
+
+#: Work that takes longer than this in a thread is never tried on the loop.
+_PROBE_SECONDS: Final = 0.005
+#: Requests between two trials, at first and at last.
+_PROBE_AT_LEAST: Final = 4
+_PROBE_AT_MOST: Final = 1 << 16
+
+#: Times the expected cost that must be left of a deadline for work to begin: half as much again covers its jitter.
+_MARGIN: Final = 1.5
 
 
 @dataclass
@@ -89,7 +148,7 @@ class Gate:
 
     def runs_inline(self, costs: Costs, rows: int) -> bool:
         """Whether the work is known to be so small that the loop should do it itself, now."""
-        return not self._queue and costs.expected(rows) < INLINE_SECONDS
+        return not self._queue and costs.is_small(rows)
 
     async def run(
         self,
@@ -102,12 +161,17 @@ class Gate:
         """What `call` gives, run in a thread, and the seconds it waited for one.
 
         `deadline` is on the gate's clock.
-        Errors: Overloaded if the queue is full, DeadlineExceeded if the deadline passes while waiting (the call is
-        not run) or while running (its result is thrown away), and whatever the call raises.
+        Errors: Overloaded if the queue is full; DeadlineExceeded if the time left while waiting falls below what the
+        call is known to need (it is not run), or if the deadline passes while it runs (its result is thrown away);
+        whatever the call raises.
         Cancellation: a waiting call is dropped; a running one keeps its thread until it ends.
         """
         asked = self._clock()
-        await self._enter(deadline)
+        needs = 0.0
+        if costs is not None and deadline != math.inf:
+            expected = costs.expected(rows)
+            needs = 0.0 if expected == math.inf else expected * _MARGIN
+        await self._enter(deadline, needs)
         started = self._clock()
         running = asyncio.get_running_loop().run_in_executor(
             self._pool, contextvars.copy_context().run, _timed, call
@@ -116,11 +180,11 @@ class Gate:
         self.counts.threaded += 1
         if deadline == math.inf:
             # The thread cannot be stopped: shielded, so that its end, not its caller's, frees the place.
-            result, _ = await asyncio.shield(running)
+            result, _, _ = await asyncio.shield(running)
         else:
             try:
                 async with asyncio.timeout(max(0.0, deadline - started)):
-                    result, _ = await asyncio.shield(running)
+                    result, _, _ = await asyncio.shield(running)
             except TimeoutError:
                 if running.done() and running.exception() is not None:
                     raise
@@ -128,21 +192,25 @@ class Gate:
                 raise _too_late("run") from None
         return result, started - asked
 
-    async def _enter(self, deadline: float) -> None:
+    async def _enter(self, deadline: float, needs: float) -> None:
         counts = self.counts
         self.check_deadline(deadline)
         if counts.running < self._workers:
+            # Whatever is expected of it, an idle thread takes it: only what runs is measured anew.
             counts.running += 1
             return
+        self.check_deadline(deadline - needs)
         if counts.waiting >= self._max_waiting:
             counts.shed += 1
             raise self.overloaded()
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._queue, (deadline, next(self._order), place))
+        heapq.heappush(self._queue, (deadline - needs, next(self._order), place))
         counts.waiting += 1
         timer = None
         if deadline != math.inf:
-            timer = asyncio.get_running_loop().call_later(deadline - self._clock(), self._expire, place)
+            timer = asyncio.get_running_loop().call_later(
+                deadline - needs - self._clock(), self._expire, place
+            )
         try:
             await place
         except asyncio.CancelledError:
@@ -184,12 +252,12 @@ class Gate:
         self._queue = [waiting for waiting in self._queue if waiting[2] is not place]
         heapq.heapify(self._queue)
 
-    def _leave(self, done: asyncio.Future[tuple[Any, float]], costs: Costs | None, rows: int) -> None:
+    def _leave(self, done: asyncio.Future[tuple[Any, float, float]], costs: Costs | None, rows: int) -> None:
         if not done.cancelled() and done.exception() is None:
-            seconds = done.result()[1]
-            self._mean_seconds += (seconds - self._mean_seconds) * _DOWN
+            _, wall, cpu = done.result()
+            self._mean_seconds += (wall - self._mean_seconds) * _SHARE
             if costs is not None:
-                costs.measured(rows, seconds)
+                costs.measured(rows, wall, cpu)
         self._pass_on()
 
     def _pass_on(self) -> None:
@@ -223,9 +291,9 @@ async def until_gone(work: Coroutine[Any, Any, R], gone: Callable[[], Awaitable[
         watcher.cancel()
 
 
-def _timed(call: Callable[[], R]) -> tuple[R, float]:
-    started = time.perf_counter()
-    return call(), time.perf_counter() - started
+def _timed(call: Callable[[], R]) -> tuple[R, float, float]:
+    wall, cpu = time.perf_counter(), time.thread_time()
+    return call(), time.perf_counter() - wall, time.thread_time() - cpu
 
 
 def _too_late(stage: str) -> errors.DeadlineExceeded:

@@ -44,11 +44,13 @@ def install(*, log_requests: bool) -> None:
 
 
 def request(method: str, path: str, status: int, started: float) -> None:
-    """One line for a request that ended: always if it failed on our side, else if requests are logged.
+    """One line for a request that ended: always if it was our mistake, else if requests are logged.
+
+    What was shed or came too late is counted by the metrics: a line for each would make an overload worse.
 
     `started` is on `time.perf_counter`.
     """
-    level = logging.WARNING if status >= 500 else logging.INFO
+    level = logging.WARNING if status == 500 else logging.INFO
     if _ACCESS.isEnabledFor(level):
         millis = (time.perf_counter() - started) * 1000
         fields = {"method": method, "path": path, "status": status, "ms": round(millis, 3)}

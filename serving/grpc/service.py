@@ -90,21 +90,25 @@ class Service:
         model = self.inference.models.get(asked.model_name)
         signature = model.signature(asked.model_version)
         phases = book.Phases()
-        with self.inference.counted(model, asked.model_version):
-            began = time.perf_counter_ns()
+        began = time.perf_counter_ns()
+        try:
             if asked.ByteSize() > inference.PARSE_INLINE_BYTES:
-                read = functools.partial(tensors.read, asked, signature)
-                checked, _ = await self.inference.gate.run(read, deadline=deadline)
+                work = functools.partial(tensors.read, asked, signature)
+                checked, _ = await self.inference.gate.run(work, deadline=deadline)
             else:
                 checked = tensors.read(asked, signature)
-            phases.input = time.perf_counter_ns() - began
+            read = time.perf_counter_ns()
             deadline = min(deadline, time.monotonic() + checked.timeout_seconds)
             answer = await self.inference.infer(
                 model, asked.model_version, signature, checked.inputs, deadline, phases
             )
-            began = time.perf_counter_ns()
+            ran = time.perf_counter_ns()
             response = tensors.write(model.name, answer, checked)
-            phases.output = time.perf_counter_ns() - began
+        except BaseException as error:
+            self.inference.count_failure(model, asked.model_version, error, began)
+            raise
+        phases.input = read - began
+        phases.output = time.perf_counter_ns() - ran
         self.inference.book.answered(model.name, answer.version, signature.rows(checked.inputs), phases)
         return response
 

@@ -34,7 +34,7 @@ def read(asked: Any, signature: tensor_model.Signature) -> request.InferRequest:
 
     Errors: InvalidRequest, SchemaMismatch; both name the tensor.
     """
-    parameters = scalars(asked.parameters)
+    parameters = scalars(asked.parameters) if asked.parameters else {}
     request.check_parameters(parameters)
     raw = asked.raw_input_contents
     if raw and len(raw) != len(asked.inputs):
@@ -47,7 +47,8 @@ def read(asked: Any, signature: tensor_model.Signature) -> request.InferRequest:
         spec = request.spec_of(tensor.name, inputs, signature)
         shape = tuple(tensor.shape)
         request.check_shape(spec, tensor.datatype, shape, signature)
-        request.check_parameters(scalars(tensor.parameters))
+        if tensor.parameters:
+            request.check_parameters(scalars(tensor.parameters))
         count = math.prod(shape)
         if not raw:
             values = _contents(tensor, spec, count)

@@ -14,6 +14,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mainspring.core import errors
@@ -57,16 +58,30 @@ class Infer:
         return _answer(encoded, headers.get("accept-encoding"))
 
 
-class FastPath:
-    """Answers infer requests before the app sees them; passes everything else on."""
+class ServingApp(FastAPI):
+    """FastAPI that answers infer requests before its own machinery sees them, if it was given what answers them.
 
-    def __init__(self, app: ASGIApp, infer: Infer) -> None:
-        self._app = app
-        self._infer = infer
+    As a middleware it would come after FastAPI's telemetry, which costs every request 8 us.
+    """
+
+    fast_path: FastPath | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.fast_path is None:
+            await super().__call__(scope, receive, send)
+        else:
+            await self.fast_path(scope, receive, send, super().__call__)
+
+
+class FastPath:
+    """Answers infer requests; passes everything else on."""
+
+    def __init__(self, infer: Infer) -> None:
+        self._infer = infer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, app: ASGIApp) -> None:
         if scope["type"] != "http" or scope["method"] != "POST" or (asked := model_of(scope["path"])) is None:
-            await self._app(scope, receive, send)
+            await app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         request_id = edge.request_id_of(headers.get(edge.HEADER, ""))

@@ -23,7 +23,7 @@ ADAPTERS = {
     "torch": ("core/models/", "serving/runtimes/", "workflows/ray_jobs/", "bench/"),
     "temporalio": ("core/client/", "workflows/", "platform/stack/"),
     "litestar": ("platform/",),
-    "fastapi": ("serving/",),
+    "fastapi": ("serving/", "bench/serving/"),
 }
 
 #: Pure rooms within core: the standard library, pydantic and each other only.

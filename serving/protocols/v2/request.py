@@ -124,7 +124,7 @@ def check_shape(
             expected=spec.datatype,
             got=datatype[:20],
         )
-    if not tensor_model.fits(spec.shape, shape) or any(not 1 <= n <= _MAX_DIMENSION for n in shape):
+    if not tensor_model.fits(spec.shape, shape) or min(shape) < 1 or max(shape) > _MAX_DIMENSION:
         raise errors.SchemaMismatch(
             f"input `{spec.name}` has shape {list(shape[:16])}, expected {list(spec.shape)} with dimensions of at least 1;"
             " send that shape",

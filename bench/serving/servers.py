@@ -1,0 +1,161 @@
+"""One contestant as a process: `python -m mainspring.bench.serving.servers NAME PORT`, until SIGTERM."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import uvicorn
+
+from mainspring.core import errors, identity, settings
+from mainspring.core.features import online
+from mainspring.serving import app, bundles
+
+ECHO: Final = "bare-asgi-echo"
+FASTAPI: Final = "fastapi-pydantic"
+OURS: Final = "mainspring"
+OURS_GRPC: Final = "mainspring-grpc"
+GRPC_ECHO: Final = "grpc-aio-echo"
+OVERLOADED: Final = "mainspring-overloaded"
+
+#: Threads of the overload rows: with the model's sleep they make the capacity.
+OVERLOAD_WORKERS: Final = 1
+
+
+def echo(port: int) -> None:
+    """The floor: uvicorn, and the smallest app that reads a body and sends it back."""
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        body = (await receive())["body"]
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [
+                    (b"content-type", b"application/json"),
+                    (b"content-length", b"%d" % len(body)),
+                ],
+            }
+        )
+        await send({"type": "http.response.body", "body": body})
+
+    _serve(answer, port)
+
+
+def fastapi_pydantic(port: int) -> None:
+    """The same model behind a plain FastAPI route with pydantic in and out, as most are written."""
+    import fastapi
+    import numpy as np
+    import pydantic
+
+    from mainspring.bench.serving import model
+
+    class Tensor(pydantic.BaseModel):
+        name: str
+        shape: list[int]
+        datatype: str
+        data: list[float]
+
+    class Asked(pydantic.BaseModel):
+        inputs: list[Tensor]
+
+    class Answer(pydantic.BaseModel):
+        model_name: str
+        model_version: str
+        outputs: list[Tensor]
+
+    built = fastapi.FastAPI()
+
+    async def infer(asked: Asked) -> Answer:
+        tensor = asked.inputs[0]
+        y = model.forward(np.array(tensor.data, np.float32).reshape(tensor.shape))
+        output = Tensor(name="y", shape=list(y.shape), datatype="FP32", data=y.ravel().tolist())
+        return Answer(model_name="mlp", model_version="1", outputs=[output])
+
+    infer.__annotations__ = {
+        "asked": Asked,
+        "return": Answer,
+    }  # they are local: FastAPI cannot look up their names
+    built.post("/v2/models/mlp/infer")(infer)
+    _serve(built, port)
+
+
+def ours(port: int, *, grpc_port: int = 0, workers: int = 2) -> None:
+    """The whole data plane with the model in it: limits, metrics, request ids, everything in force."""
+    from mainspring.bench.serving import model
+
+    class NoBundles:
+        def load(self, digest: str) -> bundles.LoadedBundle:
+            raise errors.NotFound("there are no bundles here", resource="bundle", name=digest)
+
+    with tempfile.TemporaryDirectory() as directory:
+        root = pathlib.Path(directory)
+        environ = {"MAINSPRING_SERVING_WORKERS": str(workers), "MAINSPRING_SERVING_GRPC_PORT": str(grpc_port)}
+        built = app.create_app(
+            settings.load(environ, directory=root),
+            online=online.OnlineStore(),
+            loader=NoBundles(),
+            issuer=identity.ensure_token_file(root / "tokens.json"),
+            models={"mlp": model.mlp, "held": model.held},
+        )
+        _serve(built, port)
+
+
+def ours_grpc(port: int) -> None:
+    """The same over gRPC; HTTP, which starts last, takes a port of the system's choice."""
+    ours(0, grpc_port=port)
+
+
+def overloaded(port: int) -> None:
+    """The same with the threads of the overload rows."""
+    ours(port, workers=OVERLOAD_WORKERS)
+
+
+def grpc_echo(port: int) -> None:
+    """The floor of gRPC in Python: grpc.aio, and a method that gives its bytes back."""
+    import grpc
+    import uvloop
+
+    async def serve() -> None:
+        async def answer(asked: bytes, context: Any) -> bytes:
+            return asked
+
+        server = grpc.aio.server()
+        method = grpc.unary_unary_rpc_method_handler(answer)
+        service = grpc.method_handlers_generic_handler(
+            "inference.GRPCInferenceService", {"ModelInfer": method}
+        )
+        server.add_generic_rpc_handlers((service,))
+        server.add_insecure_port(f"127.0.0.1:{port}")
+        await server.start()
+        await server.wait_for_termination()
+
+    uvloop.run(serve())
+
+
+def _serve(built: Any, port: int) -> None:
+    uvicorn.run(
+        built,
+        host="127.0.0.1",
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        log_level="error",
+        access_log=False,
+    )
+
+
+CONTESTANTS: Final[Mapping[str, Callable[[int], None]]] = {
+    ECHO: echo,
+    FASTAPI: fastapi_pydantic,
+    OURS: ours,
+    OURS_GRPC: ours_grpc,
+    GRPC_ECHO: grpc_echo,
+    OVERLOADED: overloaded,
+}
+
+if __name__ == "__main__":
+    CONTESTANTS[sys.argv[1]](int(sys.argv[2]))
