@@ -63,10 +63,20 @@ class ServingClient:
         return answer
 
     def predict(
-        self, endpoint: str, request: prediction.PredictRequest, *, request_id: str = ""
+        self,
+        endpoint: str,
+        request: prediction.PredictRequest,
+        *,
+        request_id: str = "",
+        deadline_seconds: float | None = None,
     ) -> prediction.PredictResponse:
-        """Score every entity or row of `request`, in order; `request_id` is echoed and logged."""
+        """Score every entity or row of `request`, in order; `request_id` is echoed and logged.
+
+        `deadline_seconds`: what is not answered by then is given up by serving too (DeadlineExceeded); None: never.
+        """
         headers = {"x-request-id": request_id} if request_id else {}
+        if deadline_seconds is not None:
+            headers["x-deadline-ms"] = f"{deadline_seconds * 1000:.3f}"
         path = f"/v1/endpoints/{endpoint}:predict"
         return _read(self._call("POST", path, request, headers), prediction.PredictResponse)
 

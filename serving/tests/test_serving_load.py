@@ -18,9 +18,10 @@ import serving_tensors as tensors
 import serving_world as world
 from prometheus_client.parser import text_string_to_metric_families
 
-from mainspring.core import ports
+from mainspring.core import errors, ports
 from mainspring.core.client import serving as client_module
 from mainspring.core.contracts.deployment import TrafficTable
+from mainspring.core.contracts.prediction import PredictRequest
 from mainspring.serving import logs
 from mainspring.serving.models import repository
 
@@ -141,6 +142,18 @@ def test_a_deadline_is_kept_in_the_queue_and_while_running(loaded: Loaded) -> No
     loaded.until(lambda: loaded.metric("mainspring_running_requests") == 0)
     assert loaded.post(PATH, BODY, x_deadline_ms="60000").status_code == 200
     assert (loaded.held.calls, loaded.bundle.calls) == (2, 0)
+
+
+def test_our_client_sends_its_deadline(loaded: Loaded) -> None:
+    asked = PredictRequest.model_validate({"as_of": world.AS_OF, "entities": [world.entity()]})
+    with client_module.ServingClient(loaded.served.url) as client:
+        with pytest.raises(errors.DeadlineExceeded):
+            client.predict("flights", asked, deadline_seconds=0.05)
+        with pytest.raises(errors.InvalidRequest, match="x-deadline-ms"):
+            client.predict("flights", asked, deadline_seconds=0.0)
+        loaded.bundle.go.set()
+        loaded.until(lambda: loaded.metric("mainspring_running_requests") == 0)
+        assert client.predict("flights", asked, deadline_seconds=60).predictions
 
 
 @pytest.mark.parametrize("path", [PATH, "/v1/endpoints/flights:predict"])
