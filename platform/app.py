@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +20,7 @@ from mainspring.platform.health import routes as health_routes
 from mainspring.platform.http import errors as http_errors
 from mainspring.platform.projects import routes as project_routes
 from mainspring.platform.runs import launcher as run_launcher
+from mainspring.platform.runs import outbox
 from mainspring.platform.runs import routes as run_routes
 
 HANDLERS = (
@@ -45,9 +47,12 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         await plane.database.open()
+        recovery = asyncio.create_task(outbox.recover_forever(plane), name="recovery")
         try:
             yield
         finally:
+            recovery.cancel()
+            await asyncio.gather(recovery, return_exceptions=True)
             await plane.database.close()
 
     return Litestar(

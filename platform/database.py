@@ -1,4 +1,4 @@
-"""The control database: four tables, one writer at a time, an audit log that cannot be rewritten.
+"""The control database: five tables, one writer at a time, an audit log that cannot be rewritten.
 
 SQLite in WAL mode: readers never wait. A writer begins with BEGIN IMMEDIATE, so what it read cannot change before it
 commits, and two audit rows never follow the same one. Money is integer billionths, times are ISO 8601 UTC text.
@@ -79,6 +79,21 @@ usage: Final = sa.Table(
     sa.Column("view", sa.JSON, nullable=False),
 )
 
+intents: Final = sa.Table(
+    "intents",
+    metadata,
+    sa.Column("intent_id", sa.String, primary_key=True),
+    sa.Column("run_id", sa.ForeignKey("runs.run_id"), nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("request", sa.JSON, nullable=False),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("created_at", sa.String, nullable=False),
+    sa.Column("settled_at", sa.String),
+    # At most one is under way of each kind and run.
+    sa.Index("intents_open", "run_id", "kind", unique=True, sqlite_where=sa.text("state = 'open'")),
+)
+
 _TRIGGERS: Final = tuple(
     f"CREATE TRIGGER IF NOT EXISTS audit_no_{verb.lower()} BEFORE {verb} ON audit"
     " BEGIN SELECT RAISE(ABORT, 'audit rows are never changed'); END"
@@ -97,6 +112,7 @@ class Database:
                 f"`control.database_url` has driver `{parsed.drivername}`; expected `sqlite+aiosqlite:///<file>`",
                 problems=("control.database_url",),
             )
+        self.url = url
         self._file = Path(parsed.database)
         self._engine = _engine(url)
         # Tasks of one process queue here and not in SQLite, whose waiting is polling.

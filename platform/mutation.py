@@ -1,7 +1,8 @@
 """The one way in which state changes: authenticate, authorise, budget, do, and put it on record, or nothing.
 
 Every POST, PUT, PATCH and DELETE goes through :func:`mutate`, and only this file opens a writing transaction; a test
-walks the route table and proves both.
+walks the route table and proves both. What has to ask another system first records the intent by :func:`mutate`, asks
+outside of any transaction, and records the outcome by :func:`settle`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Change(Generic[T]):
     is_new: bool = True
     event_key: str | None = None
     """Unique within the log, where the same fact may be reported twice."""
+    outcome: str = "done"
     on_behalf_of: str = ""
     """The actor to put on record when a service reports what somebody did."""
 
@@ -63,7 +65,7 @@ async def mutate(
                     actor=change.on_behalf_of or actor.name,
                     action=action,
                     resource=change.resource,
-                    outcome="done",
+                    outcome=change.outcome,
                     detail={**change.detail, **reporter},
                     event_key=change.event_key,
                 )
@@ -79,3 +81,26 @@ async def mutate(
                 detail=errors.to_wire(denial),
             )
         raise
+
+
+async def settle(
+    plane: control_plane.ControlPlane,
+    *,
+    actor: str,
+    action: str,
+    do: Callable[[AsyncConnection], Awaitable[Change[T]]],
+) -> T:
+    """Put on record what came of an intent that :func:`mutate` let in; `actor` is whoever asked for it then."""
+    async with plane.database.write() as connection:
+        change = await do(connection)
+        if change.is_new:
+            await audit_store.append(
+                connection,
+                actor=actor,
+                action=action,
+                resource=change.resource,
+                outcome=change.outcome,
+                detail=change.detail,
+                event_key=change.event_key,
+            )
+        return change.value

@@ -89,12 +89,17 @@ class WorkflowClient:
         except service.RPCError as error:
             raise _typed(error, run_id) from error
 
-    async def decide(self, run_id: str, decision: training.Decision) -> training.RunStatus:
-        """Answer a waiting approval. Errors: what the run's validator refuses with."""
+    async def decide(
+        self, run_id: str, decision: training.Decision, *, intent_id: str | None = None
+    ) -> training.RunStatus:
+        """Answer a waiting approval; the same `intent_id` again gives the first answer.
+
+        Errors: what the run's validator refuses with.
+        """
         handle = self._client.get_workflow_handle(run_id)
         try:
             status: training.RunStatus = await handle.execute_update(
-                training.DECIDE_UPDATE, decision, result_type=training.RunStatus
+                training.DECIDE_UPDATE, decision, id=intent_id, result_type=training.RunStatus
             )
             return status
         except temporal.WorkflowUpdateFailedError as error:

@@ -75,6 +75,16 @@ async def is_recorded(connection: AsyncConnection, event_key: str) -> sa.Row[Any
     return (await connection.execute(query)).one_or_none()
 
 
+async def details(connection: AsyncConnection, *, resource: str, action: str) -> list[dict[str, Any]]:
+    """The details of every such fact, oldest first."""
+    query = (
+        sa.select(database.audit.c.detail)
+        .where(database.audit.c.resource == resource, database.audit.c.action == action)
+        .order_by(database.audit.c.sequence)
+    )
+    return [json.loads(text) for text in (await connection.execute(query)).scalars()]
+
+
 def view(row: sa.Row[Any]) -> control.AuditView:
     fields = {**row._mapping, "detail": json.loads(row.detail)}
     return control.AuditView.model_validate(fields)

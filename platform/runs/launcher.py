@@ -23,8 +23,8 @@ class RunLauncher(Protocol):
 
     async def status(self, run_id: str) -> training.RunStatus: ...
 
-    async def decide(self, run_id: str, decision: training.Decision) -> object:
-        """Errors: Conflict if the run does not wait for a decision."""
+    async def decide(self, run_id: str, decision: training.Decision, *, intent_id: str) -> object:
+        """The same `intent_id` again gives the first answer. Errors: Conflict if the run waits for no decision."""
         ...
 
     async def cancel(self, run_id: str) -> None: ...
@@ -37,6 +37,7 @@ class MemoryLauncher:
         self.started: dict[str, training.TrainRequest | deployment.DeployRequest] = {}
         self.decisions: dict[str, training.Decision] = {}
         self._stages: dict[str, training.Stage] = {}
+        self._taken: set[str] = set()
         self.is_down = False
 
     async def start_training(self, request: training.TrainRequest) -> None:
@@ -54,18 +55,22 @@ class MemoryLauncher:
     async def status(self, run_id: str) -> training.RunStatus:
         return training.RunStatus(run_id=run_id, stage=self._stage(run_id))
 
-    async def decide(self, run_id: str, decision: training.Decision) -> None:
+    async def decide(self, run_id: str, decision: training.Decision, *, intent_id: str) -> None:
+        if intent_id in self._taken:
+            return
         if (stage := self._stage(run_id)) is not training.Stage.APPROVAL:
             raise errors.Conflict(
                 f"run `{run_id}` is at `{stage}` and waits for no decision; look at it first",
                 resource="run",
                 name=run_id,
             )
+        self._taken.add(intent_id)
         self.decisions[run_id] = decision
         self._stages[run_id] = training.Stage.DONE if decision.approve else training.Stage.REJECTED
 
     async def cancel(self, run_id: str) -> None:
-        self._stage(run_id)
+        if self._stage(run_id) is not training.Stage.APPROVAL:
+            raise errors.NotFound(f"run `{run_id}` has ended; see its result", resource="run", name=run_id)
         self._stages[run_id] = training.Stage.CANCELLED
 
     def _stage(self, run_id: str) -> training.Stage:
@@ -104,8 +109,8 @@ class LazyLauncher:
     async def status(self, run_id: str) -> training.RunStatus:
         return await (await self._engine()).status(run_id)
 
-    async def decide(self, run_id: str, decision: training.Decision) -> None:
-        await (await self._engine()).decide(run_id, decision)
+    async def decide(self, run_id: str, decision: training.Decision, *, intent_id: str) -> None:
+        await (await self._engine()).decide(run_id, decision, intent_id=intent_id)
 
     async def cancel(self, run_id: str) -> None:
         await (await self._engine()).cancel(run_id)

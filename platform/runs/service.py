@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import cost, errors, identity, ids, policy
-from mainspring.core.contracts import base, control, deployment, training
+from mainspring.core.contracts import base, control, training
 from mainspring.platform import mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
 from mainspring.platform.costs import store as cost_store
 from mainspring.platform.projects import store as project_store
-from mainspring.platform.runs import store
-
-T = TypeVar("T")
-
-#: Longest wait for the launcher: a decision holds the writing transaction meanwhile.
-LAUNCHER_TIMEOUT_SECONDS: Final = 10.0
+from mainspring.platform.runs import intents, outbox, store
 
 
 async def create(
@@ -29,8 +24,8 @@ async def create(
 ) -> control.RunView:
     """Record a run, then start it; the same idempotency key again answers with the run that it started first.
 
-    If the engine does not answer, the run stays `pending`, and the same key again starts it: the workflow id is the
-    run id, so there is never a second execution.
+    If the engine does not answer, the run stays `pending`, and the same key again, or recovery, starts it: the
+    workflow id is the run id, so there is never a second execution.
     Errors: NotFound for the project, PolicyDenied, BudgetExceeded, Conflict if the key came with another request.
     """
     _check_complete(request)
@@ -39,7 +34,7 @@ async def create(
         if await store.find_by_key(connection, actor.name, request.idempotency_key) is None:
             await _authorise_start(connection, actor, request)
 
-    async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[sa.Row[Any]]:
+    async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[_Asked]:
         known = await store.find_by_key(connection, actor.name, request.idempotency_key)
         if known is not None:
             if control.RunCreate.model_validate(known.request) != request:
@@ -49,13 +44,20 @@ async def create(
                     resource="run",
                     name=known.run_id,
                 )
-            return mutation.Change(known, f"run/{known.run_id}", is_new=False)
-        run_id = ids.new_id("run")
-        await store.insert(connection, run_id, request, actor.name)
-        row = await store.find(connection, run_id)
-        return mutation.Change(row, f"run/{run_id}", request.model_dump(mode="json"))
+            # A run of a version that kept no intents may wait for its start without one.
+            is_asked = await intents.exists(connection, known.run_id, intents.Kind.START)
+            if is_asked or known.stage != training.Stage.PENDING:
+                intent = await intents.find_open(connection, known.run_id, intents.Kind.START)
+                return mutation.Change(_Asked(known.run_id, intent), f"run/{known.run_id}", is_new=False)
+            run_id = known.run_id
+        else:
+            run_id = ids.new_id("run")
+            await store.insert(connection, run_id, request, actor.name)
+        body = request.model_dump(mode="json")
+        intent = await intents.insert(connection, run_id, intents.Kind.START, actor.name, body)
+        return _intended(run_id, intent, body)
 
-    row = await mutation.mutate(
+    asked = await mutation.mutate(
         plane,
         credential,
         action="run.start",
@@ -64,9 +66,28 @@ async def create(
         authorise=authorise,
         do=do,
     )
-    if row.stage == training.Stage.PENDING:
-        await _launch(plane, row, request)
-    return await _show(plane, row.run_id)
+    return await _carry_out(plane, asked)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A run and what is still to be done about it; None: it was done before."""
+
+    run_id: str
+    intent: sa.Row[Any] | None
+
+
+def _intended(run_id: str, intent: sa.Row[Any], detail: dict[str, Any]) -> mutation.Change[_Asked]:
+    return mutation.Change(
+        _Asked(run_id, intent), f"run/{run_id}", {"intent": intent.intent_id, **detail}, outcome="intended"
+    )
+
+
+async def _carry_out(plane: control_plane.ControlPlane, asked: _Asked) -> control.RunView:
+    """The run after the engine has answered; the transaction that let the request in is over by now."""
+    if asked.intent is not None:
+        await outbox.carry_out(plane, asked.intent)
+    return await _show(plane, asked.run_id)
 
 
 def _check_complete(request: control.RunCreate) -> None:
@@ -95,51 +116,6 @@ async def _authorise_start(
     raise denial
 
 
-async def _launch(plane: control_plane.ControlPlane, row: sa.Row[Any], request: control.RunCreate) -> None:
-    if request.kind is control.RunKind.DEPLOY:
-        assert request.bundle_digest is not None  # _check_complete
-        await _ask(
-            plane.launcher.start_deployment(
-                deployment.DeployRequest(
-                    run_id=row.run_id,
-                    project=request.project,
-                    environment=request.environment,
-                    endpoint=request.endpoint,
-                    bundle_digest=request.bundle_digest,
-                    requested_by=row.requested_by,
-                )
-            )
-        )
-    else:
-        await _ask(
-            plane.launcher.start_training(
-                training.TrainRequest(
-                    run_id=row.run_id,
-                    project=request.project,
-                    environment=request.environment,
-                    requested_by=row.requested_by,
-                    sample_fraction=request.sample_fraction,
-                    epochs=request.epochs,
-                    num_workers=plane.train_workers,
-                    auto_approve_by=request.auto_approve_by,
-                    deploy_to=request.endpoint,
-                )
-            )
-        )
-
-
-async def _ask(answer: Awaitable[T]) -> T:
-    """What the launcher answers. Errors: DeadlineExceeded, and the launcher's own."""
-    try:
-        async with asyncio.timeout(LAUNCHER_TIMEOUT_SECONDS):
-            return await answer
-    except TimeoutError as error:
-        raise errors.DeadlineExceeded(
-            f"the workflow engine did not answer within {LAUNCHER_TIMEOUT_SECONDS:.0f} s; see `mainspring status`",
-            stage="launcher",
-        ) from error
-
-
 async def show(plane: control_plane.ControlPlane, credential: str, run_id: str) -> control.RunView:
     """Errors: NotFound."""
     plane.issuer.authenticate(credential)
@@ -150,15 +126,7 @@ async def _show(plane: control_plane.ControlPlane, run_id: str) -> control.RunVi
     async with plane.database.read() as connection:
         row = await store.find(connection, run_id)
         costs = await cost_store.run_costs(connection, [run_id])
-    return store.view(row, costs.get(run_id, 0.0), await _live_status(plane, row))
-
-
-async def _live_status(plane: control_plane.ControlPlane, row: sa.Row[Any]) -> training.RunStatus | None:
-    """None when the engine is away or has forgotten the run: what is stored is shown then."""
-    try:
-        return await _ask(plane.launcher.status(row.run_id))
-    except (errors.Unavailable, errors.NotFound):
-        return None
+    return store.view(row, costs.get(run_id, 0.0), await outbox.live_status(plane, run_id))
 
 
 async def read(
@@ -171,7 +139,7 @@ async def read(
         costs = await cost_store.run_costs(connection, [row.run_id for row in rows])
     shown = rows[:limit]
     live = [row for row in shown if training.Stage(row.stage) not in store.TERMINAL]
-    statuses = await asyncio.gather(*(_live_status(plane, row) for row in live))
+    statuses = await asyncio.gather(*(outbox.live_status(plane, row.run_id) for row in live))
     status_of = {row.run_id: status for row, status in zip(live, statuses, strict=True)}
     views = [store.view(row, costs.get(row.run_id, 0.0), status_of.get(row.run_id)) for row in shown]
     return control.Page(
@@ -183,18 +151,32 @@ async def read(
 async def decide(
     plane: control_plane.ControlPlane, credential: str, run_id: str, request: control.DecisionCreate
 ) -> control.RunView:
-    """Approve or reject. Errors: PolicyDenied; Conflict if the run does not wait for a decision."""
+    """Approve or reject; the same decision again resumes the first.
+
+    While the engine is away the decision is on record and stays under way; recovery delivers it.
+    Errors: PolicyDenied; Conflict if the run does not wait for a decision, or another one is under way.
+    """
 
     async def authorise(connection: AsyncConnection, actor: identity.Actor) -> None:
         row = await store.find(connection, run_id)
         policy.decide_approval(actor, requested_by=row.requested_by, environment=row.environment).require()
 
-    async def do(_connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[None]:
+    async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[_Asked]:
         decision = training.Decision(approve=request.approve, by=actor.name, reason=request.reason)
-        await _ask(plane.launcher.decide(run_id, decision))
-        return mutation.Change(None, f"run/{run_id}", decision.model_dump(mode="json"))
+        body = decision.model_dump(mode="json")
+        known = await intents.find_open(connection, run_id, intents.Kind.DECIDE)
+        if known is not None:
+            if training.Decision.model_validate(known.request) != decision:
+                raise errors.Conflict(
+                    f"a decision of `{known.actor}` on run `{run_id}` is under way; look at the run again",
+                    resource="run",
+                    name=run_id,
+                )
+            return mutation.Change(_Asked(run_id, known), f"run/{run_id}", is_new=False)
+        intent = await intents.insert(connection, run_id, intents.Kind.DECIDE, actor.name, body)
+        return _intended(run_id, intent, body)
 
-    await mutation.mutate(
+    asked = await mutation.mutate(
         plane,
         credential,
         action="run.decide",
@@ -203,15 +185,19 @@ async def decide(
         authorise=authorise,
         do=do,
     )
-    return await _show(plane, run_id)
+    return await _carry_out(plane, asked)
 
 
 async def cancel(plane: control_plane.ControlPlane, credential: str, run_id: str) -> control.RunView:
-    """Errors: Conflict if the run has ended."""
+    """Ask a run to stop. Errors: Conflict if the run has ended."""
+    plane.issuer.authenticate(credential)
+    status = await outbox.live_status(plane, run_id)
 
-    async def do(connection: AsyncConnection, _actor: identity.Actor) -> mutation.Change[None]:
+    async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[_Asked]:
         row = await store.find(connection, run_id)
-        status = await _live_status(plane, row)
+        known = await intents.find_open(connection, run_id, intents.Kind.CANCEL)
+        if known is not None:
+            return mutation.Change(_Asked(run_id, known), f"run/{run_id}", is_new=False)
         stage = status.stage if status is not None else training.Stage(row.stage)
         if stage in store.TERMINAL:
             raise errors.Conflict(
@@ -219,10 +205,11 @@ async def cancel(plane: control_plane.ControlPlane, credential: str, run_id: str
                 resource="run",
                 name=run_id,
             )
-        await _ask(plane.launcher.cancel(run_id))
-        return mutation.Change(None, f"run/{run_id}", {"stage": str(stage)})
+        body = {"stage": str(stage)}
+        intent = await intents.insert(connection, run_id, intents.Kind.CANCEL, actor.name, body)
+        return _intended(run_id, intent, body)
 
-    await mutation.mutate(
+    asked = await mutation.mutate(
         plane,
         credential,
         action="run.cancel",
@@ -230,7 +217,7 @@ async def cancel(plane: control_plane.ControlPlane, credential: str, run_id: str
         roles=("developer", "approver"),
         do=do,
     )
-    return await _show(plane, run_id)
+    return await _carry_out(plane, asked)
 
 
 async def report(

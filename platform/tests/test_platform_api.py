@@ -182,9 +182,16 @@ def test_a_run_is_started_decided_and_on_record(api: Api, launcher: run_launcher
     decided = api.call("approver", "POST", f"{path}/decision", 200, {"approve": True, "reason": "good"})
     assert decided["stage"] == "done" and launcher.decisions[run["run_id"]].by == "approver@local"
     assert api.call("developer", "GET", path, 200)["status"]["stage"] == "done"
-    assert [r["action"] for r in api.audit()] == ["project.create", "run.start", "run.decide"]
+    assert [(r["action"], r["outcome"]) for r in api.audit()] == [
+        ("project.create", "done"),
+        ("run.start", "intended"),
+        ("run.start", "done"),
+        ("run.decide", "intended"),
+        ("run.decide", "done"),
+    ]
     again = api.call("approver", "POST", f"{path}/decision", 409, {"approve": False})
     assert "waits for no decision" in again["detail"]
+    assert [r["outcome"] for r in api.audit()][-2:] == ["intended", "refused"]
 
 
 def test_a_deployment_is_started(api: Api, launcher: run_launcher.MemoryLauncher) -> None:
@@ -200,7 +207,8 @@ def test_the_same_key_is_the_same_run(api: Api, launcher: run_launcher.MemoryLau
     assert len(launcher.started) == 1
     assert api.run(409, idempotency_key="monday", epochs=3)["code"] == "conflict"
     assert api.run(role="admin", idempotency_key="monday")["run_id"] != first["run_id"]
-    assert [r["action"] for r in api.audit()].count("run.start") == 2
+    started = [r["outcome"] for r in api.audit() if r["action"] == "run.start"]
+    assert started == ["intended", "done"] * 2
 
 
 def test_a_run_whose_engine_was_away_starts_with_the_same_key(
@@ -239,7 +247,16 @@ def test_decisions_that_are_denied(api: Api, launcher: run_launcher.MemoryLaunch
     launcher.is_down = True
     assert api.call("approver", "POST", path, 503, {"approve": True})["code"] == "dependency_down"
     assert launcher.decisions == {}
-    assert [r["outcome"] for r in api.audit() if r["action"] == "run.decide"] == ["denied", "denied"]
+    assert [r["outcome"] for r in api.audit() if r["action"] == "run.decide"] == [
+        "denied",
+        "denied",
+        "intended",
+    ]
+    other = api.call("approver", "POST", path, 409, {"approve": False})
+    assert "`approver@local`" in other["detail"] and "under way" in other["detail"]
+    launcher.is_down = False
+    assert api.call("approver", "POST", path, 200, {"approve": True})["stage"] == "done"
+    assert [r["outcome"] for r in api.audit()][-2:] == ["intended", "done"]
 
 
 def test_cancel(api: Api) -> None:
@@ -330,8 +347,8 @@ def test_old_usage_is_not_this_months(api: Api) -> None:
 
 
 def test_audit_pages_and_verifies(api: Api) -> None:
-    for _ in range(3):
-        api.run()
+    api.run()
+    api.call("developer", "POST", "/api/v1/projects", 201, {**PROJECT, "name": "other"})
     first = api.call("developer", "GET", "/api/v1/audit", 200, limit=3)
     rest = api.call("developer", "GET", "/api/v1/audit", 200, limit=3, after=first["next"])
     assert [r["sequence"] for r in first["items"] + rest["items"]] == [1, 2, 3, 4] and rest["next"] == ""

@@ -86,7 +86,7 @@ def test_a_story_over_the_wire(served: tuple[str, identity.TokenIssuer]) -> None
             developer.cancel(run.run_id)
         assert [r["run_id"] for r in developer.runs().items] == [run.run_id]
         assert developer.costs(group_by="run").groups == {run.run_id: 2.5}
-        assert developer.verify_audit()["rows"] == len(developer.audit().items) == 6
+        assert developer.verify_audit()["rows"] == len(developer.audit().items) == 8
 
 
 def test_nobody_there() -> None:

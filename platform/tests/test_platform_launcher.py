@@ -36,7 +36,7 @@ def test_it_connects_once_and_again_after_a_failure() -> None:
         with pytest.raises(errors.DependencyDown):
             await lazy.start_training(REQUEST)
         await asyncio.gather(*(lazy.start_training(REQUEST) for _ in range(3)))
-        await lazy.decide("run_a", training.Decision(approve=False, by="y"))
+        await lazy.decide("run_a", training.Decision(approve=False, by="y"), intent_id="i")
         assert (await lazy.status("run_a")).stage is training.Stage.REJECTED
         with pytest.raises(errors.NotFound):
             await lazy.cancel("run_b")

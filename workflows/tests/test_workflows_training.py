@@ -161,6 +161,21 @@ def test_in_prod_the_requester_may_not_approve_and_somebody_else_may() -> None:
     assert isinstance(error, errors.PolicyDenied)
 
 
+def test_the_same_intent_is_the_same_decision_also_after_the_end() -> None:
+    async def story(client: Client, _: WorkflowEnvironment) -> training.TrainResult:
+        ours = WorkflowClient(client, QUEUE)
+        await ours.start_training(train_request(deploy_to=""))
+        await until(client.get_workflow_handle("run_train"), Stage.APPROVAL)
+        first = await ours.decide("run_train", YES, intent_id="intent_1")
+        result = await ours.training_result("run_train")
+        assert await ours.decide("run_train", YES, intent_id="intent_1") == first
+        with pytest.raises(errors.MainspringError):
+            await ours.decide("run_train", YES, intent_id="intent_2")
+        return result
+
+    assert run(story, WORKFLOWS, all_activities(Steps(), Endpoint())).stage is Stage.DONE
+
+
 def test_a_decision_is_taken_once_and_only_when_it_is_asked_for() -> None:
     steps = Steps(trains_for_ever=True)
 

@@ -1,0 +1,176 @@
+"""What people ask of runs reaches the engine exactly once, whenever this process ends.
+
+Three steps: the intent is on record (one short transaction), the engine is asked (no transaction), the outcome is on
+record (another short one). The engine is asked under the intent's id, or about a run id that exists once, so that
+asking again is harmless. What a crash or an engine that was away left open, :func:`recover` carries out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mainspring.core import errors
+from mainspring.core.contracts import base, control, deployment, training
+from mainspring.platform import mutation
+from mainspring.platform import plane as control_plane
+from mainspring.platform.audit import store as audit_store
+from mainspring.platform.runs import intents
+
+T = TypeVar("T")
+_LOG: Final = logging.getLogger(__name__)
+
+#: Longest wait for the engine. Nothing else waits meanwhile.
+LAUNCHER_TIMEOUT_SECONDS: Final = 10.0
+#: How often open intents are looked for, and how old one is before somebody else than its request takes it.
+RECOVERY_SECONDS: Final = 15.0
+RECOVERY_AGE: Final = timedelta(seconds=3 * LAUNCHER_TIMEOUT_SECONDS)
+
+
+async def carry_out(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None:
+    """Ask the engine and put its answer on record; harmless for an intent that was carried out before.
+
+    Errors: Unavailable kinds, after which the intent stays open; what the engine refuses with, which is on record.
+    """
+    try:
+        await ask(_deliver(plane, intent))
+    except errors.Rejected as refusal:
+        # Asked again after a crash, the engine may refuse because it took the first time.
+        if await _was_taken(plane, intent):
+            await _settle(plane, intent, intents.State.DONE, {})
+            return
+        await _settle(plane, intent, intents.State.REFUSED, errors.to_wire(refusal))
+        raise
+    except errors.Denied as refusal:
+        await _settle(plane, intent, intents.State.REFUSED, errors.to_wire(refusal))
+        raise
+    await _settle(plane, intent, intents.State.DONE, {})
+
+
+async def recover(plane: control_plane.ControlPlane, *, older_than: timedelta = timedelta(0)) -> int:
+    """Carry out what is open; returns how many were settled. An engine that is away leaves them for later."""
+    async with plane.database.read() as connection:
+        found = await intents.open_until(connection, (base.utc_now() - older_than).isoformat())
+    settled = 0
+    for intent in found:
+        try:
+            await carry_out(plane, intent)
+        except errors.Unavailable as error:
+            _LOG.warning("%s of %s waits: %s", intent.kind, intent.run_id, error.message)
+            break
+        except (errors.Rejected, errors.Denied) as refusal:
+            _LOG.warning("%s of %s was refused: %s", intent.kind, intent.run_id, refusal.message)
+        settled += 1
+    return settled
+
+
+async def recover_forever(plane: control_plane.ControlPlane) -> None:
+    """At once what an earlier process left, then what requests of this one gave up."""
+    older_than = timedelta(0)
+    while True:
+        try:
+            await recover(plane, older_than=older_than)
+        # The edge of a task that nobody awaits: whatever went wrong is told, and tried again.
+        except Exception:  # noqa: BLE001
+            _LOG.exception("recovery of open intents failed; next try in %.0f s", RECOVERY_SECONDS)
+        older_than = RECOVERY_AGE
+        await asyncio.sleep(RECOVERY_SECONDS)
+
+
+async def ask(answer: Awaitable[T]) -> T:
+    """What the launcher answers. Errors: DeadlineExceeded, and the launcher's own."""
+    try:
+        async with asyncio.timeout(LAUNCHER_TIMEOUT_SECONDS):
+            return await answer
+    except TimeoutError as error:
+        raise errors.DeadlineExceeded(
+            f"the workflow engine did not answer within {LAUNCHER_TIMEOUT_SECONDS:.0f} s; see `mainspring status`",
+            stage="launcher",
+        ) from error
+
+
+async def live_status(plane: control_plane.ControlPlane, run_id: str) -> training.RunStatus | None:
+    """None when the engine is away or has forgotten the run: what is stored is shown then."""
+    try:
+        return await ask(plane.launcher.status(run_id))
+    except (errors.Unavailable, errors.NotFound):
+        return None
+
+
+async def _deliver(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None:
+    if intent.kind == intents.Kind.START:
+        await _start(plane, intent)
+    elif intent.kind == intents.Kind.DECIDE:
+        decision = training.Decision.model_validate(intent.request)
+        await plane.launcher.decide(intent.run_id, decision, intent_id=intent.intent_id)
+    else:
+        await plane.launcher.cancel(intent.run_id)
+
+
+async def _start(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None:
+    request = control.RunCreate.model_validate(intent.request)
+    if request.kind is control.RunKind.DEPLOY:
+        assert request.bundle_digest is not None  # service._check_complete
+        await plane.launcher.start_deployment(
+            deployment.DeployRequest(
+                run_id=intent.run_id,
+                project=request.project,
+                environment=request.environment,
+                endpoint=request.endpoint,
+                bundle_digest=request.bundle_digest,
+                requested_by=intent.actor,
+            )
+        )
+    else:
+        await plane.launcher.start_training(
+            training.TrainRequest(
+                run_id=intent.run_id,
+                project=request.project,
+                environment=request.environment,
+                requested_by=intent.actor,
+                sample_fraction=request.sample_fraction,
+                epochs=request.epochs,
+                num_workers=plane.train_workers,
+                auto_approve_by=request.auto_approve_by,
+                deploy_to=request.endpoint,
+            )
+        )
+
+
+async def _was_taken(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> bool:
+    """Did the engine take this intent before it refused it now."""
+    if intent.kind == intents.Kind.START:
+        return await live_status(plane, intent.run_id) is not None
+    if intent.kind == intents.Kind.CANCEL:
+        status = await live_status(plane, intent.run_id)
+        return status is not None and status.stage is training.Stage.CANCELLED
+    # The run itself reports which decision it took.
+    async with plane.database.read() as connection:
+        taken = await audit_store.details(
+            connection, resource=f"run/{intent.run_id}", action="approval.decide"
+        )
+    wanted = training.Decision.model_validate(intent.request)
+    return any((d.get("by"), d.get("approve")) == (wanted.by, wanted.approve) for d in taken)
+
+
+async def _settle(
+    plane: control_plane.ControlPlane, intent: sa.Row[Any], state: intents.State, detail: dict[str, Any]
+) -> None:
+    async def do(connection: AsyncConnection) -> mutation.Change[None]:
+        is_new = await intents.settle(connection, intent.intent_id, state)
+        return mutation.Change(
+            None,
+            f"run/{intent.run_id}",
+            {"intent": intent.intent_id, **detail},
+            is_new=is_new,
+            event_key=f"{intent.intent_id}/settled",
+            outcome=str(state),
+        )
+
+    await mutation.settle(plane, actor=intent.actor, action=f"run.{intent.kind}", do=do)
