@@ -1,4 +1,4 @@
-"""The control database: five tables, one writer at a time, an audit log that cannot be rewritten.
+"""The control database: six tables, one writer at a time, an audit log that cannot be rewritten.
 
 SQLite in WAL mode: readers never wait. A writer begins with BEGIN IMMEDIATE, so what it read cannot change before it
 commits, and two audit rows never follow the same one. Money is integer billionths, times are ISO 8601 UTC text.
@@ -77,6 +77,23 @@ usage: Final = sa.Table(
     sa.Column("currency", sa.String, nullable=False),
     sa.Column("record", sa.JSON, nullable=False),
     sa.Column("view", sa.JSON, nullable=False),
+)
+
+serving_usage: Final = sa.Table(
+    "serving_usage",
+    metadata,
+    sa.Column("usage_key", sa.String, primary_key=True),
+    sa.Column("project", sa.ForeignKey("projects.name"), nullable=False, index=True),
+    sa.Column("environment", sa.String, nullable=False),
+    sa.Column("endpoint", sa.String, nullable=False),
+    sa.Column("model_version", sa.String, nullable=False),
+    sa.Column("caller", sa.String, nullable=False),
+    sa.Column("requests", sa.BigInteger, nullable=False),
+    sa.Column("predictions", sa.BigInteger, nullable=False),
+    sa.Column("cpu_microseconds", sa.BigInteger, nullable=False),
+    sa.Column("cost_nanos", sa.BigInteger, nullable=False),
+    sa.Column("started_at", sa.String, nullable=False, index=True),
+    sa.Column("record", sa.JSON, nullable=False),
 )
 
 intents: Final = sa.Table(

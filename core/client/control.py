@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -9,7 +10,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from mainspring.core import errors
-from mainspring.core.contracts import control, training
+from mainspring.core.contracts import control, metering, training
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -82,6 +83,17 @@ class ControlClient:
     def record_usage(self, record: training.UsageRecord) -> control.CostView:
         """Role service. Idempotent by `usage_key`."""
         return self._post("/api/v1/usage", record, control.CostView)
+
+    def record_serving_usage(self, records: Sequence[metering.ServingUsage]) -> metering.ServingUsageReceipt:
+        """Role service. All of them or none; idempotent by each record's `usage_key`."""
+        batch = metering.ServingUsageBatch(records=list(records))
+        return self._post("/api/v1/serving-usage", batch, metering.ServingUsageReceipt)
+
+    def serving_usage(
+        self, *, group_by: str = "model_version", project: str = ""
+    ) -> metering.ServingUsageSummary:
+        answer = metering.ServingUsageSummary
+        return self._get("/api/v1/serving-usage", answer, group_by=group_by, project=project)
 
     def audit(self, *, after: str = "", limit: int = 100) -> control.Page:
         return self._get("/api/v1/audit", control.Page, after=after, limit=limit)

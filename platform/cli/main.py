@@ -402,6 +402,29 @@ def cost_report(by: str, project_name: str, actor: str, as_json: bool) -> None:
         output.show(client.costs(group_by=by, project=project_name).model_dump(mode="json"), as_json=as_json)
 
 
+@cost.command("serving")
+@click.option(
+    "--by",
+    type=click.Choice(["project", "endpoint", "model_version", "caller"]),
+    default="model_version",
+    show_default=True,
+)
+@click.option("--project", "project_name", default="")
+@_AS
+@_JSON
+def cost_serving(by: str, project_name: str, actor: str, as_json: bool) -> None:
+    """What serving used, in whole units."""
+    with _client(actor or "developer@local") as client:
+        found = client.serving_usage(group_by=by, project=project_name)
+    if as_json:
+        output.show(found.model_dump(mode="json"), as_json=True)
+    else:
+        named = {**found.groups, "total": found.total}
+        rows = [{by: name, **used.model_dump(mode="json")} for name, used in named.items()]
+        columns = (by, "requests", "predictions", "cpu_microseconds", "cost")
+        output.show(rows, as_json=False, columns=columns)
+
+
 def main() -> None:
     """The console script."""
     cli(prog_name="mainspring")

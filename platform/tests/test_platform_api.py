@@ -19,6 +19,16 @@ from mainspring.platform.runs import launcher as run_launcher
 
 DIGEST = "sha256:" + "a" * 64
 PROJECT = {"name": "flight-delay", "owner": "team@example.org", "monthly_budget": 1.0}
+SERVED = {
+    "usage_key": "w1",
+    "project": "flight-delay",
+    "endpoint": "delay",
+    "model_version": DIGEST,
+    "caller": "shop",
+    "requests": 2,
+    "predictions": 2000,
+    "cpu_microseconds": 3_600_000,
+}
 EVENT = {"event_key": "k1", "action": "model.register", "actor": "workflow", "detail": {"stage": "register"}}
 
 
@@ -145,6 +155,8 @@ def test_projects_page(api: Api) -> None:
         ("POST", "/api/v1/runs/run_x/cancel"),
         ("POST", "/api/v1/runs/run_x/events"),
         ("POST", "/api/v1/usage"),
+        ("POST", "/api/v1/serving-usage"),
+        ("GET", "/api/v1/serving-usage"),
         ("GET", "/api/v1/audit"),
         ("GET", "/api/v1/audit:verify"),
         ("GET", "/api/v1/costs"),
@@ -152,7 +164,12 @@ def test_projects_page(api: Api) -> None:
 )
 def test_nobody_enters_without_a_token(api: Api, method: str, path: str) -> None:
     bodies = {"projects": PROJECT, "runs": {"project": "flight-delay"}, "decision": {"approve": True}}
-    bodies |= {"events": {**EVENT, "run_id": "run_x"}, "usage": usage()}
+    served = {**SERVED, "started_at": usage()["started_at"], "ended_at": usage()["ended_at"]}
+    bodies |= {
+        "serving-usage": {"records": [served]},
+        "events": {**EVENT, "run_id": "run_x"},
+        "usage": usage(),
+    }
     body = bodies.get(path.rsplit("/", 1)[-1]) if method == "POST" else None
     before = api.audit()
     assert api.call("", method, path, 401, body)["code"] == "unauthenticated"
@@ -339,6 +356,22 @@ def test_costs_add_up(api: Api) -> None:
     assert api.call("developer", "GET", "/api/v1/costs", 200, project="flight-delay")["total"] == 0.3
     api.call("developer", "GET", "/api/v1/costs", 404, project="nowhere")
     api.call("developer", "GET", "/api/v1/costs", 400, group_by="colour")
+
+
+def test_serving_usage_over_http(api: Api) -> None:
+    path = "/api/v1/serving-usage"
+    times = {name: usage()[name] for name in ("started_at", "ended_at")}
+    batch = {"records": [{**SERVED, **times}]}
+    assert api.call("service", "POST", path, 201, batch) == {"received": 1, "new": 1}
+    assert api.call("service", "POST", path, 201, batch) == {"received": 1, "new": 0}
+    changed = {"records": [{**SERVED, **times, "requests": 3}]}
+    assert api.call("service", "POST", path, 409, changed)["code"] == "conflict"
+    api.call("service", "POST", path, 400, {"records": []})
+    assert api.call("developer", "POST", path, 403, batch)["code"] == "permission_denied"
+    api.call("developer", "GET", path, 400, group_by="colour")
+    found = api.call("developer", "GET", path, 200, group_by="caller", project="flight-delay")
+    used = {"requests": 2, "predictions": 2000, "cpu_microseconds": 3_600_000, "cost": 0.00204}
+    assert found == {"group_by": "caller", "currency": "USD", "total": used, "groups": {"shop": used}}
 
 
 def test_old_usage_is_not_this_months(api: Api) -> None:

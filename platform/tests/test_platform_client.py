@@ -14,7 +14,7 @@ import uvicorn
 
 from mainspring.core import errors, identity, settings
 from mainspring.core.client import control as control_client
-from mainspring.core.contracts import control, training
+from mainspring.core.contracts import control, metering, training
 from mainspring.platform import app as control_app
 from mainspring.platform.runs import launcher
 
@@ -80,13 +80,27 @@ def test_a_story_over_the_wire(served: tuple[str, identity.TokenIssuer]) -> None
             ended_at=now,
         )
         assert service.record_usage(usage).billed_cost == 2.5
+        served = metering.ServingUsage(
+            usage_key="w",
+            project="flight-delay",
+            endpoint="delay",
+            model_version="sha256:" + "a" * 64,
+            caller="shop",
+            requests=1,
+            predictions=1,
+            cpu_microseconds=1,
+            started_at=now,
+            ended_at=now,
+        )
+        assert service.record_serving_usage([served]).new == 1
+        assert developer.serving_usage(group_by="caller").groups["shop"].requests == 1
         assert approver.decide(run.run_id, approve=True, reason="fine").stage == "done"
         assert developer.run(run.run_id).cost == 2.5
         with pytest.raises(errors.Conflict):
             developer.cancel(run.run_id)
         assert [r["run_id"] for r in developer.runs().items] == [run.run_id]
-        assert developer.costs(group_by="run").groups == {run.run_id: 2.5}
-        assert developer.verify_audit()["rows"] == len(developer.audit().items) == 8
+        assert developer.costs(group_by="run").groups[run.run_id] == 2.5
+        assert developer.verify_audit()["rows"] == len(developer.audit().items) == 9
 
 
 def test_nobody_there() -> None:

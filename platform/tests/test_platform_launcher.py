@@ -81,6 +81,7 @@ def test_the_process_and_the_command_line(tmp_path: Path) -> None:
         assert mainspring("project", "create", "bb", "--owner", "t", "--as", "approver@local").returncode == 3
         assert "ok: True" in mainspring("audit", "verify").stdout
         assert "total: 0.0" in mainspring("cost", "report").stdout
+        assert mainspring("cost", "serving", "--by", "caller").stdout.splitlines()[1].startswith("total")
         assert mainspring("run", "show", "run_no").returncode == 1
         assert "ready: True" in mainspring("status").stdout
     finally:

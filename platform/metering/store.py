@@ -1,0 +1,82 @@
+"""Serving usage rows, and the charges that they become in the ledger of all costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mainspring.core.contracts import control, metering
+from mainspring.platform import database
+from mainspring.platform.projects import store as project_store
+
+GroupBy: TypeAlias = Literal["project", "endpoint", "model_version", "caller"]
+Charges: TypeAlias = Sequence[tuple[control.CostView, int]]
+
+
+async def find(connection: AsyncConnection, keys: Sequence[str]) -> dict[str, metering.ServingUsage]:
+    """Those of the keys that are known."""
+    table = database.serving_usage
+    rows = await connection.execute(
+        sa.select(table.c.usage_key, table.c.record).where(table.c.usage_key.in_(keys))
+    )
+    return {row.usage_key: metering.ServingUsage.model_validate(row.record) for row in rows}
+
+
+async def require_projects(connection: AsyncConnection, names: set[str]) -> None:
+    """Errors: NotFound, with close names."""
+    for name in sorted(names):
+        await project_store.find(connection, name)
+
+
+async def insert(
+    connection: AsyncConnection, records: Sequence[tuple[metering.ServingUsage, Charges]]
+) -> None:
+    if not records:
+        return
+    await connection.execute(
+        sa.insert(database.serving_usage),
+        [
+            {
+                **r.model_dump(exclude={"started_at", "ended_at"}),
+                "cost_nanos": sum(nanos for _, nanos in charges),
+                "started_at": r.started_at.isoformat(),
+                "record": r.model_dump(mode="json"),
+            }
+            for r, charges in records
+        ],
+    )
+    await connection.execute(
+        sa.insert(database.usage),
+        [
+            {
+                "usage_key": view.usage_key,
+                "project": view.project,
+                "run_id": view.run_id,
+                "service": view.service_name,
+                "started_at": view.charge_period_start.isoformat(),
+                "cost_nanos": nanos,
+                "currency": view.billing_currency,
+                "record": r.model_dump(mode="json"),
+                "view": view.model_dump(mode="json"),
+            }
+            for r, charges in records
+            for view, nanos in charges
+        ],
+    )
+
+
+async def sums(
+    connection: AsyncConnection, group_by: GroupBy, project: str
+) -> dict[str, tuple[int, int, int, int]]:
+    """By group: requests, predictions, CPU microseconds, billionths of the currency."""
+    table = database.serving_usage
+    units = (table.c.requests, table.c.predictions, table.c.cpu_microseconds, table.c.cost_nanos)
+    key = table.c[group_by]
+    query = sa.select(key, *(sa.func.sum(unit) for unit in units)).group_by(key).order_by(key)
+    if project:
+        query = query.where(table.c.project == project)
+    rows = (await connection.execute(query)).all()
+    return {name: (int(a), int(b), int(c), int(d)) for name, a, b, c, d in rows}
