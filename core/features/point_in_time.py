@@ -9,15 +9,13 @@ from typing import Final
 import polars as pl
 
 from mainspring.core import errors
-from mainspring.core.features import frames, schema
+from mainspring.core.features import frames, matching, schema
 from mainspring.core.features.windows import CREATED, EVENT
 
 __all__ = ["AS_OF", "join_service", "join_view", "newest"]
 
 #: The entity rows' time column: features may know what was known then, and nothing later.
 AS_OF: Final = "as_of"
-
-_ROW: Final = "__row"
 
 
 def join_service(
@@ -71,33 +69,21 @@ def newest(
     ignore_ttl: bool = False,
 ) -> pl.DataFrame:
     """As :func:`join_view`, with the found row's own columns: times and fields under their bare names."""
-    keys = [key.name for key in view.keys]
-    left = _entities(entities, view, as_of)
-    right = _rows(rows, view)
+    _check_entities(entities, view, as_of)
+    wanted = {c.name: frames.POLARS_TYPES[c.dtype] for c in (*view.keys, *view.fields)}
+    wanted |= {EVENT: frames.TIME, CREATED: frames.TIME}
+    frames.check(rows.lazy().collect_schema(), wanted, what=f"view `{view.name}`")
     ttl = None if ignore_ttl or view.ttl_seconds is None else timedelta(seconds=view.ttl_seconds)
-    matched = (
-        left.drop_nulls(keys)
-        .sort(as_of)
-        .join_asof(
-            right,
-            left_on=as_of,
-            right_on=EVENT,
-            by=keys,
-            strategy="backward",
-            tolerance=ttl,
-            coalesce=False,
-            check_sortedness=False,  # it cannot be checked within groups; both sides were just sorted
-        )
-    )
-    columns = [EVENT, CREATED, *(field.name for field in view.fields)]
-    return (
-        left.select(_ROW)
-        .join(matched.select(_ROW, *columns), on=_ROW, how="left", maintain_order="left")
-        .select(columns)
+    return matching.match(
+        entities,
+        rows.lazy(),
+        keys=[key.name for key in view.keys],
+        times=matching.Times(as_of=as_of, event=EVENT, created=CREATED, ttl=ttl),
+        columns=[EVENT, CREATED, *(field.name for field in view.fields)],
     )
 
 
-def _entities(entities: pl.DataFrame, view: schema.FeatureView, as_of: str) -> pl.DataFrame:
+def _check_entities(entities: pl.DataFrame, view: schema.FeatureView, as_of: str) -> None:
     keys = {key.name: frames.POLARS_TYPES[key.dtype] for key in view.keys}
     frames.check(entities.schema, {**keys, as_of: frames.TIME}, what="entity rows")
     nulls = entities[as_of].null_count()
@@ -108,20 +94,3 @@ def _entities(entities: pl.DataFrame, view: schema.FeatureView, as_of: str) -> p
             expected="no null",
             got=f"{nulls} nulls",
         )
-    return entities.select(*keys, as_of).with_row_index(_ROW)
-
-
-def _rows(rows: pl.DataFrame | pl.LazyFrame, view: schema.FeatureView) -> pl.DataFrame:
-    wanted = {c.name: frames.POLARS_TYPES[c.dtype] for c in (*view.keys, *view.fields)}
-    wanted |= {EVENT: frames.TIME, CREATED: frames.TIME}
-    frames.check(rows.lazy().collect_schema(), wanted, what=f"view `{view.name}`")
-    keys = [key.name for key in view.keys]
-    return (
-        rows.lazy()
-        .select(*wanted)
-        .drop_nulls([*keys, EVENT])
-        # Stable, so that of equal times the later row stays last, and last is what `unique` keeps.
-        .sort(EVENT, CREATED, maintain_order=True)
-        .unique([*keys, EVENT], keep="last", maintain_order=True)
-        .collect()
-    )
