@@ -1,0 +1,405 @@
+"""Feast's offline store over Parquet: the point-in-time join of `matching`, one view at a time, rows never dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+from feast import FeatureView, FileSource, OnDemandFeatureView, RepoConfig
+from feast.errors import SavedDatasetLocationAlreadyExists
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
+from feast.infra.offline_stores import offline_utils
+from feast.infra.offline_stores.file_source import FileLoggingDestination
+from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
+from feast.repo_config import FeastConfigBaseModel
+
+from mainspring.core import errors
+from mainspring.core.features import frames, lake, matching
+
+__all__ = ["MainspringOfflineStore", "MainspringOfflineStoreConfig", "MainspringRetrievalJob"]
+
+_TYPE: Final = "mainspring.core.features.feast_store.MainspringOfflineStore"
+
+
+class MainspringOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
+    """`offline_store: {type: mainspring.core.features.feast_store.MainspringOfflineStore}`."""
+
+    type: Literal["mainspring.core.features.feast_store.MainspringOfflineStore"] = _TYPE
+
+
+class MainspringRetrievalJob(RetrievalJob):  # type: ignore[misc]
+    """A question that is answered when it is read, once."""
+
+    def __init__(
+        self,
+        answer: Callable[[], pl.DataFrame],
+        config: RepoConfig,
+        *,
+        full_feature_names: bool = False,
+        on_demand: Sequence[OnDemandFeatureView] = (),
+        metadata: RetrievalMetadata | None = None,
+    ) -> None:
+        self._answer = answer
+        self._config = config
+        self._full_feature_names = full_feature_names
+        self._on_demand = list(on_demand)
+        self._metadata = metadata
+        self._found: pl.DataFrame | None = None
+
+    def to_polars(self) -> pl.DataFrame:
+        """The answer before on-demand views."""
+        if self._found is None:
+            self._found = self._answer()
+        return self._found
+
+    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
+        return self.to_polars().to_arrow(compat_level=pl.CompatLevel.oldest())
+
+    def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
+        return self._to_arrow_internal().to_pandas()
+
+    @property
+    def full_feature_names(self) -> bool:
+        return self._full_feature_names
+
+    @property
+    def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
+        return self._on_demand
+
+    @property
+    def metadata(self) -> RetrievalMetadata | None:
+        return self._metadata
+
+    def persist(self, storage: Any, allow_overwrite: bool = False, timeout: int | None = None) -> None:
+        """Write the answer, on-demand views included, where the saved dataset says.
+
+        Errors: Feast's SavedDatasetLocationAlreadyExists; DependencyDown if the disk or store refuses.
+        """
+        files = _parquet(self._config, storage.to_data_source())
+        if not allow_overwrite and not files.is_remote and Path(files.uri).exists():
+            raise SavedDatasetLocationAlreadyExists(location=files.uri)
+        files.write(_polars(self.to_arrow()))
+
+
+class MainspringOfflineStore(OfflineStore):  # type: ignore[misc]
+    """Point-in-time joins over Parquet files and folders, local or S3-compatible.
+
+    Rows:   every entity row comes back once, where it was, whatever it finds.
+    TTL:    a row whose age is exactly the view's TTL is alive; an older newest row is null.
+    Ties:   of one event time the latest created time wins, then the later row of the file.
+    Errors: NotFound for absent files, CorruptArtifact for damaged ones, SchemaMismatch for absent columns and
+            wrong types, InvalidRequest for what is not supported. They come when the job is read.
+    """
+
+    supports_filter_by_created_timestamp = True
+
+    @staticmethod
+    def get_historical_features(
+        config: RepoConfig,
+        feature_views: list[FeatureView],
+        feature_refs: list[str],
+        entity_df: pd.DataFrame | str | None,
+        registry: Any,
+        project: str,
+        full_feature_names: bool = False,
+        **options: Any,
+    ) -> MainspringRetrievalJob:
+        """Each entity row with what every view would have answered at its time; `entity_df` may be DuckDB SQL."""
+        if entity_df is None:
+            raise errors.InvalidRequest(
+                "features of a time range without entity rows are not supported; give `entity_df`",
+                field="entity_df",
+            )
+        frame = duckdb.sql(entity_df).df() if isinstance(entity_df, str) else entity_df
+        as_of = offline_utils.infer_event_timestamp_from_entity_df(
+            dict(zip(frame.columns, frame.dtypes, strict=True))
+        )
+        asked = _entities(frame, as_of)
+        known_only = bool(options.get("filter_by_created_timestamp"))
+
+        def answer() -> pl.DataFrame:
+            joined = [asked]
+            for view in feature_views:
+                joined.append(_join(config, asked, as_of, view, feature_refs, full_feature_names, known_only))
+            return pl.concat(joined, how="horizontal")
+
+        return MainspringRetrievalJob(
+            answer,
+            config,
+            full_feature_names=full_feature_names,
+            on_demand=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
+            metadata=RetrievalMetadata(
+                features=feature_refs,
+                keys=[c for c in asked.columns if c != as_of],
+                min_event_timestamp=asked[as_of].min(),
+                max_event_timestamp=asked[as_of].max(),
+            ),
+        )
+
+    @staticmethod
+    def pull_latest_from_table_or_query(
+        config: RepoConfig,
+        data_source: FileSource,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None,
+        start_date: datetime,
+        end_date: datetime,
+    ) -> MainspringRetrievalJob:
+        """The newest row of each key within [start_date, end_date]; of equal times as the join has it."""
+        files = _parquet(config, data_source)
+
+        def answer() -> pl.DataFrame:
+            times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
+            rows = _within(files, times, start_date, end_date)
+            rows = rows.select(*_checked(rows, files, [*join_key_columns, *feature_name_columns]), *times)
+            if join_key_columns:
+                # Stable, and nulls of the created time come first: the last of a key is its newest.
+                rows = rows.sort(times, maintain_order=True).unique(join_key_columns, keep="last")
+            else:
+                rows = (
+                    rows.sort(times, maintain_order=True)
+                    .tail(1)
+                    .with_columns(pl.lit(DUMMY_ENTITY_VAL).alias(DUMMY_ENTITY_ID))
+                )
+            with files.named():
+                return rows.collect()
+
+        return MainspringRetrievalJob(answer, config)
+
+    @staticmethod
+    def pull_all_from_table_or_query(
+        config: RepoConfig,
+        data_source: FileSource,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None = None,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+    ) -> MainspringRetrievalJob:
+        """Every row within [start_date, end_date], in the order of the files."""
+        files = _parquet(config, data_source)
+
+        def answer() -> pl.DataFrame:
+            times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
+            rows = _within(files, times, start_date, end_date)
+            with files.named():
+                return rows.select(
+                    *_checked(rows, files, [*join_key_columns, *feature_name_columns]), *times
+                ).collect(engine="streaming")
+
+        return MainspringRetrievalJob(answer, config)
+
+    @staticmethod
+    def offline_write_batch(
+        config: RepoConfig,
+        feature_view: FeatureView,
+        table: pa.Table,
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Append rows to the view's source: a folder gets one more file, a file is replaced by old and new rows.
+
+        Errors: SchemaMismatch unless columns and types are those of the source; DependencyDown if the disk refuses.
+        """
+        files = _parquet(config, feature_view.batch_source)
+        new = _polars(table)
+        old = files.scan()
+        schema = old.collect_schema()
+        frames.check(
+            new.schema, {name: new.schema.get(name, dtype) for name, dtype in schema.items()}, what="rows"
+        )
+        if extra := [name for name in new.columns if name not in schema]:
+            raise errors.SchemaMismatch(
+                f"rows have a column `{extra[0]}` that `{files.uri}` has not; drop it or migrate the source",
+                feature=extra[0],
+                expected=str(list(schema)),
+                got=str(new.columns),
+            )
+        new = new.select(*(_cast(new, name, dtype) for name, dtype in schema.items()))
+        if files.is_folder:
+            files.write(new)
+        else:
+            with files.named():
+                files.write(pl.concat([old.collect(), new]))
+        if progress:
+            progress(new.height)
+
+    @staticmethod
+    def write_logged_features(
+        config: RepoConfig, data: pa.Table | Path, source: Any, logging_config: Any, registry: Any
+    ) -> None:
+        """Append served rows to the log's folder. Errors: InvalidRequest for a destination that is no folder of files."""
+        destination = logging_config.destination
+        if not isinstance(destination, FileLoggingDestination):
+            raise errors.InvalidRequest(
+                f"logs go to a {type(destination).__name__}, expected FileLoggingDestination; change the service",
+                field="logging_config",
+            )
+        rows = pl.read_parquet(data / "**/*.parquet") if isinstance(data, Path) else _polars(data)
+        files = _parquet(config, destination.to_data_source())
+        lake.Parquet(files.uri.rstrip("/") + "/", files.storage_options).write(rows)
+
+
+def _parquet(config: RepoConfig, source: Any) -> lake.Parquet:
+    if not isinstance(source, FileSource):
+        raise errors.InvalidRequest(
+            f"source `{getattr(source, 'name', None)}` is a {type(source).__name__}, expected FileSource;"
+            " give the view files, or keep Feast's own store for it",
+            field="source",
+        )
+    uri = FileSource.get_uri_for_file_path(config.repo_path, source.path)
+    options: dict[str, str] = {}
+    if uri.startswith("s3://"):
+        options = {k.lower(): v for k, v in (source.resolve_credentials() or {}).items() if v}
+        if source.s3_endpoint_override:
+            options |= {"aws_endpoint_url": source.s3_endpoint_override}
+            if source.s3_endpoint_override.startswith("http://"):
+                options["aws_allow_http"] = "true"
+    return lake.Parquet(uri, options)
+
+
+def _polars(table: pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _entities(frame: pd.DataFrame, as_of: str) -> pl.DataFrame:
+    """The entity rows as they are, their time as UTC microseconds. Errors: SchemaMismatch."""
+    if frame[as_of].dtype == object or pd.api.types.is_string_dtype(frame[as_of]):
+        try:
+            frame = frame.assign(**{as_of: pd.to_datetime(frame[as_of], utc=True)})
+        except (ValueError, TypeError) as error:
+            raise errors.SchemaMismatch(
+                f"column `{as_of}` of entity rows holds no times: {error}; give datetimes",
+                feature=as_of,
+                expected="times",
+                got=str(error),
+            ) from error
+    asked = _polars(pa.Table.from_pandas(frame, preserve_index=False))
+    asked = asked.with_columns(lake.as_time(asked.lazy(), as_of, what="entity rows"))
+    if nulls := asked[as_of].null_count():
+        raise errors.SchemaMismatch(
+            f"column `{as_of}` of entity rows has {nulls} nulls, expected a time in every row; drop or date them",
+            feature=as_of,
+            expected="no null",
+            got=f"{nulls} nulls",
+        )
+    return asked
+
+
+def _join(
+    config: RepoConfig,
+    asked: pl.DataFrame,
+    as_of: str,
+    view: FeatureView,
+    refs: Sequence[str],
+    full_feature_names: bool,
+    known_only: bool,
+) -> pl.DataFrame:
+    source = view.batch_source
+    files = _parquet(config, source)
+    what = f"`{files.uri}` of view `{view.name}`"
+    prefix = f"{view.projection.name_to_use()}:"
+    features = list(dict.fromkeys(ref[len(prefix) :] for ref in refs if ref.startswith(prefix)))
+    keys = [c.name for c in view.entity_columns if c.name != DUMMY_ENTITY_ID]
+    theirs = {key: view.projection.join_key_map.get(key, key) for key in keys}
+    created = source.created_timestamp_column or None
+    rows = files.scan()
+    mapped = {old: new for old, new in source.field_mapping.items() if old in rows.collect_schema()}
+    rows = rows.rename(mapped)
+    event = source.timestamp_field
+    rows = rows.with_columns(*(lake.as_time(rows, t, what=what) for t in (event, created) if t))
+    schema = rows.collect_schema()
+    frames.check(schema, {name: schema.get(name, "a column") for name in (*keys, *features)}, what=what)
+    frames.check(
+        asked.schema, {name: asked.schema.get(name, "a key") for name in theirs.values()}, what="entity rows"
+    )
+    # Under names of their own: a view's key may be called as another column of the entity rows.
+    left = asked.select(
+        pl.col(as_of).alias("__as_of"),
+        *(_key(asked.schema[name], schema[key], name, f"__{key}") for key, name in theirs.items()),
+    )
+    rows = rows.with_columns(*(_key(schema[key], schema[key], key, f"__{key}") for key in keys))
+    with files.named():
+        found = matching.match(
+            left,
+            rows,
+            keys=[f"__{key}" for key in keys],
+            times=matching.Times("__as_of", event, created, view.ttl or None, known_only),
+            columns=features,
+        )
+    if full_feature_names:
+        base = view.projection.name_alias or view.name
+        found = found.rename({name: f"{base}__{name}" for name in features})
+    return found
+
+
+def _key(dtype: pl.DataType, wanted: pl.DataType, name: str, alias: str) -> pl.Expr:
+    """A key in the type in which both sides meet. Errors: SchemaMismatch for types that never would."""
+    if dtype.is_integer() and wanted.is_integer():
+        return pl.col(name).cast(pl.Int64).alias(alias)
+    texts = (pl.String, pl.Categorical, pl.Enum)
+    if isinstance(dtype, texts) and isinstance(wanted, texts):
+        return pl.col(name).cast(pl.String).alias(alias)
+    if isinstance(dtype, pl.Null):
+        return pl.col(name).cast(wanted).alias(alias)
+    if dtype != wanted:
+        raise errors.SchemaMismatch(
+            f"key `{name}` of entity rows has type {dtype}, the view's rows have {wanted}; cast it",
+            feature=name,
+            expected=str(wanted),
+            got=str(dtype),
+        )
+    return pl.col(name).alias(alias)
+
+
+def _within(
+    files: lake.Parquet, times: Sequence[str], start: datetime | None, end: datetime | None
+) -> pl.LazyFrame:
+    rows = files.scan()
+    rows = rows.with_columns(*(lake.as_time(rows, t, what=f"`{files.uri}`") for t in times))
+    event = pl.col(times[0])
+    if start is not None:
+        rows = rows.filter(event >= _utc(start))
+    return rows if end is None else rows.filter(event <= _utc(end))
+
+
+def _utc(time: datetime) -> pl.Expr:
+    aware = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return pl.lit(aware).cast(frames.TIME)
+
+
+def _checked(rows: pl.LazyFrame, files: lake.Parquet, columns: Sequence[str]) -> list[str]:
+    schema = rows.collect_schema()
+    frames.check(schema, {name: schema.get(name, "a column") for name in columns}, what=f"`{files.uri}`")
+    return list(columns)
+
+
+def _cast(new: pl.DataFrame, name: str, dtype: pl.DataType) -> pl.Expr:
+    """A pushed column in the source's type where nothing is lost: times of another unit, shorter numbers."""
+    got = new.schema[name]
+    if got == dtype:
+        return pl.col(name)
+    if isinstance(got, pl.Datetime) and isinstance(dtype, pl.Datetime):
+        time = lake.as_time(new.lazy(), name, what="rows")
+        time = time if dtype.time_zone else time.dt.replace_time_zone(None)
+        return time.dt.cast_time_unit(dtype.time_unit).alias(name)
+    if isinstance(got, pl.Null) or (got.is_numeric() and dtype.is_float()):
+        return pl.col(name).cast(dtype)
+    if got.is_integer() and dtype.is_integer():
+        return pl.col(name).cast(dtype, strict=True)
+    raise errors.SchemaMismatch(
+        f"column `{name}` of rows has type {got}, the source has {dtype}; cast it before the push",
+        feature=name,
+        expected=str(dtype),
+        got=str(got),
+    )
