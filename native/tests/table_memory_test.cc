@@ -1,6 +1,7 @@
 // The table in memory: what it answers against a plain map, and while somebody writes.
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cmath>
@@ -197,6 +198,41 @@ TEST(TableMemory, ReadersNeverSeeTornRowsNorHalfABatch) {
   is_done = true;
   first.join();
   second.join();
+}
+
+// Keys come and go for as long as somebody reads; every read ends all the same, and sees the key that stays.
+TEST(TableMemory, DeletionsDoNotKeepAReaderFromItsEnd) {
+  constexpr std::size_t kKeys = 4096;
+  OnlineTable table = MakeTable(FloatSchema(8), 5'000);
+  PutFloats(&table, -1, 1, 1, 7.0f);
+  std::atomic<int> reads{0};
+  std::thread reader([&] {
+    FieldSelection selection;
+    ASSERT_TRUE(table.Select({0}, &selection).ok());
+    const std::vector<std::int64_t> keys(kKeys, -1);
+    std::vector<float> matrix(kKeys);
+    std::vector<std::uint8_t> status(kKeys);
+    std::vector<std::int64_t> events(kKeys);
+    ReadWorkspace workspace;
+    const KeyColumn column{keys.data(), nullptr, nullptr};
+    ReadBatch batch;
+    batch.keys = {&column, nullptr, kKeys};
+    batch.now_us = 1 << 30;
+    batch.matrix = matrix.data();
+    batch.status = status.data();
+    batch.event_us = events.data();
+    for (int round = 0; round < 200; ++round, ++reads) {
+      table.Get(selection, batch, &workspace);
+      for (const float x : matrix) ASSERT_EQ(x, 7.0f);
+      usleep(1000);
+    }
+  });
+  for (std::int64_t key = 0; reads < 200 && !HasFailure(); ++key) {
+    PutFloats(&table, key, 1, 1, 0.0f);
+    if (key >= 100) DeleteInt(&table, key - 100);
+  }
+  reader.join();
+  EXPECT_EQ(table.Stats().rows, 101u);
 }
 
 }  // namespace

@@ -46,11 +46,18 @@ TableStatus LogWriter::Begin(std::uint64_t number, std::uint64_t first_sequence)
   header.salt = std::uint64_t{random()} << 32 | random();
   const std::string name = FileName(FileKind::kLog, number);
   const std::string bytes = EncodeFileHeader(FileKind::kLog, header, schema_);
-  TableStatus status = WriteWholeFile(directory_, name, bytes);
-  if (!status.ok()) return status;
   const std::string path = directory_ + "/" + name;
-  File file(open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
-  if (!file.is_open()) return FileError(path);
+  TableStatus status = WriteWholeFile(directory_, name, bytes);
+  File file;
+  if (status.ok()) {
+    file = File(open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+    if (!file.is_open()) status = FileError(path);
+  }
+  if (!status.ok()) {
+    // The log before this one goes on: a recovery must not find a successor that begins too early.
+    RemoveFile(path);
+    return status;
+  }
   file_ = std::move(file);
   path_ = path;
   number_ = number;

@@ -175,7 +175,10 @@ void TableReader::Get(const FieldSelection& selection, const ReadBatch& batch,
       view.snapshot = Load(&header->committed);
       view.index_word = Load(&header->index);
       view.index = IndexView(memory_->arena.base(), view.index_word);
-      if (TryGet(view, first, last) && Load(&header->epoch) == epoch) break;
+      if (TryGet(view, first, last) && Load(&header->epoch) == epoch &&
+          Load(&header->oldest) <= view.snapshot) {
+        break;
+      }
       for_strings([first](StringColumn* strings) {
         strings->offsets.resize(first + 1);
         strings->bytes.resize(static_cast<std::size_t>(strings->offsets.back()));

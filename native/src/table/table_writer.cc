@@ -317,7 +317,7 @@ void TableWriter::Recycle() {
     std::uint32_t newest;
     const std::size_t place = Find(tag, key, &newest);
     if (newest != grave.row) continue;  // its key came back
-    Store(&header->epoch, header->epoch + 1);
+    Store(&header->oldest, grave.version);  // graves lie in the order of their versions
     Store(index_.slots + place, Slot::Gone());
     --live_slots_;
     Free(grave.row);
