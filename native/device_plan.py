@@ -24,7 +24,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mainspring.native import _native, program
+from mainspring.native import _native, program, status
 from mainspring.native import spec as specs
 
 __all__ = ["DevicePlan", "Group", "compile"]
@@ -90,6 +90,10 @@ def compile(spec: Mapping[str, Any]) -> DevicePlan:
     """Check a spec and lay it out. Errors: NativeError `bad_spec`, as from `program.Program`."""
     program.Program(spec, target="generic")  # its refusals name the column
     decoded = specs.decode(spec)
+    if strings := decoded.names("string"):
+        raise status.NativeError(
+            "bad_spec", f"a device takes no strings, got `{strings[0]}`; hash it into an int64 column before"
+        )
     floats, ints, events = (decoded.names(kind) for kind in ("float32", "int64", "events"))
     image = _native.device_plan(floats, ints, events, decoded.windows, decoded.dense, decoded.ids)
     return DevicePlan(image, decoded.inputs)

@@ -62,7 +62,7 @@ py::bytes DevicePlan(const std::vector<std::string>& floats, const std::vector<s
                      const std::vector<std::string>& events, const std::vector<WindowTuple>& windows,
                      const std::vector<DenseTuple>& dense, const std::vector<IdTuple>& ids) {
   std::vector<std::uint64_t> plan;
-  Check(BuildDevicePlan(ToSpec(Names(floats, ints, events), windows, dense, ids), &plan));
+  Check(BuildDevicePlan(ToSpec(Names(floats, ints, events, {}, {}), windows, dense, ids), &plan));
   return py::bytes(reinterpret_cast<const char*>(plan.data()), plan.size() * sizeof(plan[0]));
 }
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
 
-from mainspring.native import program, reference, reference_program, status, targets
+from mainspring.native import device_plan, program, reference, reference_program, status, targets
 
 MISSING = reference.MISSING
 SPEC: dict[str, Any] = {
@@ -249,6 +249,12 @@ def test_other_shapes_are_refused_by_name() -> None:
         with pytest.raises(status.NativeError, match=words) as caught:
             one("string").run({"c": strings})
         assert caught.value.code == "bad_dtype"
+
+
+def test_a_device_takes_no_strings() -> None:
+    with pytest.raises(status.NativeError, match="a device takes no strings, got `s`") as caught:
+        device_plan.compile(SPEC)
+    assert caught.value.code == "bad_spec"
 
 
 @pytest.mark.parametrize("target", targets.available())
