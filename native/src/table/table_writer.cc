@@ -316,7 +316,7 @@ void TableWriter::Recycle() {
     const std::uint32_t tag = memory_->Tag(key.data, key.size);
     std::uint32_t newest;
     const std::size_t place = Find(tag, key, &newest);
-    if (newest != grave.row) continue;  // its key came back
+    if (newest != grave.row) continue;      // its key came back
     Store(&header->oldest, grave.version);  // graves lie in the order of their versions
     Store(index_.slots + place, Slot::Gone());
     --live_slots_;
