@@ -187,7 +187,7 @@ def judge(results: Iterable[dict[str, Any]], *, quick: bool) -> list[dict[str, A
             )
             | {"why": "Feast is measured where its adapter is, in bench features"}
         )
-        judged.append(_beside_a_writer(seconds=1.5 if quick else 20.0))
+        judged += _beside_a_writer(seconds=1.5 if quick else 150.0)  # 1e9 rows take two minutes
     finally:
         for world in _worlds.values():
             world.close()
@@ -326,7 +326,7 @@ with table.OnlineTable.open(sys.argv[1], table_contest.INT_KEYS, shared=True) as
 """
 
 
-def _beside_a_writer(seconds: float) -> dict[str, Any]:
+def _beside_a_writer(seconds: float) -> list[dict[str, Any]]:
     """Reads of 256 keys of a table that another process writes 100,000 rows a second into; every row is checked."""
     with tempfile.TemporaryDirectory() as place:
         writer = subprocess.Popen(
@@ -359,9 +359,32 @@ def _beside_a_writer(seconds: float) -> dict[str, Any]:
             writer.wait(20)
     p50, p99 = np.percentile(took, [50, 99])
     ratio = float(p99 / p50)
-    ok = ratio <= 3 and torn == 0 and rate >= 99_000 and changed > 0
-    record = _record("OnlineTable get of 256 keys while another process upserts, p99 / p50", float(p50) / 1e3, "us", ratio, None, 3.0, ok=ok)  # fmt: skip
-    record |= {"rows_read": 256 * len(took), "torn_rows": torn, "upserts_per_s": _round(rate)}
-    if not ok:
-        record["why"] = "two processes and whatever else runs share two cores: p99 is the scheduler's"
-    return record
+    read = 256 * len(took)
+    latency = _record(
+        "OnlineTable get while a writer upserts 100k rows/s, p99 / p50",
+        float(p50) / 1e3,
+        "us",
+        ratio,
+        None,
+        3.0,
+        ok=ratio <= 3 and rate >= 99_000,
+    )
+    whole = _record(
+        "OnlineTable torn rows while a writer upserts",
+        float(torn),
+        "rows",
+        None,
+        None,
+        0.0,
+        ok=torn == 0 and changed > 0,
+    )
+    latency |= {"p99": _round(float(p99) / 1e3), "upserts_per_s": _round(rate)}
+    whole |= {
+        "rows_read": read,
+        "note": f"{read:,} rows of a table of 100,000 that another process rewrote meanwhile",
+    }
+    if not latency["ok"]:
+        latency["why"] = "two processes and whatever else runs share two cores: p99 is the scheduler's"
+    if not whole["ok"]:
+        whole["why"] = "rows were torn or missing, or the writer changed none"
+    return [latency, whole]
