@@ -8,7 +8,7 @@ BENCH_ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check $(if $(CI),-qq --no-input)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak bench lint format lock wheel clean distclean
+.PHONY: help setup demo test soak bench gpu lint format lock wheel clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,11 @@ soak: setup ## what kills workers and jobs in the middle and starts them again: 
 
 bench: setup ## the latency and throughput suites, answers checked first; BENCH_ARGS=--quick
 	$(BIN)/python -m mainspring.bench native $(BENCH_ARGS)
+
+gpu: setup ## the kernels for GPUs that need not be here; then checked and timed where one is (build/gpu.json)
+	$(BIN)/python -m mainspring.native.triton.aot --output build/triton
+	$(BIN)/python native/cuda/build.py --output build/cuda || [[ $$? == 77 ]]
+	$(BIN)/python -m mainspring.bench.gpu --output build/gpu.json || [[ $$? == 77 ]]
 
 lint: setup ## ruff, clang-format, buildifier, mypy: report only
 	failed=0; tools/format.sh --check || failed=1; $(BIN)/mypy || failed=1; exit $$failed

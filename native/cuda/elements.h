@@ -52,14 +52,19 @@ MAINSPRING_HD float AsFloat(std::int32_t bits) {
 MAINSPRING_HD float ToFloat(std::int32_t x) { return static_cast<float>(x); }
 #endif
 
+// Wraps: a damaged plan may ask for the logarithm of a negative number, and gets nonsense, not worse.
+MAINSPRING_HD std::int32_t Minus(std::int32_t a, std::int32_t b) {
+  return static_cast<std::int32_t>(static_cast<std::uint32_t>(a) - static_cast<std::uint32_t>(b));
+}
+
 constexpr std::uint64_t kMissingInt = std::uint64_t{1} << 63;
 constexpr std::int32_t kInfinityBits = 0x7F800000, kNaNBits = 0x7FC00000;
 
 // mainspring/math/log1p-inl.h, step by step.
 MAINSPRING_HD float Log1p(float x) {
-  const std::int32_t bits = (AsInt(Add(x, 1.0f)) - 0x3F400001) & ~0x7FFFFF;
-  const float four_scaled = AsFloat(0x40800000 - bits);
-  const float x_scaled = AsFloat(AsInt(x) - bits);
+  const std::int32_t bits = Minus(AsInt(Add(x, 1.0f)), 0x3F400001) & ~0x7FFFFF;
+  const float four_scaled = AsFloat(Minus(0x40800000, bits));
+  const float x_scaled = AsFloat(Minus(AsInt(x), bits));
   const float f = Add(x_scaled, Sub(Mul(four_scaled, 0.25f), 1.0f));
   const float f2 = Mul(f, f);
   const float low = Fma(Fma(-0x1.000046p-2f, f, 0x1.5555a4p-2f), f, -0.5f);

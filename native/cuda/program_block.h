@@ -132,6 +132,11 @@ MAINSPRING_HD void StoreTile(const PlanView& plan, const MainspringCudaBatch& ba
   }
 }
 
+template <typename T>
+MAINSPRING_HD const T* TableAt(const PlanView& plan, std::int64_t at) {
+  return reinterpret_cast<const T*>(plan.image + at);
+}
+
 // Of an id part: a warp takes a column.
 MAINSPRING_HD void StoreIds(const PlanView& plan, const MainspringCudaBatch& batch, const BlockPlace& place,
                             int thread) {
@@ -139,35 +144,40 @@ MAINSPRING_HD void StoreIds(const PlanView& plan, const MainspringCudaBatch& bat
   if (j >= plan.n_ids) return;
   const DeviceId id = plan.ids[j];
   std::int32_t* const out = batch.ids + static_cast<std::size_t>(j) * batch.ids_stride + place.first_row;
-  const char* const table = plan.image + id.at;
-  if (id.kind == kDeviceBucketise) {
-    const float* x =
-        batch.floats + static_cast<std::size_t>(id.source) * batch.float_stride + place.first_row;
-    const float* bounds = reinterpret_cast<const float*>(table);
-    for (int row = thread % kWarpThreads; row < place.rows; row += kWarpThreads) {
-      out[row] = BucketiseOne(x[row], bounds, id);
-    }
-    return;
-  }
   const std::int64_t* const ints = batch.ints + place.first_row;
+  const int first = thread % kWarpThreads;
   if (id.kind == kDeviceCross) {
-    const std::int64_t* sources = reinterpret_cast<const std::int64_t*>(table);
-    for (int row = thread % kWarpThreads; row < place.rows; row += kWarpThreads) {
+    const std::int64_t* const sources = TableAt<std::int64_t>(plan, id.at);
+    for (int row = first; row < place.rows; row += kWarpThreads) {
       out[row] = CrossOne(ints + row, batch.int_stride, sources, id);
     }
     return;
   }
-  const std::int64_t* const x = ints + static_cast<std::size_t>(id.source) * batch.int_stride;
-  const std::uint16_t* const pilots = reinterpret_cast<const std::uint16_t*>(plan.image + id.pilots_at);
-  for (int row = thread % kWarpThreads; row < place.rows; row += kWarpThreads) {
-    const std::uint64_t value = static_cast<std::uint64_t>(x[row]);
-    if (id.kind == kDeviceHash) {
-      out[row] = HashOne(value, id);
-    } else if (id.kind == kDeviceVocabularyNarrow) {
-      out[row] = NarrowOne(value, reinterpret_cast<const std::uint32_t*>(table), pilots, id);
-    } else {
-      out[row] = WideOne(value, reinterpret_cast<const std::uint64_t*>(table), pilots, id);
+  const std::size_t source = static_cast<std::size_t>(id.source);
+  if (id.kind == kDeviceBucketise) {
+    const float* const x = batch.floats + source * batch.float_stride + place.first_row;
+    const float* const bounds = TableAt<float>(plan, id.at);
+    for (int row = first; row < place.rows; row += kWarpThreads) out[row] = BucketiseOne(x[row], bounds, id);
+    return;
+  }
+  const std::int64_t* const x = ints + source * batch.int_stride;
+  if (id.kind == kDeviceHash) {
+    for (int row = first; row < place.rows; row += kWarpThreads) {
+      out[row] = HashOne(static_cast<std::uint64_t>(x[row]), id);
     }
+    return;
+  }
+  const std::uint16_t* const pilots = TableAt<std::uint16_t>(plan, id.pilots_at);
+  if (id.kind == kDeviceVocabularyNarrow) {
+    const std::uint32_t* const slots = TableAt<std::uint32_t>(plan, id.at);
+    for (int row = first; row < place.rows; row += kWarpThreads) {
+      out[row] = NarrowOne(static_cast<std::uint64_t>(x[row]), slots, pilots, id);
+    }
+    return;
+  }
+  const std::uint64_t* const slots = TableAt<std::uint64_t>(plan, id.at);
+  for (int row = first; row < place.rows; row += kWarpThreads) {
+    out[row] = WideOne(static_cast<std::uint64_t>(x[row]), slots, pilots, id);
   }
 }
 
