@@ -139,6 +139,154 @@ class Bound:
     @property
     def ids(self) -> NDArray[np.int32]: ...
 
+@final
+class Batcher:
+    """Joins concurrent requests into batches. See `mainspring.native.batcher`.
+
+    `columns`: (name, "float32" | "int32" | "int64", values in a row). A request of n rows gets (n, width) of each,
+    row-major, in the batch that it will be part of.
+    `max_rows` a batch (up to 65,535), `depth` batches of each priority under way at once (a power of two): the bound.
+    Memory: priorities x depth x max_rows rows, made at once. Priority 0 is the most urgent; a batch has requests of
+    one priority, and one step of priority is worth `aging_seconds` of waiting, so that none waits for ever.
+    `adaptive`: an open batch waits only while the observed gap between requests makes it pay, at most
+    `max_delay_seconds`; else always that long unless it is full. `sheds_infeasible`: a deadline that the run itself
+    would pass counts as passed.
+
+    Threads: all methods from any thread. Requests are reserved without a lock. Fork: refused in the child.
+    Errors:  NativeError `bad_spec`.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[tuple[str, str, int]],
+        *,
+        max_rows: int = 256,
+        max_delay_seconds: float = 0.002,
+        depth: int = 8,
+        priorities: int = 1,
+        aging_seconds: float = 0.01,
+        adaptive: bool = True,
+        sheds_infeasible: bool = False,
+    ) -> None: ...
+    def reserve(
+        self,
+        rows: int = 1,
+        *,
+        priority: int = 0,
+        deadline_ns: int | None = None,
+        arrival_ns: int = 0,
+        mailbox: int = 0,
+        waiter: Any = None,
+    ) -> Request:
+        """Rows of the open batch, to be written and committed; its batch waits for that.
+
+        `deadline_ns`: of time.monotonic_ns(); a request that is not taken by then is not computed. `arrival_ns`: when
+        it came, where that was before; 0: now. `mailbox`, `waiter`: of `Front`.
+        Errors: Busy with `retry_after_seconds`, NativeError `out_of_range` (more rows than a batch has), `closed`.
+        """
+    def add(
+        self,
+        columns: Mapping[str, NDArray[Any]],
+        *,
+        priority: int = 0,
+        deadline_ns: int | None = None,
+        arrival_ns: int = 0,
+        mailbox: int = 0,
+        waiter: Any = None,
+    ) -> Request:
+        """Reserve, copy, commit. Shapes: columns[name] (rows, width), C-contiguous, of the column's dtype.
+
+        Errors: those of `reserve`, NativeError `missing_column`, `bad_dtype`, `bad_shape`, `not_contiguous`.
+        """
+    def add_row(
+        self,
+        row: Row,
+        given: Any,
+        *,
+        priority: int = 0,
+        deadline_ns: int | None = None,
+        arrival_ns: int = 0,
+        mailbox: int = 0,
+        waiter: Any = None,
+    ) -> Request:
+        """One row of a program, computed straight into the batch from a dict or packed bytes.
+
+        The batcher's columns are one float32 of the program's width, one int32 of its n_ids, or the one it has.
+        `row`'s own outputs stay as they were. Errors: those of `reserve` and of `Row`, `bad_spec`, `bad_shape`.
+        """
+    def take(self, timeout_seconds: float | None = None) -> Batch | None:
+        """The next batch that is due; None after the timeout, or where the batcher is closed and empty.
+
+        Threads: any number may take. The GIL is released while it waits.
+        """
+    def poll(self) -> Batch | None:
+        """Whatever is there, due or not."""
+    def close(self, drain: bool = True) -> None:
+        """Take no more requests. What is there is still taken, or else answered `closed`. Idempotent."""
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def max_rows(self) -> int: ...
+    def stats(self) -> dict[str, float]:
+        """Counts since the start, and the observed gap and costs in seconds."""
+    def open_mailbox(self) -> int:
+        """For `Front`: a number to reserve with, whose answers `drain` gives. At most 1,024."""
+    def mailbox_fd(self, mailbox: int) -> int:
+        """Readable while `drain` has something."""
+    def drain(self, mailbox: int) -> list[tuple[Any, Any, bool]]:
+        """(waiter, value or exception, whether it is an exception) of what was answered, once each."""
+    def _time_single_rows(self, rows: int) -> int: ...
+
+@final
+class Request:
+    """Rows reserved in a batch. `with batcher.reserve() as request` commits, or abandons where the block raises.
+
+    One that is let go of is abandoned or cancelled. Threads: one at a time, but `cancel` from any.
+    """
+
+    @property
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """(rows, width) of each column, to be written before `commit` and not after.
+
+        Errors: NativeError `closed` once it was committed.
+        """
+    @property
+    def rows(self) -> int: ...
+    @property
+    def done(self) -> bool:
+        """Whether `result` has an answer."""
+    def commit(self) -> None: ...
+    def abandon(self) -> None: ...
+    def cancel(self) -> bool:
+        """True where it had no answer yet; its answer then is `cancelled`, and if it was not taken it is not computed."""
+    def result(self, timeout_seconds: float | None = None) -> Any:
+        """Wait for its rows of the output: a view.
+
+        Errors: NativeError `deadline_exceeded` (at the deadline, whether anybody takes or not), `cancelled`,
+        `closed`; what the model raised; TimeoutError, after which it may be asked again.
+        """
+    def __enter__(self) -> Request: ...
+    def __exit__(self, *_: object) -> None: ...
+
+@final
+class Batch:
+    """Taken rows. One that is let go of without an answer answers `cancelled`. Threads: one at a time."""
+
+    @property
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """(rows, width) of each column, 64-byte aligned, until `complete` or `fail`: nothing may keep them."""
+    @property
+    def rows(self) -> int: ...
+    @property
+    def priority(self) -> int: ...
+    def complete(self, output: Any) -> None:
+        """Answer all of it: `output`, or each part of a tuple, slices into as many rows as the batch has.
+
+        Errors: NativeError `bad_shape`, `closed` (answered already).
+        """
+    def fail(self, error: BaseException) -> None:
+        """Answer all of it with this exception."""
+
 def jagged_to_padded_dense(
     values: NDArray[_T],
     offsets: _Integers,

@@ -10,6 +10,7 @@ NATIVE_STD = "-std=c++17"
 NATIVE_COPTS = ["-ffp-contract=off", "-fvisibility=hidden"]
 
 NATIVE_HDRS = [
+    "include/mainspring/batcher.h",
     "include/mainspring/dense.h",
     "include/mainspring/dense_column.h",
     "include/mainspring/device_plan.h",
@@ -28,6 +29,8 @@ NATIVE_HDRS = [
     "include/mainspring/target.h",
     "include/mainspring/trees.h",
     "include/mainspring/vocabulary.h",
+    "src/batcher/delay.h",
+    "src/batcher/futex.h",
     "src/dense/dense-inl.h",
     "src/dense/dense_kernels.h",
     "src/jagged/jagged-inl.h",
@@ -55,6 +58,7 @@ NATIVE_HDRS = [
 ]
 
 NATIVE_SRCS = [
+    "src/batcher/batcher.cc",
     "src/dense/dense.cc",
     "src/device_plan/build.cc",
     "src/device_plan/check.cc",
@@ -150,6 +154,7 @@ NATIVE_EXT_HDRS = [
 NATIVE_EXT_SRCS = [
     "bindings/arrays.cc",
     "bindings/arrow.cc",
+    "bindings/batcher.cc",
     "bindings/bound_model.cc",
     "bindings/buffers.cc",
     "bindings/dense.cc",
@@ -163,6 +168,7 @@ NATIVE_EXT_SRCS = [
 ]
 
 NATIVE_TEST_SRCS = [
+    "tests/batcher_test.cc",
     "tests/cuda_emulation_test.cc",
     "tests/dense_test.cc",
     "tests/hash_test.cc",

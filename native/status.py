@@ -13,7 +13,7 @@ Code = Literal[
     "bad_spec",  # the program itself makes no sense
     "unknown_target",  # no such instruction set, or not on this CPU
     "missing_column",  # an input of the program was not given
-    "busy",  # another thread runs the same bound buffers
+    "busy",  # another thread runs the same bound buffers; a batcher has no room: see `Busy`
     "bad_offsets",  # offsets of jagged rows that fall, or lead out of their values
     "out_of_range",  # an index without a row, a row longer than its place, a number beyond its dtype
     "bad_model",  # the file of a model is damaged, or is none
@@ -23,6 +23,9 @@ Code = Literal[
     "io",  # the system refused to read or write a file
     "corrupt",  # a file is not what was written
     "closed",  # the table was closed
+    "closed",  # a batcher that takes no more requests, or lost them when it was closed
+    "cancelled",  # a request that its caller took back, or whose batch was dropped
+    "deadline_exceeded",  # a request whose deadline passed before it was computed
 ]
 
 CODES: Final[tuple[str, ...]] = get_args(Code)
@@ -38,3 +41,14 @@ class NativeError(ValueError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class Busy(NativeError):
+    """A bounded queue is full: try again after `retry_after_seconds`, or send the caller away with that."""
+
+    def __init__(self, message: str, retry_after_seconds: float) -> None:
+        super().__init__("busy", message)
+        self.retry_after_seconds = retry_after_seconds
+
+    def __reduce__(self) -> tuple[type[Busy], tuple[str, float]]:
+        return Busy, (self.message, self.retry_after_seconds)

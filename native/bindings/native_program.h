@@ -128,6 +128,11 @@ class NativeProgram {
 py::object RowClass();
 py::object NewRow(std::shared_ptr<const NativeProgram> owner);
 
+// Runs `row` on a dict or a packed row, once, into these outputs instead of its own: dense[width],
+// ids[n_ids]. The sizes are those of `width` and `n_ids`, or it refuses.
+void RunRowInto(PyObject* row, PyObject* given, std::size_t width, std::size_t n_ids, float* dense,
+                std::int32_t* ids);
+
 }  // namespace mainspring
 
 #endif  // MAINSPRING_BINDINGS_NATIVE_PROGRAM_H_

@@ -248,4 +248,30 @@ py::object NewRow(std::shared_ptr<const NativeProgram> owner) {
   return py::reinterpret_steal<py::object>(self);
 }
 
+void RunRowInto(PyObject* row, PyObject* given, std::size_t width, std::size_t n_ids, float* dense,
+                std::int32_t* ids) {
+  if (Py_TYPE(row) != RowType()) {
+    Raise(StatusCode::kBadDtype,
+          "`row` must be a row of a program, got `" + TypeName(row) + "`; make it with `Program.row`");
+  }
+  RowState& s = StateOf(row);
+  if (s.owner->width() != width || s.owner->n_ids() != n_ids) {
+    Raise(StatusCode::kBadShape, "`row` must write " + std::to_string(width) + " floats and " +
+                                     std::to_string(n_ids) + " ids, got " + std::to_string(s.owner->width()) +
+                                     " and " + std::to_string(s.owner->n_ids()) +
+                                     "; give the batcher the program's columns");
+  }
+  struct Restore {
+    RowState& s;
+    float* dense;
+    std::int32_t* ids;
+    ~Restore() { s.dense_data = dense, s.ids_data = ids; }
+  } const restore{s, s.dense_data, s.ids_data};
+  if (dense != nullptr) s.dense_data = dense;
+  if (ids != nullptr) s.ids_data = ids;
+  PyObject* const done = PyDict_Check(given) ? RunFieldsEntry(row, given) : RunPackedEntry(row, given);
+  if (done == nullptr) throw py::error_already_set();
+  Py_DECREF(done);
+}
+
 }  // namespace mainspring

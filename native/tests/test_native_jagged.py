@@ -203,6 +203,25 @@ def test_gather_and_scatter_equal_the_reference(rows: int, n: int, d: int, dtype
     check()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_random_batches_may_not_hit(dtype: Any) -> None:
+    """A row longer than its place without `truncate`, holes of a gather, and several writes to one row."""
+    values, offsets = np.arange(6).astype(dtype), np.array([0, 1, 6])
+    dense = jagged.jagged_to_padded_dense(values, offsets, 3, truncate=True)
+    assert dense.tolist() == [[0, 0, 0], [1, 2, 3]]
+    for call in (
+        lambda: jagged.jagged_to_padded_dense(values, offsets, 3),
+        lambda: jagged.dense_to_jagged(dense, offsets),
+    ):
+        with pytest.raises(status.NativeError, match="row 1 must have at most 3 values, got 5"):
+            call()
+    assert jagged.dense_to_jagged(dense, offsets, padding_value=9).tolist() == [0, 1, 2, 3, 9, 9]
+    assert jagged.gather_rows(values, np.array([5, -1, 0]), fill_value=8).tolist() == [5, 8, 0]
+    out = np.zeros(2, dtype)
+    jagged.scatter_rows(values[1:4], np.array([1, 0, 1]), out)
+    assert out.tolist() == [2, 3]
+
+
 V = np.arange(6, dtype=np.float32)
 ENDS = np.array([0, 2, 6])
 D = np.zeros((2, 4), np.float32)

@@ -26,6 +26,9 @@ enum class StatusCode : std::int32_t {
   kIo,
   kCorrupt,
   kClosed,
+  kClosed,
+  kCancelled,
+  kDeadlineExceeded,
 };
 
 // The stable word of a code, as Python's NativeError carries it: "bad_shape".
@@ -67,6 +70,12 @@ constexpr const char* CodeName(StatusCode code) {
       return "corrupt";
     case StatusCode::kClosed:
       return "closed";
+    case StatusCode::kClosed:
+      return "closed";
+    case StatusCode::kCancelled:
+      return "cancelled";
+    case StatusCode::kDeadlineExceeded:
+      return "deadline_exceeded";
   }
   return "unknown";
 }
