@@ -20,6 +20,7 @@ ADAPTERS = {
     "feast": (
         "core/features/feast_adapter.py",
         "core/features/feast_store/",
+        "bench/features/",  # Feast with its own stores is the peer
         "core/reference/flight_delay/views.py",
     ),
     "mlflow": ("core/models/mlflow_adapter.py",),

@@ -1,0 +1,581 @@
+"""Feast's online store in this process: rows in `row_table`, durable in `row_log`, read without protobuf."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from feast import FeatureService, FeatureView, RepoConfig, utils
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
+from feast.infra.online_stores.helpers import compute_table_id
+from feast.infra.online_stores.online_store import OnlineStore
+from feast.infra.supported_async_methods import SupportedAsyncMethods
+from feast.online_response import OnlineResponse
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.repo_config import FeastConfigBaseModel
+from feast.type_map import python_values_to_proto_values
+from feast.value_type import ValueType
+
+from mainspring.core import errors
+from mainspring.core.features import row_log, row_table
+from mainspring.core.features.feast_store import response, values
+
+__all__ = ["MainspringOnlineStore", "MainspringOnlineStoreConfig"]
+
+_TYPE: Final = "mainspring.core.features.feast_store.MainspringOnlineStore"
+_PLANS: Final = 512
+#: A table's batches are joined into one when a process opens the file and finds more than this.
+_BATCHES: Final = 256
+_FOREVER: Final = -(2**62)
+
+
+class MainspringOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
+    """`online_store: {type: mainspring.core.features.feast_store.MainspringOnlineStore, path: data/online.db}`."""
+
+    type: Literal["mainspring.core.features.feast_store.MainspringOnlineStore"] = _TYPE
+    path: str | None = None
+    """File of the rows, relative to the repository; None keeps them in memory, for as long as the store lives."""
+    refresh_seconds: float = 1.0
+    """How old the view of what other processes wrote may be."""
+    clock_skew_seconds: float = 60.0
+    """A row up to this far ahead of this clock is answered; one further ahead is from the future: NOT_FOUND."""
+    freeze_after_warm_up: bool = True
+    """Take what the first read leaves in memory out of garbage collection: Feast's own objects are its p99."""
+
+
+class _Storage:
+    """The tables of one file (or of none), by name."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.tables: dict[str, row_table.NumpyTable] = {}
+        self.epoch = 0
+        """Changes with every table that comes, goes or gets other fields: plans hold tables."""
+        self._lock = threading.RLock()
+        self._log = None if path is None else row_log.RowLog(path)
+        self._seen = 0
+        self._checked = 0.0
+        if self._log is not None:
+            self._catch_up(self._log, is_first=True)
+
+    def table(self, name: str) -> row_table.NumpyTable | None:
+        return self.tables.get(name)
+
+    def ensure(self, name: str, fields: tuple[row_table.Field, ...]) -> row_table.NumpyTable:
+        """The table with exactly these fields; rows of another shape are kept as far as they go."""
+        with self._lock:
+            found = self.tables.get(name)
+            if found is None or found.fields != fields:
+                found = row_table.NumpyTable(fields) if found is None else found.evolved(fields)
+                self.tables[name] = found
+                self.epoch += 1
+            return found
+
+    def write(self, name: str, fields: tuple[row_table.Field, ...], rows: row_table.Rows) -> int:
+        """Durable, then visible. Errors: those of the log; then nothing is visible."""
+        if self._log is not None:
+            self._log.append(name, row_log.encode(rows, fields))
+        with self._lock:
+            return self.ensure(name, fields).upsert(rows)
+
+    def drop(self, name: str) -> None:
+        with self._lock:
+            if self.tables.pop(name, None) is not None:
+                self.epoch += 1
+                if self._log is not None:
+                    self._log.append(name, None)
+
+    def refresh(self, seconds: float) -> None:
+        """See what other processes committed, if the last look is older than `seconds`."""
+        if self._log is not None:
+            now = time.monotonic()
+            if now - self._checked >= seconds:
+                self._checked = now
+                self._catch_up(self._log)
+
+    def _catch_up(self, log: row_log.RowLog, *, is_first: bool = False) -> None:
+        with self._lock:
+            batches = log.since(self._seen)
+            counts: dict[str, int] = {}
+            for seq, name, data in batches:
+                self._seen = seq
+                counts[name] = counts.get(name, 0) + 1
+                if data is None:
+                    if self.tables.pop(name, None) is not None:
+                        self.epoch += 1
+                    continue
+                rows, fields = row_log.decode(data)
+                table = self.tables.get(name)
+                if table is None:
+                    table = self.ensure(name, fields)
+                table.upsert(row_table.fitted(rows, dict(fields), table.fields))
+            if is_first:
+                for name, count in counts.items():
+                    if count > _BATCHES and name in self.tables:
+                        kept = self.tables[name]
+                        log.replace(name, self._seen, row_log.encode(kept.rows(), kept.fields))
+
+
+_open_lock = threading.Lock()
+#: One storage a file in this process, however many stores Feast makes.
+_open: dict[Path, _Storage] = {}
+
+
+@dataclass(frozen=True)
+class _ViewPlan:
+    table: row_table.NumpyTable | None
+    output: response.Output
+    key_columns: tuple[str, ...]
+    ttl_us: int | None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What one request asks of which table, resolved from the registry once."""
+
+    registry: Any
+    created: Any
+    epoch: int
+    views: tuple[_ViewPlan, ...]
+    entity_names: Mapping[str, str]
+    key_types: Mapping[str, ValueType]
+    feature_refs: Sequence[str]
+    on_demand: Sequence[Any]
+    wanted: frozenset[str]
+    request_data: frozenset[str]
+    is_feasts: bool
+    service: Any
+    until: float
+    """Monotonic time at which the registry's cache, and with it this plan, is stale."""
+
+
+class MainspringOnlineStore(OnlineStore):  # type: ignore[misc]
+    """The newest row of every entity, by event time, then created time, then order of writing.
+
+    TTL:     applied when read: older than the view's TTL is OUTSIDE_MAX_AGE and null; equal is alive.
+    Missing: an entity that was never written is NOT_FOUND; a null of a live row is PRESENT and None.
+    Threads: safe. Processes: any number on one host may write and read one `path`; each sees the others' rows
+             `refresh_seconds` later at most.
+    Errors:  SchemaMismatch for a key or value of another type, InvalidRequest for a missing key, DependencyDown
+             if the disk refuses (then nothing of the batch is kept), CorruptArtifact for a file that is not ours.
+    """
+
+    def __init__(self) -> None:
+        self._memory: _Storage | None = None
+        self._opened: _Storage | None = None
+        self._opened_config: Any = None
+        self._refresh_seconds = 1.0
+        self._skew_us = 0
+        self._plans: OrderedDict[Any, _Plan] = OrderedDict()
+        self._plans_lock = threading.Lock()
+        self._is_frozen = False
+
+    @property
+    def async_supported(self) -> SupportedAsyncMethods:
+        return SupportedAsyncMethods(read=True, write=True)
+
+    def online_write_batch(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: list[tuple[EntityKey, dict[str, Value], datetime, datetime | None]],
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """All rows of the batch or none; visible and, with a `path`, on disk when it returns."""
+        if data:
+            fields = values.fields(table)
+            self._storage(config).write(_table_id(config, table), fields, values.to_rows(table, data))
+        if progress:
+            progress(len(data))
+
+    async def online_write_batch_async(
+        self, config: RepoConfig, table: FeatureView, data: Any, progress: Callable[[int], Any] | None
+    ) -> None:
+        """As :meth:`online_write_batch`."""
+        self.online_write_batch(config, table, data, progress)
+
+    def online_read(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
+        requested_features: list[str] | None = None,
+    ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+        """Feast's row form, for what reads through it. (time, None) is a row outside its TTL."""
+        storage = self._fresh(config)
+        found = storage.table(_table_id(config, table))
+        if found is None:
+            return [(None, None)] * len(entity_keys)
+        held = dict(found.fields)
+        types = {f.name: f.dtype.to_value_type() for f in table.features}
+        names = [n for n in (requested_features or list(types)) if n in held and n in types]
+        groups = found.groups(names)
+        keys = [values.key_of(key) for key in entity_keys]
+        oldest, newest = self._bounds(_ttl_us(table))
+        answer = found.read(keys, groups, oldest_us=oldest, newest_us=newest)
+        output = response.Output("", 0, groups, (), (), {})
+        columns = response.Part(output, answer, None).kept()
+        protos: dict[str, list[Value]] = {}
+        for group, lists in zip(groups, columns, strict=True):
+            for name, cells in zip(group.names, lists, strict=True):
+                protos[name] = list(map(values.to_proto(types[name]), cells))
+        rows: list[tuple[datetime | None, dict[str, Value] | None]] = []
+        for i, (status, us) in enumerate(zip(answer.status.tolist(), answer.event_us.tolist(), strict=True)):
+            at = None if status == 1 else _EPOCH + timedelta(microseconds=us)
+            rows.append((at, {name: cells[i] for name, cells in protos.items()} if status == 0 else None))
+        return rows
+
+    async def online_read_async(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
+        requested_features: list[str] | None = None,
+    ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+        """As :meth:`online_read`: memory does not block."""
+        return self.online_read(config, table, entity_keys, requested_features)
+
+    def get_online_features(
+        self,
+        config: RepoConfig,
+        features: list[str] | FeatureService,
+        entity_rows: Any,
+        registry: Any,
+        project: str,
+        full_feature_names: bool = False,
+        include_feature_view_version_metadata: bool = False,
+    ) -> OnlineResponse:
+        """Feast's call and answer; the answer is a snapshot and becomes a dict, frame or proto when asked."""
+        storage = self._fresh(config)
+        plan = self._plan(storage, config, features, registry, project, full_feature_names)
+        if plan.is_feasts:
+            return super().get_online_features(
+                config,
+                features,
+                entity_rows,
+                registry,
+                project,
+                full_feature_names,
+                include_feature_view_version_metadata,
+            )
+        columns = _columns(entity_rows)
+        keys: dict[str, list[Any]] = {}
+        requested: dict[str, Any] = {}
+        rows = -1
+        for name, column in columns.items():
+            name = plan.entity_names.get(name, name)
+            if name in plan.key_types:
+                keys[name] = values.key_values(name, plan.key_types[name], column)
+            elif name in plan.request_data:
+                requested[name] = column
+            else:
+                continue
+            size = len(keys[name]) if name in keys else len(column)
+            if rows not in (-1, size):
+                raise errors.InvalidRequest(
+                    f"column `{name}` has {size} values, others have {rows}; send one a row", field=name
+                )
+            rows = size
+        newest = time.time_ns() // 1000
+        ahead = newest + self._skew_us
+        parts = [_read(view, keys, rows, newest, ahead) for view in plan.views]
+        answer = response.MainspringOnlineResponse(
+            keys, plan.key_types, parts, include_feature_view_version_metadata
+        )
+        if not self._is_frozen:
+            self._warmed_up(config)
+        return self._on_demand(plan, answer, requested, full_feature_names) if plan.on_demand else answer
+
+    async def get_online_features_async(
+        self,
+        config: RepoConfig,
+        features: list[str] | FeatureService,
+        entity_rows: Any,
+        registry: Any,
+        project: str,
+        full_feature_names: bool = False,
+        include_feature_view_version_metadata: bool = False,
+    ) -> OnlineResponse:
+        """As :meth:`get_online_features`: memory does not block."""
+        return self.get_online_features(
+            config,
+            features,
+            entity_rows,
+            registry,
+            project,
+            full_feature_names,
+            include_feature_view_version_metadata,
+        )
+
+    def update(
+        self,
+        config: RepoConfig,
+        tables_to_delete: Sequence[FeatureView],
+        tables_to_keep: Sequence[FeatureView],
+        entities_to_delete: Sequence[Any],
+        entities_to_keep: Sequence[Any],
+        partial: bool,
+    ) -> None:
+        """Drop deleted views' rows; give kept views their declared fields, with the rows that they have."""
+        storage = self._storage(config)
+        for view in tables_to_delete:
+            storage.drop(_table_id(config, view))
+        for view in tables_to_keep:
+            storage.ensure(_table_id(config, view), values.fields(view))
+
+    def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Any]) -> None:
+        """Drop the rows of these views; the file stays, as other projects may be in it."""
+        storage = self._storage(config)
+        for view in tables:
+            storage.drop(_table_id(config, view))
+
+    def plan(self, config: RepoConfig, desired_registry_proto: Any) -> list[Any]:
+        """No infrastructure beside the file, which the first write makes."""
+        return []
+
+    async def initialize(self, config: RepoConfig) -> None:
+        """Load the rows before the first request."""
+        self._storage(config)
+
+    def _is_versioned_read_supported(self) -> bool:
+        return True
+
+    def _storage(self, config: RepoConfig) -> _Storage:
+        # By the configuration object: its `online_store` is a property that costs more than the look-up of a row.
+        if self._opened is not None and self._opened_config is config:
+            return self._opened
+        options = config.online_store
+        path = options.path
+        with _open_lock:
+            if path is None:
+                self._memory = self._memory or _Storage(None)
+                self._opened = self._memory
+            else:
+                absolute = (Path(config.repo_path or ".") / path).resolve()
+                if absolute not in _open:
+                    _open[absolute] = _Storage(absolute)
+                self._opened = _open[absolute]
+            self._refresh_seconds = options.refresh_seconds
+            self._skew_us = int(options.clock_skew_seconds * 1e6)
+            self._opened_config = config
+            return self._opened
+
+    def _fresh(self, config: RepoConfig) -> _Storage:
+        storage = self._storage(config)
+        storage.refresh(self._refresh_seconds)
+        return storage
+
+    def _bounds(self, ttl_us: int | None) -> tuple[int, int]:
+        now = time.time_ns() // 1000
+        oldest = _FOREVER if ttl_us is None else now - ttl_us
+        return oldest, now + self._skew_us
+
+    def _plan(
+        self,
+        storage: _Storage,
+        config: RepoConfig,
+        features: Any,
+        registry: Any,
+        project: str,
+        full_names: bool,
+    ) -> _Plan:
+        is_service = isinstance(features, FeatureService)
+        # By the service object, not its name: two services of one name are two questions.
+        key = (id(features) if is_service else tuple(features), project, full_names)
+        plan = self._plans.get(key)
+        created = getattr(registry, "cached_registry_proto_created", None)
+        if (
+            plan is not None
+            and plan.registry is registry
+            and plan.created is created
+            and created is not None
+            and plan.epoch == storage.epoch
+            and (not is_service or plan.service is features)
+            and time.monotonic() < plan.until
+        ):
+            return plan
+        plan = _resolve(storage, config, features, registry, project, full_names)
+        if not _is_cached(registry):
+            return plan
+        with self._plans_lock:
+            self._plans[key] = plan
+            while len(self._plans) > _PLANS:
+                self._plans.popitem(last=False)
+        return plan
+
+    def _on_demand(
+        self,
+        plan: _Plan,
+        answer: response.MainspringOnlineResponse,
+        requested: dict[str, Any],
+        full_names: bool,
+    ) -> OnlineResponse:
+        missing = sorted(plan.request_data - set(requested))
+        if missing:
+            raise errors.InvalidRequest(
+                f"on-demand views need `{missing[0]}`, which no entity row has; send it", field=missing[0]
+            )
+        proto = answer.proto
+        data = {n: python_values_to_proto_values(list(c), ValueType.UNKNOWN) for n, c in requested.items()}
+        utils._populate_result_rows_from_columnar(online_features_response=proto, data=data)
+        types = {
+            name: kind
+            for view in plan.views
+            for names, kinds in zip(view.output.names, view.output.types, strict=True)
+            for name, kind in zip(names, kinds, strict=True)
+        }
+        utils._augment_response_with_on_demand_transforms(
+            proto, plan.feature_refs, plan.on_demand, full_names, feature_types=types
+        )
+        utils._drop_unneeded_columns(proto, set(plan.wanted) | set(plan.key_types))
+        return OnlineResponse(proto, feature_types=types)
+
+    def _warmed_up(self, config: RepoConfig) -> None:
+        self._is_frozen = True
+        if config.online_store.freeze_after_warm_up:
+            gc.collect()
+            gc.freeze()
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _table_id(config: RepoConfig, view: Any) -> str:
+    versioned = getattr(config.registry, "enable_online_feature_view_versioning", False)
+    return str(compute_table_id(config.project, view, versioned))
+
+
+def _ttl_us(view: Any) -> int | None:
+    ttl = getattr(view, "ttl", None)
+    return ttl // timedelta(microseconds=1) if ttl else None
+
+
+def _columns(entity_rows: Any) -> Mapping[str, Any]:
+    if not isinstance(entity_rows, list):
+        found: Mapping[str, Any] = entity_rows
+        return found
+    if not entity_rows:
+        raise errors.InvalidRequest("no entity rows; send at least one", field="entity_rows")
+    first = entity_rows[0]
+    if len(entity_rows) == 1:
+        return {name: [value] for name, value in first.items()}
+    for row in entity_rows:
+        if row.keys() != first.keys():
+            raise errors.InvalidRequest(
+                f"entity rows have keys {sorted(first)} and {sorted(row)}; send the same in every row",
+                field="entity_rows",
+            )
+    return {name: [row[name] for row in entity_rows] for name in first}
+
+
+def _read(
+    view: _ViewPlan, keys: Mapping[str, list[Any]], rows: int, now_us: int, newest_us: int
+) -> response.Part:
+    output = view.output
+    oldest = _FOREVER if view.ttl_us is None else now_us - view.ttl_us
+    asked: Sequence[Any]
+    try:
+        if len(view.key_columns) == 1:
+            asked = keys[view.key_columns[0]]
+        elif view.key_columns:
+            asked = list(zip(*(keys[name] for name in view.key_columns), strict=True))
+        else:
+            asked = [DUMMY_ENTITY_VAL] * max(rows, 0)
+    except KeyError as error:
+        raise errors.InvalidRequest(
+            f"view `{output.view}` is looked up by {list(view.key_columns)}, and {error} was not sent; add it",
+            field=str(error.args[0]),
+        ) from error
+    table = view.table or row_table.NumpyTable(
+        [(name, group.kind) for group in output.groups for name in group.names]
+    )
+    if len(asked) == 1:
+        return response.Part(
+            output, None, table.read_one(asked[0], output.groups, oldest_us=oldest, newest_us=newest_us)
+        )
+    return response.Part(
+        output, table.read(asked, output.groups, oldest_us=oldest, newest_us=newest_us), None
+    )
+
+
+def _resolve(
+    storage: _Storage, config: RepoConfig, features: Any, registry: Any, project: str, full_names: bool
+) -> _Plan:
+    (refs, on_demand, entity_names, key_types, join_keys, grouped, wanted, request_data, _) = (
+        utils._get_online_request_context(registry, project, features, full_names)
+    )
+    views = []
+    for view, names in grouped:
+        views.append(_view_plan(storage, config, view, names, full_names))
+    is_feasts = bool(getattr(features, "precompute_online", False) and not on_demand) or any(
+        not hasattr(view, "batch_source") and hasattr(view, "write_to_online_store") for view, _ in grouped
+    )
+    is_service = isinstance(features, FeatureService)
+    return _Plan(
+        registry=registry,
+        created=getattr(registry, "cached_registry_proto_created", None),
+        epoch=storage.epoch,
+        views=tuple(views),
+        entity_names={n: k for n, k in entity_names.items() if n != k and n not in join_keys},
+        key_types={n: key_types.get(n, ValueType.UNKNOWN) for n in join_keys if n != DUMMY_ENTITY_ID},
+        feature_refs=refs,
+        on_demand=on_demand,
+        wanted=frozenset(wanted),
+        request_data=frozenset(request_data),
+        is_feasts=is_feasts,
+        service=features if is_service else None,
+        until=time.monotonic() + _cache_seconds(registry),
+    )
+
+
+def _is_cached(registry: Any) -> bool:
+    check = getattr(registry, "is_cache_valid", None)
+    return bool(check and check())
+
+
+def _cache_seconds(registry: Any) -> float:
+    """How long the registry's cache is still valid; Feast writes "until it is refreshed" as zero."""
+    ttl = getattr(registry, "cached_registry_proto_ttl", timedelta(0)).total_seconds()
+    created = getattr(registry, "cached_registry_proto_created", None)
+    if ttl <= 0 or created is None:
+        return float("inf")
+    aware = created.replace(tzinfo=UTC) if created.tzinfo is None else created
+    return float(max(0.0, ttl - (datetime.now(UTC) - aware).total_seconds()))
+
+
+def _view_plan(
+    storage: _Storage, config: RepoConfig, view: Any, names: Sequence[str], full: bool
+) -> _ViewPlan:
+    types = {f.name: f.dtype.to_value_type() for f in view.features}
+    fields = values.fields(view)
+    table = storage.table(_table_id(config, view))
+    if table is not None and not {f for f in fields if f[0] in names} <= set(table.fields):
+        table = storage.ensure(_table_id(config, view), fields)
+    shape = table or row_table.NumpyTable([f for f in fields if f[0] in names])
+    groups = shape.groups([n for n in types if n in names])
+    prefix = f"{view.projection.name_to_use()}__" if full else ""
+    alias = view.projection.join_key_map
+    keys = sorted(k for k in (c.name for c in view.entity_columns) if k != DUMMY_ENTITY_ID)
+    readers = {
+        prefix + n: read for g in groups for n in g.names if (read := values.to_python(types[n])) is not None
+    }
+    return _ViewPlan(
+        table,
+        response.Output(
+            view=view.projection.name_alias or view.projection.name,
+            version=getattr(view, "current_version_number", 0) or 0,
+            groups=groups,
+            names=tuple(tuple(prefix + n for n in g.names) for g in groups),
+            types=tuple(tuple(types[n] for n in g.names) for g in groups),
+            readers=readers,
+        ),
+        tuple(alias.get(k, k) for k in keys),
+        _ttl_us(view),
+    )

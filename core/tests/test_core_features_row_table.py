@@ -1,0 +1,147 @@
+"""The in-memory rows against a plain dict, and the log that brings them back, in this process and beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mainspring.core import errors
+from mainspring.core.features import row_log, row_table
+
+FIELDS: tuple[row_table.Field, ...] = (
+    ("a", "float32"), ("n", "int64"), ("s", "object"), ("b", "float32"), ("t", "bool"), ("d", "float64")
+)  # fmt: skip
+
+
+def batch(facts: list[tuple[Any, int, int, int | None]]) -> row_table.Rows:
+    """(key, event, created, value) each; every field is made of the value."""
+    value = [f[3] for f in facts]
+    null = np.array([v is None for v in value], np.bool_)
+    filled = np.array([0 if v is None else v for v in value])
+    text = np.array([None if v is None else f"s{v}" for v in value], np.object_)
+    return row_table.Rows(
+        [f[0] for f in facts],
+        np.array([f[1] for f in facts], np.int64),
+        np.array([f[2] for f in facts], np.int64),
+        {
+            "a": filled.astype(np.float32), "b": -filled.astype(np.float32), "n": filled.astype(np.int64), "s": text,
+            "t": filled % 2 == 1, "d": filled / 3,
+        },
+        dict.fromkeys(("a", "b", "n", "s", "t", "d"), null),
+    )  # fmt: skip
+
+
+def one(value: int | None) -> dict[str, Any]:
+    if value is None:
+        return dict.fromkeys("abnstd")
+    return {
+        "a": float(value),
+        "b": -float(value),
+        "n": value,
+        "s": f"s{value}",
+        "t": value % 2 == 1,
+        "d": value / 3,
+    }
+
+
+def ask(
+    table: row_table.NumpyTable, keys: list[Any], oldest: int = -1, newest: int = 99
+) -> list[tuple[Any, int]]:
+    """By row the values and the status, read as a batch, which each single read must equal."""
+    groups = table.groups([name for name, _ in table.fields])
+    found = table.read(keys, groups, oldest_us=oldest, newest_us=newest)
+    rows = []
+    for i, key in enumerate(keys):
+        cells: dict[str, Any] = {}
+        for g, group in enumerate(groups):
+            for c, name in enumerate(group.names):
+                is_null = found.nulls is not None and found.nulls[g][i, c]
+                cells[name] = None if is_null else found.values[g][i, c]
+        lists, status, event = table.read_one(key, groups, oldest_us=oldest, newest_us=newest)
+        single = {
+            n: v
+            for group, row in zip(groups, lists, strict=True)
+            for n, v in zip(group.names, row, strict=True)
+        }
+        assert (single, status, event) == (cells, found.status[i], found.event_us[i])
+        rows.append((cells, int(found.status[i])))
+    return rows
+
+
+FACT = st.tuples(st.sampled_from("xyz"), st.integers(0, 5), st.integers(0, 3), st.none() | st.integers(0, 9))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(FACT, min_size=1, max_size=8), max_size=4), st.integers(0, 6), st.integers(0, 6))
+def test_it_equals_a_dict_that_keeps_the_newest(batches: Any, oldest: int, newest: int) -> None:
+    table = row_table.NumpyTable(FIELDS)
+    kept: dict[str, tuple[int, int, int | None]] = {}
+    for facts in batches:
+        table.upsert(batch(facts))
+        for key, event, created, value in facts:
+            if key not in kept or (event, created) >= kept[key][:2]:
+                kept[key] = (event, created, value)
+    keys = ["x", "z", "never", "x", "y"]
+    want = []
+    for key in keys:
+        event, _, value = kept.get(key, (99, 0, None))
+        if event > newest:
+            want.append((one(None), 1))
+        else:
+            want.append((one(None), 2) if event < oldest else (one(value), 0))
+    assert ask(table, keys, oldest, newest) == want
+
+
+def test_a_part_of_the_fields_comes_from_its_own_columns() -> None:
+    table = row_table.NumpyTable(FIELDS)
+    table.upsert(batch([("x", 1, 1, 4)]))
+    groups = table.groups(["b", "n"])
+    assert [g.names for g in groups] == [("b",), ("n",)]
+    assert table.read_one("x", groups, oldest_us=0, newest_us=9)[0] == [[-4.0], [4]]
+    with pytest.raises(errors.NotFound, match="no field `q`"):
+        table.groups(["q"])
+
+
+def test_other_fields_keep_what_they_can() -> None:
+    table = row_table.NumpyTable(FIELDS)
+    table.upsert(batch([("x", 1, 1, 4), ("y", 1, 1, None)]))
+    wide = table.evolved([("n", "int64"), ("new", "float32"), ("a", "float64")])
+    assert [row for row, _ in ask(wide, ["x", "y"])] == [
+        {"n": 4, "new": None, "a": None}, {"n": None, "new": None, "a": None}
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("keys", [["x", "y"], [1, 2], [("x", 1), ("y", -5)], [b"\xff", b""]])
+def test_a_batch_comes_back_from_its_bytes(keys: list[Any]) -> None:
+    rows = batch([(keys[0], 5, 1, 3), (keys[1], 2**60, 0, None)])
+    again, fields = row_log.decode(row_log.encode(rows, FIELDS))
+    assert fields == FIELDS and again.keys == keys
+    table = row_table.NumpyTable(fields)
+    table.upsert(again)
+    assert ask(table, keys, newest=2**61) == [(one(3), 0), (one(None), 0)]
+
+
+def test_keys_of_several_types_are_refused() -> None:
+    with pytest.raises(errors.SchemaMismatch, match="several types"):
+        row_log.encode(batch([("x", 1, 1, 1), (7, 1, 1, 1)]), FIELDS)
+
+
+def test_the_log_keeps_order_forgets_dropped_tables_and_refuses_strange_files(tmp_path: Path) -> None:
+    log, other = row_log.RowLog(tmp_path / "a" / "rows.db"), row_log.RowLog(tmp_path / "a" / "rows.db")
+    log.append("v", b"1")
+    other.append("v", b"2")
+    log.append("w", b"3")
+    assert other.since(1) == [(2, "v", b"2"), (3, "w", b"3")]
+    log.replace("v", 2, b"12")
+    assert other.since(0) == [(3, "w", b"3"), (4, "v", b"12")]
+    other.append("v", None)
+    assert log.since(0) == [(3, "w", b"3"), (5, "v", None)]
+    log.close(), other.close()
+    (tmp_path / "text").write_text("not a database, but long enough to be looked at as one" * 20)
+    with pytest.raises(errors.CorruptArtifact):
+        row_log.RowLog(tmp_path / "text")
