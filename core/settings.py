@@ -81,7 +81,7 @@ class ServingSettings(_Group):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 16 << 20
     """Bytes in one body; more is refused before parsing."""
     max_held_body_bytes: Annotated[int, Field(ge=1024)] = 256 << 20
-    """Bytes of all bodies being received at once; beyond it callers are told to come back."""
+    """Bytes of large bodies being received, waiting or at work; beyond it callers are told to come back."""
     body_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
     """A body of which nothing came for so long is given up: slow senders must not hold connections and memory."""
     workers: Annotated[int, Field(ge=1, le=256)] = 8

@@ -41,7 +41,9 @@ class Books(Collector):
         ):
             yield GaugeMetricFamily(f"mainspring_{name}_requests", text, value)
         yield GaugeMetricFamily(
-            "mainspring_body_bytes_held", "bytes of bodies being received", self.limits.held
+            "mainspring_body_bytes_held",
+            "bytes of large bodies being received, waiting or at work",
+            self.limits.held,
         )
         for name, text, value in (
             ("inline", "requests run on the loop itself", counts.inline),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import CoroutineType
 from typing import Any, Final
@@ -14,6 +15,9 @@ from starlette.types import Message, Receive
 from mainspring.core import errors
 from mainspring.serving import gate
 from mainspring.serving.http import errors as http_errors
+
+#: Bodies below this are not counted once they are received.
+_LARGE_BYTES: Final = 16 << 10
 
 #: wbits of zlib by content-encoding; "deflate" means a zlib stream (RFC 9110).
 _WBITS: Final[Mapping[str, int]] = {"gzip": 31, "deflate": 15}
@@ -25,9 +29,31 @@ class Limits:
 
     max_body_bytes: int
     max_held_bytes: int
-    """Bytes of bodies that are being received at once."""
+    """Bytes of large bodies in the process at once: being received, waiting in line, at work."""
     timeout_seconds: float
     held: int = field(default=0, init=False)
+
+    def check(self, more: int) -> None:
+        """Errors: Overloaded if `more` bytes do not fit beside those that are held."""
+        if self.held + more > self.max_held_bytes:
+            raise errors.Overloaded(
+                "bodies of other requests fill the memory for them; try again in 1 s", retry_after_seconds=1.0
+            )
+
+    @contextmanager
+    def holding(self, body: bytes | bytearray) -> Iterator[None]:
+        """Counts a received body until its request is answered; a full line of small ones is no matter.
+
+        Errors: Overloaded if it is large and does not fit beside those that are held.
+        """
+        counted = len(body) if len(body) >= _LARGE_BYTES else 0
+        if counted:
+            self.check(counted)
+        self.held += counted
+        try:
+            yield
+        finally:
+            self.held -= counted
 
 
 async def receive_body(receive: Receive, headers: Mapping[str, str], limits: Limits) -> bytes | bytearray:
@@ -63,11 +89,7 @@ async def _rest(receive: Receive, body: bytearray, limits: Limits) -> bytearray:
             held = len(body)
             if held > limits.max_body_bytes:
                 raise _too_large(limits)
-            if limits.held > limits.max_held_bytes:
-                raise errors.Overloaded(
-                    "bodies that are being received fill the memory for them; try again in 1 s",
-                    retry_after_seconds=1.0,
-                )
+            limits.check(0)
             message = await _next(receive, limits)
             body += message.get("body", b"")
             if not message.get("more_body"):

@@ -52,9 +52,10 @@ class Infer:
         deadline = deadline_of(headers)
         length = request.json_length(headers.get("inference-header-content-length"))
         body = await payload.receive_body(receive, headers, self.limits)
-        encoded = await self.inference.answer(
-            name, version, body, length, deadline=deadline, gone=lambda: payload.wait_until_gone(receive)
-        )
+        with self.limits.holding(body):
+            encoded = await self.inference.answer(
+                name, version, body, length, deadline=deadline, gone=lambda: payload.wait_until_gone(receive)
+            )
         return _answer(encoded, headers.get("accept-encoding"))
 
 

@@ -202,6 +202,27 @@ def test_bodies_that_fill_the_memory_for_them_are_refused(loaded: Loaded) -> Non
     loaded.until(lambda: loaded.metric("mainspring_body_bytes_held") == 0)
 
 
+def test_large_bodies_count_until_they_are_answered(loaded: Loaded) -> None:
+    n = 12_500
+    tensor = {"name": "x", "datatype": "FP32", "shape": [n], "parameters": {"binary_data_size": 4 * n}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    content = head + bytes(4 * n)
+    headers = {"inference-header-content-length": str(len(head))}
+
+    def send() -> httpx.Response:
+        url = loaded.served.url + PATH
+        return httpx.post(url, content=content, headers=headers, trust_env=False, timeout=60)
+
+    running = loaded.pool.submit(send)
+    assert loaded.held.entered.acquire(timeout=30)
+    assert loaded.metric("mainspring_body_bytes_held") == len(content)
+    refused = send()
+    assert (refused.status_code, refused.headers["x-error-code"]) == (503, "overloaded")
+    loaded.held.go.set()
+    assert running.result().status_code == 200
+    loaded.until(lambda: loaded.metric("mainspring_body_bytes_held") == 0)
+
+
 def test_metrics_tell_of_models_phases_and_bundles(loaded: Loaded) -> None:
     x = np.ones((3, 8), np.float32)
     document = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [3, 8], "data": x.ravel().tolist()}]}
