@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,9 +12,10 @@ from litestar import Litestar, Request
 from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 
-from mainspring.core import identity, settings
+from mainspring.core import errors, identity, settings
 from mainspring.platform import database
 from mainspring.platform import plane as control_plane
+from mainspring.platform.audit import checkpoints
 from mainspring.platform.audit import routes as audit_routes
 from mainspring.platform.costs import routes as cost_routes
 from mainspring.platform.health import routes as health_routes
@@ -38,23 +40,32 @@ def create_app(
     s: settings.Settings, *, issuer: identity.TokenIssuer, launcher: run_launcher.RunLauncher
 ) -> Litestar:
     """The application over its database, identities and launcher. Errors: InvalidSettings."""
+    db = database.Database(s.control.database_url)
     plane = control_plane.ControlPlane(
-        database=database.Database(s.control.database_url),
+        database=db,
         issuer=issuer,
         launcher=launcher,
         book=s.cost,
         train_workers=s.ray.train_workers,
+        checkpointer=checkpoints.embedded(db, s.stack.state_dir),
     )
 
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         await plane.database.open()
-        recovery = asyncio.create_task(outbox.recover_forever(plane), name="recovery")
+        assert plane.checkpointer is not None  # given above
+        tasks = [
+            asyncio.create_task(outbox.recover_forever(plane), name="recovery"),
+            asyncio.create_task(plane.checkpointer.run(), name="checkpoints"),
+        ]
         try:
             yield
         finally:
-            recovery.cancel()
-            await asyncio.gather(recovery, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(errors.CorruptArtifact):  # its log has it already
+                await plane.checkpointer.take()
             await plane.database.close()
 
     return Litestar(

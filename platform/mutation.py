@@ -60,8 +60,7 @@ async def mutate(
             change = await do(connection, actor)
             if change.is_new:
                 reporter = {"reported_by": actor.name} if change.on_behalf_of else {}
-                await audit_store.append(
-                    connection,
+                fact = audit_store.Fact(
                     actor=change.on_behalf_of or actor.name,
                     action=action,
                     resource=change.resource,
@@ -69,17 +68,18 @@ async def mutate(
                     detail={**change.detail, **reporter},
                     event_key=change.event_key,
                 )
+                await audit_store.append(connection, [fact])
             return change.value
     except errors.Denied as denial:
         async with plane.database.write() as connection:
-            await audit_store.append(
-                connection,
+            fact = audit_store.Fact(
                 actor=actor.name,
                 action=action,
                 resource=resource,
                 outcome="denied",
                 detail=errors.to_wire(denial),
             )
+            await audit_store.append(connection, [fact])
         raise
 
 
@@ -94,8 +94,7 @@ async def settle(
     async with plane.database.write() as connection:
         change = await do(connection)
         if change.is_new:
-            await audit_store.append(
-                connection,
+            fact = audit_store.Fact(
                 actor=actor,
                 action=action,
                 resource=change.resource,
@@ -103,4 +102,5 @@ async def settle(
                 detail=change.detail,
                 event_key=change.event_key,
             )
+            await audit_store.append(connection, [fact])
         return change.value

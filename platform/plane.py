@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mainspring.core import identity, settings
 from mainspring.platform import database
+from mainspring.platform.audit import checkpoints
 from mainspring.platform.runs import launcher
 
 
@@ -19,3 +20,5 @@ class ControlPlane:
     book: settings.CostSettings
     train_workers: int
     """Data-parallel workers of a training, from `ray.train_workers`."""
+    checkpointer: checkpoints.Checkpointer | None = None
+    """Signs the audit log's head; None: what was cut off its end is not shown."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -97,6 +97,19 @@ class ControlClient:
 
     def audit(self, *, after: str = "", limit: int = 100) -> control.Page:
         return self._get("/api/v1/audit", control.Page, after=after, limit=limit)
+
+    def export_audit(self) -> Iterator[bytes]:
+        """The audit log in pieces of whole lines, as `mainspring audit verify --export` reads it."""
+        try:
+            with self._http.stream("GET", "/api/v1/audit:export", timeout=None) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise errors.from_wire(answer.json())
+                yield from answer.iter_raw()
+        except httpx.HTTPError as error:
+            raise errors.DependencyDown(
+                f"the export from `{self._url}` broke off: {error}; ask for it again", name="control"
+            ) from error
 
     def verify_audit(self) -> dict[str, Any]:
         """`ok`, `rows`, `head`, and where the chain breaks, if it does."""

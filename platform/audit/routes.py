@@ -7,6 +7,7 @@ from typing import Annotated
 from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
+from litestar.response import Stream
 
 from mainspring.core.contracts import control
 from mainspring.platform import plane as control_plane
@@ -32,4 +33,12 @@ async def verify_audit(
     return await service.verify(plane, credential)
 
 
-HANDLERS = (list_audit, verify_audit)
+@get("/api/v1/audit:export", tags=["audit"], media_type="application/x-ndjson")
+async def export_audit(
+    plane: NamedDependency[control_plane.ControlPlane], credential: NamedDependency[str]
+) -> Stream:
+    """The whole log, up to a checkpoint that is taken now, as `mainspring audit verify --export` reads it."""
+    return Stream(await service.export(plane, credential), media_type="application/x-ndjson")
+
+
+HANDLERS = (list_audit, verify_audit, export_audit)

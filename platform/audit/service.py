@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import AsyncIterator
 
-import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
 from mainspring.core import errors
 from mainspring.core.contracts import control
 from mainspring.platform import plane as control_plane
-from mainspring.platform.audit import store
+from mainspring.platform.audit import rows, store
 
-_VERIFY_ROWS = 1000
+_PAGE_ROWS = 1000
 
 
 class Verification(BaseModel):
-    """`head` is the last good hash: kept elsewhere, it also shows that nobody cut rows off the end."""
+    """`head` is the last good hash; `unsigned_rows` follow the last checkpoint and get one within seconds."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,6 +24,8 @@ class Verification(BaseModel):
     head: str
     first_bad_sequence: int | None = None
     problem: str = ""
+    checkpoints: int = 0
+    unsigned_rows: int = 0
 
 
 async def read(plane: control_plane.ControlPlane, credential: str, *, after: str, limit: int) -> control.Page:
@@ -35,34 +36,59 @@ async def read(plane: control_plane.ControlPlane, credential: str, *, after: str
             f"cursor `{after}` is not one of ours; send the `next` of a page", field="after"
         )
     async with plane.database.read() as connection:
-        rows = await store.page(connection, after=int(after or 0), limit=limit + 1)
-    items = [store.view(row).model_dump(mode="json") for row in rows[:limit]]
-    return control.Page(items=items, next=str(rows[limit - 1].sequence) if len(rows) > limit else "")
+        found = await store.page(connection, after=int(after or 0), limit=limit + 1)
+    items = [store.view(row).model_dump(mode="json") for row in found[:limit]]
+    return control.Page(items=items, next=str(found[limit - 1].sequence) if len(found) > limit else "")
 
 
 async def verify(plane: control_plane.ControlPlane, credential: str) -> Verification:
-    """Recompute every hash and every link from the first row on, in one snapshot."""
+    """Recompute every hash and link from the first row on, in one snapshot, and hold them against the checkpoints."""
     plane.issuer.authenticate(credential)
-    head, count = store.GENESIS, 0
-    async with plane.database.read() as connection:
-        while rows := await store.page(connection, after=count, limit=_VERIFY_ROWS):
-            for row in rows:
-                problem = _problem(row, count + 1, head)
-                if problem:
-                    return Verification(
-                        ok=False, rows=count, head=head, first_bad_sequence=row.sequence, problem=problem
-                    )
-                head, count = row.hash, count + 1
-    return Verification(ok=True, rows=count, head=head)
-
-
-def _problem(row: sa.Row[Any], expected_sequence: int, head: str) -> str:
-    if row.sequence != expected_sequence:
-        return f"row {expected_sequence} is missing"
-    if row.previous_hash != head:
-        return f"row {row.sequence} does not follow row {row.sequence - 1}"
+    head, count = rows.GENESIS, 0
     try:
-        is_intact = store.recompute(row) == row.hash
-    except ValueError:  # the detail is no JSON any more
-        is_intact = False
-    return "" if is_intact else f"row {row.sequence} was changed"
+        heads = await plane.checkpointer.heads() if plane.checkpointer else {}
+    except errors.CorruptArtifact as bad:
+        return Verification(ok=False, rows=0, head=head, problem=bad.message)
+    signed = max(heads, default=0)
+
+    def found(problem: str = "", bad: int | None = None) -> Verification:
+        return Verification(
+            ok=not problem,
+            rows=count,
+            head=head,
+            first_bad_sequence=bad,
+            problem=problem,
+            checkpoints=len(heads),
+            unsigned_rows=max(0, count - signed),
+        )
+
+    async with plane.database.read() as connection:
+        while page := await store.page(connection, after=count, limit=_PAGE_ROWS):
+            for row in page:
+                if problem := store.problem(row, count + 1, head):
+                    return found(problem, row.sequence)
+                head, count = row.hash, count + 1
+                if heads.get(count, head) != head:
+                    return found(f"row {count} is not the one that was signed", count)
+    if count < signed:
+        return found(f"rows {count + 1} to {signed} are missing", count + 1)
+    return found()
+
+
+async def export(plane: control_plane.ControlPlane, credential: str) -> AsyncIterator[bytes]:
+    """The log as lines of `rows.to_line`, up to a checkpoint that is taken first.
+
+    Errors: Unauthenticated; CorruptArtifact if the log contradicts its checkpoints, before the first line.
+    """
+    plane.issuer.authenticate(credential)
+    until = await plane.checkpointer.take() if plane.checkpointer else None
+
+    async def lines() -> AsyncIterator[bytes]:
+        after = 0
+        async with plane.database.read() as connection:
+            while page := await store.page(connection, after=after, limit=_PAGE_ROWS):
+                shown = [row for row in page if until is None or row.sequence <= until]
+                yield b"".join(map(rows.to_line, shown))
+                after = page[-1].sequence
+
+    return lines()

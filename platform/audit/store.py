@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,22 +13,42 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mainspring.core import canonical, ids
 from mainspring.core.contracts import base, control
 from mainspring.platform import database
-
-#: What the first row follows.
-GENESIS: Final = "sha256:" + "0" * 64
+from mainspring.platform.audit import rows
 
 
-async def append(
-    connection: AsyncConnection,
-    *,
-    actor: str,
-    action: str,
-    resource: str,
-    outcome: str,
-    detail: dict[str, Any],
-    event_key: str | None = None,
-) -> str:
-    """Append one fact to the log within the caller's writing transaction; returns its hash."""
+@dataclass(frozen=True)
+class Fact:
+    """Who did what to which thing, and what came of it; `event_key` is unique within the log."""
+
+    actor: str
+    action: str
+    resource: str
+    outcome: str
+    detail: Mapping[str, Any]
+    event_key: str | None = None
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row as it is stored."""
+
+    sequence: int
+    event_id: str
+    event_key: str | None
+    at: str
+    actor: str
+    action: str
+    resource: str
+    outcome: str
+    detail: str
+    previous_hash: str
+
+
+async def append(connection: AsyncConnection, facts: Sequence[Fact]) -> str:
+    """Append facts in their order within the caller's writing transaction; returns the new head.
+
+    One look at the head and one statement, however many they are.
+    """
     last = (
         await connection.execute(
             sa.select(database.audit.c.sequence, database.audit.c.hash)
@@ -35,27 +56,40 @@ async def append(
             .limit(1)
         )
     ).one_or_none()
-    body = {
-        "sequence": 1 if last is None else last.sequence + 1,
-        "event_id": ids.new_id("evt"),
-        "at": base.utc_now().isoformat(),
-        "actor": actor,
-        "action": action,
-        "resource": resource,
-        "outcome": outcome,
-        "detail": detail,
-        "previous_hash": GENESIS if last is None else last.hash,
-    }
-    hashed = canonical.digest(body)
-    row = {**body, "detail": canonical.dumps(detail).decode(), "hash": hashed, "event_key": event_key}
-    await connection.execute(sa.insert(database.audit).values(row))
-    return hashed
+    sequence, head = (0, rows.GENESIS) if last is None else (last.sequence, last.hash)
+    now, new = base.utc_now().isoformat(), []
+    for fact in facts:
+        sequence += 1
+        row = _Row(
+            sequence=sequence,
+            event_id=ids.new_id("evt"),
+            event_key=fact.event_key,
+            at=now,
+            actor=fact.actor,
+            action=fact.action,
+            resource=fact.resource,
+            outcome=fact.outcome,
+            detail=canonical.dumps(fact.detail).decode(),
+            previous_hash=head,
+        )
+        head = canonical.digest_bytes(rows.to_bytes(row))
+        new.append({**vars(row), "hash": head})
+    if new:
+        await connection.execute(sa.insert(database.audit), new)
+    return head
 
 
-def recompute(row: sa.Row[Any]) -> str:
-    """The hash that the row's content should have."""
-    names = ("sequence", "event_id", "at", "actor", "action", "resource", "outcome", "previous_hash")
-    return canonical.digest({**{n: getattr(row, n) for n in names}, "detail": json.loads(row.detail)})
+def problem(row: sa.Row[Any], expected_sequence: int, head: str) -> str:
+    """Why a row cannot stand there; empty if it can."""
+    if row.sequence != expected_sequence:
+        return f"row {expected_sequence} is missing"
+    if row.previous_hash != head:
+        return f"row {row.sequence} does not follow row {row.sequence - 1}"
+    try:
+        is_intact = canonical.digest_bytes(rows.to_bytes(row)) == row.hash
+    except (TypeError, ValueError):  # no text any more, or none in UTF-8
+        is_intact = False
+    return "" if is_intact else f"row {row.sequence} was changed"
 
 
 async def page(connection: AsyncConnection, *, after: int, limit: int) -> Sequence[sa.Row[Any]]:

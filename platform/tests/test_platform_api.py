@@ -159,6 +159,7 @@ def test_projects_page(api: Api) -> None:
         ("GET", "/api/v1/serving-usage"),
         ("GET", "/api/v1/audit"),
         ("GET", "/api/v1/audit:verify"),
+        ("GET", "/api/v1/audit:export"),
         ("GET", "/api/v1/costs"),
     ],
 )
@@ -387,13 +388,8 @@ def test_audit_pages_and_verifies(api: Api) -> None:
     assert [r["sequence"] for r in first["items"] + rest["items"]] == [1, 2, 3, 4] and rest["next"] == ""
     assert api.call("developer", "GET", "/api/v1/audit", 400, after="x")["details"]["field"] == "after"
     verified = api.call("developer", "GET", "/api/v1/audit:verify", 200)
-    assert verified == {
-        "ok": True,
-        "rows": 4,
-        "head": rest["items"][-1]["hash"],
-        "first_bad_sequence": None,
-        "problem": "",
-    }
+    assert (verified["ok"], verified["rows"], verified["problem"]) == (True, 4, "")
+    assert verified["head"] == rest["items"][-1]["hash"]
 
 
 @pytest.mark.parametrize("statement", ["UPDATE audit SET actor = 'x'", "DELETE FROM audit"])

@@ -80,6 +80,15 @@ def test_the_process_and_the_command_line(tmp_path: Path) -> None:
         assert mainspring("run", "list").stdout.startswith("run_id")
         assert mainspring("project", "create", "bb", "--owner", "t", "--as", "approver@local").returncode == 3
         assert "ok: True" in mainspring("audit", "verify").stdout
+        assert mainspring("audit", "export", "--out", "log.ndjson").returncode == 0
+        folder = s.stack.state_dir / "audit"
+        signed = (
+            "--checkpoints",
+            str(folder / "checkpoints.jsonl"),
+            "--public-key",
+            str(folder / "public.pem"),
+        )
+        assert "ok: True" in mainspring("audit", "verify", "--export", "log.ndjson", *signed).stdout
         assert "total: 0.0" in mainspring("cost", "report").stdout
         assert mainspring("cost", "serving", "--by", "caller").stdout.splitlines()[1].startswith("total")
         assert mainspring("run", "show", "run_no").returncode == 1

@@ -1,0 +1,146 @@
+"""Is an exported audit log the one that was signed: stands alone, needs the export, the checkpoints and the public key.
+
+Each row's hash covers the row and the hash of the row before, so the hash of the last row names the whole log. A chain
+alone does not show a tail that was cut off, nor a log whose hashes were all made anew; the signed checkpoints, kept
+outside of the database, do: each names the hash that the log had at a length. What was never signed is not proved,
+and is refused unless the caller allows it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from mainspring.core import canonical, errors
+from mainspring.platform.audit import rows
+
+SCHEMA: Final = "mainspring.audit-checkpoint/v1"
+DOMAIN: Final = b"mainspring.audit-checkpoint.v1\x00"
+
+_HASH_START: Final = len('{"hash":"sha256:')
+_HASH_END: Final = _HASH_START + 64
+_ROW_START: Final = _HASH_END + len('","row":')
+_LINE_HEAD: Final = b'{"hash":"sha256:'
+_LINE_MIDDLE: Final = b'","row":{'
+_PREVIOUS: Final = b'"previous_hash":"sha256:'
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`problem` is empty when the log is what was signed; `rows` are those that were good up to there."""
+
+    rows: int
+    head: str
+    checkpoints: int
+    unsigned_rows: int = 0
+    problem: str = ""
+    first_bad_sequence: int | None = None
+
+    @property
+    def ok(self) -> bool:
+        return not self.problem
+
+
+class BadCheckpoints(ValueError):
+    """A checkpoint is malformed, out of order, or not signed by the key."""
+
+
+def signed_bytes(body: Mapping[str, Any]) -> bytes:
+    """What the signature of a checkpoint covers."""
+    return DOMAIN + canonical.dumps(body)
+
+
+def key_id(key: ed25519.Ed25519PublicKey) -> str:
+    return canonical.digest_bytes(key.public_bytes_raw())
+
+
+def load_public(path: Path) -> ed25519.Ed25519PublicKey:
+    """Errors: InvalidRequest if the file holds no Ed25519 public key."""
+    try:
+        key = serialization.load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise errors.InvalidRequest(
+            f"`{path}` is no public key in PEM: {error}; it lies beside the checkpoints", field="public_key"
+        ) from error
+    if not isinstance(key, ed25519.Ed25519PublicKey):
+        raise errors.InvalidRequest(f"`{path}` is not Ed25519; give the key of the log", field="public_key")
+    return key
+
+
+def read_checkpoints(lines: Iterable[bytes], key: ed25519.Ed25519PublicKey) -> dict[int, str]:
+    """Length of the log -> the hash it had then. Errors: BadCheckpoints."""
+    heads: dict[int, str] = {}
+    previous, last = rows.GENESIS, 0
+    for number, line in enumerate(lines, 1):
+        try:
+            body = json.loads(line)
+            signature = bytes.fromhex(body.pop("signature"))
+            sequence, head = int(body["sequence"]), str(body["head"])
+            is_ours = body["schema"] == SCHEMA and body["key_id"] == key_id(key)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BadCheckpoints(f"checkpoint {number} is malformed") from error
+        if not is_ours:
+            raise BadCheckpoints(f"checkpoint {number} is of another schema or key")
+        try:
+            key.verify(signature, signed_bytes(body))
+        except InvalidSignature as error:
+            raise BadCheckpoints(f"checkpoint {number} was not signed by this key") from error
+        if body.get("previous") != previous or sequence <= last:
+            raise BadCheckpoints(f"checkpoint {number} does not follow the one before")
+        heads[sequence], last = head, sequence
+        previous = canonical.digest_bytes(line.rstrip(b"\n"))
+    return heads
+
+
+def verify(
+    export: Iterable[bytes],
+    checkpoints: Sequence[bytes],
+    key: ed25519.Ed25519PublicKey,
+    *,
+    allow_unsigned: bool = False,
+) -> Finding:
+    """Every row, every link and every checkpoint; stops at the first that is not right.
+
+    `export` gives lines as `rows.to_line` makes them, from the first row on. `allow_unsigned` accepts rows after the
+    last checkpoint, which nobody vouches for.
+    """
+    try:
+        heads = read_checkpoints(checkpoints, key)
+    except BadCheckpoints as bad:
+        return Finding(0, rows.GENESIS, 0, problem=str(bad))
+    signed = max(heads, default=0)
+    previous, count = rows.GENESIS.removeprefix("sha256:").encode(), 0
+    sha256 = hashlib.sha256
+
+    def found(problem: str = "", bad: int | None = None) -> Finding:
+        head = f"sha256:{previous.decode(errors='replace')}"
+        return Finding(count, head, len(heads), max(0, count - signed), problem, bad)
+
+    for line in export:
+        body = line[_ROW_START:-2]
+        stated = line[_HASH_START:_HASH_END]
+        at = body.rfind(_PREVIOUS) + len(_PREVIOUS)
+        if sha256(body).hexdigest().encode() != stated or not (
+            line.startswith(_LINE_HEAD)
+            and line.startswith(_LINE_MIDDLE, _HASH_END)
+            and line.endswith(b"}}\n")
+        ):
+            return found(f"row {count + 1} was changed", count + 1)
+        if body[at : at + 64] != previous or not body.endswith(b'"sequence":%d}' % (count + 1)):
+            return found(f"row {count + 1} does not follow row {count}", count + 1)
+        previous, count = stated, count + 1
+        if count in heads and heads[count] != f"sha256:{stated.decode()}":
+            return found(f"row {count} is not the one that was signed", count)
+    if count < signed:
+        return found(f"rows {count + 1} to {signed} are missing", count + 1)
+    if count > signed and not allow_unsigned:
+        return found(f"rows {signed + 1} to {count} were never signed", signed + 1)
+    return found()
