@@ -13,17 +13,15 @@ Code = Literal[
     "bad_spec",  # the program itself makes no sense
     "unknown_target",  # no such instruction set, or not on this CPU
     "missing_column",  # an input of the program was not given
-    "busy",  # another thread runs the same bound buffers; a batcher has no room: see `Busy`
+    "busy",  # another thread runs the same bound buffers; another process writes the table; a batcher is full: see `Busy`
     "bad_offsets",  # offsets of jagged rows that fall, or lead out of their values
     "out_of_range",  # an index without a row, a row longer than its place, a number beyond its dtype
     "bad_model",  # the file of a model is damaged, or is none
     "unsupported_model",  # a model that asks for what is not done here
-    "busy",  # another thread runs the same bound buffers; another process writes the table
     "full",  # no room: memory, disk, or `max_rows`
     "io",  # the system refused to read or write a file
     "corrupt",  # a file is not what was written
-    "closed",  # the table was closed
-    "closed",  # a batcher that takes no more requests, or lost them when it was closed
+    "closed",  # the table was closed; a batcher takes no more requests, or lost them when it was closed
     "cancelled",  # a request that its caller took back, or whose batch was dropped
     "deadline_exceeded",  # a request whose deadline passed before it was computed
 ]

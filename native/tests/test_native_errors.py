@@ -176,9 +176,6 @@ def test_every_code_is_reached_here() -> None:
     """The list of codes is what callers map; C++ knows no other. Others reach the last ones."""
     assert set(status.CODES) == set(get_args(status.Code))
     assert set(status.CODES) == {
-    """The list of codes is what callers map; C++ knows no other. Others reach the last ones."""
-    assert set(status.CODES) == set(get_args(status.Code))
-    assert set(status.CODES) == {
         "bad_shape",
         "bad_dtype",
         "not_contiguous",
@@ -198,6 +195,7 @@ def test_every_code_is_reached_here() -> None:
         "closed",
         "cancelled",
         "deadline_exceeded",
+    }
 
 
 def test_error_crosses_processes() -> None:

@@ -26,7 +26,6 @@ enum class StatusCode : std::int32_t {
   kIo,
   kCorrupt,
   kClosed,
-  kClosed,
   kCancelled,
   kDeadlineExceeded,
 };
@@ -68,8 +67,6 @@ constexpr const char* CodeName(StatusCode code) {
       return "io";
     case StatusCode::kCorrupt:
       return "corrupt";
-    case StatusCode::kClosed:
-      return "closed";
     case StatusCode::kClosed:
       return "closed";
     case StatusCode::kCancelled:
