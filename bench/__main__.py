@@ -12,6 +12,8 @@ from typing import Final
 #: Each has a `__main__.py` with `main(argv) -> int | None`.
 SUITES: Final = {
     "native": "the kernels against their peers, and issue 3's targets",
+    "serving": "the data plane against a bare server and plain FastAPI",
+    "gpu": "every GPU kernel, where there is a GPU",
     "demo": "the whole platform, cold and warm",
 }
 

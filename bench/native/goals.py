@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
-from mainspring.bench.native import contest, contestants, ctr48_contest
+from mainspring.bench.native import contest, contestants, ctr48_contest, table_contest
 
 
 class Family(Protocol):
@@ -20,23 +20,10 @@ class Family(Protocol):
     def judge(self, results: Iterable[dict[str, Any]], *, quick: bool) -> list[dict[str, Any]]: ...
 
 
-FAMILIES: Final[dict[str, Family]] = {"dense": contestants, "ctr48": ctr48_contest}
+FAMILIES: Final[dict[str, Family]] = {"dense": contestants, "ctr48": ctr48_contest, "table": table_contest}
 
 #: What, unit, peer, target: rows that no family answers yet stay in, and are not met.
 NOT_BUILT: Final[dict[str, tuple[tuple[str, str, str | None, float], ...]]] = {
-    "table": (
-        ("OnlineTable get, 256 keys x 50 floats, at 10 M rows", "us/key", None, 0.075),
-        ("OnlineTable get, one key", "us", None, 1.0),
-        ("OnlineTable get, 256 keys x 50 floats", "us/key", "redis MGET", 40),
-        ("OnlineTable get, 256 keys x 50 floats", "us/key", "lmdb", 20),
-        ("OnlineTable get, 256 keys x 50 floats", "us/key", "sqlite", 20),
-        ("OnlineTable get, 256 keys x 50 floats", "us/key", "feast on redis", 1000),
-        ("OnlineTable get, 256 string keys, times int64 keys", "ratio", None, 2.0),
-        ("OnlineTable get while a writer upserts 100k rows/s, p99 / p50", "ratio", None, 3.0),
-        ("OnlineTable torn rows in 1e9 reads while a writer upserts", "rows", None, 0.0),
-        ("OnlineTable durable upsert, fsync in 10 ms groups", "rows/s", None, 300_000.0),
-        ("OnlineTable mmap open of 1 M x 50", "s", None, 0.5),
-    ),
     "batch": (
         ("jagged to padded, 4,096 x 32", "us", "numpy", 25),
         ("padded to jagged, 4,096 x 32", "us", "numpy", 25),
