@@ -134,6 +134,14 @@ class Checkpointer:
         self._lock = asyncio.Lock()
         self._last: _Last | None = None
 
+    @property
+    def public(self) -> ed25519.Ed25519PublicKey:
+        return self._signer.public
+
+    def lines(self) -> list[bytes]:
+        """The checkpoints as they are kept."""
+        return self._file.lines()
+
     async def heads(self) -> dict[int, str]:
         """Length of the log -> the hash it had then. Errors: CorruptArtifact."""
         try:

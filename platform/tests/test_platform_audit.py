@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from litestar.testing import TestClient
 
@@ -82,6 +83,8 @@ def signed_log(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[bytes], l
     return (export, *files(directory))
 
 
+# Neither is a claim about how busy the machine is.
+@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(st.text(), st.text() | st.integers() | st.floats(allow_nan=False)), st.text(), st.text()
 )

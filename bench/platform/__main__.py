@@ -1,0 +1,106 @@
+"""`python -m mainspring.bench.platform [--quick] [--json]`: one object with every row, answers checked first."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mainspring.bench.native import machine
+from mainspring.bench.platform import audit, requests
+
+
+def measure(*, quick: bool) -> dict[str, Any]:
+    """Every row with its target; a missed target stays, with `ok` false."""
+    with tempfile.TemporaryDirectory(prefix="mainspring-platform-") as folder:
+        found = [*asyncio.run(_audit(Path(folder) / "audit", quick=quick))]
+        (Path(folder) / "api").mkdir()
+        found += _requests(Path(folder) / "api", quick=quick)
+    return {
+        "schema": "mainspring.bench.platform/v1",
+        "machine": machine.describe(),
+        "quick": quick,
+        "results": found,
+    }
+
+
+async def _audit(folder: Path, *, quick: bool) -> list[dict[str, Any]]:
+    folder.mkdir()
+    db, kept = audit.opened(folder)
+    await db.open()
+    try:
+        rates = {
+            batch: await audit.appends_per_second(db, total=total, batch=batch)
+            for batch, total in ((1, 300), (50, 5_000), (500, 20_000 if quick else 200_000))
+        }
+        lines = await audit.export(db, kept)
+        signed, key = kept.lines(), kept.public
+    finally:
+        await db.close()
+    verified = audit.verified_rows_per_second(lines, signed, key, rounds=3)
+
+    small, small_kept = audit.opened(folder / "small")
+    await small.open()
+    try:
+        for _ in range(4):
+            await audit.appends_per_second(small, total=25, batch=25)
+            await small_kept.take()
+        log = await audit.export(small, small_kept)
+        by_kind = audit.tamperings(
+            log, small_kept.lines(), small_kept.public, trials=600 if quick else 10_000
+        )
+    finally:
+        await small.close()
+    share = sum(k["found"] for k in by_kind.values()) / sum(k["trials"] for k in by_kind.values())
+    return [
+        *(
+            _row(
+                f"durable audit appends, {batch} a transaction",
+                rate,
+                "rows/s",
+                5_000 if batch >= 50 else None,
+            )
+            for batch, rate in rates.items()
+        ),
+        _row("stand-alone verification, one core", verified, "rows/s", 1_000_000),
+        {**_row("tamperings found", share, "share", 1.0), "by_kind": by_kind},
+    ]
+
+
+def _requests(folder: Path, *, quick: bool) -> list[dict[str, Any]]:
+    found = requests.latencies(folder, reads=500 if quick else 5_000, writes=100 if quick else 1_000)
+    return [
+        _row(f"{name} over HTTP, p{p}", float(np.percentile(seconds, p)) * 1e3, "ms", None)
+        for name, seconds in found.items()
+        for p in (50, 99)
+    ]
+
+
+def _row(name: str, value: float, unit: str, target: float | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": name, "value": round(value, 4), "unit": unit}
+    return row if target is None else {**row, "target": target, "ok": value >= target}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller logs and fewer requests, under 30 s")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    asked = parser.parse_args()
+    found = measure(quick=asked.quick)
+    if asked.json:
+        print(json.dumps(found, indent=1))
+    else:
+        for row in found["results"]:
+            target = (
+                f"  (target {row['target']:,}: {'met' if row['ok'] else 'MISSED'})" if "target" in row else ""
+            )
+            print(f"{row['name']:<45} {row['value']:>14,.4g} {row['unit']}{target}")
+
+
+if __name__ == "__main__":
+    main()
