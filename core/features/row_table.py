@@ -117,9 +117,6 @@ class NumpyTable:
     def fields(self) -> tuple[Field, ...]:
         return self._fields
 
-    def __len__(self) -> int:
-        return len(self._index)
-
     def upsert(self, rows: Rows) -> int:
         """Keep the newest row a key by (event, created), the later of equals; how many rows won."""
         with self._lock:

@@ -273,6 +273,16 @@ t.push(store, {driver + 5000}, trips=79)
     assert ask(world, [driver + 5000]).to_dict()["trips"] == [79]
 
 
+def test_a_question_asked_before_the_first_row_is_answered_rightly_after_it(tmp_path: Path) -> None:
+    store = opened(tmp_path, path=None)
+    for refs in (["stats:trips"], ["stats:city", "stats:rate"]):
+        assert set(ask(store, [1], refs).to_dict()) == {"driver", *(r.split(":")[1] for r in refs)}
+    push(store, 1, trips=8)
+    assert ask(store, [1], ["stats:trips"]).to_dict()["trips"] == [8]
+    assert ask(store, [1, 2], ["stats:city", "stats:rate"]).to_dict()["city"] == ["Bonn", None]
+    store.registry.write_engine.dispose()  # type: ignore[attr-defined]
+
+
 def test_a_changed_view_keeps_its_rows_and_a_deleted_one_loses_them(tmp_path: Path) -> None:
     store = opened(tmp_path)
     push(store, 1)

@@ -61,7 +61,7 @@ class _Storage:
         self._lock = threading.RLock()
         self._log = None if path is None else row_log.RowLog(path)
         self._seen = 0
-        self._checked = 0.0
+        self.checked = 0.0
         if self._log is not None:
             self._catch_up(self._log, is_first=True)
 
@@ -92,13 +92,11 @@ class _Storage:
                 if self._log is not None:
                     self._log.append(name, None)
 
-    def refresh(self, seconds: float) -> None:
-        """See what other processes committed, if the last look is older than `seconds`."""
+    def refresh(self, now: float) -> None:
+        """See what other processes committed; `now` is monotonic, and becomes `checked`."""
+        self.checked = now
         if self._log is not None:
-            now = time.monotonic()
-            if now - self._checked >= seconds:
-                self._checked = now
-                self._catch_up(self._log)
+            self._catch_up(self._log)
 
     def _catch_up(self, log: row_log.RowLog, *, is_first: bool = False) -> None:
         with self._lock:
@@ -146,6 +144,7 @@ class _Plan:
     views: tuple[_ViewPlan, ...]
     entity_names: Mapping[str, str]
     key_types: Mapping[str, ValueType]
+    key_python: Mapping[str, type | None]
     feature_refs: Sequence[str]
     on_demand: Sequence[Any]
     wanted: frozenset[str]
@@ -253,8 +252,12 @@ class MainspringOnlineStore(OnlineStore):  # type: ignore[misc]
         include_feature_view_version_metadata: bool = False,
     ) -> OnlineResponse:
         """Feast's call and answer; the answer is a snapshot and becomes a dict, frame or proto when asked."""
-        storage = self._fresh(config)
-        plan = self._plan(storage, config, features, registry, project, full_feature_names)
+        now = time.monotonic()
+        storage = self._opened if self._opened_config is config else self._storage(config)
+        assert storage is not None
+        if now - storage.checked >= self._refresh_seconds:
+            storage.refresh(now)
+        plan = self._plan(storage, config, features, registry, project, full_feature_names, now)
         if plan.is_feasts:
             return super().get_online_features(
                 config,
@@ -270,14 +273,19 @@ class MainspringOnlineStore(OnlineStore):  # type: ignore[misc]
         requested: dict[str, Any] = {}
         rows = -1
         for name, column in columns.items():
-            name = plan.entity_names.get(name, name)
+            if plan.entity_names:
+                name = plan.entity_names.get(name, name)
             if name in plan.key_types:
-                keys[name] = values.key_values(name, plan.key_types[name], column)
+                wanted = plan.key_python[name]
+                if len(column) == 1 and type(column) is list and type(column[0]) is wanted:
+                    keys[name] = column = [column[0]]
+                else:
+                    keys[name] = column = values.key_values(name, plan.key_types[name], column)
             elif name in plan.request_data:
                 requested[name] = column
             else:
                 continue
-            size = len(keys[name]) if name in keys else len(column)
+            size = len(column)
             if rows not in (-1, size):
                 raise errors.InvalidRequest(
                     f"column `{name}` has {size} values, others have {rows}; send one a row", field=name
@@ -369,7 +377,9 @@ class MainspringOnlineStore(OnlineStore):  # type: ignore[misc]
 
     def _fresh(self, config: RepoConfig) -> _Storage:
         storage = self._storage(config)
-        storage.refresh(self._refresh_seconds)
+        now = time.monotonic()
+        if now - storage.checked >= self._refresh_seconds:
+            storage.refresh(now)
         return storage
 
     def _bounds(self, ttl_us: int | None) -> tuple[int, int]:
@@ -385,6 +395,7 @@ class MainspringOnlineStore(OnlineStore):  # type: ignore[misc]
         registry: Any,
         project: str,
         full_names: bool,
+        now: float,
     ) -> _Plan:
         is_service = isinstance(features, FeatureService)
         # By the service object, not its name: two services of one name are two questions.
@@ -398,7 +409,7 @@ class MainspringOnlineStore(OnlineStore):  # type: ignore[misc]
             and created is not None
             and plan.epoch == storage.epoch
             and (not is_service or plan.service is features)
-            and time.monotonic() < plan.until
+            and now < plan.until
         ):
             return plan
         plan = _resolve(storage, config, features, registry, project, full_names)
@@ -493,9 +504,9 @@ def _read(
             f"view `{output.view}` is looked up by {list(view.key_columns)}, and {error} was not sent; add it",
             field=str(error.args[0]),
         ) from error
-    table = view.table or row_table.NumpyTable(
-        [(name, group.kind) for group in output.groups for name in group.names]
-    )
+    table = view.table
+    if table is None:
+        table = row_table.NumpyTable([(name, group.kind) for group in output.groups for name in group.names])
     if len(asked) == 1:
         return response.Part(
             output, None, table.read_one(asked[0], output.groups, oldest_us=oldest, newest_us=newest_us)
@@ -525,6 +536,7 @@ def _resolve(
         views=tuple(views),
         entity_names={n: k for n, k in entity_names.items() if n != k and n not in join_keys},
         key_types={n: key_types.get(n, ValueType.UNKNOWN) for n in join_keys if n != DUMMY_ENTITY_ID},
+        key_python={n: values.python_type(key_types.get(n)) for n in join_keys},
         feature_refs=refs,
         on_demand=on_demand,
         wanted=frozenset(wanted),
@@ -558,7 +570,7 @@ def _view_plan(
     table = storage.table(_table_id(config, view))
     if table is not None and not {f for f in fields if f[0] in names} <= set(table.fields):
         table = storage.ensure(_table_id(config, view), fields)
-    shape = table or row_table.NumpyTable([f for f in fields if f[0] in names])
+    shape = row_table.NumpyTable([f for f in fields if f[0] in names]) if table is None else table
     groups = shape.groups([n for n in types if n in names])
     prefix = f"{view.projection.name_to_use()}__" if full else ""
     alias = view.projection.join_key_map

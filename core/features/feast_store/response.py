@@ -93,13 +93,15 @@ class MainspringOnlineResponse(OnlineResponse):  # type: ignore[misc]
             output = part.output
             one = part.one
             if one is not None:
-                for names, row in zip(output.names, one[0], strict=True):
-                    response.update(zip(names, [[value] for value in row], strict=True))
+                for names, row in zip(output.names, one[0]):  # noqa: B905 - strict costs a tenth of the call
+                    for name, value in zip(names, row):  # noqa: B905
+                        response[name] = [value]
             else:
                 for names, columns in zip(output.names, part.kept(), strict=True):
                     response.update(zip(names, columns, strict=True))
-            for name, read in output.readers.items():
-                response[name] = [read(value) for value in response[name]]
+            if output.readers:
+                for name, read in output.readers.items():
+                    response[name] = [read(value) for value in response[name]]
         return self._with_times(response) if include_event_timestamps else response
 
     def _with_times(self, response: dict[str, Any]) -> dict[str, Any]:

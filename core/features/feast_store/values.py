@@ -15,7 +15,7 @@ from feast.value_type import ValueType
 from mainspring.core import errors
 from mainspring.core.features import row_table
 
-__all__ = ["fields", "key_of", "key_values", "plain_type", "to_proto", "to_python", "to_rows", "us"]
+__all__ = ["fields", "key_of", "key_values", "python_type", "to_proto", "to_python", "to_rows", "us"]
 
 #: Types with a plain Python value. All others are kept as their serialised proto, and Feast reads them back.
 _PLAIN: Final[Mapping[ValueType, tuple[row_table.Kind, str]]] = {
@@ -39,9 +39,9 @@ _KEYS: Final[Mapping[ValueType, type]] = {
 }  # fmt: skip
 
 
-def plain_type(kind: ValueType) -> bool:
-    """Whether values of the type are kept as they are."""
-    return kind in _PLAIN
+def python_type(kind: ValueType | None) -> type | None:
+    """The Python type of a key of that Feast type; None where any is taken."""
+    return _KEYS.get(kind) if kind else None
 
 
 def fields(view: Any) -> tuple[row_table.Field, ...]:
