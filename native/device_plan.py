@@ -87,7 +87,7 @@ class DevicePlan:
 
 
 def compile(spec: Mapping[str, Any]) -> DevicePlan:
-    """Check a spec and lay it out. Errors: NativeError `bad_spec`, as from `program.Program`."""
+    """Check a spec and lay it out. Errors: NativeError `bad_spec`, as from `program.Program`, and for string inputs."""
     program.Program(spec, target="generic")  # its refusals name the column
     decoded = specs.decode(spec)
     if strings := decoded.names("string"):

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mainspring.native import budget, device_plan
+from mainspring.native import budget, device_plan, status
 
 CUDA = pathlib.Path(__file__).resolve().parents[1] / "cuda"
 HERE = (CUDA / "build.py").exists()
@@ -164,5 +164,10 @@ def test_compiled_plans_say_what_is_in_them() -> None:
     assert plan.header["bytes"] == len(plan.image) and plan.header["n_windows"] == 3
     assert plan.groups == (device_plan.Group(0, 0, (0, 2)), device_plan.Group(0, 1, (1,)))
     assert plan.names("int64") == ["now", "then"]
-    with pytest.raises(ValueError, match="`dense` must be a list"):
+    with pytest.raises(status.NativeError, match="`dense` must be a list"):
         device_plan.compile({"version": 1, "inputs": [], "dense": 3})
+    text = {"version": 1, "inputs": [{"name": "city", "type": "string"}],
+            "ids": [{"op": "hash", "source": "city", "buckets": 10}]}  # fmt: skip
+    with pytest.raises(status.NativeError, match="takes no strings, got `city`") as refused:
+        device_plan.compile(text)
+    assert refused.value.code == "bad_spec"
