@@ -162,7 +162,7 @@ class Batcher:
         *,
         max_rows: int = 256,
         max_delay_seconds: float = 0.002,
-        depth: int = 8,
+        depth: int = 64,
         priorities: int = 1,
         aging_seconds: float = 0.01,
         adaptive: bool = True,

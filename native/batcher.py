@@ -43,6 +43,19 @@ def answer(batch: Batch, run: Run) -> None:
         batch.fail(error)
 
 
+class _Answer(asyncio.Future[Any]):
+    """A future whose cancellation takes the request back; a callback would cost every request a turn of the loop."""
+
+    request: Request
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """As Future.cancel."""
+        is_cancelled = super().cancel(msg)
+        if is_cancelled:
+            self.request.cancel()
+        return is_cancelled
+
+
 @final
 class Worker:
     """A thread that takes batches and runs the model until the batcher is closed and empty.
@@ -119,27 +132,26 @@ class Front:
         Errors: at once those of `Batcher.add`; by the future NativeError `deadline_exceeded`, `closed`, or what the
         model raised.
         """
-        future = self._loop.create_future()
-        request = self._batcher.add(
+        future = _Answer(loop=self._loop)
+        future.request = self._batcher.add(
             columns, priority=priority, deadline_ns=deadline_ns, mailbox=self._mailbox, waiter=future
         )
-        return self._sent(request, future)
+        return self._sent(future)
 
     def add_row(
         self, row: Any, given: Any, *, priority: int = 0, deadline_ns: int | None = None
     ) -> asyncio.Future[Any]:
         """Send one row that a program's `Row` makes of a dict or of packed bytes; as `Batcher.add_row`."""
-        future = self._loop.create_future()
-        request = self._batcher.add_row(
+        future = _Answer(loop=self._loop)
+        future.request = self._batcher.add_row(
             row, given, priority=priority, deadline_ns=deadline_ns, mailbox=self._mailbox, waiter=future
         )
-        return self._sent(request, future)
+        return self._sent(future)
 
-    def _sent(self, request: Request, future: asyncio.Future[Any]) -> asyncio.Future[Any]:
+    def _sent(self, future: asyncio.Future[Any]) -> asyncio.Future[Any]:
         assert self._idle is not None
         self._open += 1
         self._idle.clear()
-        future.add_done_callback(lambda done: request.cancel() if done.cancelled() else None)
         if self._model is not None and not self._is_scheduled:
             self._is_scheduled = True
             self._loop.call_soon(self._run_here)

@@ -467,7 +467,9 @@ py::list Drain(PyBatcher& b, std::uint16_t mailbox) {
   for (std::size_t i = 0; i < deliveries.size(); ++i) {
     const RequestPtr request = b.Posted(deliveries[i].ticket);
     request->Take(deliveries[i].answer);
-    answers[i] = py::make_tuple(request->waiter, request->value(), request->is_error());
+    // Let go of: the waiter holds the request too.
+    const py::object waiter = std::move(request->waiter);
+    answers[i] = py::make_tuple(waiter, request->value(), request->is_error());
   }
   return answers;
 }
@@ -545,7 +547,7 @@ void BindBatcher(py::module_& module) {
       .def(py::init<const std::vector<std::tuple<std::string, std::string, std::size_t>>&, std::size_t,
                     double, std::size_t, std::size_t, double, bool, bool>(),
            py::arg("columns"), py::kw_only(), py::arg("max_rows") = 256, py::arg("max_delay_seconds") = 0.002,
-           py::arg("depth") = 8, py::arg("priorities") = 1, py::arg("aging_seconds") = 0.01,
+           py::arg("depth") = 64, py::arg("priorities") = 1, py::arg("aging_seconds") = 0.01,
            py::arg("adaptive") = true, py::arg("sheds_infeasible") = false)
       .def("reserve", &Reserve, py::arg("rows") = 1, py::kw_only(), priority, deadline_ns, arrival_ns,
            mailbox, waiter)

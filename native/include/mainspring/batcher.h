@@ -20,7 +20,7 @@ std::int64_t MonotonicNs() noexcept;
 struct BatcherOptions {
   std::vector<std::size_t> row_bytes;  // of each column: a row of it lies in one piece
   std::size_t max_rows = 256;          // of a batch, up to 65,535
-  std::size_t depth = 8;               // batches of each priority under way at once: a power of two
+  std::size_t depth = 64;              // batches of each priority under way at once: a power of two
   std::size_t priorities = 1;          // 0 is the most urgent
   std::int64_t max_delay_ns = 2000000;
   std::int64_t aging_ns = 10000000;  // what one step of priority is worth in waiting

@@ -71,7 +71,8 @@ class GapModel {
 // gap, nothing is coming.
 inline std::int64_t AdaptiveDue(const GapModel& gap, const CostModel& cost, std::size_t requests,
                                 std::int64_t last_ns, std::int64_t now_ns) {
-  if (!gap.is_known() || static_cast<double>(requests) * gap.ns() >= cost.fixed()) return now_ns;
+  constexpr double kMargin = 4;
+  if (!gap.is_known() || kMargin * static_cast<double>(requests) * gap.ns() >= cost.fixed()) return now_ns;
   return last_ns + static_cast<std::int64_t>(2 * gap.ns());
 }
 
