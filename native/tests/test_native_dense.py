@@ -346,13 +346,16 @@ def test_columns_survive_a_list_emptied_meanwhile() -> None:
         thread.join()
 
 
-def test_examples_run() -> None:
-    """The docstring's, and the one of the README where it is (Bazel does not carry it)."""
+def test_examples_run(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The docstring's, and those of the README where it is (Bazel does not carry it)."""
     assert doctest.testmod(dense) == (0, 4)
     readme = pathlib.Path(__file__).resolve().parents[1] / "README.md"
     if readme.exists():
-        (example,) = re.findall(r"```python\n(.*?)```", readme.read_text(), re.DOTALL)
-        exec(compile(example, str(readme), "exec"), {})
+        examples = re.findall(r"```python\n(.*?)```", readme.read_text(), re.DOTALL)
+        assert len(examples) >= 2
+        monkeypatch.chdir(tmp_path)
+        for example in examples:
+            exec(compile(example, str(readme), "exec"), {})
 
 
 def test_facts_about_a_program() -> None:
