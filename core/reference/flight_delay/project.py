@@ -27,7 +27,16 @@ _REPLAY: Final = "flight-delay replay"
 _SPLITS: Final = ("train", "valid", "test")
 
 #: The modules whose rules a step's result depends on: when one changes, the step is done again. A test walks imports.
-_JOIN_RULES: Final = ("dataset", "events", "request_time", "frames", "point_in_time", "schema", "windows")
+_JOIN_RULES: Final = (
+    "dataset",
+    "events",
+    "request_time",
+    "frames",
+    "matching",
+    "point_in_time",
+    "schema",
+    "windows",
+)
 _FEATURE_RULES: Final = (*_JOIN_RULES, "definitions", "views", "feast_adapter", "source")
 
 
