@@ -119,6 +119,22 @@ def _await_end(stack_id: str, group: set[int] | None, seconds: float, seen: set[
         time.sleep(_POLL_SECONDS)
 
 
+def await_port_free(port: int, setting: str, *, seconds: float = 65.0) -> None:
+    """Wait while nobody listens on a port that is taken all the same: connections of a server that has just ended
+    linger for a minute. Errors: PortInUse, at once where somebody listens.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return check_port_free(port, setting)
+        except errors.PortInUse:
+            with socket.socket() as probe:
+                is_heard = probe.connect_ex(("127.0.0.1", port)) == 0
+            if is_heard or time.monotonic() >= deadline:
+                raise
+        time.sleep(4 * _POLL_SECONDS)
+
+
 def check_port_free(port: int, setting: str) -> None:
     """Errors: PortInUse, naming the setting that chooses another port."""
     with socket.socket() as probe:

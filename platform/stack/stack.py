@@ -83,7 +83,7 @@ def check_startable(s: settings.Settings, wanted: Sequence[stack_parts.Part]) ->
     refuse_if_up(s)
     for part in wanted:
         for port, setting in part.ports.items():
-            processes.check_port_free(port, setting)
+            processes.await_port_free(port, setting)
 
 
 def refuse_if_up(s: settings.Settings) -> None:
