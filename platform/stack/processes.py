@@ -1,8 +1,8 @@
 """Start detached processes, find every one of a stack again, and end exactly those.
 
 A stack's processes carry MAINSPRING_STACK_ID in their environment, and children inherit it. Servers that fork, set
-sessions of their own or lose their parent (Ray does all three) are found by it all the same, and nobody else's
-process is ever signalled.
+sessions of their own or lose their parent (Ray does all three) are found by it all the same, those that write over
+their environment by their parents, and nobody else's process is ever signalled.
 """
 
 from __future__ import annotations
@@ -42,22 +42,35 @@ def start(argv: Sequence[str], *, environment: Mapping[str, str], log: Path) -> 
 
 
 def marked(stack_id: str) -> list[int]:
-    """Pids of every living process of a stack, ours excepted."""
+    """Pids of every living process of a stack, ours excepted: those that carry the marker, and their descendants.
+
+    A program that writes a title over its command line (Ray's agent does) may write over its environment too.
+    """
     needle = f"{MARKER}={stack_id}".encode()
-    found = []
+    carriers, parents = set(), {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         # A process may end, or belong to somebody else, between the listing and the read.
         with contextlib.suppress(OSError):
-            if needle in (entry / "environ").read_bytes().split(b"\0") and not _is_zombie(entry):
-                found.append(int(entry.name))
+            if _is_zombie(entry):
+                continue
+            parents[int(entry.name)] = int(_stat(entry)[1])
+            if needle in (entry / "environ").read_bytes().split(b"\0"):
+                carriers.add(int(entry.name))
+    found = set(carriers)
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
     return sorted(found)
 
 
-def _is_zombie(entry: Path) -> bool:
+def _stat(entry: Path) -> list[str]:
     # The fields from the state on follow the command name, which is in parentheses and may itself hold spaces.
-    fields = (entry / "stat").read_text().rpartition(")")[2].split()
+    return (entry / "stat").read_text().rpartition(")")[2].split()
+
+
+def _is_zombie(entry: Path) -> bool:
+    fields = _stat(entry)
     # A killed process's first thread may be done before the others are, which hold its ports as long as they last.
     return fields[0] == "Z" and int(fields[17]) <= 1
 
@@ -95,9 +108,10 @@ def end(
 
 
 def _signal(stack_id: str, group: set[int] | None, number: signal.Signals, seen: set[int]) -> None:
-    for pid in marked(stack_id):
-        seen.add(pid)
-        if group is None or pid in group:
+    seen.update(marked(stack_id))
+    # Whoever was found once, too: without its parent a process with a title is not found again.
+    for pid in sorted(seen):
+        if (group is None or pid in group) and is_alive(pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 

@@ -76,6 +76,25 @@ def test_children_in_their_own_sessions_end_too(chosen: settings.Settings) -> No
     assert processes.marked(state.stack_id) == []
 
 
+WITHOUT_ENVIRONMENT = """
+import os, sys, time
+if os.fork() == 0:
+    os.execve(sys.executable, [sys.executable, "-c", "import time; time.sleep(600)"], {})
+time.sleep(600)
+"""
+
+
+def test_a_child_that_lost_the_marker_ends_too(chosen: settings.Settings) -> None:
+    """As Ray's agent, which writes a title over its environment and outlived the stack by seconds."""
+    state = stack.up(chosen, [sleeper("titled", code=WITHOUT_ENVIRONMENT)])
+    while (
+        len(found := processes.marked(state.stack_id)) < 2 or Path(f"/proc/{found[1]}/environ").read_bytes()
+    ):
+        os.sched_yield()
+    assert stack.down(chosen) == 2
+    assert [pid for pid in found if processes.is_alive(pid)] == []
+
+
 ENDED_FIRST_THREAD = """
 import ctypes, socket, threading
 listener = socket.create_server(("127.0.0.1", 0))
