@@ -31,6 +31,7 @@ NATIVE_HDRS = [
     "include/mainspring/vocabulary.h",
     "src/batcher/delay.h",
     "src/batcher/futex.h",
+    "src/batcher/rings.h",
     "src/dense/dense-inl.h",
     "src/dense/dense_kernels.h",
     "src/jagged/jagged-inl.h",
@@ -59,6 +60,7 @@ NATIVE_HDRS = [
 
 NATIVE_SRCS = [
     "src/batcher/batcher.cc",
+    "src/batcher/taking.cc",
     "src/dense/dense.cc",
     "src/device_plan/build.cc",
     "src/device_plan/check.cc",
@@ -147,6 +149,7 @@ NATIVE_EXT_HDRS = [
     "bindings/bindings.h",
     "bindings/bound_model.h",
     "bindings/buffers.h",
+    "bindings/fast_object.h",
     "bindings/native_program.h",
     "bindings/table_columns.h",
 ]

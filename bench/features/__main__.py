@@ -6,9 +6,6 @@ dicts are compared before anything is timed. Exit code 1 if any differs. Data go
 
 from __future__ import annotations
 
-import argparse
-import json
-import pathlib
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mainspring.bench import suite
 from mainspring.bench.features import world
 from mainspring.bench.native import contest, machine, measure
 
@@ -119,17 +117,11 @@ def table(result: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, run, print."""
-    parser = argparse.ArgumentParser(prog="python -m mainspring.bench.features", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and entities")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--output", type=pathlib.Path, help="also write the JSON to this file")
+    parser = suite.parser("features", __doc__, quick="fewer rounds and entities")
     arguments = parser.parse_args(argv)
     result = run(quick=arguments.quick)
-    text = json.dumps(result, indent=1)
-    if arguments.output:
-        arguments.output.write_text(text + "\n")
-    print(text if arguments.json else table(result))
-    return 0 if all(row["correct"] for row in result["results"]) else 1
+    suite.show(result, arguments, table)
+    return suite.exit_code(result)
 
 
 if __name__ == "__main__":

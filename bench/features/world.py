@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import socket
-import subprocess
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +16,8 @@ import numpy as np
 # isort: split
 
 # The adapter first: it keeps Feast's metrics folder out of the environment.
+from mainspring.bench import redis_server
+from mainspring.bench.serving import machine
 from mainspring.core.features import feast_adapter
 
 # isort: split
@@ -47,42 +45,12 @@ class World:
 
 
 @contextlib.contextmanager
-def redis_server() -> Iterator[int]:
-    """A redis-server of this run on a free loopback port. Raises FileNotFoundError where it is not installed."""
-    program = shutil.which("redis-server")
-    if program is None:
-        raise FileNotFoundError("redis-server")
-    with tempfile.TemporaryDirectory() as folder:
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            _wait(port)
-            yield port
-        finally:
-            process.terminate()
-            process.wait(timeout=10)
-
-
-def _wait(port: int) -> None:
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-
-
-@contextlib.contextmanager
 def world(*, entities: int, features: int) -> Iterator[World]:
     """Both stores, filled with the same rows."""
     warnings.simplefilter("ignore")  # Feast's own
-    with redis_server() as port, tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        (port,) = machine.free_ports(1)
+        stack.enter_context(redis_server.started(Path(folder), port=port))
         ours = _store(stack, Path(folder) / "ours", {"type": OURS, "path": "online.db"}, features)
         redis = _store(
             stack,

@@ -9,10 +9,8 @@ Exit code 0; 1 where an answer is wrong or a kernel failed; 77 where there is no
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import importlib.util
-import json
 import pathlib
 import statistics
 import sys
@@ -22,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from mainspring.bench import suite
 from mainspring.bench.gpu import cases, cuda_runs, triton_runs
 from mainspring.bench.gpu.driver import Device, DriverError, NoDevice
 from mainspring.bench.gpu.runs import Run
@@ -168,19 +167,13 @@ def table(result: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, run, print."""
-    parser = argparse.ArgumentParser(prog="python -m mainspring.bench.gpu", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="65,536 rows in the place of 1,000,000")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--output", type=pathlib.Path, help="also write the JSON to this file")
+    parser = suite.parser("gpu", __doc__, quick="65,536 rows in the place of 1,000,000")
     parser.add_argument(
         "--library", type=pathlib.Path, help="libmainspring_cuda.so; made with nvcc if not given"
     )
     arguments = parser.parse_args(argv)
     result = run(quick=arguments.quick, library=arguments.library)
-    text = json.dumps(result, indent=1)
-    if arguments.output:
-        arguments.output.write_text(text + "\n")
-    print(text if arguments.json else table(result))
+    suite.show(result, arguments, table)
     return {"ok": 0, "failed": 1, "skipped": SKIPPED}[result["status"]]
 
 

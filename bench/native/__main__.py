@@ -8,13 +8,11 @@ Data goes to stdout, progress to stderr. `--quick` takes less than 50 seconds on
 
 from __future__ import annotations
 
-import argparse
-import json
-import pathlib
 import sys
 import time
 from typing import Any
 
+from mainspring.bench import suite
 from mainspring.bench.native import contestants, ctr48_peers, goals, machine, measure
 
 
@@ -115,21 +113,13 @@ def _times(ratio: float) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, run, print."""
-    parser = argparse.ArgumentParser(prog="python -m mainspring.bench native", description=__doc__)
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="fewer rounds, 131,072 rows in the place of 1,000,000, fewer peers",
+    parser = suite.parser(
+        "native", __doc__, quick="fewer rounds, 131,072 rows in the place of 1,000,000, fewer peers"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--output", type=pathlib.Path, help="also write the JSON to this file")
     arguments = parser.parse_args(argv)
     result = run(quick=arguments.quick)
-    text = json.dumps(result, indent=1)
-    if arguments.output:
-        arguments.output.write_text(text + "\n")
-    print(text if arguments.json else table(result))
-    return 0 if all(row["correct"] for row in result["results"]) else 1
+    suite.show(result, arguments, table)
+    return suite.exit_code(result)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mainspring.bench import suite
 from mainspring.bench.native import batch_handoff
 from mainspring.bench.native.contest import Contest, Contestant
 from mainspring.native import batcher, jagged
@@ -95,7 +96,7 @@ def _ratio(what: str, ours: dict[str, Any] | None, peer: dict[str, Any] | None) 
     if ours and peer and ours["value"] and peer["value"]:
         value, ratio = ours["us_per_call"], float(f"{peer['value'] / ours['value']:.4g}")
     ok = ratio is not None and ratio >= 25
-    record = _record(f"{what} against numpy", value, "us", ratio, "numpy", 25.0, ok=ok)
+    record = suite.goal(f"{what} against numpy", value, "us", ratio, "numpy", 25.0, ok=ok)
     if ratio is None:
         record["why"] = "no answer in this run"
     elif not ok:
@@ -121,7 +122,7 @@ def single_rows(*, rounds: int) -> dict[str, Any]:
     if min(ours) < 0:
         raise AssertionError("256 single rows did not come as one batch")
     value, peer = statistics.median(ours), statistics.median(theirs)
-    record = _record(
+    record = suite.goal(
         f"{SINGLE_ROWS} single-row requests to one batch against np.concatenate", value, "us", peer / value,
         "np.concatenate", 2.0, ok=value <= 2.0,
     )  # fmt: skip
@@ -142,7 +143,7 @@ def hand_off(*, seconds: float) -> list[dict[str, Any]]:
     ):
         mine, theirs = ours(seconds), peer(seconds)
         value = mine["p50"]
-        record = _record(
+        record = suite.goal(
             f"batcher hand-off beyond model time, {what}, p50", value, "us", theirs["p50"] / value, peer_name, 20.0,
             ok=value <= 20.0,
         )  # fmt: skip
@@ -156,19 +157,3 @@ def hand_off(*, seconds: float) -> list[dict[str, Any]]:
             | {"p90": mine["p90"], "requests": mine["requests"], "rows_per_batch": mine["rows_per_batch"]}
         )
     return judged
-
-
-def _record(
-    name: str,
-    value: float | None,
-    unit: str,
-    ratio: float | None,
-    peer: str | None,
-    target: float,
-    *,
-    ok: bool,
-) -> dict[str, Any]:
-    rounded = [None if x is None else float(f"{x:.4g}") for x in (value, ratio)]
-    return {
-        "name": name, "value": rounded[0], "unit": unit, "ratio": rounded[1], "peer": peer, "target": target, "ok": ok,
-    }  # fmt: skip

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mainspring.bench import suite
+
 
 @dataclass(frozen=True)
 class Contestant:
@@ -39,14 +41,5 @@ def goal(
     *,
     ok: bool,
 ) -> dict[str, Any]:
-    """A target beside what was measured; where it is missed, add a short `why`."""
-    against = f" against {peer}" if peer else ""
-    return {
-        "name": what + against,
-        "value": value,
-        "unit": unit,
-        "ratio": ratio,
-        "peer": peer,
-        "target": target,
-        "ok": ok,
-    }
+    """`suite.goal` whose name says against whom."""
+    return suite.goal(f"{what} against {peer}" if peer else what, value, unit, ratio, peer, target, ok=ok)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mainspring.bench import suite
 from mainspring.bench.native import table_peers
 from mainspring.bench.native.contest import Contest, Contestant
 from mainspring.native import table
@@ -178,13 +179,14 @@ def judge(results: Iterable[dict[str, Any]], *, quick: bool) -> list[dict[str, A
             judged.append(_against(found, peer, target, rows))
         judged.append(_strings(found, rows))
         judged.append(
-            _record(
+            suite.goal(
                 "OnlineTable get, 256 keys x 50 floats against Feast on Redis",
                 None,
                 "us/key",
                 None,
                 "feast",
                 1000.0,
+                ok=False,
             )
             | {"why": "Feast is measured where its adapter is, in bench features"}
         )
@@ -196,28 +198,9 @@ def judge(results: Iterable[dict[str, Any]], *, quick: bool) -> list[dict[str, A
     return judged
 
 
-def _record(
-    name: str,
-    value: float | None,
-    unit: str,
-    ratio: float | None,
-    peer: str | None,
-    target: float,
-    *,
-    ok: bool = False,
-) -> dict[str, Any]:
-    return {
-        "name": name, "value": _round(value), "unit": unit, "ratio": _round(ratio), "peer": peer, "target": target, "ok": ok,
-    }  # fmt: skip
-
-
 def _busy() -> str:
     """What a missed target may be due to; a cause is only named where it was looked for."""
     return f"not profiled in this run; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-
-
-def _round(x: float | None) -> float | None:
-    return None if x is None else float(f"{x:.4g}")
 
 
 def _against(
@@ -226,7 +209,7 @@ def _against(
     ours, theirs = found.get((256, "mainspring")), found.get((256, peer))
     value = ours["value"] if ours else None
     ratio = theirs["value"] / value if value and theirs and theirs["value"] else None
-    record = _record(
+    record = suite.goal(
         f"OnlineTable get, 256 keys x 50 floats, {rows:,} rows, against {peer}", value, "us/key", ratio, peer, target,
         ok=ratio is not None and ratio >= target,
     )  # fmt: skip
@@ -242,7 +225,7 @@ def _strings(found: dict[tuple[int, str], dict[str, Any]], rows: int) -> dict[st
     value = named["value"] if named else None
     ratio = value / ours["value"] if value and ours and ours["value"] else None
     ok = ratio is not None and ratio <= 2
-    record = _record(f"OnlineTable get by string, 256 keys, {rows:,} rows, times int64 keys", value, "us/key", ratio, None, 2.0, ok=ok)  # fmt: skip
+    record = suite.goal(f"OnlineTable get by string, 256 keys, {rows:,} rows, times int64 keys", value, "us/key", ratio, None, 2.0, ok=ok)  # fmt: skip
     return record if ok else record | {"why": f"each str is copied before it is hashed; {_busy()}"}
 
 
@@ -290,13 +273,13 @@ def _large(rows: int) -> list[dict[str, Any]]:
             assert reader.get(int(table_peers.keys(0, 1)[0]), now_us=NOW).status[0] == table.PRESENT
             del reader
     records = [
-        _record(f"OnlineTable get, 256 keys x 50 floats, at {rows:,} rows", many * 1e6, "us/key", None, None, 0.075, ok=many <= 75e-9)
-        | {"bytes_per_row": _round(bytes_per_row)},
-        _record(f"OnlineTable get, one key, at {rows:,} rows", one * 1e6, "us/key", None, None, 1.0, ok=one <= 1e-6),
-        _record("OnlineTable durable upsert, fsync in 10 ms groups", written, "rows/s", None, None, 300_000.0, ok=written >= 300_000),
-        _record(f"OnlineTable open of a clean table, {rows:,} x 50, by its writer", reopened, "s", None, None, 0.5 * rows / 1e6, ok=reopened <= 0.5 * rows / 1e6)
-        | {"close_seconds": _round(closed), "note": "loads and checks the snapshot; the target is 0.5 s for each million rows"},
-        _record(f"OnlineTable open of a shared table, {rows:,} x 50, by a reader", mapped, "s", None, None, 0.5, ok=mapped <= 0.5)
+        suite.goal(f"OnlineTable get, 256 keys x 50 floats, at {rows:,} rows", many * 1e6, "us/key", None, None, 0.075, ok=many <= 75e-9)
+        | {"bytes_per_row": suite.rounded(bytes_per_row)},
+        suite.goal(f"OnlineTable get, one key, at {rows:,} rows", one * 1e6, "us/key", None, None, 1.0, ok=one <= 1e-6),
+        suite.goal("OnlineTable durable upsert, fsync in 10 ms groups", written, "rows/s", None, None, 300_000.0, ok=written >= 300_000),
+        suite.goal(f"OnlineTable open of a clean table, {rows:,} x 50, by its writer", reopened, "s", None, None, 0.5 * rows / 1e6, ok=reopened <= 0.5 * rows / 1e6)
+        | {"close_seconds": suite.rounded(closed), "note": "loads and checks the snapshot; the target is 0.5 s for each million rows"},
+        suite.goal(f"OnlineTable open of a shared table, {rows:,} x 50, by a reader", mapped, "s", None, None, 0.5, ok=mapped <= 0.5)
         | {"note": "mmap"},
     ]  # fmt: skip
     return [r if r["ok"] else r | {"why": _busy()} for r in records]
@@ -359,7 +342,7 @@ def _beside_a_writer(seconds: float) -> list[dict[str, Any]]:
     p50, p99 = np.percentile(took, [50, 99])
     ratio = float(p99 / p50)
     read = 256 * len(took)
-    latency = _record(
+    latency = suite.goal(
         "OnlineTable get while a writer upserts 100k rows/s, p99 / p50",
         float(p50) / 1e3,
         "us",
@@ -368,7 +351,7 @@ def _beside_a_writer(seconds: float) -> list[dict[str, Any]]:
         3.0,
         ok=ratio <= 3 and rate >= 99_000,
     )
-    whole = _record(
+    whole = suite.goal(
         "OnlineTable torn rows while a writer upserts",
         float(torn),
         "rows",
@@ -377,7 +360,7 @@ def _beside_a_writer(seconds: float) -> list[dict[str, Any]]:
         0.0,
         ok=torn == 0 and changed > 0,
     )
-    latency |= {"p99": _round(float(p99) / 1e3), "upserts_per_s": _round(rate)}
+    latency |= {"p99": suite.rounded(float(p99) / 1e3), "upserts_per_s": suite.rounded(rate)}
     whole |= {
         "rows_read": read,
         "note": f"{read:,} rows of a table of 100,000 that another process rewrote meanwhile",

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-import shutil
-import socket
 import sqlite3
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mainspring.bench import redis_server
 
 WIDTH = 50
 #: Rows of values: row i of a table holds row i % VALUES of these.
@@ -92,36 +90,13 @@ def sqlite(place: pathlib.Path, all_keys: NDArray[np.int64], rows: Matrix) -> It
 @contextlib.contextmanager
 def redis(place: pathlib.Path, all_keys: NDArray[np.int64], rows: Matrix) -> Iterator[Read | None]:
     """MGET of one blob a row over a unix socket, from a server of our own; None where there is no redis-server."""
-    server = shutil.which("redis-server")
-    if server is None:
+    if not redis_server.is_installed():
         yield None
         return
     import redis as library  # absent from light installations
 
-    address = place / "redis.sock"
-    process = subprocess.Popen(
-        [server, "--port", "0", "--unixsocket", str(address), "--save", "", "--appendonly", "no", "--dir", str(place)],
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        _wait_for(address)
-        client = library.Redis(unix_socket_path=str(address))
+    with redis_server.started(place) as address, library.Redis(unix_socket_path=str(address)) as client:
         for start in range(0, len(all_keys), 10_000):
             part = slice(start, start + 10_000)
             client.mset({k.tobytes(): r.tobytes() for k, r in zip(all_keys[part], rows[part], strict=True)})
         yield lambda asked: _matrix(client.mget(asked))
-        client.close()
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _wait_for(address: pathlib.Path) -> None:
-    until = time.monotonic() + 10
-    while True:
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(str(address)) == 0:
-                return
-        if time.monotonic() > until:
-            raise TimeoutError(f"`{address}`: redis-server does not answer")
-        time.sleep(0.01)

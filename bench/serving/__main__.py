@@ -6,14 +6,12 @@ rounds are interleaved. Exit code 1 if an answer is wrong. Data goes to stdout. 
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import pathlib
 import sys
 import time
 from typing import Any
 
+from mainspring.bench import suite
 from mainspring.bench.serving import goals, measure
 
 #: Requests a second of the open loop: what plain FastAPI can still carry on one core, at about half of its limit.
@@ -61,17 +59,11 @@ def table(result: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, run, print."""
-    parser = argparse.ArgumentParser(prog="python -m mainspring.bench.serving", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="shorter and fewer rounds")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--output", type=pathlib.Path, help="also write the JSON to this file")
+    parser = suite.parser("serving", __doc__, quick="shorter and fewer rounds")
     arguments = parser.parse_args(argv)
     result = run(quick=arguments.quick)
-    text = json.dumps(result, indent=1)
-    if arguments.output:
-        arguments.output.write_text(text + "\n")
-    print(text if arguments.json else table(result))
-    return 0 if all(row["correct"] for row in result["results"]) else 1
+    suite.show(result, arguments, table)
+    return suite.exit_code(result)
 
 
 if __name__ == "__main__":

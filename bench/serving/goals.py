@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from mainspring.bench import suite
 from mainspring.bench.serving import servers
 
 NOT_BUILT: Final = (
@@ -113,12 +114,4 @@ def _record(
     *,
     ok: bool,
 ) -> dict[str, Any]:
-    return {
-        "name": f"{name} against {peer}" if peer else name,
-        "value": value,
-        "unit": unit,
-        "ratio": ratio,
-        "peer": peer,
-        "target": target,
-        "ok": ok,
-    }
+    return suite.goal(f"{name} against {peer}" if peer else name, value, unit, ratio, peer, target, ok=ok)

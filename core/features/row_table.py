@@ -93,6 +93,14 @@ class RowTable(Protocol):
         """One row as Python values by group (None is null), its status and its event time."""
         ...
 
+    def rows(self) -> Rows:
+        """Everything held, for a snapshot or a table with other fields."""
+        ...
+
+    def evolved(self, fields: Sequence[Field]) -> RowTable:
+        """A table of other fields with these rows: a field of one name and type is kept, a new one is null."""
+        ...
+
 
 class NumpyTable:
     """In the memory of this process. About 40 bytes a key and row beside its values, and the dict's entry."""
@@ -223,7 +231,6 @@ class NumpyTable:
         return values, status, event
 
     def rows(self) -> Rows:
-        """Everything held, for a snapshot or a table with other fields."""
         with self._lock:
             at = np.fromiter(self._index.values(), np.intp, len(self._index))
             return Rows(
@@ -235,7 +242,6 @@ class NumpyTable:
             )
 
     def evolved(self, fields: Sequence[Field]) -> NumpyTable:
-        """A table of other fields with these rows: a field of one name and type is kept, a new one is null."""
         rows = self.rows()
         table = NumpyTable(fields)
         table.upsert(fitted(rows, dict(self._fields), fields))

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "fast_object.h"
 #include "table_columns.h"
 
 namespace mainspring {
@@ -194,15 +195,11 @@ struct Reading {
   }
 };
 
-// The one hot call goes through the C API: pybind11's own costs 75 ns more (see row.cc).
-struct ReadingObject {
-  PyObject_HEAD Reading* state;
-};
-
-Reading& StateOf(PyObject* self) { return *reinterpret_cast<ReadingObject*>(self)->state; }
+// The one hot call goes through the C API.
+using ReadingObject = FastObject<Reading>;
 
 PyObject* GetEntry(PyObject* self, PyObject* const* arguments, py::ssize_t n) {
-  try {
+  return Guarded([=]() -> PyObject* {
     if (n != 1 && n != 2) {
       PyErr_SetString(PyExc_TypeError, "get(keys, now_us=None) takes one or two arguments");
       return nullptr;
@@ -214,40 +211,24 @@ PyObject* GetEntry(PyObject* self, PyObject* const* arguments, py::ssize_t n) {
       now_us = PyLong_AsLongLong(arguments[1]);
       if (now_us == -1 && PyErr_Occurred() != nullptr) return nullptr;
     }
-    return PyLong_FromSize_t(StateOf(self).Get(arguments[0], now_us));
-  } catch (py::error_already_set& error) {
-    error.restore();
-  } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
-  }
-  return nullptr;
+    return PyLong_FromSize_t(ReadingObject::Of(self).Get(arguments[0], now_us));
+  });
 }
 
 PyObject* StringsEntry(PyObject* self, PyObject* const* arguments, py::ssize_t n) {
-  try {
+  return Guarded([=]() -> PyObject* {
     if (n != 2) {
       PyErr_SetString(PyExc_TypeError, "strings(field, is_text) takes two arguments");
       return nullptr;
     }
+    Reading& reading = ReadingObject::Of(self);
     const std::size_t j = PyLong_AsSize_t(arguments[0]);
-    if (j >= StateOf(self).strings.size()) {
+    if (j >= reading.strings.size()) {
       PyErr_SetString(PyExc_IndexError, "no such field");
       return nullptr;
     }
-    return StateOf(self).Strings(j, arguments[1] == Py_True).release().ptr();
-  } catch (py::error_already_set& error) {
-    error.restore();
-  } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
-  }
-  return nullptr;
-}
-
-void Dealloc(PyObject* self) {
-  PyTypeObject* const type = Py_TYPE(self);
-  delete reinterpret_cast<ReadingObject*>(self)->state;
-  type->tp_free(self);
-  Py_DECREF(type);
+    return reading.Strings(j, arguments[1] == Py_True).release().ptr();
+  });
 }
 
 template <typename Entry>
@@ -259,13 +240,7 @@ PyTypeObject* ReadingType() {
   static PyMethodDef methods[] = {{"get", AsMethod(GetEntry), METH_FASTCALL, nullptr},
                                   {"strings", AsMethod(StringsEntry), METH_FASTCALL, nullptr},
                                   {nullptr, nullptr, 0, nullptr}};
-  static PyType_Slot slots[] = {
-      {Py_tp_dealloc, reinterpret_cast<void*>(Dealloc)}, {Py_tp_methods, methods}, {0, nullptr}};
-  static PyType_Spec spec = {"mainspring.native._native.Reading", sizeof(ReadingObject), 0,
-                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
-  static auto* const type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
-  if (type == nullptr) throw py::error_already_set();
-  return type;
+  return ReadingObject::Type("mainspring.native._native.Reading", methods);
 }
 
 // `columns`: for each field its array (None: not wanted), its array of validity or None, and ReadAs.
@@ -321,11 +296,7 @@ py::object Bind(const std::shared_ptr<NativeTable>& self, std::size_t rows,
   batch.event_us = static_cast<std::int64_t*>(DataOf(event_us.ptr()));
   batch.max_age_us = max_age_us;
   for (const py::object& one : {matrix, status, event_us}) state->kept.push_back(one);
-  PyTypeObject* const type = ReadingType();
-  PyObject* const made = type->tp_alloc(type, 0);
-  if (made == nullptr) throw py::error_already_set();
-  reinterpret_cast<ReadingObject*>(made)->state = state.release();
-  return py::reinterpret_steal<py::object>(made);
+  return ReadingObject::New(ReadingType(), std::move(state));
 }
 
 py::dict Stats(const NativeTable& self) {

@@ -24,9 +24,7 @@ one = dict(source=[0], indicator=[False], fill=[0.0], lower=[float("-inf")], upp
 
 def python(code: str, **environment: str) -> Any:
     """What `code` prints as JSON, in a fresh interpreter that sees our modules."""
-    # Not the folders that pytest puts there: one with a `platform` hides the standard library's.
-    paths = [p for p in sys.path if p and not os.path.isdir(f"{p}/platform")]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | environment
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)} | environment
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM + code],
         env=env,

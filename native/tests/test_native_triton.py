@@ -33,10 +33,8 @@ TYPE_BYTES = {"*": 8, "i64": 8, "i32": 4}
 
 def python(code: str, **environment: str) -> Any:
     """What `code` prints as JSON. TRITON_INTERPRET is read at import, so each mode has its own process."""
-    # Not the folders that pytest puts there: one with a `platform` hides the standard library's.
-    paths = [p for p in sys.path if p and not os.path.isdir(f"{p}/platform")]
     env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    env |= {"PYTHONPATH": os.pathsep.join(paths)} | environment
+    env |= {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)} | environment
     done = subprocess.run(
         [sys.executable, "-W", "ignore::RuntimeWarning", "-c", code],
         env=env, capture_output=True, text=True, timeout=280, check=False,

@@ -100,7 +100,7 @@ def test_an_unknown_suite_is_told_which_there_are(
 
 def test_every_suite_has_a_main() -> None:
     for name in door.SUITES:
-        assert callable(importlib.import_module(f"mainspring.bench.{name}.__main__").main)
+        assert callable(importlib.import_module(door.module_of(name)).main)
 
 
 def test_goals_are_judged_by_value_and_by_ratio() -> None:

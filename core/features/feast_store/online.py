@@ -55,7 +55,7 @@ class _Storage:
     """The tables of one file (or of none), by name."""
 
     def __init__(self, path: Path | None) -> None:
-        self.tables: dict[str, row_table.NumpyTable] = {}
+        self.tables: dict[str, row_table.RowTable] = {}
         self.epoch = 0
         """Changes with every table that comes, goes or gets other fields: plans hold tables."""
         self._lock = threading.RLock()
@@ -65,10 +65,10 @@ class _Storage:
         if self._log is not None:
             self._catch_up(self._log, is_first=True)
 
-    def table(self, name: str) -> row_table.NumpyTable | None:
+    def table(self, name: str) -> row_table.RowTable | None:
         return self.tables.get(name)
 
-    def ensure(self, name: str, fields: tuple[row_table.Field, ...]) -> row_table.NumpyTable:
+    def ensure(self, name: str, fields: tuple[row_table.Field, ...]) -> row_table.RowTable:
         """The table with exactly these fields; rows of another shape are kept as far as they go."""
         with self._lock:
             found = self.tables.get(name)
@@ -80,9 +80,11 @@ class _Storage:
 
     def write(self, name: str, fields: tuple[row_table.Field, ...], rows: row_table.Rows) -> int:
         """Durable, then visible. Errors: those of the log; then nothing is visible."""
-        if self._log is not None:
-            self._log.append(name, row_log.encode(rows, fields))
+        batch = None if self._log is None else row_log.encode(rows, fields)
+        # Under one lock: a drop that another process commits after this batch is seen after it, too.
         with self._lock:
+            if self._log is not None:
+                self._log.append(name, batch)
             return self.ensure(name, fields).upsert(rows)
 
     def drop(self, name: str) -> None:
@@ -128,7 +130,7 @@ _open: dict[Path, _Storage] = {}
 
 @dataclass(frozen=True)
 class _ViewPlan:
-    table: row_table.NumpyTable | None
+    table: row_table.RowTable | None
     output: response.Output
     key_columns: tuple[str, ...]
     ttl_us: int | None
@@ -570,7 +572,7 @@ def _view_plan(
     table = storage.table(_table_id(config, view))
     if table is not None and not {f for f in fields if f[0] in names} <= set(table.fields):
         table = storage.ensure(_table_id(config, view), fields)
-    shape = row_table.NumpyTable([f for f in fields if f[0] in names]) if table is None else table
+    shape = table or row_table.NumpyTable([f for f in fields if f[0] in names])
     groups = shape.groups([n for n in types if n in names])
     prefix = f"{view.projection.name_to_use()}__" if full else ""
     alias = view.projection.join_key_map

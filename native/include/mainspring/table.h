@@ -109,8 +109,13 @@ class FieldSelection {
 
 // Room for one thread's reads. Grows with the first; afterwards nothing is allocated but for strings.
 class ReadWorkspace {
+ public:
+  // How often a part of a read was begun again, because what it needed had been taken away meanwhile.
+  std::uint64_t restarts() const { return restarts_; }
+
  private:
   friend class TableReader;
+  std::uint64_t restarts_ = 0;
   std::vector<std::uint64_t> rows_;
   std::vector<char> keys_;
   std::vector<std::vector<char>> tails_;
@@ -151,7 +156,8 @@ struct TableStatus {
   bool ok() const { return status.ok(); }
 };
 
-// Thread-safe. Reads take no lock and wait for nobody; upserts and deletions take turns.
+// Thread-safe. Reads wait for no writer and take no lock, but that a follower's take one for a moment, to
+// hold on to the memory that they read. Upserts and deletions take turns.
 class OnlineTable {
  public:
   OnlineTable();

@@ -85,8 +85,8 @@ struct TableHeader {
   // Grows before an old index is taken away. Who sees it grow starts again.
   std::uint64_t epoch;
   // The newest deletion whose key has lost its slot. A read of an older snapshot might have needed it and
-  // starts again; keys lose their slots only after a quarantine, so no stream of deletions keeps a reader
-  // from its end.
+  // starts again. Keys lose their slots only after a quarantine, so that no other read does, however many are
+  // deleted.
   std::uint64_t oldest;
   std::uint64_t index;  // (place in the arena) | log2 of the number of slots; places are multiples of 64
   std::uint64_t size;   // keys that readers find, of any age

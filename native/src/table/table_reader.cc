@@ -179,6 +179,7 @@ void TableReader::Get(const FieldSelection& selection, const ReadBatch& batch,
           Load(&header->oldest) <= view.snapshot) {
         break;
       }
+      ++workspace->restarts_;
       for_strings([first](StringColumn* strings) {
         strings->offsets.resize(first + 1);
         strings->bytes.resize(static_cast<std::size_t>(strings->offsets.back()));

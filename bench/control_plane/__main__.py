@@ -1,18 +1,18 @@
-"""`python -m mainspring.bench.platform [--quick] [--json]`: one object with every row, answers checked first."""
+"""`python -m mainspring.bench platform [--quick] [--json]`: one object with every row, answers checked first."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mainspring.bench import suite
+from mainspring.bench.control_plane import audit, requests
 from mainspring.bench.native import machine
-from mainspring.bench.platform import audit, requests
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
@@ -86,21 +86,23 @@ def _row(name: str, value: float, unit: str, target: float | None) -> dict[str, 
     return row if target is None else {**row, "target": target, "ok": value >= target}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smaller logs and fewer requests, under 30 s")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
-    asked = parser.parse_args()
-    found = measure(quick=asked.quick)
-    if asked.json:
-        print(json.dumps(found, indent=1))
-    else:
-        for row in found["results"]:
-            target = (
-                f"  (target {row['target']:,}: {'met' if row['ok'] else 'MISSED'})" if "target" in row else ""
-            )
-            print(f"{row['name']:<45} {row['value']:>14,.4g} {row['unit']}{target}")
+def table(result: dict[str, Any]) -> str:
+    """For people."""
+    lines = []
+    for row in result["results"]:
+        target = (
+            f"  (target {row['target']:,}: {'met' if row['ok'] else 'MISSED'})" if "target" in row else ""
+        )
+        lines.append(f"{row['name']:<45} {row['value']:>14,.4g} {row['unit']}{target}")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run, print."""
+    arguments = suite.parser("platform", __doc__, quick="smaller logs and fewer requests").parse_args(argv)
+    suite.show(measure(quick=arguments.quick), arguments, table)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

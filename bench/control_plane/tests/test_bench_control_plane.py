@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.bench.platform import audit, requests
+from mainspring.bench.control_plane import audit, requests
 from mainspring.platform.audit import verification
 
 
