@@ -68,13 +68,14 @@ def mainspring_room(name, deps, built = [], visibility = None):
         deps = deps,
     )
 
-def room_tests(deps, exclude = [], size = "medium"):
+def room_tests(deps, data = [], exclude = [], size = "medium"):
     """One pytest_test for each tests/test_*.py of this package, named after it: tests/test_core_plan.py is :core_plan_test.
 
     Tests marked slow, integration, e2e or gpu are left to `make test`: they start servers.
 
     Args:
       deps: what the tests import.
+      data: files outside tests/ that the tests read.
       exclude: test files that only pytest runs, each with its reason beside it.
       size: of every test.
     """
@@ -88,7 +89,7 @@ def room_tests(deps, exclude = [], size = "medium"):
         allow_empty = True,
         exclude = ["tests/**/test_*.py", "**/tests/**/test_*.py"],
     )
-    data = native.glob(
+    beside_data = native.glob(
         ["tests/**", "**/tests/**"],
         allow_empty = True,
         exclude = ["**/*.py", "**/*.cc", "**/*.sh", "**/__pycache__/**"],
@@ -100,6 +101,6 @@ def room_tests(deps, exclude = [], size = "medium"):
             srcs = [test],
             support = beside,
             args = ["-m", "'not slow and not integration and not e2e and not gpu'"],
-            data = data,
+            data = beside_data + data,
             deps = deps,
         )

@@ -20,6 +20,10 @@ def _cuda_object_impl(ctx):
     args.add_all(ctx.attr.copts)
     args.add_all([ctx.label.package + "/" + i for i in ctx.attr.includes], before_each = "-I")
     args.add_all(["-Xcompiler", "-fPIC", "-I.", "-c", "-o", out, ctx.file.src])
+
+    # nvcc names its temporary files after its pid. In sandboxes, which share /tmp and not their pids, two would
+    # write the same ones.
+    args.add("-objtemp")
     for arch in ctx.attr.archs:
         args.add("-gencode=arch=compute_%s,code=sm_%s" % (arch, arch))
     args.add("-gencode=arch=compute_%s,code=compute_%s" % (ctx.attr.archs[-1], ctx.attr.archs[-1]))
