@@ -373,6 +373,52 @@ class BoundModel:
         """The bound output."""
 
 @final
+class Mlp:
+    """A small network, packed; made by `mainspring.native.mlp.make`. Immutable, thread-safe."""
+
+    def __init__(
+        self,
+        dense_width: int,
+        n_ids: int,
+        tables: Sequence[tuple[NDArray[np.float32], int, bool]],
+        layers: Sequence[tuple[NDArray[np.float32], NDArray[np.float32] | None, int]],
+        target: str | None,
+        /,
+    ) -> None: ...
+    def run(
+        self,
+        dense: NDArray[np.float32],
+        ids: NDArray[np.int32] | None = None,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Forward a batch.
+
+        Shapes:  dense (n_rows, dense_width) float32, ids (n_ids, n_rows) int32 as `Program` writes them, both
+                 C-contiguous; result (n_rows, n_outputs) float32.
+        Missing: NaN in, NaN out.
+        Errors:  NativeError `bad_spec` with the row where an id is outside its table (`out` is then untouched);
+                 `bad_shape`, `bad_dtype`, `not_contiguous`, `not_writable`, `overlap`.
+        Threads: safe to call at once from many threads, each with its own `out`. The GIL is released from 16,777,216
+                 multiply-adds on, from 524,288 on the generic target.
+        """
+    def bind(
+        self,
+        dense: NDArray[np.float32],
+        ids: NDArray[np.int32] | None = None,
+        out: NDArray[np.float32] | None = None,
+    ) -> BoundModel:
+        """The same with the arrays checked once: those of a `Program.row()`, for one request after the other."""
+    @property
+    def dense_width(self) -> int: ...
+    @property
+    def n_ids(self) -> int: ...
+    @property
+    def n_outputs(self) -> int: ...
+    @property
+    def target(self) -> str:
+        """The instruction set in force."""
+
+@final
 class Trees:
     """Gradient-boosted trees. Immutable, thread-safe.
 

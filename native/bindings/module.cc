@@ -35,4 +35,5 @@ PYBIND11_MODULE(_native, module) {
   mainspring::BindProgram(module);
   mainspring::BindTrees(module);
   mainspring::BindTable(module);
+  mainspring::BindMlp(module);
 }

@@ -54,6 +54,7 @@ MAINSPRING_INLINE IVec IAnd(IVec a, IVec b) { return _mm256_and_si256(a, b); }
 MAINSPRING_INLINE Vec Add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
 MAINSPRING_INLINE Vec Sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
 MAINSPRING_INLINE Vec Mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
+MAINSPRING_INLINE Vec Div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
 MAINSPRING_INLINE Vec MulAdd(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 
 MAINSPRING_INLINE Mask IsNaN(Vec v) { return _mm256_cmp_ps(v, v, _CMP_UNORD_Q); }

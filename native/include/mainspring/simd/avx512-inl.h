@@ -35,6 +35,7 @@ MAINSPRING_INLINE IVec IAnd(IVec a, IVec b) { return _mm512_and_si512(a, b); }
 MAINSPRING_INLINE Vec Add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 MAINSPRING_INLINE Vec Sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
 MAINSPRING_INLINE Vec Mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+MAINSPRING_INLINE Vec Div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
 MAINSPRING_INLINE Vec MulAdd(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 
 MAINSPRING_INLINE Mask IsNaN(Vec v) { return _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q); }

@@ -51,6 +51,7 @@ MAINSPRING_INLINE IVec IAnd(IVec a, IVec b) { return a & b; }
 MAINSPRING_INLINE Vec Add(Vec a, Vec b) { return a + b; }
 MAINSPRING_INLINE Vec Sub(Vec a, Vec b) { return a - b; }
 MAINSPRING_INLINE Vec Mul(Vec a, Vec b) { return a * b; }
+MAINSPRING_INLINE Vec Div(Vec a, Vec b) { return a / b; }
 
 MAINSPRING_INLINE Mask IsNaN(Vec v) { return v != v; }
 MAINSPRING_INLINE Mask Equal(Vec a, Vec b) { return a == b; }
