@@ -49,7 +49,9 @@ def judge(results: Iterable[dict[str, Any]], *, quick: bool) -> list[dict[str, A
         if ratio is None:
             goal["why"] = "no answer from one of the two in this run"
         elif not goal["ok"]:
-            goal["why"] = "both spend their time in the model, not in the call: a row of 64 costs nearly as much"
+            goal["why"] = (
+                "both spend their time in the model, not in the call: a row of 64 costs nearly as much"
+            )
         goals.append(goal)
     return goals
 
