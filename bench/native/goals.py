@@ -2,7 +2,7 @@
 
 A family is one module with `contests(*, quick)`, which says what `measure.measure` is to time, and
 `judge(results, *, quick)`, which gives one `contest.goal` a target and may measure what is no contest (a latency, rows a
-second). To add one: import it, name it in FAMILIES, and take its rows out of NOT_BUILT.
+second). To add one: import it and name it in FAMILIES.
 """
 
 from __future__ import annotations
@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
-from mainspring.bench.native import batch_contest, contest, contestants, ctr48_contest, table_contest
+from mainspring.bench.native import (
+    batch_contest,
+    contest,
+    contestants,
+    ctr48_contest,
+    models_contest,
+    table_contest,
+)
 
 
 class Family(Protocol):
@@ -25,14 +32,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "ctr48": ctr48_contest,
     "table": table_contest,
     "batch": batch_contest,
-}
-
-#: What, unit, peer, target: rows that no family answers yet stay in, and are not met.
-NOT_BUILT: Final[dict[str, tuple[tuple[str, str, str | None, float], ...]]] = {
-    "models": (
-        ("trees, batch 1", "us", "onnxruntime", 3),
-        ("MLP, batch 1", "us", "onnxruntime", 3),
-    ),
+    "models": models_contest,
 }
 
 
@@ -44,11 +44,4 @@ def contests(*, quick: bool) -> list[Callable[[], contest.Contest]]:
 def judge(results: Iterable[dict[str, Any]], *, quick: bool) -> list[dict[str, Any]]:
     """One record a target: name, value, unit, ratio, peer, target, ok; `why` where it is missed."""
     found = list(results)
-    judged = [goal for family in FAMILIES.values() for goal in family.judge(found, quick=quick)]
-    for name, rows in NOT_BUILT.items():
-        if name not in FAMILIES:
-            judged += [
-                contest.goal(what, None, unit, None, peer, target, ok=False) | {"why": "not built yet"}
-                for what, unit, peer, target in rows
-            ]
-    return judged
+    return [goal for family in FAMILIES.values() for goal in family.judge(found, quick=quick)]

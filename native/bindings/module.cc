@@ -32,8 +32,8 @@ PYBIND11_MODULE(_native, module) {
   mainspring::BindBatcher(module);
   mainspring::BindDense(module);
   mainspring::BindJagged(module);
+  mainspring::BindMlp(module);
   mainspring::BindProgram(module);
   mainspring::BindTrees(module);
   mainspring::BindTable(module);
-  mainspring::BindMlp(module);
 }
