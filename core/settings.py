@@ -68,7 +68,7 @@ class ServingSettings(_Group):
     """Default: `stack.port_base` + 1."""
     grpc_port: Annotated[int, Field(ge=0, le=65535)] = 7706
     """The v2 protocol over gRPC; 0: off. Default: `stack.port_base` + 6."""
-    online_store: Path = Path("online.db")
+    online_store: Path = Path("online")
     """The online feature rows; default: under the state directory."""
     bundle_dir: Path = Path("bundles")
     """Where bundles are loaded from; default: under the state directory."""

@@ -1,7 +1,10 @@
-"""The embedded online store: the newest feature row of every entity, in memory, written through to SQLite.
+"""The online store of a serving process: the newest feature row of every entity, in native tables, durable in a directory.
 
-One process owns a store file at a time (the lock is refused, not waited for): another process pushes over HTTP.
-Rows are answered from memory; a batch is on disk before it is visible, and visible before `upsert` returns.
+    <path>/lock                   held by the one process that has the store; another pushes over HTTP
+    <path>/<view>/view.json       the view's definition
+    <path>/<view>/rows/           its native table (mainspring.native.table), made by the first push, which tells the key types
+
+A batch is on disk before it is visible, and visible before `upsert` returns. Reads take no lock.
 """
 
 from __future__ import annotations
@@ -11,48 +14,50 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
-from mainspring.core.features import online_batch, online_file
+from mainspring.core.features import online_batch, online_directory
+from mainspring.native import status as native_status
+from mainspring.native import table as native_table
 
 __all__ = ["OnlineStore"]
 
 _US: Final = 1_000_000
+_KEY_TYPES: Final[Mapping[str, native_table.KeyType]] = {"int64": "int64", "string": "string"}
 
 
 class OnlineStore:
     """Implements `ports.OnlineFeatures`. `path` None: in memory only, gone with the process.
 
-    Threads: safe. One lock; reads hold it for the look-up only.
+    Threads: safe. Pushes to one view take turns; reads wait for nobody.
     Errors:  Conflict if another process has `path` open; CorruptArtifact if it is no store of ours.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._lock = threading.Lock()
-        self._tables: dict[str, _Table] = {}
-        self._file = None if path is None else online_file.OnlineFile(path)
-        if self._file is not None:
+        self._views: dict[str, _View] = {}
+        self._directory = None if path is None else online_directory.OnlineDirectory(path)
+        if self._directory is not None:
             try:
-                for view in self._file.views():
-                    table = self._tables[view.name] = _Table(view)
-                    table.apply(self._file.rows(view))
+                for view, folder in self._directory.views():
+                    self._views[view.name] = _View(view, folder)
             except BaseException:
-                self._file.close()
+                self.close()
                 raise
 
     def register(self, view: ports.ViewSchema) -> None:
         """Make `view` known; the same schema again is no change, another one is Conflict."""
         online_batch.check_view(view)
         with self._lock:
-            known = self._tables.get(view.name)
+            known = self._views.get(view.name)
             if known is None:
-                if self._file is not None:
-                    self._file.add_view(view)
-                self._tables[view.name] = _Table(view)
+                folder = None if self._directory is None else self._directory.add(view)
+                # A new dict: readers look into the old one without a lock.
+                self._views = {**self._views, view.name: _View(view, folder)}
             elif known.view != view:
                 raise errors.Conflict(
                     f"view `{view.name}` is registered as {known.view}, not as {view};"
@@ -63,8 +68,8 @@ class OnlineStore:
 
     def views(self) -> tuple[ports.ViewSchema, ...]:
         """Every registered view, by name."""
-        with self._lock:
-            return tuple(self._tables[name].view for name in sorted(self._tables))
+        views = self._views
+        return tuple(views[name].view for name in sorted(views))
 
     def upsert(
         self,
@@ -78,21 +83,12 @@ class OnlineStore:
         """Keep the newest row per key by (event time, created time), all of the batch or none of it.
 
         On equal times the later write wins, so a repeated push changes nothing. Times are UTC microseconds; None and
-        NaN are null. Returns how many rows became the newest of their key.
+        NaN are null. Returns how many keys have another newest row.
         Errors: NotFound for an unknown view; SchemaMismatch for a wrong key, column, type or length;
         DependencyDown if the disk refuses, and then nothing of the batch is visible or kept.
         """
-        table = self._table(view)
-        batch = online_batch.parse(table.view, keys, event_us, created_us, columns)
-        with self._lock:
-            table.check_key_types(batch.key_types)
-            newer = table.newer(batch)
-            if not newer.keys:
-                return 0
-            if self._file is not None:
-                self._file.write(table.view, newer)
-            table.apply(newer)
-            return len(newer.keys)
+        found = self._view(view)
+        return found.upsert(online_batch.parse(found.view, keys, event_us, created_us, columns))
 
     def read(
         self, view: str, keys: ports.KeyColumns, *, now_us: int, fields: Sequence[str] | None = None
@@ -100,29 +96,26 @@ class OnlineStore:
         """The newest row of each key as of `now_us` under the view's TTL.
 
         A row whose event time lies after `now_us` is NOT_FOUND: the store keeps no older one, and answering would
-        tell the future. A null key (None) is NOT_FOUND.
+        tell the future. A null key (None) is NOT_FOUND. All rows of a call up to 4,096 are of one moment.
         Errors: NotFound for an unknown view or field; SchemaMismatch for a wrong key column or type.
         """
-        table = self._table(view)
-        wanted = table.view.field_names if fields is None else tuple(fields)
-        for name in wanted:
-            if name not in table.columns:
-                raise _unknown("field", name, tuple(table.columns), where=f"view `{view}`")
-        key_rows, key_types = online_batch.parse_keys(table.view, keys, null_allowed=True)
-        with self._lock:
-            table.check_key_types(key_types)
-            return table.read(key_rows, now_us, wanted)
+        return self._view(view).read(keys, now_us, fields)
 
     def counts(self) -> dict[str, int]:
         """Rows held, by view."""
-        with self._lock:
-            return {name: len(table.index) for name, table in sorted(self._tables.items())}
+        views = self._views
+        return {name: views[name].rows() for name in sorted(views)}
 
     def close(self) -> None:
-        """Let go of the file. A closed store refuses writes if it had one."""
+        """Flush and let go of the directory; twice is once. A closed store refuses writes if it had one."""
         with self._lock:
-            if self._file is not None:
-                self._file.close()
+            if self._directory is None:
+                return
+            try:
+                for view in self._views.values():
+                    view.close()
+            finally:
+                self._directory.close()
 
     def __enter__(self) -> Self:
         return self
@@ -132,103 +125,168 @@ class OnlineStore:
     ) -> None:
         self.close()
 
-    def _table(self, view: str) -> _Table:
-        with self._lock:
-            table = self._tables.get(view)
-            if table is None:
-                raise _unknown("view", view, tuple(self._tables), where="the online store")
-            return table
+    def _view(self, name: str) -> _View:
+        views = self._views
+        found = views.get(name)
+        if found is None:
+            raise _unknown("view", name, tuple(views), where="the online store")
+        return found
 
 
-class _Table:
-    """One view's rows: key tuple -> slot, and one array per field. The store's lock guards it."""
+class _View:
+    """A view and its table, which the first key makes: only rows tell the types of keys."""
 
-    def __init__(self, view: ports.ViewSchema) -> None:
+    def __init__(self, view: ports.ViewSchema, folder: Path | None) -> None:
         self.view = view
-        self.index: dict[online_batch.Key, int] = {}
-        self.key_types: tuple[str, ...] | None = None
-        self.columns = {name: np.full(1, *online_batch.empty(kind)) for name, kind in view.fields}
-        self.valid = {name: np.zeros(1, np.bool_) for name, _ in view.fields}
-        self.event_us = np.zeros(1, np.int64)
-        self.created_us = np.zeros(1, np.int64)
-        self._ttl_us = None if view.ttl_seconds is None else round(view.ttl_seconds * _US)
+        self._kinds = dict(view.fields)
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._table: native_table.OnlineTable | None = None
+        self._is_closed = False
+        #: Buffers that reads have left, by fields and rows. Lists' pop and append are atomic.
+        self._idle: dict[tuple[tuple[str, ...], int], list[native_table.Bound]] = {}
+        if folder is not None and folder.exists():
+            self._table = self._open(folder, None)
 
-    def check_key_types(self, key_types: tuple[str, ...] | None) -> None:
-        """SchemaMismatch if keys are not of the types seen before: `7` and `"7"` would never meet."""
-        if self.key_types is None or key_types is None:
-            return
-        for name, known, got in zip(self.view.join_keys, self.key_types, key_types, strict=True):
-            if known != got:
+    def upsert(self, batch: online_batch.Batch) -> int:
+        """The batch, parsed, into the table."""
+        if not batch.keys[0]:
+            return 0
+        with self._lock:
+            table = self._made(batch.key_types)
+        columns: dict[str, native_table.Column] = {}
+        for name, kind in self.view.fields:
+            values, valid = batch.columns[name], batch.valid[name]
+            if kind == "string":
+                columns[name] = [v if there else None for v, there in zip(values, valid, strict=True)]
+            else:
+                columns[name] = (values, valid)
+        try:
+            return table.upsert(
+                _asked(batch.keys), batch.event_us, columns, created_us=batch.created_us
+            ).changed
+        except native_status.NativeError as error:
+            self._refuse(error)
+
+    def read(self, keys: ports.KeyColumns, now_us: int, fields: Sequence[str] | None) -> ports.OnlineRows:
+        """The rows of the keys, in arrays of their own."""
+        wanted = self.view.field_names if fields is None else tuple(fields)
+        for name in wanted:
+            if name not in self._kinds:
+                raise _unknown("field", name, self.view.field_names, where=f"view `{self.view.name}`")
+        columns, types = online_batch.parse_keys(self.view, keys, null_allowed=True)
+        n = len(columns[0])
+        table = self._table
+        if table is None:
+            return self._absent(wanted, n)
+        self._check_types(table, types)
+        room = 1 if n < 2 else 1 << (n - 1).bit_length()
+        place = self._idle.setdefault((wanted, room), [])
+        try:
+            bound = place.pop()
+        except IndexError:
+            bound = table.bind(room, fields=wanted)
+        bound.get(_asked(columns), now_us)
+        rows = self._copied(bound, wanted, n)
+        place.append(bound)
+        return rows
+
+    def rows(self) -> int:
+        return 0 if self._table is None else self._table.stats().rows
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+            if self._table is not None:
+                try:
+                    self._table.close()
+                except native_status.NativeError as error:
+                    self._refuse(error)
+
+    def _made(self, types: tuple[str, ...]) -> native_table.OnlineTable:
+        if self._is_closed:
+            raise errors.DependencyDown(
+                "the online store is closed; open it again and push the batch once more", name="online store"
+            )
+        if self._table is None:
+            schema = native_table.Schema(
+                tuple(
+                    native_table.Key(name, _KEY_TYPES[kind])
+                    for name, kind in zip(self.view.join_keys, types, strict=True)
+                ),
+                tuple(native_table.Field(name, kind) for name, kind in self.view.fields),
+                None if self.view.ttl_seconds is None else round(self.view.ttl_seconds * _US),
+            )
+            self._table = (
+                native_table.OnlineTable(schema) if self._folder is None else self._open(self._folder, schema)
+            )
+        self._check_types(self._table, types)
+        return self._table
+
+    def _open(self, folder: Path, schema: native_table.Schema | None) -> native_table.OnlineTable:
+        try:
+            table = native_table.OnlineTable.open(folder, schema)
+        except native_status.NativeError as error:
+            self._refuse(error)
+        held = tuple((field.name, field.type) for field in table.schema.fields)
+        if held != self.view.fields or tuple(k.name for k in table.schema.keys) != self.view.join_keys:
+            table.close()
+            raise errors.CorruptArtifact(
+                f"`{folder}` holds rows of fields {held}, its view has {self.view.fields};"
+                " move the view's folder away, and its features are pushed again",
+                artifact=str(folder),
+                expected=str(self.view.fields),
+                got=str(held),
+            )
+        return table
+
+    def _check_types(self, table: native_table.OnlineTable, types: tuple[str, ...]) -> None:
+        """SchemaMismatch if keys are not of the types of the rows: `7` and `"7"` would never meet."""
+        for key, got in zip(table.schema.keys, types, strict=True):
+            if got not in ("", key.type):
                 raise errors.SchemaMismatch(
-                    f"key `{name}` of view `{self.view.name}` has type {got}, its rows have {known};"
-                    f" send it as {known}",
-                    feature=name,
-                    expected=known,
+                    f"key `{key.name}` of view `{self.view.name}` has type {got}, its rows have {key.type};"
+                    f" send it as {key.type}",
+                    feature=key.name,
+                    expected=key.type,
                     got=got,
                 )
 
-    def newer(self, batch: online_batch.Batch) -> online_batch.Batch:
-        """The rows of `batch` that are newest of their key, in the batch and against what is held; one a key."""
-        best: dict[online_batch.Key, tuple[int, int, int]] = {}
-        events, creations = batch.event_us.tolist(), batch.created_us.tolist()
-        for i, key in enumerate(batch.keys):
-            found = best.get(key)
-            if found is None:
-                slot = self.index.get(key)
-                found = (
-                    (-1, -1, -1)
-                    if slot is None
-                    else (int(self.event_us[slot]), int(self.created_us[slot]), -1)
-                )
-            # `>=`: on equal times the later write wins.
-            best[key] = (events[i], creations[i], i) if (events[i], creations[i]) >= found[:2] else found
-        return batch.take([i for _, _, i in best.values() if i >= 0])
+    def _copied(self, bound: native_table.Bound, wanted: tuple[str, ...], n: int) -> ports.OnlineRows:
+        values: dict[str, NDArray[Any]] = {}
+        for j, name in enumerate(wanted):
+            if self._kinds[name] == "string":
+                texts = bound.strings(j, True)
+                values[name] = np.array(["" if text is None else text for text in texts], np.object_)
+            else:
+                values[name] = bound.columns[name][:n].copy()
+        valid = {name: bound.valid[name][:n].copy() for name in wanted}
+        return ports.OnlineRows(values, valid, bound.status[:n].copy(), bound.event_us[:n].copy())
 
-    def apply(self, newer: online_batch.Batch) -> None:
-        """Store rows that :meth:`newer` let through."""
-        if not newer.keys:
-            return
-        if self.key_types is None:
-            self.key_types = newer.key_types
-        slots = np.array([self.index.setdefault(key, len(self.index) + 1) for key in newer.keys])
-        self._reserve(len(self.index) + 1)
-        self.event_us[slots] = newer.event_us
-        self.created_us[slots] = newer.created_us
-        for name in self.columns:
-            self.columns[name][slots] = newer.columns[name]
-            self.valid[name][slots] = newer.valid[name]
-
-    def _reserve(self, size: int) -> None:
-        # Slot 0 is the absent row, whose values are the missing ones; growth doubles.
-        if size <= len(self.event_us):
-            return
-        room = max(size, 2 * len(self.event_us))
-
-        def grown(array: NDArray[Any]) -> NDArray[Any]:
-            wide = np.full(room, array[0], array.dtype)
-            wide[: len(array)] = array
-            return wide
-
-        self.event_us, self.created_us = grown(self.event_us), grown(self.created_us)
-        self.columns = {name: grown(a) for name, a in self.columns.items()}
-        self.valid = {name: grown(a) for name, a in self.valid.items()}
-
-    def read(self, keys: Sequence[online_batch.Key], now_us: int, fields: Sequence[str]) -> ports.OnlineRows:
-        get = self.index.get
-        slots = np.array([get(key, 0) for key in keys], np.intp)
-        event_us = self.event_us[slots]
-        status = np.full(len(slots), ports.FeatureStatus.PRESENT, np.uint8)
-        if self._ttl_us is not None:
-            status[event_us < now_us - self._ttl_us] = ports.FeatureStatus.OUTSIDE_MAX_AGE
-        status[(slots == 0) | (event_us > now_us)] = ports.FeatureStatus.NOT_FOUND
-        event_us[status == ports.FeatureStatus.NOT_FOUND] = 0
-        slots[status != ports.FeatureStatus.PRESENT] = 0
+    def _absent(self, wanted: tuple[str, ...], n: int) -> ports.OnlineRows:
         return ports.OnlineRows(
-            values={name: self.columns[name][slots] for name in fields},
-            valid={name: self.valid[name][slots] for name in fields},
-            status=status,
-            event_us=event_us,
+            {name: np.full(n, *online_batch.empty(self._kinds[name])) for name in wanted},
+            {name: np.zeros(n, np.bool_) for name in wanted},
+            np.full(n, ports.FeatureStatus.NOT_FOUND, np.uint8),
+            np.zeros(n, np.int64),
         )
+
+    def _refuse(self, error: native_status.NativeError) -> NoReturn:
+        place = f"view `{self.view.name}` of the online store"
+        if error.code in ("corrupt", "bad_spec"):
+            raise errors.CorruptArtifact(
+                f"{place} cannot be read: {error}; move its folder away, and its features are pushed again",
+                artifact=str(self._folder),
+                expected="a table of this release",
+                got=str(error),
+            ) from error
+        raise errors.DependencyDown(
+            f"{place} did not take the batch: {error}; check the disk and push it again", name="online store"
+        ) from error
+
+
+def _asked(columns: list[online_batch.KeyColumn]) -> native_table.Keys:
+    return columns[0] if len(columns) == 1 else tuple(columns)
 
 
 def _unknown(resource: str, name: str, known: Sequence[str], *, where: str) -> errors.NotFound:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
 
-__all__ = ["Batch", "Key", "check_view", "empty", "parse", "parse_keys"]
+__all__ = ["Batch", "KeyColumn", "check_view", "empty", "parse", "parse_keys"]
 
-Key = tuple[str | int | None, ...]
+KeyColumn = list[str | int | None]
 
 _INT64: Final = (-(2**63), 2**63 - 1)
 _EMPTY: Final[Mapping[str, tuple[Any, npt.DTypeLike]]] = {
@@ -36,28 +36,14 @@ _ACCEPTED: Final[Mapping[str, tuple[type, ...]]] = {
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one view: keys, times and, per field, values with a validity mask (all of one length)."""
+    """Rows of one view: a column a join key, times and, per field, values with a validity mask (all of one length)."""
 
-    keys: list[Key]
-    key_types: tuple[str, ...] | None
+    keys: list[KeyColumn]
+    key_types: tuple[str, ...]
     event_us: NDArray[np.int64]
     created_us: NDArray[np.int64]
     columns: Mapping[str, NDArray[Any]]
     valid: Mapping[str, NDArray[np.bool_]]
-
-    def take(self, rows: list[int]) -> Batch:
-        """The given rows, in that order."""
-        if rows == list(range(len(self.keys))):
-            return self
-        at = np.array(rows, np.intp)
-        return Batch(
-            keys=[self.keys[i] for i in rows],
-            key_types=self.key_types,
-            event_us=self.event_us[at],
-            created_us=self.created_us[at],
-            columns={name: a[at] for name, a in self.columns.items()},
-            valid={name: a[at] for name, a in self.valid.items()},
-        )
 
 
 def empty(kind: ports.FieldType) -> tuple[Any, npt.DTypeLike]:
@@ -89,8 +75,8 @@ def parse(
     columns: Mapping[str, Sequence[Any]],
 ) -> Batch:
     """The batch, typed as the view says. Errors: SchemaMismatch, naming the column."""
-    rows, key_types = parse_keys(view, keys, null_allowed=False)
-    n = len(rows)
+    key_columns, key_types = parse_keys(view, keys, null_allowed=False)
+    n = len(key_columns[0])
     extra = sorted(set(columns) - set(view.field_names))
     if extra:
         raise _mismatch(
@@ -103,7 +89,7 @@ def parse(
             raise _mismatch(view, name, f"{kind} values", "no column", "send nulls where there is no value")
         parsed[name], valid[name] = _column(view, name, kind, columns[name], n)
     return Batch(
-        rows,
+        key_columns,
         key_types,
         _times(view, "event_us", event_us, n),
         _times(view, "created_us", created_us, n),
@@ -114,12 +100,12 @@ def parse(
 
 def parse_keys(
     view: ports.ViewSchema, keys: ports.KeyColumns, *, null_allowed: bool
-) -> tuple[list[Key], tuple[str, ...] | None]:
-    """One tuple a row, and the type of each key (None when there is no row to tell it). Errors: SchemaMismatch."""
+) -> tuple[list[KeyColumn], tuple[str, ...]]:
+    """A column a join key, and the type of each ("" where no row tells it). Errors: SchemaMismatch."""
     for name in keys:
         if name not in view.join_keys:
             raise _mismatch(view, name, f"keys {list(view.join_keys)}", "another key", "send exactly these")
-    parsed: list[list[str | int | None]] = []
+    parsed: list[KeyColumn] = []
     types: list[str] = []
     for name in view.join_keys:
         if name not in keys:
@@ -129,12 +115,12 @@ def parse_keys(
             raise _mismatch(view, name, f"{len(parsed[0])} values", f"{len(values)}", "send one value a row")
         parsed.append(values)
         types.append(kind)
-    return list(zip(*parsed, strict=True)), None if "" in types else tuple(types)
+    return parsed, tuple(types)
 
 
 def _key_column(
     view: ports.ViewSchema, name: str, values: Any, *, null_allowed: bool
-) -> tuple[list[str | int | None], str]:
+) -> tuple[KeyColumn, str]:
     plain: list[Any] = values.tolist() if isinstance(values, np.ndarray) else list(values)
     kinds = set(map(type, plain))
     nulls = type(None) in kinds

@@ -137,7 +137,7 @@ def test_a_store_closed_and_opened_again_goes_on_with_the_same_bits(world: World
     steps = list(replay.steps(replayed))
     asked = 0
     for part in (steps[: len(steps) // 2], steps[len(steps) // 2 :]):
-        with online.OnlineStore(tmp_path / "online.db") as store:
+        with online.OnlineStore(tmp_path / "online") as store:
             wrong, _, n = differences(world, replayed, registered(store, replayed.service), iter(part))
             asked += n
             assert wrong == []

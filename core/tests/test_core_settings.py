@@ -10,7 +10,7 @@ from mainspring.core import errors, settings
 def test_defaults_follow_from_state_directory_and_port_base(tmp_path: Path) -> None:
     s = settings.load({"MAINSPRING_STACK_PORT_BASE": "9000"}, directory=tmp_path)
     assert (s.control.port, s.serving.port, s.workflow.address) == (9000, 9001, "127.0.0.1:9002")
-    assert s.serving.online_store == tmp_path / ".mainspring" / "online.db"
+    assert s.serving.online_store == tmp_path / ".mainspring" / "online"
     assert s.control.database_url.endswith(str(tmp_path / ".mainspring" / "control.db"))
     assert s.serving_url == "http://127.0.0.1:9001"
 

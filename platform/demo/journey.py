@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from typing import Protocol
 
@@ -36,7 +37,7 @@ class Progress(Protocol):
 
 def with_own_store(s: settings.Settings) -> settings.Settings:
     """The settings with an online store of the demo's own: a replay starts before any fact is known."""
-    store = s.stack.state_dir / "demo" / "online.db"
+    store = s.stack.state_dir / "demo" / "online"
     return s.model_copy(update={"serving": s.serving.model_copy(update={"online_store": store})})
 
 
@@ -55,8 +56,8 @@ def run(
     begun = time.monotonic()
     wanted = [make(s) for make in parts.PARTS.values()]
     stack.check_startable(s, wanted)
-    for old in s.serving.online_store.parent.glob(f"{s.serving.online_store.name}*"):
-        old.unlink()
+    if s.serving.online_store.exists():
+        shutil.rmtree(s.serving.online_store)
     s.serving.online_store.parent.mkdir(parents=True, exist_ok=True)
     state = stack.up(s, wanted, progress=progress.line)
     issuer = identity.TokenIssuer.load(s.control.tokens_file)

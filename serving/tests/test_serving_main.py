@@ -73,7 +73,7 @@ def test_it_serves_until_sigterm_and_lets_go_of_the_store(tmp_path: Path, port: 
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     assert process.returncode == 0
-    online.OnlineStore(tmp_path / ".mainspring" / "online.db").close()
+    online.OnlineStore(tmp_path / ".mainspring" / "online").close()
 
 
 def test_a_port_in_use_is_said_before_anything_is_written(tmp_path: Path, port: str) -> None:

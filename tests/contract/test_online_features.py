@@ -39,16 +39,16 @@ def _memory(_: Path) -> ports.OnlineFeatures:
     return online.OnlineStore()
 
 
-def _sqlite(path: Path) -> ports.OnlineFeatures:
-    return online.OnlineStore(path / "online.db")
+def _directory(path: Path) -> ports.OnlineFeatures:
+    return online.OnlineStore(path / "online")
 
 
 class Reopened:
-    """The store with a file, closed and opened again before every call: what is on disk answers as memory does."""
+    """The store with a directory, closed and opened again before every call: what is on disk answers as memory does."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._alone = threading.Lock()  # one process has the file once
+        self._alone = threading.Lock()  # one process has the directory once
 
     def __getattr__(self, name: str) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -62,10 +62,10 @@ class Reopened:
 
 
 def _reopened(path: Path) -> ports.OnlineFeatures:
-    return Reopened(path / "online.db")
+    return Reopened(path / "online")
 
 
-@pytest.fixture(params=[_memory, _sqlite, _reopened], ids=["memory", "sqlite", "reopened"])
+@pytest.fixture(params=[_memory, _directory, _reopened], ids=["memory", "directory", "reopened"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """Each call gives an empty store; all are closed at the end."""
     made: list[Any] = []

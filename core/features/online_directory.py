@@ -1,0 +1,135 @@
+"""The directory of an online store: who has it, and which views it holds."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from mainspring.core import errors, ports
+
+__all__ = ["OnlineDirectory"]
+
+_LAYOUT: Final = 2
+_READABLE: Final = 80
+
+
+class OnlineDirectory:
+    """Not thread-safe by itself: the store's lock guards it.
+
+    Errors: Conflict if another process has it; CorruptArtifact for what is no store of ours; DependencyDown if the disk
+    refuses.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if path.exists() and not path.is_dir():
+            raise self._corrupt(path, "a file")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._down(error) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise errors.Conflict(
+                f"online store `{path}` is open already; push to the process that has it, or stop that one",
+                resource="online store",
+                name=str(path),
+            ) from error
+
+    def views(self) -> Iterator[tuple[ports.ViewSchema, Path]]:
+        """Each view and the folder of its rows, which may not be there yet."""
+        for folder in sorted(self._path.iterdir()):
+            if folder.name == "lock":
+                continue
+            definition = folder / "view.json"
+            try:
+                view = _from_json(json.loads(definition.read_text()))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                # Made, and then the process died before the definition was whole: nobody was told that it is there.
+                if folder.is_dir() and not definition.exists() and not (folder / "rows").exists():
+                    continue
+                raise self._corrupt(definition, str(error)) from error
+            if folder.name != _folder(view.name):
+                raise self._corrupt(definition, f"the definition of view `{view.name}`")
+            yield view, folder / "rows"
+
+    def add(self, view: ports.ViewSchema) -> Path:
+        """Keep a view's definition, whole or not at all; the folder for its rows."""
+        folder = self._path / _folder(view.name)
+        text = json.dumps(_to_json(view), indent=1)
+        try:
+            folder.mkdir(exist_ok=True)
+            temporary = folder / "view.json.tmp"
+            with temporary.open("w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(folder / "view.json")
+            for directory in (folder, self._path):
+                _sync(directory)
+        except OSError as error:
+            raise self._down(error) from error
+        return folder / "rows"
+
+    def close(self) -> None:
+        """Let go of the directory; twice is once."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _down(self, error: OSError) -> errors.DependencyDown:
+        return errors.DependencyDown(
+            f"online store `{self._path}` cannot be written: {error}; check the disk", name="online store"
+        )
+
+    def _corrupt(self, path: Path, got: str) -> errors.CorruptArtifact:
+        return errors.CorruptArtifact(
+            f"`{path}` is not of an online store that this release reads: {got};"
+            " move it away, and the features are pushed again",
+            artifact=str(path),
+            expected=f"online store layout {_LAYOUT}",
+            got=got,
+        )
+
+
+def _folder(name: str) -> str:
+    """Readable, and another one for every name."""
+    return f"{urllib.parse.quote(name, safe='')[:_READABLE]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _sync(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _to_json(view: ports.ViewSchema) -> dict[str, Any]:
+    return {
+        "layout": _LAYOUT,
+        "name": view.name,
+        "join_keys": list(view.join_keys),
+        "fields": [list(field) for field in view.fields],
+        "ttl_seconds": view.ttl_seconds,
+    }
+
+
+def _from_json(value: dict[str, Any]) -> ports.ViewSchema:
+    if value["layout"] != _LAYOUT:
+        raise ValueError(f"layout {value['layout']}")
+    return ports.ViewSchema(
+        name=value["name"],
+        join_keys=tuple(value["join_keys"]),
+        fields=tuple((name, kind) for name, kind in value["fields"]),
+        ttl_seconds=value["ttl_seconds"],
+    )
