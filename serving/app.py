@@ -70,7 +70,11 @@ def create_app(
 
     app = v2_infer.ServingApp(title="Mainspring serving", version="1", lifespan=lifespan)
     app.include_router(
-        routes.build(routes.Parts(answerer, served, shelf, online, issuer, limits, doorkeeper))
+        routes.build(
+            routes.Parts(
+                answerer, served, shelf, online, issuer, limits, doorkeeper, serving.max_rows_per_request
+            )
+        )
     )
     app.include_router(v2_routes.build(v2_routes.Parts(infer, online, admit, release.version())))
     app.include_router(metrics.build(metrics.Books(inferring, served, limits)))

@@ -133,6 +133,12 @@ class BundleShelf:
     def holds(self, digest: str) -> bool:
         return digest in self._shelf
 
+    def services(self) -> list[schema.FeatureService]:
+        """The feature services of the loaded bundles; of one name the one that was loaded last."""
+        return list(
+            {s.bundle.feature_service.name: s.bundle.feature_service for s in self._shelf.values()}.values()
+        )
+
     def views(self) -> list[prediction.BundleView]:
         """Every loaded bundle, in the order of loading."""
         return [shelved.view for shelved in self._shelf.values()]

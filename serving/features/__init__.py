@@ -1,3 +1,3 @@
 """Reads and writes of online features, by batch."""
 
-__all__ = ["push", "reader"]
+__all__ = ["push", "read", "reader"]
