@@ -396,6 +396,8 @@ def test_the_api_is_described(served: world.Served) -> None:
         "/v1/bundles:load",
         "/v1/bundles",
         "/v1/features/{view}:push",
+        "/v1/features:read",
+        "/get-online-features",
     }
     body = paths["/v1/endpoints/{name}:predict"]["post"]["requestBody"]
     assert "entities" in body["content"]["application/json"]["schema"]["properties"]
