@@ -12,7 +12,17 @@ from mainspring.core import identity, ports, settings
 from mainspring.serving import bundles, endpoints, gate, plane, release, stats, traffic
 from mainspring.serving.grpc import server as grpc_server
 from mainspring.serving.grpc import service as grpc_service
-from mainspring.serving.http import edge, errors, metrics, payload, routes, v2_infer, v2_routes
+from mainspring.serving.http import (
+    edge,
+    errors,
+    fast_path,
+    feature_reads,
+    metrics,
+    payload,
+    routes,
+    v2_infer,
+    v2_routes,
+)
 from mainspring.serving.models import book as model_book
 from mainspring.serving.models import repository
 from mainspring.serving.protocols.v2 import inference
@@ -48,6 +58,7 @@ def create_app(
     )
     inferring = inference.Inference(known, doorkeeper, model_book.ModelBook())
     infer = v2_infer.Infer(inferring, limits)
+    reads = feature_reads.FeatureReads(online, shelf, limits, doorkeeper, serving.max_rows_per_request)
     admit = functools.partial(routes.admit, issuer)
     remote = grpc_service.Service(inferring, online, admit, release.version())
 
@@ -68,18 +79,14 @@ def create_app(
         doorkeeper.close()
         answerer.close()
 
-    app = v2_infer.ServingApp(title="Mainspring serving", version="1", lifespan=lifespan)
+    app = fast_path.ServingApp(title="Mainspring serving", version="1", lifespan=lifespan)
     app.include_router(
-        routes.build(
-            routes.Parts(
-                answerer, served, shelf, online, issuer, limits, doorkeeper, serving.max_rows_per_request
-            )
-        )
+        routes.build(routes.Parts(answerer, served, shelf, online, issuer, limits, doorkeeper, reads))
     )
     app.include_router(v2_routes.build(v2_routes.Parts(infer, online, admit, release.version())))
     app.include_router(metrics.build(metrics.Books(inferring, served, limits)))
     errors.install(app)
     app.add_middleware(edge.Edge)
     if serving.fast_path:
-        app.fast_path = v2_infer.FastPath(infer)
+        app.fast_path = fast_path.FastPath(infer, reads)
     return app

@@ -1,7 +1,7 @@
 """Feature reads against their peers: `python -m mainspring.bench.features [--quick] [--json] [--output FILE]`.
 
 The same `get_online_features(...).to_dict()` through Feast + Redis and through our plug-in, rounds interleaved; the
-dicts are compared before anything is timed. Exit code 1 if any differs. Data goes to stdout, progress to stderr.
+dicts are compared before anything is timed; then our feature server and `feast serve` over HTTP. Exit code 1 if any differs. Data goes to stdout, progress to stderr.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mainspring.bench import suite
-from mainspring.bench.features import world
+from mainspring.bench.features import server_contest, servers, world
 from mainspring.bench.native import contest, machine, measure
 
 #: rows, features, at least so many times faster with the same dict.
@@ -39,9 +39,19 @@ def run(*, quick: bool) -> dict[str, Any]:
         with world.world(entities=ENTITIES[not quick], features=features) as made:
             contests = [_builder(made, rows) for rows in (1, 32, 256)]
             result["results"] += list(measure.measure(contests, rounds=rounds))
-    result["goals"] = judge(result["results"])
+            result["results"] += _over_http(made, rounds)
+    result["goals"] = judge(result["results"]) + server_contest.judge(result["results"])
     result["seconds"] = round(time.monotonic() - started, 1)
     return result
+
+
+def _over_http(made: world.World, rounds: int) -> list[dict[str, Any]]:
+    with servers.ours(made.entities, made.features) as ours, servers.feast(made) as peer:
+        contests = [
+            server_contest.builder(ours, peer, features=made.features, rows=rows, entities=made.entities)
+            for rows in (1, 32)
+        ]
+        return list(measure.measure(contests, rounds=rounds))
 
 
 def _builder(made: world.World, rows: int) -> Callable[[], contest.Contest]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 # isort: split
 
@@ -87,8 +88,12 @@ def _store(stack: contextlib.ExitStack, folder: Path, online: dict[str, Any], fe
     return store
 
 
+def values(entities: int, features: int) -> NDArray[np.float32]:
+    """(entities, features), the same in every process."""
+    return np.random.default_rng(5).random((entities, features), np.float32)
+
+
 def _rows(entities: int, features: int) -> list[Any]:
-    values = np.random.default_rng(5).random((entities, features), np.float32).tolist()
     now = datetime.now(UTC)
     return [
         (
@@ -97,5 +102,5 @@ def _rows(entities: int, features: int) -> list[Any]:
             now,
             None,
         )
-        for i, row in enumerate(values)
+        for i, row in enumerate(values(entities, features).tolist())
     ]

@@ -185,7 +185,7 @@ class _View:
         try:
             bound = place.pop()
         except IndexError:
-            bound = table.bind(room, fields=wanted)
+            bound = table.bind(room, fields=wanted, matrix=self._is_matrix(wanted))
         bound.get(_asked(columns), now_us)
         rows = self._copied(bound, wanted, n)
         place.append(bound)
@@ -252,8 +252,17 @@ class _View:
                     got=got,
                 )
 
+    def _is_matrix(self, wanted: tuple[str, ...]) -> bool:
+        return bool(wanted) and all(self._kinds[name] == "float32" for name in wanted)
+
     def _copied(self, bound: native_table.Bound, wanted: tuple[str, ...], n: int) -> ports.OnlineRows:
+        status, event_us = bound.status[:n].copy(), bound.event_us[:n].copy()
         values: dict[str, NDArray[Any]] = {}
+        if bound.matrix is not None:
+            block = bound.matrix[:n].T.copy()
+            there = ~np.isnan(block)
+            values.update(zip(wanted, block, strict=True))
+            return ports.OnlineRows(values, dict(zip(wanted, there, strict=True)), status, event_us)
         for j, name in enumerate(wanted):
             if self._kinds[name] == "string":
                 texts = bound.strings(j, True)
@@ -261,7 +270,7 @@ class _View:
             else:
                 values[name] = bound.columns[name][:n].copy()
         valid = {name: bound.valid[name][:n].copy() for name in wanted}
-        return ports.OnlineRows(values, valid, bound.status[:n].copy(), bound.event_us[:n].copy())
+        return ports.OnlineRows(values, valid, status, event_us)
 
     def _absent(self, wanted: tuple[str, ...], n: int) -> ports.OnlineRows:
         return ports.OnlineRows(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import orjson
 
 from mainspring.core import errors, ports
@@ -17,7 +19,6 @@ __all__ = ["Answer", "Part", "read", "to_ipc", "to_json"]
 
 _STATUS: Final = ("PRESENT", "NOT_FOUND", "OUTSIDE_MAX_AGE")
 _NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
-_FLOATS: Final = ("float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -55,20 +56,14 @@ def read(
     """
     n_rows = _rows(asked.entities, max_rows)
     views = {view.name: view for view in online.views()}
-    by_view: dict[str, dict[str, str]] = {}
-    names: set[str] = set()
-    for view, field in _references(asked, services):
-        if view not in views:
-            raise _unknown("view", view, views)
-        name = f"{view}__{field}" if asked.full_feature_names else field
-        if name in names:
-            raise errors.InvalidRequest(
-                f"two features are called `{name}`; ask with `full_feature_names`", field="features"
-            )
-        names.add(name)
-        by_view.setdefault(view, {})[name] = field
+    if asked.features is not None:
+        by_view = _parsed(tuple(asked.features), asked.full_feature_names)
+    else:
+        by_view = _grouped(_of_service(asked.feature_service or "", services), asked.full_feature_names)
     parts = []
     for view, outputs in by_view.items():
+        if view not in views:
+            raise _unknown("view", view, views)
         known = views[view]
         keys = {key: asked.entities[key] for key in known.join_keys if key in asked.entities}
         if len(keys) < len(known.join_keys):
@@ -88,33 +83,37 @@ def to_json(answer: Answer) -> bytes:
     A null, and a float that JSON cannot say (infinity), is null.
     """
     names: list[str] = list(answer.keys)
-    present = orjson.Fragment(orjson.dumps(["PRESENT"] * answer.n_rows))
-    never = orjson.Fragment(orjson.dumps(["1970-01-01T00:00:00Z"] * answer.n_rows))
-    results: list[dict[str, Any]] = [
-        {"values": values, "statuses": present, "event_timestamps": never} for values in answer.keys.values()
+    results = [
+        b'{"values":%b%b' % (orjson.dumps(values), _ending(["PRESENT"] * answer.n_rows, [0] * answer.n_rows))
+        for values in answer.keys.values()
     ]
     for part in answer.parts:
-        rows = part.rows
-        # Once a view, not once a feature.
-        statuses = orjson.Fragment(orjson.dumps([_STATUS[s] for s in rows.status.tolist()]))
-        times = orjson.Fragment(
-            orjson.dumps(
-                rows.event_us.view("datetime64[us]"), option=_NUMPY | orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
+        rows, kinds = part.rows, dict(part.view.fields)
+        ending = _ending([_STATUS[s] for s in rows.status.tolist()], rows.event_us)
+        columns = [rows.values[field] for field in part.names.values()]
+        names += part.names
+        kind = {kinds[field] for field in part.names.values()}
+        if kind in ({"float32"}, {"float64"}):
+            # All at once, and the brackets between two columns become the ending of one and the beginning of the next.
+            matrix = orjson.dumps(np.array(columns), option=_NUMPY)  # NaN is null
+            results.append(
+                b'{"values":' + matrix[1:-1].replace(b"],[", b"]" + ending + b',{"values":[') + ending
             )
-        )
-        kinds = dict(part.view.fields)
-        for name, field in part.names.items():
-            values: Any = rows.values[field]
-            if kinds[field] in _FLOATS:
-                values = orjson.Fragment(orjson.dumps(values, option=_NUMPY))  # NaN is null
-            else:
-                there = rows.valid[field]
-                values = values.tolist()
-                if not there.all():
-                    values = [v if t else None for v, t in zip(values, there.tolist(), strict=True)]
-            names.append(name)
-            results.append({"values": values, "statuses": statuses, "event_timestamps": times})
-    return orjson.dumps({"metadata": {"feature_names": names}, "results": results})
+            continue
+        for field, values in zip(part.names.values(), columns, strict=True):
+            there = rows.valid[field].tolist()
+            plain = [v if t else None for v, t in zip(values.tolist(), there, strict=True)]
+            results.append(b'{"values":%b%b' % (orjson.dumps(plain), ending))
+    return b'{"metadata":{"feature_names":%b},"results":[%b]}' % (orjson.dumps(names), b",".join(results))
+
+
+def _ending(statuses: Sequence[str], event_us: Any) -> bytes:
+    """What follows the values of every feature of a view."""
+    times = np.asarray(event_us, np.int64).view("datetime64[us]")
+    return b',"statuses":%b,"event_timestamps":%b}' % (
+        orjson.dumps(statuses),
+        orjson.dumps(times, option=_NUMPY | orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC),
+    )
 
 
 def to_ipc(answer: Answer) -> bytes:
@@ -140,24 +139,40 @@ def _rows(entities: Mapping[str, Sequence[Any]], max_rows: int) -> int:
     return n_rows
 
 
-def _references(
-    asked: features.FeatureRead, services: Iterable[schema.FeatureService]
-) -> list[tuple[str, str]]:
-    if asked.features is None:
-        known = {service.name: service for service in services}
-        service = known.get(asked.feature_service or "")
-        if service is None:
-            raise _unknown("feature_service", asked.feature_service or "", known)
-        return [(view.name, field.name) for view in service.views for field in view.fields]
+@functools.lru_cache(maxsize=1024)
+def _parsed(references: tuple[str, ...], full_names: bool) -> Mapping[str, Mapping[str, str]]:
+    # Cached: a caller asks for the same features again and again.
     found = []
-    for reference in asked.features:
+    for reference in references:
         view, colon, field = reference.partition(":")
         if not (view and colon and field):
             raise errors.InvalidRequest(
                 f"`{reference}` is no feature reference; write `view:feature`", field="features"
             )
         found.append((view, field))
-    return found
+    return _grouped(found, full_names)
+
+
+def _grouped(references: Iterable[tuple[str, str]], full_names: bool) -> Mapping[str, Mapping[str, str]]:
+    """By view, in the order asked: what each feature is called in the answer, and its field."""
+    by_view: dict[str, dict[str, str]] = {}
+    names: set[str] = set()
+    for view, field in references:
+        name = f"{view}__{field}" if full_names else field
+        if name in names:
+            raise errors.InvalidRequest(
+                f"two features are called `{name}`; ask with `full_feature_names`", field="features"
+            )
+        names.add(name)
+        by_view.setdefault(view, {})[name] = field
+    return by_view
+
+
+def _of_service(name: str, services: Iterable[schema.FeatureService]) -> list[tuple[str, str]]:
+    known = {service.name: service for service in services}
+    if name not in known:
+        raise _unknown("feature_service", name, known)
+    return [(view.name, field.name) for view in known[name].views for field in view.fields]
 
 
 def _unknown(resource: str, name: str, known: Iterable[str]) -> errors.NotFound:

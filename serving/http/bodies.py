@@ -23,7 +23,11 @@ async def read(request: Request, model: type[M], limits: payload.Limits) -> M:
     Errors: those of :func:`payload.receive_body`; InvalidRequest for text that is not JSON (NaN is not) or not the
     contract.
     """
-    body = await payload.receive_body(request.receive, dict(request.headers), limits)
+    return parse(await payload.receive_body(request.receive, dict(request.headers), limits), model)
+
+
+def parse(body: bytes | bytearray, model: type[M]) -> M:
+    """JSON as `model`. Errors: InvalidRequest, as above."""
     try:
         return model.model_validate(orjson.loads(body))
     except orjson.JSONDecodeError as error:

@@ -14,13 +14,11 @@ from fastapi.responses import Response
 from mainspring.core import errors, identity, ports
 from mainspring.core.contracts import deployment, features, prediction
 from mainspring.serving import bundles, endpoints, gate, plane
-from mainspring.serving.features import push, read
-from mainspring.serving.http import bodies, payload, v2_infer
+from mainspring.serving.features import push
+from mainspring.serving.http import bodies, feature_reads, payload, v2_infer
 
 #: Who may change what is served or what features say. Predictions and reads are open to whoever reaches the port.
 ADMIN_ROLES: Final = ("service", "developer", "admin")
-
-ARROW: Final = "application/vnd.apache.arrow.stream"
 
 
 @dataclass(frozen=True)
@@ -34,8 +32,7 @@ class Parts:
     issuer: identity.TokenIssuer
     limits: payload.Limits
     gate: gate.Gate
-    max_rows: int
-    """Of one read of features."""
+    reads: feature_reads.FeatureReads
 
 
 def build(parts: Parts) -> APIRouter:
@@ -163,36 +160,12 @@ def _features(parts: Parts) -> APIRouter:
         now_us = time.time_ns() // 1000
         return bodies.answer(await run_in_threadpool(push.push, parts.online, asked, now_us=now_us))
 
-    costs = gate.Costs()
-
     async def read_features(request: Request) -> Response:
         """The newest values of features for entities, a view looked up once; JSON, or Arrow IPC if `accept` says so."""
-        asked = await bodies.read(request, features.FeatureRead, parts.limits)
-        is_arrow = ARROW in request.headers.get("accept", "")
+        headers, body = await parts.reads.answer(dict(request.headers), request.receive)
+        return Response(body, headers={name.decode(): value.decode() for name, value in headers})
 
-        def work() -> bytes:
-            now_us = time.time_ns() // 1000 if asked.as_of is None else push.to_us(asked.as_of)
-            answer = read.read(
-                parts.online, parts.shelf.services(), asked, now_us=now_us, max_rows=parts.max_rows
-            )
-            return read.to_ipc(answer) if is_arrow else read.to_json(answer)
-
-        cells = sum(map(len, asked.entities.values())) * (1 + len(asked.features or ()))
-        if parts.gate.runs_inline(costs, cells):
-            began = time.perf_counter()
-            body = work()
-            costs.measured(cells, time.perf_counter() - began)
-            parts.gate.counts.inline += 1
-        else:
-            deadline = v2_infer.deadline_of(dict(request.headers))
-            body, _ = await gate.until_gone(
-                parts.gate.run(work, deadline=deadline, costs=costs, rows=cells),
-                lambda: payload.wait_until_gone(request.receive),
-            )
-        return Response(body, media_type=ARROW if is_arrow else "application/json")
-
-    # Feast's remote online store and its clients ask at the second path.
-    for path in ("/v1/features:read", "/get-online-features"):
+    for path in feature_reads.PATHS:
         router.add_api_route(
             path,
             read_features,

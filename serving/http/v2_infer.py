@@ -1,29 +1,20 @@
-"""`POST /v2/models/M[/versions/V]/infer`: one answer, given by FastAPI's route or by the fast path before it.
-
-The fast path is plain ASGI: no routing table, no request objects, no dependency graph. Both call :meth:`Infer.answer`,
-so limits, deadlines, errors and metrics are the same.
-"""
+"""`POST /v2/models/M[/versions/V]/infer`: one answer, given by FastAPI's route or by the fast path before it."""
 
 from __future__ import annotations
 
 import gzip
-import logging
 import math
 import time
 import zlib
 from dataclasses import dataclass
 from typing import Final
 
-from fastapi import FastAPI
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive
 
 from mainspring.core import errors
-from mainspring.serving import gate, logs
-from mainspring.serving.http import edge, payload
-from mainspring.serving.http import errors as http_errors
+from mainspring.serving.http import payload
 from mainspring.serving.protocols.v2 import inference, request, response
 
-_LOG: Final = logging.getLogger("mainspring.serving")
 _PREFIX: Final = "/v2/models/"
 _SUFFIX: Final = "/infer"
 _JSON: Final = (b"content-type", b"application/json")
@@ -57,50 +48,6 @@ class Infer:
                 name, version, body, length, deadline=deadline, gone=lambda: payload.wait_until_gone(receive)
             )
         return _answer(encoded, headers.get("accept-encoding"))
-
-
-class ServingApp(FastAPI):
-    """FastAPI that answers infer requests before its own machinery sees them, if it was given what answers them.
-
-    As a middleware it would come after FastAPI's telemetry, which costs every request 8 us.
-    """
-
-    fast_path: FastPath | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.fast_path is None:
-            await super().__call__(scope, receive, send)
-        else:
-            await self.fast_path(scope, receive, send, super().__call__)
-
-
-class FastPath:
-    """Answers infer requests; passes everything else on."""
-
-    def __init__(self, infer: Infer) -> None:
-        self._infer = infer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, app: ASGIApp) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or (asked := model_of(scope["path"])) is None:
-            await app(scope, receive, send)
-            return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        request_id = edge.request_id_of(headers.get(edge.HEADER, ""))
-        logs.REQUEST_ID.set(request_id)
-        began, status = time.perf_counter(), 200
-        try:
-            fields, body = await self._infer.answer(*asked, headers, receive)
-        except gate.ClientGone:
-            return
-        except errors.MainspringError as error:
-            status, fields, body = _refusal(error)
-        except Exception:  # noqa: BLE001 - the edge of the process: the caller gets an answer, the log the trace
-            _LOG.exception("request %s failed", request_id)
-            status, fields, body = _refusal(edge.own_mistake(scope["path"], request_id))
-        fields.append((b"x-request-id", request_id.encode("latin-1")))
-        await send({"type": "http.response.start", "status": status, "headers": fields})
-        await send({"type": "http.response.body", "body": body})
-        logs.request("POST", scope["path"], status, began)
 
 
 def model_of(path: str) -> tuple[str, str] | None:
@@ -148,10 +95,3 @@ def _answer(encoded: response.Encoded, accepted: str | None) -> tuple[HeaderList
             fields.append((b"content-encoding", b"deflate"))
     fields.append((b"content-length", b"%d" % len(body)))
     return fields, body
-
-
-def _refusal(error: errors.MainspringError) -> tuple[int, HeaderList, bytes]:
-    body = response.error(error)
-    fields: HeaderList = [_JSON, (b"content-length", b"%d" % len(body))]
-    fields += [(k.encode(), v.encode()) for k, v in http_errors.headers_of(error).items()]
-    return http_errors.v2_status(error), fields, body
