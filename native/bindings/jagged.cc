@@ -152,9 +152,24 @@ OffsetsSummary Summarise(const Integers& offsets, std::size_t limit, std::size_t
                                      "; " + next_step);
 }
 
+// Whether it is a np.float32, whose buffer is its four bytes.
+bool IsFloat32Scalar(PyObject* value) {
+  static PyObject* const type = py::object(py::module_::import("numpy").attr("float32")).release().ptr();
+  return PyObject_TypeCheck(value, reinterpret_cast<PyTypeObject*>(type)) != 0;
+}
+
 Padding ToPadding(const py::object& value, const Values& like, const std::string& name) {
   Padding padding;
   if (like.dtype == Dtype<float>()) {
+    // Bit by bit: through double a signalling NaN would come out quiet.
+    if (IsFloat32Scalar(value.ptr())) {
+      Py_buffer view;
+      if (PyObject_GetBuffer(value.ptr(), &view, PyBUF_SIMPLE) != 0) throw py::error_already_set();
+      std::memcpy(padding.bits, view.buf, 4);
+      PyBuffer_Release(&view);
+      padding.bits[1] = padding.bits[0];
+      return padding;
+    }
     const double wide = PyFloat_AsDouble(value.ptr());
     if (wide == -1.0 && PyErr_Occurred() != nullptr) {
       PyErr_Clear();

@@ -119,6 +119,23 @@ SHAPES = st.tuples(
 )
 
 
+@pytest.mark.parametrize("bits_of_padding", [0x7F8CFC76, 0xFF800001, 0x7FC00000, 0x80000000, 1])
+def test_the_bits_of_a_padding_are_kept(bits_of_padding: int) -> None:
+    """Those of a signalling NaN, too, which any arithmetic would make a quiet one."""
+    padding = np.array([bits_of_padding], np.uint32).view(np.float32)[0]
+    dense = jagged.jagged_to_padded_dense(np.float32([1]), np.array([0, 0, 1]), 2, padding)
+    assert dense.view(np.uint32).ravel().tolist() == [
+        bits_of_padding,
+        bits_of_padding,
+        0x3F800000,
+        bits_of_padding,
+    ]
+    same(
+        jagged.dense_to_jagged(np.empty((1, 0), np.float32), np.array([0, 1]), padding_value=padding),
+        np.array([padding]),
+    )
+
+
 @hypothesis.settings(max_examples=150, deadline=None)
 @hypothesis.given(SHAPES, st.sampled_from(TARGETS))
 def test_any_batch_equals_the_reference(shape: Any, target: str) -> None:
