@@ -153,7 +153,7 @@ struct Reading {
     owner->CheckOpen();
     if (is_running)
       Raise(StatusCode::kBusy, "another thread reads into these buffers; bind one set for each thread");
-    batch.keys = keys.Read(wanted);
+    batch.keys = keys.Read(wanted, kReleaseKeys);
     if (batch.keys.n > rows) {
       Raise(StatusCode::kBadShape, "`keys` must be at most the " + std::to_string(rows) +
                                        " rows that are bound, got " + std::to_string(batch.keys.n) +

@@ -36,8 +36,9 @@ void RaiseTable(const TableStatus& status) {
 KeyReader::KeyReader(const TableSchema& schema)
     : keys_(schema.keys), parts_(schema.keys.size()), columns_(schema.keys.size()) {}
 
-const KeyBatch& KeyReader::Read(PyObject* keys) {
+const KeyBatch& KeyReader::Read(PyObject* keys, std::size_t borrowed_below) {
   has_null_ = false;
+  borrowed_below_ = borrowed_below;
   batch_ = {columns_.data(), nullptr, 0};
   if (keys_.size() == 1) {
     if (!ReadOne(keys)) ReadPart(0, keys, &batch_.n);
@@ -74,10 +75,10 @@ bool KeyReader::ReadOne(PyObject* key) {
     if (overflow != 0) RaiseKey(keys_[0].name, "an int64", key);
     columns_[0].ints = &one_;
   } else {
-    if (!PyUnicode_Check(key)) return false;
-    parts_[0].texts.Clear();
-    AddText(0, key);
-    columns_[0] = {nullptr, parts_[0].texts.offsets.data(), parts_[0].texts.bytes.data()};
+    py::ssize_t size;
+    if (!TextOf(key, &one_text_.data, &size)) return false;
+    one_text_.size = static_cast<std::uint32_t>(size);
+    columns_[0] = {nullptr, nullptr, nullptr, &one_text_};
   }
   batch_.n = 1;
   return true;
@@ -86,7 +87,8 @@ bool KeyReader::ReadOne(PyObject* key) {
 void KeyReader::MarkNull(std::size_t row) {
   if (!has_null_) is_null_.clear();
   has_null_ = true;
-  is_null_.resize(row + 1, 0);
+  // An earlier part of the key may have marked rows behind this one.
+  if (is_null_.size() <= row) is_null_.resize(row + 1, 0);
   is_null_[row] = 1;
 }
 
@@ -116,6 +118,31 @@ void KeyReader::AddText(std::size_t part, PyObject* key) {
   to.Add(data, static_cast<std::size_t>(size));
 }
 
+// Strings keep their UTF-8 for as long as they live, so that their places do.
+void KeyReader::Borrow(std::size_t part, PyObject* keys) {
+  const auto n = static_cast<std::size_t>(PyList_GET_SIZE(keys));
+  std::vector<Text>& to = parts_[part].borrowed;
+  if (to.size() < n) to.resize(n);
+  PyObject* const* const items = reinterpret_cast<PyListObject*>(keys)->ob_item;
+  constexpr std::size_t kAhead = 16;
+  for (std::size_t i = 0; i < n; ++i) {
+    if (i + kAhead < n) {
+      const char* const next = reinterpret_cast<const char*>(items[i + kAhead]);
+      __builtin_prefetch(next);
+      __builtin_prefetch(next + sizeof(PyASCIIObject));
+    }
+    py::ssize_t size = 0;
+    to[i] = {};
+    if (items[i] == Py_None) {
+      MarkNull(i);
+    } else if (!TextOf(items[i], &to[i].data, &size)) {
+      RaiseKey(keys_[part].name, "a str or None", items[i]);
+    }
+    to[i].size = static_cast<std::uint32_t>(size);
+  }
+  columns_[part] = {nullptr, nullptr, nullptr, to.data()};
+}
+
 void KeyReader::ReadPart(std::size_t part, PyObject* keys, std::size_t* n) {
   const bool is_int = keys_[part].type == KeyType::kInt64;
   if (is_int && IsArray(keys)) {
@@ -130,6 +157,11 @@ void KeyReader::ReadPart(std::size_t part, PyObject* keys, std::size_t* n) {
     RaiseKey(keys_[part].name, is_int ? "an int64 array or a list of int" : "a list of str", keys);
   }
   const auto size = static_cast<std::size_t>(PyList_GET_SIZE(keys));
+  *n = size;
+  if (!is_int && size < borrowed_below_) {
+    Borrow(part, keys);
+    return;
+  }
   Part& to = parts_[part];
   to.ints.clear();
   to.texts.Clear();
@@ -142,7 +174,6 @@ void KeyReader::ReadPart(std::size_t part, PyObject* keys, std::size_t* n) {
     }
   }
   columns_[part] = {to.ints.data(), to.texts.offsets.data(), to.texts.bytes.data()};
-  *n = size;
 }
 
 PyObject* FieldDtype(FieldType type) {

@@ -37,15 +37,18 @@ class KeyReader {
  public:
   explicit KeyReader(const TableSchema& schema);
 
-  // `keys`: as above.
-  const KeyBatch& Read(PyObject* keys);
+  // `keys`: as above. Texts of lists shorter than `borrowed_below` stay where they are: then the GIL must be
+  // held for as long as the keys are used. Longer ones are copied.
+  const KeyBatch& Read(PyObject* keys, std::size_t borrowed_below = 0);
 
  private:
   struct Part {
     std::vector<std::int64_t> ints;
     Texts texts;
+    std::vector<Text> borrowed;
   };
   void ReadPart(std::size_t part, PyObject* keys, std::size_t* n);
+  void Borrow(std::size_t part, PyObject* keys);
   void AddInt(std::size_t part, PyObject* key);
   void AddText(std::size_t part, PyObject* key);
   bool ReadOne(PyObject* key);
@@ -56,6 +59,8 @@ class KeyReader {
   std::vector<KeyColumn> columns_;
   std::vector<std::uint8_t> is_null_;
   std::int64_t one_ = 0;
+  Text one_text_{};
+  std::size_t borrowed_below_ = 0;
   bool has_null_ = false;
   KeyBatch batch_;
 };

@@ -126,6 +126,44 @@ def test_string_keys_and_keys_of_several_parts() -> None:
     ]
 
 
+def test_an_empty_table_answers() -> None:
+    bound = table.OnlineTable(FLOATS).bind(40, matrix=True)
+    assert bound.matrix is not None
+    assert bound.get(list(range(40)), NOW) == 40
+    assert bound.status.tolist() == [1] * 40
+    assert np.isnan(bound.matrix).all()
+
+
+def test_a_key_with_a_null_part_is_not_found_whichever_part_it_is() -> None:
+    made = table.OnlineTable(
+        table.Schema((table.Key("a", "string"), table.Key("b", "string")), (table.Field("x", "int64"),))
+    )
+    made.upsert((["", "p"], ["", "q"]), [1, 1], {"x": [1, 2]})
+    rows = made.get((["p", "p", None, "p"], [None, "q", "", "q"]), now_us=5)
+    assert rows.status.tolist() == [1, 0, 1, 0]
+    with refused("bad_shape", "a row must have a key"):
+        made.upsert((["p", None], [None, ""]), [1, 1], {"x": [3, 4]})
+
+
+@pytest.mark.parametrize("n", [1, 31, 300, 9000])  # from 8,192 on the keys are copied and the GIL is given up
+def test_a_matrix_by_string_keys_of_any_length(n: int) -> None:
+    """Inside the row and outside of it, ASCII and not, missing and null."""
+    fields = tuple(table.Field(f"f{i}", "float32") for i in range(6))
+    made = table.OnlineTable(table.Schema((table.Key("name", "string"),), fields))
+    names = [("ä" if i % 3 else "a") * (i % 50) + str(i) for i in range(n)]
+    made.upsert(names, np.ones(n, np.int64), {f.name: np.arange(n, dtype=np.float32) + j for j, f in enumerate(fields)})  # fmt: skip
+    bound = made.bind(2 * n, matrix=True)
+    assert bound.matrix is not None
+    asked: list[str | None] = []
+    for name in reversed(names):
+        asked += [name, None if len(asked) % 4 else name + "?"]
+    assert bound.get(asked, NOW) == 2 * n
+    assert bound.status.tolist() == [0, 1] * n
+    want = np.arange(n, dtype=np.float32)[::-1, None] + np.arange(6, dtype=np.float32)
+    np.testing.assert_array_equal(bound.matrix[::2], want)
+    assert np.isnan(bound.matrix[1::2]).all()
+
+
 def test_a_matrix_is_the_columns_side_by_side() -> None:
     made = table.OnlineTable(FLOATS, rows=500)
     keys = np.arange(500) * 7

@@ -15,11 +15,24 @@
 
 namespace mainspring {
 
-// One part of n keys: integers, or strings that lie side by side, string i at [offsets[i], offsets[i + 1]).
+// A string that lies somewhere.
+struct Text {
+  const char* data;
+  std::uint32_t size;
+};
+
+// One part of n keys: integers, or strings that lie side by side, string i at [offsets[i], offsets[i + 1]),
+// or each in its own place.
 struct KeyColumn {
   const std::int64_t* ints = nullptr;
   const std::int64_t* offsets = nullptr;
   const char* bytes = nullptr;
+  const Text* texts = nullptr;  // in the place of `offsets` and `bytes`
+
+  Text TextAt(std::size_t i) const {
+    if (texts != nullptr) return texts[i];
+    return {bytes + offsets[i], static_cast<std::uint32_t>(offsets[i + 1] - offsets[i])};
+  }
 };
 
 // n keys of a table. `columns` has one entry a key part of the schema.
@@ -99,9 +112,10 @@ class FieldSelection {
     std::uint32_t from, to, bytes;
   };
   std::vector<std::uint32_t> fields_;
-  std::vector<Run> runs_;                   // what to copy of a row
-  std::vector<Piece> pieces_;               // of a row into a row of the matrix
-  std::vector<std::uint32_t> prefetch_at_;  // a byte of every line of it
+  std::vector<Run> runs_;      // what to copy of a row
+  std::vector<Piece> pieces_;  // of a row into a row of the matrix
+  // A byte of every line of it, for rows that begin on a line and for those that begin in the middle of one.
+  std::vector<std::uint32_t> prefetch_at_[2];
   std::size_t width_ = 0;
   bool is_direct_ = false;  // whole words into the matrix
   bool has_strings_ = false;

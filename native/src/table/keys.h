@@ -28,7 +28,8 @@ inline KeyView EncodeKey(const std::vector<TableKey>& parts, const KeyColumn* co
   if (parts.size() == 1) {
     const KeyColumn& only = columns[0];
     if (parts[0].type == KeyType::kInt64) return {reinterpret_cast<const char*>(only.ints + i), 8};
-    return {only.bytes + only.offsets[i], static_cast<std::uint32_t>(only.offsets[i + 1] - only.offsets[i])};
+    const Text text = only.TextAt(i);
+    return {text.data, text.size};
   }
   char* to = encoded;
   for (std::size_t part = 0; part < parts.size(); ++part) {
@@ -38,10 +39,10 @@ inline KeyView EncodeKey(const std::vector<TableKey>& parts, const KeyColumn* co
       to += 8;
       continue;
     }
-    const std::uint32_t size = static_cast<std::uint32_t>(column.offsets[i + 1] - column.offsets[i]);
-    std::memcpy(to, &size, 4);
-    if (size > 0) std::memcpy(to + 4, column.bytes + column.offsets[i], size);
-    to += 4 + size;
+    const Text text = column.TextAt(i);
+    std::memcpy(to, &text.size, 4);
+    if (text.size > 0) std::memcpy(to + 4, text.data, text.size);
+    to += 4 + text.size;
   }
   return {encoded, static_cast<std::uint32_t>(to - encoded)};
 }
@@ -50,11 +51,8 @@ inline KeyView EncodeKey(const std::vector<TableKey>& parts, const KeyColumn* co
 inline std::size_t EncodedBytes(const std::vector<TableKey>& parts, const KeyColumn* columns, std::size_t i) {
   std::size_t bytes = 0;
   for (std::size_t part = 0; part < parts.size(); ++part) {
-    const KeyColumn& column = columns[part];
-    bytes += parts[part].type == KeyType::kInt64
-                 ? 8
-                 : static_cast<std::size_t>(column.offsets[i + 1] - column.offsets[i]) +
-                       (parts.size() > 1 ? 4 : 0);
+    const bool is_int = parts[part].type == KeyType::kInt64;
+    bytes += is_int ? 8 : columns[part].TextAt(i).size + (parts.size() > 1 ? 4 : 0);
   }
   return bytes;
 }

@@ -18,6 +18,10 @@
 #include <string>
 #include <vector>
 
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#endif
+
 #include "arena.h"
 #include "mainspring/hash.h"
 #include "mainspring/status.h"
@@ -46,11 +50,31 @@ inline void StoreWords(char* to, const char* from, std::size_t n_words) {
     Store(Words(to) + i, word);
   }
 }
+// Whatever the words were, a load that follows sees at least as new a version. On x86 loads keep their order
+// whatever their width, so that pairs of words do as well as single ones, and only the compiler has to be
+// held.
 inline void LoadWords(char* to, const char* from, std::size_t n_words) {
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+  const auto copy_two = [=](std::size_t i) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 8 * i),
+                     _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 8 * i)));
+  };
+  std::size_t i = 0;
+  for (; i + 8 <= n_words; i += 8) {
+    copy_two(i);
+    copy_two(i + 2);
+    copy_two(i + 4);
+    copy_two(i + 6);
+  }
+  for (; i + 2 <= n_words; i += 2) copy_two(i);
+  if (i < n_words) __builtin_memcpy(to + 8 * i, from + 8 * i, 8);
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+#else
   for (std::size_t i = 0; i < n_words; ++i) {
     const std::uint64_t word = Load(Words(from) + i);
     __builtin_memcpy(to + 8 * i, &word, 8);
   }
+#endif
 }
 
 template <typename T>
@@ -58,6 +82,22 @@ T FieldOf(const char* row, std::size_t at) {
   T x;
   __builtin_memcpy(&x, row + at, sizeof(T));
   return x;
+}
+
+// Whether the first n bytes of the words at `shared` are those at `own`.
+inline bool IsSame(const char* shared, const char* own, std::size_t n) {
+  std::size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    if (Load(Words(shared + i)) != FieldOf<std::uint64_t>(own, i)) return false;
+  }
+  if (i == n) return true;
+  std::uint64_t rest = 0;
+  if (n >= 8) {
+    rest = FieldOf<std::uint64_t>(own, n - 8) >> (64 - 8 * (n - i));
+  } else {
+    for (std::size_t j = 0; j < n; ++j) rest |= std::uint64_t{static_cast<unsigned char>(own[j])} << (8 * j);
+  }
+  return (Load(Words(shared + i)) ^ rest) << (64 - 8 * (n - i)) == 0;
 }
 
 // A row's flags: whether it says that its key is gone; above, how many seconds it counts from its event on.
@@ -117,10 +157,10 @@ struct TableMemory {
 
   // The half of the hash that the index knows a key by.
   std::uint32_t Tag(const char* key, std::size_t size) const {
-    if (has_int_key) return IntTag(FieldOf<std::uint64_t>(key, 0));
+    if (has_int_key) return IntTag(FieldOf<std::uint64_t>(key, 0), seed);
     return static_cast<std::uint32_t>(HashUtf8(key, size, seed) >> 32);
   }
-  std::uint32_t IntTag(std::uint64_t key) const {
+  static std::uint32_t IntTag(std::uint64_t key, std::uint64_t seed) {
     return static_cast<std::uint32_t>(PreMix64(key ^ seed) >> 32);
   }
 

@@ -31,22 +31,27 @@ class TableReader {
 
   // Keys on their way: asked for, looked up, copied.
   struct Group {
-    std::size_t first = 0, n = 0;
-    KeyView keys[kGroup];
+    std::size_t first, n;
+    const char* keys[kGroup];  // of integer keys only the first
+    std::uint32_t key_sizes[kGroup];
     std::uint32_t tags[kGroup];
-    std::uint32_t rows[kGroup];  // the first row with the key's tag, 0 where there is none
-    std::size_t places[kGroup];  // its slot
+    std::uint32_t rows[kGroup];    // the first row with the key's tag, 0 where there is none
+    std::uint32_t places[kGroup];  // its slot
   };
   struct View;
 
   // Keys first .. last - 1. False where a row was used anew under the reader's hands, so that the answer
   // would mix two states: read again. That takes a reader that stood still for longer than the quarantine.
-  bool TryGet(const View& view, std::size_t first, std::size_t last) const;
+  bool TryGet(View* view, std::size_t first, std::size_t last) const;
   enum class Found { kYes, kNo, kOther, kRestart };
 
-  void Begin(const View& view, std::size_t first, std::size_t last, Group* group) const;
+  void Begin(View* view, Group* group) const;
   void LookUp(const View& view, Group* group) const;
-  bool Finish(const View& view, const Group& group) const;
+  bool IsOf(const char* row, const Group& group, std::size_t i) const;
+  bool FinishDirect(const View& view, const Group& group) const;
+  bool Finish(const View& view, const Group& group, std::size_t i) const;
+  RowStatus Judge(const View& view, std::size_t at, std::int64_t event_us, std::uint32_t flags) const;
+  void WriteMissing(const View& view, std::size_t at) const;
   Found Resolve(const View& view, const Group& group, std::size_t i) const;
   Found Take(const View& view, std::uint32_t row, const KeyView& key, std::size_t i, std::size_t at,
              std::uint64_t* newest) const;
