@@ -111,6 +111,7 @@ class Program:
             ints,
             events,
             strings,
+            decoded.vocabularies,
             decoded.derived,
             decoded.windows,
             decoded.dense,
@@ -186,7 +187,7 @@ class Program:
         """One row as bytes for `Row.run_packed`: the fields that `Row.run_fields` takes.
 
         Little-endian, in the order of the inputs of each type: the int64 values (-2^63: missing), then what this program
-        makes of the strings, an int64 for each use; the float32 values
+        makes of the strings, an int64 for each use (so the bytes are for this program only); the float32 values
         (NaN: missing), one uint32 count for each event list, padding to 8 bytes; then each list's int64 times, its
         float32 values, padding to 8 bytes.
         Errors: NativeError `missing_column`; whatever NumPy raises for a value that is no number.

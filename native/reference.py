@@ -28,7 +28,8 @@ Buckets.     A hash becomes an id of 1 .. buckets - 1 by multiplying its upper 3
 Cross.       The hash of several columns in their order: h = mix(h ^ value), from the key of the seed; a cross of one
              column is its hash. A string stands for its XXH3 with seed 0, or 2^63 + 1 should that be 2^63. One missing
              value makes the cross missing.
-Vocabulary.  0 missing, 1 unknown, 2 + i for the i-th value.
+Vocabulary.  0 missing, 1 unknown, 2 + i for the i-th value. Strings are equal where all their bytes are, whatever their
+             hashes.
 Bucketise.   How many boundaries lie below a value, 0 .. n; NaN has its own bucket n + 1. `right=False`: a value on a
              boundary belongs above it, b[i-1] <= x < b[i]; `right=True`: below, b[i-1] < x <= b[i]. So numpy.digitize,
              and the opposite of torch.bucketize. Boundaries are finite, rise strictly, and are rounded to float32.

@@ -12,9 +12,11 @@
              {"op": "vocabulary", "source": "user", "values": [3, 5, 8]},
              {"op": "bucketise", "source": "price", "boundaries": [1.0, 10.0], "right": false},
              {"op": "hash", "source": "city", "buckets": 1000},
+             {"op": "vocabulary", "source": "city", "values": ["Berlin", "Zürich"]},
              {"op": "cross", "sources": ["user", "city"], "buckets": 5000}]}
 
-What each operation means is in `mainspring.native.reference`; version 1 stands for its hashes, too.
+What each operation means is in `mainspring.native.reference`; version 1 stands for its hashes, too. It also stands where
+operations are added: what was valid keeps its meaning, and an older release refuses by name what it does not know.
 Defaults:  fill 0, lower and upper null (no bound), log1p false, mean 0, scale 1, seed 0, offset 0 (added to every id).
 Unknown keys are refused: a misspelt parameter must not fall back to its default.
 """
@@ -39,6 +41,8 @@ ColumnType = Literal["float32", "int64", "events", "string"]
 _AGGREGATES: Final = ("sum", "count", "mean", "max", "min", "last")
 _NUMERIC, _MISSING, _PASS = 0, 1, 2
 _HASH, _CROSS, _VOCABULARY, _BUCKETISE = 0, 1, 2, 3
+#: What stands for a string among the ints (of which _HASH and _CROSS are the first two).
+_LISTED: Final = 2
 _INT64: Final = (-(1 << 63), (1 << 63) - 1)
 _INT32_MAX: Final = (1 << 31) - 1
 _REQUIRED: Final = object()
@@ -46,8 +50,9 @@ _FLOAT32: Final = struct.Struct("<f")
 
 Window = tuple[int, int, int, int]
 Dense = tuple[int, int, float, float, float, bool, float, float]
-#: A string input, the seed of its XXH3, and whether it is for a hash (or for a cross): an int column of the compiled code.
-Derived = tuple[int, int, bool]
+#: A string input, _HASH, _CROSS or _LISTED, and the seed of its XXH3 or the number of its vocabulary: an int column of
+#: the compiled code.
+Derived = tuple[int, int, int]
 Id = tuple[int, list[int], int, int, int, list[int], list[float], bool]
 
 
@@ -65,6 +70,7 @@ class Decoded:
 
     inputs: tuple[Column, ...]
     derived: list[Derived] = field(default_factory=list)
+    vocabularies: list[list[str]] = field(default_factory=list)  # of strings
     windows: list[Window] = field(default_factory=list)
     dense: list[Dense] = field(default_factory=list)
     ids: list[Id] = field(default_factory=list)
@@ -199,19 +205,24 @@ class _Decoder:
     def _hash(self, item: _Object, offset: int) -> Id:
         name = item.text("source")
         seed, buckets = _seed_and_buckets(item)
-        source = self._hashable(name, f"{item.path}.source", seed, is_hash=True)
+        source = self._hashable(name, f"{item.path}.source", _HASH, seed)
         return (_HASH, [source], offset, seed, buckets, [], [], False)
 
     def _cross(self, item: _Object, offset: int) -> Id:
         names = item.items("sources")
         sources = [
-            self._hashable(name, f"{item.path}.sources[{i}]", 0, is_hash=False)
-            for i, name in enumerate(names)
+            self._hashable(name, f"{item.path}.sources[{i}]", _CROSS, 0) for i, name in enumerate(names)
         ]
         return (_CROSS, sources, offset, *_seed_and_buckets(item), [], [], False)
 
     def _vocabulary(self, item: _Object, offset: int) -> Id:
-        source = self._named(item.text("source"), f"{item.path}.source", "int64")
+        name = item.text("source")
+        if name in self._index["string"]:
+            words = _words(item.items("values"), f"{item.path}.values")
+            self._decoded.vocabularies.append(words)
+            source = self._derived(name, _LISTED, len(self._decoded.vocabularies) - 1)
+            return (_VOCABULARY, [source], offset, 0, 0, list(range(len(words))), [], False)
+        source = self._named(name, f"{item.path}.source", "int64", "string")
         values = [
             _integer(v, f"{item.path}.values[{i}]", *_INT64) for i, v in enumerate(item.items("values"))
         ]
@@ -237,21 +248,28 @@ class _Decoder:
             self._decoded.windows.append(made)
         return len(self._index["float32"]) + self._windows[made]
 
-    def _hashable(self, name: object, path: str, seed: int, *, is_hash: bool) -> int:
-        """An int64 input, or what is derived of a string one: those follow the int64 inputs."""
-        string = self._index["string"].get(name) if isinstance(name, str) else None
-        if string is None:
-            return self._named(name, path, "int64")
-        derived = (string, seed, is_hash)
+    def _hashable(self, name: object, path: str, kind: int, seed: int) -> int:
+        """An int64 input, or what is derived of a string one."""
+        if isinstance(name, str) and name in self._index["string"]:
+            return self._derived(name, kind, seed)
+        return self._named(name, path, "int64", "string")
+
+    def _derived(self, name: str, kind: int, number: int) -> int:
+        """What is derived of a string input: those follow the int64 inputs."""
+        derived = (self._index["string"][name], kind, number)
         if derived not in self._decoded.derived:
             self._decoded.derived.append(derived)
         return len(self._index["int64"]) + self._decoded.derived.index(derived)
 
-    def _named(self, name: object, path: str, kind: ColumnType) -> int:
+    def _named(self, name: object, path: str, kind: ColumnType, *also: ColumnType) -> int:
+        """The index of an input of type `kind`; `also`: what the caller would have taken, too."""
         index = self._index[kind].get(name) if isinstance(name, str) else None
         if index is None:
-            known = ", ".join(f"`{n}`" for n in self._index[kind]) or "none"
-            _refuse(path, f"must be an input of type {kind} ({known})", name, "name one of them")
+            kinds = (kind, *also)
+            known = ", ".join(f"`{n}`" for k in kinds for n in self._index[k]) or "none"
+            _refuse(
+                path, f"must be an input of type {' or '.join(kinds)} ({known})", name, "name one of them"
+            )
         return index
 
 
@@ -264,6 +282,26 @@ def _column(item: _Object) -> Column:
 
 def _seed_and_buckets(item: _Object) -> tuple[int, int]:
     return item.integer("seed", 0, (1 << 64) - 1, 0), item.integer("buckets", 2, _INT32_MAX)
+
+
+def _words(values: list[Any], path: str) -> list[str]:
+    seen: set[str] = set()
+    for i, value in enumerate(values):
+        if not isinstance(value, str) or not value:
+            _refuse(
+                f"{path}[{i}]",
+                "must be a string, and not the empty one, which is missing",
+                value,
+                "leave it out",
+            )
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            _refuse(f"{path}[{i}]", "must be valid Unicode", value, "leave it out")
+        if value in seen:
+            _refuse(f"{path}[{i}]", "must be new", value, "list each value once")
+        seen.add(value)
+    return values
 
 
 def _number(value: object, path: str) -> float:

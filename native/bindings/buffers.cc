@@ -15,13 +15,14 @@ constexpr std::int64_t kMissing = std::numeric_limits<std::int64_t>::min();
 
 std::int64_t Derived::Of(const char* bytes, std::size_t size) const {
   if (size == 0) return kMissing;
+  if (kind == Derivation::kVocabulary) return vocabulary->Find(bytes, size);
   const std::uint64_t hash = HashUtf8(bytes, size, seed);
   const auto undone = [this](std::uint64_t h) {
     return static_cast<std::int64_t>(UnPreMix64(h) ^ HashKey(seed));
   };
   // One hash of 2^64 is taken by the missing value. Of the one kind its neighbour has the same upper half,
   // and so the same id; of the other it stands for its neighbour, and native/reference.py says so.
-  if (!is_hashed)
+  if (kind == Derivation::kCross)
     return static_cast<std::int64_t>(hash) == kMissing ? kMissing + 1 : static_cast<std::int64_t>(hash);
   const std::int64_t value = undone(hash);
   return value == kMissing ? undone(hash ^ 1) : value;

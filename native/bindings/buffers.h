@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "arrays.h"
 #include "arrow.h"
 #include "mainspring/program.h"
+#include "mainspring/string_vocabulary.h"
 
 namespace mainspring {
 
@@ -21,13 +23,21 @@ struct Name {
   py::object object;
 };
 
-// An int column of the program made of a string column: `string` counts among those. Kernels hash and cross
-// it like any other; `is_hashed`: so that what the hash of this seed makes of it is the string's XXH3 of this
-// seed. Otherwise it is the XXH3 of seed 0 itself, for a cross.
+// What stands for a string among the ints; as mainspring.native.spec counts them.
+enum class Derivation : int { kHash = 0, kCross, kVocabulary };
+
+// An int column of the program made of a string column: `string` counts among those. Kernels hash, cross and
+// look it up like any other. kHash: so that what the hash of this seed makes of it is the string's XXH3 of
+// this seed. kCross: the XXH3 of seed 0 itself. kVocabulary: its place in `vocabulary`, or -1.
+//
+// The look-up is here because here the bytes are at hand, and whole strings must be compared: of a packed row
+// only the place travels. The kernels then look that up among 0 .. n - 1, which costs a nanosecond and leaves
+// them the one check that no int from outside becomes an id beyond the vocabulary.
 struct Derived {
   std::size_t string;
+  Derivation kind;
   std::uint64_t seed;
-  bool is_hashed;
+  std::shared_ptr<const StringVocabulary> vocabulary;
 
   std::int64_t Of(const char* bytes, std::size_t size) const;
 };

@@ -22,8 +22,26 @@ namespace {
 using DenseTuple = std::tuple<int, int, double, double, double, bool, double, double>;
 using IdTuple = std::tuple<int, std::vector<std::int32_t>, std::int32_t, std::uint64_t, std::int32_t,
                            std::vector<std::int64_t>, std::vector<double>, bool>;
-using DerivedTuple = std::tuple<std::size_t, std::uint64_t, bool>;
+using DerivedTuple = std::tuple<std::size_t, int, std::uint64_t>;
 using WindowTuple = std::tuple<std::int32_t, std::int32_t, std::int64_t, int>;
+
+// Needs the GIL. Of a derivation that looks up, the number is that of its vocabulary.
+std::vector<Derived> ToDerived(const std::vector<DerivedTuple>& from,
+                               const std::vector<std::vector<std::string>>& vocabularies) {
+  std::vector<std::shared_ptr<const StringVocabulary>> built;
+  for (const std::vector<std::string>& values : vocabularies) {
+    auto vocabulary = std::make_shared<StringVocabulary>();
+    Check(StringVocabulary::Build(values, vocabulary.get()));
+    built.push_back(std::move(vocabulary));
+  }
+  std::vector<Derived> made;
+  for (const auto& [string, kind, number] : from) {
+    const bool is_listed = kind == static_cast<int>(Derivation::kVocabulary);
+    made.push_back({string, static_cast<Derivation>(kind), is_listed ? 0 : number,
+                    is_listed ? built.at(number) : nullptr});
+  }
+  return made;
+}
 
 DenseColumn ToDense(const DenseTuple& from) {
   DenseColumn column;
@@ -113,17 +131,16 @@ void BindProgram(py::module_& module) {
                                                             "See mainspring.native.program.")
       .def(py::init([](const std::vector<std::string>& floats, const std::vector<std::string>& ints,
                        const std::vector<std::string>& events, const std::vector<std::string>& strings,
+                       const std::vector<std::vector<std::string>>& vocabularies,
                        const std::vector<DerivedTuple>& derived, const std::vector<WindowTuple>& windows,
                        const std::vector<DenseTuple>& dense, const std::vector<IdTuple>& ids,
                        const py::object& target) {
-             std::vector<Derived> made;
-             for (const auto& [string, seed, is_hashed] : derived) made.push_back({string, seed, is_hashed});
-             Names names(floats, ints, events, strings, std::move(made));
+             Names names(floats, ints, events, strings, ToDerived(derived, vocabularies));
              const ProgramSpec spec = ToSpec(names, windows, dense, ids);
              return std::make_shared<NativeProgram>(std::move(names), spec, target);
            }),
-           py::arg("floats"), py::arg("ints"), py::arg("events"), py::arg("strings"), py::arg("derived"),
-           py::arg("windows"), py::arg("dense"), py::arg("ids"), py::arg("target"))
+           py::arg("floats"), py::arg("ints"), py::arg("events"), py::arg("strings"), py::arg("vocabularies"),
+           py::arg("derived"), py::arg("windows"), py::arg("dense"), py::arg("ids"), py::arg("target"))
       .def_property_readonly("width", &NativeProgram::width)
       .def_property_readonly("n_ids", &NativeProgram::n_ids)
       .def_property_readonly("target", &NativeProgram::target)

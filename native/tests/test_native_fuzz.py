@@ -32,6 +32,7 @@ SPEC: dict[str, Any] = {
         {"op": "hash", "source": "s", "buckets": 10},
         {"op": "cross", "sources": ["u", "s"], "buckets": 99},
         {"op": "vocabulary", "source": "u", "values": [3, 5, 8]},
+        {"op": "vocabulary", "source": "s", "values": ["a", "bc"], "offset": 3},
         {"op": "bucketise", "source": "x", "boundaries": [0.0, 1.0, 2.5], "right": False},
     ],
 }  # fmt: skip
@@ -144,7 +145,7 @@ def test_any_bytes_are_a_packed_row_or_refused(packed: bytes) -> None:
 
 
 def test_a_count_of_events_beyond_the_bytes_is_refused() -> None:
-    counts = 8 * 4 + 4  # before them: 2 ints, 2 made of the string, 1 float
+    counts = 8 * 5 + 4  # before them: 2 ints, 3 made of the string, 1 float
     assert GOOD[counts : counts + 8] == b"\3\0\0\0\1\0\0\0"
     for at in (counts, counts + 4):
         for value in (b"\xff\xff\xff\xff", b"\x00\x00\x00\x80", b"\xff\xff\xff\x1f", b"\7\0\0\0"):

@@ -95,7 +95,10 @@ def refused(given: Any, *words: str, code: str = "bad_spec") -> None:
         (spec(ids=[HASH | {"buckets": 2.0}]), ["`ids[0].buckets`"]),
         (spec(ids=[HASH | {"seed": -1}]), ["`ids[0].seed`"]),
         (spec(ids=[HASH | {"seed": 2**64}]), ["`ids[0].seed`"]),
-        (spec(ids=[HASH | {"source": "nobody"}]), ["`ids[0].source`", "int64 (`u`, `now`)", "'nobody'"]),
+        (
+            spec(ids=[HASH | {"source": "nobody"}]),
+            ["`ids[0].source`", "int64 or string (`u`, `now`)", "'nobody'"],
+        ),
         (
             spec(ids=[HASH | {"offset": 2**31 - 1}]),
             ["`ids[0]`: `offset` must be 0 or more, and every id an int32"],
