@@ -513,6 +513,7 @@ class OnlineTable:
     def flush(self) -> None: ...
     def snapshot(self) -> None: ...
     def close(self) -> None: ...
+    def scan(self) -> Scan: ...
     def stats(self) -> dict[str, int]: ...
     def bind(
         self,
@@ -524,6 +525,24 @@ class OnlineTable:
         event_us: NDArray[np.int64],
         max_age_us: int,
     ) -> Reading: ...
+
+@final
+class Scan:
+    """Private; see mainspring.native.table."""
+
+    def next(
+        self, rows: int
+    ) -> (
+        tuple[
+            list[Any],
+            NDArray[np.int64],
+            NDArray[np.int64],
+            NDArray[np.int32],
+            list[Any],
+            list[NDArray[np.bool_]],
+        ]
+        | None
+    ): ...
 
 @final
 class Reading:

@@ -54,11 +54,13 @@ NATIVE_HDRS = [
     "src/table/log_writer.h",
     "src/table/recovery.h",
     "src/table/row_layout.h",
+    "src/table/row_reader.h",
     "src/table/row_stager.h",
     "src/table/sharing.h",
     "src/table/snapshot.h",
     "src/table/table_memory.h",
     "src/table/table_reader.h",
+    "src/table/table_scan.h",
     "src/table/table_writer.h",
     "src/trees/json.h",
 ]
@@ -89,6 +91,7 @@ NATIVE_SRCS = [
     "src/table/table.cc",
     "src/table/table_memory.cc",
     "src/table/table_reader.cc",
+    "src/table/table_scan.cc",
     "src/table/table_writer.cc",
     "src/target.cc",
     "src/trees/forest.cc",
@@ -162,6 +165,7 @@ NATIVE_EXT_HDRS = [
     "bindings/fast_object.h",
     "bindings/native_program.h",
     "bindings/table_columns.h",
+    "bindings/table_scan.h",
 ]
 
 NATIVE_EXT_SRCS = [
@@ -178,6 +182,7 @@ NATIVE_EXT_SRCS = [
     "bindings/row.cc",
     "bindings/table.cc",
     "bindings/table_columns.cc",
+    "bindings/table_scan.cc",
     "bindings/trees.cc",
 ]
 

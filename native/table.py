@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, Self, final, get_args
@@ -34,7 +34,7 @@ from mainspring.native import program as programs
 
 __all__ = [
     "NOT_FOUND", "OUTSIDE_MAX_AGE", "PRESENT", "Bound", "Field", "FieldType", "Key", "KeyType", "OnlineTable", "Rows",
-    "Schema", "Stats", "Upserted",
+    "Scanned", "Schema", "Stats", "Upserted",
 ]  # fmt: skip
 
 #: The bytes of `status`. A row that lies after the moment asked about is not found, either.
@@ -129,6 +129,22 @@ class Rows:
     valid: Mapping[str, NDArray[np.bool_]]
     status: NDArray[np.uint8]
     event_us: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """A batch of a scan, as `upsert` takes rows.
+
+    Shapes:  keys[part] int64 (n,) or a list of str; event_us, created_us (n,) int64; ttl_seconds (n,) int32, 0 for none;
+             values and valid as in `Rows`.
+    """
+
+    keys: Mapping[str, Any]
+    event_us: NDArray[np.int64]
+    created_us: NDArray[np.int64]
+    ttl_seconds: NDArray[np.int32]
+    values: Mapping[str, Any]
+    valid: Mapping[str, NDArray[np.bool_]]
 
 
 @final
@@ -392,6 +408,29 @@ class OnlineTable:
             rows, places, outputs, matrix, row_status, event_us, _NO_AGE if age is None else age
         )
         return Bound(reading, columns, valid, matrix, row_status, event_us)
+
+    def scan(self, batch_rows: int = 65_536) -> Iterator[Scanned]:
+        """Every row that is visible when the first batch is asked for, of any age, in no order.
+
+        For exports and for tables of another schema. While the iterator lives the memory of replaced rows is not used
+        again, so do not leave it half read. Errors: NativeError `closed`; `not_writable` of a reader.
+        Threads: one at a time; writers and readers go on.
+        """
+        if batch_rows < 1:
+            raise status.NativeError(
+                "bad_shape", f"`batch_rows` must be at least 1, got {batch_rows}; raise it"
+            )
+        scan = self._table.scan()
+        while (rows := scan.next(batch_rows)) is not None:
+            keys, event_us, created_us, ttl_seconds, values, valid = rows
+            yield Scanned(
+                {key.name: column for key, column in zip(self.schema.keys, keys, strict=True)},
+                event_us,
+                created_us,
+                ttl_seconds,
+                {field.name: column for field, column in zip(self.schema.fields, values, strict=True)},
+                {field.name: column for field, column in zip(self.schema.fields, valid, strict=True)},
+            )
 
     def stats(self) -> Stats:
         """Rows and bytes; a reader knows only `rows` and `row_bytes`."""

@@ -15,6 +15,7 @@
 #include "bindings.h"
 #include "fast_object.h"
 #include "table_columns.h"
+#include "table_scan.h"
 
 namespace mainspring {
 namespace {
@@ -183,13 +184,7 @@ struct Reading {
         to.append(py::none());
         continue;
       }
-      const char* const data = from.bytes.data() + from.offsets[i];
-      const auto size = static_cast<py::ssize_t>(from.offsets[i + 1] - from.offsets[i]);
-      if (is_text) {
-        to.append(py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(data, size, "strict")));
-      } else {
-        to.append(py::bytes(data, static_cast<std::size_t>(size)));
-      }
+      to.append(ToObject(from, i, is_text));
     }
     return to;
   }
@@ -299,6 +294,19 @@ py::object Bind(const std::shared_ptr<NativeTable>& self, std::size_t rows,
   return ReadingObject::New(ReadingType(), std::move(state));
 }
 
+// A scan and the table that it must not outlive.
+struct Scanning {
+  std::shared_ptr<NativeTable> owner;
+  TableScan scan;
+};
+
+Scanning Scan(const std::shared_ptr<NativeTable>& self) {
+  self->CheckOpen();
+  Scanning made{self, {}};
+  CheckTable(self->table.Scan(&made.scan));
+  return made;
+}
+
 py::dict Stats(const NativeTable& self) {
   const TableStats stats = self.table.Stats();
   py::dict to;
@@ -367,9 +375,15 @@ void BindTable(py::module_& module) {
              if (self.is_closed.exchange(true)) return;
              Unlocked([&] { return self.table.Close(); });
            })
+      .def("scan", &Scan)
       .def("stats", &Stats)
       .def("bind", &Bind, py::arg("rows"), py::arg("fields"), py::arg("columns"), py::arg("matrix"),
            py::arg("status"), py::arg("event_us"), py::arg("max_age_us"));
+  py::class_<Scanning>(module, "Scan", py::is_final(), "See mainspring.native.table.")
+      .def(
+          "next",
+          [](Scanning& self, std::size_t n) { return NextRows(&self.scan, self.owner->table.schema(), n); },
+          py::arg("rows"));
   module.attr("Reading") = py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(ReadingType()));
 }
 

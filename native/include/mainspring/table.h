@@ -170,6 +170,44 @@ struct TableStatus {
   bool ok() const { return status.ok(); }
 };
 
+// What a scan gives: n rows, whatever their age, column by column.
+struct ScannedKey {
+  std::vector<std::int64_t> ints;  // of a part that is no string
+  StringColumn strings;
+};
+struct ScannedColumn {
+  std::vector<char> values;  // side by side; of a field that is no string
+  StringColumn strings;
+  std::vector<std::uint8_t> valid;
+};
+struct ScannedRows {
+  std::size_t n = 0;
+  std::vector<ScannedKey> keys;
+  std::vector<std::int64_t> event_us, created_us;
+  std::vector<std::int32_t> ttl_seconds;  // 0: none
+  std::vector<ScannedColumn> columns;
+};
+
+// All rows of one moment, in no order. While it lives, memory of rows that are replaced is not used again: it
+// should be short. One thread at a time; the table must outlive it.
+class TableScan {
+ public:
+  TableScan();
+  ~TableScan();
+  TableScan(TableScan&&) noexcept;
+  TableScan& operator=(TableScan&&) noexcept;
+
+  // The next rows, `n` at most; false where there are none left.
+  bool Next(std::size_t n, ScannedRows* rows);
+
+  struct Impl;
+
+ private:
+  friend class OnlineTable;
+  explicit TableScan(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
 // Thread-safe. Reads wait for no writer and take no lock, but that a follower's take one for a moment, to
 // hold on to the memory that they read. Upserts and deletions take turns.
 class OnlineTable {
@@ -216,6 +254,9 @@ class OnlineTable {
 
   // The newest row of each key. Each 4,096 of the keys are answered as of one moment during the call.
   void Get(const FieldSelection& selection, const ReadBatch& batch, ReadWorkspace* workspace) const;
+
+  // All rows that are visible now. kNotWritable of a reader in another process.
+  TableStatus Scan(TableScan* scan) const;
 
   const TableSchema& schema() const;
   TableStats Stats() const;

@@ -16,6 +16,7 @@
 #include "snapshot.h"
 #include "table_memory.h"
 #include "table_reader.h"
+#include "table_scan.h"
 #include "table_writer.h"
 
 namespace mainspring {
@@ -406,6 +407,27 @@ void OnlineTable::Get(const FieldSelection& selection, const ReadBatch& batch,
   } else {
     impl_->mapped->reader.Get(selection, batch, workspace);
   }
+}
+
+TableStatus OnlineTable::Scan(TableScan* scan) const {
+  if (impl_->is_follower) {
+    return Status{StatusCode::kNotWritable,
+                  -1,
+                  "a scan needs the process that writes the table",
+                  false,
+                  0,
+                  "scan there, or read the keys that you know"};
+  }
+  const std::lock_guard<std::mutex> lock(impl_->mutex);
+  const TableHeader& header = *impl_->mapped->memory->header;
+  impl_->writer->Pin();
+  Impl* const impl = impl_.get();
+  *scan = TableScan(
+      std::make_unique<TableScan::Impl>(impl->mapped->memory.get(), header.committed, header.index, [impl] {
+        const std::lock_guard<std::mutex> last(impl->mutex);
+        impl->writer->Unpin();
+      }));
+  return {};
 }
 
 const TableSchema& OnlineTable::schema() const { return impl_->schema(); }
