@@ -19,7 +19,8 @@ __all__ = ["RowLog", "decode", "encode"]
 
 _APPLICATION_ID: Final = 0x4D53524C  # "MSRL"
 _ARROW: Final[Mapping[str, Any]] = {
-    "float32": pa.float32(), "float64": pa.float64(), "int64": pa.int64(), "bool": pa.bool_(), "object": pa.binary()
+    "float32": pa.float32(), "float64": pa.float64(), "int64": pa.int64(), "bool": pa.bool_(),
+    "string": pa.string(), "bytes": pa.binary(),
 }  # fmt: skip
 
 
@@ -130,14 +131,8 @@ def encode(rows: row_table.Rows, fields: Sequence[row_table.Field]) -> bytes:
     names += ["event_us", "created_us"]
     for name, kind in fields:
         values, nulls = rows.values[name], rows.nulls[name]
-        if kind == "object":
-            plain = [v.encode() if isinstance(v, str) else v for v in values.tolist()]
-            is_text = any(isinstance(v, str) for v in values.tolist())
-            arrays.append(pa.array(plain, pa.binary(), mask=nulls))
-            names.append(("s:" if is_text else "b:") + name)
-        else:
-            arrays.append(pa.array(values, _ARROW[kind], mask=nulls))
-            names.append(f"{kind}:{name}")
+        arrays.append(pa.array(values, _ARROW[kind], mask=nulls))
+        names.append(f"{kind}:{name}")
     batch = pa.record_batch(arrays, names)
     schema = batch.schema.with_metadata({"tuple": str(int(is_tuple))})
     sink = pa.BufferOutputStream()
@@ -157,15 +152,12 @@ def decode(data: bytes) -> tuple[row_table.Rows, tuple[row_table.Field, ...]]:
         kind, name = tagged.split(":", 1)
         column = table[tagged].combine_chunks()
         nulls[name] = column.is_null().to_numpy(zero_copy_only=False)
-        if kind in ("s", "b"):
-            plain = column.cast(pa.string()).to_pylist() if kind == "s" else column.to_pylist()
-            array = np.empty(len(plain), np.object_)
-            array[:] = plain
-            values[name] = array
-            fields.append((name, "object"))
+        if kind in ("string", "bytes"):
+            values[name] = np.empty(len(column), np.object_)
+            values[name][:] = column.to_pylist()
         else:
             values[name] = column.fill_null(False if kind == "bool" else 0).to_numpy(zero_copy_only=False)
-            fields.append((name, kind))
+        fields.append((name, kind))
     rows = row_table.Rows(
         list(zip(*keys, strict=True)) if table.schema.metadata[b"tuple"] == b"1" else keys[0],
         table["event_us"].to_numpy().astype(np.int64),
@@ -173,4 +165,4 @@ def decode(data: bytes) -> tuple[row_table.Rows, tuple[row_table.Field, ...]]:
         values,
         nulls,
     )
-    return rows, tuple(fields)  # type: ignore[arg-type]
+    return rows, tuple(fields)

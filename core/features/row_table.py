@@ -1,7 +1,7 @@
 """The newest row of every entity of one view, in memory: a dict from key to slot and one matrix per type.
 
-`RowTable` is what the Feast plug-in asks; `NumpyTable` is the implementation in this process, and the native table can
-take its place. A batch is gathered by one fancy index per type, so that nothing is done per cell in Python.
+`RowTable` is what the Feast plug-in asks. `native_table.NativeTable` is the implementation for keys of int and str,
+`NumpyTable` the one for any keys. Here a batch is gathered by one fancy index per type: nothing is done per cell in Python.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
 
-__all__ = ["Field", "Found", "Group", "Kind", "NumpyTable", "RowTable", "Rows"]
+__all__ = ["Field", "Found", "Group", "Kind", "NumpyTable", "RowTable", "Rows", "fitted", "grouped"]
 
-#: `object` is bytes or str, as they were given.
-Kind = Literal["float32", "float64", "int64", "bool", "object"]
+Kind = Literal["float32", "float64", "int64", "bool", "string", "bytes"]
 Field = tuple[str, Kind]
 #: One value, or a tuple of the values in the order of the key names.
 Key = Any
@@ -32,13 +31,17 @@ _EMPTY: Final[Mapping[Kind, tuple[Any, npt.DTypeLike]]] = {
     "float64": (np.nan, np.float64),
     "int64": (0, np.int64),
     "bool": (False, np.bool_),
-    "object": (None, np.object_),
+    "string": (None, np.object_),
+    "bytes": (None, np.object_),
 }
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A batch: one key and two times (UTC microseconds) a row, and per field values and which of them are null."""
+    """A batch: one key and two times (UTC microseconds) a row, and per field values and which of them are null.
+
+    A NaN of a float field is null, too: that is how Feast, Polars and the native table pass on "no value".
+    """
 
     keys: list[Key]
     event_us: NDArray[np.int64]
@@ -74,6 +77,10 @@ class RowTable(Protocol):
 
     @property
     def fields(self) -> tuple[Field, ...]: ...
+
+    def check(self, keys: Sequence[Key]) -> None:
+        """Errors: SchemaMismatch for keys that :meth:`upsert` would refuse; asked before rows are made durable."""
+        ...
 
     def upsert(self, rows: Rows) -> int:
         """Keep the newest row a key by (event, created), the later of equals; how many rows won."""
@@ -125,6 +132,9 @@ class NumpyTable:
     def fields(self) -> tuple[Field, ...]:
         return self._fields
 
+    def check(self, keys: Sequence[Key]) -> None:
+        """Any hashable value is a key here."""
+
     def upsert(self, rows: Rows) -> int:
         """Keep the newest row a key by (event, created), the later of equals; how many rows won."""
         with self._lock:
@@ -141,8 +151,10 @@ class NumpyTable:
             wins, at = wins[is_newer], at[is_newer]
             has_null = np.zeros(len(wins), np.bool_)
             for name, (kind, column) in self._at.items():
-                nulls = rows.nulls[name][wins]
-                self._values[kind][at, column] = rows.values[name][wins]
+                nulls, values = rows.nulls[name][wins], rows.values[name][wins]
+                if kind in ("float32", "float64"):
+                    nulls = nulls | np.isnan(values)
+                self._values[kind][at, column] = values
                 self._nulls[kind][at, column] = nulls
                 has_null |= nulls
             self._has_null[at] = has_null
@@ -165,28 +177,7 @@ class NumpyTable:
 
     def groups(self, names: Sequence[str]) -> tuple[Group, ...]:
         """Where the fields are, for :meth:`read`. Errors: NotFound."""
-        by_kind: dict[Kind, list[tuple[int, str]]] = {}
-        for name in names:
-            if name not in self._at:
-                raise errors.NotFound(
-                    f"no field `{name}` in the table; its fields are {list(self._at)}",
-                    resource="field",
-                    name=name,
-                )
-            kind, column = self._at[name]
-            by_kind.setdefault(kind, []).append((column, name))
-        groups = []
-        for kind, columns in by_kind.items():
-            columns.sort()
-            is_all = len(columns) == self._values[kind].shape[1]
-            groups.append(
-                Group(
-                    kind,
-                    tuple(n for _, n in columns),
-                    None if is_all else np.array([c for c, _ in columns], np.intp),
-                )
-            )
-        return tuple(groups)
+        return grouped(names, self._fields)
 
     def read(self, keys: Sequence[Key], groups: Sequence[Group], *, oldest_us: int, newest_us: int) -> Found:
         """The rows of `keys`: older than `oldest_us` is OUTSIDE_MAX_AGE, newer than `newest_us` NOT_FOUND."""
@@ -246,6 +237,30 @@ class NumpyTable:
         table = NumpyTable(fields)
         table.upsert(fitted(rows, dict(self._fields), fields))
         return table
+
+
+def grouped(names: Sequence[str], fields: Sequence[Field]) -> tuple[Group, ...]:
+    """The fields `names` by type, each type's in the order of `fields`. Errors: NotFound."""
+    widths: dict[Kind, int] = {}
+    at: dict[str, tuple[Kind, int]] = {}
+    for name, kind in fields:
+        at[name] = (kind, widths.get(kind, 0))
+        widths[kind] = widths.get(kind, 0) + 1
+    by_kind: dict[Kind, list[tuple[int, str]]] = {}
+    for name in names:
+        if name not in at:
+            raise errors.NotFound(
+                f"no field `{name}` in the table; its fields are {list(at)}", resource="field", name=name
+            )
+        kind, column = at[name]
+        by_kind.setdefault(kind, []).append((column, name))
+    groups = []
+    for kind, columns in by_kind.items():
+        columns.sort()
+        is_all = len(columns) == widths[kind]
+        wanted = None if is_all else np.array([c for c, _ in columns], np.intp)
+        groups.append(Group(kind, tuple(n for _, n in columns), wanted))
+    return tuple(groups)
 
 
 def fitted(rows: Rows, had: Mapping[str, Kind], fields: Sequence[Field]) -> Rows:

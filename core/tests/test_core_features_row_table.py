@@ -14,7 +14,7 @@ from mainspring.core import errors
 from mainspring.core.features import row_log, row_table
 
 FIELDS: tuple[row_table.Field, ...] = (
-    ("a", "float32"), ("n", "int64"), ("s", "object"), ("b", "float32"), ("t", "bool"), ("d", "float64")
+    ("a", "float32"), ("n", "int64"), ("s", "string"), ("b", "float32"), ("t", "bool"), ("d", "float64")
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from feast.type_map import python_values_to_proto_values
 from feast.value_type import ValueType
 
 from mainspring.core import errors
-from mainspring.core.features import row_log, row_table
+from mainspring.core.features import native_table, row_log, row_table
 from mainspring.core.features.feast_store import response, values
 
 __all__ = ["MainspringOnlineStore", "MainspringOnlineStoreConfig"]
@@ -68,24 +68,30 @@ class _Storage:
     def table(self, name: str) -> row_table.RowTable | None:
         return self.tables.get(name)
 
-    def ensure(self, name: str, fields: tuple[row_table.Field, ...]) -> row_table.RowTable:
-        """The table with exactly these fields; rows of another shape are kept as far as they go."""
+    def reshape(self, name: str, fields: tuple[row_table.Field, ...]) -> row_table.RowTable | None:
+        """The table with exactly these fields, if it has rows; those are kept as far as they go."""
         with self._lock:
             found = self.tables.get(name)
-            if found is None or found.fields != fields:
-                found = row_table.NumpyTable(fields) if found is None else found.evolved(fields)
-                self.tables[name] = found
+            if found is not None and found.fields != fields:
+                found = self.tables[name] = found.evolved(fields)
                 self.epoch += 1
             return found
 
     def write(self, name: str, fields: tuple[row_table.Field, ...], rows: row_table.Rows) -> int:
-        """Durable, then visible. Errors: those of the log; then nothing is visible."""
+        """Durable, then visible. Errors: those of the log, SchemaMismatch of the keys; then neither."""
         batch = None if self._log is None else row_log.encode(rows, fields)
         # Under one lock: a drop that another process commits after this batch is seen after it, too.
         with self._lock:
+            table = self.reshape(name, fields)
+            if table is None:
+                table = native_table.make(fields, native_table.key_types(rows.keys))
+            table.check(rows.keys)
             if self._log is not None:
                 self._log.append(name, batch)
-            return self.ensure(name, fields).upsert(rows)
+            if self.tables.get(name) is not table:
+                self.tables[name] = table
+                self.epoch += 1
+            return table.upsert(rows)
 
     def drop(self, name: str) -> None:
         with self._lock:
@@ -112,15 +118,25 @@ class _Storage:
                         self.epoch += 1
                     continue
                 rows, fields = row_log.decode(data)
-                table = self.tables.get(name)
-                if table is None:
-                    table = self.ensure(name, fields)
-                table.upsert(row_table.fitted(rows, dict(fields), table.fields))
+                self._apply(name, rows, fields)
             if is_first:
                 for name, count in counts.items():
                     if count > _BATCHES and name in self.tables:
                         kept = self.tables[name]
                         log.replace(name, self._seen, row_log.encode(kept.rows(), kept.fields))
+
+    def _apply(self, name: str, rows: row_table.Rows, fields: tuple[row_table.Field, ...]) -> None:
+        table = self.tables.get(name)
+        if table is not None:
+            try:
+                table.check(rows.keys)
+            except errors.SchemaMismatch:
+                # Another process made the view anew with keys of another type: every process sees that in order.
+                table = None
+        if table is None:
+            table = self.tables[name] = native_table.make(fields, native_table.key_types(rows.keys))
+            self.epoch += 1
+        table.upsert(row_table.fitted(rows, dict(fields), table.fields))
 
 
 _open_lock = threading.Lock()
@@ -338,7 +354,7 @@ class MainspringOnlineStore(OnlineStore):  # type: ignore[misc]
         for view in tables_to_delete:
             storage.drop(_table_id(config, view))
         for view in tables_to_keep:
-            storage.ensure(_table_id(config, view), values.fields(view))
+            storage.reshape(_table_id(config, view), values.fields(view))
 
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Any]) -> None:
         """Drop the rows of these views; the file stays, as other projects may be in it."""
@@ -571,9 +587,9 @@ def _view_plan(
     fields = values.fields(view)
     table = storage.table(_table_id(config, view))
     if table is not None and not {f for f in fields if f[0] in names} <= set(table.fields):
-        table = storage.ensure(_table_id(config, view), fields)
-    shape = table or row_table.NumpyTable([f for f in fields if f[0] in names])
-    groups = shape.groups([n for n in types if n in names])
+        table = storage.reshape(_table_id(config, view), fields)
+    wanted = [n for n in types if n in names]
+    groups = row_table.grouped(wanted, fields) if table is None else table.groups(wanted)
     prefix = f"{view.projection.name_to_use()}__" if full else ""
     alias = view.projection.join_key_map
     keys = sorted(k for k in (c.name for c in view.entity_columns) if k != DUMMY_ENTITY_ID)

@@ -39,7 +39,7 @@ class Output:
     readers: Mapping[str, Callable[[Any], Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Part:
     """One view's answer: `one` for a single row (values by group, status, event time), else `found`."""
 
@@ -174,7 +174,7 @@ class MainspringOnlineResponse(OnlineResponse):  # type: ignore[misc]
 
 
 def _array(kind: row_table.Kind, column: list[Any]) -> NDArray[Any]:
-    if kind == "object":
+    if kind in ("string", "bytes"):
         array = np.empty(len(column), np.object_)
         array[:] = column
         return array

@@ -24,15 +24,16 @@ _PLAIN: Final[Mapping[ValueType, tuple[row_table.Kind, str]]] = {
     ValueType.INT32: ("int64", "int32_val"),
     ValueType.INT64: ("int64", "int64_val"),
     ValueType.BOOL: ("bool", "bool_val"),
-    ValueType.STRING: ("object", "string_val"),
-    ValueType.BYTES: ("object", "bytes_val"),
+    ValueType.STRING: ("string", "string_val"),
+    ValueType.BYTES: ("bytes", "bytes_val"),
 }
 _EMPTY: Final[Mapping[row_table.Kind, tuple[Any, Any]]] = {
     "float32": (np.nan, np.float32),
     "float64": (np.nan, np.float64),
     "int64": (0, np.int64),
     "bool": (False, np.bool_),
-    "object": (None, np.object_),
+    "string": (None, np.object_),
+    "bytes": (None, np.object_),
 }
 _KEYS: Final[Mapping[ValueType, type]] = {
     ValueType.INT32: int, ValueType.INT64: int, ValueType.STRING: str, ValueType.BYTES: bytes
@@ -49,7 +50,7 @@ def fields(view: Any) -> tuple[row_table.Field, ...]:
     found = []
     for feature in view.features:
         plain = _PLAIN.get(feature.dtype.to_value_type())
-        found.append((feature.name, plain[0] if plain else "object"))
+        found.append((feature.name, plain[0] if plain else "bytes"))
     return tuple(found)
 
 
@@ -112,7 +113,7 @@ def to_rows(
         cells = [row[1].get(name) for row in data]
         is_null = np.array([c is None or c.WhichOneof("val") is None for c in cells], np.bool_)
         plain = _PLAIN.get(dtype)
-        kind: row_table.Kind = plain[0] if plain else "object"
+        kind: row_table.Kind = plain[0] if plain else "bytes"
         column = np.full(n, *_EMPTY[kind])
         if plain:
             _check(view, name, plain[1], cells)
