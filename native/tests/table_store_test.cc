@@ -114,6 +114,40 @@ TEST_F(TableStore, ComesBackFromLogAndFromSnapshot) {
   }
 }
 
+TEST_F(TableStore, OpeningAndClosingWritesNothingAnew) {
+  OnlineTable table;
+  OpenFloats(&table);
+  for (int i = 0; i < 100; ++i) PutFloats(&table, i, 10, 0, static_cast<float>(i));
+  ASSERT_TRUE(table.Close().ok());
+  const std::string snapshot = Newest(FileKind::kSnapshot);
+  const std::string bytes = ReadBytes(snapshot);
+  struct stat before{}, after{};
+  ASSERT_EQ(stat(snapshot.c_str(), &before), 0);
+  for (int i = 0; i < 3; ++i) {
+    table = OnlineTable();
+    OpenFloats(&table);
+    EXPECT_EQ(table.Stats().rows, 100u);
+    // Killed or closed.
+    const TableStatus closed = i % 2 == 0 ? table.Close() : TableStatus();
+    ASSERT_TRUE(closed.ok());
+  }
+  ASSERT_EQ(stat(snapshot.c_str(), &after), 0);
+  EXPECT_EQ(after.st_ino, before.st_ino);
+  EXPECT_EQ(ReadBytes(snapshot), bytes);
+  TableFiles files;
+  ASSERT_TRUE(FindTableFiles(directory_, &files).ok());
+  EXPECT_EQ(files.snapshots.size(), 1u);
+  EXPECT_EQ(files.logs.size(), 1u);
+  // And a row that comes then is there the next time.
+  table = OnlineTable();
+  OpenFloats(&table);
+  PutFloats(&table, 7, 20, 0, 5.0f);
+  ASSERT_TRUE(table.Flush().ok());
+  table = OnlineTable();
+  OpenFloats(&table);
+  EXPECT_EQ(GetFloat(table, 7, kNow), 5.0f);
+}
+
 TEST_F(TableStore, VisibleOnceOnDisk) {
   options_.group_us = 3'600'000'000;
   OnlineTable table;

@@ -120,6 +120,7 @@ TableStatus ReplayLog(const std::string& path, std::uint64_t number, bool is_las
   Applier applier(recovered);
   constexpr const char* kExpected = "a log's records must be as they were written";
   std::uint64_t sequence = header.first_sequence;
+  const std::size_t records_at = at;
   std::size_t batch_at = at;
   std::uint64_t batch_sequence = sequence;
   Scan scan;
@@ -145,7 +146,7 @@ TableStatus ReplayLog(const std::string& path, std::uint64_t number, bool is_las
     if (!status.ok()) return status;
   }
   recovered->next_sequence = batch_sequence;
-  recovered->log_bytes += batch_at;
+  recovered->log_bytes += batch_at - records_at;
   return {};
 }
 
@@ -210,8 +211,11 @@ TableStatus Recover(const std::string& directory, const TableFiles& files, const
     if (!has_log(number)) {
       return Corrupt(path(FileKind::kLog, number), 0, "every log from the snapshot on must be there");
     }
+    const std::uint64_t sequence = recovered->next_sequence;
     const TableStatus status = ReplayLog(path(FileKind::kLog, number), number, number == last, recovered);
     if (!status.ok()) return status;
+    // One that nobody wrote to is begun again, or each opening would leave a file.
+    if (number == last && recovered->next_sequence == sequence) break;
   }
   return {};
 }

@@ -29,7 +29,7 @@ struct Recovered {
   std::unique_ptr<TableWriter> writer;
   std::uint64_t next_log = 1;
   std::uint64_t next_sequence = 1;
-  std::uint64_t log_bytes = 0;  // replayed
+  std::uint64_t log_bytes = 0;  // of records that were replayed
 };
 
 // Where the rows shall live; `rows` are known to come.
