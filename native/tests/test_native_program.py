@@ -132,6 +132,39 @@ def check(spec: dict[str, Any], columns: dict[str, Any]) -> None:
         assert got.dense.tobytes() == outputs[0].dense.tobytes(), f"{target} differs from {TARGETS[0]}"
 
 
+@pytest.mark.parametrize(
+    "widths", [[2**32 - 1], [2**32], [1, 2**32 - 1], [7, 2**62], [1, 60, 2**31], [9, 2**32 + 9, 2**40]]
+)
+def test_windows_of_any_width_and_number_take_the_same_events(widths: list[int]) -> None:
+    """Ages of 2^32 and more, sums of infinities, moments before zero, lists of 0 to 40 events."""
+    rng = np.random.default_rng(len(widths))
+    rows = 150
+    counts = rng.integers(0, 41, rows)
+    offsets = np.zeros(rows + 1, np.int32)
+    np.cumsum(counts, out=offsets[1:])
+    now = rng.integers(-(2**40), 2**62, rows)
+    owner = np.repeat(np.arange(rows), counts)
+    edges = np.array([*widths, *(w - 1 for w in widths), 0, -1, 2**32, 2**33 + 5, 2**63 - 2])
+    times = np.maximum(
+        now[owner] - np.minimum(edges[rng.integers(0, len(edges), len(owner))], 2**61), MISSING + 1
+    )
+    order = np.lexsort((times, owner))
+    values = rng.choice(np.array([1.5, -2.25, 0.1, -0.0, 0.0, 3e38, np.inf, -np.inf], np.float32), len(owner))
+    columns = {"now": now, "e": (offsets, times[order], values)}
+    windows = [(a, w) for w in widths for a in AGGREGATES] if len(widths) == 1 else [
+        (AGGREGATES[i], w) for i, w in enumerate(widths)
+    ]  # fmt: skip
+    spec = {
+        "version": 1,
+        "inputs": [{"name": "now", "type": "int64"}, {"name": "e", "type": "events"}],
+        "dense": [
+            {"op": "pass", "source": {"window": a, "events": "e", "as_of": "now", "width": w}}
+            for a, w in windows
+        ],
+    }
+    check(spec, columns)
+
+
 @pytest.mark.parametrize("rows", ROWS)
 def test_targets_equal_reference_and_each_other(rows: int) -> None:
     check(SPEC, make_columns(rows))

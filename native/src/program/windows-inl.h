@@ -211,6 +211,266 @@ MAINSPRING_INLINE int EventsOf(const struct MainspringEvents* events, size_t row
   return 1;
 }
 
+// Rows of a block that go through together, and how many windows of a group at once.
+constexpr size_t kStripRows = 64;
+constexpr size_t kStripWindows = 4;
+static_assert(kMainspringBlockRows % 16 == 0, "a strip is written in whole vectors");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the bits of an EventBits rise");
+
+// Which events of a row lie in a window: bits of the first sixteen, of the next sixteen.
+typedef struct {
+  uint16_t low, high;
+} EventBits;
+
+// What is known of a strip's rows before their windows are folded.
+struct WindowStrip {
+  const struct MainspringEvents* events;
+  const int64_t* as_of;
+  size_t n_rows;
+  int64_t begin[kStripRows];
+  int64_t size[kStripRows];
+  EventBits all[kStripRows];       // none where the row must be done alone
+  uint8_t longer[kStripRows + 1];  // rows of 17 to 32 events
+  size_t n_longer;
+  EventBits bits[kStripWindows][kStripRows];
+};
+
+// Which of up to sixteen events, those of `first`, lie in each of n windows; n and are_short (all widths are
+// below 2^32) are literals at each call.
+MAINSPRING_INLINE void FindEvents(const int64_t* times, const float* values, const uint16_t* first,
+                                  int64_t as_of, const int64_t* width, size_t n, int are_short,
+                                  Bits16* bits) {
+  const Bits16 all = LoadBits(first);
+  const Bits16 present = HexOrderedOf(all, HexLoadBits(values, all));
+  const Ages ages = LoadAges(times, all, as_of);
+  const ShortAges shorter = Shorten(&ages);
+#pragma GCC unroll 4
+  for (size_t j = 0; j < n; ++j) {
+    bits[j] = are_short ? ShortAgesBelow(&shorter, present, (uint64_t)width[j])
+                        : AgesBelow(&ages, present, (uint64_t)width[j]);
+  }
+}
+
+MAINSPRING_INLINE void FindInStripOf(struct WindowStrip* strip, const int64_t* width, size_t n,
+                                     int are_short) {
+  const int64_t* const times = strip->events->times;
+  const float* const values = strip->events->values;
+  Bits16 bits[kStripWindows];
+  for (size_t row = 0; row < strip->n_rows; ++row) {
+    const int64_t begin = strip->begin[row];
+    FindEvents(times + begin, values + begin, &strip->all[row].low, strip->as_of[row], width, n, are_short,
+               bits);
+#pragma GCC unroll 4
+    for (size_t j = 0; j < n; ++j) {
+      const uint32_t low = bits[j];  // stored at once
+      memcpy(&strip->bits[j][row], &low, sizeof(low));
+    }
+  }
+  for (size_t i = 0; i < strip->n_longer; ++i) {
+    const size_t row = strip->longer[i];
+    const int64_t begin = strip->begin[row] + 16;
+    FindEvents(times + begin, values + begin, &strip->all[row].high, strip->as_of[row], width, n, are_short,
+               bits);
+#pragma GCC unroll 4
+    for (size_t j = 0; j < n; ++j) strip->bits[j][row].high = (uint16_t)bits[j];
+  }
+}
+static void FindInStrip(struct WindowStrip* strip, const int64_t* width, size_t n) {
+  uint64_t widths = 0;
+  for (size_t j = 0; j < n; ++j) widths |= (uint64_t)width[j];
+  const int are_short = widths >> 32 == 0;
+  switch (n * 2 + (size_t)are_short) {
+    case 2:
+      return FindInStripOf(strip, width, 1, 0);
+    case 3:
+      return FindInStripOf(strip, width, 1, 1);
+    case 4:
+      return FindInStripOf(strip, width, 2, 0);
+    case 5:
+      return FindInStripOf(strip, width, 2, 1);
+    case 6:
+      return FindInStripOf(strip, width, 3, 0);
+    case 7:
+      return FindInStripOf(strip, width, 3, 1);
+    case 8:
+      return FindInStripOf(strip, width, 4, 0);
+    default:
+      return FindInStripOf(strip, width, 4, 1);
+  }
+}
+
+// Sixteen rows of one window; `aggregate` is a literal at each call. A lane without an event holds +0.0 here,
+// where the definition would leave a -0.0 alone: no other sum sees the difference, and Finish makes +0.0 of a
+// -0.0.
+MAINSPRING_INLINE Hex FoldRows(uint8_t aggregate, const float* values, const int64_t* begin,
+                               const EventBits* bits) {
+  const float infinity = __builtin_inff();
+  Hex rows[16];
+#pragma GCC unroll 16
+  for (size_t i = 0; i < 16; ++i) {
+    const float* const from = values + begin[i];
+    const Bits16 low = LoadBits(&bits[i].low), high = LoadBits(&bits[i].high);
+    rows[i] = aggregate == kMainspringMax
+                  ? HexMax(HexLoadBitsElse(-infinity, from, low), HexLoadBitsElse(-infinity, from + 16, high))
+              : aggregate == kMainspringMin
+                  ? HexMin(HexLoadBitsElse(infinity, from, low), HexLoadBitsElse(infinity, from + 16, high))
+                  : HexAdd(HexLoadBits(from, low), HexLoadBits(from + 16, high));
+  }
+  return aggregate == kMainspringMax   ? HexLargestEach(rows)
+         : aggregate == kMainspringMin ? HexSmallestEach(rows)
+                                       : HexSumEach(rows);
+}
+
+// How many bits of each lane are set.
+MAINSPRING_INLINE IVec CountBits(IVec x) {
+  x = ISub(x, IAnd(IShiftRight(x, 1), ISet1(0x55555555)));
+  x = IAdd(IAnd(x, ISet1(0x33333333)), IAnd(IShiftRight(x, 2), ISet1(0x33333333)));
+  x = IAnd(IAdd(x, IShiftRight(x, 4)), ISet1(0x0F0F0F0F));
+  return IShiftRight(IMul(x, ISet1(0x01010101)), 24);
+}
+
+static void CountStrip(const EventBits* bits, size_t n_rows, float* out) {
+  for (size_t row = 0; row < n_rows; row += kLanes) {
+    Store(ToFloat(CountBits(LoadInts((const int32_t*)(bits + row)))), out + row);
+  }
+}
+
+static void LastStrip(const struct WindowStrip* strip, const EventBits* bits, float* out) {
+  for (size_t row = 0; row < strip->n_rows; ++row) {
+    const uint32_t both = bits[row].low | (uint32_t)bits[row].high << 16;
+    const float* const from = strip->events->values + strip->begin[row];
+    out[row] = both == 0 ? __builtin_nanf("") : from[31 - __builtin_clz(both)];
+  }
+}
+
+// `aggregate` is a literal at each call.
+MAINSPRING_INLINE void FoldStripOf(uint8_t aggregate, const struct WindowStrip* strip, const EventBits* bits,
+                                   int64_t width, float* out) {
+  for (size_t row = 0; row < strip->n_rows; row += 16) {
+    float results[16];
+    HexStore(FoldRows(aggregate, strip->events->values, strip->begin + row, bits + row), results);
+    IVec gaps = ISet1(0);
+    for (size_t i = 0; i < 16; i += kLanes) {
+      const IVec both = LoadInts((const int32_t*)(bits + row + i));
+      const IVec after = IAdd(both, IAnd(both, ISub(ISet1(0), both)));  // see WindowRow
+      gaps = IOr(gaps, IAnd(after, ISub(after, ISet1(1))));
+      const Mask is_none = Equal(ToFloat(both), Set1(0.0f));
+      Vec result = Load(results + i);
+      if (aggregate == kMainspringMean) {
+        result = Div(result, Select(is_none, Set1(1.0f), ToFloat(CountBits(both))));
+      }
+      result = Add(result, Set1(0.0f));
+      if (aggregate != kMainspringSum) result = Select(is_none, Set1(__builtin_nanf("")), result);
+      Store(result, out + row + i);
+    }
+    if (aggregate == kMainspringMax || aggregate == kMainspringMin || __builtin_expect(!IAny(gaps), 1))
+      continue;
+    for (size_t i = row; i < row + 16 && i < strip->n_rows; ++i) {
+      const struct MainspringEventList list = {strip->events->times + strip->begin[i],
+                                               strip->events->values + strip->begin[i],
+                                               (size_t)strip->size[i]};
+      out[i] = AggregateAny(&list, strip->as_of[i], width, aggregate);
+    }
+  }
+}
+
+static void FoldStrip(uint8_t aggregate, const struct WindowStrip* strip, const EventBits* bits,
+                      int64_t width, float* out) {
+  switch (aggregate) {
+    case kMainspringCount:
+      return CountStrip(bits, strip->n_rows, out);
+    case kMainspringLast:
+      return LastStrip(strip, bits, out);
+    case kMainspringMax:
+      return FoldStripOf(kMainspringMax, strip, bits, width, out);
+    case kMainspringMin:
+      return FoldStripOf(kMainspringMin, strip, bits, width, out);
+    case kMainspringMean:
+      return FoldStripOf(kMainspringMean, strip, bits, width, out);
+    default:
+      return FoldStripOf(kMainspringSum, strip, bits, width, out);
+  }
+}
+
+// The strip's rows: where their events begin, how many there are. 0 where an offset lies outside of the list.
+MAINSPRING_INLINE int ReadOffsets(struct WindowStrip* strip, size_t first_row) {
+  int are_rising = 1;
+  const size_t n = strip->n_rows;
+  int64_t end;
+  if (strip->events->is_wide) {
+    const int64_t* const offsets = (const int64_t*)strip->events->offsets + first_row;
+    for (size_t row = 0; row < n; ++row) {
+      are_rising &= offsets[row] <= offsets[row + 1];
+      strip->begin[row] = offsets[row];
+      strip->size[row] = (int64_t)((uint64_t)offsets[row + 1] - (uint64_t)offsets[row]);
+    }
+    end = offsets[n];
+  } else {
+    const int32_t* const offsets = (const int32_t*)strip->events->offsets + first_row;
+    for (size_t row = 0; row < n; ++row) {
+      are_rising &= offsets[row] <= offsets[row + 1];
+      strip->begin[row] = offsets[row];
+      strip->size[row] = (int64_t)offsets[row + 1] - offsets[row];
+    }
+    end = offsets[n];
+  }
+  return are_rising && strip->begin[0] >= 0 && (uint64_t)end <= strip->events->size;
+}
+
+// Every window of the group for 1 .. kStripRows rows from `first_row` on; result j of row i to
+// out[group->window[j] * stride + i], and what follows the last row's, up to a whole vector, is written over.
+// -1, or the first row whose offsets lie outside of the list.
+//
+// What WindowRow does for a row is done here in passes over many: which events lie in which window; the same
+// of the longer rows (nearly half have more than sixteen events where that is the mean, and a branch would be
+// foreseen wrongly as often); then sixteen rows of a window are folded at once.
+static int64_t WindowStripRows(const struct MainspringWindows* group, const struct MainspringEvents* events,
+                               const int64_t* as_of, size_t first_row, size_t n_rows, float* out,
+                               size_t stride) {
+  struct WindowStrip strip;
+  strip.events = events;
+  strip.as_of = as_of;
+  strip.n_rows = n_rows;
+  struct MainspringEventList list;
+  if (!ReadOffsets(&strip, first_row)) {
+    size_t row = first_row;
+    while (EventsOf(events, row, &list)) ++row;
+    return (int64_t)row;
+  }
+  uint32_t are_others = 0;
+  for (size_t row = 0; row < n_rows; ++row) {
+    const uint32_t is_other = (as_of[row] < 0) | (strip.size[row] > 32);
+    const uint32_t all = (uint32_t)(((uint64_t)1 << (strip.size[row] & 63)) - 1) & (is_other - 1);
+    memcpy(&strip.all[row], &all, sizeof(all));
+    are_others |= is_other;
+  }
+  size_t n_longer = 0;
+  for (size_t row = 0; row < n_rows; ++row) {
+    strip.longer[n_longer] = (uint8_t)row;
+    n_longer += strip.all[row].high != 0;
+  }
+  strip.n_longer = n_longer;
+  for (size_t row = n_rows; row % 16 != 0; ++row) {
+    strip.begin[row] = 0;
+    for (size_t j = 0; j < kStripWindows; ++j) strip.bits[j][row] = EventBits{0, 0};
+  }
+  for (size_t first = 0; first < group->n; first += kStripWindows) {
+    const size_t n = group->n - first < kStripWindows ? group->n - first : kStripWindows;
+    const int64_t* const width = group->width + first;
+    FindInStrip(&strip, width, n);
+    for (size_t j = 0; j < n; ++j) {
+      FoldStrip(group->aggregate[first + j], &strip, strip.bits[j], width[j],
+                out + (size_t)group->window[first + j] * stride);
+    }
+  }
+  for (size_t row = 0; are_others && row < n_rows; ++row) {
+    if (as_of[row] >= 0 && strip.size[row] <= 32) continue;
+    EventsOf(events, first_row + row, &list);
+    WindowRowLong(group, &list, as_of[row], out + row, stride);
+  }
+  return -1;
+}
+
 }  // namespace
 
 #endif  // MAINSPRING_SRC_PROGRAM_WINDOWS_INL_H_

@@ -50,6 +50,8 @@ MAINSPRING_INLINE Vec AsFloat(IVec v) { return _mm256_castsi256_ps(v); }
 MAINSPRING_INLINE Vec ToFloat(IVec v) { return _mm256_cvtepi32_ps(v); }
 MAINSPRING_INLINE IVec ISub(IVec a, IVec b) { return _mm256_sub_epi32(a, b); }
 MAINSPRING_INLINE IVec IAnd(IVec a, IVec b) { return _mm256_and_si256(a, b); }
+MAINSPRING_INLINE IVec IOr(IVec a, IVec b) { return _mm256_or_si256(a, b); }
+MAINSPRING_INLINE int IAny(IVec v) { return !_mm256_testz_si256(v, v); }
 
 MAINSPRING_INLINE Vec Add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
 MAINSPRING_INLINE Vec Sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
@@ -174,6 +176,7 @@ MAINSPRING_INLINE Bits16 HexOrdered(Hex a) {
   const uint32_t high = (uint32_t)_mm256_movemask_ps(IsNaN(a.high));
   return 0xFFFF & ~(low | high << 8);
 }
+MAINSPRING_INLINE Bits16 HexOrderedOf(Bits16 bits, Hex a) { return bits & HexOrdered(a); }
 MAINSPRING_INLINE Hex HexAddWhere(Hex a, Bits16 bits, Hex b) {
   return Hex{Select(MaskOf(bits), Add(a.low, b.low), a.low),
              Select(MaskOf(bits >> 8), Add(a.high, b.high), a.high)};
@@ -204,6 +207,40 @@ MAINSPRING_INLINE float HexSmallest(Hex a) {
   const __m128 two = _mm_min_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_min_ss(two, _mm_shuffle_ps(two, two, 0x55)));
 }
+MAINSPRING_INLINE void HexStore(Hex a, float* p) {
+  _mm256_storeu_ps(p, a.low);
+  _mm256_storeu_ps(p + 8, a.high);
+}
+MAINSPRING_INLINE Bits16 LoadBits(const uint16_t* p) { return *p; }
+MAINSPRING_INLINE Hex HexLoadBitsElse(float other, const float* p, Bits16 bits) {
+  const Vec low = MaskOf(bits), high = MaskOf(bits >> 8);
+  return Hex{Select(low, _mm256_maskload_ps(p, AsInt(low)), Set1(other)),
+             Select(high, _mm256_maskload_ps(p + 8, AsInt(high)), Set1(other))};
+}
+MAINSPRING_INLINE Hex HexAdd(Hex a, Hex b) { return Hex{Add(a.low, b.low), Add(a.high, b.high)}; }
+MAINSPRING_INLINE Hex HexMax(Hex a, Hex b) { return Hex{Max(a.low, b.low), Max(a.high, b.high)}; }
+MAINSPRING_INLINE Hex HexMin(Hex a, Hex b) { return Hex{Min(a.low, b.low), Min(a.high, b.high)}; }
+
+// The same of sixteen at once: halves of two are joined, so that each operation folds both. The order of the
+// rows is the one that comes out right.
+#define MAINSPRING_HEX_EACH(Name, Fold)                                                                    \
+  MAINSPRING_INLINE __m256 Name##Of8(const Hex* rows) {                                                    \
+    __m256 a[4], b[2];                                                                                     \
+    for (int i = 0; i < 4; ++i) {                                                                          \
+      const __m256 x = Fold(rows[i].low, rows[i].high), y = Fold(rows[i + 4].low, rows[i + 4].high);       \
+      a[i] = Fold(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));                 \
+    }                                                                                                      \
+    for (int i = 0; i < 2; ++i) {                                                                          \
+      const __m256d x = _mm256_castps_pd(a[2 * i]), y = _mm256_castps_pd(a[2 * i + 1]);                    \
+      b[i] = Fold(_mm256_castpd_ps(_mm256_unpacklo_pd(x, y)), _mm256_castpd_ps(_mm256_unpackhi_pd(x, y))); \
+    }                                                                                                      \
+    return Fold(_mm256_shuffle_ps(b[0], b[1], 0x88), _mm256_shuffle_ps(b[0], b[1], 0xDD));                 \
+  }                                                                                                        \
+  MAINSPRING_INLINE Hex Name(const Hex* rows) { return Hex{Name##Of8(rows), Name##Of8(rows + 8)}; }
+MAINSPRING_HEX_EACH(HexSumEach, _mm256_add_ps)
+MAINSPRING_HEX_EACH(HexLargestEach, _mm256_max_ps)
+MAINSPRING_HEX_EACH(HexSmallestEach, _mm256_min_ps)
+#undef MAINSPRING_HEX_EACH
 
 // With the sign turned, so that comparisons with a sign, the only ones there are, do without.
 typedef struct {
@@ -228,6 +265,11 @@ MAINSPRING_INLINE Bits16 AgesBelow(const Ages* ages, Bits16 bits, uint64_t width
     below |= (uint32_t)_mm256_movemask_pd(_mm256_castsi256_pd(is_below)) << 4 * i;
   }
   return below & bits;
+}
+typedef Ages ShortAges;
+MAINSPRING_INLINE ShortAges Shorten(const Ages* ages) { return *ages; }
+MAINSPRING_INLINE Bits16 ShortAgesBelow(const ShortAges* ages, Bits16 bits, uint64_t width) {
+  return AgesBelow(ages, bits, width);
 }
 MAINSPRING_INLINE uint32_t JoinBits(Bits16 low, Bits16 high) { return low | high << 16; }
 

@@ -31,6 +31,8 @@ MAINSPRING_INLINE Vec AsFloat(IVec v) { return _mm512_castsi512_ps(v); }
 MAINSPRING_INLINE Vec ToFloat(IVec v) { return _mm512_cvtepi32_ps(v); }
 MAINSPRING_INLINE IVec ISub(IVec a, IVec b) { return _mm512_sub_epi32(a, b); }
 MAINSPRING_INLINE IVec IAnd(IVec a, IVec b) { return _mm512_and_si512(a, b); }
+MAINSPRING_INLINE IVec IOr(IVec a, IVec b) { return _mm512_or_si512(a, b); }
+MAINSPRING_INLINE int IAny(IVec v) { return _mm512_test_epi32_mask(v, v) != 0; }
 
 MAINSPRING_INLINE Vec Add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 MAINSPRING_INLINE Vec Sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
@@ -140,6 +142,9 @@ typedef __mmask16 Bits16;
 MAINSPRING_INLINE Hex HexSet1(float x) { return _mm512_set1_ps(x); }
 MAINSPRING_INLINE Hex HexLoadBits(const float* p, Bits16 bits) { return _mm512_maskz_loadu_ps(bits, p); }
 MAINSPRING_INLINE Bits16 HexOrdered(Hex a) { return _mm512_cmp_ps_mask(a, a, _CMP_ORD_Q); }
+MAINSPRING_INLINE Bits16 HexOrderedOf(Bits16 bits, Hex a) {
+  return _mm512_mask_cmp_ps_mask(bits, a, a, _CMP_ORD_Q);
+}
 MAINSPRING_INLINE Hex HexAddWhere(Hex a, Bits16 bits, Hex b) { return _mm512_mask_add_ps(a, bits, a, b); }
 MAINSPRING_INLINE Hex HexMaxWhere(Hex a, Bits16 bits, Hex b) { return _mm512_mask_max_ps(a, bits, a, b); }
 MAINSPRING_INLINE Hex HexMinWhere(Hex a, Bits16 bits, Hex b) { return _mm512_mask_min_ps(a, bits, a, b); }
@@ -161,6 +166,38 @@ MAINSPRING_INLINE float HexSmallest(Hex a) {
   const __m128 two = _mm_min_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_min_ss(two, _mm_shuffle_ps(two, two, 0x55)));
 }
+MAINSPRING_INLINE void HexStore(Hex a, float* p) { _mm512_storeu_ps(p, a); }
+MAINSPRING_INLINE Bits16 LoadBits(const uint16_t* p) { return _load_mask16((__mmask16*)p); }
+MAINSPRING_INLINE Hex HexLoadBitsElse(float other, const float* p, Bits16 bits) {
+  return _mm512_mask_loadu_ps(_mm512_set1_ps(other), bits, p);
+}
+MAINSPRING_INLINE Hex HexAdd(Hex a, Hex b) { return _mm512_add_ps(a, b); }
+MAINSPRING_INLINE Hex HexMax(Hex a, Hex b) { return _mm512_max_ps(a, b); }
+MAINSPRING_INLINE Hex HexMin(Hex a, Hex b) { return _mm512_min_ps(a, b); }
+
+// The same of sixteen at once: halves of two are joined, so that each operation folds both. The order of the
+// rows is the one that comes out right.
+#define MAINSPRING_HEX_EACH(Name, Fold)                                                                    \
+  MAINSPRING_INLINE Hex Name(const Hex* rows) {                                                            \
+    Hex a[8], b[4], c[2];                                                                                  \
+    for (int i = 0; i < 8; ++i) {                                                                          \
+      const Hex x = rows[2 * i % 4 * 4 + 2 * i / 4], y = rows[(2 * i + 1) % 4 * 4 + 2 * i / 4];            \
+      a[i] = Fold(_mm512_shuffle_f32x4(x, y, 0x44), _mm512_shuffle_f32x4(x, y, 0xEE));                     \
+    }                                                                                                      \
+    for (int i = 0; i < 4; ++i) {                                                                          \
+      b[i] = Fold(_mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0x88),                                      \
+                  _mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0xDD));                                     \
+    }                                                                                                      \
+    for (int i = 0; i < 2; ++i) {                                                                          \
+      const __m512d x = _mm512_castps_pd(b[2 * i]), y = _mm512_castps_pd(b[2 * i + 1]);                    \
+      c[i] = Fold(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)), _mm512_castpd_ps(_mm512_unpackhi_pd(x, y))); \
+    }                                                                                                      \
+    return Fold(_mm512_shuffle_ps(c[0], c[1], 0x88), _mm512_shuffle_ps(c[0], c[1], 0xDD));                 \
+  }
+MAINSPRING_HEX_EACH(HexSumEach, _mm512_add_ps)
+MAINSPRING_HEX_EACH(HexLargestEach, _mm512_max_ps)
+MAINSPRING_HEX_EACH(HexSmallestEach, _mm512_min_ps)
+#undef MAINSPRING_HEX_EACH
 
 typedef struct {
   WVec low, high;
@@ -172,9 +209,18 @@ MAINSPRING_INLINE Ages LoadAges(const int64_t* times, Bits16 bits, int64_t as_of
 }
 MAINSPRING_INLINE Bits16 AgesBelow(const Ages* ages, Bits16 bits, uint64_t width) {
   const WVec limit = WSet1(width);
-  const __mmask8 low = _mm512_cmplt_epu64_mask(ages->low, limit);
-  const __mmask8 high = _mm512_cmplt_epu64_mask(ages->high, limit);
-  return _kand_mask16(_mm512_kunpackb(high, low), bits);
+  const __mmask8 low = _mm512_mask_cmplt_epu64_mask((__mmask8)bits, ages->low, limit);
+  const __mmask8 high = _mm512_mask_cmplt_epu64_mask((__mmask8)(bits >> 8), ages->high, limit);
+  return _mm512_kunpackb(high, low);
+}
+// With 32 bits each, an age of 2^32 or more as 2^32 - 1.
+typedef __m512i ShortAges;
+MAINSPRING_INLINE ShortAges Shorten(const Ages* ages) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtusepi64_epi32(ages->low)),
+                            _mm512_cvtusepi64_epi32(ages->high), 1);
+}
+MAINSPRING_INLINE Bits16 ShortAgesBelow(const ShortAges* ages, Bits16 bits, uint64_t width) {
+  return _mm512_mask_cmplt_epu32_mask(bits, *ages, _mm512_set1_epi32((int32_t)(uint32_t)width));
 }
 MAINSPRING_INLINE uint32_t JoinBits(Bits16 low, Bits16 high) { return _mm512_kunpackw(high, low); }
 

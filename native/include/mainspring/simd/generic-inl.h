@@ -47,6 +47,8 @@ MAINSPRING_INLINE Vec ToFloat(IVec v) { return __builtin_convertvector(v, Vec); 
 // Wraps, as the CPU's does: lanes whose result is not selected may overflow.
 MAINSPRING_INLINE IVec ISub(IVec a, IVec b) { return (IVec)((WrappingVec)a - (WrappingVec)b); }
 MAINSPRING_INLINE IVec IAnd(IVec a, IVec b) { return a & b; }
+MAINSPRING_INLINE IVec IOr(IVec a, IVec b) { return a | b; }
+MAINSPRING_INLINE int IAny(IVec v) { return (v[0] | v[1] | v[2] | v[3]) != 0; }
 
 MAINSPRING_INLINE Vec Add(Vec a, Vec b) { return a + b; }
 MAINSPRING_INLINE Vec Sub(Vec a, Vec b) { return a - b; }
@@ -212,6 +214,8 @@ MAINSPRING_INLINE Bits16 HexOrdered(Hex a) {
   for (size_t i = 0; i < 16; ++i) bits |= (uint32_t)(a.four[i / 4][i % 4] == a.four[i / 4][i % 4]) << i;
   return bits;
 }
+// Those of `bits` that are not NaN.
+MAINSPRING_INLINE Bits16 HexOrderedOf(Bits16 bits, Hex a) { return bits & HexOrdered(a); }
 // a + b in the lanes of `bits`, else a.
 MAINSPRING_INLINE Hex HexAddWhere(Hex a, Bits16 bits, Hex b) {
   for (int i = 0; i < 4; ++i) a.four[i] = Select(MaskOf(bits >> 4 * i), Add(a.four[i], b.four[i]), a.four[i]);
@@ -240,6 +244,36 @@ MAINSPRING_INLINE float HexSmallest(Hex a) {
   const float even = four[0] < four[2] ? four[0] : four[2], odd = four[1] < four[3] ? four[1] : four[3];
   return even < odd ? even : odd;
 }
+MAINSPRING_INLINE void HexStore(Hex a, float* p) { memcpy(p, &a, sizeof(a)); }
+MAINSPRING_INLINE Bits16 LoadBits(const uint16_t* p) { return *p; }
+// p[i] where bit i is set, else `other`.
+MAINSPRING_INLINE Hex HexLoadBitsElse(float other, const float* p, Bits16 bits) {
+  Hex a = HexSet1(other);
+  for (size_t i = 0; i < 16; ++i) {
+    if (bits >> i & 1) a.four[i / 4][i % 4] = p[i];
+  }
+  return a;
+}
+// In each lane.
+MAINSPRING_INLINE Hex HexAdd(Hex a, Hex b) { return HexAddWhere(a, 0xFFFF, b); }
+MAINSPRING_INLINE Hex HexMax(Hex a, Hex b) { return HexMaxWhere(a, 0xFFFF, b); }
+MAINSPRING_INLINE Hex HexMin(Hex a, Hex b) { return HexMinWhere(a, 0xFFFF, b); }
+// Lane i is what HexSum says of the i-th of sixteen; and so on.
+MAINSPRING_INLINE Hex HexSumEach(const Hex* rows) {
+  Hex all = HexSet1(0.0f);
+  for (size_t i = 0; i < 16; ++i) all.four[i / 4][i % 4] = HexSum(rows[i]);
+  return all;
+}
+MAINSPRING_INLINE Hex HexLargestEach(const Hex* rows) {
+  Hex all = HexSet1(0.0f);
+  for (size_t i = 0; i < 16; ++i) all.four[i / 4][i % 4] = HexLargest(rows[i]);
+  return all;
+}
+MAINSPRING_INLINE Hex HexSmallestEach(const Hex* rows) {
+  Hex all = HexSet1(0.0f);
+  for (size_t i = 0; i < 16; ++i) all.four[i / 4][i % 4] = HexSmallest(rows[i]);
+  return all;
+}
 
 // as_of - time of 16 events, without a sign.
 typedef struct {
@@ -255,6 +289,12 @@ MAINSPRING_INLINE Bits16 AgesBelow(const Ages* ages, Bits16 bits, uint64_t width
   uint32_t below = 0;
   for (size_t i = 0; i < 16; ++i) below |= (uint32_t)(ages->one[i] < width) << i;
   return below & bits;
+}
+// The same for widths below 2^32, of what was made once for several of them.
+typedef Ages ShortAges;
+MAINSPRING_INLINE ShortAges Shorten(const Ages* ages) { return *ages; }
+MAINSPRING_INLINE Bits16 ShortAgesBelow(const ShortAges* ages, Bits16 bits, uint64_t width) {
+  return AgesBelow(ages, bits, width);
 }
 MAINSPRING_INLINE uint32_t JoinBits(Bits16 low, Bits16 high) { return low | high << 16; }
 
