@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from mainspring.native import program, reference, reference_program, status, targets
 
 TARGETS = targets.available()
-#: Around every lane count, the few-row shape, the block of 1,024 rows and a vocabulary's chunk of 64.
-ROWS = [0, 1, 2, 3, 7, 8, 9, 11, 12, 15, 16, 17, 31, 63, 64, 65, 100, 1023, 1024, 1025, 2100]
+#: Around every lane count, the few-row shape, the block of 1,024 rows and a vocabulary's 256 at once.
+ROWS = [0, 1, 2, 3, 7, 8, 9, 11, 12, 15, 16, 17, 31, 63, 64, 65, 100, 255, 257, 1023, 1024, 1025, 2100]
 MISSING = reference.MISSING
 DAY = 86_400
 AGGREGATES: list[reference.Aggregate] = ["sum", "count", "mean", "max", "min", "last"]
@@ -56,6 +56,7 @@ SPEC: dict[str, Any] = {
         {"op": "cross", "sources": ["user", "item"], "buckets": 777, "seed": 3},
         {"op": "cross", "sources": ["item", "user", "now"], "buckets": 99, "offset": 7},
         {"op": "vocabulary", "source": "user", "values": []},
+        {"op": "vocabulary", "source": "item", "values": [*range(350, 1, -3)], "offset": 9},
     ],
 }  # fmt: skip
 

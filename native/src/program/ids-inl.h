@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "program_kernels.h"
 
@@ -81,29 +82,28 @@ MAINSPRING_INLINE int32_t IdOfWide(uint64_t slot, uint64_t rest, uint64_t limit)
   return (int32_t)(((id - 1) & is_known) + 1);
 }
 
-// On their own, with their few variables in registers: beside the vectors below they were spilled. One by
-// one, because a gather is no faster on the CPUs we meet.
+// The slots of n scattered words. Only the two loads are done one by one: a gather is slower, and so is all
+// else that they would have to wait for (Zen 4, 10,000 values: 1.36 ns a word with the comparison, 1.46 with
+// two gathers, 0.74 so; 2026-11). On their own, with their few variables in registers.
 static void __attribute__((noinline)) ProbeNarrow(const struct MainspringVocabulary* v,
-                                                  const uint32_t* scattered, size_t n, int32_t* ids) {
+                                                  const uint32_t* scattered, size_t n, uint32_t* found) {
   const uint32_t* slots = (const uint32_t*)v->slots;
   const uint16_t* pilots = v->pilots;
-  const uint32_t mask = (uint32_t)v->bucket_mask, bits = v->bits, limit = 1u << bits, top = 32 - bits;
-  const int32_t offset = v->offset;
+  const uint32_t mask = (uint32_t)v->bucket_mask, top = 32 - v->bits;
   for (size_t i = 0; i < n; ++i) {
     const uint32_t h = scattered[i];
-    ids[i] = IdOfNarrow(slots[(h >> top) ^ pilots[h & mask]], h << bits, limit) + offset;
+    found[i] = slots[(h >> top) ^ pilots[h & mask]];
   }
 }
 static void __attribute__((noinline)) ProbeWide(const struct MainspringVocabulary* v,
-                                                const uint64_t* scattered, size_t n, int32_t* ids) {
+                                                const uint64_t* scattered, size_t n, uint64_t* found) {
   const uint64_t* slots = (const uint64_t*)v->slots;
   const uint16_t* pilots = v->pilots;
-  const uint64_t mask = v->bucket_mask, limit = (uint64_t)1 << v->bits;
-  const uint32_t bits = v->bits, top = 64 - bits;
-  const int32_t offset = v->offset;
+  const uint64_t mask = v->bucket_mask;
+  const uint32_t top = 64 - v->bits;
   for (size_t i = 0; i < n; ++i) {
     const uint64_t h = scattered[i];
-    ids[i] = IdOfWide(slots[(h >> top) ^ pilots[h & mask]], h << bits, limit) + offset;
+    found[i] = slots[(h >> top) ^ pilots[h & mask]];
   }
 }
 
@@ -119,27 +119,67 @@ MAINSPRING_INLINE IVec PreMixNarrow(IVec x) {
   return IMul(IXor(x, IShiftRight(x, 15)), ISet1((int32_t)0x846CA68Bu));
 }
 
+constexpr size_t kProbed = 256;  // words at once
+
+static void NarrowColumn(const struct MainspringVocabulary* v, const int64_t* values, size_t n,
+                         int32_t* ids) {
+  int32_t words[kProbed] __attribute__((aligned(64)));
+  int32_t found[kProbed] __attribute__((aligned(64)));
+  const IVec key = ISet1((int32_t)(uint32_t)v->key);
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const WVec low = NarrowWord(v, WLoad(values + i)), high = NarrowWord(v, WLoad(values + i + kWide));
+    StoreInts(PreMixNarrow(IXor(JoinNarrow(low, high), key)), words + i);
+  }
+  if (i < n) {
+    int64_t rest[kLanes] = {0};
+    memcpy(rest, values + i, (n - i) * sizeof(rest[0]));
+    const WVec low = NarrowWord(v, WLoad(rest)), high = NarrowWord(v, WLoad(rest + kWide));
+    StoreInts(PreMixNarrow(IXor(JoinNarrow(low, high), key)), words + i);
+  }
+  ProbeNarrow(v, (const uint32_t*)words, n, (uint32_t*)found);
+  const IVec largest = ISet1((int32_t)((1u << v->bits) - 1)), one = ISet1(1), offset = ISet1(v->offset);
+  for (i = 0; i < n; i += kLanes) {
+    const IVec id = IXor(LoadInts(found + i), IShiftLeft(LoadInts(words + i), (int)v->bits));
+    const IVec result = IAdd(IWhereAtMost(id, largest, id, one), offset);
+    if (n - i >= kLanes) {
+      StoreInts(result, ids + i);
+    } else {
+      StoreIntsFirst(result, ids + i, n - i);
+    }
+  }
+}
+
+static void WideColumn(const struct MainspringVocabulary* v, const int64_t* values, size_t n, int32_t* ids) {
+  uint64_t words[kProbed] __attribute__((aligned(64)));
+  uint64_t found[kProbed] __attribute__((aligned(64)));
+  const WVec key = WSet1(v->key);
+  size_t i = 0;
+  for (; i + kWide <= n; i += kWide) WStore(PreMix(WXor(WLoad(values + i), key)), words + i);
+  if (i < n) WStore(PreMix(WXor(WLoadFirst(values + i, n - i), key)), words + i);
+  ProbeWide(v, words, n, found);
+  const WVec limit = WSet1((uint64_t)1 << v->bits), one = WSet1(1), offset = WSet1((uint64_t)v->offset);
+  for (i = 0; i < n; i += kWide) {
+    const WVec h = WLoad((const int64_t*)words + i), slot = WLoad((const int64_t*)found + i);
+    const WVec id = WXor(slot, WShiftLeft(h, (int)v->bits));
+    const WVec result = WAdd(WWhereBelow(id, limit, id, one), offset);
+    if (n - i >= kWide) {
+      StoreNarrow(result, ids + i);
+    } else {
+      StoreNarrowFirst(result, ids + i, n - i);
+    }
+  }
+}
+
 static void VocabularyColumn(const struct MainspringVocabulary* v, const int64_t* values, size_t n_rows,
                              int32_t* ids) {
-  constexpr size_t kChunk = 256;
-  uint64_t wide[kChunk] __attribute__((aligned(64)));
-  for (size_t row = 0; row < n_rows; row += kChunk) {
-    const size_t n = n_rows - row < kChunk ? n_rows - row : kChunk;
-    const int64_t* from = values + row;
-    size_t i = 0;
-    if (!v->is_narrow) {
-      const WVec key = WSet1(v->key);
-      for (; i + kWide <= n; i += kWide) WStore(PreMix(WXor(WLoad(from + i), key)), wide + i);
-      if (i < n) WStore(PreMix(WXor(WLoadFirst(from + i, n - i), key)), wide + i);
-      ProbeWide(v, wide, n, ids + row);
-      continue;
+  for (size_t row = 0; row < n_rows; row += kProbed) {
+    const size_t n = n_rows - row < kProbed ? n_rows - row : kProbed;
+    if (v->is_narrow) {
+      NarrowColumn(v, values + row, n, ids + row);
+    } else {
+      WideColumn(v, values + row, n, ids + row);
     }
-    int32_t* const words = (int32_t*)wide;
-    for (; i + kWide <= n; i += kWide) StoreNarrow(NarrowWord(v, WLoad(from + i)), words + i);
-    if (i < n) StoreNarrow(NarrowWord(v, WLoadFirst(from + i, n - i)), words + i);
-    const IVec key = ISet1((int32_t)(uint32_t)v->key);
-    for (i = 0; i < n; i += kLanes) StoreInts(PreMixNarrow(IXor(LoadInts(words + i), key)), words + i);
-    ProbeNarrow(v, (const uint32_t*)words, n, ids + row);
   }
 }
 

@@ -115,6 +115,7 @@ MAINSPRING_INLINE WVec WMul(WVec a, WVec b) {
 }
 MAINSPRING_INLINE WVec WMulLow(WVec a, WVec b) { return _mm256_mul_epu32(a, b); }
 MAINSPRING_INLINE WVec WShiftRight(WVec v, int by) { return _mm256_srli_epi64(v, by); }
+MAINSPRING_INLINE WVec WShiftLeft(WVec v, int by) { return _mm256_sll_epi64(v, _mm_cvtsi32_si128(by)); }
 MAINSPRING_INLINE WVec WWhereEqual(WVec a, WVec b, WVec yes, WVec no) {
   return _mm256_blendv_epi8(no, yes, _mm256_cmpeq_epi64(a, b));
 }
@@ -137,6 +138,14 @@ MAINSPRING_INLINE IVec LoadInts(const int32_t* p) { return _mm256_loadu_si256((c
 MAINSPRING_INLINE IVec IXor(IVec a, IVec b) { return _mm256_xor_si256(a, b); }
 MAINSPRING_INLINE IVec IMul(IVec a, IVec b) { return _mm256_mullo_epi32(a, b); }
 MAINSPRING_INLINE IVec IShiftRight(IVec v, int by) { return _mm256_srli_epi32(v, by); }
+MAINSPRING_INLINE IVec IShiftLeft(IVec v, int by) { return _mm256_sll_epi32(v, _mm_cvtsi32_si128(by)); }
+MAINSPRING_INLINE IVec IWhereAtMost(IVec a, IVec b, IVec yes, IVec no) {
+  return _mm256_blendv_epi8(no, yes, _mm256_cmpeq_epi32(_mm256_min_epu32(a, b), a));
+}
+MAINSPRING_INLINE IVec JoinNarrow(WVec a, WVec b) {
+  const __m256 both = _mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0x88);
+  return _mm256_permute4x64_epi64(_mm256_castps_si256(both), 0xD8);
+}
 MAINSPRING_INLINE void StoreInts(IVec v, int32_t* p) { _mm256_storeu_si256((__m256i*)p, v); }
 MAINSPRING_INLINE void StoreIntsFirst(IVec v, int32_t* p, size_t n) { StoreFirst(AsFloat(v), (float*)p, n); }
 MAINSPRING_INLINE IVec IAdd(IVec a, IVec b) { return _mm256_add_epi32(a, b); }

@@ -93,6 +93,7 @@ MAINSPRING_INLINE WVec WAdd(WVec a, WVec b) { return _mm512_add_epi64(a, b); }
 MAINSPRING_INLINE WVec WMul(WVec a, WVec b) { return _mm512_mullo_epi64(a, b); }
 MAINSPRING_INLINE WVec WMulLow(WVec a, WVec b) { return _mm512_mul_epu32(a, b); }
 MAINSPRING_INLINE WVec WShiftRight(WVec v, int by) { return _mm512_srli_epi64(v, (unsigned)by); }
+MAINSPRING_INLINE WVec WShiftLeft(WVec v, int by) { return _mm512_sll_epi64(v, _mm_cvtsi32_si128(by)); }
 MAINSPRING_INLINE WVec WWhereEqual(WVec a, WVec b, WVec yes, WVec no) {
   return _mm512_mask_blend_epi64(_mm512_cmpeq_epi64_mask(a, b), no, yes);
 }
@@ -110,6 +111,13 @@ MAINSPRING_INLINE IVec LoadInts(const int32_t* p) { return _mm512_loadu_si512(p)
 MAINSPRING_INLINE IVec IXor(IVec a, IVec b) { return _mm512_xor_si512(a, b); }
 MAINSPRING_INLINE IVec IMul(IVec a, IVec b) { return _mm512_mullo_epi32(a, b); }
 MAINSPRING_INLINE IVec IShiftRight(IVec v, int by) { return _mm512_srli_epi32(v, (unsigned)by); }
+MAINSPRING_INLINE IVec IShiftLeft(IVec v, int by) { return _mm512_sll_epi32(v, _mm_cvtsi32_si128(by)); }
+MAINSPRING_INLINE IVec IWhereAtMost(IVec a, IVec b, IVec yes, IVec no) {
+  return _mm512_mask_blend_epi32(_mm512_cmple_epu32_mask(a, b), no, yes);
+}
+MAINSPRING_INLINE IVec JoinNarrow(WVec a, WVec b) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi64_epi32(a)), _mm512_cvtepi64_epi32(b), 1);
+}
 MAINSPRING_INLINE void StoreInts(IVec v, int32_t* p) { _mm512_storeu_si512(p, v); }
 MAINSPRING_INLINE void StoreIntsFirst(IVec v, int32_t* p, size_t n) {
   _mm512_mask_storeu_epi32(p, FirstLanes(n), v);

@@ -147,6 +147,7 @@ MAINSPRING_INLINE WVec WMulLow(WVec a, WVec b) {
   return (a & low) * (b & low);
 }
 MAINSPRING_INLINE WVec WShiftRight(WVec v, int by) { return v >> (uint64_t)by; }
+MAINSPRING_INLINE WVec WShiftLeft(WVec v, int by) { return v << (uint64_t)by; }
 MAINSPRING_INLINE WVec WWhereEqual(WVec a, WVec b, WVec yes, WVec no) {
   const WVec m = (WVec)(a == b);
   return (yes & m) | (no & ~m);
@@ -171,6 +172,16 @@ MAINSPRING_INLINE IVec LoadInts(const int32_t* p) {
 MAINSPRING_INLINE IVec IXor(IVec a, IVec b) { return a ^ b; }
 MAINSPRING_INLINE IVec IMul(IVec a, IVec b) { return (IVec)((WrappingVec)a * (WrappingVec)b); }
 MAINSPRING_INLINE IVec IShiftRight(IVec v, int by) { return (IVec)((WrappingVec)v >> (uint32_t)by); }
+MAINSPRING_INLINE IVec IShiftLeft(IVec v, int by) { return (IVec)((WrappingVec)v << (uint32_t)by); }
+// Without a sign.
+MAINSPRING_INLINE IVec IWhereAtMost(IVec a, IVec b, IVec yes, IVec no) {
+  const IVec m = (IVec)((WrappingVec)a <= (WrappingVec)b);
+  return (yes & m) | (no & ~m);
+}
+// The lower halves of both.
+MAINSPRING_INLINE IVec JoinNarrow(WVec a, WVec b) {
+  return IVec{(int32_t)a[0], (int32_t)a[1], (int32_t)b[0], (int32_t)b[1]};
+}
 MAINSPRING_INLINE void StoreInts(IVec v, int32_t* p) { memcpy(p, &v, sizeof(v)); }
 MAINSPRING_INLINE void StoreIntsFirst(IVec v, int32_t* p, size_t n) {
   for (size_t i = 0; i < n; ++i) p[i] = v[i];
