@@ -407,10 +407,10 @@ def test_examples_run() -> None:
 
 def test_facts_about_a_program() -> None:
     compiled = program.Program(SPEC, target="generic")
-    assert (compiled.width, compiled.n_ids, compiled.target) == (17, 16, "generic")
+    assert (compiled.width, compiled.n_ids, compiled.target) == (17, 17, "generic")
     assert compiled.id_sizes[:7] == (2, 50, 2**31 - 1, 2, 50, 2**31 - 1, 204)
     assert compiled.id_sizes[7] == 6
     assert [c.name for c in compiled.inputs] == [c["name"] for c in INPUTS]
-    assert repr(compiled) == "Program(width=17, n_ids=16, target='generic')"
+    assert repr(compiled) == "Program(width=17, n_ids=17, target='generic')"
     out = compiled.run(make_columns(70_000))
     assert out.dense.ctypes.data % 64 == 0 and out.ids.ctypes.data % 64 == 0
