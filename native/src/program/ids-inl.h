@@ -35,39 +35,56 @@ MAINSPRING_INLINE WVec HashOne(WVec value, WVec key, WVec range, WVec offset) {
   return WWhereEqual(value, WSet1(kMissingInt), offset, id);
 }
 
+// What BucketOf says of kLanes hashes, before the missing ones are put right; `next` is the offset + 1.
+MAINSPRING_INLINE IVec BucketsOf(WVec low, WVec high, WVec range, IVec next) {
+  return IAdd(JoinUpper(WMulLow(WShiftRight(low, 32), range), WMulLow(WShiftRight(high, 32), range)), next);
+}
+
+// kLanes values, of which `left` are there; the rest, where fewer, is what they are copied to.
+MAINSPRING_INLINE const int64_t* WholeVectors(const int64_t* values, size_t left, int64_t* rest) {
+  if (left >= kLanes) return values;
+  memset(rest, 0, kLanes * sizeof(rest[0]));
+  memcpy(rest, values, left * sizeof(rest[0]));
+  return rest;
+}
+MAINSPRING_INLINE void StoreIds(IVec id, int32_t* ids, size_t left) {
+  if (left >= kLanes) {
+    StoreInts(id, ids);
+  } else {
+    StoreIntsFirst(id, ids, left);
+  }
+}
+
 MAINSPRING_INLINE void HashColumn(const int64_t* values, size_t n_rows, uint64_t key, uint64_t range,
                                   uint64_t offset, int32_t* ids) {
-  const WVec keys = WSet1(key), ranges = WSet1(range), offsets = WSet1(offset);
-  size_t row = 0;
-  for (; row + kWide <= n_rows; row += kWide) {
-    StoreNarrow(HashOne(WLoad(values + row), keys, ranges, offsets), ids + row);
-  }
-  if (row < n_rows) {
-    const size_t left = n_rows - row;
-    StoreNarrowFirst(HashOne(WLoadFirst(values + row, left), keys, ranges, offsets), ids + row, left);
+  const WVec keys = WSet1(key), ranges = WSet1(range), missing = WSet1(kMissingInt);
+  const IVec offsets = ISet1((int32_t)offset), next = ISet1((int32_t)offset + 1);
+  int64_t rest[kLanes];
+  for (size_t row = 0; row < n_rows; row += kLanes) {
+    const int64_t* const from = WholeVectors(values + row, n_rows - row, rest);
+    const WVec low = WLoad(from), high = WLoad(from + kWide);
+    const IVec id = BucketsOf(PreMix(WXor(low, keys)), PreMix(WXor(high, keys)), ranges, next);
+    StoreIds(JoinWhereEqual(low, high, missing, offsets, id), ids + row, n_rows - row);
   }
 }
 
 static void CrossColumn(const struct MainspringCross* c, const int64_t* const* ints, size_t first_row,
                         size_t n_rows, int32_t* ids) {
-  const WVec range = WSet1(c->range), offset = WSet1((uint64_t)(uint32_t)c->offset);
-  const WVec missing = WSet1(kMissingInt), key = WSet1(c->key);
-  for (size_t row = 0; row < n_rows; row += kWide) {
-    const size_t left = n_rows - row < kWide ? n_rows - row : kWide;
-    WVec h = key, seen = WSet1(0);
+  const WVec range = WSet1(c->range), missing = WSet1(kMissingInt), key = WSet1(c->key);
+  const IVec offsets = ISet1(c->offset), next = ISet1(c->offset + 1);
+  int64_t rest[kLanes];
+  for (size_t row = 0; row < n_rows; row += kLanes) {
+    WVec low = key, high = key, seen_low = WSet1(0), seen_high = WSet1(0);
     for (size_t i = 0; i < c->n_sources; ++i) {
-      const int64_t* from = ints[c->sources[i]] + first_row + row;
-      const WVec value = left == kWide ? WLoad(from) : WLoadFirst(from, left);
-      seen = WWhereEqual(value, missing, missing, seen);
-      h = PreMix(WXor(h, value));
-      h = WXor(h, WShiftRight(h, 32));
+      const int64_t* const from = WholeVectors(ints[c->sources[i]] + first_row + row, n_rows - row, rest);
+      const WVec a = WLoad(from), b = WLoad(from + kWide);
+      seen_low = WWhereEqual(a, missing, missing, seen_low);
+      seen_high = WWhereEqual(b, missing, missing, seen_high);
+      low = PreMix(WXor(low, a)), high = PreMix(WXor(high, b));
+      low = WXor(low, WShiftRight(low, 32)), high = WXor(high, WShiftRight(high, 32));
     }
-    const WVec id = WWhereEqual(seen, missing, offset, BucketOf(h, range, offset));
-    if (left == kWide) {
-      StoreNarrow(id, ids + row);
-    } else {
-      StoreNarrowFirst(id, ids + row, left);
-    }
+    const IVec id = BucketsOf(low, high, range, next);
+    StoreIds(JoinWhereEqual(seen_low, seen_high, missing, offsets, id), ids + row, n_rows - row);
   }
 }
 
@@ -126,27 +143,17 @@ static void NarrowColumn(const struct MainspringVocabulary* v, const int64_t* va
   int32_t words[kProbed] __attribute__((aligned(64)));
   int32_t found[kProbed] __attribute__((aligned(64)));
   const IVec key = ISet1((int32_t)(uint32_t)v->key);
-  size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const WVec low = NarrowWord(v, WLoad(values + i)), high = NarrowWord(v, WLoad(values + i + kWide));
-    StoreInts(PreMixNarrow(IXor(JoinNarrow(low, high), key)), words + i);
-  }
-  if (i < n) {
-    int64_t rest[kLanes] = {0};
-    memcpy(rest, values + i, (n - i) * sizeof(rest[0]));
-    const WVec low = NarrowWord(v, WLoad(rest)), high = NarrowWord(v, WLoad(rest + kWide));
+  int64_t rest[kLanes];
+  for (size_t i = 0; i < n; i += kLanes) {
+    const int64_t* const from = WholeVectors(values + i, n - i, rest);
+    const WVec low = NarrowWord(v, WLoad(from)), high = NarrowWord(v, WLoad(from + kWide));
     StoreInts(PreMixNarrow(IXor(JoinNarrow(low, high), key)), words + i);
   }
   ProbeNarrow(v, (const uint32_t*)words, n, (uint32_t*)found);
   const IVec largest = ISet1((int32_t)((1u << v->bits) - 1)), one = ISet1(1), offset = ISet1(v->offset);
-  for (i = 0; i < n; i += kLanes) {
+  for (size_t i = 0; i < n; i += kLanes) {
     const IVec id = IXor(LoadInts(found + i), IShiftLeft(LoadInts(words + i), (int)v->bits));
-    const IVec result = IAdd(IWhereAtMost(id, largest, id, one), offset);
-    if (n - i >= kLanes) {
-      StoreInts(result, ids + i);
-    } else {
-      StoreIntsFirst(result, ids + i, n - i);
-    }
+    StoreIds(IAdd(IWhereAtMost(id, largest, id, one), offset), ids + i, n - i);
   }
 }
 

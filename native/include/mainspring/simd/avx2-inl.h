@@ -142,6 +142,13 @@ MAINSPRING_INLINE IVec IShiftLeft(IVec v, int by) { return _mm256_sll_epi32(v, _
 MAINSPRING_INLINE IVec IWhereAtMost(IVec a, IVec b, IVec yes, IVec no) {
   return _mm256_blendv_epi8(no, yes, _mm256_cmpeq_epi32(_mm256_min_epu32(a, b), a));
 }
+MAINSPRING_INLINE IVec JoinUpper(WVec a, WVec b) {
+  const __m256 both = _mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0xDD);
+  return _mm256_permute4x64_epi64(_mm256_castps_si256(both), 0xD8);
+}
+MAINSPRING_INLINE IVec JoinWhereEqual(WVec low, WVec high, WVec b, IVec yes, IVec no) {
+  return _mm256_blendv_epi8(no, yes, JoinUpper(_mm256_cmpeq_epi64(low, b), _mm256_cmpeq_epi64(high, b)));
+}
 MAINSPRING_INLINE IVec JoinNarrow(WVec a, WVec b) {
   const __m256 both = _mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0x88);
   return _mm256_permute4x64_epi64(_mm256_castps_si256(both), 0xD8);

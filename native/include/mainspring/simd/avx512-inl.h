@@ -115,6 +115,15 @@ MAINSPRING_INLINE IVec IShiftLeft(IVec v, int by) { return _mm512_sll_epi32(v, _
 MAINSPRING_INLINE IVec IWhereAtMost(IVec a, IVec b, IVec yes, IVec no) {
   return _mm512_mask_blend_epi32(_mm512_cmple_epu32_mask(a, b), no, yes);
 }
+MAINSPRING_INLINE IVec JoinUpper(WVec a, WVec b) {
+  const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  return _mm512_permutex2var_epi32(a, odd, b);
+}
+MAINSPRING_INLINE IVec JoinWhereEqual(WVec low, WVec high, WVec b, IVec yes, IVec no) {
+  const __mmask16 is_equal =
+      _mm512_kunpackb(_mm512_cmpeq_epi64_mask(high, b), _mm512_cmpeq_epi64_mask(low, b));
+  return _mm512_mask_blend_epi32(is_equal, no, yes);
+}
 MAINSPRING_INLINE IVec JoinNarrow(WVec a, WVec b) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi64_epi32(a)), _mm512_cvtepi64_epi32(b), 1);
 }

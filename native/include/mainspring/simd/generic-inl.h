@@ -178,9 +178,19 @@ MAINSPRING_INLINE IVec IWhereAtMost(IVec a, IVec b, IVec yes, IVec no) {
   const IVec m = (IVec)((WrappingVec)a <= (WrappingVec)b);
   return (yes & m) | (no & ~m);
 }
+// The upper halves of both, in order.
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "halves of a lane are told apart by their order");
+MAINSPRING_INLINE IVec JoinUpper(WVec a, WVec b) {
+  return __builtin_shufflevector((IVec)a, (IVec)b, 1, 3, 5, 7);
+}
+// Where low, then high, equal b.
+MAINSPRING_INLINE IVec JoinWhereEqual(WVec low, WVec high, WVec b, IVec yes, IVec no) {
+  const IVec m = JoinUpper((WVec)(low == b), (WVec)(high == b));
+  return (yes & m) | (no & ~m);
+}
 // The lower halves of both.
 MAINSPRING_INLINE IVec JoinNarrow(WVec a, WVec b) {
-  return IVec{(int32_t)a[0], (int32_t)a[1], (int32_t)b[0], (int32_t)b[1]};
+  return __builtin_shufflevector((IVec)a, (IVec)b, 0, 2, 4, 6);
 }
 MAINSPRING_INLINE void StoreInts(IVec v, int32_t* p) { memcpy(p, &v, sizeof(v)); }
 MAINSPRING_INLINE void StoreIntsFirst(IVec v, int32_t* p, size_t n) {
