@@ -160,6 +160,65 @@ def test_what_killed_writers_acknowledged_is_there_for_minutes(tmp_path: pathlib
     assert kill_writers(tmp_path, seconds=60, seed=seed) > 20
 
 
+BLOCKS, BLOCK = 100, 1000
+
+REWRITER = """
+keys = np.arange(100_000).reshape(100, 1000)
+writer = table.OnlineTable.open(sys.argv[1], table.Schema((table.Key("id", "int64"),), tuple(table.Field(f"f{i}", "float32") for i in range(50))),
+    shared=True, snapshot_log_bytes=64 << 20)
+for version in range(1, 1 << 24):  # as far as float32 counts
+    for block in keys if version == 1 else keys[(np.arange(20) * 37 + version) % 100]:
+        value = np.full(1000, version, np.float32)
+        writer.upsert(block, np.full(1000, version), {f"f{i}": value for i in range(50)}, wait=False)
+    if version == 1:
+        writer.flush()
+        print(json.dumps("ready"), flush=True)
+        start = time.monotonic()
+    time.sleep(max(0.0, start + version / 10 - time.monotonic()))
+"""
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [20_000_000, pytest.param(10**9, marks=[pytest.mark.soak, pytest.mark.timeout(1200)])],
+)
+def test_no_row_is_torn_and_no_batch_is_halved_beside_a_writer(tmp_path: pathlib.Path, rows: int) -> None:
+    """Every number of a row is its version, its event too: a mix of two versions shows, whichever words they share.
+
+    The writer rewrites 200 blocks of 1,000 keys a second, each block a batch: the keys of one block have one version in
+    every answer, and no key ever goes back to an earlier one.
+    """
+    writer = Process(REWRITER, str(tmp_path / "t"))
+    assert writer.hear() == "ready"
+    reader = table.OnlineTable.open_reader(tmp_path / "t")
+    blocks, each = 64, 64
+    n = blocks * each  # as many as are answered as of one moment
+    bound = reader.bind(n, matrix=True)
+    assert bound.matrix is not None
+    rng = np.random.default_rng(5)
+    asked = []
+    for _ in range(50):
+        of = rng.permutation(BLOCKS)[:blocks]
+        asked.append((of, (of[:, None] * BLOCK + rng.integers(0, BLOCK, (blocks, each))).ravel()))
+    newest, done, seen = np.zeros(BLOCKS, np.float32), 0, 0
+    while done < rows:
+        for of, keys in asked:
+            bound.get(keys, NOW)
+            version = bound.matrix[:, 0]
+            assert (bound.matrix == version[:, None]).all(), "a row is torn"
+            assert (bound.event_us == version).all(), "a row has another's event"
+            assert not bound.status.any()
+            by_block = version.reshape(blocks, each)
+            assert (by_block == by_block[:, :1]).all(), "a batch is halved"
+            assert (by_block[:, 0] >= newest[of]).all(), "a key went back"
+            seen += int((by_block[:, 0] > newest[of]).sum())
+            newest[of] = by_block[:, 0]
+            done += n
+    writer.kill()
+    assert seen > 0
+    print(f"{done:,} rows read, {seen:,} changes of a block seen, newest version {int(newest.max()):,}")
+
+
 def test_a_dead_writers_memory_is_removed(tmp_path: pathlib.Path) -> None:
     table.OnlineTable.open(tmp_path / "t", SCHEMA).close()
     memory = tmp_path / "memory"
