@@ -17,8 +17,6 @@
 
 namespace {
 
-constexpr size_t kPassRows = kMainspringBlockRows;
-
 typedef struct MainspringPlan Plan;
 typedef struct MainspringBatch Batch;
 typedef struct MainspringWorkspace Workspace;
@@ -95,14 +93,14 @@ static int64_t WindowBlock(const Plan* plan, const Batch* batch, size_t first_ro
       for (size_t row = 0; row < n_rows; ++row) {
         struct MainspringEventList list;
         if (!EventsOf(events, first_row + row, &list)) return (int64_t)(first_row + row);
-        WindowRow(group, &list, as_of[row], windows + row, kPassRows);
+        WindowRow(group, &list, as_of[row], windows + row, plan->block_rows);
       }
       continue;
     }
     for (size_t row = 0; row < n_rows; row += kStripRows) {
-      const int64_t bad_row =
-          WindowStripRows(group, events, as_of + row, first_row + row,
-                          n_rows - row < kStripRows ? n_rows - row : kStripRows, windows + row, kPassRows);
+      const int64_t bad_row = WindowStripRows(group, events, as_of + row, first_row + row,
+                                              n_rows - row < kStripRows ? n_rows - row : kStripRows,
+                                              windows + row, plan->block_rows);
       if (bad_row >= 0) return bad_row;
     }
   }
@@ -134,15 +132,15 @@ static void IdBlock(const Plan* plan, const Batch* batch, size_t row, size_t n_r
 MAINSPRING_INLINE int64_t RunRows(const Plan* plan, const Batch* batch, const Workspace* workspace) {
   if (batch->n_rows < kFewRows) return RunFew(plan, batch, workspace);
   const size_t end = batch->first_row + batch->n_rows;
-  for (size_t row = batch->first_row; row < end; row += kPassRows) {
-    const size_t n_rows = end - row < kPassRows ? end - row : kPassRows;
+  for (size_t row = batch->first_row; row < end; row += plan->block_rows) {
+    const size_t n_rows = end - row < plan->block_rows ? end - row : plan->block_rows;
     const int64_t bad_row = WindowBlock(plan, batch, row, n_rows, workspace->windows);
     if (bad_row >= 0) return bad_row;
     IdBlock(plan, batch, row, n_rows);
     if (plan->dense.width == 0) continue;
     for (size_t i = 0; i < plan->n_floats; ++i) workspace->columns[i] = batch->floats[i] + row;
     for (size_t i = 0; i < plan->n_windows; ++i) {
-      workspace->columns[plan->n_floats + i] = workspace->windows + i * kPassRows;
+      workspace->columns[plan->n_floats + i] = workspace->windows + i * plan->block_rows;
     }
     Args dense = plan->dense;
     dense.columns = workspace->columns;

@@ -17,6 +17,7 @@ namespace mainspring {
 namespace {
 
 constexpr std::size_t kPad = 16;
+constexpr std::size_t kWindowFloats = 1 << 16;  // of all windows of a block
 constexpr std::int64_t kMaxId = std::numeric_limits<std::int32_t>::max();
 
 std::size_t Padded(std::size_t n) { return (n + kPad - 1) / kPad * kPad; }
@@ -236,6 +237,9 @@ void Program::Compiled::Seal(const ProgramSpec& spec) {
   }
   plan.n_groups = windows.size();
   plan.groups = windows.data();
+  // As many as leave the windows of a block in the second cache.
+  const std::size_t block_rows = kWindowFloats / std::max<std::size_t>(plan.n_windows, 1) / 64 * 64;
+  plan.block_rows = std::clamp<std::size_t>(block_rows, kMainspringLeastBlockRows, kMainspringMostBlockRows);
 }
 
 Program::Program() = default;
@@ -277,7 +281,7 @@ ProgramWorkspace Program::MakeWorkspace(int threads) const {
   workspace.threads_.resize(static_cast<std::size_t>(std::clamp(threads, 1, kMaxThreads)));
   for (ProgramWorkspace::Thread& t : workspace.threads_) {
     t.columns.resize(plan.n_floats + plan.n_windows);
-    t.windows.resize(plan.n_windows * kMainspringBlockRows);
+    t.windows.resize(plan.n_windows * plan.block_rows);
     t.row_floats.resize(Padded(plan.n_floats + plan.n_windows));
     t.row_ints.resize(Padded(plan.n_ints));
     t.row_ids.resize(Padded(compiled_->n_ids));
@@ -314,7 +318,7 @@ std::int64_t RunRows(Target target, const MainspringPlan& plan, const Mainspring
 }
 
 // Pieces of a batch that threads take one after another: so the faster one, or the only one awake, does more.
-constexpr std::size_t kPieceRows = 4 * kMainspringBlockRows;
+constexpr std::size_t kPieceRows = kMainspringMostBlockRows;
 
 struct Shared {
   Target target;

@@ -214,7 +214,6 @@ MAINSPRING_INLINE int EventsOf(const struct MainspringEvents* events, size_t row
 // Rows of a block that go through together, and how many windows of a group at once.
 constexpr size_t kStripRows = 64;
 constexpr size_t kStripWindows = 4;
-static_assert(kMainspringBlockRows % 16 == 0, "a strip is written in whole vectors");
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the bits of an EventBits rise");
 
 // Which events of a row lie in a window: bits of the first sixteen, of the next sixteen.
