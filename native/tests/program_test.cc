@@ -156,7 +156,7 @@ class ProgramTest : public testing::TestWithParam<Target> {
 TEST_P(ProgramTest, EqualsTheGenericTargetBitForBit) {
   const Program program = MakeProgram(MixedSpec(), GetParam());
   const Program generic = MakeProgram(MixedSpec(), Target::kGeneric);
-  for (std::size_t rows : {0, 1, 2, 5, 7, 8, 11, 12, 16, 17, 33, 63, 64, 65, 130, 1023, 1024, 1025, 8193, 17000}) {
+  for (std::size_t rows : {0, 1, 2, 5, 7, 8, 11, 12, 16, 17, 33, 63, 64, 65, 130, 1023, 1024, 1025, 8193, 17000, 300001}) {
     const Batch batch(rows);
     const Result got = RunProgram(program, batch), want = RunProgram(generic, batch);
     ASSERT_TRUE(got.status.ok());

@@ -108,24 +108,32 @@ static int64_t WindowBlock(const Plan* plan, const Batch* batch, size_t first_ro
 }
 
 static void IdBlock(const Plan* plan, const Batch* batch, size_t row, size_t n_rows) {
-  int32_t* const ids = batch->ids + row;
-  const size_t stride = batch->ids_stride;
+  const int is_streaming = batch->use_streaming_stores;
+  const auto to = [=](int32_t id) { return batch->ids + row + (size_t)id * batch->ids_stride; };
   const struct MainspringHashes* h = &plan->hashes;
   for (size_t i = 0; i < h->keyed.n; ++i) {
-    HashColumn(batch->ints[h->keyed.source[i]] + row, n_rows, h->keyed.key[i], h->range[i], h->offset[i],
-               ids + (size_t)h->keyed.id[i] * stride);
+    const int64_t* const from = batch->ints[h->keyed.source[i]] + row;
+    InParts(to(h->keyed.id[i]), n_rows, is_streaming, [=](size_t at, size_t n, int32_t* ids) {
+      HashColumn(from + at, n, h->keyed.key[i], h->range[i], h->offset[i], ids, is_streaming);
+    });
   }
   for (size_t i = 0; i < plan->n_vocabularies; ++i) {
     const struct MainspringVocabulary* v = plan->vocabularies + i;
-    VocabularyColumn(v, batch->ints[v->source] + row, n_rows, ids + (size_t)v->id * stride);
+    const int64_t* const from = batch->ints[v->source] + row;
+    InParts(to(v->id), n_rows, is_streaming,
+            [=](size_t at, size_t n, int32_t* ids) { VocabularyColumn(v, from + at, n, ids, is_streaming); });
   }
   for (size_t i = 0; i < plan->n_buckets; ++i) {
     const struct MainspringBuckets* b = plan->buckets + i;
-    BucketColumn(b, batch->floats[b->source] + row, n_rows, ids + (size_t)b->id * stride);
+    const float* const from = batch->floats[b->source] + row;
+    InParts(to(b->id), n_rows, is_streaming,
+            [=](size_t at, size_t n, int32_t* ids) { BucketColumn(b, from + at, n, ids, is_streaming); });
   }
   for (size_t i = 0; i < plan->n_crosses; ++i) {
     const struct MainspringCross* c = plan->crosses + i;
-    CrossColumn(c, batch->ints, row, n_rows, ids + (size_t)c->id * stride);
+    InParts(to(c->id), n_rows, is_streaming, [=](size_t at, size_t n, int32_t* ids) {
+      CrossColumn(c, batch->ints, row + at, n, ids, is_streaming);
+    });
   }
 }
 
@@ -149,6 +157,7 @@ MAINSPRING_INLINE int64_t RunRows(const Plan* plan, const Batch* batch, const Wo
     dense.use_streaming_stores = batch->use_streaming_stores;
     Transform(&dense);
   }
+  if (batch->use_streaming_stores) StreamFence();
   return -1;
 }
 

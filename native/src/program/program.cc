@@ -361,7 +361,8 @@ Status Program::Run(const ProgramInput& input, ProgramWorkspace* w, float* dense
   batch.dense = dense;
   batch.ids = ids;
   batch.ids_stride = ids_stride;
-  batch.use_streaming_stores = input.n_rows * plan.dense.width * sizeof(float) >= kStreamingBytes;
+  const std::size_t widest = std::max(plan.dense.width, compiled_->n_ids);
+  batch.use_streaming_stores = input.n_rows * widest * sizeof(float) >= kStreamingBytes;
 
   MainspringWorkspace workspaces[kMaxThreads];
   const std::size_t threads = std::min({static_cast<std::size_t>(std::max(max_threads, 1)),

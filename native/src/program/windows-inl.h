@@ -395,7 +395,7 @@ static void FoldStrip(uint8_t aggregate, const struct WindowStrip* strip, const 
 MAINSPRING_INLINE int ReadOffsets(struct WindowStrip* strip, size_t first_row) {
   int are_rising = 1;
   const size_t n = strip->n_rows;
-  int64_t end;
+  int64_t first, end;
   if (strip->events->is_wide) {
     const int64_t* const offsets = (const int64_t*)strip->events->offsets + first_row;
     for (size_t row = 0; row < n; ++row) {
@@ -403,7 +403,7 @@ MAINSPRING_INLINE int ReadOffsets(struct WindowStrip* strip, size_t first_row) {
       strip->begin[row] = offsets[row];
       strip->size[row] = (int64_t)((uint64_t)offsets[row + 1] - (uint64_t)offsets[row]);
     }
-    end = offsets[n];
+    first = offsets[0], end = offsets[n];
   } else {
     const int32_t* const offsets = (const int32_t*)strip->events->offsets + first_row;
     for (size_t row = 0; row < n; ++row) {
@@ -411,9 +411,9 @@ MAINSPRING_INLINE int ReadOffsets(struct WindowStrip* strip, size_t first_row) {
       strip->begin[row] = offsets[row];
       strip->size[row] = (int64_t)offsets[row + 1] - offsets[row];
     }
-    end = offsets[n];
+    first = offsets[0], end = offsets[n];
   }
-  return are_rising && strip->begin[0] >= 0 && (uint64_t)end <= strip->events->size;
+  return are_rising && first >= 0 && (uint64_t)end <= strip->events->size;
 }
 
 // Every window of the group for 1 .. kStripRows rows from `first_row` on; result j of row i to

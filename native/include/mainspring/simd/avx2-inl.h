@@ -90,6 +90,8 @@ MAINSPRING_INLINE void StreamLine(const float* from, float* to) {
   _mm256_stream_ps(to, Load(from));
   _mm256_stream_ps(to + 8, Load(from + 8));
 }
+// One vector, at a multiple of its size.
+MAINSPRING_INLINE void StreamInts(IVec v, int32_t* p) { _mm256_stream_si256((__m256i*)p, v); }
 MAINSPRING_INLINE void StreamFence() { _mm_sfence(); }
 
 constexpr size_t kWide = 4;

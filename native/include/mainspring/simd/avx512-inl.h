@@ -75,6 +75,7 @@ MAINSPRING_INLINE void Transpose(Vec* v) {
 }
 
 MAINSPRING_INLINE void StreamLine(const float* from, float* to) { _mm512_stream_ps(to, Load(from)); }
+MAINSPRING_INLINE void StreamInts(IVec v, int32_t* p) { _mm512_stream_si512((__m512i*)p, v); }
 MAINSPRING_INLINE void StreamFence() { _mm_sfence(); }
 
 constexpr size_t kWide = 8;

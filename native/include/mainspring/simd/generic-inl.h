@@ -120,6 +120,7 @@ MAINSPRING_INLINE void Transpose(Vec* v) {
 
 // No portable way past the cache: an ordinary copy of one cache line.
 MAINSPRING_INLINE void StreamLine(const float* from, float* to) { memcpy(to, from, 64); }
+MAINSPRING_INLINE void StreamInts(IVec v, int32_t* p) { memcpy(p, &v, sizeof(v)); }
 MAINSPRING_INLINE void StreamFence() {}
 
 // 64-bit lanes: the hashes.
