@@ -71,11 +71,15 @@ class Program:
         ints: list[str],
         events: list[str],
         strings: list[str],
+        lists: list[str],
+        string_lists: list[str],
         vocabularies: Sequence[Sequence[str]],
         derived: Sequence[tuple[int, int, int]],
+        derived_lists: Sequence[tuple[int, int, int]],
         windows: Sequence[tuple[int, int, int, int]],
         dense: Sequence[tuple[int, int, float, float, float, bool, float, float]],
         ids: Sequence[tuple[int, list[int], int, int, int, list[int], list[float], bool]],
+        bags: Sequence[tuple[int, list[int], int, int, int, list[int], list[float], bool]],
         target: str | None,
     ) -> None: ...
     @property
@@ -84,22 +88,28 @@ class Program:
     def n_ids(self) -> int: ...
     @property
     def target(self) -> str: ...
+    @property
+    def n_bags(self) -> int: ...
     def derive(self, strings: Sequence[str | None]) -> list[int]: ...
+    def derive_lists(self, lists: Sequence[Sequence[str | None] | None]) -> list[list[int]]: ...
     def run(
         self,
         columns: Any,
         dense: NDArray[np.float32] | None,
         ids: NDArray[np.int32] | None,
+        bags: tuple[NDArray[np.int32], NDArray[np.int32]] | None,
         threads: int,
-    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]: ...
+    ) -> tuple[Any, ...]:
+        """(dense, ids), and where there are bags (values, offsets)."""
     def bind(
         self,
         columns: Any,
         dense: NDArray[np.float32] | None,
         ids: NDArray[np.int32] | None,
+        bags: tuple[NDArray[np.int32], NDArray[np.int32]] | None,
         threads: int,
     ) -> Bound: ...
-    def row(self) -> Row: ...
+    def row(self, bag_capacity: int) -> Row: ...
 
 @final
 class Row:
@@ -115,11 +125,14 @@ class Row:
         Errors: NativeError `bad_dtype` (no buffer), `bad_shape` (length), `not_contiguous` (not at a multiple of 8).
         """
     def run_fields(self, fields: Mapping[str, Any], /) -> None:
-        """Transform a dict: a number, an int64 or (times, values) for each input, None for a missing one.
+        """Transform a dict: a number, an int64, (times, values) or a str for each input, None for a missing one.
+
+        For a list of int64 an array or a list with None for the missing, for one of strings a list of str or None.
 
         Numbers are rounded to float32, so what is beyond its range becomes infinite. Fastest where the dict has the
-        inputs in the spec's order by type: floats, ints, event lists. Fields that the spec does not name are not read.
-        Errors: NativeError `missing_column`, `bad_dtype`, `bad_shape`, `not_contiguous`.
+        inputs in the spec's order by type: floats, ints, event lists, strings, lists of int64, lists of strings. Fields
+        that the spec does not name are not read.
+        Errors: NativeError `missing_column`, `bad_dtype`, `bad_shape`, `not_contiguous`, `full` (NoRoom).
         """
     @property
     def dense(self) -> NDArray[np.float32]:
@@ -127,6 +140,12 @@ class Row:
     @property
     def ids(self) -> NDArray[np.int32]:
         """(n_ids, 1): of the last row."""
+    @property
+    def bag_values(self) -> NDArray[np.int32]:
+        """(bag_capacity,): of the last row, the first `bag_offsets[-1]`."""
+    @property
+    def bag_offsets(self) -> NDArray[np.int32]:
+        """(n_bags + 1,): of the last row."""
 
 @final
 class Bound:
@@ -139,6 +158,8 @@ class Bound:
     def dense(self) -> NDArray[np.float32]: ...
     @property
     def ids(self) -> NDArray[np.int32]: ...
+    @property
+    def bags(self) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None: ...
 
 @final
 class Batcher:

@@ -87,13 +87,24 @@ class DevicePlan:
 
 
 def compile(spec: Mapping[str, Any]) -> DevicePlan:
-    """Check a spec and lay it out. Errors: NativeError `bad_spec`, as from `program.Program`, and for string inputs."""
+    """Check a spec and lay it out.
+
+    Errors: NativeError `bad_spec`, as from `program.Program`, and for inputs of strings or lists, and so for bags: a
+    device has no strings, and writes outputs of known sizes only.
+    """
     program.Program(spec, target="generic")  # its refusals name the column
     decoded = specs.decode(spec)
     if strings := decoded.names("string"):
         raise status.NativeError(
             "bad_spec", f"a device takes no strings, got `{strings[0]}`; hash it into an int64 column before"
         )
+    if decoded.bags:
+        op, source = spec["bags"][0]["op"], spec["bags"][0]["source"]
+        raise status.NativeError(
+            "bad_spec", f"a device takes no bags, got `bags[0]`, a {op} of `{source}`; run them on the CPU"
+        )
+    if lists := decoded.names("int64_list") + decoded.names("string_list"):
+        raise status.NativeError("bad_spec", f"a device takes no lists, got `{lists[0]}`; leave it out")
     floats, ints, events = (decoded.names(kind) for kind in ("float32", "int64", "events"))
     image = _native.device_plan(floats, ints, events, decoded.windows, decoded.dense, decoded.ids)
     return DevicePlan(image, decoded.inputs)

@@ -35,6 +35,13 @@ Bucketise.   How many boundaries lie below a value, 0 .. n; NaN has its own buck
              and the opposite of torch.bucketize. Boundaries are finite, rise strictly, and are rounded to float32.
 Ids are equal on every path, and frozen: another function would get another name (docs/adr/0002).
 
+Bags
+----
+A row of a list input has any number of values. A bag gives each its id, by hash or vocabulary, in their order: one
+for each, a missing one included (None of a list of strings, -2^63 or a null of one of int64), so an empty list or a
+null one has none. All bags of a batch share two arrays, in the order of torch.nn.EmbeddingBag and of TorchRec's
+KeyedJaggedTensor: the ids, bag after bag and within one row after row, and where each row of each bag begins.
+
 Windows
 -------
 An event list of a row holds times (int64) and values (float32); the row has a moment `as_of`. A window of `width` takes

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mainspring.native import reference
 
-__all__ = ["dense_column", "id_column", "run"]
+__all__ = ["bags", "dense_column", "id_column", "run"]
 
 INF = float("inf")
 
@@ -22,13 +22,29 @@ def run(spec: Mapping[str, Any], columns: Mapping[str, Any]) -> tuple[NDArray[np
     """dense (n_rows, width) float64 and ids (n_ids, n_rows) int32."""
     first = spec["inputs"][0]
     column = columns[first["name"]]
-    n_rows = len(column[0]) - 1 if first["type"] == "events" else len(column)
+    n_rows = len(column[0]) - 1 if first["type"] in ("events", "int64_list") else len(column)
     dense = [dense_column(item, columns) for item in spec.get("dense", [])]
     ids = [id_column(item, columns) for item in spec.get("ids", [])]
     return (
         np.stack(dense, axis=1) if dense else np.empty((n_rows, 0)),
         np.stack(ids) if ids else np.empty((0, n_rows), np.int32),
     )
+
+
+def bags(spec: Mapping[str, Any], columns: Mapping[str, Any]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The ids of all bags, (n,), and where each row of each bag begins, (n_bags * n_rows + 1,)."""
+    values, offsets, end = [], [], 0
+    for item in spec["bags"]:
+        ragged = columns[item["source"]]
+        if isinstance(ragged, tuple):  # int64: (offsets, values)
+            where, flat = ragged[0], ragged[1][int(ragged[0][0]) : int(ragged[0][-1])]
+        else:  # strings: a list for each row
+            rows = [[] if strings is None else strings for strings in ragged]
+            where, flat = np.cumsum([0, *map(len, rows)]), [s for strings in rows for s in strings]
+        values.append(id_column(item, {item["source"]: flat}))
+        offsets.append(end + reference.bag_offsets(where)[:-1])
+        end += len(flat)
+    return np.concatenate(values), np.array([*np.concatenate(offsets), end], np.int32)
 
 
 def source_column(source: str | Mapping[str, Any], columns: Mapping[str, Any]) -> NDArray[np.float32]:

@@ -41,7 +41,9 @@ NATIVE_HDRS = [
     "src/jagged/jagged_kernels.h",
     "src/mlp/mlp-inl.h",
     "src/mlp/mlp_kernels.h",
+    "src/program/bags-inl.h",
     "src/program/ids-inl.h",
+    "src/program/lists.h",
     "src/program/program-inl.h",
     "src/program/program_kernels.h",
     "src/program/windows-inl.h",
@@ -75,6 +77,7 @@ NATIVE_SRCS = [
     "src/jagged/jagged.cc",
     "src/mlp/mlp.cc",
     "src/pool.cc",
+    "src/program/lists.cc",
     "src/program/program.cc",
     "src/string_vocabulary.cc",
     "src/table/arena.cc",
@@ -176,6 +179,7 @@ NATIVE_EXT_SRCS = [
     "bindings/buffers.cc",
     "bindings/dense.cc",
     "bindings/jagged.cc",
+    "bindings/lists.cc",
     "bindings/mlp.cc",
     "bindings/module.cc",
     "bindings/program.cc",
@@ -187,6 +191,7 @@ NATIVE_EXT_SRCS = [
 ]
 
 NATIVE_TEST_SRCS = [
+    "tests/bags_test.cc",
     "tests/batcher_test.cc",
     "tests/cuda_emulation_test.cc",
     "tests/dense_test.cc",

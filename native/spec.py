@@ -3,7 +3,8 @@
     {"version": 1,
      "inputs": [{"name": "price", "type": "float32"}, {"name": "user", "type": "int64"},
                 {"name": "now", "type": "int64"}, {"name": "clicks", "type": "events"},
-                {"name": "city", "type": "string"}],
+                {"name": "city", "type": "string"}, {"name": "tags", "type": "int64_list"},
+                {"name": "words", "type": "string_list"}],
      "dense": [{"op": "numeric", "source": "price", "fill": 2.0, "log1p": true, "mean": 1.5, "scale": 0.7},
                {"op": "missing", "source": "price"},
                {"op": "min_max", "source": "price", "low": 0.0, "high": 100.0},
@@ -13,7 +14,9 @@
              {"op": "bucketise", "source": "price", "boundaries": [1.0, 10.0], "right": false},
              {"op": "hash", "source": "city", "buckets": 1000},
              {"op": "vocabulary", "source": "city", "values": ["Berlin", "Zürich"]},
-             {"op": "cross", "sources": ["user", "city"], "buckets": 5000}]}
+             {"op": "cross", "sources": ["user", "city"], "buckets": 5000}],
+     "bags": [{"op": "hash", "source": "tags", "buckets": 500, "seed": 7},
+              {"op": "vocabulary", "source": "words", "values": ["red", "green"]}]}
 
 What each operation means is in `mainspring.native.reference`; version 1 stands for its hashes, too. It also stands where
 operations are added: what was valid keeps its meaning, and an older release refuses by name what it does not know.
@@ -35,7 +38,7 @@ __all__ = ["VERSION", "Column", "ColumnType", "Decoded", "decode"]
 
 VERSION: Final = 1
 
-ColumnType = Literal["float32", "int64", "events", "string"]
+ColumnType = Literal["float32", "int64", "events", "string", "int64_list", "string_list"]
 
 # In the order of the compiled code's enumerations.
 _AGGREGATES: Final = ("sum", "count", "mean", "max", "min", "last")
@@ -50,7 +53,7 @@ _FLOAT32: Final = struct.Struct("<f")
 
 Window = tuple[int, int, int, int]
 Dense = tuple[int, int, float, float, float, bool, float, float]
-#: A string input, _HASH, _CROSS or _LISTED, and the seed of its XXH3 or the number of its vocabulary: an int column of
+#: A string input (or a list of strings), _HASH, _CROSS or _LISTED, and the seed of its XXH3 or the number of its vocabulary: an int column of
 #: the compiled code.
 Derived = tuple[int, int, int]
 Id = tuple[int, list[int], int, int, int, list[int], list[float], bool]
@@ -75,6 +78,9 @@ class Decoded:
     dense: list[Dense] = field(default_factory=list)
     ids: list[Id] = field(default_factory=list)
     id_sizes: list[int] = field(default_factory=list)
+    derived_lists: list[Derived] = field(default_factory=list)
+    bags: list[Id] = field(default_factory=list)  # their sources are lists
+    bag_sizes: list[int] = field(default_factory=list)
 
     def names(self, kind: ColumnType) -> list[str]:
         """The inputs of one type, in their order."""
@@ -97,6 +103,8 @@ def decode(spec: object) -> Decoded:
         decoded.dense.append(decoder.dense(_Object(item, f"dense[{i}]")))
     for i, item in enumerate(whole.items("ids", [])):
         decoded.ids.append(decoder.id(_Object(item, f"ids[{i}]")))
+    for i, item in enumerate(whole.items("bags", [])):
+        decoded.bags.append(decoder.bag(_Object(item, f"bags[{i}]")))
     whole.close()
     return decoded
 
@@ -196,16 +204,23 @@ class _Decoder:
         made = {
             "hash": self._hash, "cross": self._cross, "vocabulary": self._vocabulary, "bucketise": self._bucketise
         }[op](item, item.integer("offset", 0, _INT32_MAX, 0))  # fmt: skip
-        kind, _, _, _, buckets, values, boundaries, _ = made
-        listed = {_VOCABULARY: len(values), _BUCKETISE: len(boundaries)}
-        self._decoded.id_sizes.append(buckets if kind in (_HASH, _CROSS) else listed[kind] + 2)
+        self._decoded.id_sizes.append(_size(made))
         item.close()
         return made
 
-    def _hash(self, item: _Object, offset: int) -> Id:
+    def bag(self, item: _Object) -> Id:
+        make = {"hash": self._hash, "vocabulary": self._vocabulary}[item.one_of("op", ("hash", "vocabulary"))]
+        made = make(item, item.integer("offset", 0, _INT32_MAX, 0), "int64_list", "string_list")
+        self._decoded.bag_sizes.append(_size(made))
+        item.close()
+        return made
+
+    def _hash(
+        self, item: _Object, offset: int, ints: ColumnType = "int64", strings: ColumnType = "string"
+    ) -> Id:
         name = item.text("source")
         seed, buckets = _seed_and_buckets(item)
-        source = self._hashable(name, f"{item.path}.source", _HASH, seed)
+        source = self._hashable(name, f"{item.path}.source", _HASH, seed, ints, strings)
         return (_HASH, [source], offset, seed, buckets, [], [], False)
 
     def _cross(self, item: _Object, offset: int) -> Id:
@@ -215,14 +230,16 @@ class _Decoder:
         ]
         return (_CROSS, sources, offset, *_seed_and_buckets(item), [], [], False)
 
-    def _vocabulary(self, item: _Object, offset: int) -> Id:
+    def _vocabulary(
+        self, item: _Object, offset: int, ints: ColumnType = "int64", strings: ColumnType = "string"
+    ) -> Id:
         name = item.text("source")
-        if name in self._index["string"]:
+        if name in self._index[strings]:
             words = _words(item.items("values"), f"{item.path}.values")
             self._decoded.vocabularies.append(words)
-            source = self._derived(name, _LISTED, len(self._decoded.vocabularies) - 1)
+            source = self._derived(name, _LISTED, len(self._decoded.vocabularies) - 1, ints, strings)
             return (_VOCABULARY, [source], offset, 0, 0, list(range(len(words))), [], False)
-        source = self._named(name, f"{item.path}.source", "int64", "string")
+        source = self._named(name, f"{item.path}.source", ints, strings)
         values = [
             _integer(v, f"{item.path}.values[{i}]", *_INT64) for i, v in enumerate(item.items("values"))
         ]
@@ -248,18 +265,27 @@ class _Decoder:
             self._decoded.windows.append(made)
         return len(self._index["float32"]) + self._windows[made]
 
-    def _hashable(self, name: object, path: str, kind: int, seed: int) -> int:
-        """An int64 input, or what is derived of a string one."""
-        if isinstance(name, str) and name in self._index["string"]:
-            return self._derived(name, kind, seed)
-        return self._named(name, path, "int64", "string")
+    def _hashable(
+        self,
+        name: object,
+        path: str,
+        kind: int,
+        seed: int,
+        ints: ColumnType = "int64",
+        strings: ColumnType = "string",
+    ) -> int:
+        """An input of ints, or what is derived of one of strings."""
+        if isinstance(name, str) and name in self._index[strings]:
+            return self._derived(name, kind, seed, ints, strings)
+        return self._named(name, path, ints, strings)
 
-    def _derived(self, name: str, kind: int, number: int) -> int:
-        """What is derived of a string input: those follow the int64 inputs."""
-        derived = (self._index["string"][name], kind, number)
-        if derived not in self._decoded.derived:
-            self._decoded.derived.append(derived)
-        return len(self._index["int64"]) + self._decoded.derived.index(derived)
+    def _derived(self, name: str, kind: int, number: int, ints: ColumnType, strings: ColumnType) -> int:
+        """What is derived of an input of strings: those follow the inputs of ints."""
+        made = self._decoded.derived if strings == "string" else self._decoded.derived_lists
+        derived = (self._index[strings][name], kind, number)
+        if derived not in made:
+            made.append(derived)
+        return len(self._index[ints]) + made.index(derived)
 
     def _named(self, name: object, path: str, kind: ColumnType, *also: ColumnType) -> int:
         """The index of an input of type `kind`; `also`: what the caller would have taken, too."""
@@ -278,6 +304,12 @@ def _column(item: _Object) -> Column:
     column = Column(name, cast("ColumnType", item.one_of("type", get_args(ColumnType))))
     item.close()
     return column
+
+
+def _size(made: Id) -> int:
+    """How many ids it has."""
+    kind, _, _, _, buckets, values, boundaries, _ = made
+    return buckets if kind in (_HASH, _CROSS) else len(values) + len(boundaries) + 2
 
 
 def _seed_and_buckets(item: _Object) -> tuple[int, int]:

@@ -18,7 +18,7 @@ Code = Literal[
     "out_of_range",  # an index without a row, a row longer than its place, a number beyond its dtype
     "bad_model",  # the file of a model is damaged, or is none
     "unsupported_model",  # a model that asks for what is not done here
-    "full",  # no room: memory, disk, or `max_rows`
+    "full",  # no room: memory, disk, or `max_rows`; for the ids of bags: see `NoRoom`
     "io",  # the system refused to read or write a file
     "corrupt",  # a file is not what was written
     "closed",  # the table was closed; a batcher takes no more requests, or lost them when it was closed
@@ -39,6 +39,17 @@ class NativeError(ValueError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class NoRoom(NativeError):
+    """An output is too small, and nothing was written: try again with room for `needed` values."""
+
+    def __init__(self, message: str, needed: int) -> None:
+        super().__init__("full", message)
+        self.needed = needed
+
+    def __reduce__(self) -> tuple[type[NoRoom], tuple[str, int]]:
+        return NoRoom, (self.message, self.needed)
 
 
 class Busy(NativeError):

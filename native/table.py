@@ -380,9 +380,8 @@ class OnlineTable:
         for place, (name, kind) in zip(places, wanted.items(), strict=True):
             field = self.schema.fields[place]
             whole = field.type in ("bool", "int32", "int64", "timestamp_us")
-            if (
-                not (whole or (kind == "float32" and field.type in ("float32", "float64")))
-                or kind == "events"
+            if kind not in ("float32", "int64") or not (
+                whole or (kind == "float32" and field.type in ("float32", "float64"))
             ):
                 raise status.NativeError(
                     "bad_dtype",

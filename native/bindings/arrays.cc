@@ -38,6 +38,14 @@ void Raise(StatusCode code, const std::string& message) {
   throw py::error_already_set();
 }
 
+void RaiseNoRoom(const std::string& message, std::size_t needed) {
+  static PyObject* const no_room =
+      py::object(py::module_::import("mainspring.native.status").attr("NoRoom")).release().ptr();
+  const py::object error = py::reinterpret_borrow<py::object>(no_room)(message, needed);
+  PyErr_SetObject(no_room, error.ptr());
+  throw py::error_already_set();
+}
+
 std::string Message(const Status& status, const std::string& place) {
   std::string message = place.empty() ? "" : place + ": ";
   message += status.expected;
@@ -126,6 +134,11 @@ py::object NewMatrix(PyObject* dtype, std::size_t rows, std::size_t width) {
   if (alignment == kHugePage) madvise(buffer, padded, MADV_HUGEPAGE);
   const py::capsule owner(buffer, FreeBuffer);
   return py::array(py::reinterpret_borrow<py::dtype>(dtype), {rows, width}, buffer, owner);
+}
+
+py::object NewVector(PyObject* dtype, std::size_t size) {
+  const py::object memory = NewMatrix(dtype, 1, size);
+  return py::array(py::reinterpret_borrow<py::dtype>(dtype), {size}, DataOf(memory.ptr()), memory);
 }
 
 Target ChosenTarget(const py::object& name) {

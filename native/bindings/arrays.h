@@ -31,6 +31,9 @@ void LoadNativeError();
 
 [[noreturn]] void Raise(StatusCode code, const std::string& message);
 
+// NativeError `full` with how much there must be room for.
+[[noreturn]] void RaiseNoRoom(const std::string& message, std::size_t needed);
+
 // `place` names what status.column counts: "output column 3".
 std::string Message(const Status& status, const std::string& place);
 void Check(const Status& status);
@@ -67,6 +70,9 @@ bool IsArray(PyObject* object);
 
 // (rows, width), 64-byte aligned, not initialised; float32 or int32.
 py::object NewMatrix(PyObject* dtype, std::size_t rows, std::size_t width);
+
+// (size,), as NewMatrix.
+py::object NewVector(PyObject* dtype, std::size_t size);
 
 Target ChosenTarget(const py::object& name);
 

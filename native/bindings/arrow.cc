@@ -286,4 +286,72 @@ MainspringEvents ArrowColumn::Events(EventCopy* copy) const {
   return {copy->offsets.data(), 1, copy->times.size(), copy->times.data(), copy->values.data()};
 }
 
+bool ArrowColumn::IsList() const {
+  const std::string format = schema_->format;
+  return schema_->dictionary == nullptr && (format == "+l" || format == "+L");
+}
+
+const void* ArrowColumn::OffsetsOf(const ArrowArray& list, std::int64_t row) const {
+  return static_cast<const char*>(list.buffers[1]) + row * (schema_->format[1] == 'L' ? 8 : 4);
+}
+
+MainspringList ArrowColumn::List(std::vector<std::int64_t>* offsets,
+                                 std::vector<std::int64_t>* values) const {
+  static constexpr const char* kExpected = "list or large_list of integers";
+  offsets->clear(), values->clear();
+  if (!IsList()) RaiseArrowType(name_, *schema_, kExpected);
+  if (pieces_.size() == 1 && !HasNulls(pieces_[0])) {
+    const Piece& p = pieces_[0];
+    const ArrowArray& elements = *p.array->children[0];
+    const auto* const lie =
+        InPlace<std::int64_t>(*schema_->children[0], {&elements, elements.offset, elements.length});
+    if (lie != nullptr) {
+      return {OffsetsOf(*p.array, p.begin), schema_->format[1] == 'L',
+              static_cast<std::size_t>(elements.length), lie};
+    }
+  }
+  const ArrowColumn column = Elements(kExpected, offsets);
+  const std::int64_t* const data = column.Ints(values);
+  return {offsets->data(), 1, column.rows(), data};
+}
+
+ArrowColumn ArrowColumn::Elements(const char* expected, std::vector<std::int64_t>* offsets) const {
+  if (!IsList()) RaiseArrowType(name_, *schema_, expected);
+  ArrowColumn column;
+  column.data_ = data_;
+  column.name_ = name_ + ".values";
+  column.schema_ = schema_->children[0];
+  offsets->assign(1, 0);
+  for (const Piece& p : pieces_) {
+    const ArrowArray& elements = *p.array->children[0];
+    const auto at = [&](std::int64_t i) {
+      const void* const offset = OffsetsOf(*p.array, i);
+      return schema_->format[1] == 'L' ? *static_cast<const std::int64_t*>(offset)
+                                       : std::int64_t{*static_cast<const std::int32_t*>(offset)};
+    };
+    for (std::int64_t i = p.begin; i < p.begin + p.length; ++i) {
+      const std::int64_t begin = at(i), end = at(i + 1), n = end - begin;
+      if (!IsValid(*p.array, i)) {
+        offsets->push_back(offsets->back());
+        continue;
+      }
+      if (begin < 0 || end < begin || end > elements.length) {
+        Raise(StatusCode::kBadShape, "row " + std::to_string(offsets->size() - 1) + " of `" + name_ +
+                                         "`: `offsets` must rise and stay within their list; "
+                                         "give n_rows + 1 rising offsets");
+      }
+      offsets->push_back(offsets->back() + n);
+      Piece* const last = column.pieces_.empty() ? nullptr : &column.pieces_.back();
+      if (last != nullptr && last->array == &elements &&
+          last->begin + last->length == elements.offset + begin) {
+        last->length += n;
+        column.rows_ += static_cast<std::size_t>(n);
+      } else {
+        column.Add(&elements, elements.offset + begin, n);
+      }
+    }
+  }
+  return column;
+}
+
 }  // namespace mainspring

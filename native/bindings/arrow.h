@@ -91,6 +91,14 @@ class ArrowColumn {
   // Of a list of structs of two fields, the time and the value. A null list is empty.
   MainspringEvents Events(EventCopy* copy) const;
 
+  // Of a list of integers; a null one is empty, a null in it missing. Pointers into the producer's memory
+  // where both copies stay empty.
+  MainspringList List(std::vector<std::int64_t>* offsets, std::vector<std::int64_t>* values) const;
+
+  // Of a list of anything: all its values as one column, and where each row's begin, from 0. Refuses rows
+  // that do not lie within their list. `expected` is what a list of it is called.
+  ArrowColumn Elements(const char* expected, std::vector<std::int64_t>* offsets) const;
+
   // take(row, bytes, size) for each string; null bytes where there is none.
   template <typename Take>
   void EachString(const Take& take) const;
@@ -105,6 +113,8 @@ class ArrowColumn {
   void Add(const ArrowArray* array, std::int64_t begin, std::int64_t length);
   template <typename T>
   const T* Values(std::vector<T>* copy) const;
+  bool IsList() const;
+  const void* OffsetsOf(const ArrowArray& list, std::int64_t row) const;
 
   std::shared_ptr<ArrowData> data_;
   std::string name_;

@@ -28,15 +28,17 @@ std::int64_t Derived::Of(const char* bytes, std::size_t size) const {
   return value == kMissing ? undone(hash ^ 1) : value;
 }
 
-Names::Names(const std::vector<std::string>& floats, const std::vector<std::string>& ints,
-             const std::vector<std::string>& events, const std::vector<std::string>& strings,
-             std::vector<Derived> made_of)
-    : n_floats(floats.size()),
-      n_ints(ints.size()),
-      n_events(events.size()),
-      n_strings(strings.size()),
-      derived(std::move(made_of)) {
-  for (const auto* kind : {&floats, &ints, &events, &strings}) {
+Names::Names(const InputNames& inputs, std::vector<Derived> of_strings, std::vector<Derived> of_string_lists)
+    : n_floats(inputs.floats.size()),
+      n_ints(inputs.ints.size()),
+      n_events(inputs.events.size()),
+      n_strings(inputs.strings.size()),
+      n_lists(inputs.lists.size()),
+      n_string_lists(inputs.string_lists.size()),
+      derived(std::move(of_strings)),
+      derived_lists(std::move(of_string_lists)) {
+  for (const auto* kind :
+       {&inputs.floats, &inputs.ints, &inputs.events, &inputs.strings, &inputs.lists, &inputs.string_lists}) {
     for (const std::string& text : *kind) {
       PyObject* name = PyUnicode_FromStringAndSize(text.data(), static_cast<py::ssize_t>(text.size()));
       if (name == nullptr) throw py::error_already_set();
@@ -53,23 +55,22 @@ void Names::RaiseMissing(const Name& name) const {
 }
 
 // What this input says the batch's length is; 0 where it cannot say, which the checks will tell.
-std::size_t Buffers::Rows(PyObject* column, bool is_events) {
+std::size_t Buffers::Rows(PyObject* column, bool is_ragged) {
   PyObject* array = column;
-  if (is_events) {
+  if (is_ragged) {
     if (!PyTuple_Check(column) || PyTuple_GET_SIZE(column) == 0) return 0;
     array = PyTuple_GET_ITEM(column, 0);
   }
   if (!IsArray(array) || py::detail::array_proxy(array)->nd != 1) return 0;
   const std::size_t length = LengthOf(array);
-  return is_events && length > 0 ? length - 1 : length;
+  return is_ragged && length > 0 ? length - 1 : length;
 }
 
-std::size_t Buffers::Rows(const Taken& column, bool is_events) {
-  return column.is_arrow ? column.arrow.rows() : Rows(column.object.ptr(), is_events);
+std::size_t Buffers::Rows(const Taken& column, bool is_ragged) {
+  return column.is_arrow ? column.arrow.rows() : Rows(column.object.ptr(), is_ragged);
 }
 
-void Buffers::CheckRows(const Taken& column, const Name& name) const {
-  const std::size_t rows = column.arrow.rows();
+void Buffers::CheckRows(std::size_t rows, const Name& name) const {
   if (rows == rows_) return;
   Raise(StatusCode::kBadShape, "`" + name.text + "` must have " + std::to_string(rows_) + " rows, got " +
                                    std::to_string(rows) + "; pass columns of one batch");
@@ -78,7 +79,7 @@ void Buffers::CheckRows(const Taken& column, const Name& name) const {
 template <typename T>
 const T* Buffers::TakeColumn(const Taken& column, const Name& name, std::vector<std::vector<T>>* copies) {
   if (column.is_arrow) {
-    CheckRows(column, name);
+    CheckRows(column.arrow.rows(), name);
     std::vector<T> copy;
     const T* values;
     if constexpr (std::is_same_v<T, float>) {
@@ -96,9 +97,19 @@ const T* Buffers::TakeColumn(const Taken& column, const Name& name, std::vector<
   return static_cast<const T*>(DataOf(array));
 }
 
+bool Buffers::HoldOffsets(PyObject* offsets, const Name& name) {
+  const auto& api = py::detail::npy_api::get();
+  const bool is_narrow = IsArray(offsets) && api.PyArray_EquivTypes_(py::detail::array_proxy(offsets)->descr,
+                                                                     Dtype<std::int32_t>());
+  CheckArray(offsets, name.text + ".offsets", is_narrow ? Dtype<std::int32_t>() : Dtype<std::int64_t>(),
+             rows_ + 1, -1);
+  Hold(DataOf(offsets), (rows_ + 1) * (is_narrow ? sizeof(std::int32_t) : sizeof(std::int64_t)));
+  return is_narrow;
+}
+
 void Buffers::TakeEvents(const Taken& column, const Name& name) {
   if (column.is_arrow) {
-    CheckRows(column, name);
+    CheckRows(column.arrow.rows(), name);
     ArrowColumn::EventCopy copy;
     const MainspringEvents events = column.arrow.Events(&copy);
     const bool is_ours = !copy.offsets.empty();
@@ -117,15 +128,10 @@ void Buffers::TakeEvents(const Taken& column, const Name& name) {
   PyObject* const offsets = PyTuple_GET_ITEM(lists, 0);
   PyObject* const times = PyTuple_GET_ITEM(lists, 1);
   PyObject* const values = PyTuple_GET_ITEM(lists, 2);
-  const auto& api = py::detail::npy_api::get();
-  const bool is_narrow = IsArray(offsets) && api.PyArray_EquivTypes_(py::detail::array_proxy(offsets)->descr,
-                                                                     Dtype<std::int32_t>());
-  CheckArray(offsets, name.text + ".offsets", is_narrow ? Dtype<std::int32_t>() : Dtype<std::int64_t>(),
-             rows_ + 1, -1);
+  const bool is_narrow = HoldOffsets(offsets, name);
   const std::size_t size = Rows(times, false);
   CheckArray(times, name.text + ".times", Dtype<std::int64_t>(), size, -1);
   CheckArray(values, name.text + ".values", Dtype<float>(), size, -1);
-  Hold(DataOf(offsets), (rows_ + 1) * (is_narrow ? sizeof(std::int32_t) : sizeof(std::int64_t)));
   Hold(DataOf(times), size * sizeof(std::int64_t));
   Hold(DataOf(values), size * sizeof(float));
   events_.push_back({DataOf(offsets), !is_narrow, size, static_cast<const std::int64_t*>(DataOf(times)),
@@ -145,7 +151,7 @@ StringBytes BytesOf(PyObject* string, const std::string& name) {
 }
 
 void Buffers::TakeStrings(const Names& names, std::size_t string, const Taken& column, const Name& name) {
-  if (column.is_arrow) CheckRows(column, name);
+  if (column.is_arrow) CheckRows(column.arrow.rows(), name);
   const py::object list =
       column.is_arrow || !(PyList_Check(column.object.ptr()) || PyTuple_Check(column.object.ptr()))
           ? py::object()
@@ -155,11 +161,7 @@ void Buffers::TakeStrings(const Names& names, std::size_t string, const Taken& c
       Raise(StatusCode::kBadDtype, "`" + name.text + "` must be a list of str or an Arrow column, got `" +
                                        TypeName(column.object.ptr()) + "`; convert it before");
     }
-    if (static_cast<std::size_t>(PySequence_Fast_GET_SIZE(list.ptr())) != rows_) {
-      Raise(StatusCode::kBadShape, "`" + name.text + "` must have " + std::to_string(rows_) + " rows, got " +
-                                       std::to_string(PySequence_Fast_GET_SIZE(list.ptr())) +
-                                       "; pass columns of one batch");
-    }
+    CheckRows(static_cast<std::size_t>(PySequence_Fast_GET_SIZE(list.ptr())), name);
   }
   for (std::size_t d = 0; d < names.derived.size(); ++d) {
     const Derived& derived = names.derived[d];
@@ -216,13 +218,16 @@ void Buffers::Fetch(const Names& names, const py::object& columns) {
 void Buffers::Take(const Names& names, const py::object& columns) {
   Clear();
   Fetch(names, columns);
-  const std::size_t n_columns = names.n_floats + names.n_ints, n_numbers = n_columns + names.n_events;
+  const std::size_t n_columns = names.n_floats + names.n_ints, n_numbers = names.n_numbers();
+  const std::size_t n_flat = n_numbers + names.n_strings, n_arrays = n_flat + names.n_lists;
   if (!columns_.empty()) {
     const Taken& first = columns_[0];
-    const bool is_list = n_numbers == 0 && !first.is_arrow && PySequence_Check(first.object.ptr()) != 0;
+    const bool is_of_strings = n_numbers == 0 && (names.n_strings > 0 || names.n_lists == 0);
+    const bool is_list = is_of_strings && !first.is_arrow && PySequence_Check(first.object.ptr()) != 0;
     rows_ =
         is_list ? static_cast<std::size_t>(PySequence_Size(first.object.ptr())) : Rows(first, n_columns == 0);
   }
+  lists_.reserve(names.n_lists + names.derived_lists.size());
   for (std::size_t i = 0; i < columns_.size(); ++i) {
     const Taken& column = columns_[i];
     const Name& name = names.all[i];
@@ -232,6 +237,11 @@ void Buffers::Take(const Names& names, const py::object& columns) {
       ints_.push_back(TakeColumn<std::int64_t>(column, name, &int_copies_));
     } else if (i < n_numbers) {
       TakeEvents(column, name);
+    } else if (i >= n_arrays) {
+      lists_.resize(names.n_lists + names.derived_lists.size());
+      TakeStringLists(names, i - n_arrays, column, name);
+    } else if (i >= n_flat) {
+      TakeList(column, name);
     } else {
       ints_.resize(names.n_ints + names.derived.size());
       TakeStrings(names, i - n_numbers, column, name);
@@ -254,12 +264,17 @@ void Buffers::CheckOverlap(const Names& names, const char* name, PyObject* out, 
   for (std::size_t i = 0; i < ranges_.size(); ++i) {
     if (ranges_[i].begin >= end || begin >= ranges_[i].end) continue;
     static constexpr const char* kParts[] = {".offsets", ".times", ".values"};
-    const std::size_t n_columns = names.n_floats + names.n_ints;
-    std::string other = "dense";
+    static constexpr const char* kOutputs[] = {"dense", "ids", "bags.values", "bags.offsets"};
+    const std::size_t n_columns = names.n_floats + names.n_ints, n_events = 3 * names.n_events;
+    std::string other;
     if (i < n_columns) {
       other = names.all[i].text;
-    } else if ((i - n_columns) / 3 < names.n_events) {
+    } else if (i - n_columns < n_events) {
       other = names.all[n_columns + (i - n_columns) / 3].text + kParts[(i - n_columns) % 3];
+    } else {
+      const std::size_t after = i - n_columns - n_events, n_lists = 2 * names.n_lists;
+      other =
+          after < n_lists ? names.list(after / 2).text + kParts[after % 2 * 2] : kOutputs[after - n_lists];
     }
     Raise(StatusCode::kOverlap,
           "`" + std::string(name) + "` must not share memory with `" + other + "`; pass another array");
@@ -268,10 +283,10 @@ void Buffers::CheckOverlap(const Names& names, const char* name, PyObject* out, 
 }
 
 void Buffers::Clear() {
-  columns_.clear(), floats_.clear(), ints_.clear(), events_.clear(), ranges_.clear();
+  columns_.clear(), floats_.clear(), ints_.clear(), events_.clear(), lists_.clear(), ranges_.clear();
   float_copies_.clear(), int_copies_.clear(), event_copies_.clear();
   rows_ = 0;
-  dense_ = py::object(), ids_ = py::object();
+  dense_ = py::object(), ids_ = py::object(), bag_values_ = py::object(), bag_offsets_ = py::object();
 }
 
 }  // namespace mainspring

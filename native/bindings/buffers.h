@@ -40,19 +40,34 @@ struct Derived {
   std::shared_ptr<const StringVocabulary> vocabulary;
 
   std::int64_t Of(const char* bytes, std::size_t size) const;
+  // Of a list or tuple of str and None, or of None, in the room of `values`. Needs the GIL.
+  void OfList(PyObject* list, const std::string& name, std::vector<std::int64_t>* values) const;
 };
 
-// The inputs: floats, then ints, then event lists, then strings. What is derived follows the ints of the
-// program.
+// As a spec names its inputs, by type.
+struct InputNames {
+  std::vector<std::string> floats, ints, events, strings, lists, string_lists;
+};
+
+// The inputs: floats, then ints, then event lists, then strings, then lists, then lists of strings. What is
+// derived of strings follows the ints of the program; what is derived of lists of strings (whose `string`
+// counts among those) follows its lists.
 struct Names {
   std::vector<Name> all;
-  std::size_t n_floats = 0, n_ints = 0, n_events = 0, n_strings = 0;
-  std::vector<Derived> derived;
+  std::size_t n_floats = 0, n_ints = 0, n_events = 0, n_strings = 0, n_lists = 0, n_string_lists = 0;
+  std::vector<Derived> derived, derived_lists;
   std::string listed;
 
-  Names(const std::vector<std::string>& floats, const std::vector<std::string>& ints,
-        const std::vector<std::string>& events, const std::vector<std::string>& strings,
-        std::vector<Derived> derived);
+  Names(const InputNames& inputs, std::vector<Derived> derived, std::vector<Derived> derived_lists);
+
+  std::size_t n_numbers() const { return n_floats + n_ints + n_events; }
+  const Name& string(std::size_t i) const { return all[n_numbers() + i]; }
+  const Name& list(std::size_t i) const { return all[n_numbers() + n_strings + i]; }
+  const Name& string_list(std::size_t i) const { return all[n_numbers() + n_strings + n_lists + i]; }
+  // Of a list of the program, ours or derived.
+  const Name& any_list(std::size_t i) const {
+    return i < n_lists ? list(i) : string_list(derived_lists[i - n_lists].string);
+  }
 
   [[noreturn]] void RaiseMissing(const Name& name) const;
 };
@@ -65,6 +80,9 @@ struct StringBytes {
 // A str as UTF-8, that of None empty; lives as long as the str. Needs the GIL.
 StringBytes BytesOf(PyObject* string, const std::string& name);
 
+// A list or tuple of str and None, or None for an empty one.
+py::object StringListOf(PyObject* object, const std::string& name);
+
 // Columns and outputs of one batch as pointers, and what keeps them alive. Everything here needs the GIL.
 class Buffers {
  public:
@@ -76,6 +94,9 @@ class Buffers {
   void TakeOutputs(const Names& names, const py::object& dense, const py::object& ids, std::size_t width,
                    std::size_t n_ids);
 
+  // The same for bags: None, or a tuple of values and offsets. New ones get room for `size` ids.
+  void TakeBags(const Names& names, const py::object& bags, std::size_t n_bags, std::size_t size);
+
   void Clear();
 
   ProgramInput Input(std::size_t rows) const {
@@ -84,11 +105,20 @@ class Buffers {
     input.ints = ints_.data();
     input.events = events_.data();
     input.n_rows = rows;
+    input.lists = lists_.data();
     return input;
   }
   std::size_t rows() const { return rows_; }
   const py::object& dense() const { return dense_; }
   const py::object& ids() const { return ids_; }
+  const py::object& bag_values() const { return bag_values_; }
+  const py::object& bag_offsets() const { return bag_offsets_; }
+  std::size_t bag_capacity() const { return bag_values_ ? LengthOf(bag_values_.ptr()) : 0; }
+  BagOutput bags() const {
+    if (!bag_values_) return {};
+    return {static_cast<std::int32_t*>(DataOf(bag_values_.ptr())),
+            static_cast<std::int32_t*>(DataOf(bag_offsets_.ptr()))};
+  }
   float* dense_data() const { return static_cast<float*>(DataOf(dense_.ptr())); }
   std::int32_t* ids_data() const { return static_cast<std::int32_t*>(DataOf(ids_.ptr())); }
 
@@ -104,13 +134,17 @@ class Buffers {
     ArrowColumn arrow;
   };
 
-  static std::size_t Rows(const Taken& column, bool is_events);
-  static std::size_t Rows(PyObject* column, bool is_events);
+  static std::size_t Rows(const Taken& column, bool is_ragged);
+  static std::size_t Rows(PyObject* column, bool is_ragged);
+  void CheckRows(std::size_t rows, const Name& name) const;
   void Fetch(const Names& names, const py::object& columns);
-  void CheckRows(const Taken& column, const Name& name) const;
   template <typename T>
   const T* TakeColumn(const Taken& column, const Name& name, std::vector<std::vector<T>>* copies);
   void TakeEvents(const Taken& column, const Name& name);
+  // Whether they are int32; int64 otherwise.
+  bool HoldOffsets(PyObject* offsets, const Name& name);
+  void TakeList(const Taken& column, const Name& name);
+  void TakeStringLists(const Names& names, std::size_t list, const Taken& column, const Name& name);
   void TakeStrings(const Names& names, std::size_t string, const Taken& column, const Name& name);
   void Hold(const void* data, std::size_t bytes) {
     const auto begin = reinterpret_cast<std::uintptr_t>(data);
@@ -126,8 +160,10 @@ class Buffers {
   std::vector<const float*> floats_;
   std::vector<const std::int64_t*> ints_;
   std::vector<MainspringEvents> events_;
-  std::vector<Range> ranges_;  // of the floats, the ints, each list's three arrays, then `dense`
-  py::object dense_, ids_;
+  std::vector<MainspringList> lists_;
+  std::vector<Range>
+      ranges_;  // of the floats, the ints, three of each event list, two of each list, the outputs
+  py::object dense_, ids_, bag_values_, bag_offsets_;
 };
 
 }  // namespace mainspring

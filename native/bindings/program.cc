@@ -25,20 +25,26 @@ using IdTuple = std::tuple<int, std::vector<std::int32_t>, std::int32_t, std::ui
 using DerivedTuple = std::tuple<std::size_t, int, std::uint64_t>;
 using WindowTuple = std::tuple<std::int32_t, std::int32_t, std::int64_t, int>;
 
-// Needs the GIL. Of a derivation that looks up, the number is that of its vocabulary.
-std::vector<Derived> ToDerived(const std::vector<DerivedTuple>& from,
-                               const std::vector<std::vector<std::string>>& vocabularies) {
-  std::vector<std::shared_ptr<const StringVocabulary>> built;
+using Vocabularies = std::vector<std::shared_ptr<const StringVocabulary>>;
+
+// Needs the GIL.
+Vocabularies Build(const std::vector<std::vector<std::string>>& vocabularies) {
+  Vocabularies built;
   for (const std::vector<std::string>& values : vocabularies) {
     auto vocabulary = std::make_shared<StringVocabulary>();
     Check(StringVocabulary::Build(values, vocabulary.get()));
     built.push_back(std::move(vocabulary));
   }
+  return built;
+}
+
+// Of a derivation that looks up, the number is that of its vocabulary.
+std::vector<Derived> ToDerived(const std::vector<DerivedTuple>& from, const Vocabularies& vocabularies) {
   std::vector<Derived> made;
   for (const auto& [string, kind, number] : from) {
     const bool is_listed = kind == static_cast<int>(Derivation::kVocabulary);
     made.push_back({string, static_cast<Derivation>(kind), is_listed ? 0 : number,
-                    is_listed ? built.at(number) : nullptr});
+                    is_listed ? vocabularies.at(number) : nullptr});
   }
   return made;
 }
@@ -62,7 +68,8 @@ IdSpec ToId(const IdTuple& from) {
 }
 
 ProgramSpec ToSpec(const Names& names, const std::vector<WindowTuple>& windows,
-                   const std::vector<DenseTuple>& dense, const std::vector<IdTuple>& ids) {
+                   const std::vector<DenseTuple>& dense, const std::vector<IdTuple>& ids,
+                   const std::vector<IdTuple>& bags) {
   ProgramSpec spec;
   spec.n_floats = static_cast<std::int32_t>(names.n_floats);
   spec.n_ints = static_cast<std::int32_t>(names.n_ints + names.derived.size());
@@ -72,6 +79,8 @@ ProgramSpec ToSpec(const Names& names, const std::vector<WindowTuple>& windows,
   }
   for (const DenseTuple& column : dense) spec.dense.push_back(ToDense(column));
   for (const IdTuple& id : ids) spec.ids.push_back(ToId(id));
+  spec.n_lists = static_cast<std::int32_t>(names.n_lists + names.derived_lists.size());
+  for (const IdTuple& bag : bags) spec.bags.push_back(ToId(bag));
   return spec;
 }
 
@@ -80,7 +89,8 @@ py::bytes DevicePlan(const std::vector<std::string>& floats, const std::vector<s
                      const std::vector<std::string>& events, const std::vector<WindowTuple>& windows,
                      const std::vector<DenseTuple>& dense, const std::vector<IdTuple>& ids) {
   std::vector<std::uint64_t> plan;
-  Check(BuildDevicePlan(ToSpec(Names(floats, ints, events, {}, {}), windows, dense, ids), &plan));
+  const Names names({floats, ints, events, {}, {}, {}}, {}, {});
+  Check(BuildDevicePlan(ToSpec(names, windows, dense, ids, {}), &plan));
   return py::bytes(reinterpret_cast<const char*>(plan.data()), plan.size() * sizeof(plan[0]));
 }
 
@@ -89,10 +99,15 @@ class Bound {
  public:
   // Needs the GIL.
   Bound(std::shared_ptr<const NativeProgram> owner, const py::object& columns, const py::object& dense,
-        const py::object& ids, int threads)
+        const py::object& ids, const py::object& bags, int threads)
       : owner_(std::move(owner)), slot_(owner_->NewSlot(threads)) {
-    slot_->buffers.Take(owner_->names(), columns);
-    slot_->buffers.TakeOutputs(owner_->names(), dense, ids, owner_->width(), owner_->n_ids());
+    Buffers& b = slot_->buffers;
+    b.Take(owner_->names(), columns);
+    b.TakeOutputs(owner_->names(), dense, ids, owner_->width(), owner_->n_ids());
+    owner_->CheckBags(dense, bags);
+    if (owner_->n_bags() > 0) {
+      b.TakeBags(owner_->names(), bags, owner_->n_bags(), owner_->program().MaxBagIds(b.Input(b.rows())));
+    }
   }
 
   // Needs the GIL; gives it up while a large batch is computed.
@@ -106,12 +121,21 @@ class Bound {
       Raise(StatusCode::kBusy, "another thread runs these buffers; bind one set for each thread");
     }
     const Done done{&is_running_};
-    owner_->Run(slot_.get(), rows, slot_->workspace.threads());
+    std::size_t size = 0;
+    if (owner_->n_bags() > 0) {
+      size = owner_->PrepareBags(slot_.get(), rows);
+      NativeProgram::CheckRoom(size, slot_->buffers.bag_capacity());
+    }
+    owner_->Run(slot_.get(), rows, slot_->workspace.threads(), size);
   }
 
   std::size_t rows() const { return slot_->buffers.rows(); }
   py::object dense() const { return slot_->buffers.dense(); }
   py::object ids() const { return slot_->buffers.ids(); }
+  py::object bags() const {
+    if (owner_->n_bags() == 0) return py::none();
+    return py::make_tuple(slot_->buffers.bag_values(), slot_->buffers.bag_offsets());
+  }
 
  private:
   struct Done {
@@ -129,31 +153,44 @@ class Bound {
 void BindProgram(py::module_& module) {
   py::class_<NativeProgram, std::shared_ptr<NativeProgram>>(module, "Program", py::is_final(),
                                                             "See mainspring.native.program.")
-      .def(py::init([](const std::vector<std::string>& floats, const std::vector<std::string>& ints,
-                       const std::vector<std::string>& events, const std::vector<std::string>& strings,
-                       const std::vector<std::vector<std::string>>& vocabularies,
-                       const std::vector<DerivedTuple>& derived, const std::vector<WindowTuple>& windows,
-                       const std::vector<DenseTuple>& dense, const std::vector<IdTuple>& ids,
-                       const py::object& target) {
-             Names names(floats, ints, events, strings, ToDerived(derived, vocabularies));
-             const ProgramSpec spec = ToSpec(names, windows, dense, ids);
-             return std::make_shared<NativeProgram>(std::move(names), spec, target);
-           }),
-           py::arg("floats"), py::arg("ints"), py::arg("events"), py::arg("strings"), py::arg("vocabularies"),
-           py::arg("derived"), py::arg("windows"), py::arg("dense"), py::arg("ids"), py::arg("target"))
+      .def(
+          py::init([](const std::vector<std::string>& floats, const std::vector<std::string>& ints,
+                      const std::vector<std::string>& events, const std::vector<std::string>& strings,
+                      const std::vector<std::string>& lists, const std::vector<std::string>& string_lists,
+                      const std::vector<std::vector<std::string>>& vocabularies,
+                      const std::vector<DerivedTuple>& derived,
+                      const std::vector<DerivedTuple>& derived_lists, const std::vector<WindowTuple>& windows,
+                      const std::vector<DenseTuple>& dense, const std::vector<IdTuple>& ids,
+                      const std::vector<IdTuple>& bags, const py::object& target) {
+            const Vocabularies built = Build(vocabularies);
+            Names names({floats, ints, events, strings, lists, string_lists}, ToDerived(derived, built),
+                        ToDerived(derived_lists, built));
+            const ProgramSpec spec = ToSpec(names, windows, dense, ids, bags);
+            return std::make_shared<NativeProgram>(std::move(names), spec, target);
+          }),
+          py::arg("floats"), py::arg("ints"), py::arg("events"), py::arg("strings"), py::arg("lists"),
+          py::arg("string_lists"), py::arg("vocabularies"), py::arg("derived"), py::arg("derived_lists"),
+          py::arg("windows"), py::arg("dense"), py::arg("ids"), py::arg("bags"), py::arg("target"))
       .def_property_readonly("width", &NativeProgram::width)
       .def_property_readonly("n_ids", &NativeProgram::n_ids)
       .def_property_readonly("target", &NativeProgram::target)
+      .def_property_readonly("n_bags", &NativeProgram::n_bags)
       .def("derive", &NativeProgram::Derive, py::arg("strings"))
+      .def("derive_lists", &NativeProgram::DeriveLists, py::arg("lists"))
       .def("run", &NativeProgram::RunColumns, py::arg("columns"), py::arg("dense"), py::arg("ids"),
-           py::arg("threads"))
+           py::arg("bags"), py::arg("threads"))
       .def(
           "bind",
           [](const std::shared_ptr<NativeProgram>& self, const py::object& columns, const py::object& dense,
-             const py::object& ids,
-             int threads) { return std::make_unique<Bound>(self, columns, dense, ids, threads); },
-          py::arg("columns"), py::arg("dense"), py::arg("ids"), py::arg("threads"))
-      .def("row", [](const std::shared_ptr<NativeProgram>& self) { return NewRow(self); });
+             const py::object& ids, const py::object& bags,
+             int threads) { return std::make_unique<Bound>(self, columns, dense, ids, bags, threads); },
+          py::arg("columns"), py::arg("dense"), py::arg("ids"), py::arg("bags"), py::arg("threads"))
+      .def(
+          "row",
+          [](const std::shared_ptr<NativeProgram>& self, std::size_t bag_capacity) {
+            return NewRow(self, bag_capacity);
+          },
+          py::arg("bag_capacity"));
   module.def("device_plan", &DevicePlan, py::arg("floats"), py::arg("ints"), py::arg("events"),
              py::arg("windows"), py::arg("dense"), py::arg("ids"));
   module.attr("Row") = RowClass();
@@ -161,7 +198,8 @@ void BindProgram(py::module_& module) {
       .def("run", &Bound::Run, py::arg("rows"))
       .def_property_readonly("rows", &Bound::rows)
       .def_property_readonly("dense", &Bound::dense)
-      .def_property_readonly("ids", &Bound::ids);
+      .def_property_readonly("ids", &Bound::ids)
+      .def_property_readonly("bags", &Bound::bags);
 }
 
 }  // namespace mainspring

@@ -1,6 +1,8 @@
 // Row: one row at a time, through entries of the C API (see fast_object.h): a whole row of 45 inputs is
 // computed in less than twice the difference to a call of pybind11.
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <limits>
 #include <utility>
@@ -21,12 +23,34 @@ struct RowState {
   std::vector<std::int64_t> ints;
   std::vector<float> floats;
   std::vector<MainspringEventList> events;
-  py::object dense, ids;
+  std::vector<MainspringList> lists;                 // each a batch of one, with these offsets:
+  std::vector<std::array<std::int64_t, 2>> offsets;  // 0 and its size
+  std::vector<std::vector<std::int64_t>> made;       // values that came as Python objects
+  py::object dense, ids, bag_values, bag_offsets;
   float* dense_data = nullptr;
   std::int32_t* ids_data = nullptr;
+  BagOutput bags;
+  std::size_t bag_capacity = 0;
   std::size_t fixed_bytes = 0;  // of a packed row, before its events
 
+  void SetList(std::size_t i, const std::int64_t* values, std::size_t size) {
+    offsets[i][1] = static_cast<std::int64_t>(size);
+    lists[i] = {offsets[i].data(), 1, size, values};
+  }
+
+  // First, because only this can be refused: nothing is written then.
+  void RunBags() {
+    ProgramInput input;
+    input.n_rows = 1;
+    input.lists = lists.data();
+    std::size_t size = 0;
+    Check(owner->program().PrepareBags(input, &workspace, &size));
+    NativeProgram::CheckRoom(size, bag_capacity);
+    Check(owner->program().RunBags(input, &workspace, bags));
+  }
+
   void Run(const std::int64_t* int_values, const float* float_values) {
+    if (bags.offsets != nullptr) RunBags();
     owner->program().RunRow({int_values, float_values, events.data()}, &workspace, dense_data, ids_data);
   }
 };
@@ -35,8 +59,8 @@ using RowObject = FastObject<RowState>;
 
 std::size_t Padded8(std::size_t bytes) { return (bytes + 7) / 8 * 8; }
 
-// The ints, the floats and a count for each event list, as native/program.py writes them; then each list's
-// times and its values, padded to 8 bytes.
+// The ints, the floats and a count for each event list and each list, as native/program.py writes them; then
+// each event list's times and its values, padded to 8 bytes; then each list's values.
 void RunBytes(RowState& s, const char* data, std::size_t size) {
   if (size < s.fixed_bytes) {
     Raise(StatusCode::kBadShape, "a packed row must have at least " + std::to_string(s.fixed_bytes) +
@@ -60,9 +84,16 @@ void RunBytes(RowState& s, const char* data, std::size_t size) {
     s.events[i] = {reinterpret_cast<const std::int64_t*>(data + times),
                    reinterpret_cast<const float*>(data + values), n};
   }
+  for (std::size_t i = 0; i < s.lists.size() && at <= size; ++i) {
+    std::uint32_t n;
+    std::memcpy(&n, counts + 4 * (s.events.size() + i), sizeof(n));
+    const std::size_t values = at;
+    at += std::size_t{8} * n;
+    if (at <= size) s.SetList(i, reinterpret_cast<const std::int64_t*>(data + values), n);
+  }
   if (at != size) {
-    Raise(StatusCode::kBadShape, "a packed row with these counts of events must have " + std::to_string(at) +
-                                     " bytes or more, got " + std::to_string(size) +
+    Raise(StatusCode::kBadShape, "a packed row with these counts of events and list values must have " +
+                                     std::to_string(at) + " bytes or more, got " + std::to_string(size) +
                                      "; pack it with `Program.pack`");
   }
   s.Run(ints, floats);
@@ -108,6 +139,27 @@ MainspringEventList EventsOf(PyObject* value, const Name& name) {
   return {static_cast<const std::int64_t*>(DataOf(times)), static_cast<const float*>(DataOf(values)), n};
 }
 
+// The values lie in the array, or in `made`. No Python code runs: see RunFields.
+void TakeList(RowState& s, std::size_t i, PyObject* value, const Name& name) {
+  if (value == Py_None) return s.SetList(i, nullptr, 0);
+  if (IsArray(value)) {
+    const std::size_t n = py::detail::array_proxy(value)->nd == 1 ? LengthOf(value) : 0;
+    if (!IsPlainArray(value, Dtype<std::int64_t>(), n))
+      CheckArray(value, name.text, Dtype<std::int64_t>(), n, -1);
+    return s.SetList(i, static_cast<const std::int64_t*>(DataOf(value)), n);
+  }
+  static constexpr const char* kExpected = "an int64 array, a list of int64 and None, or None";
+  if (!PyList_Check(value) && !PyTuple_Check(value)) RaiseField(name, kExpected, value);
+  std::vector<std::int64_t>& made = s.made[i];
+  made.clear();
+  for (py::ssize_t k = 0; k < PySequence_Fast_GET_SIZE(value); ++k) {
+    PyObject* const item = PySequence_Fast_GET_ITEM(value, k);
+    if (item != Py_None && !PyLong_Check(item)) RaiseField(name, kExpected, item);
+    made.push_back(IntOf(item, name));
+  }
+  s.SetList(i, made.data(), made.size());
+}
+
 // Whether `key` is this name. Where unsure, no: then it is looked up.
 bool IsNamed(PyObject* key, const Name& name) {
   if (key == name.object.ptr()) return true;
@@ -151,6 +203,17 @@ void RunFields(RowState& s, PyObject* fields) {
         s.ints[names.n_ints + d] = names.derived[d].Of(string.data, string.size);
     }
   }
+  for (std::size_t i = 0; i < names.n_lists; ++i, ++name) TakeList(s, i, next(*name), *name);
+  for (std::size_t i = 0; i < names.n_string_lists; ++i, ++name) {
+    PyObject* const strings = next(*name);
+    for (std::size_t d = 0; d < names.derived_lists.size(); ++d) {
+      if (names.derived_lists[d].string != i) continue;
+      std::vector<std::int64_t>& made = s.made[names.n_lists + d];
+      made.clear();
+      names.derived_lists[d].OfList(strings, name->text, &made);
+      s.SetList(names.n_lists + d, made.data(), made.size());
+    }
+  }
   s.Run(s.ints.data(), s.floats.data());
 }
 
@@ -185,6 +248,8 @@ PyObject* RunFieldsEntry(PyObject* self, PyObject* fields) {
 
 PyObject* DenseOf(PyObject* self, void*) { return RowObject::Of(self).dense.inc_ref().ptr(); }
 PyObject* IdsOf(PyObject* self, void*) { return RowObject::Of(self).ids.inc_ref().ptr(); }
+PyObject* BagValuesOf(PyObject* self, void*) { return RowObject::Of(self).bag_values.inc_ref().ptr(); }
+PyObject* BagOffsetsOf(PyObject* self, void*) { return RowObject::Of(self).bag_offsets.inc_ref().ptr(); }
 
 PyTypeObject* RowType() {
   static PyMethodDef methods[] = {{"run_packed", RunPackedEntry, METH_O, nullptr},
@@ -192,6 +257,8 @@ PyTypeObject* RowType() {
                                   {nullptr, nullptr, 0, nullptr}};
   static PyGetSetDef getters[] = {{"dense", DenseOf, nullptr, nullptr, nullptr},
                                   {"ids", IdsOf, nullptr, nullptr, nullptr},
+                                  {"bag_values", BagValuesOf, nullptr, nullptr, nullptr},
+                                  {"bag_offsets", BagOffsetsOf, nullptr, nullptr, nullptr},
                                   {nullptr, nullptr, nullptr, nullptr, nullptr}};
   return RowObject::Type("mainspring.native._native.Row", methods, getters);
 }
@@ -200,7 +267,7 @@ PyTypeObject* RowType() {
 
 py::object RowClass() { return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(RowType())); }
 
-py::object NewRow(std::shared_ptr<const NativeProgram> owner) {
+py::object NewRow(std::shared_ptr<const NativeProgram> owner, std::size_t bag_capacity) {
   auto state = std::make_unique<RowState>();
   const Names& names = owner->names();
   state->workspace = owner->program().MakeWorkspace();
@@ -208,7 +275,21 @@ py::object NewRow(std::shared_ptr<const NativeProgram> owner) {
   state->ints.resize(n_ints);
   state->floats.resize(names.n_floats);
   state->events.resize(names.n_events);
-  state->fixed_bytes = Padded8(8 * n_ints + 4 * (names.n_floats + names.n_events));
+  const std::size_t n_lists = names.n_lists + names.derived_lists.size();
+  state->lists.resize(n_lists);
+  state->offsets.resize(n_lists);
+  state->made.resize(n_lists);
+  for (std::size_t i = 0; i < n_lists; ++i) state->SetList(i, nullptr, 0);
+  state->fixed_bytes = Padded8(8 * n_ints + 4 * (names.n_floats + names.n_events + n_lists));
+  const std::size_t n_bags = owner->n_bags();
+  state->bag_capacity = n_bags > 0 ? bag_capacity : 0;
+  state->bag_values = NewVector(Dtype<std::int32_t>(), state->bag_capacity);
+  state->bag_offsets = NewVector(Dtype<std::int32_t>(), n_bags + 1);
+  auto* const bag_offsets = static_cast<std::int32_t*>(DataOf(state->bag_offsets.ptr()));
+  std::fill_n(bag_offsets, n_bags + 1, 0);
+  if (n_bags > 0) {
+    state->bags = {static_cast<std::int32_t*>(DataOf(state->bag_values.ptr())), bag_offsets};
+  }
   state->dense = NewMatrix(Dtype<float>(), 1, owner->width());
   state->ids = NewMatrix(Dtype<std::int32_t>(), owner->n_ids(), 1);
   state->dense_data = static_cast<float*>(DataOf(state->dense.ptr()));
@@ -229,6 +310,10 @@ void RunRowInto(PyObject* row, PyObject* given, std::size_t width, std::size_t n
                                      std::to_string(n_ids) + " ids, got " + std::to_string(s.owner->width()) +
                                      " and " + std::to_string(s.owner->n_ids()) +
                                      "; give the batcher the program's columns");
+  }
+  if (s.owner->n_bags() > 0) {
+    Raise(StatusCode::kBadShape, "`row` must have no bags, got " + std::to_string(s.owner->n_bags()) +
+                                     "; a batcher joins rows of one width, run the bags apart from it");
   }
   struct Restore {
     RowState& s;

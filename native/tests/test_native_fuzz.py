@@ -19,6 +19,7 @@ SPEC: dict[str, Any] = {
     "inputs": [
         {"name": "x", "type": "float32"}, {"name": "u", "type": "int64"}, {"name": "now", "type": "int64"},
         {"name": "e", "type": "events"}, {"name": "f", "type": "events"}, {"name": "s", "type": "string"},
+        {"name": "l", "type": "int64_list"}, {"name": "w", "type": "string_list"},
     ],
     "dense": [
         {"op": "numeric", "source": "x", "fill": 2.0, "lower": 0.0, "upper": 9.0, "log1p": True, "scale": 2.0},
@@ -35,17 +36,24 @@ SPEC: dict[str, Any] = {
         {"op": "vocabulary", "source": "s", "values": ["a", "bc"], "offset": 3},
         {"op": "bucketise", "source": "x", "boundaries": [0.0, 1.0, 2.5], "right": False},
     ],
+    "bags": [
+        {"op": "hash", "source": "l", "buckets": 10, "seed": 3, "offset": 7},
+        {"op": "vocabulary", "source": "w", "values": ["a", "bc"], "offset": 3},
+        {"op": "vocabulary", "source": "l", "values": [3, 5, 8]},
+    ],
 }  # fmt: skip
 COLUMNS: dict[str, Any] = {
     "x": np.array([1.0, np.nan], np.float32), "u": np.array([3, 4]), "now": np.array([5, 6]),
     "e": (np.array([0, 1, 1]), np.array([5]), np.array([1.0], np.float32)),
     "f": (np.array([0, 0, 1]), np.array([2]), np.array([1.0], np.float32)), "s": ["a", None],
+    "l": (np.array([0, 2, 3]), np.array([3, 4, 5])), "w": [["a", "b"], None],
 }  # fmt: skip
 
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=5),
     st.sampled_from([0, -1, 2**31 - 1, 2**31, 2**63 - 1, -(2**63), 2**64, math.inf, math.nan, 1e39, 1e-320, "x", "u",
-                     "e", "s", "hash", "sum", "pass", "float32", "string"]),
+                     "e", "s", "l", "w", "hash", "sum", "pass", "float32", "string",
+                     "int64_list", "string_list"]),
 )  # fmt: skip
 VALUES = st.recursive(
     SCALARS,
@@ -104,7 +112,7 @@ def test_a_mutated_spec_compiles_or_is_refused(spec: Any) -> None:
         return
     json.dumps(spec)
     try:
-        dense, ids = compiled.run(COLUMNS)
+        dense, ids = out = compiled.run(COLUMNS)
     except status.NativeError as error:  # an input that changed its name or type
         assert error.code in ("missing_column", "bad_dtype", "bad_shape", "not_contiguous")
         return
@@ -113,12 +121,19 @@ def test_a_mutated_spec_compiles_or_is_refused(spec: Any) -> None:
         ids, compiled.id_sizes, (i.get("offset", 0) for i in spec.get("ids", [])), strict=True
     ):
         assert ((row >= offset) & (row < offset + size)).all()
+    if out.bags is None:
+        return
+    assert out.bags.offsets.shape == (2 * compiled.n_bags + 1,)
+    for j, (item, size) in enumerate(zip(spec["bags"], compiled.bag_sizes, strict=True)):
+        part = out.bags.values[out.bags.offsets[2 * j] : out.bags.offsets[2 * j + 2]]
+        assert ((part >= item.get("offset", 0)) & (part < item.get("offset", 0) + size)).all()
 
 
 COMPILED = program.Program(SPEC)
 ROW = COMPILED.row()
 GOOD = COMPILED.pack({
     "x": 1.0, "u": 3, "now": 5, "e": (np.arange(3), np.ones(3)), "f": (np.arange(1), np.ones(1)), "s": "abc",
+    "l": [3, None], "w": ["a"],
 })  # fmt: skip
 
 

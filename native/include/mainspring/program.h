@@ -13,7 +13,9 @@
 #include "mainspring/status.h"
 #include "mainspring/target.h"
 
+struct MainspringBags;
 struct MainspringEvents;
+struct MainspringList;
 struct MainspringRow;
 
 namespace mainspring {
@@ -58,6 +60,8 @@ struct ProgramSpec {
   std::vector<WindowSpec> windows;
   std::vector<DenseColumn> dense;  // sources: the float columns, then the windows
   std::vector<IdSpec> ids;
+  std::int32_t n_lists = 0;  // ragged lists of ints
+  std::vector<IdSpec> bags;  // kHash or kVocabulary; sources: the lists
 };
 
 // Columns of one batch. Nothing is copied, so all of it must live while Run runs.
@@ -66,6 +70,14 @@ struct ProgramInput {
   const std::int64_t* const* ints = nullptr;
   const MainspringEvents* events = nullptr;  // src/program/program_kernels.h
   std::size_t n_rows = 0;
+  const MainspringList* lists = nullptr;  // src/program/program_kernels.h
+};
+
+// The ids of ragged lists as torch.nn.EmbeddingBag and TorchRec's KeyedJaggedTensor want them: bag after bag,
+// and within one row after row. An id for each value, so how many there are is known before any is made.
+struct BagOutput {
+  std::int32_t* values = nullptr;
+  std::int32_t* offsets = nullptr;  // n_bags() * n_rows + 1: row i of bag j begins at offsets[j * n_rows + i]
 };
 
 // Room for the intermediate results of one run, on one thread or several. Made by the program it is for.
@@ -84,6 +96,7 @@ class ProgramWorkspace {
     std::vector<char> events;
   };
   std::vector<Thread> threads_;
+  std::vector<std::int64_t> list_firsts_, bag_begins_;  // see MainspringBags
 };
 
 // Immutable once compiled; Run may be called from many threads at once, each with its own workspace.
@@ -94,7 +107,7 @@ class Program {
   Program(Program&&) noexcept;
   Program& operator=(Program&&) noexcept;
 
-  // Checks everything first. A refusal's `column` counts dense columns, then ids, then windows.
+  // Checks everything first. A refusal's `column` counts dense columns, then ids, then windows, then bags.
   static Status Compile(const ProgramSpec& spec, Target target, Program* program);
 
   // For up to `threads` of them, at most kMaxThreads.
@@ -105,7 +118,20 @@ class Program {
   // i]. No overlap with an input. Neither allocates nor throws; the floating-point environment is put back.
   // kBadShape where a row's events lie outside of their list: `got` is the row, the outputs are not complete.
   Status Run(const ProgramInput& input, ProgramWorkspace* workspace, float* dense, std::int32_t* ids,
-             std::size_t ids_stride, int threads = 1) const noexcept;
+             std::size_t ids_stride, int threads = 1, const BagOutput& bags = {}) const noexcept;
+
+  // Measures the lists of a batch, before Run with the same workspace. `size`: how many ids its bags hold;
+  // the output must have room for them. kBadShape where a row lies outside of its list: `column` is the list,
+  // `got` the row. kOutOfRange where an int32 cannot count them. Writes nothing else.
+  Status PrepareBags(const ProgramInput& input, ProgramWorkspace* workspace,
+                     std::size_t* size) const noexcept;
+
+  // What no rows of these lists can exceed, whatever their offsets.
+  std::size_t MaxBagIds(const ProgramInput& input) const noexcept;
+
+  // The bags alone, after PrepareBags: what goes with RunRow.
+  Status RunBags(const ProgramInput& input, ProgramWorkspace* workspace,
+                 const BagOutput& bags) const noexcept;
 
   // One row, its ints, floats and event lists side by side; dense[width()], ids[n_ids()].
   void RunRow(const MainspringRow& row, ProgramWorkspace* workspace, float* dense,
@@ -113,11 +139,16 @@ class Program {
 
   std::size_t width() const;
   std::size_t n_ids() const;
-  std::size_t Work(std::size_t rows) const;  // see kShareWork
+  std::size_t n_lists() const;
+  std::size_t n_bags() const;
+  std::size_t Work(std::size_t rows) const;  // see kShareWork; an id of a bag counts as another one does
   Target target() const;
 
  private:
   struct Compiled;
+  static MainspringBags ViewBags(const ProgramInput& input, ProgramWorkspace* workspace,
+                                 const BagOutput& bags);
+
   std::unique_ptr<const Compiled> compiled_;
 };
 

@@ -97,6 +97,10 @@ DeviceId Id(const IdSpec& id, Image* image) {
 }  // namespace
 
 Status BuildDevicePlan(const ProgramSpec& spec, std::vector<std::uint64_t>* plan) {
+  if (spec.n_lists > 0 || !spec.bags.empty()) {
+    return {StatusCode::kBadSpec, -1, "a device takes no bags", true, static_cast<double>(spec.bags.size()),
+            "run them on the CPU"};
+  }
   Program program;
   if (const Status status = Program::Compile(spec, Target::kGeneric, &program); !status.ok()) return status;
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../dense/dense-inl.h"
+#include "bags-inl.h"
 #include "ids-inl.h"
 #include "program_kernels.h"
 #include "windows-inl.h"
@@ -173,6 +174,10 @@ MAINSPRING_INLINE int64_t RunRows(const Plan* plan, const Batch* batch, const Wo
       const struct MainspringPlan* plan, const struct MainspringRow* row,                         \
       const struct MainspringWorkspace* workspace, float* dense, int32_t* ids) {                  \
     RunRow(plan, row, workspace, dense, ids);                                                     \
+  }                                                                                               \
+  extern "C" int64_t MainspringProgramBags##Target(const struct MainspringPlan* plan,             \
+                                                   const struct MainspringBags* bags) {           \
+    return RunBags(plan, bags);                                                                   \
   }
 
 #endif  // MAINSPRING_SRC_PROGRAM_PROGRAM_INL_H_

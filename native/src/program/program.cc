@@ -6,6 +6,7 @@
 #include <limits>
 #include <utility>
 
+#include "lists.h"
 #include "mainspring/dense.h"
 #include "mainspring/float_environment.h"
 #include "mainspring/hash.h"
@@ -79,13 +80,26 @@ struct Program::Compiled {
   std::vector<MainspringCross> crosses;
   std::vector<Group> groups;
   std::vector<MainspringWindows> windows;
+  std::unique_ptr<Compiled> bags;  // a program of its own, of lists for ints; null where there are none
 
   Status AddWindows(const ProgramSpec& spec);
   Status AddDense(const ProgramSpec& spec);
   Status AddId(const ProgramSpec& spec, std::size_t i);
+  Status AddBags(const ProgramSpec& spec);
   Status AddBuckets(const IdSpec& id, std::size_t column, std::int32_t i);
   Status AddVocabulary(const IdSpec& id, std::size_t column, std::int32_t i);
   void Seal(const ProgramSpec& spec);
+
+  // each(list, bag), of the program of bags.
+  template <typename Each>
+  void EachBag(const Each& each) const {
+    for (std::size_t i = 0; i < plan.hashes.keyed.n; ++i) {
+      each(static_cast<std::size_t>(plan.hashes.keyed.source[i]), plan.hashes.keyed.id[i]);
+    }
+    for (std::size_t i = 0; i < plan.n_vocabularies; ++i) {
+      each(static_cast<std::size_t>(plan.vocabularies[i].source), plan.vocabularies[i].id);
+    }
+  }
 };
 
 Status Program::Compiled::AddWindows(const ProgramSpec& spec) {
@@ -207,6 +221,28 @@ Status Program::Compiled::AddId(const ProgramSpec& spec, std::size_t i) {
   return Bad(column, "`kind` must be known", static_cast<double>(id.kind), "correct it");
 }
 
+Status Program::Compiled::AddBags(const ProgramSpec& spec) {
+  if (spec.bags.empty()) return {};
+  const std::size_t before = spec.dense.size() + spec.ids.size() + spec.windows.size();
+  ProgramSpec alone;
+  alone.n_ints = spec.n_lists;
+  alone.ids = spec.bags;
+  bags = std::make_unique<Compiled>();
+  for (std::size_t i = 0; i < alone.ids.size(); ++i) {
+    const IdKind kind = alone.ids[i].kind;
+    if (kind != IdKind::kHash && kind != IdKind::kVocabulary) {
+      return Bad(before + i, "a bag must be a hash or a vocabulary", static_cast<double>(kind),
+                 "use one of them");
+    }
+    if (Status status = bags->AddId(alone, i); !status.ok()) {
+      status.column += static_cast<std::int32_t>(before);
+      return status;
+    }
+  }
+  bags->Seal(alone);
+  return {};
+}
+
 void Program::Compiled::Seal(const ProgramSpec& spec) {
   n_ids = spec.ids.size();
   plan.n_floats = static_cast<std::size_t>(spec.n_floats);
@@ -253,12 +289,12 @@ Status Program::Compile(const ProgramSpec& spec, Target target, Program* program
     return {StatusCode::kUnknownTarget,           -1, "`target` must be one that this CPU supports", false, 0,
             "take one from `targets.available()`"};
   }
-  for (const std::int32_t n : {spec.n_floats, spec.n_ints, spec.n_events}) {
+  for (const std::int32_t n : {spec.n_floats, spec.n_ints, spec.n_events, spec.n_lists}) {
     if (n >= 0 && static_cast<std::size_t>(n) <= kMaxDenseWidth) continue;
     return {StatusCode::kBadSpec,   -1,        "a program must have at most 65536 inputs of a type", true,
             static_cast<double>(n), "split it"};
   }
-  const std::size_t outputs = spec.dense.size() + spec.ids.size();
+  const std::size_t outputs = spec.dense.size() + spec.ids.size() + spec.bags.size();
   if (outputs == 0 || outputs > kMaxDenseWidth || spec.windows.size() > kMaxDenseWidth) {
     return {StatusCode::kBadSpec,         -1,        "a program must have 1 to 65536 outputs", true,
             static_cast<double>(outputs), "split it"};
@@ -270,6 +306,7 @@ Status Program::Compile(const ProgramSpec& spec, Target target, Program* program
   for (std::size_t i = 0; i < spec.ids.size(); ++i) {
     if (const Status status = made->AddId(spec, i); !status.ok()) return status;
   }
+  if (const Status status = made->AddBags(spec); !status.ok()) return status;
   made->Seal(spec);
   program->compiled_ = std::move(made);
   return {};
@@ -286,6 +323,10 @@ ProgramWorkspace Program::MakeWorkspace(int threads) const {
     t.row_ints.resize(Padded(plan.n_ints));
     t.row_ids.resize(Padded(compiled_->n_ids));
     t.events.resize(plan.n_events * sizeof(MainspringEventList));
+  }
+  if (compiled_->bags != nullptr) {
+    workspace.list_firsts_.resize(n_lists());
+    workspace.bag_begins_.resize(n_bags() + 1);
   }
   return workspace;
 }
@@ -317,6 +358,32 @@ std::int64_t RunRows(Target target, const MainspringPlan& plan, const Mainspring
   return -1;
 }
 
+std::int64_t RunBagRows(Target target, const MainspringPlan& plan, const MainspringBags& bags) {
+  switch (target) {
+    case Target::kGeneric:
+      return MainspringProgramBagsGeneric(&plan, &bags);
+#if defined(__x86_64__)
+    case Target::kAvx2:
+      return MainspringProgramBagsAvx2(&plan, &bags);
+    case Target::kAvx512:
+      return MainspringProgramBagsAvx512(&plan, &bags);
+#else
+    default:
+      break;
+#endif
+  }
+  return -1;
+}
+
+Status BadRow(std::int64_t row, std::int32_t list = -1) {
+  return {StatusCode::kBadShape,
+          list,
+          "`offsets` must rise and stay within their list",
+          true,
+          static_cast<double>(row),
+          "give n_rows + 1 rising offsets"};
+}
+
 // Pieces of a batch that threads take one after another: so the faster one, or the only one awake, does more.
 constexpr std::size_t kPieceRows = kMainspringMostBlockRows;
 
@@ -326,6 +393,8 @@ struct Shared {
   MainspringBatch whole;
   std::size_t piece_rows;
   const MainspringWorkspace* workspaces;
+  const MainspringPlan* bag_plan;  // or null
+  MainspringBags bags;
   std::atomic<std::size_t> next_row{0};
   std::atomic<std::int64_t> bad_row{std::numeric_limits<std::int64_t>::max()};
 
@@ -336,7 +405,12 @@ struct Shared {
       piece.first_row = self->next_row.fetch_add(self->piece_rows, std::memory_order_relaxed);
       if (piece.first_row >= self->whole.n_rows) return;
       piece.n_rows = std::min(self->piece_rows, self->whole.n_rows - piece.first_row);
-      const std::int64_t bad = RunRows(self->target, *self->plan, piece, self->workspaces[i]);
+      std::int64_t bad = RunRows(self->target, *self->plan, piece, self->workspaces[i]);
+      if (self->bag_plan != nullptr && bad < 0) {
+        MainspringBags bags = self->bags;
+        bags.first_row = piece.first_row, bags.n_rows = piece.n_rows;
+        bad = RunBagRows(self->target, *self->bag_plan, bags);
+      }
       if (bad < 0) continue;
       // The first of all: pieces before this one are taken already, and will be looked at.
       std::int64_t least = self->bad_row.load();
@@ -350,7 +424,7 @@ struct Shared {
 }  // namespace
 
 Status Program::Run(const ProgramInput& input, ProgramWorkspace* w, float* dense, std::int32_t* ids,
-                    std::size_t ids_stride, int max_threads) const noexcept {
+                    std::size_t ids_stride, int max_threads, const BagOutput& bags) const noexcept {
   const MainspringPlan& plan = compiled_->plan;
   MainspringBatch batch;
   batch.floats = input.floats;
@@ -364,29 +438,81 @@ Status Program::Run(const ProgramInput& input, ProgramWorkspace* w, float* dense
   const std::size_t widest = std::max(plan.dense.width, compiled_->n_ids);
   batch.use_streaming_stores = input.n_rows * widest * sizeof(float) >= kStreamingBytes;
 
+  const bool has_bags = compiled_->bags != nullptr;
+  const std::size_t work =
+      Work(input.n_rows) + (has_bags ? 2 * static_cast<std::size_t>(w->bag_begins_.back()) : 0);
   MainspringWorkspace workspaces[kMaxThreads];
-  const std::size_t threads = std::min({static_cast<std::size_t>(std::max(max_threads, 1)),
-                                        w->threads_.size(), Work(input.n_rows) / kShareWork});
+  const std::size_t threads =
+      std::min({static_cast<std::size_t>(std::max(max_threads, 1)), w->threads_.size(), work / kShareWork});
   std::int64_t bad_row = -1;
   if (threads < 2) {
     workspaces[0] = View(&w->threads_[0]);
     bad_row = RunRows(compiled_->target, plan, batch, workspaces[0]);
+    if (has_bags && bad_row < 0) return RunBags(input, w, bags);
   } else {
     for (std::size_t i = 0; i < threads; ++i) workspaces[i] = View(&w->threads_[i]);
     // Smaller pieces where there are few rows, or the last one would keep everybody waiting.
     const std::size_t even = (input.n_rows / (4 * threads) + 127) / 128 * 128;
-    Shared shared{compiled_->target, &plan, batch, std::min(kPieceRows, even), workspaces};
-    RunTogether(static_cast<int>(threads), Work(input.n_rows) >= kWakeWork, Shared::Work, &shared);
+    Shared shared{compiled_->target,
+                  &plan,
+                  batch,
+                  std::min(kPieceRows, even),
+                  workspaces,
+                  has_bags ? &compiled_->bags->plan : nullptr,
+                  has_bags ? ViewBags(input, w, bags) : MainspringBags{}};
+    RunTogether(static_cast<int>(threads), work >= kWakeWork, Shared::Work, &shared);
+    if (has_bags) bags.offsets[n_bags() * input.n_rows] = static_cast<std::int32_t>(w->bag_begins_.back());
     const std::int64_t bad = shared.bad_row.load();
     if (bad != std::numeric_limits<std::int64_t>::max()) bad_row = bad;
   }
-  if (bad_row < 0) return {};
-  return {StatusCode::kBadShape,
+  return bad_row < 0 ? Status() : BadRow(bad_row);
+}
+
+Status Program::PrepareBags(const ProgramInput& input, ProgramWorkspace* w,
+                            std::size_t* size) const noexcept {
+  *size = 0;
+  if (compiled_->bags == nullptr) return {};
+  for (std::size_t i = 0; i < n_lists(); ++i) {
+    const std::int64_t bad = FirstBadRow(input.lists[i], input.n_rows);
+    if (bad >= 0) return BadRow(bad, static_cast<std::int32_t>(i));
+    w->list_firsts_[i] = ListOffset(input.lists[i], 0);
+  }
+  std::int64_t* const begins = w->bag_begins_.data();
+  compiled_->bags->EachBag([&](std::size_t list, std::int32_t bag) {
+    const std::int64_t end = ListOffset(input.lists[list], input.n_rows);
+    begins[bag + 1] = std::max(end - w->list_firsts_[list], std::int64_t{0});
+  });
+  begins[0] = 0;
+  for (std::size_t i = 0; i < n_bags(); ++i) begins[i + 1] += begins[i];
+  *size = static_cast<std::size_t>(begins[n_bags()]);
+  if (begins[n_bags()] <= kMaxId) return {};
+  return {StatusCode::kOutOfRange,
           -1,
-          "`offsets` must rise and stay within their list",
+          "the bags of a batch must hold at most 2^31 - 1 ids",
           true,
-          static_cast<double>(bad_row),
-          "give n_rows + 1 rising offsets"};
+          static_cast<double>(*size),
+          "split the batch"};
+}
+
+std::size_t Program::MaxBagIds(const ProgramInput& input) const noexcept {
+  std::size_t most = 0;
+  if (compiled_->bags == nullptr) return most;
+  compiled_->bags->EachBag([&](std::size_t list, std::int32_t) { most += input.lists[list].size; });
+  return most;
+}
+
+MainspringBags Program::ViewBags(const ProgramInput& input, ProgramWorkspace* w, const BagOutput& bags) {
+  return {input.lists,  w->list_firsts_.data(), w->bag_begins_.data(), 0,
+          input.n_rows, input.n_rows,           bags.values,           bags.offsets};
+}
+
+Status Program::RunBags(const ProgramInput& input, ProgramWorkspace* w,
+                        const BagOutput& bags) const noexcept {
+  if (compiled_->bags == nullptr) return {};
+  const std::int64_t bad =
+      input.n_rows == 0 ? -1 : RunBagRows(compiled_->target, compiled_->bags->plan, ViewBags(input, w, bags));
+  bags.offsets[n_bags() * input.n_rows] = static_cast<std::int32_t>(w->bag_begins_.back());
+  return bad < 0 ? Status() : BadRow(bad);
 }
 
 void Program::RunRow(const MainspringRow& row, ProgramWorkspace* w, float* dense,
@@ -411,6 +537,8 @@ void Program::RunRow(const MainspringRow& row, ProgramWorkspace* w, float* dense
 
 std::size_t Program::width() const { return compiled_->plan.dense.width; }
 std::size_t Program::n_ids() const { return compiled_->n_ids; }
+std::size_t Program::n_lists() const { return compiled_->bags == nullptr ? 0 : compiled_->bags->plan.n_ints; }
+std::size_t Program::n_bags() const { return compiled_->bags == nullptr ? 0 : compiled_->bags->n_ids; }
 std::size_t Program::Work(std::size_t rows) const {
   return rows * (width() + 2 * n_ids() + 8 * compiled_->plan.n_events);
 }

@@ -152,14 +152,39 @@ struct MainspringBatch {
   int use_streaming_stores;
 };
 
+// Row i has the values offsets[i] .. offsets[i + 1] - 1 of `size`.
+struct MainspringList {
+  const void* offsets;  // int64_t where is_wide, else int32_t
+  int is_wide;
+  size_t size;
+  const int64_t* values;
+};
+
+// Some rows of a batch of `stride` rows: the ids of bag j of row i are values[offsets[j * stride + i]] and
+// on.
+struct MainspringBags {
+  const struct MainspringList* lists;
+  const int64_t* list_firsts;  // where each list's first row began when the lists were measured
+  const int64_t* begins;       // where each bag's ids begin, and where the last one's end
+  size_t first_row;
+  size_t n_rows;  // from first_row on
+  size_t stride;
+  int32_t* values;
+  int32_t* offsets;  // the one after the last row's is the caller's to write
+};
+
 // Fill the outputs; only for CPUs that have the instructions, under the default floating-point environment.
-// Rows: -1, or the first row whose events lie outside of their list; the outputs are then not complete.
+// Rows: -1, or the first row whose events lie outside of their list; the outputs are then not complete. Bags:
+// -1, or a row of lists that changed since they were measured; the plan is that of the bags alone (see
+// bags-inl.h).
 #define MAINSPRING_PROGRAM_KERNELS(Target)                                                              \
   int64_t MainspringProgramRows##Target(const struct MainspringPlan* plan,                              \
                                         const struct MainspringBatch* batch,                            \
                                         const struct MainspringWorkspace* workspace);                   \
   void MainspringProgramRow##Target(const struct MainspringPlan* plan, const struct MainspringRow* row, \
-                                    const struct MainspringWorkspace* workspace, float* dense, int32_t* ids)
+                                    const struct MainspringWorkspace* workspace, float* dense,          \
+                                    int32_t* ids);                                                      \
+  int64_t MainspringProgramBags##Target(const struct MainspringPlan* plan, const struct MainspringBags* bags)
 MAINSPRING_PROGRAM_KERNELS(Generic);
 MAINSPRING_PROGRAM_KERNELS(Avx2);
 MAINSPRING_PROGRAM_KERNELS(Avx512);
