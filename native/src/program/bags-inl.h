@@ -12,9 +12,6 @@
 
 namespace {
 
-// Values that go through at once, as rows do elsewhere.
-constexpr size_t kBagValues = kMainspringBlockRows;
-
 typedef struct MainspringBags Bags;
 
 struct BagSlice {
@@ -57,17 +54,12 @@ static int64_t RunBags(const struct MainspringPlan* plan, const Bags* bags) {
   const struct MainspringHashes* h = &plan->hashes;
   for (size_t i = 0; i < h->keyed.n; ++i) {
     if (!SliceBag(bags, h->keyed.source[i], h->keyed.id[i], &s)) return (int64_t)bags->first_row;
-    for (size_t at = 0; at < s.n; at += kBagValues) {
-      const size_t n = s.n - at < kBagValues ? s.n - at : kBagValues;
-      HashColumn(s.values + at, n, h->keyed.key[i], h->range[i], h->offset[i], s.ids + at);
-    }
+    HashColumn(s.values, s.n, h->keyed.key[i], h->range[i], h->offset[i], s.ids);
   }
   for (size_t i = 0; i < plan->n_vocabularies; ++i) {
     const struct MainspringVocabulary* v = plan->vocabularies + i;
     if (!SliceBag(bags, v->source, v->id, &s)) return (int64_t)bags->first_row;
-    for (size_t at = 0; at < s.n; at += kBagValues) {
-      VocabularyColumn(v, s.values + at, s.n - at < kBagValues ? s.n - at : kBagValues, s.ids + at);
-    }
+    VocabularyColumn(v, s.values, s.n, s.ids);
   }
   return -1;
 }
