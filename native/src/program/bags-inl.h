@@ -54,12 +54,12 @@ static int64_t RunBags(const struct MainspringPlan* plan, const Bags* bags) {
   const struct MainspringHashes* h = &plan->hashes;
   for (size_t i = 0; i < h->keyed.n; ++i) {
     if (!SliceBag(bags, h->keyed.source[i], h->keyed.id[i], &s)) return (int64_t)bags->first_row;
-    HashColumn(s.values, s.n, h->keyed.key[i], h->range[i], h->offset[i], s.ids);
+    HashColumn(s.values, s.n, h->keyed.key[i], h->range[i], h->offset[i], s.ids, 0);
   }
   for (size_t i = 0; i < plan->n_vocabularies; ++i) {
     const struct MainspringVocabulary* v = plan->vocabularies + i;
     if (!SliceBag(bags, v->source, v->id, &s)) return (int64_t)bags->first_row;
-    VocabularyColumn(v, s.values, s.n, s.ids);
+    VocabularyColumn(v, s.values, s.n, s.ids, 0);
   }
   return -1;
 }
