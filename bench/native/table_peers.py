@@ -1,10 +1,12 @@
-"""Who else keeps a row of 50 floats by its key: the same rows in a dict, LMDB, SQLite and Redis, all filled once."""
+"""Who else keeps a row of 50 floats by its key: a dict, LMDB, SQLite, Redis, and Feast on Redis; all filled once."""
 
 from __future__ import annotations
 
 import contextlib
 import pathlib
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -100,3 +102,46 @@ def redis(place: pathlib.Path, all_keys: NDArray[np.int64], rows: Matrix) -> Ite
             part = slice(start, start + 10_000)
             client.mset({k.tobytes(): r.tobytes() for k, r in zip(all_keys[part], rows[part], strict=True)})
         yield lambda asked: _matrix(client.mget(asked))
+
+
+# Feast wants seconds to be imported, and keeps threads: in a process of its own, which says when it is ready.
+_FEAST = """
+import sys, time
+sys.modules["torch"] = None  # Feast would take two seconds to import it, and needs it for nothing here
+import numpy as np
+from mainspring.bench.features import world
+ENTITIES = 1000
+rows = np.random.default_rng(5).random((ENTITIES, int(sys.argv[1])), np.float32)  # as the world has them
+with world.world(entities=ENTITIES, features=rows.shape[1]) as made:
+    drivers = np.random.default_rng(6).integers(0, ENTITIES, int(sys.argv[2]))
+    asked = {"driver": drivers.tolist()}
+    def ask():
+        return made.redis.get_online_features(made.refs, asked).to_dict()
+    answer = ask()
+    got = np.array([answer[f"f{j}"] for j in range(rows.shape[1])], np.float32).T
+    print("ready" if np.array_equal(got, rows[drivers]) else "wrong", flush=True)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        ask()
+        print(time.perf_counter() - start, flush=True)
+"""
+
+
+@contextlib.contextmanager
+def feast(batch: int) -> Iterator[subprocess.Popen[str]]:
+    """A process that reads `batch` rows from Feast on Redis for each line it gets, and answers with the seconds.
+
+    Its first line is `ready`, `wrong` where the rows were not those that were written, or nothing where Feast or
+    redis-server are not installed.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", _FEAST, str(WIDTH), str(batch)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.communicate(timeout=20)  # an end of its input ends it
