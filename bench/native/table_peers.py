@@ -110,7 +110,7 @@ import sys, time
 sys.modules["torch"] = None  # Feast would take two seconds to import it, and needs it for nothing here
 import numpy as np
 from mainspring.bench.features import world
-ENTITIES = 1000
+ENTITIES = 300
 rows = np.random.default_rng(5).random((ENTITIES, int(sys.argv[1])), np.float32)  # as the world has them
 with world.world(entities=ENTITIES, features=rows.shape[1]) as made:
     drivers = np.random.default_rng(6).integers(0, ENTITIES, int(sys.argv[2]))
