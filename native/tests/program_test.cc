@@ -156,7 +156,8 @@ class ProgramTest : public testing::TestWithParam<Target> {
 TEST_P(ProgramTest, EqualsTheGenericTargetBitForBit) {
   const Program program = MakeProgram(MixedSpec(), GetParam());
   const Program generic = MakeProgram(MixedSpec(), Target::kGeneric);
-  for (std::size_t rows : {0, 1, 2, 5, 7, 8, 11, 12, 16, 17, 33, 63, 64, 65, 130, 1023, 1024, 1025, 8193, 17000, 300001}) {
+  for (std::size_t rows :
+       {0, 1, 2, 5, 7, 8, 11, 12, 16, 17, 33, 63, 64, 65, 130, 1023, 1024, 1025, 8193, 17000, 300001}) {
     const Batch batch(rows);
     const Result got = RunProgram(program, batch), want = RunProgram(generic, batch);
     ASSERT_TRUE(got.status.ok());
@@ -183,8 +184,25 @@ TEST_P(ProgramTest, ThreadsGiveTheSameBits) {
   }
 }
 
-TEST_P(ProgramTest, RowAloneEqualsRowInBatch) {
-  const Program program = MakeProgram(MixedSpec(), GetParam());
+// Vocabularies of one row are lanes: more of them than lanes, wide ones between, ids and sources out of
+// order.
+ProgramSpec VocabularySpec() {
+  ProgramSpec spec = MixedSpec();
+  spec.ids.clear();
+  for (std::int32_t i = 0; i < 37; ++i) {
+    IdSpec id;
+    id.kind = IdKind::kVocabulary;
+    id.sources = {i < 20 ? i % 4 : 3 - i % 3};
+    id.offset = i * 100;
+    for (std::int64_t v = -i; v < 40 * i; v += 1 + i % 5) id.values.push_back(v);
+    if (i % 7 == 3) id.values.push_back(std::int64_t{1} << 40);
+    spec.ids.push_back(id);
+    if (i % 11 == 5) spec.ids.push_back(MixedSpec().ids[6]);
+  }
+  return spec;
+}
+
+void ExpectRowAloneEqualsRowInBatch(const Program& program) {
   const Batch batch(300);
   const Result whole = RunProgram(program, batch);
   ProgramWorkspace workspace = program.MakeWorkspace();
@@ -212,6 +230,11 @@ TEST_P(ProgramTest, RowAloneEqualsRowInBatch) {
         << row;
     for (std::size_t i = 0; i < ids.size(); ++i) ASSERT_EQ(ids[i], whole.ids[i * batch.n_rows + row]) << row;
   }
+}
+
+TEST_P(ProgramTest, RowAloneEqualsRowInBatch) {
+  ExpectRowAloneEqualsRowInBatch(MakeProgram(MixedSpec(), GetParam()));
+  ExpectRowAloneEqualsRowInBatch(MakeProgram(VocabularySpec(), GetParam()));
 }
 
 TEST_P(ProgramTest, WindowsAreHalfOpenAndDoNotSeeTheFuture) {

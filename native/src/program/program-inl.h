@@ -48,9 +48,15 @@ static void DenseRow(const Plan* plan, const float* values, float* out) {
 static void RunRow(const Plan* plan, const struct MainspringRow* row, const Workspace* workspace,
                    float* dense, int32_t* ids) {
   const float* values = row->floats;
+  const struct MainspringNarrowRow* const narrow = &plan->narrow_row;
+  NarrowProbe probe;
+  if (narrow->keyed.n > 0) NarrowBegin(narrow, 0, row->ints, &probe);
   if (plan->n_groups > 0) {
     float* const together = workspace->row_floats;
-    if (together != values && plan->n_floats > 0) memcpy(together, values, plan->n_floats * sizeof(float));
+    for (size_t i = 0; together != values && i < plan->n_floats; i += kLanes) {  // no call for a few floats
+      const size_t left = plan->n_floats - i;
+      Store(left < kLanes ? LoadFirst(values + i, left) : Load(values + i), together + i);
+    }
     for (size_t i = 0; i < plan->n_groups; ++i) {
       const struct MainspringWindows* group = plan->groups + i;
       WindowRow(group, row->events + group->events, row->ints[group->as_of], together + plan->n_floats, 1);
@@ -58,9 +64,20 @@ static void RunRow(const Plan* plan, const struct MainspringRow* row, const Work
     values = together;
   }
   HashRow(&plan->hashes, row->ints, ids);
-  for (size_t i = 0; i < plan->n_vocabularies; ++i) VocabularyRow(plan->vocabularies + i, row->ints, ids);
+  if (narrow->keyed.n > 0) NarrowFetch(narrow, 0, &probe);
+  for (size_t i = 0, n = plan->n_wide; n > 0; ++i) {
+    if (plan->vocabularies[i].is_narrow) continue;
+    WideRow(plan->vocabularies + i, row->ints, ids);
+    --n;
+  }
   for (size_t i = 0; i < plan->n_buckets; ++i) BucketRow(plan->buckets + i, row->floats, ids);
   for (size_t i = 0; i < plan->n_crosses; ++i) CrossRow(plan->crosses + i, row->ints, ids);
+  if (narrow->keyed.n > 0) NarrowEnd(narrow, 0, &probe, ids);
+  for (size_t i = kLanes; i < narrow->keyed.n; i += kLanes) {
+    NarrowBegin(narrow, i, row->ints, &probe);
+    NarrowFetch(narrow, i, &probe);
+    NarrowEnd(narrow, i, &probe, ids);
+  }
   DenseRow(plan, values, dense);
 }
 

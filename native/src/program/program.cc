@@ -56,6 +56,32 @@ struct Keyed {
   }
 };
 
+// The arrays behind a MainspringNarrowRow.
+struct NarrowRow {
+  Keyed keyed;
+  std::vector<std::uint64_t> base, beyond;
+  std::vector<std::int32_t> key, bits, largest, offset;
+  std::vector<const MainspringVocabulary*> tables;
+
+  MainspringNarrowRow Seal(const std::vector<MainspringVocabulary>& vocabularies) {
+    for (const MainspringVocabulary& v : vocabularies) {
+      if (v.is_narrow == 0) continue;
+      keyed.Add(v.source, v.id, 0, 0, 0);
+      base.push_back(static_cast<std::uint64_t>(v.base)), beyond.push_back(v.span + 1);
+      key.push_back(static_cast<std::int32_t>(static_cast<std::uint32_t>(v.key)));
+      bits.push_back(static_cast<std::int32_t>(v.bits));
+      largest.push_back(static_cast<std::int32_t>((std::uint32_t{1} << v.bits) - 1));
+      offset.push_back(v.offset);
+      tables.push_back(&v);
+    }
+    const std::size_t padded = Padded(tables.size());
+    base.resize(padded), beyond.resize(padded);
+    for (auto* array : {&key, &bits, &largest, &offset}) array->resize(padded);
+    return {keyed.Seal(), base.data(),    beyond.data(), key.data(),
+            bits.data(),  largest.data(), offset.data(), tables.data()};
+  }
+};
+
 struct Group {
   std::vector<std::int64_t> width;
   std::vector<std::uint8_t> aggregate;
@@ -74,6 +100,7 @@ struct Program::Compiled {
   Keyed hashes;
   std::vector<Vocabulary> vocabularies;
   std::vector<MainspringVocabulary> tables;
+  NarrowRow narrow_row;
   std::vector<std::vector<float>> bounds;
   std::vector<MainspringBuckets> buckets;
   std::vector<std::vector<std::int32_t>> cross_sources;
@@ -259,6 +286,8 @@ void Program::Compiled::Seal(const ProgramSpec& spec) {
   }
   plan.n_vocabularies = tables.size();
   plan.vocabularies = tables.data();
+  plan.narrow_row = narrow_row.Seal(tables);
+  plan.n_wide = tables.size() - plan.narrow_row.keyed.n;
   for (std::size_t i = 0; i < buckets.size(); ++i) buckets[i].bounds = bounds[i].data();
   plan.n_buckets = buckets.size();
   plan.buckets = buckets.data();

@@ -62,6 +62,18 @@ struct MainspringVocabulary {
   uint64_t span;
 };
 
+// The narrow vocabularies once more, as a single row takes them: side by side. Padded to a multiple of 16.
+struct MainspringNarrowRow {
+  struct MainspringKeyed keyed;  // without `key`
+  const uint64_t* base;
+  const uint64_t* beyond;  // span + 1
+  const int32_t* key;
+  const int32_t* bits;
+  const int32_t* largest;  // 2^bits - 1
+  const int32_t* offset;
+  const struct MainspringVocabulary* const* tables;
+};
+
 struct MainspringBuckets {
   int32_t source;  // a float column
   int32_t id;
@@ -99,6 +111,8 @@ struct MainspringPlan {
   struct MainspringHashes hashes;
   size_t n_vocabularies;
   const struct MainspringVocabulary* vocabularies;
+  struct MainspringNarrowRow narrow_row;
+  size_t n_wide;  // of the vocabularies
   size_t n_buckets;
   const struct MainspringBuckets* buckets;
   size_t n_crosses;

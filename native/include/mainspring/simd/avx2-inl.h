@@ -141,6 +141,7 @@ MAINSPRING_INLINE IVec IXor(IVec a, IVec b) { return _mm256_xor_si256(a, b); }
 MAINSPRING_INLINE IVec IMul(IVec a, IVec b) { return _mm256_mullo_epi32(a, b); }
 MAINSPRING_INLINE IVec IShiftRight(IVec v, int by) { return _mm256_srli_epi32(v, by); }
 MAINSPRING_INLINE IVec IShiftLeft(IVec v, int by) { return _mm256_sll_epi32(v, _mm_cvtsi32_si128(by)); }
+MAINSPRING_INLINE IVec IShiftLeftEach(IVec v, IVec by) { return _mm256_sllv_epi32(v, by); }
 MAINSPRING_INLINE IVec IWhereAtMost(IVec a, IVec b, IVec yes, IVec no) {
   return _mm256_blendv_epi8(no, yes, _mm256_cmpeq_epi32(_mm256_min_epu32(a, b), a));
 }

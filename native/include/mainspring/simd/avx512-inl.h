@@ -113,6 +113,7 @@ MAINSPRING_INLINE IVec IXor(IVec a, IVec b) { return _mm512_xor_si512(a, b); }
 MAINSPRING_INLINE IVec IMul(IVec a, IVec b) { return _mm512_mullo_epi32(a, b); }
 MAINSPRING_INLINE IVec IShiftRight(IVec v, int by) { return _mm512_srli_epi32(v, (unsigned)by); }
 MAINSPRING_INLINE IVec IShiftLeft(IVec v, int by) { return _mm512_sll_epi32(v, _mm_cvtsi32_si128(by)); }
+MAINSPRING_INLINE IVec IShiftLeftEach(IVec v, IVec by) { return _mm512_sllv_epi32(v, by); }
 MAINSPRING_INLINE IVec IWhereAtMost(IVec a, IVec b, IVec yes, IVec no) {
   return _mm512_mask_blend_epi32(_mm512_cmple_epu32_mask(a, b), no, yes);
 }

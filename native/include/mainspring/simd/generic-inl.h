@@ -174,6 +174,8 @@ MAINSPRING_INLINE IVec IXor(IVec a, IVec b) { return a ^ b; }
 MAINSPRING_INLINE IVec IMul(IVec a, IVec b) { return (IVec)((WrappingVec)a * (WrappingVec)b); }
 MAINSPRING_INLINE IVec IShiftRight(IVec v, int by) { return (IVec)((WrappingVec)v >> (uint32_t)by); }
 MAINSPRING_INLINE IVec IShiftLeft(IVec v, int by) { return (IVec)((WrappingVec)v << (uint32_t)by); }
+// Each by its own.
+MAINSPRING_INLINE IVec IShiftLeftEach(IVec v, IVec by) { return (IVec)((WrappingVec)v << (WrappingVec)by); }
 // Without a sign.
 MAINSPRING_INLINE IVec IWhereAtMost(IVec a, IVec b, IVec yes, IVec no) {
   const IVec m = (IVec)((WrappingVec)a <= (WrappingVec)b);
