@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mainspring.native import program, reference, reference_program, status, targets
 
 TARGETS = targets.available()
-#: Around every lane count, the few-row shape, the block of 1,024 rows and a vocabulary's 256 at once.
+#: Around every lane count, the few-row shape, the strip of 64 rows and a vocabulary's 256 words at once.
 ROWS = [0, 1, 2, 3, 7, 8, 9, 11, 12, 15, 16, 17, 31, 63, 64, 65, 100, 255, 257, 1023, 1024, 1025, 2100]
 MISSING = reference.MISSING
 DAY = 86_400

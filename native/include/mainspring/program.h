@@ -49,6 +49,7 @@ struct IdSpec {
 //   rows               384      512    1,024    2,048      4,096      8,192     16,384
 //   second awake   18 / 13  24 / 14  49 / 29           202 / 113             845 / 444
 //   second asleep           29 / 56           116 / 168  217 / 267  436 / 460  956 / 551
+// (One thread has become half as fast again since, and so the second's share of the gain smaller.)
 // So a thread that is awake helps from some 16,000 values each on, and waking one pays from a million on.
 inline constexpr std::size_t kShareWork = std::size_t{1} << 14;
 inline constexpr std::size_t kWakeWork = std::size_t{1} << 20;

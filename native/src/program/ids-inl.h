@@ -111,6 +111,7 @@ static void __attribute__((noinline)) ProbeNarrow(const struct MainspringVocabul
   const uint32_t* slots = (const uint32_t*)v->slots;
   const uint16_t* pilots = v->pilots;
   const uint32_t mask = (uint32_t)v->bucket_mask, top = 32 - v->bits;
+#pragma GCC unroll 4
   for (size_t i = 0; i < n; ++i) {
     const uint32_t h = scattered[i];
     found[i] = slots[(h >> top) ^ pilots[h & mask]];
