@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import bisect
 import concurrent.futures
+import os
 import queue
 import random
+import statistics
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -35,6 +37,32 @@ def microseconds(run: Callable[[], Any]) -> float:
     start = time.perf_counter_ns()
     run()
     return (time.perf_counter_ns() - start) / 1e3
+
+
+def wake_microseconds(*, times: int) -> float:
+    """One way of a hand-over between two threads that sleep on a pipe: what the system takes to wake one, at the median."""
+    there, back = os.pipe(), os.pipe()
+
+    def echo() -> None:
+        while os.read(there[0], 1) == b"x":
+            os.write(back[1], b"x")
+
+    thread = threading.Thread(target=echo)
+    thread.start()
+    samples = []
+    try:
+        for _ in range(times):
+            time.sleep(MODEL_SECONDS)  # long enough that the other one is asleep
+            start = time.perf_counter_ns()
+            os.write(there[1], b"x")
+            os.read(back[0], 1)
+            samples.append((time.perf_counter_ns() - start) / 2e3)
+    finally:
+        os.write(there[1], b".")
+        thread.join()
+        for end in (*there, *back):
+            os.close(end)
+    return statistics.median(samples)
 
 
 class Log:
