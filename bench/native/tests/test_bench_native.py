@@ -189,9 +189,10 @@ def test_readme_quotes_the_stored_result() -> None:
     """Numbers in native/README.md come from the JSON beside us and nowhere else."""
     room = pathlib.Path(__file__).resolve().parents[1]
     readme = room.parents[1] / "native" / "README.md"
-    stored = room / "results" / "dense-epyc.json"
+    stored = room / "results" / "native-epyc.json"
     if not readme.exists() or not stored.exists():
         pytest.skip("neither is part of a package")
     result = json.loads(stored.read_text())
     assert command.readme_table(result) in readme.read_text()
+    assert command.readme_goals(result) in readme.read_text()
     assert not result["quick"] and not result["machine"]["commit"].endswith("+")
