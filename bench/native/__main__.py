@@ -87,9 +87,9 @@ def readme_goals(result: dict[str, Any]) -> str:
     lines = ["| what | measured | ratio | target | |", "|---|---|---|---|---|"]
     for goal in result["goals"]:
         unit, target = goal["unit"], f"{goal['target']:,g}"
-        if goal["peer"]:
+        if goal["peer"] and goal.get("of") != "value":
             limit = f">= {target}x"
-        elif goal["ratio"] is not None:
+        elif goal["ratio"] is not None and goal.get("of") != "value":
             limit = f"<= {target}x"
         else:
             limit = f"{'>=' if unit.startswith('rows/s') else '<='} {target} {unit}"

@@ -157,6 +157,7 @@ def hand_off(*, seconds: float) -> list[dict[str, Any]]:
         judged.append(
             record
             | {
+                "of": "value",
                 "wake_us": float(f"{wake:.4g}"),
                 "p90": mine["p90"],
                 "requests": mine["requests"],

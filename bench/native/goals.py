@@ -2,7 +2,8 @@
 
 A family is one module with `contests(*, quick)`, which says what `measure.measure` is to time, and
 `judge(results, *, quick)`, which gives one `contest.goal` a target and may measure what is no contest (a latency, rows a
-second). To add one: import it and name it in FAMILIES.
+second). To add one: import it and name it in FAMILIES. A target is a ratio where the record has a peer; `"of":
+"value"` says that it is of the value nevertheless.
 """
 
 from __future__ import annotations
