@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
 from mainspring.core.features import ops, schema
-from mainspring.native import dense
+from mainspring.native import program as native_program
+from mainspring.native import status
 
 __all__ = ["Program"]
 
@@ -19,7 +19,7 @@ _TEXT: Final = frozenset({str, np.str_, type(None)})
 
 
 class Program:
-    """Immutable and thread-safe. Made by `FittedPlan.compile()`."""
+    """Immutable and thread-safe. Made by `FittedPlan.compile()`; a native program does the work, of columns and of ids."""
 
     def __init__(
         self,
@@ -30,23 +30,7 @@ class Program:
         self._inputs = tuple(inputs)
         self._dense = tuple(dense_outputs)
         self._ids = tuple(id_outputs)
-        self._sources = tuple(dict.fromkeys(o.source for o in self._dense))
-        self._transform = self._compile_dense() if self._dense else None
-        types = {c.name: c for c in self._inputs}
-        self._lookups = tuple(_lookup(o, types[o.source]) for o in self._ids)
-
-    def _compile_dense(self) -> dense.DenseTransform:
-        position = {name: i for i, name in enumerate(self._sources)}
-        return dense.DenseTransform(
-            source=[position[o.source] for o in self._dense],
-            indicator=[o.indicator for o in self._dense],
-            fill=[o.fill for o in self._dense],
-            lower=[-math.inf if o.lower is None else o.lower for o in self._dense],
-            upper=[math.inf if o.upper is None else o.upper for o in self._dense],
-            log1p=[o.log1p for o in self._dense],
-            mean=[o.mean for o in self._dense],
-            scale=[o.scale for o in self._dense],
-        )
+        self._compiled = native_program.Program(_spec(self._inputs, self._dense, self._ids))
 
     @property
     def inputs(self) -> tuple[schema.Column, ...]:
@@ -79,18 +63,21 @@ class Program:
                  length than the rest, or holds anything but strings in a string column. Numbers never raise.
         Threads: safe to call at once from many threads.
         """
-        checked, n_rows = self._check(columns)
-        if self._transform is None:
-            matrix = np.empty((n_rows, 0), np.float32)
-        else:
-            matrix = self._transform.run([checked[name] for name in self._sources])
-        ids = np.empty((n_rows, len(self._ids)), np.int32)
-        for j, (output, lookup) in enumerate(zip(self._ids, self._lookups, strict=True)):
-            ids[:, j] = lookup(checked[output.source])
-        return ports.ModelInput(dense=matrix, ids=ids)
+        checked = self._check(columns)
+        try:
+            dense, ids = self._compiled.run(checked)
+        except status.NativeError as error:  # of what passed the check only text that is no Unicode
+            raise errors.SchemaMismatch(
+                f"features {[c.name for c in self._inputs if c.dtype == 'string']}: {error}; send valid Unicode",
+                feature="",
+                expected="Unicode",
+                got=str(error),
+            ) from error
+        # Native ids are feature-major; a model takes a row's ids side by side.
+        return ports.ModelInput(dense=dense, ids=np.ascontiguousarray(ids.T))
 
-    def _check(self, columns: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], int]:
-        checked: dict[str, NDArray[Any]] = {}
+    def _check(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, native_program.Column]:
+        checked: dict[str, native_program.Column] = {}
         n_rows = -1
         for want in self._inputs:
             column = columns.get(want.name)
@@ -105,8 +92,36 @@ class Program:
             if n_rows not in (-1, len(array)):
                 raise _mismatch(want, f"{len(array)} rows beside {n_rows}", "send columns of one length")
             n_rows = len(array)
-            checked[want.name] = np.ascontiguousarray(array)
-        return checked, max(n_rows, 0)
+            checked[want.name] = (
+                _texts(array, want) if want.dtype == "string" else np.ascontiguousarray(array)
+            )
+        return checked
+
+
+def _spec(
+    inputs: Sequence[schema.Column], dense: Sequence[ops.DenseOutput], ids: Sequence[ops.IdOutput]
+) -> dict[str, Any]:
+    """The native program's spec: what `mainspring.native` compiles for a CPU, and for a device where it can."""
+    return {
+        "version": 1,
+        "inputs": [{"name": c.name, "type": c.dtype} for c in inputs],
+        "dense": [
+            {"op": "missing", "source": o.source}
+            if o.indicator
+            else {
+                "op": "numeric",
+                "source": o.source,
+                "fill": o.fill,
+                "lower": o.lower,
+                "upper": o.upper,
+                "log1p": o.log1p,
+                "mean": o.mean,
+                "scale": o.scale,
+            }
+            for o in dense
+        ],
+        "ids": [{"op": "vocabulary", "source": o.source, "values": list(o.values)} for o in ids],
+    }
 
 
 def _fits(got: np.dtype[Any], want: ports.FieldType) -> bool:
@@ -124,22 +139,14 @@ def _mismatch(want: schema.Column, got: str, next_step: str) -> errors.SchemaMis
     )
 
 
-def _lookup(output: ops.IdOutput, want: schema.Column) -> Callable[[NDArray[Any]], list[int]]:
-    # A dict per column: equal values get equal ids on every machine, whatever the hash seed is.
-    table: dict[Any, int] = {value: ops.FIRST_VALUE_ID + i for i, value in enumerate(output.values)}
-    table[None] = table[""] = ops.MISSING_ID
-    get, unknown = table.get, ops.UNKNOWN_ID
-
-    def ids_of(column: NDArray[Any]) -> list[int]:
-        values = column.tolist()
-        if column.dtype.kind == "O":
-            others = set(map(type, values)) - _TEXT
-            # NaN is how pandas writes a missing string, and the one value that differs from itself.
-            if others == {float} and all(v != v for v in values if type(v) is float):
-                values = [None if type(v) is float else v for v in values]
-            elif others:
-                names = ", ".join(sorted(t.__name__ for t in others))
-                raise _mismatch(want, f"values of type {names}", "send strings, and null for a missing one")
-        return [get(v, unknown) for v in values]
-
-    return ids_of
+def _texts(column: NDArray[Any], want: schema.Column) -> list[str | None]:
+    values: list[Any] = column.tolist()
+    if column.dtype.kind == "O":
+        others = set(map(type, values)) - _TEXT
+        # NaN is how pandas writes a missing string, and the one value that differs from itself.
+        if others == {float} and all(v != v for v in values if type(v) is float):
+            values = [None if type(v) is float else v for v in values]
+        elif others:
+            names = ", ".join(sorted(t.__name__ for t in others))
+            raise _mismatch(want, f"values of type {names}", "send strings, and null for a missing one")
+    return values

@@ -133,6 +133,33 @@ def test_most_frequent_values_are_kept_and_ties_go_to_the_smaller() -> None:
     assert fitted.ids[0].values == ("a", "c")
 
 
+WORDS = st.none() | st.sampled_from(["", "a", "b", "é", "x" * 40]) | st.text(max_size=3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(WORDS, st.integers(-3, 3)), min_size=1, max_size=30), st.lists(WORDS, max_size=30))
+def test_ids_are_those_of_a_dict(fitted: list[tuple[str | None, int]], asked: list[str | None]) -> None:
+    """Of strings and integers: 0 missing, 1 unknown, then the kept values in order, whatever was asked."""
+    declared = plan.TransformPlan(
+        name="p", columns=(plan.vocabulary("c"), plan.vocabulary("u", dtype="int64", max_values=3))
+    )
+    frame = pl.DataFrame({"c": [c for c, _ in fitted] + ["a"], "u": [u for _, u in fitted] + [0]})
+    made = declared.fit(frame.cast({"c": pl.String, "u": pl.Int64}))
+    u = np.arange(len(asked)) % 9 - 4
+    ids = made.compile().run({"c": np.array(asked, np.object_), "u": u}).ids
+    for j, column in enumerate((asked, u.tolist())):
+        known: dict[Any, int] = {v: i + ops.FIRST_VALUE_ID for i, v in enumerate(made.ids[j].values)}
+        want = [ops.MISSING_ID if v in (None, "") else known.get(v, ops.UNKNOWN_ID) for v in column]
+        assert ids[:, j].tolist() == want
+    assert ids.flags.c_contiguous and ids.dtype == np.int32
+
+
+def test_text_that_is_no_unicode_is_refused_by_name() -> None:
+    made = plan.TransformPlan(name="p", columns=(plan.vocabulary("c"),)).fit(pl.DataFrame({"c": ["a"]}))
+    with pytest.raises(errors.SchemaMismatch, match="valid Unicode"):
+        made.compile().run({"c": np.array(["\ud800"], np.object_)})
+
+
 def test_no_rows_give_no_rows() -> None:
     compiled = DECLARED.fit(frame()).compile()
     result = compiled.run({n: a[:0] for n, a in columns().items()})
