@@ -9,7 +9,7 @@ import httpx
 from pydantic import BaseModel, TypeAdapter
 
 from mainspring.core import errors
-from mainspring.core.contracts import deployment, prediction
+from mainspring.core.contracts import deployment, features, prediction
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -108,6 +108,12 @@ class ServingClient:
         """Upsert newest feature rows, all or none. Errors: NotFound, SchemaMismatch."""
         path = f"/v1/features/{rows.view}:push"
         return _read(self._call("POST", path, rows), prediction.FeaturePushResult)
+
+    def read_features(self, asked: features.FeatureRead) -> dict[str, list[Any]]:
+        """Keys and features by name, one value a row, None where there is none. Errors: NotFound, SchemaMismatch."""
+        answer = self._call("POST", "/v1/features:read", asked).json()
+        names = answer["metadata"]["feature_names"]
+        return {name: result["values"] for name, result in zip(names, answer["results"], strict=True)}
 
     def _call(
         self,

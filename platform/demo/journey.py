@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,8 @@ from mainspring.core import errors, identity, projects, settings, workspace
 from mainspring.core.client import control as control_client
 from mainspring.core.client import serving as serving_client
 from mainspring.core.contracts import control, training
-from mainspring.core.monitoring import drift, evidently_adapter
+from mainspring.core.features import frames, schema
+from mainspring.core.monitoring import drift, evidently_adapter, skew
 from mainspring.platform.demo import follow, replayed, summary
 from mainspring.platform.stack import parts, stack
 
@@ -83,6 +84,7 @@ def run(
         space = workspace.Workspace(s.stack.state_dir, PROJECT, sample_fraction)
         asked = _replay(s, issuer, space, predictions, progress)
         drifted = _drift(space)
+        skewed = _skew(space, asked, predictions)
         audit = developer.verify_audit()
         return summary.DemoReport(
             project=PROJECT,
@@ -99,6 +101,8 @@ def run(
             latency_p99_ms=asked.latency_ms(99),
             replay_auc=asked.auc,
             online_offline_max_difference=_offline_difference(space, started.run_id, asked, predictions),
+            compared_values=skewed.compared_values,
+            skewed_values=skewed.skewed_values,
             drifted_columns={c.name: c.psi or 0.0 for c in drifted.drifted},
             checked_columns=len(drifted.columns),
             cost=developer.run(started.run_id).cost,
@@ -162,6 +166,36 @@ def _offline_difference(
             where="platform.demo.journey",
         )
     return float((both["served"] - both["offline"]).abs().max())  # type: ignore[arg-type]
+
+
+def _skew(space: workspace.Workspace, asked: replayed.Replayed, predictions: int) -> skew.SkewReport:
+    """What the online store answered at each question's time against the offline join of the same flights."""
+    replay_set = projects.load_project(PROJECT).replay(space.features, n=predictions)
+    who = [*(c.name for c in replay_set.keys), *(c.name for c in replay_set.request_columns), "as_of"]
+    questions = pl.read_parquet(replay_set.requests).sort("as_of", maintain_order=True).select(who)
+    columns = {
+        schema.joined_name(view.name, field.name): field
+        for view in replay_set.service.views
+        for field in view.fields
+    }
+    training = pl.scan_parquet(space.training / "training.parquet").filter(pl.col("split") == "test")
+    rows = questions.join(
+        training.select(*who, *columns).collect(), on=who, how="left", nulls_equal=True, maintain_order="left"
+    )
+    offline = frames.to_numpy(
+        rows, [column.model_copy(update={"name": name}) for name, column in columns.items()]
+    )
+    served = {
+        name: np.array(
+            [_missing(columns[name]) if v is None else v for v in values], columns[name].numpy_dtype
+        )
+        for name, values in asked.vectors.items()
+    }
+    return skew.compare(served, offline)
+
+
+def _missing(column: schema.Column) -> Any:
+    return None if column.dtype == "string" else np.nan
 
 
 def _drift(space: workspace.Workspace) -> drift.DriftReport:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
+from typing import Any
 
 import numpy as np
 
 from mainspring.core import errors, projects
 from mainspring.core.client import serving as serving_client
-from mainspring.core.contracts import prediction
+from mainspring.core.contracts import features, prediction
 from mainspring.core.features import replay
 from mainspring.core.models import evaluation
 
@@ -25,6 +26,8 @@ class Replayed:
     seconds: tuple[float, ...]
     pushed_rows: int
     model_version: str
+    vectors: dict[str, tuple[Any, ...]]
+    """By `view__feature` what the online store had for each question, None where it had nothing."""
 
     def latency_ms(self, percentile: float) -> float:
         """Client side, one request at a time: connection kept, JSON both ways."""
@@ -51,6 +54,7 @@ def ask(
     seconds: list[float] = []
     pushed = 0
     version = ""
+    vectors: dict[str, list[Any]] = {}
     for step in replay.steps(replay_set):
         pushed += _push(client, step.updates)
         for entity, label in zip(step.entities, step.labels, strict=True):
@@ -66,8 +70,25 @@ def ask(
             scores.append(answer.predictions[0].score)
             labels.append(label)
             version = answer.model_version
+            for name, values in client.read_features(_vector(replay_set, entity, request)).items():
+                vectors.setdefault(name, []).extend(values)
             on_row(len(scores))
-    return Replayed(tuple(scores), tuple(labels), tuple(seconds), pushed, version)
+    for key in replay_set.service.keys:
+        vectors.pop(key.name, None)
+    read = {name: tuple(values) for name, values in vectors.items()}
+    return Replayed(tuple(scores), tuple(labels), tuple(seconds), pushed, version, read)
+
+
+def _vector(
+    replay_set: projects.ReplaySet, entity: Mapping[str, Any], request: prediction.PredictRequest
+) -> features.FeatureRead:
+    """The question for the features that the prediction was made from."""
+    return features.FeatureRead(
+        feature_service=replay_set.service.name,
+        entities={key.name: [entity[key.name]] for key in replay_set.service.keys},
+        full_feature_names=True,
+        as_of=request.as_of,
+    )
 
 
 def _push(client: serving_client.ServingClient, updates: Sequence[replay.Pushed]) -> int:

@@ -30,6 +30,10 @@ class DemoReport(BaseModel):
     replay_auc: float
     online_offline_max_difference: float
     """Largest difference between a served score and the same flight's offline score."""
+    compared_values: int
+    """Feature values served over HTTP and compared with the offline join's."""
+    skewed_values: int
+    """Of these, how many were not the same to the bit."""
     drifted_columns: dict[str, float]
     """Column to population stability index, training split against test split."""
     checked_columns: int
@@ -55,6 +59,7 @@ def lines(report: DemoReport) -> list[str]:
                 "latency p50 / p99, client side": f"{report.latency_p50_ms:.2f} / {report.latency_p99_ms:.2f} ms",
                 "AUC of the served scores": f"{report.replay_auc:.4f}",
                 "served against offline score, largest difference": f"{report.online_offline_max_difference:.1e}",
+                "feature values that differ from the offline join": f"{report.skewed_values} of {report.compared_values}",
                 "feature rows pushed": f"{report.pushed_rows}",
                 "bundle in force": report.model_version[:23],
             },

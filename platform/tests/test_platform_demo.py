@@ -101,7 +101,9 @@ def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_latency_and_auc_of_a_replay() -> None:
-    asked = replayed.Replayed((0.1, 0.9, 0.8, 0.2), (0, 1, 0, 1), (0.001, 0.002, 0.003, 0.004), 7, "sha256:x")
+    asked = replayed.Replayed(
+        (0.1, 0.9, 0.8, 0.2), (0, 1, 0, 1), (0.001, 0.002, 0.003, 0.004), 7, "sha256:x", {}
+    )
     assert asked.latency_ms(50) == pytest.approx(2.5)
     assert asked.latency_ms(99) == pytest.approx(float(np.percentile([1, 2, 3, 4], 99)))
     assert asked.auc == 0.75
@@ -132,6 +134,8 @@ def test_summary_tells_every_number() -> None:
         latency_p99_ms=5.678,
         replay_auc=0.7321,
         online_offline_max_difference=0.0,
+        compared_values=60_000,
+        skewed_values=3,
         drifted_columns={"temp": 3.5},
         checked_columns=60,
         cost=0.0123,
@@ -148,6 +152,7 @@ def test_summary_tells_every_number() -> None:
         "5.5",
         "1.23 / 5.68 ms",
         "0.7321",
+        "3 of 60000",
         "temp 3.50",
         "0.0123 USD",
         "9, NO",

@@ -64,6 +64,7 @@ def test_every_step_ran_and_a_model_answers(twice: tuple[Path, dict[str, Any], d
 def test_what_is_served_is_what_was_trained(twice: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
     for report in twice[1:]:
         assert report["online_offline_max_difference"] <= 1e-6
+        assert report["skewed_values"] == 0 and report["compared_values"] >= 50 * report["predictions"]
 
 
 def test_money_and_record(twice: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
