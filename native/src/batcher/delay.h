@@ -72,8 +72,8 @@ class GapModel {
 inline std::int64_t AdaptiveDue(const GapModel& gap, const CostModel& cost, std::size_t requests,
                                 std::int64_t last_ns, std::int64_t now_ns) {
   // Where requests come one by one, those that come during a run are joined anyway, and waiting before it
-  // only adds to everybody's time: with 4 in the place of 16, requests 160 us apart and runs of 560 us, half of
-  // the requests lost 70 us (Zen 4, 2026-11). A burst's gaps are far below a sixteenth.
+  // only adds to everybody's time: with 4 in the place of 16, requests 160 us apart and runs of 560 us, half
+  // of the requests lost 70 us (Zen 4, 2026-11). A burst's gaps are far below a sixteenth.
   constexpr double kMargin = 16;
   if (!gap.is_known() || kMargin * static_cast<double>(requests) * gap.ns() >= cost.fixed()) return now_ns;
   return last_ns + static_cast<std::int64_t>(2 * gap.ns());
