@@ -71,7 +71,7 @@ def mainspring_room(name, deps, built = [], visibility = None):
 def room_tests(deps, data = [], exclude = [], size = "medium"):
     """One pytest_test for each tests/test_*.py of this package, named after it: tests/test_core_plan.py is :core_plan_test.
 
-    Tests marked slow, integration, e2e or gpu are left to `make test`: they start servers.
+    Tests marked slow, soak, integration, e2e or gpu are left to `make test`: they start servers.
 
     Args:
       deps: what the tests import.
@@ -100,7 +100,7 @@ def room_tests(deps, data = [], exclude = [], size = "medium"):
             size = size,
             srcs = [test],
             support = beside,
-            args = ["-m", "'not slow and not integration and not e2e and not gpu'"],
+            args = ["-m", "'not slow and not soak and not integration and not e2e and not gpu'"],
             data = beside_data + data,
             deps = deps,
         )
