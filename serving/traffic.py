@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from mainspring.core import errors
+from mainspring.core import durable, errors
 from mainspring.core.contracts import deployment
 
 STABLE: Final = "stable"
@@ -97,18 +96,7 @@ class TrafficStore:
             return table
 
     def _write(self, table: deployment.TrafficTable) -> None:
-        path = self._directory / f"{table.endpoint}.json"
-        fresh = path.with_name(path.name + ".new")
-        with fresh.open("w") as f:
-            f.write(table.model_dump_json(indent=1))
-            f.flush()
-            os.fsync(f.fileno())
-        fresh.rename(path)
-        descriptor = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        durable.replace_file(self._directory / f"{table.endpoint}.json", table.model_dump_json(indent=1))
 
 
 def _read(path: Path) -> deployment.TrafficTable:

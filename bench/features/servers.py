@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,15 +28,9 @@ _START_SECONDS: Final = 90.0
 
 def serve(port: int, entities: int, features: int) -> None:
     """The whole data plane over the rows that `world` has, in memory as Redis has them."""
-    import uvicorn
-
-    from mainspring.core import errors, identity, ports, settings
+    from mainspring.bench.serving import servers
+    from mainspring.core import ports
     from mainspring.core.features import online
-    from mainspring.serving import app, bundles
-
-    class NoBundles:
-        def load(self, digest: str) -> bundles.LoadedBundle:
-            raise errors.NotFound("there are no bundles here", resource="bundle", name=digest)
 
     store = online.OnlineStore()
     names = [f"f{i}" for i in range(features)]
@@ -48,24 +41,7 @@ def serve(port: int, entities: int, features: int) -> None:
         "stats", {"driver": np.arange(entities)}, event_us=now, created_us=now,
         columns={name: values[:, j] for j, name in enumerate(names)},
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as directory:
-        root = Path(directory)
-        environ = {"MAINSPRING_SERVING_GRPC_PORT": "0"}
-        built = app.create_app(
-            settings.load(environ, directory=root),
-            online=store,
-            loader=NoBundles(),
-            issuer=identity.ensure_token_file(root / "tokens.json"),
-        )
-        uvicorn.run(
-            built,
-            host="127.0.0.1",
-            port=port,
-            loop="uvloop",
-            http="httptools",
-            log_level="error",
-            access_log=False,
-        )
+    servers.data_plane(port, {"MAINSPRING_SERVING_GRPC_PORT": "0"}, store)
 
 
 @contextlib.contextmanager

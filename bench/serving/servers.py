@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import uvicorn
 
-from mainspring.core import errors, identity, settings
+from mainspring.core import errors, identity, ports, settings
 from mainspring.core.features import online
 from mainspring.serving import app, bundles
 
@@ -87,19 +87,30 @@ def ours(port: int, *, grpc_port: int = 0, workers: int = 2) -> None:
     """The whole data plane with the model in it: limits, metrics, request ids, everything in force."""
     from mainspring.bench.serving import model
 
+    environ = {"MAINSPRING_SERVING_WORKERS": str(workers), "MAINSPRING_SERVING_GRPC_PORT": str(grpc_port)}
+    data_plane(port, environ, online.OnlineStore(), models={"mlp": model.mlp, "held": model.held})
+
+
+def data_plane(
+    port: int,
+    environ: Mapping[str, str],
+    store: ports.OnlineFeatures,
+    models: Mapping[str, Any] | None = None,
+) -> None:
+    """The app as it is shipped, without bundles, in a directory of its own."""
+
     class NoBundles:
         def load(self, digest: str) -> bundles.LoadedBundle:
             raise errors.NotFound("there are no bundles here", resource="bundle", name=digest)
 
     with tempfile.TemporaryDirectory() as directory:
         root = pathlib.Path(directory)
-        environ = {"MAINSPRING_SERVING_WORKERS": str(workers), "MAINSPRING_SERVING_GRPC_PORT": str(grpc_port)}
         built = app.create_app(
             settings.load(environ, directory=root),
-            online=online.OnlineStore(),
+            online=store,
             loader=NoBundles(),
             issuer=identity.ensure_token_file(root / "tokens.json"),
-            models={"mlp": model.mlp, "held": model.held},
+            models=models,
         )
         _serve(built, port)
 

@@ -10,9 +10,8 @@ import pyarrow as pa
 
 from mainspring.core import ports
 
-__all__ = ["MEDIA_TYPE", "to_ipc"]
+__all__ = ["to_ipc"]
 
-MEDIA_TYPE: Final = "application/vnd.apache.arrow.stream"
 _TYPES: Final[Mapping[str, Any]] = {
     "float32": pa.float32(), "float64": pa.float64(), "int64": pa.int64(), "bool": pa.bool_(), "string": pa.string()
 }  # fmt: skip

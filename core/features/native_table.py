@@ -22,6 +22,9 @@ _DTYPES: Final[Mapping[row_table.Kind, Any]] = {
 #: Set before a feature's or a key's name, so that a feature may be called as a key is.
 _KEY, _FIELD = "k:", "f:"
 _SCAN_ROWS: Final = 65_536
+#: Of a row's key and strings in the native table (src/table/row_stager.cc).
+_LARGEST_ROW: Final = 16 << 20
+_BYTES_A_CHARACTER: Final = 4
 #: From here on an age is none: no event is older.
 _NO_AGE: Final = 1 << 61
 
@@ -61,13 +64,20 @@ class NativeTable:
     def fields(self) -> tuple[row_table.Field, ...]:
         return self._fields
 
-    def check(self, keys: Sequence[row_table.Key]) -> None:
-        """Errors: SchemaMismatch unless every key has exactly the table's types; None is no key."""
-        columns = [keys] if len(self._keys) == 1 else list(zip(*keys, strict=True))
+    def check(self, rows: row_table.Rows) -> None:
+        """What :meth:`upsert` would refuse.
+
+        Errors: SchemaMismatch unless every key has exactly the table's types (None is no key); InvalidRequest if a row's
+        key and strings are too large together.
+        """
+        columns: list[Any] = [rows.keys] if len(self._keys) == 1 else list(zip(*rows.keys, strict=True))
         for wanted, column in zip(self._keys, columns, strict=True):
             if set(map(type, column)) - {wanted}:
                 strange = next(value for value in column if type(value) is not wanted)
                 raise self._said(f"got {type(strange).__name__} `{strange}`")
+        texts = [column for wanted, column in zip(self._keys, columns, strict=True) if wanted is str]
+        texts += [rows.values[name].tolist() for name, kind in self._fields if kind not in _DTYPES]
+        _check_sizes(texts)
 
     def upsert(self, rows: row_table.Rows) -> int:
         """Keep the newest row a key by (event, created), the later of equals; how many keys have another row now."""
@@ -260,6 +270,21 @@ class _Buffers:
                 rows.append([bound.strings(at + j, group.kind == "string")[0] for j in range(len(names))])
             at += len(names)
         return rows, status, event
+
+
+def _check_sizes(columns: Sequence[Sequence[str | bytes | None]]) -> None:
+    # Bounds first: rows that could be too large are rare, and only their bytes are counted.
+    longest = (max((len(v) for v in column if v is not None), default=0) for column in columns)
+    if _BYTES_A_CHARACTER * sum(longest) <= _LARGEST_ROW:
+        return
+    for i, row in enumerate(zip(*columns, strict=True)):
+        size = sum(len(v.encode() if isinstance(v, str) else v) for v in row if v is not None)
+        if size > _LARGEST_ROW:
+            raise errors.InvalidRequest(
+                f"row {i} has {size} bytes of key and strings, a row may have {_LARGEST_ROW};"
+                " store a reference in the place of the value",
+                field="rows",
+            )
 
 
 def _room(rows: int) -> int:

@@ -9,6 +9,7 @@ A batch is on disk before it is visible, and visible before `upsert` returns. Re
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import threading
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ from mainspring.native import table as native_table
 __all__ = ["OnlineStore"]
 
 _US: Final = 1_000_000
+#: Different questions a view whose buffers are kept for the next one.
+_KEPT: Final = 64
 _KEY_TYPES: Final[Mapping[str, native_table.KeyType]] = {"int64": "int64", "string": "string"}
 
 
@@ -111,11 +114,10 @@ class OnlineStore:
         with self._lock:
             if self._directory is None:
                 return
-            try:
+            with contextlib.ExitStack() as all_of_them:  # each is closed, whatever becomes of another
+                all_of_them.callback(self._directory.close)
                 for view in self._views.values():
-                    view.close()
-            finally:
-                self._directory.close()
+                    all_of_them.callback(view.close)
 
     def __enter__(self) -> Self:
         return self
@@ -143,7 +145,7 @@ class _View:
         self._lock = threading.Lock()
         self._table: native_table.OnlineTable | None = None
         self._is_closed = False
-        #: Buffers that reads have left, by fields and rows. Lists' pop and append are atomic.
+        #: Buffers that reads have left, by fields and rows: few, as callers choose both. Lists' pop and append are atomic.
         self._idle: dict[tuple[tuple[str, ...], int], list[native_table.Bound]] = {}
         if folder is not None and folder.exists():
             self._table = self._open(folder, None)
@@ -180,13 +182,18 @@ class _View:
         if table is None:
             return self._absent(wanted, n)
         self._check_types(table, types)
-        room = 1 if n < 2 else 1 << (n - 1).bit_length()
-        place = self._idle.setdefault((wanted, room), [])
+        place = self._buffers((wanted, _room(n)))
         try:
-            bound = place.pop()
-        except IndexError:
-            bound = table.bind(room, fields=wanted, matrix=self._is_matrix(wanted))
-        bound.get(_asked(columns), now_us)
+            try:
+                bound = place.pop()
+            except IndexError:
+                bound = table.bind(_room(n), fields=wanted, matrix=self._is_matrix(wanted))
+            bound.get(_asked(columns), now_us)
+        except native_status.NativeError as error:
+            raise errors.DependencyDown(
+                f"view `{self.view.name}` of the online store cannot be read: {error}; open the store again",
+                name="online store",
+            ) from error
         rows = self._copied(bound, wanted, n)
         place.append(bound)
         return rows
@@ -252,6 +259,15 @@ class _View:
                     got=got,
                 )
 
+    def _buffers(self, key: tuple[tuple[str, ...], int]) -> list[native_table.Bound]:
+        found = self._idle.get(key)
+        if found is None:
+            with self._lock:
+                while len(self._idle) >= _KEPT:
+                    self._idle.pop(next(iter(self._idle)))
+                found = self._idle.setdefault(key, [])
+        return found
+
     def _is_matrix(self, wanted: tuple[str, ...]) -> bool:
         return bool(wanted) and all(self._kinds[name] == "float32" for name in wanted)
 
@@ -292,6 +308,11 @@ class _View:
         raise errors.DependencyDown(
             f"{place} did not take the batch: {error}; check the disk and push it again", name="online store"
         ) from error
+
+
+def _room(rows: int) -> int:
+    """The next power of two, so that few sizes are kept."""
+    return 1 if rows < 2 else 1 << (rows - 1).bit_length()
 
 
 def _asked(columns: list[online_batch.KeyColumn]) -> native_table.Keys:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from mainspring.core import errors, ports
+from mainspring.core import durable, errors, ports
 
 __all__ = ["OnlineDirectory"]
 
@@ -65,17 +65,10 @@ class OnlineDirectory:
     def add(self, view: ports.ViewSchema) -> Path:
         """Keep a view's definition, whole or not at all; the folder for its rows."""
         folder = self._path / _folder(view.name)
-        text = json.dumps(_to_json(view), indent=1)
         try:
             folder.mkdir(exist_ok=True)
-            temporary = folder / "view.json.tmp"
-            with temporary.open("w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(folder / "view.json")
-            for directory in (folder, self._path):
-                _sync(directory)
+            durable.replace_file(folder / "view.json", json.dumps(_to_json(view), indent=1))
+            durable.sync_folder(self._path)
         except OSError as error:
             raise self._down(error) from error
         return folder / "rows"
@@ -104,14 +97,6 @@ class OnlineDirectory:
 def _folder(name: str) -> str:
     """Readable, and another one for every name."""
     return f"{urllib.parse.quote(name, safe='')[:_READABLE]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
-def _sync(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _to_json(view: ports.ViewSchema) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from mainspring.core.features import row_table
 __all__ = ["RowLog", "decode", "encode"]
 
 _APPLICATION_ID: Final = 0x4D53524C  # "MSRL"
+_LAYOUT: Final = 2
 _ARROW: Final[Mapping[str, Any]] = {
     "float32": pa.float32(), "float64": pa.float64(), "int64": pa.int64(), "bool": pa.bool_(),
     "string": pa.string(), "bytes": pa.binary(),
@@ -49,6 +50,16 @@ class RowLog:
                 )
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
+            layout = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if found == _APPLICATION_ID and layout != _LAYOUT:
+                self._db.close()
+                raise errors.CorruptArtifact(
+                    f"`{path}` has layout {layout}, this release reads {_LAYOUT}; move it away and materialise again",
+                    artifact=str(path),
+                    expected=str(_LAYOUT),
+                    got=str(layout),
+                )
+            self._db.execute(f"PRAGMA user_version={_LAYOUT}")
             self._db.execute(f"PRAGMA application_id={_APPLICATION_ID}")
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS batch (seq INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, data BLOB)"

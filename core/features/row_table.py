@@ -78,8 +78,11 @@ class RowTable(Protocol):
     @property
     def fields(self) -> tuple[Field, ...]: ...
 
-    def check(self, keys: Sequence[Key]) -> None:
-        """Errors: SchemaMismatch for keys that :meth:`upsert` would refuse; asked before rows are made durable."""
+    def check(self, rows: Rows) -> None:
+        """What :meth:`upsert` would refuse; asked before rows are made durable.
+
+        Errors: SchemaMismatch for keys of another type, InvalidRequest for a row that is too large.
+        """
         ...
 
     def upsert(self, rows: Rows) -> int:
@@ -91,7 +94,10 @@ class RowTable(Protocol):
         ...
 
     def read(self, keys: Sequence[Key], groups: Sequence[Group], *, oldest_us: int, newest_us: int) -> Found:
-        """The rows of `keys`: older than `oldest_us` is OUTSIDE_MAX_AGE, newer than `newest_us` NOT_FOUND."""
+        """The rows of `keys`: older than `oldest_us` is OUTSIDE_MAX_AGE, newer than `newest_us` NOT_FOUND.
+
+        `oldest_us` is at most `newest_us`.
+        """
         ...
 
     def read_one(
@@ -132,8 +138,8 @@ class NumpyTable:
     def fields(self) -> tuple[Field, ...]:
         return self._fields
 
-    def check(self, keys: Sequence[Key]) -> None:
-        """Any hashable value is a key here."""
+    def check(self, rows: Rows) -> None:
+        """Any hashable value is a key here, and memory the only bound."""
 
     def upsert(self, rows: Rows) -> int:
         """Keep the newest row a key by (event, created), the later of equals; how many rows won."""

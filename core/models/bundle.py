@@ -27,7 +27,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from mainspring.core import canonical, errors
+from mainspring.core import canonical, durable, errors
 from mainspring.core.contracts import base, training
 from mainspring.core.features import schema
 from mainspring.core.models import signing
@@ -239,14 +239,14 @@ class BundleStore:
                     os.fsync(file.fileno())
                 path.chmod(0o444)
             for folder in (*(p for p in temporary.rglob("*") if p.is_dir()), temporary):
-                _sync_folder(folder)
+                durable.sync_folder(folder)
             try:
                 temporary.rename(final)
             except OSError:
                 # Another process may have published the same contents: the caller verifies what is there.
                 if not final.exists():
                     raise
-            _sync_folder(self.root)
+            durable.sync_folder(self.root)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -331,14 +331,6 @@ def _is_canonical(data: bytes) -> bool:
         return canonical.dumps(json.loads(data)) == data
     except (ValueError, RecursionError, errors.InvalidRequest):
         return False
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _corrupt(artifact: str, expected: str, got: str) -> errors.CorruptArtifact:

@@ -16,6 +16,7 @@ import pytest
 
 from mainspring.core import errors, ports
 from mainspring.core.features import feast_adapter as adapter
+from mainspring.core.features import row_log
 
 # isort: split
 
@@ -32,6 +33,8 @@ from feast import (
 )
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Array, Float32, Float64, Int32, Int64, UnixTimestamp
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Feast's own
@@ -234,9 +237,6 @@ def test_feasts_own_read_path_gets_the_same_rows(world: FeatureStore, driver: in
 
 def test_unknown_views_are_kept_too(world: FeatureStore, driver: int) -> None:
     """Feast's precomputed vectors use a view that no registry has."""
-    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-    from feast.protos.feast.types.Value_pb2 import Value
-
     store = world._get_provider().online_store
     key = EntityKey(join_keys=["driver"], entity_values=[Value(int64_val=driver)])
     store.write_precomputed_vector(world.config, "svc", "p", key, b"\x00vector")
@@ -297,6 +297,34 @@ def test_a_changed_view_keeps_its_rows_and_a_deleted_one_loses_them(tmp_path: Pa
     assert set(storage.tables) == {"p_stats"}  # a table is made by its first row
     store.teardown()
     assert storage.tables == {}
+
+
+def test_a_refused_batch_is_neither_durable_nor_visible(
+    world: FeatureStore, driver: int, tmp_path: Path
+) -> None:
+    """A key of another type than the rows have, a row larger than the table takes: no process ever meets them."""
+    push(world, driver, trips=1)
+    view, online = world.get_feature_view("stats"), world._get_provider().online_store
+    log = row_log.RowLog(Path(world.config.repo_path) / "online.db")  # type: ignore[arg-type]
+    before = log.since(0)
+
+    def write(key: Value, city: str) -> None:
+        row = (
+            EntityKey(join_keys=["driver"], entity_values=[key]),
+            {"city": Value(string_val=city)},
+            NOW,
+            NOW,
+        )
+        online.online_write_batch(world.config, view, [row], None)
+
+    with pytest.raises(errors.SchemaMismatch, match="keys of this table are int"):
+        write(Value(string_val="seven"), "Bonn")
+    with pytest.raises(errors.InvalidRequest, match="store a reference"):
+        write(Value(int64_val=driver), "x" * (17 << 20))
+    write(Value(int64_val=driver), "ü" * (7 << 20))  # 14 MiB are not too many
+    assert len(log.since(0)) == len(before) + 1
+    log.close()
+    assert len(ask(world, [driver], ["stats:city"]).to_dict()["city"][0]) == 7 << 20
 
 
 @pytest.mark.parametrize("key", ["7", 7.0, True])

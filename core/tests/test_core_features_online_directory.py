@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -211,7 +212,7 @@ def test_a_view_whose_definition_was_never_whole_is_none(tmp_path: Path) -> None
     with online.OnlineStore(path) as store:
         store.register(VIEW)
     (folder,) = (p for p in path.iterdir() if p.is_dir())
-    (folder / "view.json").rename(folder / "view.json.tmp")
+    (folder / "view.json").rename(folder / "view.json.new")
     with online.OnlineStore(path) as store:
         assert store.views() == ()
         store.register(VIEW)
@@ -237,3 +238,24 @@ def test_a_closed_store_refuses_writes(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(errors.DependencyDown):
         push(store, 1, 500, 1.0)
+
+
+def test_a_closed_store_says_so_to_readers_too(tmp_path: Path) -> None:
+    store = online.OnlineStore(tmp_path / "online")
+    store.register(VIEW)
+    push(store, 1, 500, 1.0)
+    store.close()
+    with pytest.raises(errors.DependencyDown, match="open the store again"):
+        read(store, 1)
+
+
+def test_whatever_callers_ask_for_few_buffers_are_kept() -> None:
+    """Callers choose fields, their order and how many rows: memory must not follow them."""
+    store = online.OnlineStore()
+    store.register(VIEW)
+    push(store, 1, 500, 0.5)
+    for fields in itertools.permutations(VIEW.field_names):
+        keys = {"carrier": ["UA"], "flight": [1]}
+        rows = store.read("v", keys, now_us=1000, fields=fields)
+        assert list(rows.values) == list(fields) and rows.values["a"][0] == 0.5
+    assert len(store._views["v"]._idle) <= 64

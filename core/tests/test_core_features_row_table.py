@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainspring.core import errors
-from mainspring.core.features import row_log, row_table
+from mainspring.core.features import native_table, row_log, row_table
 
 FIELDS: tuple[row_table.Field, ...] = (
     ("a", "float32"), ("n", "int64"), ("s", "string"), ("b", "float32"), ("t", "bool"), ("d", "float64")
@@ -50,7 +52,7 @@ def one(value: int | None) -> dict[str, Any]:
 
 
 def ask(
-    table: row_table.NumpyTable, keys: list[Any], oldest: int = -1, newest: int = 99
+    table: row_table.RowTable, keys: list[Any], oldest: int = -1, newest: int = 99
 ) -> list[tuple[Any, int]]:
     """By row the values and the status, read as a batch, which each single read must equal."""
     groups = table.groups([name for name, _ in table.fields])
@@ -76,10 +78,20 @@ def ask(
 FACT = st.tuples(st.sampled_from("xyz"), st.integers(0, 5), st.integers(0, 3), st.none() | st.integers(0, 9))
 
 
+TABLES: dict[str, Callable[[], row_table.RowTable]] = {
+    "numpy": lambda: row_table.NumpyTable(FIELDS),
+    "native": lambda: native_table.NativeTable(FIELDS, (str,)),
+}
+
+
+@pytest.mark.parametrize("made", TABLES)
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.lists(FACT, min_size=1, max_size=8), max_size=4), st.integers(0, 6), st.integers(0, 6))
-def test_it_equals_a_dict_that_keeps_the_newest(batches: Any, oldest: int, newest: int) -> None:
-    table = row_table.NumpyTable(FIELDS)
+@given(
+    st.lists(st.lists(FACT, min_size=1, max_size=8), max_size=4),
+    st.tuples(st.integers(0, 6), st.integers(0, 6)).map(sorted),
+)
+def test_it_equals_a_dict_that_keeps_the_newest(made: str, batches: Any, span: list[int]) -> None:
+    table, (oldest, newest) = TABLES[made](), span
     kept: dict[str, tuple[int, int, int | None]] = {}
     for facts in batches:
         table.upsert(batch(facts))
@@ -97,8 +109,9 @@ def test_it_equals_a_dict_that_keeps_the_newest(batches: Any, oldest: int, newes
     assert ask(table, keys, oldest, newest) == want
 
 
-def test_a_part_of_the_fields_comes_from_its_own_columns() -> None:
-    table = row_table.NumpyTable(FIELDS)
+@pytest.mark.parametrize("made", TABLES)
+def test_a_part_of_the_fields_comes_from_its_own_columns(made: str) -> None:
+    table = TABLES[made]()
     table.upsert(batch([("x", 1, 1, 4)]))
     groups = table.groups(["b", "n"])
     assert [g.names for g in groups] == [("b",), ("n",)]
@@ -107,8 +120,9 @@ def test_a_part_of_the_fields_comes_from_its_own_columns() -> None:
         table.groups(["q"])
 
 
-def test_other_fields_keep_what_they_can() -> None:
-    table = row_table.NumpyTable(FIELDS)
+@pytest.mark.parametrize("made", TABLES)
+def test_other_fields_keep_what_they_can(made: str) -> None:
+    table = TABLES[made]()
     table.upsert(batch([("x", 1, 1, 4), ("y", 1, 1, None)]))
     wide = table.evolved([("n", "int64"), ("new", "float32"), ("a", "float64")])
     assert [row for row, _ in ask(wide, ["x", "y"])] == [
@@ -145,3 +159,12 @@ def test_the_log_keeps_order_forgets_dropped_tables_and_refuses_strange_files(tm
     (tmp_path / "text").write_text("not a database, but long enough to be looked at as one" * 20)
     with pytest.raises(errors.CorruptArtifact):
         row_log.RowLog(tmp_path / "text")
+
+
+def test_a_log_of_another_layout_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
+    row_log.RowLog(tmp_path / "rows.db").close()
+    with sqlite3.connect(tmp_path / "rows.db") as db:
+        db.execute("PRAGMA user_version=1")
+    db.close()
+    with pytest.raises(errors.CorruptArtifact, match="layout 1, this release reads 2; move it away"):
+        row_log.RowLog(tmp_path / "rows.db")

@@ -146,18 +146,23 @@ def _replay(
         )
 
 
+def _questions(space: workspace.Workspace, predictions: int) -> tuple[projects.ReplaySet, pl.DataFrame]:
+    """What was asked, in the order asked: what tells one flight from another, and when."""
+    replay_set = projects.load_project(PROJECT).replay(space.features, n=predictions)
+    who = [*(c.name for c in replay_set.keys), *(c.name for c in replay_set.request_columns), "as_of"]
+    return replay_set, pl.read_parquet(replay_set.requests).sort("as_of", maintain_order=True).select(who)
+
+
 def _offline_difference(
     space: workspace.Workspace, run_id: str, asked: replayed.Replayed, predictions: int
 ) -> float:
     """Served scores against the scores that the training job gave the same flights from the offline join."""
-    project = projects.load_project(PROJECT)
-    replay_set = project.replay(space.features, n=predictions)
-    who = [*(c.name for c in replay_set.keys), *(c.name for c in replay_set.request_columns), "as_of"]
+    _, questions = _questions(space, predictions)
+    who = questions.columns
     test = pl.read_parquet(space.training / "training.parquet").filter(pl.col("split") == "test")
     scored = pl.read_parquet(space.run(run_id) / "predictions.parquet").filter(pl.col("split") == "test")
     offline = test.select(who).with_columns(offline=scored["score"])
-    served = pl.read_parquet(replay_set.requests).sort("as_of", maintain_order=True).select(who)
-    both = served.with_columns(served=pl.Series(np.asarray(asked.scores, np.float32))).join(
+    both = questions.with_columns(served=pl.Series(np.asarray(asked.scores, np.float32))).join(
         offline, on=who, how="left", nulls_equal=True, maintain_order="left"
     )
     if both.height != len(asked.scores) or both["offline"].null_count():
@@ -170,9 +175,7 @@ def _offline_difference(
 
 def _skew(space: workspace.Workspace, asked: replayed.Replayed, predictions: int) -> skew.SkewReport:
     """What the online store answered at each question's time against the offline join of the same flights."""
-    replay_set = projects.load_project(PROJECT).replay(space.features, n=predictions)
-    who = [*(c.name for c in replay_set.keys), *(c.name for c in replay_set.request_columns), "as_of"]
-    questions = pl.read_parquet(replay_set.requests).sort("as_of", maintain_order=True).select(who)
+    replay_set, questions = _questions(space, predictions)
     columns = {
         schema.joined_name(view.name, field.name): field
         for view in replay_set.service.views
@@ -180,7 +183,11 @@ def _skew(space: workspace.Workspace, asked: replayed.Replayed, predictions: int
     }
     training = pl.scan_parquet(space.training / "training.parquet").filter(pl.col("split") == "test")
     rows = questions.join(
-        training.select(*who, *columns).collect(), on=who, how="left", nulls_equal=True, maintain_order="left"
+        training.select(*questions.columns, *columns).collect(),
+        on=questions.columns,
+        how="left",
+        nulls_equal=True,
+        maintain_order="left",
     )
     offline = frames.to_numpy(
         rows, [column.model_copy(update={"name": name}) for name, column in columns.items()]

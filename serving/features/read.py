@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,7 +41,7 @@ class Answer:
 
 def read(
     online: ports.OnlineFeatures,
-    services: Iterable[schema.FeatureService],
+    services: Callable[[], Iterable[schema.FeatureService]],
     asked: features.FeatureRead,
     *,
     now_us: int,
@@ -59,7 +59,7 @@ def read(
     if asked.features is not None:
         by_view = _parsed(tuple(asked.features), asked.full_feature_names)
     else:
-        by_view = _grouped(_of_service(asked.feature_service or "", services), asked.full_feature_names)
+        by_view = _grouped(_of_service(asked.feature_service or "", services()), asked.full_feature_names)
     parts = []
     for view, outputs in by_view.items():
         if view not in views:

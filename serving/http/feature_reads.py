@@ -52,9 +52,7 @@ class FeatureReads:
 
         def work() -> bytes:
             now_us = time.time_ns() // 1000 if asked.as_of is None else push.to_us(asked.as_of)
-            found = read.read(
-                self.online, self.shelf.services(), asked, now_us=now_us, max_rows=self.max_rows
-            )
+            found = read.read(self.online, self.shelf.services, asked, now_us=now_us, max_rows=self.max_rows)
             return read.to_ipc(found) if is_arrow else read.to_json(found)
 
         cells = sum(map(len, asked.entities.values())) * (1 + len(asked.features or ()))

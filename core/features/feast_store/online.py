@@ -1,4 +1,4 @@
-"""Feast's online store in this process: rows in `row_table`, durable in `row_log`, read without protobuf."""
+"""Feast's online store in this process: its calls over `storage`, answered without protobuf."""
 
 from __future__ import annotations
 
@@ -25,15 +25,14 @@ from feast.type_map import python_values_to_proto_values
 from feast.value_type import ValueType
 
 from mainspring.core import errors
-from mainspring.core.features import native_table, row_log, row_table
+from mainspring.core.features import row_table
 from mainspring.core.features.feast_store import response, values
+from mainspring.core.features.feast_store import storage as storages
 
 __all__ = ["MainspringOnlineStore", "MainspringOnlineStoreConfig"]
 
 _TYPE: Final = "mainspring.core.features.feast_store.MainspringOnlineStore"
 _PLANS: Final = 512
-#: A table's batches are joined into one when a process opens the file and finds more than this.
-_BATCHES: Final = 256
 _FOREVER: Final = -(2**62)
 
 
@@ -49,99 +48,6 @@ class MainspringOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     """A row up to this far ahead of this clock is answered; one further ahead is from the future: NOT_FOUND."""
     freeze_after_warm_up: bool = True
     """Take what the first read leaves in memory out of garbage collection: Feast's own objects are its p99."""
-
-
-class _Storage:
-    """The tables of one file (or of none), by name."""
-
-    def __init__(self, path: Path | None) -> None:
-        self.tables: dict[str, row_table.RowTable] = {}
-        self.epoch = 0
-        """Changes with every table that comes, goes or gets other fields: plans hold tables."""
-        self._lock = threading.RLock()
-        self._log = None if path is None else row_log.RowLog(path)
-        self._seen = 0
-        self.checked = 0.0
-        if self._log is not None:
-            self._catch_up(self._log, is_first=True)
-
-    def table(self, name: str) -> row_table.RowTable | None:
-        return self.tables.get(name)
-
-    def reshape(self, name: str, fields: tuple[row_table.Field, ...]) -> row_table.RowTable | None:
-        """The table with exactly these fields, if it has rows; those are kept as far as they go."""
-        with self._lock:
-            found = self.tables.get(name)
-            if found is not None and found.fields != fields:
-                found = self.tables[name] = found.evolved(fields)
-                self.epoch += 1
-            return found
-
-    def write(self, name: str, fields: tuple[row_table.Field, ...], rows: row_table.Rows) -> int:
-        """Durable, then visible. Errors: those of the log, SchemaMismatch of the keys; then neither."""
-        batch = None if self._log is None else row_log.encode(rows, fields)
-        # Under one lock: a drop that another process commits after this batch is seen after it, too.
-        with self._lock:
-            table = self.reshape(name, fields)
-            if table is None:
-                table = native_table.make(fields, native_table.key_types(rows.keys))
-            table.check(rows.keys)
-            if self._log is not None:
-                self._log.append(name, batch)
-            if self.tables.get(name) is not table:
-                self.tables[name] = table
-                self.epoch += 1
-            return table.upsert(rows)
-
-    def drop(self, name: str) -> None:
-        with self._lock:
-            if self.tables.pop(name, None) is not None:
-                self.epoch += 1
-                if self._log is not None:
-                    self._log.append(name, None)
-
-    def refresh(self, now: float) -> None:
-        """See what other processes committed; `now` is monotonic, and becomes `checked`."""
-        self.checked = now
-        if self._log is not None:
-            self._catch_up(self._log)
-
-    def _catch_up(self, log: row_log.RowLog, *, is_first: bool = False) -> None:
-        with self._lock:
-            batches = log.since(self._seen)
-            counts: dict[str, int] = {}
-            for seq, name, data in batches:
-                self._seen = seq
-                counts[name] = counts.get(name, 0) + 1
-                if data is None:
-                    if self.tables.pop(name, None) is not None:
-                        self.epoch += 1
-                    continue
-                rows, fields = row_log.decode(data)
-                self._apply(name, rows, fields)
-            if is_first:
-                for name, count in counts.items():
-                    if count > _BATCHES and name in self.tables:
-                        kept = self.tables[name]
-                        log.replace(name, self._seen, row_log.encode(kept.rows(), kept.fields))
-
-    def _apply(self, name: str, rows: row_table.Rows, fields: tuple[row_table.Field, ...]) -> None:
-        table = self.tables.get(name)
-        if table is not None:
-            try:
-                table.check(rows.keys)
-            except errors.SchemaMismatch:
-                # Another process made the view anew with keys of another type: every process sees that in order.
-                table = None
-        if table is None:
-            table = self.tables[name] = native_table.make(fields, native_table.key_types(rows.keys))
-            self.epoch += 1
-        table.upsert(row_table.fitted(rows, dict(fields), table.fields))
-
-
-_open_lock = threading.Lock()
-#: One storage a file in this process, however many stores Feast makes.
-_open: dict[Path, _Storage] = {}
 
 
 @dataclass(frozen=True)
@@ -185,8 +91,8 @@ class MainspringOnlineStore(OnlineStore):  # type: ignore[misc]
     """
 
     def __init__(self) -> None:
-        self._memory: _Storage | None = None
-        self._opened: _Storage | None = None
+        self._memory: storages.Storage | None = None
+        self._opened: storages.Storage | None = None
         self._opened_config: Any = None
         self._refresh_seconds = 1.0
         self._skew_us = 0
@@ -373,27 +279,24 @@ class MainspringOnlineStore(OnlineStore):  # type: ignore[misc]
     def _is_versioned_read_supported(self) -> bool:
         return True
 
-    def _storage(self, config: RepoConfig) -> _Storage:
+    def _storage(self, config: RepoConfig) -> storages.Storage:
         # By the configuration object: its `online_store` is a property that costs more than the look-up of a row.
         if self._opened is not None and self._opened_config is config:
             return self._opened
         options = config.online_store
         path = options.path
-        with _open_lock:
+        with self._plans_lock:
             if path is None:
-                self._memory = self._memory or _Storage(None)
+                self._memory = self._memory or storages.Storage(None)
                 self._opened = self._memory
             else:
-                absolute = (Path(config.repo_path or ".") / path).resolve()
-                if absolute not in _open:
-                    _open[absolute] = _Storage(absolute)
-                self._opened = _open[absolute]
+                self._opened = storages.shared((Path(config.repo_path or ".") / path).resolve())
             self._refresh_seconds = options.refresh_seconds
             self._skew_us = int(options.clock_skew_seconds * 1e6)
             self._opened_config = config
             return self._opened
 
-    def _fresh(self, config: RepoConfig) -> _Storage:
+    def _fresh(self, config: RepoConfig) -> storages.Storage:
         storage = self._storage(config)
         now = time.monotonic()
         if now - storage.checked >= self._refresh_seconds:
@@ -407,7 +310,7 @@ class MainspringOnlineStore(OnlineStore):  # type: ignore[misc]
 
     def _plan(
         self,
-        storage: _Storage,
+        storage: storages.Storage,
         config: RepoConfig,
         features: Any,
         registry: Any,
@@ -535,7 +438,12 @@ def _read(
 
 
 def _resolve(
-    storage: _Storage, config: RepoConfig, features: Any, registry: Any, project: str, full_names: bool
+    storage: storages.Storage,
+    config: RepoConfig,
+    features: Any,
+    registry: Any,
+    project: str,
+    full_names: bool,
 ) -> _Plan:
     (refs, on_demand, entity_names, key_types, join_keys, grouped, wanted, request_data, _) = (
         utils._get_online_request_context(registry, project, features, full_names)
@@ -581,7 +489,7 @@ def _cache_seconds(registry: Any) -> float:
 
 
 def _view_plan(
-    storage: _Storage, config: RepoConfig, view: Any, names: Sequence[str], full: bool
+    storage: storages.Storage, config: RepoConfig, view: Any, names: Sequence[str], full: bool
 ) -> _ViewPlan:
     types = {f.name: f.dtype.to_value_type() for f in view.features}
     fields = values.fields(view)
