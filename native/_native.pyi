@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, final
 
 import numpy as np
@@ -241,6 +241,12 @@ class Batcher:
 
         Threads: any number may take. The GIL is released while it waits.
         """
+    def work(self, answer: Callable[[Batch], object]) -> None:
+        """Call `answer` with each batch that is due, until the batcher is closed and empty. `answer` completes or fails it.
+
+        As a loop over `take`, but the threads that wait for a batch are woken once this one has released the GIL, which
+        they need. Raises what `answer` raises.
+        """
     def poll(self) -> Batch | None:
         """Whatever is there, due or not."""
     def close(self, drain: bool = True) -> None:
@@ -257,7 +263,7 @@ class Batcher:
         """Readable while `drain` has something."""
     def drain(self, mailbox: int) -> list[tuple[Any, Any, bool]]:
         """(waiter, value or exception, whether it is an exception) of what was answered, once each."""
-    def _time_single_rows(self, rows: int) -> int: ...
+    def _time_single_rows(self, rows: int, at_once: int) -> int: ...
 
 @final
 class Request:

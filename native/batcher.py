@@ -41,6 +41,10 @@ def answer(batch: Batch, run: Run) -> None:
         batch.complete(run(batch))
     except Exception as error:  # noqa: BLE001 (every waiter must be answered)
         batch.fail(error)
+    except BaseException:
+        # The thread ends: who waits must not wait until its traceback, which holds the batch, is forgotten.
+        batch.fail(status.NativeError("cancelled", "the worker ended; send the request again"))
+        raise
 
 
 class _Answer(asyncio.Future[Any]):
@@ -69,8 +73,7 @@ class Worker:
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
 
     def _work(self) -> None:
-        while (batch := self._batcher.take()) is not None:
-            answer(batch, self._run)
+        self._batcher.work(lambda batch: answer(batch, self._run))
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -2,7 +2,8 @@
 
 States of a request: writing -> waiting -> running -> done | failed; abandoned from writing; expired, rejected and
 cancelled from waiting; cancelled from running too, whose output is then dropped. A final state never changes.
-A batch is open, sealed (no more requests), taken, answered; its place is free when each answer was collected.
+A batch is open, sealed (no more requests), taken, answered; its place is free when it was answered and nobody looks at
+its rows, whether or not the answers are read.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ class ReferenceRequest:
     deadline_ns: int | None
     state: str = "writing"
     value: Any = None
-    is_collected: bool = False
 
 
 @dataclass(eq=False)
@@ -34,6 +34,7 @@ class ReferenceBatch:
     priority: int
     requests: list[ReferenceRequest] = field(default_factory=list)
     is_answered: bool = False
+    is_looked_at: bool = False
 
     @property
     def rows(self) -> list[Any]:
@@ -45,7 +46,7 @@ class ReferenceBatch:
     @property
     def is_over(self) -> bool:
         """Whether its place is free."""
-        return self.is_answered and all(r.is_collected or r.state == "abandoned" for r in self.requests)
+        return self.is_answered and not self.is_looked_at
 
 
 class ReferenceBatcher:
@@ -134,10 +135,7 @@ class ReferenceBatcher:
             if request.state == "running":
                 request.state, request.value = "failed", error
         batch.is_answered = True
-
-    def collect(self, request: ReferenceRequest) -> None:
-        """Its answer was read; once."""
-        request.is_collected = True
+        batch.is_looked_at = False  # an exception's frames look at the rows, but nobody reads them there
 
     def close(self, *, drain: bool = True) -> None:
         """No more requests; without `drain` what waits is rejected."""

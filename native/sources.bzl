@@ -11,6 +11,7 @@ NATIVE_COPTS = ["-ffp-contract=off", "-fvisibility=hidden"]
 
 NATIVE_HDRS = [
     "include/mainspring/batcher.h",
+    "include/mainspring/batcher_rings.h",
     "include/mainspring/dense.h",
     "include/mainspring/dense_column.h",
     "include/mainspring/device_plan.h",

@@ -1,14 +1,14 @@
 // The batcher for Python: columns as arrays of the arena, answers as row ranges of the model's output.
 //
-// What is Python's (outputs, who waits) lies beside the core's slabs and is touched under the GIL only. Take
-// and Wait give it up.
+// What is Python's (outputs, who waits) lies beside the core's rounds and is touched under the GIL only.
+// Take, Wait and Wake give it up.
 
 #include "mainspring/batcher.h"
 
 #include <pybind11/stl.h>
 
-#include <chrono>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <string>
 #include <tuple>
@@ -76,19 +76,18 @@ class PyBatcher : public std::enable_shared_from_this<PyBatcher> {
     options.is_adaptive = is_adaptive;
     options.sheds_infeasible = sheds_infeasible;
     Check(Batcher::Create(options, &core_));
-    outputs_.resize(depth * priorities);
-    posted_.resize(depth * priorities);
   }
 
   Batcher& core() { return *core_; }
   const std::vector<BatchColumn>& columns() const { return columns_; }
 
-  py::object& Output(std::size_t priority, std::uint32_t batch) { return outputs_[Place(priority, batch)]; }
+  // The output of a batch, or the exception of its failed run.
+  py::object& Output(const batching::Round& round) { return OfRound(round).output; }
 
   // A collected ticket, and its output with the last of its batch.
   void Collect(const Ticket& ticket) {
     if (!core_->Collect(ticket)) return;
-    const py::object freed = std::move(Output(ticket.priority, ticket.batch));
+    const py::object freed = std::move(Output(*ticket.round));
   }
 
   py::dict Views(char* (*at)(PyBatcher&, const void*, std::size_t), const void* what, std::size_t rows,
@@ -124,26 +123,30 @@ class PyBatcher : public std::enable_shared_from_this<PyBatcher> {
     Raise(status.code, Message(status, ""));
   }
 
-  // Who is told of a mailbox's answer; under the place and index of the ticket until then.
+  // Who is told of a mailbox's answer, until then.
   void Post(const Ticket& ticket, std::shared_ptr<PyRequest> request) {
-    auto& posted = posted_[Place(ticket.priority, ticket.batch)];
+    auto& posted = OfRound(*ticket.round).posted;
     if (posted.size() <= ticket.index) posted.resize(ticket.index + 1u);
     posted[ticket.index] = std::move(request);
   }
   std::shared_ptr<PyRequest> Posted(const Ticket& ticket) {
-    return std::move(posted_[Place(ticket.priority, ticket.batch)][ticket.index]);
+    return std::move(OfRound(*ticket.round).posted[ticket.index]);
   }
 
  private:
-  std::size_t Place(std::size_t priority, std::uint32_t batch) const {
-    const std::size_t depth = core_->options().depth;
-    return priority * depth + (batch & (depth - 1));
+  struct PyRound {
+    py::object output;
+    std::vector<std::shared_ptr<PyRequest>> posted;  // by the tickets' index
+  };
+
+  PyRound& OfRound(const batching::Round& round) {
+    if (rounds_.size() <= round.id) rounds_.resize(round.id + 1u);
+    return rounds_[round.id];
   }
 
   std::vector<BatchColumn> columns_;
   std::unique_ptr<Batcher> core_;
-  std::vector<py::object> outputs_;  // of each slab: the output, or the exception of a failed run
-  std::vector<std::vector<std::shared_ptr<PyRequest>>> posted_;
+  std::deque<PyRound> rounds_;  // by the rounds' ids; what is there stays where it is
 };
 
 py::object RowsOf(const py::object& output, std::size_t first, std::size_t rows) {
@@ -222,7 +225,8 @@ class PyRequest : public std::enable_shared_from_this<PyRequest> {
       const std::int64_t until_ns = UntilNs(timeout_seconds);
       const auto self = shared_from_this();
       Answer answer = owner_->core().Peek(ticket_);
-      while (!IsFinal(answer)) {
+      // Another thread that waits for the same request may be faster: then the ticket is nobody's.
+      while (phase_ == Phase::kSent && !IsFinal(answer)) {
         const py::gil_scoped_release released;
         // In slices, so that a signal (Ctrl-C) is heard.
         const std::int64_t slice = MonotonicNs() + 100000000;
@@ -237,7 +241,7 @@ class PyRequest : public std::enable_shared_from_this<PyRequest> {
           }
         }
       }
-      if (phase_ == Phase::kSent) Take(answer);  // else another thread was faster
+      if (phase_ == Phase::kSent) Take(answer);
     }
     if (!value_) Raise(StatusCode::kClosed, "the request must have been committed, for `result`; commit it");
     if (is_error_) {
@@ -255,7 +259,7 @@ class PyRequest : public std::enable_shared_from_this<PyRequest> {
       PyRequest* self;
       ~Release() { self->owner_->Collect(self->ticket_); }
     } const release{this};
-    const py::object& output = owner_->Output(ticket_.priority, ticket_.batch);
+    const py::object& output = owner_->Output(*ticket_.round);
     if (answer == Answer::kDone) {
       std::size_t first, rows;
       owner_->core().Range(ticket_, &first, &rows);
@@ -305,23 +309,49 @@ class PyRequest : public std::enable_shared_from_this<PyRequest> {
   py::object value_;
 };
 
+// A batch's rows. They are written over only when nothing in Python looks at them any more: the model's
+// output may be a view of its input.
+class PyPlace {
+ public:
+  PyPlace(std::shared_ptr<PyBatcher> owner, const Batch& batch) : owner_(std::move(owner)), batch_(batch) {}
+  ~PyPlace() { Release(); }
+
+  void Release() {
+    if (!std::exchange(is_released_, true)) owner_->core().Release(batch_);
+  }
+
+ private:
+  std::shared_ptr<PyBatcher> owner_;
+  Batch batch_;
+  bool is_released_ = false;
+};
+
 class PyBatch {
  public:
-  PyBatch(std::shared_ptr<PyBatcher> owner, const Batch& batch) : owner_(std::move(owner)), batch_(batch) {}
+  // `wakes`: whether to wake the threads that wait for the answers, else `Work` does.
+  PyBatch(std::shared_ptr<PyBatcher> owner, const Batch& batch, bool wakes)
+      : owner_(std::move(owner)),
+        batch_(batch),
+        place_(std::make_shared<PyPlace>(owner_, batch)),
+        wakes_(wakes) {}
 
   ~PyBatch() {
-    if (is_open_) {
-      Answer_(py::module_::import("mainspring.native.status")
-                  .attr("NativeError")("cancelled", "the batch was dropped without an answer; send it again"),
-              true);
+    if (!is_open_) return;
+    py::object error = py::none();
+    try {
+      error = py::module_::import("mainspring.native.status")
+                  .attr("NativeError")("cancelled", "the batch was dropped without an answer; send it again");
+    } catch (const py::error_already_set&) {
+      // The interpreter ends: there are no modules any more, and nobody who would read it.
     }
+    Answer_(error, true);
   }
 
   py::dict Columns() {
     NeedOpen();
     return owner_->Views([](PyBatcher& b, const void* t,
                             std::size_t c) { return b.core().Column(*static_cast<const Batch*>(t), c); },
-                         &batch_, batch_.rows, py::cast(owner_));
+                         &batch_, batch_.rows, py::cast(place_));
   }
 
   void Complete(const py::object& output) {
@@ -365,14 +395,24 @@ class PyBatch {
 
   void Answer_(const py::object& output, bool is_failed) {
     is_open_ = false;
-    owner_->Output(batch_.priority, batch_.batch) = output;
-    if (owner_->core().Complete(batch_, is_failed)) {
-      const py::object freed = std::move(owner_->Output(batch_.priority, batch_.batch));
+    Batcher& core = owner_->core();
+    owner_->Output(*batch_.round) = output;
+    if (core.Settle(batch_, is_failed)) {
+      const py::object freed = std::move(owner_->Output(*batch_.round));
+    }
+    // An exception's frames look at the rows for as long as it lives: nobody reads them there.
+    if (is_failed) place_->Release();
+    place_.reset();
+    if (wakes_ && core.HasWaiters(batch_)) {
+      const py::gil_scoped_release released;  // who wakes needs it
+      core.Wake(batch_);
     }
   }
 
   std::shared_ptr<PyBatcher> owner_;
   Batch batch_;
+  std::shared_ptr<PyPlace> place_;
+  bool wakes_;
   bool is_open_ = true;
 };
 
@@ -444,9 +484,41 @@ py::object Take(PyBatcher& b, const py::object& timeout_seconds, bool is_polling
       is_last = until_ns != 0 && until_ns <= slice;
       result = b.core().Take(is_last ? until_ns : slice, false, &batch);
     }
-    if (result == TakeResult::kTaken) return py::cast(std::make_shared<PyBatch>(b.shared_from_this(), batch));
+    if (result == TakeResult::kTaken) {
+      return py::cast(std::make_shared<PyBatch>(b.shared_from_this(), batch, true));
+    }
     if (result == TakeResult::kFinished || is_last) return py::none();
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+  }
+}
+
+// `answer` for each batch until the batcher is closed and empty. Threads that wait for a batch are woken when
+// this one has given up the GIL, which they need.
+void Work(PyBatcher& b, const py::object& answer) {
+  Batcher& core = b.core();
+  Batch batch;
+  bool is_answered = false;
+  for (;;) {
+    TakeResult result;
+    {
+      const py::gil_scoped_release released;
+      if (is_answered) core.Wake(batch);
+      result = core.Take(MonotonicNs() + 100000000, false, &batch);  // so that a signal (Ctrl-C) is heard
+    }
+    is_answered = result == TakeResult::kTaken;
+    if (is_answered) {
+      try {
+        answer(std::make_shared<PyBatch>(b.shared_from_this(), batch, false));
+      } catch (...) {
+        core.Wake(batch);
+        throw;
+      }
+    }
+    if (result == TakeResult::kFinished) return;
+    if (PyErr_CheckSignals() != 0) {
+      if (is_answered) core.Wake(batch);
+      throw py::error_already_set();
+    }
   }
 }
 
@@ -493,17 +565,18 @@ py::dict Stats(PyBatcher& b) {
   return stats;
 }
 
-// Nanoseconds until `rows` requests of one row each are reserved, committed and taken as one batch; for
-// bench/.
-std::int64_t TimeSingleRows(PyBatcher& b, std::size_t rows) {
+// Nanoseconds until `rows` requests of one row each are reserved, `at_once` of them in a call, committed and
+// taken as one batch; for bench/.
+std::int64_t TimeSingleRows(PyBatcher& b, std::size_t rows, std::size_t at_once) {
   std::vector<Ticket> tickets(rows);
   RequestOptions options;
   options.arrival_ns = MonotonicNs();  // an event loop reads its clock once a round
   Batch batch;
   const std::int64_t start = MonotonicNs();
-  for (Ticket& ticket : tickets) {
-    if (!b.core().Reserve(options, &ticket).ok()) return -1;
-    b.core().Commit(ticket);
+  for (std::size_t i = 0, reserved = 0; i < rows; i += reserved) {
+    const std::size_t count = std::min(std::max<std::size_t>(1, at_once), rows - i);
+    if (b.core().TryReserve(options, count, &tickets[i], &reserved) != StatusCode::kOk) return -1;
+    for (std::size_t k = i; k < i + reserved; ++k) b.core().Commit(tickets[k]);
   }
   const TakeResult result = b.core().Take(0, true, &batch);
   const std::int64_t took = MonotonicNs() - start;
@@ -537,6 +610,7 @@ void BindBatcher(py::module_& module) {
           self.Abandon();
         }
       });
+  py::class_<PyPlace, std::shared_ptr<PyPlace>>(module, "_BatchPlace");
   py::class_<PyBatch, std::shared_ptr<PyBatch>>(module, "Batch")
       .def_property_readonly("columns", &PyBatch::Columns)
       .def_property_readonly("rows", &PyBatch::rows)
@@ -557,6 +631,7 @@ void BindBatcher(py::module_& module) {
       .def(
           "take", [](PyBatcher& b, const py::object& t) { return Take(b, t, false); },
           py::arg("timeout_seconds") = py::none())
+      .def("work", &Work, py::arg("answer"))
       .def("poll", [](PyBatcher& b) { return Take(b, py::none(), true); })
       .def(
           "close", [](PyBatcher& b, bool drain) { b.core().Close(drain); }, py::arg("drain") = true)
@@ -566,7 +641,7 @@ void BindBatcher(py::module_& module) {
       .def("open_mailbox", &OpenMailbox)
       .def("mailbox_fd", [](PyBatcher& b, std::uint16_t m) { return b.core().MailboxFd(m); })
       .def("drain", &Drain, py::arg("mailbox"))
-      .def("_time_single_rows", &TimeSingleRows, py::arg("rows"));
+      .def("_time_single_rows", &TimeSingleRows, py::arg("rows"), py::arg("at_once"));
 }
 
 }  // namespace mainspring

@@ -119,10 +119,9 @@ TEST(BatcherTest, BoundedAndRefusing) {
   Batch batch;
   EXPECT_EQ(Poll(batcher.get(), &batch).size(), 3u);
   batcher->Complete(batch, true);
+  Add(batcher.get(), Rows(1), 0);  // an answer that nobody has read yet holds no place
   EXPECT_EQ(batcher->Wait(a, 0), Answer::kFailed);
-  EXPECT_EQ(batcher->Reserve(Rows(1), &ticket).code, StatusCode::kBusy);  // not collected yet
   batcher->Collect(a);
-  Add(batcher.get(), Rows(1), 0);
   batcher->Close(true);
   EXPECT_EQ(batcher->Reserve(Rows(1), &ticket).code, StatusCode::kClosed);
   EXPECT_EQ(Poll(batcher.get(), &batch).size(), 4u);
@@ -130,6 +129,76 @@ TEST(BatcherTest, BoundedAndRefusing) {
   EXPECT_EQ(batcher->Peek(b), Answer::kDone);
   EXPECT_EQ(Poll(batcher.get(), &batch).size(), 1u);
   EXPECT_EQ(batcher->Take(0, false, &batch), TakeResult::kFinished);
+}
+
+TEST(BatcherTest, RowsStayUntilReleased) {
+  const auto batcher = Make(Small(1, 1));
+  const Ticket a = Add(batcher.get(), Rows(1), 7);
+  Batch batch;
+  ASSERT_EQ(Poll(batcher.get(), &batch).size(), 1u);
+  EXPECT_FALSE(batcher->Settle(batch, false));
+  EXPECT_EQ(batcher->Wait(a, 0), Answer::kDone);
+  EXPECT_TRUE(batcher->Collect(a));
+  Ticket ticket;
+  EXPECT_EQ(batcher->Reserve(Rows(1), &ticket).code, StatusCode::kBusy);
+  EXPECT_EQ(*reinterpret_cast<std::int64_t*>(batcher->Column(batch, 0)), 7);
+  batcher->Release(batch);
+  EXPECT_TRUE(batcher->Reserve(Rows(1), &ticket).ok());
+  batcher->Abandon(ticket);
+}
+
+TEST(BatcherTest, ManyAtOnceTakeWhatFits) {
+  const auto batcher = Make(Small(8, 2));
+  const Ticket first = Add(batcher.get(), Rows(3), 0);
+  Ticket tickets[9];
+  std::size_t reserved = 0;
+  ASSERT_EQ(batcher->TryReserve(Rows(2), 9, tickets, &reserved), StatusCode::kOk);
+  ASSERT_EQ(reserved, 2u);  // 3 + 2 + 2 of 8 rows
+  ASSERT_EQ(batcher->TryReserve(Rows(2), 7, tickets + 2, &reserved), StatusCode::kOk);
+  ASSERT_EQ(reserved, 4u);  // all of the next batch
+  for (int i = 0; i < 6; ++i) {
+    for (int k = 0; k < 2; ++k) Values(*batcher, tickets[i])[k] = 10 * (i + 1) + k;
+    batcher->Commit(tickets[i]);
+  }
+  Ticket ticket;
+  EXPECT_EQ(batcher->TryReserve(Rows(2), 3, &ticket, &reserved), StatusCode::kBusy);
+  EXPECT_EQ(batcher->TryReserve(Rows(9), 3, &ticket, &reserved), StatusCode::kOutOfRange);
+  Batch batch;
+  EXPECT_EQ(Poll(batcher.get(), &batch), (std::vector<std::int64_t>{0, 1, 2, 10, 11, 20, 21}));
+  batcher->Complete(batch, false);
+  EXPECT_EQ(Poll(batcher.get(), &batch), (std::vector<std::int64_t>{30, 31, 40, 41, 50, 51, 60, 61}));
+  batcher->Complete(batch, false);
+  for (int i = 0; i < 6; ++i) {
+    std::size_t at, rows;
+    EXPECT_EQ(batcher->Wait(tickets[i], 0), Answer::kDone);
+    batcher->Range(tickets[i], &at, &rows);
+    EXPECT_EQ(at, (i < 2 ? 3 + 2 * i : 2 * (i - 2)));
+    EXPECT_EQ(rows, 2u);
+    EXPECT_EQ(batcher->Collect(tickets[i]), i == 5);
+  }
+  EXPECT_TRUE(batcher->Collect(first));
+}
+
+TEST(BatcherTest, ThreadsThatWaitForOneBatchWakeOneAnother) {
+  for (int round = 0; round < 50; ++round) {
+    const auto batcher = Make(Small(32));
+    std::vector<std::thread> threads;
+    std::atomic<int> heard{0};
+    for (int i = 0; i < 32; ++i) {
+      threads.emplace_back([&, i] {
+        const Ticket ticket = Add(batcher.get(), Rows(1), i);
+        EXPECT_EQ(batcher->Wait(ticket, 0), Answer::kDone);
+        ++heard;
+        batcher->Collect(ticket);
+      });
+    }
+    Batch batch;
+    while (heard < 32) {
+      if (batcher->Take(MonotonicNs() + 1000000, false, &batch) == TakeResult::kTaken)
+        batcher->Complete(batch, false);
+    }
+    for (auto& thread : threads) thread.join();
+  }
 }
 
 TEST(BatcherTest, ClosingWithoutDrainingRejects) {
@@ -183,12 +252,13 @@ TEST(BatcherTest, NothingIsLostOrAnsweredTwice) {
   const auto batcher = Make(options);
   constexpr int kThreads = 6, kRequests = 1500;
   std::atomic<int> done{0}, other{0}, abandoned{0};
-  std::vector<std::vector<std::int64_t>> outputs(2 * 4);
+  // Of each round ever made; one is in use by a batch or by those who read its answers.
+  std::vector<std::vector<std::int64_t>> outputs(kThreads + 16);
   const auto take = [&] {
     Batch batch;
     while (batcher->Take(0, false, &batch) == TakeResult::kTaken) {
       const auto* const rows = reinterpret_cast<const std::int64_t*>(batcher->Column(batch, 0));
-      auto& output = outputs[batch.priority * 4u + batch.batch % 4u];
+      auto& output = outputs.at(batch.round->id);
       output.assign(rows, rows + batch.rows);
       for (auto& x : output) x = x * 3 + 1;
       batcher->Complete(batch, false);
@@ -221,7 +291,7 @@ TEST(BatcherTest, NothingIsLostOrAnsweredTwice) {
         std::size_t first, rows;
         batcher->Range(ticket, &first, &rows);
         ASSERT_EQ(rows, request.rows);
-        const auto& output = outputs[ticket.priority * 4u + ticket.batch % 4u];
+        const auto& output = outputs.at(ticket.round->id);
         for (std::size_t r = 0; r < rows; ++r) ASSERT_EQ(output[first + r], value * 3 + 1);
         ++done;
       } else {

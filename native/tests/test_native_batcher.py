@@ -6,6 +6,8 @@ import asyncio
 import doctest
 import os
 import pickle
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -45,6 +47,7 @@ class AgainstTheModel(stateful.RuleBasedStateMachine):
         self.writing: list[Any] = []
         self.sent: list[Any] = []
         self.taken: list[Any] = []
+        self.looking: list[Any] = []
         self.failure = RuntimeError("model")
 
     @stateful.rule(
@@ -102,10 +105,31 @@ class AgainstTheModel(stateful.RuleBasedStateMachine):
             self.taken.append((wanted, got))
 
     @stateful.precondition(lambda self: self.taken)
+    @stateful.rule(data=st.data())
+    def look(self, data: Any) -> None:
+        """A view of the rows that outlives the run, such as an output that is its input."""
+        wanted, got = data.draw(st.sampled_from(self.taken))
+        wanted.is_looked_at = True
+        self.looking.append((wanted, list(wanted.rows), got.columns["x"][:, 0]))
+
+    @stateful.precondition(lambda self: self.looking)
+    @stateful.rule(data=st.data())
+    def look_away(self, data: Any) -> None:
+        wanted = self.pick(self.looking, data)[0]
+        wanted.is_looked_at = any(w is wanted for w, _, _ in self.looking)
+
+    @stateful.invariant()
+    def what_is_looked_at_stays(self) -> None:
+        for wanted, rows, view in getattr(self, "looking", []):
+            if wanted.is_looked_at:
+                assert view.tolist() == rows
+
+    @stateful.precondition(lambda self: self.taken)
     @stateful.rule(data=st.data(), fails=st.booleans())
     def complete(self, data: Any, fails: bool) -> None:
         wanted, got = self.pick(self.taken, data)
         if fails:
+            self.looking = [looked for looked in self.looking if looked[0] is not wanted]
             self.model.fail(wanted, self.failure)
             got.fail(self.failure)
         else:
@@ -119,7 +143,6 @@ class AgainstTheModel(stateful.RuleBasedStateMachine):
         self.sent = [p for p in self.sent if p is not pair]
         wanted, got = pair
         check_answer(wanted, got)
-        self.model.collect(wanted)
 
     @stateful.rule(chance=st.integers(0, 19), drain=st.booleans())
     def close(self, chance: int, drain: bool) -> None:
@@ -135,6 +158,7 @@ class AgainstTheModel(stateful.RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "queue"):
             return
+        self.looking.clear()
         for wanted, got in self.writing:
             self.model.abandon(wanted)
             got.abandon()
@@ -212,6 +236,132 @@ def test_the_output_is_not_copied_nor_kept() -> None:
     assert matrix.base is output and listed == [7, 8]
     del output, matrix, batch, request
     assert kept() is None
+
+
+def test_answers_that_nobody_reads_hold_no_place() -> None:
+    queue = batcher.Batcher(X, max_rows=1, depth=1)
+    requests = []
+    for i in range(50):
+        requests.append(queue.add(column([i])))
+        batch = queue.poll()
+        assert batch is not None
+        batch.complete(triple(batch))
+    assert [r.result(0).tolist() for r in requests] == [[3 * i] for i in range(50)]
+
+
+def test_an_output_may_be_its_input() -> None:
+    """Its rows are then not written over before the answers are gone; an exception does not keep them."""
+    queue = batcher.Batcher(X, max_rows=1, depth=2)
+
+    def add_and_answer(value: int) -> batcher.Request:
+        request = queue.add(column([value]))
+        batch = queue.poll()
+        assert batch is not None
+        batch.complete(batch.columns["x"])
+        return request
+
+    first, second = add_and_answer(1), add_and_answer(2)
+    with pytest.raises(status.Busy):
+        queue.reserve()
+    assert first.result().tolist() == [[1]] and second.result().tolist() == [[2]]
+    with pytest.raises(status.Busy):  # the requests still have their answers
+        queue.reserve()
+    del first
+    third = add_and_answer(3)
+    assert second.result().tolist() == [[2]] and third.result().tolist() == [[3]]
+    del second, third
+
+    def fail(batch: batcher.Batch) -> Any:
+        mine = batch.columns["x"]
+        raise RuntimeError(f"no {mine[0, 0]}")
+
+    failed = []
+    for value in range(5):
+        failed.append(queue.add(column([value])))
+        batch = queue.poll()
+        assert batch is not None
+        batcher.answer(batch, fail)
+        del batch
+    for value, request in enumerate(failed):
+        with pytest.raises(RuntimeError, match=f"no {value}"):
+            request.result(0)
+
+
+def test_two_threads_may_wait_for_one_request() -> None:
+    queue = batcher.Batcher(X)
+    heard: list[Any] = []
+    for i in range(50):
+        request = queue.add(column([i]))
+        threads = [
+            threading.Thread(target=lambda r=request: heard.append(r.result(20).tolist())) for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        batch = queue.take(20)
+        assert batch is not None
+        batch.complete(triple(batch))
+        for thread in threads:
+            thread.join()
+    assert heard == [[3 * i] for i in range(50) for _ in range(3)]
+
+
+def test_a_batch_that_is_left_at_the_end_of_the_process() -> None:
+    left = (
+        "import numpy as np\n"
+        "from mainspring.native import batcher\n"
+        "queue = batcher.Batcher([('x', 'int64', 1)])\n"
+        "request = queue.add({'x': np.zeros((1, 1), np.int64)})\n"
+        "batch = queue.poll()\n"
+        "class Last:\n"
+        "    def __init__(self, kept): self.kept = kept\n"
+        "    def __del__(self): pass\n"
+        "import sys\n"
+        "sys.kept = Last(batch)\n"
+        "print('end')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", left], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "end\n", "")
+
+
+def test_many_threads_that_wait_for_one_batch_all_hear_of_it() -> None:
+    """They wake one another: none may be left asleep."""
+    for _ in range(20):
+        queue = batcher.Batcher(X, max_rows=64, adaptive=False, max_delay_seconds=3600.0)
+        with batcher.Worker(queue, triple):
+            heard: list[Any] = []
+
+            def submit(i: int, queue: Any = queue, heard: list[Any] = heard) -> None:
+                heard.append(queue.add(column([i])).result(20)[0] - 3 * i)
+
+            threads = [threading.Thread(target=submit, args=(i,)) for i in range(64)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert heard == [0] * 64
+
+
+def test_a_worker_that_cannot_go_on_leaves_nobody_waiting() -> None:
+    """What is no Exception ends the worker's thread; the batch that it had is answered all the same."""
+    queue = batcher.Batcher(X)
+    request = queue.add(column([1]))
+
+    def stop(batch: batcher.Batch) -> Any:
+        raise SystemExit
+
+    ended: list[type[BaseException]] = []
+
+    def work() -> None:
+        with pytest.raises(SystemExit) as raised:
+            queue.work(lambda batch: batcher.answer(batch, stop))
+        ended.append(raised.type)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    with pytest.raises(status.NativeError) as caught:
+        request.result(20)
+    thread.join()
+    assert caught.value.code == "cancelled" and ended == [SystemExit]
 
 
 def test_a_program_writes_its_row_into_the_batch() -> None:

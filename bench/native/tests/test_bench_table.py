@@ -35,7 +35,7 @@ def test_everybody_answers_and_every_target_is_judged(monkeypatch: pytest.Monkey
         judged = table_contest.judge([], quick=True)
     assert all(r["ok"] is False and r["why"] for r in judged if r["peer"] and r["peer"] != "feast")
     (feast,) = (r for r in judged if r["peer"] == "feast")
-    assert (feast["ratio"] is not None) == ("why" not in feast or feast["ratio"] < 1000)
+    assert ("why" in feast) == (feast["ratio"] is None or feast["ratio"] < 1000)
     assert {r["contestant"] for r in results if r["correct"]} >= {
         "mainspring",
         "dict-numpy",

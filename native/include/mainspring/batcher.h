@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "mainspring/batcher_rings.h"
 #include "mainspring/status.h"
 
 namespace mainspring {
@@ -31,9 +32,10 @@ struct BatcherOptions {
 
 // Where a request's rows go, and its name until it is collected.
 struct Ticket {
-  std::uint32_t batch = 0;  // the running number within the priority
+  batching::Round* round = nullptr;  // where its answer will be
+  std::uint32_t batch = 0;           // the running number within the priority
   std::uint16_t priority = 0;
-  std::uint16_t index = 0;  // within the batch
+  std::uint16_t index = 0;  // within the round
   std::uint16_t first_row = 0;
   std::uint16_t rows = 0;
   bool is_urgent = false;  // its commit may change when the batch is due
@@ -47,22 +49,9 @@ struct RequestOptions {
   std::uint16_t mailbox = 0;     // 0: somebody waits for the ticket
 };
 
-enum class Answer : std::uint32_t {
-  kWriting = 0,  // reserved
-  kWaiting,      // committed
-  kRunning,      // in a batch that was taken
-  kDone,         // from here on the answer stands
-  kFailed,
-  kExpired,
-  kCancelled,
-  kRejected,   // closed without draining
-  kAbandoned,  // never committed
-};
-
-constexpr bool IsFinal(Answer answer) { return answer >= Answer::kDone; }
-
 // What was taken: the rows [0, rows) of each column.
 struct Batch {
+  batching::Round* round = nullptr;
   std::uint32_t batch = 0;
   std::uint16_t priority = 0;
   std::uint16_t requests = 0;  // all of them, the answered ones too
@@ -94,6 +83,15 @@ class Batcher {
   // kOutOfRange (more rows than a batch has, no such priority), kBusy with `got` the seconds after which to
   // try again, kClosed. Then write the rows, then Commit or Abandon: nobody's batch runs before that.
   Status Reserve(const RequestOptions& options, Ticket* ticket) noexcept;
+  // The same in few instructions, for a loop of one's own; only Reserve says what was wrong in words.
+  StatusCode TryReserve(const RequestOptions& options, Ticket* ticket) noexcept {
+    std::size_t reserved = 0;
+    return TryReserve(options, 1, ticket, &reserved);
+  }
+  // Up to `count` (at least 1) requests alike, side by side, for who knows what a round of epoll brought: one
+  // compare-and-swap for as many as fit into one batch. The first `reserved` tickets are written.
+  StatusCode TryReserve(const RequestOptions& options, std::size_t count, Ticket* tickets,
+                        std::size_t* reserved) noexcept;
   void Commit(const Ticket& ticket) noexcept;
   void Abandon(const Ticket& ticket) noexcept;
   char* Rows(const Ticket& ticket, std::size_t column) const noexcept;
@@ -118,10 +116,17 @@ class Batcher {
   void CloseMailbox(std::uint16_t mailbox);
 
   // The next batch that is due, waiting for one until `until_ns` (0: for ever). With `is_polling`, whatever
-  // is there, due or not, at once. kFinished: closed, and nothing left.
+  // is there, due or not, at once. kFinished: closed, and nothing left. May throw std::bad_alloc, and then
+  // took nothing.
   TakeResult Take(std::int64_t until_ns, bool is_polling, Batch* batch);
   char* Column(const Batch& batch, std::size_t column) const noexcept;
-  // The answers of all that is still in the batch, once. True: all were collected already.
+  // Once for each batch: Settle, Wake, and Release as soon as nobody looks at its rows. Complete is all of
+  // it. Settle stores the answers of all that is still in it. True: all were collected already.
+  bool Settle(const Batch& batch, bool is_failed);
+  // Wakes the threads that wait for its answers; a caller with a lock that they need lets go of it first.
+  void Wake(const Batch& batch) noexcept;
+  bool HasWaiters(const Batch& batch) const noexcept;
+  void Release(const Batch& batch) noexcept;
   bool Complete(const Batch& batch, bool is_failed);
 
   // Refuses new requests. What is there is still taken, or rejected. Idempotent; draining may become
@@ -135,8 +140,66 @@ class Batcher {
  private:
   struct Impl;
   explicit Batcher(std::unique_ptr<Impl> impl);
+  StatusCode Refused(StatusCode code) noexcept;
+  void Ring() noexcept;
+
   std::unique_ptr<Impl> impl_;
+  batching::Entrance* entrance_;  // of impl_
 };
+
+inline StatusCode Batcher::TryReserve(const RequestOptions& request, std::size_t count, Ticket* tickets,
+                                      std::size_t* reserved) noexcept {
+  using batching::Tail;
+  batching::Entrance& in = *entrance_;
+  if (request.rows - 1 >= in.max_rows || request.priority >= in.priorities) return StatusCode::kOutOfRange;
+  const auto rows = static_cast<std::uint32_t>(request.rows);
+  batching::Lane& lane = in.lanes[request.priority];
+  std::uint64_t word = lane.tail.load(std::memory_order_acquire);
+  for (;;) {
+    const Tail open = Tail::Of(word);
+    if (open.is_closed || in.IsForked()) return StatusCode::kClosed;
+    const bool overflows = open.rows + rows > in.max_rows;
+    const Tail before = overflows ? Tail{false, batching::Later(open.batch, 1), 0, 0} : open;
+    batching::Slab& slab = in.SlabOf(request.priority, before.batch);
+    if (slab.number.load(std::memory_order_acquire) != before.batch) return Refused(StatusCode::kBusy);
+    std::uint32_t places = 1;
+    if (count > 1) {
+      const std::uint32_t room = (in.max_rows - before.rows) / rows;
+      places = count < room ? static_cast<std::uint32_t>(count) : room;
+    }
+    const Tail after{false, before.batch, before.requests + places, before.rows + places * rows};
+    // Sequentially consistent, like the takers' store to `parked`: one of both sees the other.
+    if (!lane.tail.compare_exchange_weak(word, after.Word())) continue;
+    if (overflows) batching::Seal(&in.SlabOf(request.priority, open.batch), open);
+    const std::int64_t arrival_ns = request.arrival_ns != 0 ? request.arrival_ns : MonotonicNs();
+    for (std::uint32_t i = 0; i < places; ++i) {
+      Ticket& ticket = tickets[i];
+      ticket.round = slab.round;
+      ticket.batch = before.batch;
+      ticket.priority = static_cast<std::uint16_t>(request.priority);
+      ticket.index = static_cast<std::uint16_t>(before.requests + i);
+      ticket.first_row = static_cast<std::uint16_t>(before.rows + i * rows);
+      ticket.rows = static_cast<std::uint16_t>(rows);
+      ticket.is_urgent =
+          overflows || ticket.index == 0 || after.rows == in.max_rows || request.deadline_ns != 0;
+      batching::Request& r = slab.round->requests[ticket.index];
+      r.first = ticket.first_row;
+      r.rows = ticket.rows;
+      r.mailbox = request.mailbox;
+      r.deadline_ns = request.deadline_ns;
+      r.arrival_ns = arrival_ns;
+    }
+    *reserved = places;
+    return StatusCode::kOk;
+  }
+}
+
+inline void Batcher::Commit(const Ticket& ticket) noexcept {
+  ticket.round->requests[ticket.index].answer.store(Answer::kWaiting, std::memory_order_release);
+  // Where the taker went to sleep after our reservation it saw that and looks again by itself.
+  if (entrance_->parked.load() || (ticket.is_urgent && entrance_->dozing.load(std::memory_order_relaxed)))
+    Ring();
+}
 
 }  // namespace mainspring
 

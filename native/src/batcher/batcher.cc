@@ -22,6 +22,8 @@ std::atomic<std::uint32_t> batching::forks{0};
 namespace {
 
 constexpr std::size_t kMaxRows = 65535, kMaxDepth = 1024, kMaxPriorities = 64, kMaxMailboxes = 1024;
+// How many of the threads that wait for a batch are woken by who answered it, and by each of them.
+constexpr int kFirstWakes = 1, kNextWakes = 2;
 
 void RegisterForkHandler() {
   static const int done = pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1); });
@@ -40,53 +42,6 @@ std::int64_t MonotonicNs() noexcept {
   return std::int64_t{now.tv_sec} * 1000000000 + now.tv_nsec;
 }
 
-Status Batcher::Impl::Reserve(const RequestOptions& request, Ticket* ticket) {
-  const auto rows = static_cast<std::uint32_t>(request.rows);
-  Lane& lane = lanes[request.priority];
-  std::uint64_t word = lane.tail.load(std::memory_order_acquire);
-  for (;;) {
-    const Tail open = Tail::Of(word);
-    if (open.is_closed || IsForked()) {
-      return {StatusCode::kClosed,
-              -1,
-              "the batcher must be open, in the process that made it",
-              false,
-              0,
-              IsForked() ? "make one in each process, after the fork" : "make another one"};
-    }
-    const bool overflows = open.rows + rows > options.max_rows;
-    const std::uint32_t batch = overflows ? Later(open.batch, 1) : open.batch;
-    if (SlabOf(request.priority, batch).number.load(std::memory_order_acquire) != batch) {
-      busy.fetch_add(1, std::memory_order_relaxed);
-      return Refuse(StatusCode::kBusy, "the batcher must have room", RetrySeconds(),
-                    "try again after that many seconds");
-    }
-    const Tail next =
-        overflows ? Tail{false, batch, 1, rows} : Tail{false, batch, open.requests + 1, open.rows + rows};
-    // Sequentially consistent, like the takers' store to `parked`: one of both sees the other.
-    if (!lane.tail.compare_exchange_weak(word, next.Word())) continue;
-    if (overflows) Seal(&SlabOf(request.priority, open.batch), open);
-    ticket->batch = batch;
-    ticket->priority = static_cast<std::uint16_t>(request.priority);
-    ticket->index = static_cast<std::uint16_t>(next.requests - 1);
-    ticket->first_row = static_cast<std::uint16_t>(next.rows - rows);
-    ticket->rows = static_cast<std::uint16_t>(rows);
-    ticket->is_urgent =
-        overflows || ticket->index == 0 || next.rows == options.max_rows || request.deadline_ns != 0;
-    Request& r = RequestOf(*ticket);
-    r.first = ticket->first_row;
-    r.rows = ticket->rows;
-    r.mailbox = request.mailbox;
-    r.deadline_ns = request.deadline_ns;
-    r.arrival_ns = request.arrival_ns != 0 ? request.arrival_ns : MonotonicNs();
-    return {};
-  }
-}
-
-void Batcher::Impl::Seal(Slab* slab, const Tail& closed) {
-  slab->sealed.store(closed.requests << 16 | closed.rows, std::memory_order_release);
-}
-
 double Batcher::Impl::RetrySeconds() const {
   const std::int64_t run = full_run_ns.load(std::memory_order_relaxed);
   return static_cast<double>(
@@ -94,14 +49,7 @@ double Batcher::Impl::RetrySeconds() const {
          1e-9;
 }
 
-void Batcher::Impl::Answered(const Ticket& ticket, Answer answer) {
-  RequestOf(ticket).answer.store(answer, std::memory_order_release);
-  // Where the taker went to sleep after our reservation it saw that and looks again by itself.
-  if (parked.load() && parked.exchange(false)) Ring();
-  if (ticket.is_urgent && dozing.load(std::memory_order_relaxed) && dozing.exchange(false)) Ring();
-}
-
-Batcher::Batcher(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Batcher::Batcher(std::unique_ptr<Impl> impl) : impl_(std::move(impl)), entrance_(&impl_->entrance) {}
 Batcher::~Batcher() = default;
 
 Status Batcher::Create(const BatcherOptions& options, std::unique_ptr<Batcher>* batcher) {
@@ -128,16 +76,23 @@ Status Batcher::Create(const BatcherOptions& options, std::unique_ptr<Batcher>* 
   }
   RegisterForkHandler();
   auto impl = std::make_unique<Impl>(options);
-  impl->lanes = std::vector<Lane>(options.priorities);
-  for (Lane& lane : impl->lanes) {
+  Entrance& entrance = impl->entrance;
+  entrance.mask = options.depth - 1;
+  entrance.max_rows = static_cast<std::uint32_t>(options.max_rows);
+  entrance.priorities = static_cast<std::uint32_t>(options.priorities);
+  entrance.fork = forks.load();
+  entrance.lanes = std::make_unique<Lane[]>(options.priorities);
+  for (std::size_t p = 0; p < options.priorities; ++p) {
+    Lane& lane = entrance.lanes[p];
     lane.slabs = std::make_unique<Slab[]>(options.depth);
     lane.head = Later(options.first_batch, 0);
     lane.tail.store(Tail{false, lane.head, 0, 0}.Word());
     for (std::size_t i = 0; i < options.depth; ++i) {
       const std::uint32_t number = Later(options.first_batch, i);
-      Slab& slab = lane.slabs[number & impl->mask];
+      Slab& slab = lane.slabs[number & entrance.mask];
       slab.number.store(number);
-      slab.requests = std::make_unique<Request[]>(options.max_rows);
+      impl->FindSpare();
+      slab.round = std::exchange(impl->spare, impl->spare->next);
       for (const std::size_t row_bytes : options.row_bytes) {
         const std::size_t bytes = (options.max_rows * row_bytes + kLine) / kLine * kLine;
         auto* const memory = static_cast<char*>(std::aligned_alloc(kLine, bytes));
@@ -153,19 +108,41 @@ Status Batcher::Create(const BatcherOptions& options, std::unique_ptr<Batcher>* 
 }
 
 Status Batcher::Reserve(const RequestOptions& options, Ticket* ticket) noexcept {
-  if (options.rows < 1 || options.rows > impl_->options.max_rows) {
-    return Refuse(StatusCode::kOutOfRange, "a request must have 1 to `max_rows` rows",
-                  static_cast<double>(options.rows), "split it, or make a batcher of larger batches");
+  const StatusCode code = TryReserve(options, ticket);
+  if (code == StatusCode::kOk) return {};
+  if (code == StatusCode::kBusy) {
+    return Refuse(code, "the batcher must have room", impl_->RetrySeconds(),
+                  "try again after that many seconds");
+  }
+  if (code == StatusCode::kClosed) {
+    return {
+        code,  -1, "the batcher must be open, in the process that made it",
+        false, 0,  entrance_->IsForked() ? "make one in each process, after the fork" : "make another one"};
   }
   if (options.priority >= impl_->options.priorities) {
-    return Refuse(StatusCode::kOutOfRange, "`priority` must be below `priorities`",
-                  static_cast<double>(options.priority), "0 is the most urgent");
+    return Refuse(code, "`priority` must be below `priorities`", static_cast<double>(options.priority),
+                  "0 is the most urgent");
   }
-  return impl_->Reserve(options, ticket);
+  return Refuse(code, "a request must have 1 to `max_rows` rows", static_cast<double>(options.rows),
+                "split it, or make a batcher of larger batches");
 }
 
-void Batcher::Commit(const Ticket& ticket) noexcept { impl_->Answered(ticket, Answer::kWaiting); }
-void Batcher::Abandon(const Ticket& ticket) noexcept { impl_->Answered(ticket, Answer::kAbandoned); }
+StatusCode Batcher::Refused(StatusCode code) noexcept {
+  impl_->busy.fetch_add(1, std::memory_order_relaxed);
+  return code;
+}
+
+void Batcher::Ring() noexcept {
+  // Both are cleared, whoever it was that slept: who looks again says anew what it sleeps for.
+  const bool was_parked = entrance_->parked.exchange(false), was_dozing = entrance_->dozing.exchange(false);
+  if (was_parked || was_dozing) impl_->Ring();
+}
+
+void Batcher::Abandon(const Ticket& ticket) noexcept {
+  Impl::RequestOf(ticket).answer.store(Answer::kAbandoned, std::memory_order_release);
+  if (entrance_->parked.load() || (ticket.is_urgent && entrance_->dozing.load(std::memory_order_relaxed)))
+    Ring();
+}
 
 char* Batcher::Rows(const Ticket& t, std::size_t column) const noexcept {
   return impl_->SlabOf(t.priority, t.batch).columns[column].get() +
@@ -173,32 +150,37 @@ char* Batcher::Rows(const Ticket& t, std::size_t column) const noexcept {
 }
 
 bool Batcher::Cancel(const Ticket& ticket) noexcept {
-  std::atomic<Answer>& answer = impl_->RequestOf(ticket).answer;
-  if (!Move(answer, Answer::kWaiting, Answer::kCancelled) &&
-      !Move(answer, Answer::kRunning, Answer::kCancelled)) {
-    return false;
-  }
-  Impl::WakeWaiters(&impl_->SlabOf(ticket.priority, ticket.batch));
+  if (!Move(Impl::RequestOf(ticket).answer, Answer::kWaiting, Answer::kCancelled)) return false;
+  ticket.round->told.fetch_add(1);
+  if (ticket.round->waiters.load() != 0) FutexWakeAll(ticket.round->told);
   return true;
 }
 
 Answer Batcher::Peek(const Ticket& ticket) const noexcept {
-  return impl_->RequestOf(ticket).answer.load(std::memory_order_acquire);
+  const Answer answer = Impl::RequestOf(ticket).answer.load(std::memory_order_acquire);
+  const bool is_running =
+      answer == Answer::kWaiting && ticket.round->is_taken.load(std::memory_order_acquire);
+  return is_running ? Answer::kRunning : answer;
 }
 
 Answer Batcher::Wait(const Ticket& ticket, std::int64_t until_ns) noexcept {
-  Request& request = impl_->RequestOf(ticket);
-  Slab& slab = impl_->SlabOf(ticket.priority, ticket.batch);
+  Request& request = Impl::RequestOf(ticket);
+  Round& round = *ticket.round;
   for (;;) {
-    const std::uint32_t seen = slab.answers.load();
+    const std::uint32_t seen = round.told.load();
     const Answer answer = Peek(ticket);
     if (IsFinal(answer)) return answer;
-    if (impl_->IsForked()) return Answer::kRejected;
-    // Nobody may be left to take it.
-    if (impl_->is_rejecting.load() && Move(request.answer, Answer::kWaiting, Answer::kRejected)) continue;
+    if (entrance_->IsForked()) return Answer::kRejected;
+    // Nobody may be left to take it. Where somebody takes it at this moment, its rows are computed for
+    // nothing.
+    const bool is_waiting = answer == Answer::kWaiting;
+    if (is_waiting && impl_->is_rejecting.load()) {
+      Move(request.answer, Answer::kWaiting, Answer::kRejected);
+      continue;
+    }
     const std::int64_t now = MonotonicNs();
     std::int64_t until = until_ns;
-    if (answer == Answer::kWaiting && request.deadline_ns != 0) {
+    if (is_waiting && request.deadline_ns != 0) {
       if (now >= request.deadline_ns) {
         Move(request.answer, Answer::kWaiting, Answer::kExpired);
         continue;
@@ -206,9 +188,11 @@ Answer Batcher::Wait(const Ticket& ticket, std::int64_t until_ns) noexcept {
       until = until == 0 ? request.deadline_ns : std::min(until, request.deadline_ns);
     }
     if (until_ns != 0 && now >= until_ns) return answer;
-    slab.waiters.fetch_add(1);
-    if (!IsFinal(Peek(ticket))) FutexWait(slab.answers, seen, until);
-    slab.waiters.fetch_sub(1);
+    round.waiters.fetch_add(1);
+    if (!IsFinal(Peek(ticket))) FutexWait(round.told, seen, until);
+    // INVARIANT: who may have been woken by Wake passes it on, or others would sleep for ever.
+    const bool others_wait = round.waiters.fetch_sub(1) > 1;
+    if (others_wait && round.told.load() != seen) FutexWake(round.told, kNextWakes);
   }
 }
 
@@ -218,9 +202,7 @@ void Batcher::Range(const Ticket& ticket, std::size_t* first, std::size_t* rows)
   *rows = request.rows;
 }
 
-bool Batcher::Collect(const Ticket& ticket) noexcept {
-  return impl_->Uncount(&impl_->SlabOf(ticket.priority, ticket.batch), 1);
-}
+bool Batcher::Collect(const Ticket& ticket) noexcept { return impl_->Uncount(ticket.round, 1); }
 
 std::uint16_t Batcher::OpenMailbox() {
   const std::lock_guard<std::mutex> lock(impl_->mutex);
@@ -263,7 +245,7 @@ void Batcher::CloseMailbox(std::uint16_t mailbox) {
 }
 
 TakeResult Batcher::Take(std::int64_t until_ns, bool is_polling, Batch* batch) {
-  if (impl_->IsForked()) return TakeResult::kFinished;
+  if (entrance_->IsForked()) return TakeResult::kFinished;
   return impl_->Take(until_ns, is_polling, batch);
 }
 
@@ -271,20 +253,38 @@ char* Batcher::Column(const Batch& batch, std::size_t column) const noexcept {
   return impl_->SlabOf(batch.priority, batch.batch).columns[column].get();
 }
 
-bool Batcher::Complete(const Batch& batch, bool is_failed) { return impl_->Complete(batch, is_failed); }
+bool Batcher::Settle(const Batch& batch, bool is_failed) { return impl_->Settle(batch, is_failed); }
+void Batcher::Release(const Batch& batch) noexcept { impl_->Release(batch.priority, batch.batch); }
+bool Batcher::HasWaiters(const Batch& batch) const noexcept { return batch.round->waiters.load() != 0; }
+
+void Batcher::Wake(const Batch& batch) noexcept {
+  if (HasWaiters(batch)) FutexWake(batch.round->told, kFirstWakes);
+}
+
+bool Batcher::Complete(const Batch& batch, bool is_failed) {
+  const bool is_last = Settle(batch, is_failed);
+  Wake(batch);
+  Release(batch);
+  return is_last;
+}
 
 void Batcher::Close(bool is_draining) {
   if (!is_draining) impl_->is_rejecting.store(true);
-  for (Lane& lane : impl_->lanes) lane.tail.fetch_or(Tail::kClosed);
+  for (std::size_t p = 0; p < impl_->options.priorities; ++p) {
+    entrance_->lanes[p].tail.fetch_or(Tail::kClosed);
+  }
   impl_->is_closed.store(true);
   impl_->Ring();
-  if (is_draining) return;
-  for (Lane& lane : impl_->lanes) {
-    for (std::size_t i = 0; i < impl_->options.depth; ++i) Impl::WakeWaiters(&lane.slabs[i]);
+  if (is_draining || entrance_->IsForked())
+    return;  // a lock that another thread had at the fork stays locked
+  const std::lock_guard<std::mutex> lock(impl_->mutex);
+  for (const auto& round : impl_->rounds) {
+    round->told.fetch_add(1);
+    if (round->waiters.load() != 0) FutexWakeAll(round->told);
   }
 }
 
-bool Batcher::is_closed() const noexcept { return impl_->is_closed.load() || impl_->IsForked(); }
+bool Batcher::is_closed() const noexcept { return impl_->is_closed.load() || entrance_->IsForked(); }
 
 BatcherStats Batcher::Stats() {
   const std::lock_guard<std::mutex> lock(impl_->mutex);

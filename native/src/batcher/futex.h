@@ -24,9 +24,10 @@ inline void FutexWait(const std::atomic<std::uint32_t>& word, std::uint32_t seen
           FUTEX_BITSET_MATCH_ANY);
 }
 
-inline void FutexWakeAll(const std::atomic<std::uint32_t>& word) {
-  syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+inline void FutexWake(const std::atomic<std::uint32_t>& word, int threads) {
+  syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, threads, nullptr, nullptr, 0);
 }
+inline void FutexWakeAll(const std::atomic<std::uint32_t>& word) { FutexWake(word, INT_MAX); }
 
 }  // namespace mainspring
 
