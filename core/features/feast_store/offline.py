@@ -20,7 +20,8 @@ from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob,
 from feast.repo_config import FeastConfigBaseModel
 
 from mainspring.core import errors
-from mainspring.core.features import frames, lake, matching
+from mainspring.core.features import frames, lake
+from mainspring.core.features.feast_store import joining, sources
 
 __all__ = ["MainspringOfflineStore", "MainspringOfflineStoreConfig", "MainspringRetrievalJob"]
 
@@ -81,7 +82,7 @@ class MainspringRetrievalJob(RetrievalJob):  # type: ignore[misc]
 
         Errors: Feast's SavedDatasetLocationAlreadyExists; DependencyDown if the disk or store refuses.
         """
-        files = _parquet(self._config, storage.to_data_source())
+        files = sources.parquet(self._config, storage.to_data_source())
         if not allow_overwrite and not files.is_remote and Path(files.uri).exists():
             raise SavedDatasetLocationAlreadyExists(location=files.uri)
         files.write(_polars(self.to_arrow()))
@@ -120,13 +121,15 @@ class MainspringOfflineStore(OfflineStore):  # type: ignore[misc]
         as_of = offline_utils.infer_event_timestamp_from_entity_df(
             dict(zip(frame.columns, frame.dtypes, strict=True))
         )
-        asked = _entities(frame, as_of)
+        asked = joining.entities(frame, as_of)
         known_only = bool(options.get("filter_by_created_timestamp"))
 
         def answer() -> pl.DataFrame:
             joined = [asked]
             for view in feature_views:
-                joined.append(_join(config, asked, as_of, view, feature_refs, full_feature_names, known_only))
+                joined.append(
+                    joining.join(config, asked, as_of, view, feature_refs, full_feature_names, known_only)
+                )
             return pl.concat(joined, how="horizontal")
 
         return MainspringRetrievalJob(
@@ -154,7 +157,7 @@ class MainspringOfflineStore(OfflineStore):  # type: ignore[misc]
         end_date: datetime,
     ) -> MainspringRetrievalJob:
         """The newest row of each key within [start_date, end_date]; of equal times as the join has it."""
-        files = _parquet(config, data_source)
+        files = sources.parquet(config, data_source)
 
         def answer() -> pl.DataFrame:
             times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
@@ -186,7 +189,7 @@ class MainspringOfflineStore(OfflineStore):  # type: ignore[misc]
         end_date: datetime | None = None,
     ) -> MainspringRetrievalJob:
         """Every row within [start_date, end_date], in the order of the files."""
-        files = _parquet(config, data_source)
+        files = sources.parquet(config, data_source)
 
         def answer() -> pl.DataFrame:
             times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
@@ -209,7 +212,7 @@ class MainspringOfflineStore(OfflineStore):  # type: ignore[misc]
 
         Errors: SchemaMismatch unless columns and types are those of the source; DependencyDown if the disk refuses.
         """
-        files = _parquet(config, feature_view.batch_source)
+        files = sources.parquet(config, feature_view.batch_source)
         new = _polars(table)
         old = files.scan()
         schema = old.collect_schema()
@@ -244,122 +247,14 @@ class MainspringOfflineStore(OfflineStore):  # type: ignore[misc]
                 field="logging_config",
             )
         rows = pl.read_parquet(data / "**/*.parquet") if isinstance(data, Path) else _polars(data)
-        files = _parquet(config, destination.to_data_source())
+        files = sources.parquet(config, destination.to_data_source())
         lake.Parquet(files.uri.rstrip("/") + "/", files.storage_options).write(rows)
-
-
-def _parquet(config: RepoConfig, source: Any) -> lake.Parquet:
-    if not isinstance(source, FileSource):
-        raise errors.InvalidRequest(
-            f"source `{getattr(source, 'name', None)}` is a {type(source).__name__}, expected FileSource;"
-            " give the view files, or keep Feast's own store for it",
-            field="source",
-        )
-    uri = FileSource.get_uri_for_file_path(config.repo_path, source.path)
-    options: dict[str, str] = {}
-    if uri.startswith("s3://"):
-        options = {k.lower(): v for k, v in (source.resolve_credentials() or {}).items() if v}
-        if source.s3_endpoint_override:
-            options |= {"aws_endpoint_url": source.s3_endpoint_override}
-            if source.s3_endpoint_override.startswith("http://"):
-                options["aws_allow_http"] = "true"
-    return lake.Parquet(uri, options)
 
 
 def _polars(table: pa.Table) -> pl.DataFrame:
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return frame
-
-
-def _entities(frame: pd.DataFrame, as_of: str) -> pl.DataFrame:
-    """The entity rows as they are, their time as UTC microseconds. Errors: SchemaMismatch."""
-    if frame[as_of].dtype == object or pd.api.types.is_string_dtype(frame[as_of]):
-        try:
-            frame = frame.assign(**{as_of: pd.to_datetime(frame[as_of], utc=True)})
-        except (ValueError, TypeError) as error:
-            raise errors.SchemaMismatch(
-                f"column `{as_of}` of entity rows holds no times: {error}; give datetimes",
-                feature=as_of,
-                expected="times",
-                got=str(error),
-            ) from error
-    asked = _polars(pa.Table.from_pandas(frame, preserve_index=False))
-    asked = asked.with_columns(lake.as_time(asked.lazy(), as_of, what="entity rows"))
-    if nulls := asked[as_of].null_count():
-        raise errors.SchemaMismatch(
-            f"column `{as_of}` of entity rows has {nulls} nulls, expected a time in every row; drop or date them",
-            feature=as_of,
-            expected="no null",
-            got=f"{nulls} nulls",
-        )
-    return asked
-
-
-def _join(
-    config: RepoConfig,
-    asked: pl.DataFrame,
-    as_of: str,
-    view: FeatureView,
-    refs: Sequence[str],
-    full_feature_names: bool,
-    known_only: bool,
-) -> pl.DataFrame:
-    source = view.batch_source
-    files = _parquet(config, source)
-    what = f"`{files.uri}` of view `{view.name}`"
-    prefix = f"{view.projection.name_to_use()}:"
-    features = list(dict.fromkeys(ref[len(prefix) :] for ref in refs if ref.startswith(prefix)))
-    keys = [c.name for c in view.entity_columns if c.name != DUMMY_ENTITY_ID]
-    theirs = {key: view.projection.join_key_map.get(key, key) for key in keys}
-    created = source.created_timestamp_column or None
-    rows = files.scan()
-    mapped = {old: new for old, new in source.field_mapping.items() if old in rows.collect_schema()}
-    rows = rows.rename(mapped)
-    event = source.timestamp_field
-    rows = rows.with_columns(*(lake.as_time(rows, t, what=what) for t in (event, created) if t))
-    schema = rows.collect_schema()
-    frames.check(schema, {name: schema.get(name, "a column") for name in (*keys, *features)}, what=what)
-    frames.check(
-        asked.schema, {name: asked.schema.get(name, "a key") for name in theirs.values()}, what="entity rows"
-    )
-    # Under names of their own: a view's key may be called as another column of the entity rows.
-    left = asked.select(
-        pl.col(as_of).alias("__as_of"),
-        *(_key(asked.schema[name], schema[key], name, f"__{key}") for key, name in theirs.items()),
-    )
-    rows = rows.with_columns(*(_key(schema[key], schema[key], key, f"__{key}") for key in keys))
-    with files.named():
-        found = matching.match(
-            left,
-            rows,
-            keys=[f"__{key}" for key in keys],
-            times=matching.Times("__as_of", event, created, view.ttl or None, known_only),
-            columns=features,
-        )
-    if full_feature_names:
-        base = view.projection.name_alias or view.name
-        found = found.rename({name: f"{base}__{name}" for name in features})
-    return found
-
-
-def _key(dtype: pl.DataType, wanted: pl.DataType, name: str, alias: str) -> pl.Expr:
-    """A key in the type in which both sides meet. Errors: SchemaMismatch for types that never would."""
-    if dtype.is_integer() and wanted.is_integer():
-        return pl.col(name).cast(pl.Int64).alias(alias)
-    texts = (pl.String, pl.Categorical, pl.Enum)
-    if isinstance(dtype, texts) and isinstance(wanted, texts):
-        return pl.col(name).cast(pl.String).alias(alias)
-    if isinstance(dtype, pl.Null):
-        return pl.col(name).cast(wanted).alias(alias)
-    if dtype != wanted:
-        raise errors.SchemaMismatch(
-            f"key `{name}` of entity rows has type {dtype}, the view's rows have {wanted}; cast it",
-            feature=name,
-            expected=str(wanted),
-            got=str(dtype),
-        )
-    return pl.col(name).alias(alias)
 
 
 def _within(
