@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["replace_file", "sync_folder"]
+__all__ = ["place_file", "replace_file", "sync_folder"]
+
+
+def place_file(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a file beside `path`, and put it there once it is on disk; nothing is left of it when that fails.
+
+    One writer at a time, as for :func:`replace_file`. Errors: OSError, what `write` raises.
+    """
+    fresh = path.with_name(path.name + ".new")
+    try:
+        write(fresh)
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        fresh.rename(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def replace_file(path: Path, text: str) -> None:

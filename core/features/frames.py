@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mainspring.core import errors, ports
 from mainspring.core.features import schema
 
-__all__ = ["POLARS_TYPES", "TIME", "check", "collect", "to_numpy"]
+__all__ = ["POLARS_TYPES", "TIME", "check", "collect", "require", "to_numpy"]
 
 #: Every time column of a feature frame: UTC microseconds.
 TIME: Final = pl.Datetime("us", "UTC")
@@ -46,6 +46,11 @@ def check(found: Mapping[str, Any], wanted: Mapping[str, Any], *, what: str) -> 
                 expected=str(dtype),
                 got=str(found[name]),
             )
+
+
+def require(found: Mapping[str, Any], names: Iterable[str], *, what: str) -> None:
+    """SchemaMismatch unless `found` has every column of `names`, of whatever type."""
+    check(found, {name: found.get(name, "a column") for name in names}, what=what)
 
 
 def collect(

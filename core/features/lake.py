@@ -49,6 +49,27 @@ class Parquet:
             frame.collect_schema()
         return frame
 
+    def files(self) -> list[Path]:
+        """The local files, in the order in which :meth:`scan` reads them.
+
+        Errors: NotFound if there is none; InvalidRequest for files of an object store.
+        """
+        if self.is_remote:
+            raise errors.InvalidRequest(
+                f"the files of `{self.uri}` are in an object store, expected local ones; copy them here",
+                field="source",
+            )
+        folder = Path(self.uri)
+        below = (path for path in folder.glob("**/*.parquet") if path.is_file())
+        found = sorted(below, key=str) if self.is_folder else [folder]
+        if not found or not found[0].is_file():
+            raise errors.NotFound(
+                f"no Parquet at `{self.uri}`; make the rows, or correct the source's path",
+                resource="parquet",
+                name=self.uri,
+            )
+        return found
+
     def write(self, rows: pl.DataFrame) -> None:
         """Put `rows` in the place of the file; in a folder beside its files, under a name that sorts last.
 

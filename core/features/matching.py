@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-__all__ = ["Times", "match"]
+__all__ = ["Times", "key_type", "match"]
 
 _ROW: Final = "__row"
 _CODE: Final = "__code"
@@ -38,6 +38,13 @@ class Times:
     ttl: timedelta | None = None
     known_only: bool = False
     """Rows whose created time lies after the question's are passed over, and the next older one answers."""
+
+
+def key_type(dtype: pl.DataType) -> pl.DataType:
+    """The type in which keys of both sides meet: whole numbers as Int64, texts as String, others as they are."""
+    if dtype.is_integer():
+        return pl.Int64()
+    return pl.String() if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum)) else dtype
 
 
 def match(

@@ -55,11 +55,14 @@ FACTS = rows(
 )
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FeatureStore, Path]]:
+@pytest.fixture(scope="module", params=[None, "sorted"])
+def world(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[FeatureStore, Path]]:
+    """A store that joins from Parquet, and one that joins from sorted segments: all that is said here is of both."""
     folder = tmp_path_factory.mktemp("repo")
     config = RepoConfig(
-        project="p", provider="local", repo_path=folder, offline_store={"type": TYPE}, online_store=None,
+        project="p", provider="local", repo_path=folder, offline_store={"type": TYPE, "segments": request.param}, online_store=None,
         registry={"registry_type": "sql", "path": f"sqlite:///{folder / 'registry.db'}", "cache_ttl_seconds": 60},
         entity_key_serialization_version=3,
     )  # fmt: skip
@@ -266,3 +269,33 @@ def test_nanosecond_and_naive_times_are_utc_microseconds(store: FeatureStore, fo
     naive.write_parquet(folder / "facts.parquet")
     assert ask(store)["trips"].to_list() == [9, 1, 3, 3, NULL, NULL, NULL, NULL]
     assert isinstance(naive.to_arrow(), pa.Table)
+
+
+def test_stale_segments_are_refused_where_the_store_says_so(tmp_path: Path) -> None:
+    config = RepoConfig(
+        project="p", provider="local", repo_path=tmp_path, online_store=None, entity_key_serialization_version=3,
+        offline_store={"type": TYPE, "segments": "sorted", "stale_segments": "refuse"},
+        registry={"registry_type": "sql", "path": f"sqlite:///{tmp_path / 'registry.db'}"},
+    )  # fmt: skip
+    store = FeatureStore(config=config)
+    driver = Entity(name="driver_entity", join_keys=["driver"], value_type=ValueType.INT64)
+    source = FileSource(
+        name="a/b", path="facts.parquet", timestamp_field="at", created_timestamp_column="created",
+        field_mapping={"event_timestamp": "at", "rate": "speed"},
+    )  # fmt: skip
+    fields = [adapter.field("driver", "int64"), adapter.field("speed", "float32")]
+    FACTS.write_parquet(tmp_path / "facts.parquet")
+    store.apply([driver, FeatureView(name="stats", entities=[driver], schema=fields, source=source)])
+    frame = pd.DataFrame({"event_timestamp": [at(60)], "driver": [2]})
+    with pytest.raises(errors.NotFound, match="no segments"):
+        store.get_historical_features(frame, ["stats:speed"]).to_df()
+    store.config.offline_store.stale_segments = "refresh"
+    assert store.get_historical_features(frame, ["stats:speed"]).to_df()["speed"].tolist() == [
+        pytest.approx(0.9)
+    ]
+    store.config.offline_store.stale_segments = "refuse"
+    assert len(store.get_historical_features(frame, ["stats:speed"]).to_df()) == 1
+    FACTS.head(1).write_parquet(tmp_path / "facts.parquet")
+    with pytest.raises(errors.Conflict, match="`facts.parquet` was written again"):
+        store.get_historical_features(frame, ["stats:speed"]).to_df()
+    store.registry.write_engine.dispose()  # type: ignore[attr-defined]

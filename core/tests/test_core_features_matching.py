@@ -2,74 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-import polars as pl
+import core_join_reference as reference
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mainspring.core.features import frames, matching
-
-T0 = datetime(2020, 1, 1, tzinfo=UTC)
-KEYS = ["a", "b"]
-
-
-def at(n: int | None) -> datetime | None:
-    return None if n is None else T0 + timedelta(minutes=n)
-
-
-def brute_force(
-    asked: list[Any], rows: list[Any], ttl: int | None, known_only: bool, keyed: bool
-) -> list[Any]:
-    answers = []
-    for a, b, when in asked:
-        best: Any = None
-        for i, (ka, kb, event, created, value) in enumerate(rows):
-            if event is None or event > when:
-                continue
-            if keyed and (None in (a, b, ka, kb) or (a, b) != (ka, kb)):
-                continue
-            if known_only and created is not None and created > when:
-                continue
-            order = (event, -1 if created is None else created, i)
-            if best is None or order > best[0]:
-                best = (order, value)
-        alive = best is not None and (ttl is None or when - best[0][0] <= ttl)
-        answers.append(best[1] if alive else None)
-    return answers
-
-
-MINUTE = st.integers(0, 12)
-ASKED = st.tuples(st.sampled_from(["x", "y", None]), st.sampled_from([1, 2, None]), MINUTE)
-ROW = st.tuples(
-    st.sampled_from(["x", "y", None]), st.sampled_from([1, 2, None]), st.none() | MINUTE, st.none() | MINUTE, st.integers(0, 99)
-)  # fmt: skip
+from mainspring.core.features import matching
 
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(ASKED, max_size=12), st.lists(ROW, max_size=16), st.sampled_from([None, 0, 3]), st.booleans(),
+    st.lists(reference.ASKED, max_size=12), st.lists(reference.ROW, max_size=16), reference.TTL, st.booleans(),
     st.booleans(), st.booleans(),
 )  # fmt: skip
 def test_it_equals_brute_force(
     asked: Any, rows: Any, ttl: int | None, known_only: bool, keyed: bool, is_long: bool
 ) -> None:
-    left = pl.DataFrame(
-        {"a": [r[0] for r in asked], "b": [r[1] for r in asked], "t": [at(r[2]) for r in asked]},
-        schema={"a": pl.String, "b": pl.Int64, "t": frames.TIME},
-    )
-    right = pl.DataFrame(
-        {
-            "a": [r[0] for r in rows], "b": [r[1] for r in rows], "e": [at(r[2]) for r in rows],
-            "c": [at(r[3]) for r in rows], "v": [r[4] for r in rows],
-        },
-        schema={"a": pl.String, "b": pl.Int64, "e": frames.TIME, "c": frames.TIME, "v": pl.Int64},
-    )  # fmt: skip
     times = matching.Times("t", "e", "c", None if ttl is None else timedelta(minutes=ttl), known_only)
     with pytest.MonkeyPatch.context() as patch:
         if is_long:  # as if the times did not fit beside the keys in 62 bits
             patch.setattr(matching, "_PLACES", 1)
-        got = matching.match(left, right.lazy(), keys=KEYS if keyed else [], times=times, columns=["v"])
-    assert got["v"].to_list() == brute_force(asked, rows, ttl, known_only, keyed)
+        got = matching.match(
+            reference.questions(asked),
+            reference.facts(rows).lazy(),
+            keys=reference.KEYS if keyed else [],
+            times=times,
+            columns=["v"],
+        )
+    assert got["v"].to_list() == reference.brute_force(asked, rows, ttl, known_only, keyed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import pandas as pd
 import polars as pl
@@ -15,6 +16,8 @@ from mainspring.core.features import frames, lake, matching
 from mainspring.core.features.feast_store import sources
 
 __all__ = ["entities", "join"]
+
+_AS_OF: Final = "__as_of"
 
 
 def entities(frame: pd.DataFrame, as_of: str) -> pl.DataFrame:
@@ -50,39 +53,44 @@ def join(
     full_feature_names: bool,
     known_only: bool,
 ) -> pl.DataFrame:
-    """The asked features of one view, a row for each of `asked`. Errors: SchemaMismatch, and what reading the source raises."""
+    """The asked features of one view, a row for each of `asked`.
+
+    Errors: SchemaMismatch, and what reading the source or its segments raises.
+    """
     source = view.batch_source
-    files = sources.parquet(config, source)
-    what = f"`{files.uri}` of view `{view.name}`"
     prefix = f"{view.projection.name_to_use()}:"
     features = list(dict.fromkeys(ref[len(prefix) :] for ref in refs if ref.startswith(prefix)))
     keys = [c.name for c in view.entity_columns if c.name != DUMMY_ENTITY_ID]
     theirs = {key: view.projection.join_key_map.get(key, key) for key in keys}
+    frames.require(asked.schema, theirs.values(), what="entity rows")
     created = source.created_timestamp_column or None
-    rows = files.scan()
-    mapped = {old: new for old, new in source.field_mapping.items() if old in rows.collect_schema()}
-    rows = rows.rename(mapped)
-    event = source.timestamp_field
-    rows = rows.with_columns(*(lake.as_time(rows, t, what=what) for t in (event, created) if t))
-    schema = rows.collect_schema()
-    frames.check(schema, {name: schema.get(name, "a column") for name in (*keys, *features)}, what=what)
-    frames.check(
-        asked.schema, {name: asked.schema.get(name, "a key") for name in theirs.values()}, what="entity rows"
-    )
+    times = matching.Times(_AS_OF, source.timestamp_field, created, view.ttl or None, known_only)
+    files = sources.parquet(config, source)
+    what = f"`{files.uri}` of view `{view.name}`"
+    sorted_rows = sources.segments_of(config, source, files, keys)
+    schema = files.scan().collect_schema() if sorted_rows is None else sorted_rows.schema()
+    renamed = {old: new for old, new in source.field_mapping.items() if old in schema}
+    schema = pl.Schema({renamed.get(name, name): dtype for name, dtype in schema.items()})
+    frames.require(schema, (*keys, *features), what=what)
     # Under names of their own: a view's key may be called as another column of the entity rows.
     left = asked.select(
-        pl.col(as_of).alias("__as_of"),
+        pl.col(as_of).alias(_AS_OF),
         *(_key(asked.schema[name], schema[key], name, f"__{key}") for key, name in theirs.items()),
     )
-    rows = rows.with_columns(*(_key(schema[key], schema[key], key, f"__{key}") for key in keys))
-    with files.named():
-        found = matching.match(
-            left,
-            rows,
-            keys=[f"__{key}" for key in keys],
-            times=matching.Times("__as_of", event, created, view.ttl or None, known_only),
-            columns=features,
+    left_keys = [f"__{key}" for key in keys]
+    if sorted_rows is not None:
+        original = {new: old for old, new in renamed.items()}
+        columns = {name: original.get(name, name) for name in features}
+        found = sorted_rows.match(
+            left, keys=left_keys, times=times, columns=list(dict.fromkeys(columns.values()))
         )
+        found = found.select(pl.col(old).alias(new) for new, old in columns.items())
+    else:
+        rows = files.scan().rename(renamed)
+        rows = rows.with_columns(*(lake.as_time(rows, t, what=what) for t in (times.event, created) if t))
+        rows = rows.with_columns(*(_key(schema[key], schema[key], key, f"__{key}") for key in keys))
+        with files.named():
+            found = matching.match(left, rows, keys=left_keys, times=times, columns=features)
     if full_feature_names:
         base = view.projection.name_alias or view.name
         found = found.rename({name: f"{base}__{name}" for name in features})
@@ -91,18 +99,12 @@ def join(
 
 def _key(dtype: pl.DataType, wanted: pl.DataType, name: str, alias: str) -> pl.Expr:
     """A key in the type in which both sides meet. Errors: SchemaMismatch for types that never would."""
-    if dtype.is_integer() and wanted.is_integer():
-        return pl.col(name).cast(pl.Int64).alias(alias)
-    texts = (pl.String, pl.Categorical, pl.Enum)
-    if isinstance(dtype, texts) and isinstance(wanted, texts):
-        return pl.col(name).cast(pl.String).alias(alias)
-    if isinstance(dtype, pl.Null):
-        return pl.col(name).cast(wanted).alias(alias)
-    if dtype != wanted:
-        raise errors.SchemaMismatch(
-            f"key `{name}` of entity rows has type {dtype}, the view's rows have {wanted}; cast it",
-            feature=name,
-            expected=str(wanted),
-            got=str(dtype),
-        )
-    return pl.col(name).alias(alias)
+    meeting = matching.key_type(wanted)
+    if matching.key_type(dtype) == meeting or isinstance(dtype, pl.Null):
+        return pl.col(name).cast(meeting).alias(alias)
+    raise errors.SchemaMismatch(
+        f"key `{name}` of entity rows has type {dtype}, the view's rows have {wanted}; cast it",
+        feature=name,
+        expected=str(wanted),
+        got=str(dtype),
+    )

@@ -29,9 +29,17 @@ _TYPE: Final = "mainspring.core.features.feast_store.MainspringOfflineStore"
 
 
 class MainspringOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
-    """`offline_store: {type: mainspring.core.features.feast_store.MainspringOfflineStore}`."""
+    """`offline_store: {type: mainspring.core.features.feast_store.MainspringOfflineStore, segments: data/segments}`."""
 
     type: Literal["mainspring.core.features.feast_store.MainspringOfflineStore"] = _TYPE
+
+    segments: str | None = None
+    """A folder, relative to the repository, in which local sources are kept as sorted segments, which historical
+    features are then joined from: about as much disk again as uncompressed rows take. None: from Parquet each time."""
+
+    stale_segments: Literal["refresh", "refuse"] = "refresh"
+    """What a question does that finds segments absent, older than their source, or damaged: make them, or fail with
+    NotFound, Conflict or CorruptArtifact and leave that to a job that calls `Segments.refresh`."""
 
 
 class MainspringRetrievalJob(RetrievalJob):  # type: ignore[misc]

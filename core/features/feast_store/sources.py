@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import urllib.parse
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from feast import FileSource, RepoConfig
 
-from mainspring.core import errors
-from mainspring.core.features import lake
+from mainspring.core import canonical, errors
+from mainspring.core.features import lake, segment_file, segments
 
-__all__ = ["parquet"]
+__all__ = ["parquet", "segments_of"]
 
 
 def parquet(config: RepoConfig, source: Any) -> lake.Parquet:
@@ -29,3 +32,34 @@ def parquet(config: RepoConfig, source: Any) -> lake.Parquet:
             if source.s3_endpoint_override.startswith("http://"):
                 options["aws_allow_http"] = "true"
     return lake.Parquet(uri, options)
+
+
+def segments_of(
+    config: RepoConfig, source: FileSource, files: lake.Parquet, keys: Sequence[str]
+) -> segments.Segments | None:
+    """The source's segments for joins by `keys`, None where the store is configured without them or files are remote.
+
+    With `stale_segments: refresh` they are made or brought up to date here, what the store then does is logged.
+    Errors: as :meth:`segments.Segments.refresh`.
+    """
+    store = config.offline_store
+    if store.segments is None or files.is_remote:
+        return None
+    original = {new: old for old, new in source.field_mapping.items()}
+    created = source.created_timestamp_column or None
+    order = segment_file.Order(
+        keys=tuple(original.get(key, key) for key in keys),
+        event=original.get(source.timestamp_field, source.timestamp_field),
+        created=original.get(created, created) if created else None,
+    )
+    # Views of one source and other keys have other segments.
+    digest = canonical.digest([files.uri, list(order.keys), order.event, order.created])
+    name = f"{urllib.parse.quote(source.name, safe='')[:80]}-{digest.removeprefix('sha256:')[:12]}"
+    found = segments.Segments(_folder(config, store.segments) / name, files, order)
+    if store.stale_segments == "refresh":
+        found.refresh()
+    return found
+
+
+def _folder(config: RepoConfig, path: str) -> Path:
+    return Path(path) if config.repo_path is None else Path(config.repo_path) / path
