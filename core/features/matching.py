@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-__all__ = ["Times", "key_type", "match"]
+__all__ = ["Times", "gather", "key_type", "match"]
 
 _ROW: Final = "__row"
 _CODE: Final = "__code"
@@ -63,10 +63,16 @@ def match(
     right = _candidates(rows, distinct, keys, as_of, times, columns)
     if not right.height or not len(as_of):
         return right.select(columns).clear(len(as_of))
-    positions = _search(right, codes, as_of, times)
-    found = pl.Series(np.where(positions < 0, 0, positions), dtype=pl.UInt32)
-    index = pl.select(pl.when(pl.Series(positions >= 0)).then(found)).to_series()
-    return right.select(pl.col(*columns).gather(index))
+    return gather(right, _search(right, codes, as_of, times), columns)
+
+
+def gather(rows: pl.DataFrame, positions: NDArray[np.int64], columns: Sequence[str]) -> pl.DataFrame:
+    """`columns` of the rows at `positions`, null where that is below 0."""
+    if not rows.height:
+        return rows.select(columns).clear(len(positions))
+    # Any row first and the nulls after: half the time of a gather by an index with nulls.
+    found = rows.select(columns)[pl.Series(np.maximum(positions, 0), dtype=pl.UInt32)]
+    return found.select(pl.when(pl.Series(positions >= 0)).then(pl.all()))
 
 
 def _codes(asked: pl.DataFrame, keys: Sequence[str]) -> tuple[NDArray[np.int64], pl.DataFrame]:

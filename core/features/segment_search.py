@@ -96,19 +96,17 @@ def _gathered(
     columns: Sequence[str],
 ) -> pl.DataFrame:
     if len(segments) == 1:
-        found = pl.Series(position, dtype=pl.UInt32)
-        index = pl.select(pl.when(pl.Series(which >= 0)).then(found)).to_series()
-        return segments[0].rows.select(pl.col(*columns).gather(index))
+        return matching.gather(segments[0].rows, np.where(which >= 0, position, -1), columns)
     # Segment by segment, so that no column is copied whole, and then each row where it was asked for.
     by_segment = np.argsort(which, kind="stable")
     ends = np.searchsorted(which[by_segment], np.arange(-1, len(segments)), side="right")
     parts = [segments[0].rows.select(columns).clear(int(ends[0]))]
     for number, segment in enumerate(segments):
         its = position[by_segment[ends[number] : ends[number + 1]]]
-        parts.append(segment.rows.select(pl.col(*columns).gather(pl.Series(its, dtype=pl.UInt32))))
+        parts.append(segment.rows.select(columns)[pl.Series(its, dtype=pl.UInt32)])
     back = np.empty(len(which), np.uint32)
     back[by_segment] = np.arange(len(which), dtype=np.uint32)
-    return pl.concat(parts, rechunk=True).select(pl.all().gather(pl.Series(back)))
+    return pl.concat(parts, rechunk=True)[pl.Series(back)]
 
 
 def _stamp(folder: Path, entry: segment_file.Entry) -> _Stamp:
