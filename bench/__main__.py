@@ -13,7 +13,7 @@ from typing import Final
 SUITES: Final = {
     "native": "the kernels against their peers, and issue 3's targets",
     "serving": "the data plane against a bare server and plain FastAPI",
-    "features": "features through Feast's call against Feast on Redis",
+    "features": "features through Feast's calls, online against Redis, offline against its DuckDB store",
     "platform": "the control plane: audit, verification, requests, tamperings",
     "gpu": "every GPU kernel, where there is a GPU",
     "demo": "the whole platform, cold and warm",

@@ -1,20 +1,22 @@
 """Feature reads against their peers: `python -m mainspring.bench.features [--quick] [--json] [--output FILE]`.
 
 The same `get_online_features(...).to_dict()` through Feast + Redis and through our plug-in, rounds interleaved; the
-dicts are compared before anything is timed; then our feature server and `feast serve` over HTTP. Exit code 1 if any differs. Data goes to stdout, progress to stderr.
+dicts are compared before anything is timed; then our feature server and `feast serve` over HTTP; then point-in-time joins beside
+Feast's offline stores, Polars and DuckDB. `--only offline` or `--only online` runs a part. Exit code 1 if any answer differs. Data goes
+to stdout, progress to stderr.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 
 from mainspring.bench import suite
-from mainspring.bench.features import server_contest, servers, world
+from mainspring.bench.features import offline_contest, server_contest, servers, world
 from mainspring.bench.native import contest, machine, measure
 
 #: rows, features, at least so many times faster with the same dict.
@@ -22,10 +24,11 @@ TARGETS = {(1, 10): 60.0, (256, 10): 250.0}
 NUMPY_TARGET = 1000.0
 #: entities of the quick run and of the full one
 ENTITIES = (2_000, 10_000)
+PARTS = ("online", "offline")
 
 
-def run(*, quick: bool) -> dict[str, Any]:
-    """The whole suite as one JSON value."""
+def run(*, quick: bool, parts: Collection[str] = PARTS) -> dict[str, Any]:
+    """The suite as one JSON value."""
     started = time.monotonic()
     rounds = measure.QUICK_ROUNDS if quick else measure.ROUNDS
     result: dict[str, Any] = {
@@ -35,12 +38,17 @@ def run(*, quick: bool) -> dict[str, Any]:
         "machine": machine.describe(),
     }
     result["results"], result["goals"] = [], []
-    for features in (10, 50):
-        with world.world(entities=ENTITIES[not quick], features=features) as made:
-            contests = [_builder(made, rows) for rows in (1, 32, 256)]
-            result["results"] += list(measure.measure(contests, rounds=rounds))
-            result["results"] += _over_http(made, rounds)
-    result["goals"] = judge(result["results"]) + server_contest.judge(result["results"])
+    if "online" in parts:
+        for features in (10, 50):
+            with world.world(entities=ENTITIES[not quick], features=features) as made:
+                contests = [_builder(made, rows) for rows in (1, 32, 256)]
+                result["results"] += list(measure.measure(contests, rounds=rounds))
+                result["results"] += _over_http(made, rounds)
+        result["goals"] += judge(result["results"]) + server_contest.judge(result["results"])
+    if "offline" in parts:
+        offline = offline_contest.run(quick=quick)
+        result["results"] += offline
+        result["goals"] += offline_contest.judge(offline)
     result["seconds"] = round(time.monotonic() - started, 1)
     return result
 
@@ -116,11 +124,11 @@ def table(result: dict[str, Any]) -> str:
     """For people."""
     lines = [f"{'':40} {'us/call':>10} {'ratio to ours':>14}"]
     for row in result["results"]:
-        value, ratio = row.get("us_per_call"), row.get("ratio")
+        value, ratio = row.get("us_per_call", row["value"]), row.get("ratio")
         lines.append(f"{row['name']:40} {value!s:>10} {ratio!s:>14} {row.get('wrong', '')}")
     for goal in result["goals"]:
         lines.append(
-            f"{goal['name']:60} {goal['ratio']!s:>10} >= {goal['target']} {'ok' if goal['ok'] else 'NOT MET'}"
+            f"{goal['name']:70} {goal['ratio']!s:>10} >= {goal['target']} {'ok' if goal['ok'] else 'NOT MET'}"
         )
     return "\n".join(lines)
 
@@ -128,8 +136,9 @@ def table(result: dict[str, Any]) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Parse, run, print."""
     parser = suite.parser("features", __doc__, quick="fewer rounds and entities")
+    parser.add_argument("--only", choices=PARTS, help="one part of the suite")
     arguments = parser.parse_args(argv)
-    result = run(quick=arguments.quick)
+    result = run(quick=arguments.quick, parts=[arguments.only] if arguments.only else PARTS)
     suite.show(result, arguments, table)
     return suite.exit_code(result)
 

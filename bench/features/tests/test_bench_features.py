@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import polars as pl
 import pytest
 
 from mainspring.bench.features import __main__ as bench
-from mainspring.bench.features import server_contest, servers, world
+from mainspring.bench.features import offline_contest, offline_world, server_contest, servers, world
 
 
 def result(name: str, value: float | None) -> dict[str, Any]:
@@ -51,6 +52,40 @@ def test_a_server_has_a_target_of_python_and_one_of_the_native_front() -> None:
         (4.0, 6.0, True), (50.0, 6.0, False), (60.0, None, False), (150.0, None, False)
     ]  # fmt: skip
     assert all("why" in g for g in goals if not g["ok"])
+
+
+OFFLINE = {
+    "call/10/mainspring-segments": 10.0, "call/10/mainspring-parquet": 100.0, "call/10/feast-duckdb": 600.0,
+    "sorted/10/mainspring-segments": 5.0, "sorted/10/polars": 40.0, "sorted/10/duckdb": 4.0,
+    "parquet/10/mainspring": 50.0, "parquet/10/polars": 90.0, "parquet/10/duckdb": 60.0,
+    "memory/10/mainspring-segments": 0.0, "memory/10/mainspring-parquet": 100.0, "memory/10/feast-file": 400.0,
+}  # fmt: skip
+
+
+def offline_goals(**changed: float | None) -> list[tuple[float, float | None, bool]]:
+    found = [{"name": f"offline/{name}", "value": value} for name, value in (OFFLINE | changed).items()]
+    return [(g["target"], g["ratio"], g["ok"]) for g in offline_contest.judge(found)]
+
+
+def test_an_offline_target_is_against_the_better_peer_and_never_met_without_an_answer() -> None:
+    assert offline_goals() == [
+        (50.0, 60.0, True), (50.0, 120.0, True), (4.0, 6.0, True), (1.0, 0.8, False), (1.0, 1.2, True),
+        (5.0, 400.0, True), (5.0, 4.0, False),
+    ]  # fmt: skip
+    without = offline_goals(**{"sorted/10/duckdb": None, "call/10/mainspring-parquet": None})
+    assert [ratio for _, ratio, _ in without] == [60.0, 120.0, None, None, 1.2, 400.0, 4.0]
+    assert not without[2][2] and not without[3][2]
+
+
+def test_all_joins_give_the_plain_answer_and_a_wrong_one_is_told() -> None:
+    with offline_world.world(rows=2_000, questions=300) as made:
+        for contest in (offline_contest._sorted(made), offline_contest._from_parquet(made)):
+            for who in contest.contestants:
+                got = who.run()
+                assert who.check(got) is None, who.name
+                assert "rows for 300 questions" in str(who.check(got.head(299)))
+                assert who.check(got.with_columns(f3=pl.col("f3") + 1)) == "other values than the plain join"
+        assert 0 < made.expected["f0"].null_count() < 300
 
 
 @pytest.mark.integration
