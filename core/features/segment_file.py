@@ -156,21 +156,24 @@ class Segment:
         With `known_only` rows created after `as_of` are passed over.
         """
         by_run = np.argsort(codes)  # the questions of one run together: its rows are in the cache then
-        codes, as_of = codes[by_run], as_of[by_run]
+        positions = np.empty(len(codes), np.int64)
+        for start in range(0, len(codes), _BLOCK):
+            block = by_run[start : start + _BLOCK]
+            positions[block] = self._search(codes[block], as_of[block], known_only)
+        return positions
+
+    def _search(
+        self, codes: NDArray[np.int64], as_of: NDArray[np.int64], known_only: bool
+    ) -> NDArray[np.int64]:
         first, end = self._starts[codes], self._starts[codes + 1]
         first[codes < 0] = end[codes < 0] = 0
-        found = np.empty(len(codes), np.int64)
-        for start in range(0, len(codes), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            found[block] = _last_at_or_before(self._event, first[block], end[block], as_of[block])
+        found = _last_at_or_before(self._event, first, end, as_of)
         if known_only and self.order.created:
             late = np.nonzero(found >= first)[0]
             while len(late := late[self.created(found[late]) > as_of[late]]):
                 found[late] -= 1
                 late = late[found[late] >= first[late]]
-        positions = np.empty(len(codes), np.int64)
-        positions[by_run] = np.where(found >= first, found, -1)
-        return positions
+        return np.where(found >= first, found, -1)
 
     def event(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """The event times of rows."""

@@ -58,6 +58,11 @@ def match(
     frames.require(segments[0].rows.schema, columns, what="the segments")
     as_of = asked[times.as_of].to_physical().to_numpy()
     held = _within(segments, as_of, times.ttl)
+    if len(held) == 1:
+        only = held[0]
+        at = only.search(only.codes(asked, keys), as_of, known_only=times.known_only)
+        at[_is_dead(only.event(at), as_of, times.ttl)] = -1
+        return matching.gather(only.rows, at, columns)
     which = np.full(len(as_of), -1)
     position, event = np.zeros(len(as_of), np.int64), np.zeros(len(as_of), np.int64)
     created = np.full(len(as_of), segment_file.EARLIEST)
@@ -65,18 +70,21 @@ def match(
         found = segment.search(segment.codes(asked, keys), as_of, known_only=times.known_only)
         hits = np.nonzero(found >= 0)[0]
         at = found[hits]
-        its_event = segment.event(at)
-        if len(held) > 1:
-            its_created = segment.created(at)
-            is_newer = which[hits] < 0
-            is_newer |= its_event > event[hits]
-            is_newer |= (its_event == event[hits]) & (its_created >= created[hits])
-            hits, at, its_event = hits[is_newer], at[is_newer], its_event[is_newer]
-            created[hits] = its_created[is_newer]
-        which[hits], position[hits], event[hits] = number, at, its_event
-    if times.ttl is not None:
-        which[as_of - event > times.ttl // _US] = -1
+        its_event, its_created = segment.event(at), segment.created(at)
+        is_newer = which[hits] < 0
+        is_newer |= its_event > event[hits]
+        is_newer |= (its_event == event[hits]) & (its_created >= created[hits])
+        hits = hits[is_newer]
+        which[hits], position[hits] = number, at[is_newer]
+        event[hits], created[hits] = its_event[is_newer], its_created[is_newer]
+    which[_is_dead(event, as_of, times.ttl)] = -1
     return _gathered(held or segments[:1], which, position, columns)
+
+
+def _is_dead(
+    event: NDArray[np.int64], as_of: NDArray[np.int64], ttl: timedelta | None
+) -> NDArray[np.bool_] | slice:
+    return slice(0) if ttl is None else as_of - event > ttl // _US
 
 
 def _within(
@@ -95,8 +103,6 @@ def _gathered(
     position: NDArray[np.int64],
     columns: Sequence[str],
 ) -> pl.DataFrame:
-    if len(segments) == 1:
-        return matching.gather(segments[0].rows, np.where(which >= 0, position, -1), columns)
     # Segment by segment, so that no column is copied whole, and then each row where it was asked for.
     by_segment = np.argsort(which, kind="stable")
     ends = np.searchsorted(which[by_segment], np.arange(-1, len(segments)), side="right")
