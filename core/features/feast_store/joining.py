@@ -65,7 +65,7 @@ def join(
     frames.require(asked.schema, theirs.values(), what="entity rows")
     created = source.created_timestamp_column or None
     times = matching.Times(_AS_OF, source.timestamp_field, created, view.ttl or None, known_only)
-    files = sources.parquet(config, source)
+    files = sources.rows_of(config, source)
     what = f"`{files.uri}` of view `{view.name}`"
     sorted_rows = sources.segments_of(config, source, files, keys)
     schema = files.scan().collect_schema() if sorted_rows is None else sorted_rows.schema()

@@ -1,4 +1,4 @@
-"""Feast's offline store over Parquet: the point-in-time join of `matching`, one view at a time, rows never dropped."""
+"""Feast's offline store over Parquet and SQL over Parquet: the point-in-time join of `matching`, one view at a time, rows never dropped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import duckdb
 import pandas as pd
 import polars as pl
 import pyarrow as pa
-from feast import FeatureView, FileSource, OnDemandFeatureView, RepoConfig
+from feast import FeatureView, OnDemandFeatureView, RepoConfig
+from feast.data_source import DataSource
 from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.offline_stores import offline_utils
@@ -97,7 +98,7 @@ class MainspringRetrievalJob(RetrievalJob):  # type: ignore[misc]
 
 
 class MainspringOfflineStore(OfflineStore):  # type: ignore[misc]
-    """Point-in-time joins over Parquet files and folders, local or S3-compatible.
+    """Point-in-time joins over Parquet files and folders, local or S3-compatible, and over SQL on local ones (SqlSource).
 
     Rows:   every entity row comes back once, where it was, whatever it finds.
     TTL:    a row whose age is exactly the view's TTL is alive; an older newest row is null.
@@ -156,7 +157,7 @@ class MainspringOfflineStore(OfflineStore):  # type: ignore[misc]
     @staticmethod
     def pull_latest_from_table_or_query(
         config: RepoConfig,
-        data_source: FileSource,
+        data_source: DataSource,
         join_key_columns: list[str],
         feature_name_columns: list[str],
         timestamp_field: str,
@@ -165,7 +166,7 @@ class MainspringOfflineStore(OfflineStore):  # type: ignore[misc]
         end_date: datetime,
     ) -> MainspringRetrievalJob:
         """The newest row of each key within [start_date, end_date]; of equal times as the join has it."""
-        files = sources.parquet(config, data_source)
+        files = sources.rows_of(config, data_source)
 
         def answer() -> pl.DataFrame:
             times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
@@ -188,7 +189,7 @@ class MainspringOfflineStore(OfflineStore):  # type: ignore[misc]
     @staticmethod
     def pull_all_from_table_or_query(
         config: RepoConfig,
-        data_source: FileSource,
+        data_source: DataSource,
         join_key_columns: list[str],
         feature_name_columns: list[str],
         timestamp_field: str,
@@ -197,7 +198,7 @@ class MainspringOfflineStore(OfflineStore):  # type: ignore[misc]
         end_date: datetime | None = None,
     ) -> MainspringRetrievalJob:
         """Every row within [start_date, end_date], in the order of the files."""
-        files = sources.parquet(config, data_source)
+        files = sources.rows_of(config, data_source)
 
         def answer() -> pl.DataFrame:
             times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
@@ -266,7 +267,7 @@ def _polars(table: pa.Table) -> pl.DataFrame:
 
 
 def _within(
-    files: lake.Parquet, times: Sequence[str], start: datetime | None, end: datetime | None
+    files: sources.Rows, times: Sequence[str], start: datetime | None, end: datetime | None
 ) -> pl.LazyFrame:
     rows = files.scan()
     rows = rows.with_columns(*(lake.as_time(rows, t, what=f"`{files.uri}`") for t in times))
@@ -281,7 +282,7 @@ def _utc(time: datetime) -> pl.Expr:
     return pl.lit(aware).cast(frames.TIME)
 
 
-def _checked(rows: pl.LazyFrame, files: lake.Parquet, columns: Sequence[str]) -> list[str]:
+def _checked(rows: pl.LazyFrame, files: sources.Rows, columns: Sequence[str]) -> list[str]:
     schema = rows.collect_schema()
     frames.check(schema, {name: schema.get(name, "a column") for name in columns}, what=f"`{files.uri}`")
     return list(columns)

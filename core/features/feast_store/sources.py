@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import polars as pl
 from feast import FileSource, RepoConfig
 
 from mainspring.core import canonical, errors
 from mainspring.core.features import lake, segment_file, segments
+from mainspring.core.features.feast_store import sql_source
 
-__all__ = ["parquet", "segments_of"]
+__all__ = ["Rows", "parquet", "rows_of", "segments_of"]
+
+
+class Rows(Protocol):
+    """Rows to read: files, or what a query makes of files. `uri` is how errors call them."""
+
+    @property
+    def uri(self) -> str: ...
+
+    def scan(self) -> pl.LazyFrame:
+        """All rows, lazily. Errors: NotFound, CorruptArtifact, SchemaMismatch, InvalidRequest."""
+        ...
+
+    def named(self) -> contextlib.AbstractContextManager[None]:
+        """What goes wrong inside, while rows are collected, becomes a typed error that names them."""
+        ...
+
+
+def rows_of(config: RepoConfig, source: Any) -> Rows:
+    """The rows of a source of files or of SQL. Errors: InvalidRequest for another kind of source."""
+    return source.rows(config) if isinstance(source, sql_source.SqlSource) else parquet(config, source)
 
 
 def parquet(config: RepoConfig, source: Any) -> lake.Parquet:
     """The files of a source. Errors: InvalidRequest for another kind of source."""
     if not isinstance(source, FileSource):
         raise errors.InvalidRequest(
-            f"source `{getattr(source, 'name', None)}` is a {type(source).__name__}, expected FileSource;"
+            f"source `{getattr(source, 'name', None)}` is a {type(source).__name__}, expected FileSource or SqlSource;"
             " give the view files, or keep Feast's own store for it",
             field="source",
         )
@@ -35,15 +58,15 @@ def parquet(config: RepoConfig, source: Any) -> lake.Parquet:
 
 
 def segments_of(
-    config: RepoConfig, source: FileSource, files: lake.Parquet, keys: Sequence[str]
+    config: RepoConfig, source: Any, files: Rows, keys: Sequence[str]
 ) -> segments.Segments | None:
-    """The source's segments for joins by `keys`, None where the store is configured without them or files are remote.
+    """The source's segments for joins by `keys`, None where the store is configured without, and for what is no local file.
 
     With `stale_segments: refresh` they are made or brought up to date here, what the store then does is logged.
     Errors: as :meth:`segments.Segments.refresh`.
     """
     store = config.offline_store
-    if store.segments is None or files.is_remote:
+    if store.segments is None or not isinstance(files, lake.Parquet) or files.is_remote:
         return None
     original = {new: old for old, new in source.field_mapping.items()}
     created = source.created_timestamp_column or None
