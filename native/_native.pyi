@@ -455,14 +455,14 @@ class Trees:
     """
 
     @staticmethod
-    def from_lightgbm(text: str | bytes) -> Trees:
-        """Of `Booster.model_to_string()`, or the file of `save_model`.
+    def from_lightgbm(text: str | bytes, *, target: str | None = None) -> Trees:
+        """Of `Booster.model_to_string()`, or the file of `save_model`. All targets give the same bits.
 
         Errors: NativeError `bad_model` (damaged, cyclic, truncated), `unsupported_model` (linear leaves, unknown
-                objective or version), `bad_dtype`.
+                objective or version), `bad_dtype`, `unknown_target`.
         """
     @staticmethod
-    def from_xgboost(json: str | bytes) -> Trees:
+    def from_xgboost(json: str | bytes, *, target: str | None = None) -> Trees:
         """Of `Booster.save_raw("json")`, or the file of `save_model("model.json")`.
 
         Errors: as `from_lightgbm`; unsupported: boosters but `gbtree`, leaves with several values, other objectives.
@@ -491,6 +491,8 @@ class Trees:
         """Numbers a row, after the transform."""
     @property
     def n_trees(self) -> int: ...
+    @property
+    def target(self) -> str: ...
     @property
     def n_nodes(self) -> int:
         """Splits and leaves that can be reached."""

@@ -65,7 +65,10 @@ NATIVE_HDRS = [
     "src/table/table_reader.h",
     "src/table/table_scan.h",
     "src/table/table_writer.h",
+    "src/trees/bitvectors.h",
     "src/trees/json.h",
+    "src/trees/trees-inl.h",
+    "src/trees/trees_kernels.h",
 ]
 
 NATIVE_SRCS = [
@@ -98,7 +101,9 @@ NATIVE_SRCS = [
     "src/table/table_scan.cc",
     "src/table/table_writer.cc",
     "src/target.cc",
+    "src/trees/bitvectors.cc",
     "src/trees/forest.cc",
+    "src/trees/forest_run.cc",
     "src/trees/json.cc",
     "src/trees/lightgbm.cc",
     "src/trees/xgboost.cc",
@@ -119,6 +124,7 @@ NATIVE_VARIANTS = {
             "src/jagged/jagged_generic.cc",
             "src/mlp/mlp_generic.cc",
             "src/program/program_generic.cc",
+            "src/trees/trees_generic.cc",
         ],
         "copts": ["-O3", "-ffp-contract=off", "-fno-exceptions", "-fvisibility=hidden", "-Wno-psabi"],
     },
@@ -129,6 +135,7 @@ NATIVE_VARIANTS = {
             "src/jagged/jagged_avx2.cc",
             "src/mlp/mlp_avx2.cc",
             "src/program/program_avx2.cc",
+            "src/trees/trees_avx2.cc",
         ],
         "copts": ["-O3", "-ffp-contract=off", "-fno-exceptions", "-fvisibility=hidden", "-mavx2", "-mfma", "-mbmi", "-mbmi2"],
     },
@@ -139,6 +146,7 @@ NATIVE_VARIANTS = {
             "src/jagged/jagged_avx512.cc",
             "src/mlp/mlp_avx512.cc",
             "src/program/program_avx512.cc",
+            "src/trees/trees_avx512.cc",
         ],
         # gcc 12 warns falsely about its own AVX-512 intrinsics.
         "copts": [

@@ -18,7 +18,7 @@ class Trees : public std::enable_shared_from_this<Trees> {
   using Reader = ModelError (*)(std::string_view, ForestModel*);
 
   // Needs the GIL, and keeps it: the text may be a buffer that others change.
-  Trees(const py::object& text, Reader read, const char* name) {
+  Trees(const py::object& text, Reader read, const char* name, const py::object& target) {
     std::string_view view;
     py::ssize_t size = 0;
     if (PyUnicode_Check(text.ptr())) {
@@ -31,9 +31,10 @@ class Trees : public std::enable_shared_from_this<Trees> {
       Raise(StatusCode::kBadDtype, "`" + std::string(name) + "` must be a str or bytes, got `" +
                                        TypeName(text.ptr()) + "`; pass what the file holds");
     }
+    const Target chosen = ChosenTarget(target);
     ForestModel model;
     ModelError error = read(view, &model);
-    if (error.ok()) error = Forest::Make(std::move(model), &forest_);
+    if (error.ok()) error = Forest::Make(std::move(model), chosen, &forest_);
     if (!error.ok()) Raise(error.code, error.message);
   }
 
@@ -141,12 +142,16 @@ void BindTrees(py::module_& module) {
                                             "Boosted trees. See mainspring.native.trees.")
       .def_static(
           "from_lightgbm",
-          [](const py::object& text) { return std::make_shared<Trees>(text, &ReadLightGbm, "text"); },
-          py::arg("text"))
+          [](const py::object& text, const py::object& target) {
+            return std::make_shared<Trees>(text, &ReadLightGbm, "text", target);
+          },
+          py::arg("text"), py::kw_only(), py::arg("target") = py::none())
       .def_static(
           "from_xgboost",
-          [](const py::object& json) { return std::make_shared<Trees>(json, &ReadXgboost, "json"); },
-          py::arg("json"))
+          [](const py::object& json, const py::object& target) {
+            return std::make_shared<Trees>(json, &ReadXgboost, "json", target);
+          },
+          py::arg("json"), py::kw_only(), py::arg("target") = py::none())
       .def("run", &Trees::Run, py::arg("features"), py::arg("out") = py::none(), py::kw_only(),
            py::arg("raw") = false)
       .def("bind", &Trees::Bind, py::arg("features"), py::arg("out") = py::none(), py::kw_only(),
@@ -155,6 +160,7 @@ void BindTrees(py::module_& module) {
       .def_property_readonly("n_outputs", [](const Trees& self) { return self.forest().n_outputs(false); })
       .def_property_readonly("n_trees", [](const Trees& self) { return self.forest().n_trees(); })
       .def_property_readonly("n_nodes", [](const Trees& self) { return self.forest().n_nodes(); })
+      .def_property_readonly("target", [](const Trees& self) { return TargetName(self.forest().target()); })
       .def_property_readonly("objective", [](const Trees& self) { return self.forest().objective(); })
       .def_property_readonly("feature_names",
                              [](const Trees& self) {

@@ -55,7 +55,10 @@ def test_kernels_share_no_code(tmp_path: pathlib.Path, optimise: str) -> None:
         )
         names = {line.split()[2] for line in exported.stdout.splitlines()}
         assert names and all(
-            re.fullmatch(r"Mainspring(Dense|Jagged(Pad|Unpad)|Mlp|Program(Rows?|Bags))(Avx2|Avx512)", n)
+            re.fullmatch(
+                r"Mainspring(Dense|Jagged(Pad|Unpad)|Mlp|Program(Rows?|Bags)|Trees(Block|Group))(Avx2|Avx512)",
+                n,
+            )
             for n in names
         )
 

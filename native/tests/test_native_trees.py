@@ -14,7 +14,7 @@ import pytest
 import xgboost
 from hypothesis import strategies as st
 
-from mainspring.native import status, trees
+from mainspring.native import status, targets, trees
 
 CATEGORIES = 40
 EDGES = [
@@ -128,14 +128,18 @@ def train_xgboost(name: str, rounds: int = 20) -> tuple[xgboost.Booster, bool]:
 
 
 def batches() -> list[np.ndarray[Any, np.dtype[np.float32]]]:
-    """Around the block (64 rows) and the eight that are walked together, none, and odd values."""
-    return [table(n, seed=n) for n in (0, 1, 2, 7, 8, 9, 63, 64, 65, 300)] + [odd_rows(s) for s in range(3)]
+    """Around the block (64 rows), the vectors and the eight that are walked together, none, and odd values."""
+    return [table(n, seed=n) for n in (0, 1, 2, 5, 7, 8, 9, 17, 63, 64, 65, 300)] + [
+        odd_rows(s) for s in range(3)
+    ]
 
 
+@pytest.mark.parametrize("target", targets.available())
 @pytest.mark.parametrize("name", LIGHTGBM)
-def test_lightgbm_to_the_last_bit(name: str) -> None:
+def test_lightgbm_to_the_last_bit(name: str, target: str) -> None:
     booster = train_lightgbm(name)
-    model = trees.Trees.from_lightgbm(booster.model_to_string())
+    model = trees.Trees.from_lightgbm(booster.model_to_string(), target=target)
+    assert model.target == target
     assert model.n_trees == booster.num_trees()
     assert (model.width, model.dtype) == (8, np.float64)
     assert list(model.feature_names) == booster.feature_name()
@@ -151,10 +155,11 @@ def test_lightgbm_to_the_last_bit(name: str) -> None:
             np.testing.assert_array_equal(model.run(wide, raw=raw), want)
 
 
+@pytest.mark.parametrize("target", targets.available())
 @pytest.mark.parametrize("name", XGBOOST)
-def test_xgboost_to_the_last_bit(name: str) -> None:
+def test_xgboost_to_the_last_bit(name: str, target: str) -> None:
     booster, is_categorical = train_xgboost(name)
-    model = trees.Trees.from_xgboost(bytes(booster.save_raw("json")))
+    model = trees.Trees.from_xgboost(bytes(booster.save_raw("json")), target=target)
     assert (model.width, model.dtype) == (8, np.float32)
     for x in batches()[1:]:
         # XGBoost itself refuses infinities.

@@ -54,9 +54,9 @@ constexpr char kJson[] = R"({"learner": {"feature_names": [], "learner_model_par
 "categories_nodes": [2], "categories_segments": [0], "categories_sizes": [2],
 "tree_param": {"size_leaf_vector": "1"}}]}}}, "version": [3, 2, 0]})";
 
-Forest MakeForest(const ForestModel& model) {
+Forest MakeForest(const ForestModel& model, Target target = BestTarget()) {
   Forest forest;
-  const ModelError error = Forest::Make(model, &forest);
+  const ModelError error = Forest::Make(model, target, &forest);
   EXPECT_TRUE(error.ok()) << error.message;
   return forest;
 }
@@ -161,59 +161,99 @@ double Walk(const std::vector<TreeNode>& tree, const float* row) {
   return node->value;
 }
 
-// Trees of every depth, chains among them; batches around the eight rows walked together and the block.
+std::vector<Target> Targets() {
+  std::vector<Target> targets;
+  for (Target target : kAllTargets) {
+    if (IsSupported(target)) targets.push_back(target);
+  }
+  return targets;
+}
+
+constexpr float kValues[] = {0,
+                             -0.0f,
+                             0.25f,
+                             -0.5f,
+                             1,
+                             -1,
+                             static_cast<float>(kNaN),
+                             1e-40f,
+                             3e38f,
+                             2e-35f,
+                             0.3f,
+                             -7.0f,
+                             static_cast<float>(kInf),
+                             -static_cast<float>(kInf)};
+
+// Batches around the vectors, the eight rows walked together and the block: equal to Walk.
+void ExpectWalk(const ForestModel& model, Target target, std::mt19937* random) {
+  const std::size_t width = model.width, n_outputs = model.n_outputs;
+  const Forest forest = MakeForest(model, target);
+  ForestWorkspace workspace = forest.MakeWorkspace();
+  for (std::size_t n_rows : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 130}) {
+    std::vector<float> x(n_rows * width);
+    for (float& v : x) v = kValues[(*random)() % 14];
+    const std::vector<double> wide(x.begin(), x.end());
+    std::vector<double> got(n_rows * n_outputs + 1, 77), same(n_rows * n_outputs, 0);
+    std::vector<float> single(n_rows * n_outputs);
+    if (model.is_xgboost) {
+      forest.Run(x.data(), n_rows, true, &workspace, single.data());
+      std::copy(single.begin(), single.end(), got.begin());
+    } else {
+      forest.Run(x.data(), n_rows, true, &workspace, got.data());
+      forest.Run(wide.data(), n_rows, true, &workspace, same.data());
+      for (std::size_t i = 0; i < same.size(); ++i) ASSERT_EQ(got[i], same[i]);
+    }
+    EXPECT_EQ(got.back(), 77);
+    for (std::size_t r = 0; r < n_rows; ++r) {
+      std::vector<double> want(n_outputs, 0.5);  // sums of eighths: exact in float too
+      for (std::size_t t = 0; t < model.trees.size(); ++t) {
+        want[t % n_outputs] += Walk(model.trees[t], x.data() + r * width);
+      }
+      for (std::size_t i = 0; i < n_outputs; ++i) ASSERT_EQ(got[r * n_outputs + i], want[i]) << r;
+    }
+  }
+}
+
+// Trees of every depth, chains among them, with and without a kernel that needs no walk: the numbers of
+// splits lie around 32 and 64 leaves, alone and mixed, and the features in one table of slots or in many.
 TEST(TreesTest, EqualsAPlainWalk) {
   std::mt19937 random(1);
-  const float values[] = {0,
-                          -0.0f,
-                          0.25f,
-                          -0.5f,
-                          1,
-                          -1,
-                          static_cast<float>(kNaN),
-                          1e-40f,
-                          3e38f,
-                          2e-35f,
-                          0.3f,
-                          -7.0f,
-                          static_cast<float>(kInf),
-                          -static_cast<float>(kInf)};
-  for (bool is_xgboost : {false, true}) {
-    for (std::size_t n_outputs : {1, 3}) {
-      ForestModel model;
-      model.is_xgboost = is_xgboost;
-      model.width = 5;
-      model.n_outputs = static_cast<std::uint32_t>(n_outputs);
-      model.base.assign(n_outputs, 0.5f);
-      for (std::size_t t = 0; t < 21; ++t) {
-        model.trees.push_back(RandomTree(&random, t * t % 40, is_xgboost, 5));
-        model.output_of.push_back(static_cast<std::uint32_t>(t % n_outputs));
-      }
-      const Forest forest = MakeForest(model);
-      ForestWorkspace workspace = forest.MakeWorkspace();
-      for (std::size_t n_rows : {0, 1, 2, 7, 8, 9, 15, 63, 64, 65, 130}) {
-        std::vector<float> x(n_rows * 5);
-        for (float& v : x) v = values[random() % 14];
-        const std::vector<double> wide(x.begin(), x.end());
-        std::vector<double> got(n_rows * n_outputs + 1, 77), same(n_rows * n_outputs, 0);
-        std::vector<float> single(n_rows * n_outputs);
-        if (is_xgboost) {
-          forest.Run(x.data(), n_rows, true, &workspace, single.data());
-          std::copy(single.begin(), single.end(), got.begin());
-        } else {
-          forest.Run(x.data(), n_rows, true, &workspace, got.data());
-          forest.Run(wide.data(), n_rows, true, &workspace, same.data());
-          for (std::size_t i = 0; i < same.size(); ++i) ASSERT_EQ(got[i], same[i]);
-        }
-        EXPECT_EQ(got.back(), 77);
-        for (std::size_t r = 0; r < n_rows; ++r) {
-          std::vector<double> want(n_outputs, 0.5);  // sums of eighths: exact in float too
-          for (std::size_t t = 0; t < 21; ++t) want[t % n_outputs] += Walk(model.trees[t], x.data() + r * 5);
-          for (std::size_t i = 0; i < n_outputs; ++i) ASSERT_EQ(got[r * n_outputs + i], want[i]) << r;
+  const auto mixed = [](std::size_t t) { return t * t % 40; };
+  const auto full_word = [](std::size_t t) { return 31 - t % 2; };
+  const auto full_words = [](std::size_t t) { return 63 - t % 3; };
+  const auto around = [](std::size_t t) { return std::size_t{31} << (t % 2) | t % 3; };
+  const auto large = [](std::size_t t) { return t % 20 == 7 ? std::size_t{200} : std::size_t{12}; };
+  const auto none = [](std::size_t) { return std::size_t{0}; };
+  using SizeOf = std::size_t (*)(std::size_t);
+  for (const SizeOf size_of :
+       {SizeOf(mixed), SizeOf(full_word), SizeOf(full_words), SizeOf(around), SizeOf(large), SizeOf(none)}) {
+    for (bool is_xgboost : {false, true}) {
+      for (std::uint32_t n_outputs : {1, 3}) {
+        for (std::uint32_t width : {2, 5, 60}) {
+          ForestModel model;
+          model.is_xgboost = is_xgboost;
+          model.width = width;
+          model.n_outputs = n_outputs;
+          model.base.assign(n_outputs, 0.5f);
+          for (std::size_t t = 0; t < 42; ++t) {
+            model.trees.push_back(RandomTree(&random, size_of(t), is_xgboost, width));
+            model.output_of.push_back(static_cast<std::uint32_t>(t % n_outputs));
+          }
+          for (Target target : Targets()) ExpectWalk(model, target, &random);
         }
       }
     }
   }
+}
+
+TEST(TreesTest, TargetsThatCannotRunAreRefused) {
+  ForestModel model;
+  Forest forest;
+  for (Target target : kAllTargets) {
+    if (IsSupported(target)) continue;
+    EXPECT_EQ(Forest::Make(model, target, &forest).code, StatusCode::kUnknownTarget);
+  }
+  EXPECT_EQ(Forest::Make(model, static_cast<Target>(99), &forest).code, StatusCode::kUnknownTarget);
 }
 
 TEST(TreesTest, NodesThatAreNoTreeAreRefused) {
@@ -224,7 +264,7 @@ TEST(TreesTest, NodesThatAreNoTreeAreRefused) {
   model.output_of = {0};
   const auto refused = [](ForestModel broken) {
     Forest forest;
-    return Forest::Make(std::move(broken), &forest).code == StatusCode::kBadModel;
+    return Forest::Make(std::move(broken), BestTarget(), &forest).code == StatusCode::kBadModel;
   };
   EXPECT_FALSE(refused(model));
   ForestModel broken = model;
@@ -320,7 +360,7 @@ TEST(TreesTest, DamagedFilesAreRefusedOrRun) {
     ForestModel model;
     ModelError error = which == 0 ? ReadLightGbm(text, &model) : ReadXgboost(text, &model);
     Forest forest;
-    if (error.ok()) error = Forest::Make(std::move(model), &forest);
+    if (error.ok()) error = Forest::Make(std::move(model), BestTarget(), &forest);
     if (!error.ok()) {
       ASSERT_TRUE(error.code == StatusCode::kBadModel || error.code == StatusCode::kUnsupportedModel);
       ASSERT_FALSE(error.message.empty());

@@ -5,11 +5,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "mainspring/status.h"
+#include "mainspring/target.h"
 
 namespace mainspring {
 
@@ -79,6 +81,15 @@ ModelError ReadLightGbm(std::string_view text, ForestModel* model);
 // XGBoost's model as JSON (`Booster.save_raw("json")`). The same promises.
 ModelError ReadXgboost(std::string_view text, ForestModel* model);
 
+template <typename Leaf>
+struct Bitvectors;
+
+// A cache line of 32-bit values.
+struct alignas(64) TreesLine {
+  static constexpr std::size_t kLength = 16;
+  std::uint32_t value[kLength];
+};
+
 // Scratch of one run; one for each thread.
 class ForestWorkspace {
  public:
@@ -88,6 +99,7 @@ class ForestWorkspace {
   friend class Forest;
   std::vector<double> slots_;  // also as floats
   std::vector<double> sums_;   // also as floats
+  std::vector<TreesLine> columns_, leaves_;
 };
 
 // Laid out and ready. Immutable: Run may be called from many threads, each with a workspace of its own.
@@ -96,7 +108,8 @@ class Forest {
   Forest() = default;
 
   // Checks every node: children exist, each is reached once from the root, features are below `width`.
-  static ModelError Make(ForestModel model, Forest* forest);
+  // All targets give the same bits. kUnknownTarget where this CPU cannot run it.
+  static ModelError Make(ForestModel model, Target target, Forest* forest);
 
   // features: n_rows x width, row-major. out: n_rows x n_outputs (n_rows x 1 for kArgmax, unless `raw`), no
   // overlap. `raw` leaves the link out. Neither allocates nor throws; the caller's floating-point environment
@@ -113,6 +126,7 @@ class Forest {
 
   ForestWorkspace MakeWorkspace() const;
 
+  Target target() const { return target_; }
   bool is_xgboost() const { return is_xgboost_; }
   std::size_t width() const { return width_; }
   std::size_t n_outputs(bool raw) const { return link_ == Link::kArgmax && !raw ? 1 : n_sums_; }
@@ -156,17 +170,33 @@ class Forest {
   template <typename Node, typename Leaf>
   struct Layout {
     std::vector<Node> nodes;
-    std::vector<Leaf> values;  // of nodes that are leaves
+    std::vector<Leaf> values;                      // of nodes that are leaves
+    std::shared_ptr<const Bitvectors<Leaf>> bits;  // of narrow layouts
   };
 
-  template <typename Value, typename Input>
-  void Fill(const Input* row, Value* slots) const;
+  template <std::size_t kStride, typename Value, typename Input>
+  void Fill(const Input* rows, std::size_t n_rows, Value* slots) const;
+  template <typename Leaf, typename LeafOf>
+  void Add(std::size_t first, std::size_t n, const LeafOf& leaf_of, Leaf* sums) const;
+  template <typename Node, typename Leaf, typename Value>
+  void SumRow(const Layout<Node, Leaf>& layout, const Value* slots, ForestWorkspace* workspace,
+              Leaf* sums) const;
+  template <typename Node, typename Leaf, typename Value>
+  void SumTree(const Layout<Node, Leaf>& layout, std::size_t tree, const Value* slots, std::size_t n_rows,
+               Leaf* sums) const;
+  template <typename Leaf>
+  void SumSmallTree(const Bitvectors<Leaf>& bits, std::size_t tree, const float* columns, std::size_t n_rows,
+                    std::uint32_t* leaves, Leaf* sums) const;
+  template <typename Node, typename Leaf, typename Value, typename Input>
+  void SumBlock(const Layout<Node, Leaf>& layout, const Input* features, std::size_t n_rows,
+                ForestWorkspace* workspace, Leaf* sums) const;
   template <typename Node, typename Leaf, typename Value, typename Input, typename Output>
   void RunWith(const Layout<Node, Leaf>& layout, const Input* features, std::size_t n_rows, bool raw,
                ForestWorkspace* workspace, Output* out) const;
   template <typename Sum, typename Output>
   void Finish(const Sum* sums, bool raw, Output* out) const;
 
+  Target target_ = Target::kGeneric;
   bool is_xgboost_ = false, is_average_ = false;
   Link link_ = Link::kIdentity;
   double parameter_ = 1;

@@ -1,0 +1,362 @@
+// The walks, the kernels that need none, and the sums.
+//
+// A step of a walk is one load of a node, one of a value, one comparison and one addition, without branches.
+// The steps of one tree depend on one another (some 16 cycles each), those of different trees and rows do
+// not: eight are walked at once. A single row takes eight trees, a batch one tree for eight rows.
+//
+// Small trees are not walked at all (trees_kernels.h): a single row takes a tree in each lane, a batch a row
+// in each lane.
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
+#include "bitvectors.h"
+#include "mainspring/float_environment.h"
+#include "mainspring/trees.h"
+
+namespace mainspring {
+namespace {
+
+constexpr std::size_t kTogether = 8;
+constexpr std::size_t kBlockRows = kMainspringTreesBlockRows;
+constexpr double kZeroThreshold = 1e-35f;  // LightGBM's, a float there too
+
+bool IsInSet(double x, bool is_xgboost, const std::uint32_t* bits, std::uint32_t words) {
+  // XGBoost: below 0 is no category. LightGBM cuts towards zero first, so -0.5 is category 0.
+  if (is_xgboost ? !(x >= 0 && x < (1 << 24)) : !(x > -1 && x < 2147483648.0)) return false;
+  const auto category = static_cast<std::uint32_t>(static_cast<std::int32_t>(x));
+  return category / 32 < words && (bits[category / 32] >> category % 32 & 1) != 0;
+}
+
+#define MAINSPRING_UNROLL _Pragma("GCC unroll 8")
+
+// Walks kTogether nodes down to their leaves; values[i] are those of nodes[i].
+template <typename Node, typename Value>
+inline __attribute__((always_inline)) void Walk(const Node* (&at)[kTogether],
+                                                const Value* const (&values)[kTogether], std::size_t depth) {
+  const auto step = [&](std::size_t i) {
+    const Node* const node = at[i];
+    at[i] = node + node->step + (values[i][node->slot] > node->threshold);
+  };
+  for (; depth >= 4; depth -= 4) {
+    for (int j = 0; j < 3; ++j) {
+      MAINSPRING_UNROLL
+      for (std::size_t i = 0; i < kTogether; ++i) step(i);
+    }
+    bool is_moving = false;
+    MAINSPRING_UNROLL
+    for (std::size_t i = 0; i < kTogether; ++i) {
+      const Node* const before = at[i];
+      step(i);
+      is_moving |= at[i] != before;
+    }
+    if (!is_moving) return;
+  }
+  for (; depth > 0; --depth) {
+    MAINSPRING_UNROLL
+    for (std::size_t i = 0; i < kTogether; ++i) step(i);
+  }
+}
+
+// Walks at most kTogether trees of one row: the leaf of tree first + i is at[i].
+template <typename Node, typename Value>
+void WalkTrees(const Node* nodes, const std::uint32_t* roots, const std::uint32_t* depths, std::size_t n,
+               const Value* row, const Node* (&at)[kTogether]) {
+  const Value* same[kTogether];
+  std::size_t depth = 0;
+  for (std::size_t i = 0; i < kTogether; ++i) {
+    const std::size_t t = std::min(i, n - 1);  // fewer are filled up with the last
+    at[i] = nodes + roots[t];
+    same[i] = row;
+    depth = std::max<std::size_t>(depth, depths[t]);
+  }
+  Walk(at, same, depth);
+}
+
+// Of fewer rows each is taken for itself.
+template <typename Layout>
+std::size_t FewRows(const Layout& layout) {
+  return layout.bits ? layout.bits->few_rows : kTogether;
+}
+
+void RunGroup(Target target, const MainspringTreesGroup& group, const float* slots, std::uint32_t* leaves) {
+  switch (target) {
+#if defined(__x86_64__)
+    case Target::kAvx2:
+      return MainspringTreesGroupAvx2(&group, slots, leaves);
+    case Target::kAvx512:
+      return MainspringTreesGroupAvx512(&group, slots, leaves);
+#endif
+    default:
+      return;  // INVARIANT: Bitvectors makes groups only for targets that have a kernel for them.
+  }
+}
+
+void RunBlock(Target target, const MainspringTreesBlock& block) {
+  switch (target) {
+#if defined(__x86_64__)
+    case Target::kAvx2:
+      return MainspringTreesBlockAvx2(&block);
+    case Target::kAvx512:
+      return MainspringTreesBlockAvx512(&block);
+#endif
+    default:
+      return MainspringTreesBlockGeneric(&block);
+  }
+}
+
+}  // namespace
+
+ForestWorkspace Forest::MakeWorkspace() const {
+  ForestWorkspace workspace;
+  workspace.slots_.resize(kBlockRows * slots_.size());
+  workspace.sums_.resize((kBlockRows + 1) * n_sums_);
+  workspace.leaves_.resize(kBlockRows / TreesLine::kLength);
+  workspace.columns_.resize(kBlockRows / TreesLine::kLength * slots_.size());
+  return workspace;
+}
+
+// Slot i of row r is slots[i * kStride + r].
+template <std::size_t kStride, typename Value, typename Input>
+void Forest::Fill(const Input* rows, std::size_t n_rows, Value* slots) const {
+  const Slot* const slot = slots_.data();
+  const std::size_t n = kStride == 1 ? 1 : n_rows;
+  const auto is_zero = [](Value x) { return x >= -kZeroThreshold && x <= kZeroThreshold; };
+  constexpr Value kNaN = std::numeric_limits<Value>::quiet_NaN();
+  std::size_t i = 0;
+  const auto fill = [&](SlotKind kind, const auto& value_of) {
+    for (const std::size_t end = kind_end_[static_cast<std::size_t>(kind)]; i < end; ++i) {
+      const Input* const x = rows + slot[i].feature;
+      for (std::size_t r = 0; r < n; ++r)
+        slots[i * kStride + r] = value_of(static_cast<Value>(x[r * width_]));
+    }
+  };
+  fill(SlotKind::kPlain, [](Value x) { return x; });
+  fill(SlotKind::kMinus, [](Value x) { return -x; });
+  fill(SlotKind::kNaNAsZero, [](Value x) { return x == x ? x : Value(0); });
+  fill(SlotKind::kZeroAsNaN, [&](Value x) { return is_zero(x) ? kNaN : x; });
+  fill(SlotKind::kMinusZeroNaN, [&](Value x) { return is_zero(x) ? kNaN : -x; });
+  fill(SlotKind::kIsNumber, [](Value x) { return Value(x == x); });
+  fill(SlotKind::kIsNotZero, [&](Value x) { return Value(x == x && !is_zero(x)); });
+  const auto in_set = [&](Value x) {
+    const bool is_nan_one = slot[i].kind == SlotKind::kInSetRight && x != x;
+    const bool is_in = IsInSet(static_cast<double>(x), slot[i].kind != SlotKind::kInSet,
+                               bits_.data() + slot[i].bits_begin, slot[i].bits_words);
+    return Value(is_in || is_nan_one);
+  };
+  for (const SlotKind kind : {SlotKind::kInSet, SlotKind::kInSetLeft, SlotKind::kInSetRight})
+    fill(kind, in_set);
+}
+
+// Adds leaf_of(i) of the trees first + i to one row's sums, in their order.
+template <typename Leaf, typename LeafOf>
+inline void Forest::Add(std::size_t first, std::size_t n, const LeafOf& leaf_of, Leaf* sums) const {
+  if (n_sums_ == 1) {
+    Leaf sum = *sums;  // in a register: through memory an addition is three times as slow
+    for (std::size_t i = 0; i < n; ++i) sum += leaf_of(i);
+    *sums = sum;
+  } else {
+    for (std::size_t i = 0; i < n; ++i) sums[output_of_[first + i]] += leaf_of(i);
+  }
+}
+
+template <typename Node, typename Leaf, typename Value>
+void Forest::SumRow(const Layout<Node, Leaf>& layout, const Value* slots, ForestWorkspace* workspace,
+                    Leaf* sums) const {
+  const Node* const nodes = layout.nodes.data();
+  const auto walk = [&](std::size_t first, std::size_t n) {
+    const Node* at[kTogether];
+    WalkTrees(nodes, root_.data() + first, depth_.data() + first, n, slots, at);
+    Add(
+        first, n, [&](std::size_t i) { return layout.values[static_cast<std::size_t>(at[i] - nodes)]; },
+        sums);
+  };
+  if constexpr (std::is_same_v<Node, Narrow>) {
+    const Bitvectors<Leaf>& bits = *layout.bits;
+    std::uint32_t* const leaves = workspace->leaves_[0].value;
+    for (const auto& job : bits.jobs) {
+      if (job.is_walk) {
+        walk(job.first_tree, job.n_trees);
+        continue;
+      }
+      RunGroup(bits.target, bits.groups[job.group], slots, leaves);
+      const auto* const tree = bits.trees.data() + job.first_tree;
+      const Leaf* const values = bits.values.data();
+      Add(
+          job.first_tree, job.n_trees, [=](std::size_t i) { return values[tree[i].first_value + leaves[i]]; },
+          sums);
+    }
+  } else {
+    for (std::size_t t = 0; t < root_.size(); t += kTogether) walk(t, std::min(kTogether, root_.size() - t));
+  }
+}
+
+// sums[output * kBlockRows + row]; slots[row * slots + slot].
+template <typename Node, typename Leaf, typename Value>
+void Forest::SumTree(const Layout<Node, Leaf>& layout, std::size_t tree, const Value* slots,
+                     std::size_t n_rows, Leaf* sums) const {
+  const Node* const nodes = layout.nodes.data();
+  for (std::size_t r = 0; r < n_rows; r += kTogether) {
+    const Node* at[kTogether];
+    const Value* row[kTogether];
+    for (std::size_t i = 0; i < kTogether; ++i) {
+      at[i] = nodes + root_[tree];
+      row[i] = slots + std::min(r + i, n_rows - 1) * slots_.size();
+    }
+    Walk(at, row, depth_[tree]);
+    for (std::size_t i = 0; i < kTogether; ++i)
+      sums[r + i] += layout.values[static_cast<std::size_t>(at[i] - nodes)];
+  }
+}
+
+// As SumTree, without a walk; columns[slot * kBlockRows + row].
+template <typename Leaf>
+void Forest::SumSmallTree(const Bitvectors<Leaf>& bits, std::size_t tree, const float* columns,
+                          std::size_t n_rows, std::uint32_t* leaves, Leaf* sums) const {
+  const auto& held = bits.trees[tree];
+  const MainspringTreesBlock block = {
+      held.words, bits.splits.data() + held.first_split, held.n_splits, columns, n_rows, leaves};
+  RunBlock(bits.target, block);
+  const Leaf* const values = bits.values.data() + held.first_value;
+  for (std::size_t r = 0; r < n_rows; ++r) sums[r] += values[leaves[r]];
+}
+
+template <typename Node, typename Leaf, typename Value, typename Input>
+void Forest::SumBlock(const Layout<Node, Leaf>& layout, const Input* features, std::size_t n_rows,
+                      ForestWorkspace* workspace, Leaf* sums) const {
+  auto* const slots = reinterpret_cast<Value*>(workspace->slots_.data());
+  constexpr bool kHasBits = std::is_same_v<Node, Narrow>;
+  bool is_any_walked = true;
+  float* const columns = reinterpret_cast<float*>(workspace->columns_[0].value);
+  if constexpr (kHasBits) {
+    is_any_walked = layout.bits->has_walked_tree;
+    Fill<kBlockRows>(features, n_rows, columns);
+  }
+  for (std::size_t r = 0; is_any_walked && r < n_rows; ++r) {
+    Fill<1>(features + r * width_, 1, slots + r * slots_.size());
+  }
+  // INVARIANT: a row's leaves are added in the order of the trees, as the libraries do.
+  for (std::size_t t = 0; t < root_.size(); ++t) {
+    Leaf* const sum = sums + output_of_[t] * kBlockRows;
+    if constexpr (kHasBits) {
+      if (layout.bits->trees[t].words != 0) {
+        SumSmallTree(*layout.bits, t, columns, n_rows, workspace->leaves_[0].value, sum);
+        continue;
+      }
+    }
+    SumTree(layout, t, slots, n_rows, sum);
+  }
+}
+
+template <typename Sum, typename Output>
+void Forest::Finish(const Sum* sums, bool raw, Output* out) const {
+  const std::size_t n = n_sums_;
+  const auto x = [&](std::size_t i) { return sums[i]; };
+  if (raw) {
+    for (std::size_t i = 0; i < n; ++i) out[i] = x(i);
+    return;
+  }
+  const auto parameter = static_cast<Sum>(parameter_);
+  const Sum largest = *std::max_element(sums, sums + n);
+  double total = 0;
+  switch (link_) {
+    case Link::kIdentity:
+      for (std::size_t i = 0; i < n; ++i) out[i] = x(i);
+      return;
+    case Link::kSigmoid:
+      for (std::size_t i = 0; i < n; ++i) {
+        // XGBoost stops short of exp's overflow.
+        const Sum y = is_xgboost_ ? std::min(-x(i), Sum(88.7f)) : -parameter * x(i);
+        out[i] = Sum(1) / (Sum(1) + std::exp(y));
+      }
+      return;
+    case Link::kSoftmax:
+      for (std::size_t i = 0; i < n; ++i) {
+        out[i] = std::exp(x(i) - largest);
+        total += out[i];
+      }
+      for (std::size_t i = 0; i < n; ++i) out[i] /= static_cast<Sum>(total);
+      return;
+    case Link::kArgmax:
+      *out = static_cast<Output>(std::max_element(sums, sums + n) - sums);
+      return;
+    case Link::kExp:
+      for (std::size_t i = 0; i < n; ++i) out[i] = std::exp(x(i));
+      return;
+    case Link::kSignedSquare:
+      for (std::size_t i = 0; i < n; ++i) out[i] = x(i) < 0 ? -x(i) * x(i) : x(i) * x(i);
+      return;
+    case Link::kLog1pExp:
+      for (std::size_t i = 0; i < n; ++i) out[i] = std::log1p(std::exp(x(i)));
+      return;
+    case Link::kStep:
+      for (std::size_t i = 0; i < n; ++i) out[i] = x(i) > 0 ? Output(1) : Output(0);
+      return;
+  }
+}
+
+template <typename Node, typename Leaf, typename Value, typename Input, typename Output>
+void Forest::RunWith(const Layout<Node, Leaf>& layout, const Input* features, std::size_t n_rows, bool raw,
+                     ForestWorkspace* workspace, Output* out) const {
+  const DefaultFloatEnvironment environment;
+  auto* const sums = reinterpret_cast<Leaf*>(workspace->sums_.data());
+  Leaf* const row_sums = sums + kBlockRows * n_sums_;
+  const std::size_t width = n_outputs(raw);
+  const Leaf rounds = static_cast<Leaf>(root_.size() / n_sums_);
+  const auto finish = [&](std::size_t row) {
+    if (is_average_ && !raw) {
+      for (std::size_t i = 0; i < n_sums_; ++i) row_sums[i] /= rounds;
+    }
+    Finish(row_sums, raw, out + row * width);
+  };
+
+  std::size_t first = 0;
+  while (first < n_rows) {
+    const std::size_t rows = std::min(n_rows - first, kBlockRows);
+    if (rows < FewRows(layout)) {
+      auto* const slots = reinterpret_cast<Value*>(workspace->columns_[0].value);
+      Fill<1>(features + first * width_, 1, slots);
+      for (std::size_t i = 0; i < n_sums_; ++i) row_sums[i] = static_cast<Leaf>(base_[i]);
+      SumRow(layout, slots, workspace, row_sums);
+      finish(first);
+      ++first;
+      continue;
+    }
+    for (std::size_t i = 0; i < n_sums_; ++i) {
+      std::fill_n(sums + i * kBlockRows, kBlockRows, static_cast<Leaf>(base_[i]));
+    }
+    SumBlock<Node, Leaf, Value>(layout, features + first * width_, rows, workspace, sums);
+    for (std::size_t r = 0; r < rows; ++r) {
+      for (std::size_t i = 0; i < n_sums_; ++i) row_sums[i] = sums[i * kBlockRows + r];
+      finish(first + r);
+    }
+    first += rows;
+  }
+}
+
+void Forest::Run(const float* features, std::size_t n_rows, bool raw, ForestWorkspace* workspace,
+                 double* out) const noexcept {
+  if (!narrow_.nodes.empty()) {
+    RunWith<Narrow, double, float>(narrow_, features, n_rows, raw, workspace, out);
+  } else {
+    RunWith<Wide, double, double>(wide_, features, n_rows, raw, workspace, out);
+  }
+}
+
+void Forest::Run(const double* features, std::size_t n_rows, bool raw, ForestWorkspace* workspace,
+                 double* out) const noexcept {
+  RunWith<Wide, double, double>(wide_, features, n_rows, raw, workspace, out);
+}
+
+void Forest::Run(const float* features, std::size_t n_rows, bool raw, ForestWorkspace* workspace,
+                 float* out) const noexcept {
+  if (!narrow_float_.nodes.empty()) {
+    RunWith<Narrow, float, float>(narrow_float_, features, n_rows, raw, workspace, out);
+  } else {
+    RunWith<Wide, float, double>(wide_float_, features, n_rows, raw, workspace, out);
+  }
+}
+
+}  // namespace mainspring
