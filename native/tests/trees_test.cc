@@ -189,7 +189,7 @@ void ExpectWalk(const ForestModel& model, Target target, std::mt19937* random) {
   const std::size_t width = model.width, n_outputs = model.n_outputs;
   const Forest forest = MakeForest(model, target);
   ForestWorkspace workspace = forest.MakeWorkspace();
-  for (std::size_t n_rows : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 130}) {
+  for (std::size_t n_rows : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 15, 16, 17, 31, 33, 63, 64, 65, 130}) {
     std::vector<float> x(n_rows * width);
     for (float& v : x) v = kValues[(*random)() % 14];
     const std::vector<double> wide(x.begin(), x.end());

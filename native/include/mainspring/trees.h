@@ -186,7 +186,7 @@ class Forest {
                Leaf* sums) const;
   template <typename Leaf>
   void SumSmallTree(const Bitvectors<Leaf>& bits, std::size_t tree, const float* columns, std::size_t n_rows,
-                    std::uint32_t* leaves, Leaf* sums) const;
+                    Leaf* sums) const;
   template <typename Node, typename Leaf, typename Value, typename Input>
   void SumBlock(const Layout<Node, Leaf>& layout, const Input* features, std::size_t n_rows,
                 ForestWorkspace* workspace, Leaf* sums) const;

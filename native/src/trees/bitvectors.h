@@ -42,7 +42,7 @@ struct Bitvectors {
 
   struct Tree {
     std::size_t words = 0;  // 0: a block of rows is better walked
-    std::size_t first_split = 0, n_splits = 0, first_value = 0;
+    std::size_t first_split = 0, n_splits = 0;
   };
   // What one row does next: trees that are walked, or one tree in each lane.
   struct Job {
@@ -56,13 +56,13 @@ struct Bitvectors {
   bool has_walked_tree = false;  // in a block
   std::vector<Tree> trees;
   std::vector<MainspringTreesSplit> splits;
-  std::vector<Leaf> values;  // [tree][leaf]
+  std::vector<Leaf> values;  // [tree][leaf], filled up to whole words
+  std::vector<std::uint32_t> first_values;
   std::vector<Job> jobs;
   std::vector<MainspringTreesGroup> groups;
-  std::vector<MainspringTreesSpan> spans;
+  std::vector<std::uint32_t> windows;
   Lines<float> thresholds;
-  Lines<std::uint8_t> places;
-  Lines<std::uint32_t> kept;
+  Lines<std::uint32_t> places, kept;
 };
 
 }  // namespace mainspring

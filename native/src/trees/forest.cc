@@ -152,12 +152,16 @@ ModelError Forest::Make(ForestModel model, Target target, Forest* forest) {
     made.depth_.push_back(level.back());
   }
 
-  // Slots by kind, then by feature.
+  // Slots by kind, then those of most splits first.
+  std::vector<std::size_t> uses(made.slots_.size());
+  for (const Laid& l : laid) {
+    if (!l.node->is_leaf) ++uses[l.slot];
+  }
   std::vector<std::uint32_t> order(made.slots_.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::uint32_t>(i);
   std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
     const Slot &x = made.slots_[a], &y = made.slots_[b];
-    return std::tuple(x.kind, x.feature, a) < std::tuple(y.kind, y.feature, b);
+    return std::tuple(x.kind, uses[b], x.feature, a) < std::tuple(y.kind, uses[a], y.feature, b);
   });
   position.resize(order.size());
   std::vector<Slot> sorted;

@@ -182,11 +182,9 @@ void Forest::SumRow(const Layout<Node, Leaf>& layout, const Value* slots, Forest
         continue;
       }
       RunGroup(bits.target, bits.groups[job.group], slots, leaves);
-      const auto* const tree = bits.trees.data() + job.first_tree;
+      const std::uint32_t* const begin = bits.first_values.data() + job.first_tree;
       const Leaf* const values = bits.values.data();
-      Add(
-          job.first_tree, job.n_trees, [=](std::size_t i) { return values[tree[i].first_value + leaves[i]]; },
-          sums);
+      Add(job.first_tree, job.n_trees, [=](std::size_t i) { return values[begin[i] + leaves[i]]; }, sums);
     }
   } else {
     for (std::size_t t = 0; t < root_.size(); t += kTogether) walk(t, std::min(kTogether, root_.size() - t));
@@ -214,13 +212,23 @@ void Forest::SumTree(const Layout<Node, Leaf>& layout, std::size_t tree, const V
 // As SumTree, without a walk; columns[slot * kBlockRows + row].
 template <typename Leaf>
 void Forest::SumSmallTree(const Bitvectors<Leaf>& bits, std::size_t tree, const float* columns,
-                          std::size_t n_rows, std::uint32_t* leaves, Leaf* sums) const {
+                          std::size_t n_rows, Leaf* sums) const {
   const auto& held = bits.trees[tree];
-  const MainspringTreesBlock block = {
-      held.words, bits.splits.data() + held.first_split, held.n_splits, columns, n_rows, leaves};
+  MainspringTreesBlock block = {};
+  block.words = held.words;
+  block.splits = bits.splits.data() + held.first_split;
+  block.n_splits = held.n_splits;
+  block.columns = columns;
+  block.n_rows = n_rows;
+  const Leaf* const values = bits.values.data() + bits.first_values[tree];
+  if constexpr (std::is_same_v<Leaf, double>) {
+    block.doubles = values;
+    block.double_sums = sums;
+  } else {
+    block.floats = values;
+    block.float_sums = sums;
+  }
   RunBlock(bits.target, block);
-  const Leaf* const values = bits.values.data() + held.first_value;
-  for (std::size_t r = 0; r < n_rows; ++r) sums[r] += values[leaves[r]];
 }
 
 template <typename Node, typename Leaf, typename Value, typename Input>
@@ -242,7 +250,7 @@ void Forest::SumBlock(const Layout<Node, Leaf>& layout, const Input* features, s
     Leaf* const sum = sums + output_of_[t] * kBlockRows;
     if constexpr (kHasBits) {
       if (layout.bits->trees[t].words != 0) {
-        SumSmallTree(*layout.bits, t, columns, n_rows, workspace->leaves_[0].value, sum);
+        SumSmallTree(*layout.bits, t, columns, n_rows, sum);
         continue;
       }
     }

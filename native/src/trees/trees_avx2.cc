@@ -1,4 +1,5 @@
 #include "mainspring/simd/avx2-inl.h"
+#include "trees_kernels.h"
 
 namespace {
 // left[w] &= kept[w] where x > threshold: never for a NaN.
@@ -8,11 +9,10 @@ MAINSPRING_INLINE void KeepWhereGreater(Vec x, Vec threshold, const IVec* kept, 
   for (size_t w = 0; w < kWords; ++w) left[w] = IAnd(left[w], IOr(kept[w], is_not_greater));
 }
 
-typedef Vec Table;
-MAINSPRING_INLINE Table LoadTable(const float* slots) { return Load(slots); }
-MAINSPRING_INLINE Vec LookUp(Table table, const uint8_t* places) {
-  return _mm256_permutevar8x32_ps(table, _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)places)));
-}
+constexpr size_t kShare = kMainspringTreesAvx2Share;
+typedef Vec Window;
+MAINSPRING_INLINE Window LoadWindow(const float* slots) { return Load(slots); }
+MAINSPRING_INLINE Vec LookUp(Window window, IVec places) { return _mm256_permutevar8x32_ps(window, places); }
 }  // namespace
 
 #define MAINSPRING_TREES_HAS_GROUPS

@@ -1,4 +1,5 @@
 #include "mainspring/simd/avx512-inl.h"
+#include "trees_kernels.h"
 
 namespace {
 // left[w] &= kept[w] where x > threshold: never for a NaN.
@@ -10,16 +11,56 @@ MAINSPRING_INLINE void KeepWhereGreater(Vec x, Vec threshold, const IVec* kept, 
   }
 }
 
+constexpr size_t kShare = kMainspringTreesAvx512Share;
 typedef struct {
   Vec low, high;
-} Table;
-MAINSPRING_INLINE Table LoadTable(const float* slots) { return Table{Load(slots), Load(slots + kLanes)}; }
-MAINSPRING_INLINE Vec LookUp(Table table, const uint8_t* places) {
-  const IVec at = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)places));
-  return _mm512_permutex2var_ps(table.low, at, table.high);
+} Window;
+MAINSPRING_INLINE Window LoadWindow(const float* slots) { return Window{Load(slots), Load(slots + kLanes)}; }
+MAINSPRING_INLINE Vec LookUp(Window window, IVec places) {
+  return _mm512_permutex2var_ps(window.low, places, window.high);
+}
+
+// Values are looked up by permutations of registers: gathers are no faster here, and much slower on Zen 4.
+MAINSPRING_INLINE __m512d LookUpDoubles(const __m512d* values, __m512i at) {
+  const __m512d low = _mm512_permutex2var_pd(values[0], at, values[1]);
+  const __m512d high = _mm512_permutex2var_pd(values[2], at, values[3]);
+  return _mm512_mask_blend_pd(_mm512_test_epi64_mask(at, _mm512_set1_epi64(16)), low, high);
+}
+template <size_t kWords>
+MAINSPRING_INLINE void AddEight(const __m512d* values, __m256i leaves, double* sums) {
+  const __m512i at = _mm512_cvtepu32_epi64(leaves);
+  __m512d found = LookUpDoubles(values, at);
+  if (kWords == 2) {
+    const __mmask8 is_high = _mm512_test_epi64_mask(at, _mm512_set1_epi64(kMainspringTreesWordLeaves));
+    found = _mm512_mask_blend_pd(is_high, found, LookUpDoubles(values + 4, at));
+  }
+  _mm512_storeu_pd(sums, _mm512_add_pd(_mm512_loadu_pd(sums), found));
+}
+template <size_t kWords, size_t kVectors>
+MAINSPRING_INLINE void AddValues(const double* values, const IVec* leaves, double* sums) {
+  __m512d table[4 * kWords];
+  for (size_t i = 0; i < 4 * kWords; ++i) table[i] = _mm512_loadu_pd(values + 8 * i);
+  for (size_t v = 0; v < kVectors; ++v) {
+    AddEight<kWords>(table, _mm512_castsi512_si256(leaves[v]), sums + v * kLanes);
+    AddEight<kWords>(table, _mm512_extracti64x4_epi64(leaves[v], 1), sums + v * kLanes + 8);
+  }
+}
+template <size_t kWords, size_t kVectors>
+MAINSPRING_INLINE void AddValues(const float* values, const IVec* leaves, float* sums) {
+  Vec table[2 * kWords];
+  for (size_t i = 0; i < 2 * kWords; ++i) table[i] = Load(values + kLanes * i);
+  for (size_t v = 0; v < kVectors; ++v) {
+    Vec found = _mm512_permutex2var_ps(table[0], leaves[v], table[1]);
+    if (kWords == 2) {
+      const Vec high = _mm512_permutex2var_ps(table[kWords], leaves[v], table[2 * kWords - 1]);
+      found = Select(_mm512_test_epi32_mask(leaves[v], ISet1(kMainspringTreesWordLeaves)), high, found);
+    }
+    Store(Add(Load(sums + v * kLanes), found), sums + v * kLanes);
+  }
 }
 }  // namespace
 
+#define MAINSPRING_TREES_HAS_ADD_VALUES
 #define MAINSPRING_TREES_HAS_GROUPS
 #include "trees-inl.h"
 

@@ -21,31 +21,28 @@ enum { kMainspringTreesWordLeaves = 32, kMainspringTreesWords = 2 };
 // Rows of a block lie side by side in each column.
 enum { kMainspringTreesBlockRows = 64 };
 
-// One row, one tree in each lane. Slots are read by a permutation of registers, so a step's splits share a
-// table: slots that fill one or two registers.
+// One row, one tree in each lane. Slots are read by a permutation of one or two registers, so the lanes of a
+// split share a window of slots. Windows begin at every half of one, so most slots are in two.
 enum {
   kMainspringTreesAvx2Lanes = 8,
-  kMainspringTreesAvx2Table = 8,
+  kMainspringTreesAvx2Window = 8,
   kMainspringTreesAvx512Lanes = 16,
-  kMainspringTreesAvx512Table = 32,
-};
-
-// `n` splits of each lane that read the table whose first slot is `first_slot`.
-struct MainspringTreesSpan {
-  uint32_t first_slot, n;
+  kMainspringTreesAvx512Window = 32,
+  // Splits that share a window: where it takes two registers, loading it costs as much as all else.
+  kMainspringTreesAvx2Share = 1,
+  kMainspringTreesAvx512Share = 4,
+  kMainspringTreesTogether = 4,  // splits that share a word of places, and a turn of the loop
 };
 
 struct MainspringTreesGroup {
-  size_t words;
-  const struct MainspringTreesSpan* spans;
-  size_t n_spans;
-  // Of the splits in the order of the spans. A lane without a split there has the threshold +inf.
-  const float* thresholds;  // [split][lane]
-  const uint8_t* places;    // [split][lane], the slot's place in the table
+  size_t words, n_splits;   // a multiple of kMainspringTreesTogether
+  const uint32_t* windows;  // [split], the first slot
+  const uint32_t* places;   // [split / 4][lane], a byte a split: the slot's place in the window
+  const float* thresholds;  // [split][lane]; +inf where a lane has no split
   const uint32_t* kept;     // [split][word][lane], 0 for the leaves that are struck out
 };
 
-// leaves[lane]: the leaf that `slots` reach. All arrays are aligned to 64 bytes; slots fill whole tables.
+// leaves[lane]: the leaf that `slots` reach. Arrays of lanes begin on a cache line; slots fill whole windows.
 void MainspringTreesGroupAvx2(const struct MainspringTreesGroup* group, const float* slots, uint32_t* leaves);
 void MainspringTreesGroupAvx512(const struct MainspringTreesGroup* group, const float* slots,
                                 uint32_t* leaves);
@@ -61,9 +58,14 @@ struct MainspringTreesBlock {
   size_t words;
   const struct MainspringTreesSplit* splits;
   size_t n_splits;
-  const float* columns;  // [slot][kMainspringTreesBlockRows]; those of a part of a vector are read, too
-  size_t n_rows;
-  uint32_t* leaves;  // the leaf that each row reaches, up to the next whole vector
+  const float* columns;  // [slot][kMainspringTreesBlockRows]
+  size_t n_rows;         // columns and sums are read, and sums written, up to the next whole 16
+  // One of the two: kMainspringTreesWordLeaves values a word, and the sums of the rows that they are added
+  // to.
+  const double* doubles;
+  double* double_sums;
+  const float* floats;
+  float* float_sums;
 };
 
 void MainspringTreesBlockGeneric(const struct MainspringTreesBlock* block);
