@@ -5,6 +5,10 @@
 
 #include <gtest/gtest.h>
 
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
 #include <cmath>
 #include <limits>
 #include <random>
@@ -245,6 +249,40 @@ TEST(TreesTest, EqualsAPlainWalk) {
     }
   }
 }
+
+#if defined(__x86_64__)
+// Thresholds and features below the smallest normal number, and a sum that has to be rounded.
+TEST(TreesTest, FloatEnvironmentIsDefaultInsideAndKeptOutside) {
+  constexpr unsigned kFlushToZero = 0x8000, kDenormalsAreZero = 0x40, kInexact = 0x20;
+  std::mt19937 random(5);
+  ForestModel model;
+  model.is_xgboost = true;
+  model.width = 1;
+  model.base = {0.1f};
+  for (std::size_t t = 0; t < 20; ++t) {
+    model.trees.push_back(RandomTree(&random, 12, true, 1));
+    model.output_of.push_back(0);
+  }
+  const std::vector<float> x(20, 1e-40f);
+  for (Target target : Targets()) {
+    const Forest forest = MakeForest(model, target);
+    ForestWorkspace workspace = forest.MakeWorkspace();
+    for (std::size_t n_rows : {1, 20}) {
+      std::vector<float> want(n_rows), got(n_rows);
+      forest.Run(x.data(), n_rows, false, &workspace, want.data());
+      const unsigned saved = _mm_getcsr(), plain = saved & ~0x3Fu;
+      for (const unsigned set : {plain, plain | kInexact, plain | kFlushToZero | kDenormalsAreZero}) {
+        _mm_setcsr(set);
+        forest.Run(x.data(), n_rows, false, &workspace, got.data());
+        const unsigned after = _mm_getcsr();
+        _mm_setcsr(saved);
+        EXPECT_EQ(after, set);
+        EXPECT_EQ(got, want);
+      }
+    }
+  }
+}
+#endif
 
 TEST(TreesTest, TargetsThatCannotRunAreRefused) {
   ForestModel model;
