@@ -127,3 +127,94 @@ def test_fractions_bad_windows_and_absent_columns_are_refused() -> None:
 def test_no_facts_give_no_rows_of_the_same_type() -> None:
     assert trailing(events([]), 5).schema == trailing(events([("JFK", 1, 1, True)]), 5).schema
     assert trailing(events([]), 5).height == 0
+
+
+EVERY_HOW = (
+    *(windows.Aggregate(how, how, "delay") for how in ("mean", "sum", "count", "min", "max", "last")),
+    windows.Aggregate("rows", "rows"),
+    *(windows.Aggregate(f"real_{how}", how, "real") for how in ("count", "min", "max", "last")),
+)
+REAL = st.one_of(
+    st.none(), st.just(float("nan")), st.just(-0.0), st.floats(-1e300, 1e300, allow_subnormal=False)
+)
+
+
+def facts(rows: list[tuple[Any, Any, Any, Any]]) -> pl.DataFrame:
+    """(origin, seconds, delay, real)."""
+    return pl.DataFrame(
+        {
+            "origin": [r[0] for r in rows],
+            "known_at": [None if r[1] is None else T0 + timedelta(seconds=r[1]) for r in rows],
+            "delay": [r[2] for r in rows],
+            "real": [r[3] for r in rows],
+        },
+        schema={"origin": pl.String, "known_at": frames.TIME, "delay": pl.Int32, "real": pl.Float64},
+    )
+
+
+def one_column(inside: list[tuple[int, Any]], how: str) -> float | None:
+    """An aggregate of (seconds, value) by its own words."""
+    there = [(at, v + 0.0) for at, v in inside if v is not None and v == v]
+    values = [v for _, v in there]
+    if how == "count":
+        return float(len(values))
+    if how == "sum":
+        return float(sum(values))
+    if not values:
+        return None
+    if how == "mean":
+        return sum(values) / len(values)
+    return {"min": min(values), "max": max(values), "last": max(there)[1]}[how]
+
+
+def as_float32(value: float | None) -> np.float32 | None:
+    with np.errstate(over="ignore"):
+        return None if value is None else np.float32(value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["JFK", "LGA", None]),
+            st.one_of(st.none(), st.integers(-90, 400)),
+            st.one_of(st.none(), st.integers(-30, 999)),
+            REAL,
+        ),
+        max_size=25,
+    ),
+    st.sampled_from([(60, 60), (180, 60), (300, 100)]),
+)
+def test_with_a_hop_each_fact_counts_from_the_next_boundary_on(rows: Any, sizes: tuple[int, int]) -> None:
+    window, hop = sizes
+    got = windows.trailing(
+        facts(rows), keys=["origin"], known_at="known_at", window=timedelta(seconds=window),
+        hop=timedelta(seconds=hop), aggregates=EVERY_HOW,
+    )  # fmt: skip
+    known = [(k, -(-at // hop) * hop, at, d, r) for k, at, d, r in rows if k is not None and at is not None]
+    want = {}
+    for key, end, *_ in known:
+        inside = [(at, d, r) for k, e, at, d, r in known if k == key and end - window < e <= end]
+        want[key, T0 + timedelta(seconds=end)] = [
+            as_float32(
+                float(len(inside))
+                if a.how == "rows"
+                else one_column(
+                    [(at, d) if a.column == "delay" else (at, r) for at, d, r in inside], a.how
+                )
+            )
+            for a in EVERY_HOW
+        ]  # fmt: skip
+    found = {(r[0], r[1]): list(r[3:]) for r in got.iter_rows()}
+    assert found == want
+
+
+def test_a_hop_must_divide_the_window_and_a_float_may_not_be_summed() -> None:
+    ask = {"keys": ["origin"], "known_at": "known_at", "window": timedelta(minutes=5)}
+    with pytest.raises(errors.InvalidRequest, match="multiple of the hop"):
+        windows.trailing(facts([]), **ask, hop=timedelta(minutes=2), aggregates=EVERY_HOW)
+    for how in ("sum", "mean"):
+        with pytest.raises(errors.SchemaMismatch, match=f"whole number or bool for `{how}`"):
+            windows.trailing(facts([]), **ask, aggregates=[windows.Aggregate("x", how, "real")])
+    with pytest.raises(errors.SchemaMismatch, match="a number or bool for `last`"):
+        windows.trailing(facts([]), **ask, aggregates=[windows.Aggregate("x", "last", "origin")])
