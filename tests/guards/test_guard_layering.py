@@ -29,6 +29,9 @@ ADAPTERS = {
     "torch": ("core/models/", "serving/runtimes/", "workflows/ray_jobs/", "bench/"),
     "temporalio": ("core/client/", "workflows/", "platform/stack/"),
     "litestar": ("platform/",),
+    "confluent_kafka": ("core/features/streams/kafka.py",),
+    "fastavro": ("core/features/streams/decoding.py",),
+    "numba": ("core/features/streams/kernels.py", "bench/"),
     "fastapi": ("serving/", "bench/serving/"),
 }
 

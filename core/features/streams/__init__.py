@@ -1,0 +1,3 @@
+"""Features from events: topics in, windowed aggregates out, each event with an effect exactly once."""
+
+__all__: list[str] = []

@@ -1,0 +1,166 @@
+"""All that a stream knows: per partition how far it was read and what it admits, per set of keys its tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mainspring.core.features.streams import kernels
+from mainspring.core.features.streams.admission import Admission, id_words
+from mainspring.core.features.streams.decoding import Decoder, Events
+from mainspring.core.features.streams.definition import StreamDefinition
+from mainspring.core.features.streams.keys import KeySet, ViewRows
+from mainspring.core.features.streams.records import DeadLetter, Reason, Records
+
+__all__ = ["Applied", "Counts", "StreamState"]
+
+_TOLD: Final[Mapping[int, tuple[Reason, str]]] = {
+    kernels.LATE: (
+        "late",
+        "the event lies further behind the newest of its partition than the stream allows",
+    ),
+    kernels.AHEAD: ("ahead", "the event lies further after the record's own time than the stream allows"),
+}
+
+
+@dataclass
+class Counts:
+    """What became of records, since the state was made. `seen` = accepted + duplicate + dead + repeated."""
+
+    seen: int = 0
+    accepted: int = 0
+    duplicate: int = 0
+    """Events with an id that counted before."""
+    dead: int = 0
+    """Letters of any reason, late ones too."""
+    late: int = 0
+    repeated: int = 0
+    """Records that the broker gave twice."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a batch of records changed: rows to push, letters to send."""
+
+    rows: list[ViewRows] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+
+
+class StreamState:
+    """A function of the records of each partition in their order, and of nothing else: no clock, no batch border, no
+    interleaving of partitions. That is what makes reading again after a crash end in the same state.
+
+    Not thread-safe. After an exception of `apply` the state is of no use: read again from the last snapshot.
+    """
+
+    def __init__(self, stream: StreamDefinition) -> None:
+        self.stream = stream
+        self.counts = Counts()
+        self._decoder = Decoder(stream)
+        self._next: dict[int, int] = {}
+        self._gates: dict[int, Admission] = {}
+        self.key_sets = tuple(KeySet(stream, fields) for fields in stream.key_sets)
+
+    @property
+    def next_offsets(self) -> dict[int, int]:
+        """By partition, the offset from which to read on."""
+        return dict(self._next)
+
+    @property
+    def watermarks_us(self) -> dict[int, int]:
+        """By partition, the newest event time that counted; -1 where none did."""
+        return {partition: gate.watermark_us for partition, gate in self._gates.items()}
+
+    def apply(self, batch: Records) -> Applied:
+        """Take a batch in. Rows are of the keys that changed; records that were taken in before change nothing."""
+        self.counts.seen += len(batch)
+        batch = self._unread(batch)
+        if not len(batch):
+            return Applied()
+        # As of before the batch: rows of its first events may need what its last ones leave behind.
+        horizon_us = min(gate.horizon_us for gate in self._gates.values())
+        events, dead = self._decoder.decode(batch)
+        events, judged = self._admitted(batch, events)
+        dead += judged
+        self.counts.dead += len(dead)
+        self.counts.accepted += len(events.place)
+        taken_us = batch.timestamp_us[events.place]
+        rows: list[ViewRows] = []
+        for keys in self.key_sets:
+            rows += keys.rows(keys.add(events, taken_us, horizon_us=horizon_us))
+        return Applied(rows, dead)
+
+    def newest_rows(self) -> list[ViewRows]:
+        """The newest row of every key, as `apply` gave it: what an online store that lost its rows needs."""
+        return [rows for keys in self.key_sets for rows in keys.newest_rows()]
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """All of the state, as copies: later batches do not change them."""
+        arrays: dict[str, NDArray[Any]] = {
+            "offsets": np.array(sorted(self._next.items()), np.int64).reshape(-1, 2),
+            "counts": np.array(list(vars(self.counts).values()), np.int64),
+        }
+        for partition, gate in self._gates.items():
+            arrays |= {f"gate.{partition}.{name}": array for name, array in gate.to_arrays().items()}
+        for i, keys in enumerate(self.key_sets):
+            arrays |= {f"keys.{i}.{name}": array for name, array in keys.to_arrays().items()}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, stream: StreamDefinition, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """The state that `to_arrays` was of, for the same definition. It goes on exactly as that one would have."""
+        self = cls(stream)
+        self._next = {int(partition): int(offset) for partition, offset in arrays["offsets"]}
+        self.counts = Counts(*map(int, arrays["counts"]))
+        for partition in self._next:
+            self._gates[partition] = Admission.from_arrays(stream, _below(arrays, f"gate.{partition}."))
+        for i, keys in enumerate(self.key_sets):
+            keys.restore(_below(arrays, f"keys.{i}."))
+        return self
+
+    def _unread(self, batch: Records) -> Records:
+        """Without records below the offsets that were taken in; those above move the offsets on."""
+        is_new = np.ones(len(batch), np.bool_)
+        for partition in np.unique(batch.partition).tolist():
+            mine = batch.partition == partition
+            begun = self._next.get(partition, 0)
+            is_new &= ~mine | (batch.offset >= begun)
+            self._next[partition] = max(begun, int(batch.offset[mine].max()) + 1)
+            if partition not in self._gates:
+                self._gates[partition] = Admission(self.stream)
+        if is_new.all():
+            return batch
+        self.counts.repeated += len(batch) - int(is_new.sum())
+        return batch.take(np.flatnonzero(is_new))
+
+    def _admitted(self, batch: Records, events: Events) -> tuple[Events, list[DeadLetter]]:
+        """The events that count, and letters for those that are late or ahead."""
+        partition, taken_us = batch.partition[events.place], batch.timestamp_us[events.place]
+        ids = None if self.stream.event_id is None else id_words(events.columns[self.stream.event_id])
+        verdicts = np.empty(len(partition), np.uint8)
+        for number in np.unique(partition).tolist():
+            mine = np.flatnonzero(partition == number)
+            verdicts[mine] = self._gates[number].judge(
+                events.event_us[mine], taken_us[mine], None if ids is None else ids[mine]
+            )
+        is_accepted = verdicts == kernels.ACCEPTED
+        if is_accepted.all():
+            return events, []
+        self.counts.duplicate += int((verdicts == kernels.DUPLICATE).sum())
+        self.counts.late += int((verdicts == kernels.LATE).sum())
+        dead = [
+            batch.dead(int(events.place[i]), *_TOLD[int(verdicts[i])])
+            for i in np.flatnonzero((verdicts == kernels.LATE) | (verdicts == kernels.AHEAD))
+        ]
+        kept = pa.array(is_accepted)
+        columns = {name: column.filter(kept) for name, column in events.columns.items()}
+        return Events(events.place[is_accepted], events.event_us[is_accepted], columns), dead
+
+
+def _below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
