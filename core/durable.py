@@ -25,14 +25,14 @@ def place_file(path: Path, write: Callable[[Path], None]) -> None:
     sync_folder(path.parent)
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Put `text` in the place of `path`; readers see the old file or the new one, and on return the new one is on disk.
+def replace_file(path: Path, content: str | bytes) -> None:
+    """Put `content` in the place of `path`; readers see the old file or the new one, and on return the new one is on disk.
 
     One writer at a time: what it writes first lies beside, as `<name>.new`. Errors: OSError, and then the old file stands.
     """
     fresh = path.with_name(path.name + ".new")
-    with fresh.open("w") as file:
-        file.write(text)
+    with fresh.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     fresh.rename(path)

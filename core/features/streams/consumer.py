@@ -1,0 +1,276 @@
+"""Reads a stream: events into state, rows into the sink, letters to the dead, and snapshots that make it exactly once.
+
+Once around: poll, apply, bury, push; from time to time a snapshot of the state with the offsets it is of. Rows are durable before
+a snapshot that knows of them is begun, so after a crash the events since the last snapshot are read again, give the
+same rows again, and a store that keeps the newest row by (event time, created time) ends as if nothing had been
+(docs/adr/0012).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent import futures
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from mainspring.core import errors
+from mainspring.core.features.streams.definition import StreamDefinition
+from mainspring.core.features.streams.records import Records
+from mainspring.core.features.streams.sinks import Sink
+from mainspring.core.features.streams.snapshots import SnapshotFolder
+from mainspring.core.features.streams.state import Counts, StreamState
+from mainspring.core.features.streams.topic import Topic
+
+__all__ = ["ConsumerOptions", "StreamConsumer", "StreamStatus"]
+
+T = TypeVar("T")
+
+_log: Final = logging.getLogger(__name__)
+
+
+class _Stopped(Exception):
+    """A stop came while something was being tried again."""
+
+
+@dataclass(frozen=True)
+class ConsumerOptions:
+    """How a stream is read. Every default is safe; they trade latency, memory and work after a crash."""
+
+    max_records: int = 20_000
+    """Records of one batch."""
+    poll_seconds: float = 0.5
+    """How long to wait for the first record of a batch; a stop takes no longer than this."""
+    snapshot_seconds: float = 10.0
+    """How often the state is written. After a crash so much of the topic is read again: keep it longer than that."""
+    first_retry_seconds: float = 0.1
+    """The first wait when the broker, the sink or the disk does not answer; it doubles up to the longest."""
+    longest_retry_seconds: float = 5.0
+
+
+@dataclass(frozen=True)
+class StreamStatus:
+    """How a stream stands, at one moment."""
+
+    stream: str
+    counts: Counts
+    rows: int = 0
+    """Rows pushed since the process began."""
+    lag: int = 0
+    """Records of all partitions that wait, as far as was last known."""
+    records_per_second: float = 0.0
+    """Of the last batches."""
+    freshness_seconds: float = 0.0
+    """Of the last batch: from the oldest record's own time until its effect was readable."""
+    watermark_us: int = -1
+    """The newest event time of the partition that is furthest behind; -1: no event yet."""
+    snapshots: int = 0
+    """State files written since the process began."""
+    snapshot_bytes: int = 0
+    problem: str = ""
+    """What is being retried, or keeps the broker from answering; empty: all is well."""
+
+
+class StreamConsumer:
+    """One reader of one stream. `run` in one thread; `stop` and `status` from any.
+
+    `folder` None: no snapshots. Then a start reads the topic from its beginning, which is right, and slow.
+    """
+
+    def __init__(
+        self,
+        stream: StreamDefinition,
+        topic: Topic,
+        sink: Sink,
+        *,
+        folder: Path | None,
+        options: ConsumerOptions | None = None,
+        on_status: Callable[[StreamStatus], None] = lambda status: None,
+    ) -> None:
+        self._stream, self._topic, self._sink = stream, topic, sink
+        self._options = options or ConsumerOptions()
+        self._on_status = on_status
+        self._stopped = threading.Event()
+        self._folder = None if folder is None else SnapshotFolder(folder)
+        self._writer = futures.ThreadPoolExecutor(1, thread_name_prefix="stream-snapshot")
+        self._writing: futures.Future[int] | None = None
+        self._written_offsets: dict[int, int] = {}
+        self._snapshot_due = 0.0
+        self._snapshot_problem = ""
+        # INVARIANT: while this is true the state must not be written: it knows of events whose rows are not durable.
+        self._is_ahead = False
+        try:
+            arrays = None if self._folder is None else self._folder.load(stream)
+            self._state = StreamState(stream) if arrays is None else StreamState.from_arrays(stream, arrays)
+        except BaseException:
+            self.close()
+            raise
+        self._saved_offsets = self._state.next_offsets
+        self._status = StreamStatus(stream.name, replace(self._state.counts))
+        self._last_batch = time.monotonic()
+
+    @property
+    def status(self) -> StreamStatus:
+        """The newest status. Any thread."""
+        return self._status
+
+    def stop(self) -> None:
+        """Let `run` finish its batch, take a snapshot and return. Any thread, a signal handler too."""
+        self._stopped.set()
+
+    def run(self, *, until_idle: bool = False, resend: bool = False) -> StreamStatus:
+        """Read until `stop`, or with `until_idle` until nothing waits. How it stands at the end.
+
+        `resend`: first push the newest row of every key again, for a sink that lost its rows.
+        Errors: what is not worth trying again: NotFound, Conflict, SchemaMismatch, ... The state on disk stays that of
+                the last snapshot.
+        """
+        try:
+            self._insist(lambda: self._sink.open([view.schema() for view in self._stream.views]))
+            self._insist(lambda: self._topic.seek(self._state.next_offsets))
+            if resend:
+                self._insist(self._resend)
+            self._snapshot_due = time.monotonic() + self._options.snapshot_seconds
+            while not self._stopped.is_set():
+                batch = self._insist(self._poll)
+                self._take(batch)
+                self._look_after_snapshot()
+                if until_idle and not len(batch) and self._is_idle():
+                    break
+        except _Stopped:
+            _log.info("stream `%s`: stopped while it waited for: %s", self._stream.name, self._status.problem)
+        self._finish()
+        return self._status
+
+    def close(self) -> None:
+        """Let go of the folder; the topic and the sink are the caller's."""
+        self._writer.shutdown()
+        if self._folder is not None:
+            self._folder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _poll(self) -> Records:
+        return self._topic.poll(
+            max_records=self._options.max_records, timeout_seconds=self._options.poll_seconds
+        )
+
+    def _take(self, batch: Records) -> None:
+        """A batch into the state, and its effects out."""
+        self._is_ahead = True
+        applied = self._state.apply(batch)
+        if applied.dead:
+            self._insist(lambda: self._topic.bury(applied.dead))
+        for rows in applied.rows:
+            self._insist(partial(self._sink.push, rows))
+        self._is_ahead = False
+        self._tell(batch, sum(map(len, applied.rows)))
+
+    def _is_idle(self) -> bool:
+        return not self._topic.problem() and not any(self._topic.lag(self._state.next_offsets).values())
+
+    def _resend(self) -> None:
+        for rows in self._state.newest_rows():
+            self._sink.push(rows)
+
+    def _insist(self, act: Callable[[], T]) -> T:
+        """The result of `act`, however often it takes. Raises _Stopped if a stop came before."""
+        wait = self._options.first_retry_seconds
+        while True:
+            try:
+                return act()
+            except (errors.Unavailable, errors.Busy) as error:
+                if self._status.problem != error.message:
+                    _log.warning("stream `%s`: %s; trying again", self._stream.name, error.message)
+                self._set(replace(self._status, problem=error.message, lag=self._lag()))
+            if self._stopped.wait(wait):
+                raise _Stopped
+            wait = min(2 * wait, self._options.longest_retry_seconds)
+
+    def _look_after_snapshot(self) -> None:
+        """Begin one where it is due, and note one that is done."""
+        if self._writing is not None and self._writing.done():
+            self._note_written()
+        now = time.monotonic()
+        if self._writing is None and now >= self._snapshot_due:
+            self._snapshot_due = now + self._options.snapshot_seconds
+            self._begin_snapshot()
+
+    def _begin_snapshot(self) -> None:
+        folder, offsets = self._folder, self._state.next_offsets
+        if folder is None or self._is_ahead or offsets == self._saved_offsets:
+            return
+        # Copies: the file is written while the next batches change the state.
+        arrays = self._state.to_arrays()
+        self._written_offsets = offsets
+        self._writing = self._writer.submit(lambda: folder.save(self._stream, arrays))
+
+    def _note_written(self) -> None:
+        """Take note of a snapshot that is written, or was refused. Waits for it."""
+        assert self._writing is not None
+        writing, self._writing = self._writing, None
+        try:
+            size = writing.result()
+        except errors.DependencyDown as error:
+            # The last one stands, and the next one is tried when it is due; meanwhile events go on counting.
+            _log.warning("stream `%s`: %s", self._stream.name, error.message)
+            self._snapshot_problem = error.message
+            self._set(replace(self._status, problem=error.message))
+            return
+        self._snapshot_problem = ""
+        self._saved_offsets = self._written_offsets
+        self._set(replace(self._status, snapshots=self._status.snapshots + 1, snapshot_bytes=size))
+        try:
+            self._topic.commit(self._saved_offsets)
+        except errors.Unavailable as error:
+            _log.warning("stream `%s`: %s", self._stream.name, error.message)
+
+    def _finish(self) -> None:
+        """The last snapshot; without it, more events are read again."""
+        if self._writing is not None:
+            self._note_written()
+        self._begin_snapshot()
+        if self._writing is not None:
+            self._note_written()
+
+    def _tell(self, batch: Records, rows: int) -> None:
+        now, n = time.monotonic(), len(batch)
+        watermarks = self._state.watermarks_us.values()
+        status = replace(
+            self._status,
+            counts=replace(self._state.counts),
+            rows=self._status.rows + rows,
+            lag=self._lag(),
+            watermark_us=min(watermarks, default=-1),
+            problem=self._topic.problem() or self._snapshot_problem,
+        )
+        if n:
+            # A mean over about the last ten batches, by their own length in time.
+            rate = n / max(now - self._last_batch, 1e-6)
+            status = replace(
+                status,
+                records_per_second=0.9 * status.records_per_second + 0.1 * rate
+                if status.records_per_second
+                else rate,
+                freshness_seconds=time.time() - int(batch.timestamp_us.min()) / 1e6,
+            )
+        self._last_batch = now
+        self._set(status)
+
+    def _lag(self) -> int:
+        return sum(max(lag, 0) for lag in self._topic.lag(self._state.next_offsets).values())
+
+    def _set(self, status: StreamStatus) -> None:
+        self._status = status
+        self._on_status(status)
