@@ -10,7 +10,7 @@ from typing import Any
 
 import fastavro
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mainspring.core import errors
@@ -119,6 +119,7 @@ def test_a_bad_json_record_is_a_letter_and_its_neighbours_are_events(
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.one_of(st.none(), st.binary(max_size=40)), max_size=5), st.sampled_from([JSON, AVRO]))
+@example([b"\0"], AVRO)
 def test_no_bytes_raise(values: list[bytes | None], stream: StreamDefinition) -> None:
     decode(stream, *values)
 
