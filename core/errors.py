@@ -159,11 +159,12 @@ class CorruptArtifact(Rejected):
 
 @dataclass(eq=False)
 class DataInvalid(Rejected):
-    """A batch of data failed its checks; `failed` names them."""
+    """A batch of data failed its checks; `failed` names them. `quarantined` is the name under which it is held."""
 
     code = "data_invalid"
     dataset: str = ""
     failed: tuple[str, ...] = ()
+    quarantined: str = ""
 
 
 @dataclass(eq=False)

@@ -10,7 +10,8 @@ import polars as pl
 
 from mainspring.core import canonical, errors
 from mainspring.core.features import folders
-from mainspring.core.reference.flight_delay import source
+from mainspring.core.quality import gate
+from mainspring.core.reference.flight_delay import checks, source
 
 __all__ = ["KIND", "open_lake", "read", "write"]
 
@@ -23,13 +24,15 @@ _BY_MONTH: Final = {"flights": "scheduled_departure", "weather": "time_hour"}
 def write(lake_dir: Path, csv_folder: Path, version: str, sample_fraction: float) -> folders.Folder:
     """The lake of one source and fraction, made or reused. `detail["rows"]` counts rows by table.
 
-    Errors: those of `source.read` and `source.sample`; Conflict.
+    One that fails its fatal checks is held beside `lake_dir`, which stands as it was.
+    Errors: those of `source.read` and `source.sample`; DataInvalid; Conflict.
     """
     inputs = {
         "code": folders.code(__file__, source.__file__),
         "source": f"{source.PACKAGE} {version}",
         "files": {p.name: canonical.digest_file(p) for p in sorted(csv_folder.glob("*.csv*"))},
         "sample_fraction": float(sample_fraction),
+        "expectations": checks.DIGEST,
     }
 
     def fill(new: Path) -> Mapping[str, Any]:
@@ -38,7 +41,7 @@ def write(lake_dir: Path, csv_folder: Path, version: str, sample_fraction: float
             "rows": {name: _write_table(new / name, name, getattr(tables, name)) for name in source.TABLES}
         }
 
-    return folders.publish(lake_dir, kind=KIND, inputs=inputs, write=fill)
+    return gate.publish(lake_dir, kind=KIND, inputs=inputs, write=fill, checks=checks.reports)
 
 
 def open_lake(lake_dir: Path) -> folders.Folder:
