@@ -20,6 +20,7 @@ from mainspring.platform.audit import routes as audit_routes
 from mainspring.platform.costs import routes as cost_routes
 from mainspring.platform.health import routes as health_routes
 from mainspring.platform.http import errors as http_errors
+from mainspring.platform.lineage import routes as lineage_routes
 from mainspring.platform.metering import routes as metering_routes
 from mainspring.platform.projects import routes as project_routes
 from mainspring.platform.runs import launcher as run_launcher
@@ -32,6 +33,7 @@ HANDLERS = (
     *audit_routes.HANDLERS,
     *cost_routes.HANDLERS,
     *metering_routes.HANDLERS,
+    *lineage_routes.HANDLERS,
     *health_routes.HANDLERS,
 )
 

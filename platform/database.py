@@ -1,4 +1,4 @@
-"""The control database: six tables, one writer at a time, an audit log that cannot be rewritten.
+"""The control database: nine tables, one writer at a time, an audit log that cannot be rewritten.
 
 SQLite in WAL mode: readers never wait. A writer begins with BEGIN IMMEDIATE, so what it read cannot change before it
 commits, and two audit rows never follow the same one. Money is integer billionths, times are ISO 8601 UTC text.
@@ -109,6 +109,43 @@ intents: Final = sa.Table(
     sa.Column("settled_at", sa.String),
     # At most one is under way of each kind and run.
     sa.Index("intents_open", "run_id", "kind", unique=True, sqlite_where=sa.text("state = 'open'")),
+)
+
+lineage_events: Final = sa.Table(
+    "lineage_events",
+    metadata,
+    sa.Column("event_digest", sa.String, primary_key=True),
+    sa.Column("run_id", sa.String, nullable=False, index=True),
+    sa.Column("job_namespace", sa.String, nullable=False),
+    sa.Column("job_name", sa.String, nullable=False),
+    sa.Column("event_type", sa.String, nullable=False),
+    sa.Column("event_time", sa.String, nullable=False),
+    sa.Column("received_at", sa.String, nullable=False),
+    sa.Column("reported_by", sa.String, nullable=False),
+    sa.Column("event", sa.JSON, nullable=False),
+)
+
+#: A dataset of one version (`column` empty), or one of its columns.
+lineage_nodes: Final = sa.Table(
+    "lineage_nodes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("namespace", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Column("column", sa.String, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.UniqueConstraint("namespace", "name", "version", "column"),
+)
+
+#: Numbers only, so that a walk over a million of them stays in memory; `job` and `run_id` of who did it first.
+lineage_edges: Final = sa.Table(
+    "lineage_edges",
+    metadata,
+    sa.Column("source", sa.ForeignKey("lineage_nodes.id"), primary_key=True),
+    sa.Column("target", sa.ForeignKey("lineage_nodes.id"), primary_key=True, index=True),
+    sa.Column("job", sa.String, nullable=False),
+    sa.Column("run_id", sa.String, nullable=False),
 )
 
 _TRIGGERS: Final = tuple(

@@ -25,6 +25,7 @@ ADAPTERS = {
     ),
     "mlflow": ("core/models/mlflow_adapter.py",),
     "evidently": ("core/monitoring/evidently_adapter.py",),
+    "openlineage": ("core/lineage/openlineage_adapter.py",),
     "ray": ("workflows/ray_jobs/",),
     "torch": ("core/models/", "serving/runtimes/", "workflows/ray_jobs/", "bench/"),
     "temporalio": ("core/client/", "workflows/", "platform/stack/"),

@@ -1,0 +1,3 @@
+"""Lineage: OpenLineage events, and the graph that they make."""
+
+__all__: list[str] = []
