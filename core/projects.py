@@ -104,6 +104,9 @@ class FeatureReport(Report):
     views: tuple[ViewReport, ...]
     registry: Path
     reused: bool = False
+    sources: dict[str, tuple[str, ...]] = {}
+    """By `view.field`: the lake's columns, `table.column` each, that it is computed from, its keys and times included.
+    Empty: not known, and lineage then takes every table for a source."""
 
 
 class TrainingSetReport(Report):
@@ -117,6 +120,8 @@ class TrainingSetReport(Report):
     rows: dict[str, int]
     base_rate: dict[str, float]
     reused: bool = False
+    derived_from: dict[str, tuple[str, ...]] = {}
+    """By request-time feature: the training set's own columns that it is derived from."""
 
 
 class LeakReport(Report):

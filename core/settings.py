@@ -17,7 +17,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -134,6 +134,23 @@ class ModelSettings(_Group):
     """Private Ed25519 key of this producer, mode 0600, made on first use; default: under the state directory."""
 
 
+class LineageSettings(_Group):
+    """Where jobs tell what they read and made."""
+
+    transport: Literal["http", "file", "off"] = "http"
+    """`http`: to a lineage store; `file`: lines of JSON in `file`; `off`: nowhere."""
+    url: str = ""
+    """The lineage store, ours or one that OpenLineage's HTTP transport posts to; empty: the control API."""
+    file: Path = Path("lineage/events.jsonl")
+    """Default: under the state directory."""
+    spool: Path = Path("lineage/spool.jsonl")
+    """What could not be sent yet; default: under the state directory."""
+    spool_max_bytes: Annotated[int, Field(ge=1024)] = 64 << 20
+    """Beyond it events are lost, and the log says so: some 30,000 of them."""
+    timeout_seconds: Annotated[float, Field(gt=0)] = 2.0
+    """How long a job waits for the store, once; then its events go to the spool for 30 s."""
+
+
 class CostSettings(_Group):
     """Price book of metered quantities, in `currency`."""
 
@@ -166,6 +183,7 @@ class Settings(_Group):
     ray: RaySettings
     tracking: TrackingSettings
     models: ModelSettings
+    lineage: LineageSettings
     cost: CostSettings
     native: NativeSettings
 
@@ -186,6 +204,7 @@ _GROUPS: Final[Mapping[str, type[_Group]]] = {
     "ray": RaySettings,
     "tracking": TrackingSettings,
     "models": ModelSettings,
+    "lineage": LineageSettings,
     "cost": CostSettings,
     "native": NativeSettings,
 }

@@ -21,6 +21,7 @@ from temporalio import runtime, worker
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from mainspring.core import errors, identity, settings
+from mainspring.core.lineage import emitter
 from mainspring.workflows.deployment import activities as deployment_activities
 from mainspring.workflows.deployment import workflow as deployment_workflow
 from mainspring.workflows.training import activities as training_activities
@@ -65,7 +66,8 @@ async def _run(in_force: settings.Settings, ready_file: Path | None) -> None:
     token = identity.TokenIssuer.load(in_force.control.tokens_file).token_of("service@local")
     client = await connect(in_force)
     async with _room(in_force.serving_url, token) as serving, _room(in_force.control_url, token) as control:
-        async with build(client, in_force, serving, control):
+        tell = emitter.of(in_force.lineage, control_url=in_force.control_url, token=token)
+        async with build(client, in_force, serving, control, tell):
             if ready_file is not None:
                 _write(ready_file)
             _LOG.info("polls task queue `%s` of %s", in_force.workflow.task_queue, in_force.workflow.address)
@@ -98,10 +100,11 @@ def build(
     in_force: settings.Settings,
     serving: httpx.AsyncClient,
     control: httpx.AsyncClient,
+    tell: emitter.Emitter | None = None,
 ) -> worker.Worker:
-    """The worker over its parts; it polls inside `async with`."""
-    training = training_activities.TrainingActivities(in_force, control)
-    deployment = deployment_activities.DeploymentActivities(serving, control, in_force.stack.state_dir)
+    """The worker over its parts; it polls inside `async with`. `tell` None: no lineage is told."""
+    training = training_activities.TrainingActivities(in_force, control, tell)
+    deployment = deployment_activities.DeploymentActivities(serving, control, in_force.stack.state_dir, tell)
     return worker.Worker(
         client,
         task_queue=in_force.workflow.task_queue,

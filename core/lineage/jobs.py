@@ -46,10 +46,13 @@ class JobRun:
     job: str
     run_id: str
     attempt: int = 1
+    part: str = ""
+    """Tells apart what one run of ours does several times."""
 
     @property
     def uuid(self) -> str:
-        return str(uuid.uuid5(_RUNS, f"{self.project}/{self.run_id}/{self.job}/{self.attempt}"))
+        names = (self.project, self.run_id, self.job, self.part, str(self.attempt))
+        return str(uuid.uuid5(_RUNS, "/".join(names)))
 
     @property
     def parent_uuid(self) -> str:

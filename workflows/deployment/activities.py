@@ -12,6 +12,7 @@ from temporalio import activity
 
 from mainspring.core import errors, workspace
 from mainspring.core.contracts import deployment, prediction
+from mainspring.core.lineage import emitter, jobs
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows import heartbeat, probes
 from mainspring.workflows.deployment import messages
@@ -19,12 +20,19 @@ from mainspring.workflows.exchange import exchange
 
 
 class DeploymentActivities:
-    """`serving` and `control` are clients with their base URL and credentials set."""
+    """`serving` and `control` are clients with their base URL and credentials set; `tell` None: no lineage is told."""
 
-    def __init__(self, serving: httpx.AsyncClient, control: httpx.AsyncClient, state_dir: Path) -> None:
+    def __init__(
+        self,
+        serving: httpx.AsyncClient,
+        control: httpx.AsyncClient,
+        state_dir: Path,
+        tell: emitter.Emitter | None = None,
+    ) -> None:
         self._serving = serving
         self._control = control
         self._state_dir = state_dir
+        self._tell = tell
 
     def all(self) -> list[Callable[..., Any]]:
         """What a worker registers."""
@@ -54,7 +62,7 @@ class DeploymentActivities:
 
     @activity.defn(name=messages.SET_TRAFFIC)
     async def set_traffic(self, asked: messages.SetTraffic) -> deployment.TrafficTable:
-        await self._put(asked.table)
+        await self._put(asked.table, asked.project)
         return asked.table
 
     @activity.defn(name=messages.RESTORE_TRAFFIC)
@@ -65,7 +73,8 @@ class DeploymentActivities:
         if now.set_by != asked.run_id or same:
             return messages.Restored(version=now.version, changed=False)
         version = now.version + 1
-        await self._put(asked.previous.model_copy(update={"version": version, "set_by": asked.run_id}))
+        table = asked.previous.model_copy(update={"version": version, "set_by": asked.run_id})
+        await self._put(table, asked.project)
         return messages.Restored(version=version, changed=True)
 
     @activity.defn(name=messages.PROBE)
@@ -100,8 +109,21 @@ class DeploymentActivities:
         with temporal_errors.typed():
             await exchange(self._control, "control", "POST", path, asked.event.model_dump_json())
 
-    async def _put(self, table: deployment.TrafficTable) -> None:
-        await self._call("PUT", f"/v1/endpoints/{table.endpoint}/traffic", table.model_dump_json())
+    async def _put(self, table: deployment.TrafficTable, project: str) -> None:
+        attempt = activity.info().attempt if activity.in_activity() else 1
+        # A workflow of a release without `project` tells of its endpoint under the endpoint's own name.
+        run = jobs.JobRun(
+            project or table.endpoint,
+            "deployment.set_traffic",
+            table.set_by,
+            attempt,
+            part=f"{table.endpoint}/{table.version}",
+        )
+        async with emitter.telling_async(self._tell, run) as told:
+            await self._call("PUT", f"/v1/endpoints/{table.endpoint}/traffic", table.model_dump_json())
+            answers = (table.stable, table.canary, table.shadow)
+            told.reads += [jobs.Dataset("model", digest, "model") for digest in answers if digest is not None]
+            told.makes.append(jobs.Dataset(f"endpoint.{table.endpoint}", str(table.version), "endpoint"))
 
     async def _call(self, method: str, path: str, body: str = "") -> Any:
         with temporal_errors.typed():

@@ -38,6 +38,8 @@ class SetTraffic(Message):
     """Put `table` in force; its version is one above the one in force, and repeating it is no change."""
 
     table: TrafficTable
+    project: str = ""
+    """Whose lineage has it."""
 
 
 class RestoreTraffic(Message):
@@ -45,6 +47,8 @@ class RestoreTraffic(Message):
 
     previous: TrafficTable
     run_id: str
+    project: str = ""
+    """Whose lineage has it."""
 
 
 class Restored(Message):

@@ -180,7 +180,7 @@ class DeployModel:
         self._touched = True  # before the call: a cancelled or failed one may have been applied
         await workflow.execute_activity(
             messages.SET_TRAFFIC,
-            messages.SetTraffic(table=table),
+            messages.SetTraffic(table=table, project=self._request.project),
             result_type=deployment.TrafficTable,
             **options.EXCHANGE,
         )
@@ -195,7 +195,9 @@ class DeployModel:
         try:
             restored = await workflow.execute_activity(
                 messages.RESTORE_TRAFFIC,
-                messages.RestoreTraffic(previous=self._previous, run_id=self._request.run_id),
+                messages.RestoreTraffic(
+                    previous=self._previous, run_id=self._request.run_id, project=self._request.project
+                ),
                 result_type=messages.Restored,
                 **options.INSIST,
             )

@@ -9,6 +9,7 @@ import httpx
 from temporalio import activity
 
 from mainspring.core import settings
+from mainspring.core.lineage import emitter
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows import heartbeat
 from mainspring.workflows.exchange import exchange
@@ -16,11 +17,13 @@ from mainspring.workflows.training import data_activities, messages, model_activ
 
 
 class TrainingActivities:
-    """`control` is a client with its base URL and the service's credentials set."""
+    """`control` is a client with its base URL and the service's credentials set; `tell` None: no lineage is told."""
 
-    def __init__(self, in_force: settings.Settings, control: httpx.AsyncClient) -> None:
-        self._data = data_activities.DataActivities(in_force.stack.state_dir)
-        self._model = model_activities.ModelActivities(in_force)
+    def __init__(
+        self, in_force: settings.Settings, control: httpx.AsyncClient, tell: emitter.Emitter | None = None
+    ) -> None:
+        self._data = data_activities.DataActivities(in_force.stack.state_dir, tell)
+        self._model = model_activities.ModelActivities(in_force, tell=tell)
         self._control = control
 
     def all(self) -> list[Callable[..., Any]]:

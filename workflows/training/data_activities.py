@@ -13,10 +13,11 @@ from temporalio import activity
 from mainspring.core import errors, projects
 from mainspring.core.contracts import prediction, training
 from mainspring.core.features import replay
+from mainspring.core.lineage import emitter
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows import heartbeat, probes
 from mainspring.workflows.ray_jobs import train_messages
-from mainspring.workflows.training import messages, run_folder
+from mainspring.workflows.training import lineage, messages, run_folder
 
 T = TypeVar("T")
 
@@ -35,10 +36,11 @@ async def in_thread(work: Callable[[], T]) -> T:
 
 
 class DataActivities:
-    """All state is under `state_dir`. Projects are found by name at each call."""
+    """All state is under `state_dir`. Projects are found by name at each call. `tell` None: no lineage is told."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, tell: emitter.Emitter | None = None) -> None:
         self._state_dir = state_dir
+        self._tell = tell
 
     def all(self) -> list[Callable[..., Any]]:
         """What a worker registers."""
@@ -56,7 +58,10 @@ class DataActivities:
     async def ingest(self, request: training.TrainRequest) -> messages.Done:
         def work() -> messages.Done:
             project, folder = self._find(request)
-            report = project.ingest(folder.space.lake, sample_fraction=request.sample_fraction)
+            with emitter.telling(self._tell, lineage.run(request, messages.INGEST)) as told:
+                report = project.ingest(folder.space.lake, sample_fraction=request.sample_fraction)
+                told.reads.append(lineage.source(report))
+                told.makes += lineage.lake(report)
             folder.keep(report)
             detail = {"rows": report.rows, "tables": len(report.tables), "source": report.source}
             return messages.Done(digest=report.digest, detail=detail, reused=report.reused)
@@ -85,7 +90,10 @@ class DataActivities:
     async def features(self, request: training.TrainRequest) -> messages.Done:
         def work() -> messages.Done:
             project, folder = self._find(request)
-            report = project.build_features(folder.space.lake, folder.space.features)
+            with emitter.telling(self._tell, lineage.run(request, messages.FEATURES)) as told:
+                told.reads += lineage.lake(folder.kept(projects.IngestReport))
+                report = project.build_features(folder.space.lake, folder.space.features)
+                told.makes += lineage.views(report)
             folder.keep(report)
             detail = {"views": len(report.views), "rows": sum(v.rows for v in report.views)}
             return messages.Done(
@@ -98,7 +106,11 @@ class DataActivities:
     async def join(self, request: training.TrainRequest) -> messages.Done:
         def work() -> messages.Done:
             project, folder = self._find(request)
-            report = project.training_set(folder.space.features, folder.space.training)
+            features = folder.kept(projects.FeatureReport)
+            with emitter.telling(self._tell, lineage.run(request, messages.JOIN)) as told:
+                told.reads += map(lineage.version_of, lineage.views(features))
+                report = project.training_set(folder.space.features, folder.space.training)
+                told.makes.append(lineage.training_set(report, features))
             folder.keep(report)
             detail = {"rows": report.rows, "columns": len(report.columns)}
             return messages.Done(
@@ -128,9 +140,13 @@ class DataActivities:
     async def fit_plan(self, request: training.TrainRequest) -> messages.Done:
         def work() -> messages.Done:
             project, folder = self._find(request)
-            rows = pl.scan_parquet(folder.kept(projects.TrainingSetReport).path)
-            fitted = project.declare_plan().fit(rows.filter(pl.col("split") == "train"))
-            train_messages.write_file(folder.plan, fitted.to_bytes())
+            made = folder.kept(projects.TrainingSetReport)
+            with emitter.telling(self._tell, lineage.run(request, messages.FIT_PLAN)) as told:
+                told.reads.append(lineage.read_training_set(made))
+                rows = pl.scan_parquet(made.path)
+                fitted = project.declare_plan().fit(rows.filter(pl.col("split") == "train"))
+                train_messages.write_file(folder.plan, fitted.to_bytes())
+                told.makes.append(lineage.fitted_plan(fitted))
             detail = {"rows": fitted.fit_rows, "dense": len(fitted.dense), "ids": len(fitted.ids)}
             return messages.Done(digest=fitted.digest, detail=detail)
 

@@ -18,10 +18,11 @@ from temporalio import activity
 from mainspring.core import canonical, errors, policy, projects, settings
 from mainspring.core.contracts import training
 from mainspring.core.features import frames, plan
+from mainspring.core.lineage import emitter, jobs
 from mainspring.core.models import bundle, evaluation, signing
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows.ray_jobs import attach, client, train_messages
-from mainspring.workflows.training import card, messages, run_folder
+from mainspring.workflows.training import card, lineage, messages, run_folder
 from mainspring.workflows.training.data_activities import in_thread
 
 LEAK_EVIDENCE = "evidence/leak_check.json"
@@ -29,12 +30,19 @@ GATES_EVIDENCE = "evidence/gates.json"
 
 
 class ModelActivities:
-    """`settings` says where state, keys, bundles, MLflow and Ray are."""
+    """`settings` says where state, keys, bundles, MLflow and Ray are. `tell` None: no lineage is told."""
 
-    def __init__(self, in_force: settings.Settings, *, poll_seconds: float = 1.0) -> None:
+    def __init__(
+        self,
+        in_force: settings.Settings,
+        *,
+        poll_seconds: float = 1.0,
+        tell: emitter.Emitter | None = None,
+    ) -> None:
         """`poll_seconds`: between two looks at the Ray job."""
         self._settings = in_force
         self._poll_seconds = poll_seconds
+        self._tell = tell
 
     def all(self) -> list[Callable[..., Any]]:
         """What a worker registers."""
@@ -60,8 +68,11 @@ class ModelActivities:
                 timeout_seconds=self._settings.ray.job_timeout_seconds,
             )
             ray = self._settings.ray
-            async with client.RayJobs.connect(ray.dashboard_url, ray.token_file) as jobs:
-                done = await attach.run_to_end(jobs, work, poll_seconds=self._poll_seconds)
+            async with emitter.telling_async(self._tell, lineage.run(request, messages.TRAIN)) as told:
+                async with client.RayJobs.connect(ray.dashboard_url, ray.token_file) as ray_jobs:
+                    done = await attach.run_to_end(ray_jobs, work, poll_seconds=self._poll_seconds)
+                told.reads += _learned_from(folder)
+                told.makes.append(lineage.weights(request, _fitted(folder)))
         return _trained(request, done, folder.output(done.attempts - 1))
 
     def _spec(self, request: training.TrainRequest, folder: run_folder.RunFolder) -> train_messages.TrainSpec:
@@ -91,14 +102,17 @@ class ModelActivities:
             )
             gates = project.quality_gates(relaxed=request.sample_fraction < 1.0)
             compared = (metrics["test"], metrics["test/logistic_regression"], gates)
-            try:
-                return messages.Evaluated(metrics=metrics, gates=evaluation.check_gates(*compared))
-            except errors.LeakDetected:
-                # Which column it was takes seconds to find out, so only a run that has the alarm pays for it.
-                suspects = _suspects(folder)
-                return messages.Evaluated(
-                    metrics=metrics, gates=evaluation.check_gates(*compared, column_aucs=suspects)
-                )
+            with emitter.telling(self._tell, lineage.run(request, messages.EVALUATE)) as told:
+                told.reads += [*_learned_from(folder), jobs.Dataset("weights", request.run_id, "weights")]
+                told.makes.append(jobs.Dataset("evaluation", request.run_id, "evaluation"))
+                try:
+                    return messages.Evaluated(metrics=metrics, gates=evaluation.check_gates(*compared))
+                except errors.LeakDetected:
+                    # Which column it was takes seconds to find out, so only a run that has the alarm pays for it.
+                    suspects = _suspects(folder)
+                    return messages.Evaluated(
+                        metrics=metrics, gates=evaluation.check_gates(*compared, column_aucs=suspects)
+                    )
 
         return await in_thread(work)
 
@@ -108,7 +122,13 @@ class ModelActivities:
             key = signing.ensure_key(self._settings.models.signing_key)
             key.publish(self._settings.serving.trusted_keys_dir)
             store = bundle.BundleStore(self._settings.serving.bundle_dir)
-            candidate, baseline = (store.write(c, key) for c in _contents(asked, self._folder(asked.request)))
+            folder = self._folder(asked.request)
+            with emitter.telling(self._tell, lineage.run(asked.request, messages.BUNDLE)) as told:
+                told.reads += _learned_from(folder)
+                told.reads.append(jobs.Dataset("weights", asked.request.run_id, "weights"))
+                candidate, baseline = (store.write(c, key) for c in _contents(asked, folder))
+                told.makes.append(lineage.model(candidate.digest, _fitted(folder)))
+                told.makes.append(lineage.model(baseline.digest, _fitted(folder), name="model_baseline"))
             return messages.Bundled(
                 candidate=candidate.digest,
                 baseline=baseline.digest,
@@ -135,7 +155,12 @@ class ModelActivities:
             for epoch in output.epochs:
                 curve = {"train_loss": epoch.train_loss, "valid_auc": epoch.valid_auc}
                 tracking.log(run, metrics=curve, step=epoch.epoch)
-            made = tracking.register(request.project, asked.bundles.candidate, mlflow_run_id=run, tags=tags)
+            with emitter.telling(self._tell, lineage.run(request, messages.REGISTER)) as told:
+                told.reads.append(lineage.model(asked.bundles.candidate))
+                made = tracking.register(
+                    request.project, asked.bundles.candidate, mlflow_run_id=run, tags=tags
+                )
+                told.makes.append(lineage.registered(made.version))
             tracking.set_alias(made.name, "candidate", made.version)
             tracking.finish(run)
             return messages.Registered(name=made.name, version=made.version)
@@ -170,6 +195,17 @@ class ModelActivities:
 
     def _folder(self, request: training.TrainRequest) -> run_folder.RunFolder:
         return run_folder.RunFolder.of(self._settings.stack.state_dir, request)
+
+
+def _fitted(folder: run_folder.RunFolder) -> plan.FittedPlan:
+    return plan.FittedPlan.from_bytes(folder.plan.read_bytes())
+
+
+def _learned_from(folder: run_folder.RunFolder) -> list[jobs.Dataset]:
+    return [
+        lineage.read_training_set(folder.kept(projects.TrainingSetReport)),
+        lineage.version_of(lineage.fitted_plan(_fitted(folder))),
+    ]
 
 
 def _trained(
@@ -226,7 +262,7 @@ def _metrics(scored: pl.DataFrame, rows: projects.TrainingSetReport) -> dict[str
 
 def _suspects(folder: run_folder.RunFolder) -> dict[str, float]:
     report = folder.kept(projects.TrainingSetReport)
-    program = plan.FittedPlan.from_bytes(folder.plan.read_bytes()).compile()
+    program = _fitted(folder).compile()
     test = pl.read_parquet(report.path).filter(pl.col("split") == "test")
     dense = program.run(frames.to_numpy(test, program.inputs)).dense
     return evaluation.column_aucs(dense, program.dense_names, test[report.label].to_numpy())
@@ -239,7 +275,7 @@ def _contents(
     request, project = asked.request, projects.load_project(asked.request.project)
     output = train_messages.read_output(Path(asked.output_path))
     rows, views = folder.kept(projects.TrainingSetReport), folder.kept(projects.FeatureReport)
-    fitted = plan.FittedPlan.from_bytes(folder.plan.read_bytes())
+    fitted = _fitted(folder)
     leak_report = folder.kept(projects.LeakReport)
 
     def contents(

@@ -111,6 +111,7 @@ class FlightDelay:
                 "service": resolved.service.model_dump(mode="json"),
                 "rows": {view: computed[view].height for view in resolved.paths},
                 "paths": {view: path.as_posix() for view, path in resolved.paths.items()},
+                "sources": views.sources(),
             }
 
         made = folders.publish(
@@ -158,6 +159,7 @@ class FlightDelay:
             rows=dict(made.detail["rows"]),
             base_rate=dict(made.detail["base_rate"]),
             reused=made.reused,
+            derived_from=dict(request_time.DERIVED_FROM),
         )
 
     def leak_check(self, lake_dir: Path, *, cutoffs: int = 2) -> projects.LeakReport:
@@ -275,6 +277,7 @@ def _feature_report(made: folders.Folder, lake_digest: str) -> projects.FeatureR
         ),
         registry=made.path / folders.REGISTRY,
         reused=made.reused,
+        sources=made.detail["sources"],
     )
 
 

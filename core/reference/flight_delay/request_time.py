@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mainspring.core import errors
 from mainspring.core.features import schema
 
-__all__ = ["DERIVED", "HORIZON_SECONDS", "REQUEST_COLUMNS", "derive"]
+__all__ = ["DERIVED", "DERIVED_FROM", "HORIZON_SECONDS", "REQUEST_COLUMNS", "derive"]
 
 #: Predictions are made this long before scheduled departure.
 HORIZON_SECONDS: Final = 7200
@@ -45,6 +45,30 @@ DERIVED: Final = (
     schema.Column(name="dep_hour", dtype="int64"),
     schema.Column(name="dep_weekday", dtype="int64"),
 )  # fmt: skip
+
+_DEPARTURE: Final = ("scheduled_departure_us",)
+_BLOCK: Final = ("scheduled_departure_us", "scheduled_arrival_us")
+_DEW: Final = ("weather_origin__temp", "weather_origin__dewp")
+_WIND: Final = ("weather_origin__wind_speed", "weather_origin__wind_dir")
+
+#: By column of `DERIVED`, the columns that it is computed from: what lineage says, and a test holds against `derive`.
+DERIVED_FROM: Final[Mapping[str, tuple[str, ...]]] = {
+    "dep_minute": _DEPARTURE,
+    "dep_minute_sin": _DEPARTURE,
+    "dep_minute_cos": _DEPARTURE,
+    "arr_minute": ("scheduled_arrival_us",),
+    "block_minutes": _BLOCK,
+    "slack_minutes": (*_BLOCK, "distance_miles"),
+    "speed_needed_mph": (*_BLOCK, "distance_miles"),
+    "aircraft_age_years": (*_DEPARTURE, "plane_static__year"),
+    "dew_spread": _DEW,
+    "fog": _DEW,
+    "wind_east": _WIND,
+    "wind_north": _WIND,
+    "hours_since_tail": (*_DEPARTURE, "tail_last__arr_known_us"),
+    "dep_hour": _DEPARTURE,
+    "dep_weekday": _DEPARTURE,
+}
 
 _MINUTE_US: Final = 60_000_000
 _HOUR_US: Final = 3_600_000_000

@@ -12,7 +12,7 @@ import polars as pl
 from mainspring.core.features.windows import CREATED, EVENT, Aggregate, trailing
 from mainspring.core.reference.flight_delay import events, source
 
-__all__ = ["AGGREGATES", "PLANE_FIELDS", "TRAILING", "WEATHER_FIELDS", "Trailing", "compute"]
+__all__ = ["AGGREGATES", "PLANE_FIELDS", "TRAILING", "WEATHER_FIELDS", "Trailing", "compute", "sources"]
 
 Stream = Literal["departures", "arrivals"]
 
@@ -93,6 +93,29 @@ def compute(tables: source.Tables) -> dict[str, pl.DataFrame]:
         "plane_static": lambda: _planes(tables.planes),
     }
     return rows | {name: make() for name, make in others.items()}
+
+
+#: What an event is made of beside its keys: the columns of `flights` that say when it was known, and its values.
+_EVENT_SOURCES: Final[Mapping[Stream, tuple[str, ...]]] = {
+    "departures": ("scheduled_departure", "dep_delay"),
+    "arrivals": ("scheduled_arrival", "arr_delay"),
+}
+
+
+def sources() -> dict[str, tuple[str, ...]]:
+    """By `view.field`: the lake's columns, `table.column` each, that move it. A test moves them one by one."""
+    found: dict[str, tuple[str, ...]] = {}
+    for view in TRAILING:
+        columns = _of("flights", *view.keys, *_EVENT_SOURCES[view.stream])
+        found |= {f"{view.name}.{a.name}": columns for a in AGGREGATES[view.stream]}
+    arrival = _of("flights", "tailnum", *_EVENT_SOURCES["arrivals"])
+    found |= {f"tail_last.{name}": arrival for name in ("arr_delay", "arr_known_us")}
+    found |= {f"weather_origin.{f}": _of("weather", "origin", "time_hour", f) for f in WEATHER_FIELDS}
+    return found | {f"plane_static.{f}": _of("planes", "tailnum", f) for f in PLANE_FIELDS}
+
+
+def _of(table: str, *columns: str) -> tuple[str, ...]:
+    return tuple(f"{table}.{column}" for column in columns)
 
 
 def _tail_last(arrivals: pl.DataFrame) -> pl.DataFrame:
