@@ -18,6 +18,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mainspring.core import errors
+from mainspring.core.contracts import catalog
 from mainspring.core.features import schema
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ class TableReport(Report):
     files: int = Field(ge=0)
     bytes: int = Field(ge=0)
     digest: str
+    owner: str = ""
+    """Who answers for it; empty: who answers for the feature service."""
+    description: str = ""
+    classification: catalog.Classification = ""
+    pii: tuple[str, ...] = ()
+    """Columns that tell of a person."""
 
 
 class IngestReport(Report):

@@ -17,6 +17,7 @@ from mainspring.platform import database
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import checkpoints
 from mainspring.platform.audit import routes as audit_routes
+from mainspring.platform.catalog import routes as catalog_routes
 from mainspring.platform.costs import routes as cost_routes
 from mainspring.platform.health import routes as health_routes
 from mainspring.platform.http import errors as http_errors
@@ -34,6 +35,7 @@ HANDLERS = (
     *cost_routes.HANDLERS,
     *metering_routes.HANDLERS,
     *lineage_routes.HANDLERS,
+    *catalog_routes.HANDLERS,
     *health_routes.HANDLERS,
 )
 

@@ -1,4 +1,4 @@
-"""The control database: nine tables, one writer at a time, an audit log that cannot be rewritten.
+"""The control database: ten tables, one writer at a time, an audit log that cannot be rewritten.
 
 SQLite in WAL mode: readers never wait. A writer begins with BEGIN IMMEDIATE, so what it read cannot change before it
 commits, and two audit rows never follow the same one. Money is integer billionths, times are ISO 8601 UTC text.
@@ -146,6 +146,21 @@ lineage_edges: Final = sa.Table(
     sa.Column("target", sa.ForeignKey("lineage_nodes.id"), primary_key=True, index=True),
     sa.Column("job", sa.String, nullable=False),
     sa.Column("run_id", sa.String, nullable=False),
+)
+
+#: `searched` is the text of names, columns, description, tags and owner, case folded.
+catalog: Final = sa.Table(
+    "catalog",
+    metadata,
+    sa.Column("project", sa.ForeignKey("projects.name"), primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("owner", sa.String, nullable=False),
+    sa.Column("classification", sa.String, nullable=False),
+    sa.Column("has_pii", sa.Boolean, nullable=False),
+    sa.Column("searched", sa.String, nullable=False),
+    sa.Column("updated_at", sa.String, nullable=False),
+    sa.Column("entry", sa.JSON, nullable=False),
 )
 
 _TRIGGERS: Final = tuple(

@@ -21,10 +21,12 @@ from temporalio import runtime, worker
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from mainspring.core import errors, identity, settings
+from mainspring.core.client import control as control_client
 from mainspring.core.lineage import emitter
 from mainspring.workflows.deployment import activities as deployment_activities
 from mainspring.workflows.deployment import workflow as deployment_workflow
 from mainspring.workflows.training import activities as training_activities
+from mainspring.workflows.training import catalog as training_catalog
 from mainspring.workflows.training import workflow as training_workflow
 
 EXIT_MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
@@ -67,12 +69,15 @@ async def _run(in_force: settings.Settings, ready_file: Path | None) -> None:
     client = await connect(in_force)
     async with _room(in_force.serving_url, token) as serving, _room(in_force.control_url, token) as control:
         tell = emitter.of(in_force.lineage, control_url=in_force.control_url, token=token)
-        async with build(client, in_force, serving, control, tell):
-            if ready_file is not None:
-                _write(ready_file)
-            _LOG.info("polls task queue `%s` of %s", in_force.workflow.task_queue, in_force.workflow.address)
-            await stop.wait()
-            _LOG.info("stops; what is under way has %.0f s", DRAIN.total_seconds())
+        # Its steps are in threads, so its client is one that blocks.
+        with control_client.ControlClient(in_force.control_url, token) as records:
+            async with build(client, in_force, serving, control, tell, records.put_catalog):
+                if ready_file is not None:
+                    _write(ready_file)
+                where = in_force.workflow
+                _LOG.info("polls task queue `%s` of %s", where.task_queue, where.address)
+                await stop.wait()
+                _LOG.info("stops; what is under way has %.0f s", DRAIN.total_seconds())
 
 
 async def connect(in_force: settings.Settings) -> temporal.Client:
@@ -101,9 +106,10 @@ def build(
     serving: httpx.AsyncClient,
     control: httpx.AsyncClient,
     tell: emitter.Emitter | None = None,
+    catalogue: training_catalog.Publish | None = None,
 ) -> worker.Worker:
-    """The worker over its parts; it polls inside `async with`. `tell` None: no lineage is told."""
-    training = training_activities.TrainingActivities(in_force, control, tell)
+    """The worker over its parts; it polls inside `async with`. Without `tell` and `catalogue` nothing is told of data."""
+    training = training_activities.TrainingActivities(in_force, control, tell, catalogue)
     deployment = deployment_activities.DeploymentActivities(serving, control, in_force.stack.state_dir, tell)
     return worker.Worker(
         client,

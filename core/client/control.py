@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
 from mainspring.core import errors
-from mainspring.core.contracts import control, metering, training
+from mainspring.core.contracts import catalog, control, lineage, metering, training
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -94,6 +95,35 @@ class ControlClient:
     ) -> metering.ServingUsageSummary:
         answer = metering.ServingUsageSummary
         return self._get("/api/v1/serving-usage", answer, group_by=group_by, project=project)
+
+    def put_catalog(self, project: str, entries: Sequence[catalog.CatalogEntry]) -> catalog.CatalogReceipt:
+        """Roles service, developer. The whole catalog of a project; the same again changes nothing."""
+        body = catalog.CatalogPut(entries=list(entries)).model_dump(mode="json")
+        return self._read(
+            catalog.CatalogReceipt, self._send("PUT", f"/api/v1/catalog/{quote(project)}", body, {})
+        )
+
+    def search_catalog(self, *, after: str = "", limit: int = 100, **wanted: Any) -> control.Page:
+        """`wanted`: `search`, `project`, `kind`, `classification`, `owner`, `pii`."""
+        return self._get("/api/v1/catalog", control.Page, after=after, limit=limit, **wanted)
+
+    def catalog_entry(self, project: str, name: str) -> catalog.CatalogView:
+        return self._get(f"/api/v1/catalog/{quote(project)}/{quote(name)}", catalog.CatalogView)
+
+    def lineage(
+        self,
+        direction: lineage.Direction,
+        namespace: str,
+        name: str,
+        *,
+        version: str = "",
+        column: str = "",
+        kind: str = "",
+    ) -> lineage.LineageGraph:
+        asked = {"direction": direction, "namespace": namespace, "name": name}
+        return self._get(
+            "/api/v1/lineage:walk", lineage.LineageGraph, **asked, version=version, column=column, kind=kind
+        )
 
     def audit(self, *, after: str = "", limit: int = 100) -> control.Page:
         return self._get("/api/v1/audit", control.Page, after=after, limit=limit)

@@ -8,7 +8,7 @@ store here answer where Feast's drop rows or ignore the TTL. Importing Feast tak
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,11 +26,13 @@ from feast.errors import FeastError, FeastObjectNotFoundException
 from feast.types import Bool, Float32, Float64, Int64, PrimitiveFeastType, String
 
 from mainspring.core import errors, ports
+from mainspring.core.catalog import rules
+from mainspring.core.contracts import catalog
 from mainspring.core.features import folders, schema
 
 __all__ = [
     "Definitions", "Entity", "FeatureService", "FeatureView", "Field", "FileSource", "Resolved", "ValueType",
-    "apply", "describe", "field", "repo_config", "resolve", "store",
+    "apply", "catalog_of", "describe", "field", "registered", "repo_config", "resolve", "store",
 ]  # fmt: skip
 
 _TO_FEAST: Final[Mapping[ports.FieldType, PrimitiveFeastType]] = {
@@ -75,9 +77,11 @@ class Resolved:
     paths: Mapping[str, Path]
 
 
-def field(name: str, dtype: ports.FieldType) -> Field:
-    """A Feast field of one of our types."""
-    return Field(name=name, dtype=_TO_FEAST[dtype])
+def field(
+    name: str, dtype: ports.FieldType, *, description: str = "", tags: Mapping[str, str] | None = None
+) -> Field:
+    """A Feast field of one of our types. The catalog reads the tags `pii` and `classification`."""
+    return Field(name=name, dtype=_TO_FEAST[dtype], description=description, tags=dict(tags or {}))
 
 
 def repo_config(folder: Path, project: str) -> RepoConfig:
@@ -112,8 +116,9 @@ def store(folder: Path, project: str) -> Iterator[FeatureStore]:
 def apply(folder: Path, project: str, definitions: Definitions) -> None:
     """Register the definitions in the folder's registry.
 
-    Errors: InvalidRequest if Feast refuses one of them.
+    Errors: InvalidRequest if Feast refuses one of them, or if the catalog's rules do: who owns it, what it is, PII.
     """
+    rules.check(catalog_of(definitions), project=project)
     with store(folder, project) as opened:
         try:
             opened.apply([*definitions.entities, *definitions.views, definitions.service])
@@ -146,6 +151,72 @@ def describe(definitions: Definitions) -> Resolved:
     """The definitions' service as :func:`resolve` would give it, without a registry."""
     views = {view.name: view for view in definitions.views}
     return _describe(definitions.service, views, {entity.name: entity for entity in definitions.entities})
+
+
+def catalog_of(definitions: Definitions) -> tuple[catalog.CatalogEntry, ...]:
+    """The views and the service as the catalog has them. Errors: InvalidRequest for a tag that it does not know."""
+    entities = {entity.name: entity for entity in definitions.entities}
+    return _entries(definitions.views, (definitions.service,), entities)
+
+
+def registered(folder: Path, project: str) -> tuple[catalog.CatalogEntry, ...]:
+    """The views and services that are in the folder's registry, as the catalog has them."""
+    with store(folder, project) as opened:
+        views, services = opened.list_feature_views(), opened.list_feature_services()
+        return _entries(views, services, {entity.name: entity for entity in opened.list_entities()})
+
+
+def _entries(
+    views: Iterable[FeatureView], services: Iterable[FeatureService], entities: Mapping[str, Entity]
+) -> tuple[catalog.CatalogEntry, ...]:
+    return (
+        *(_view_entry(view, entities) for view in views),
+        *(
+            catalog.CatalogEntry(
+                kind="service",
+                name=f"service.{service.name}",
+                owner=service.owner,
+                description=service.description,
+                tags=dict(service.tags),
+                classification=rules.classification(service.tags, where=service.name),
+                reads=tuple(f"view.{p.name}" for p in service.feature_view_projections),
+            )
+            for service in services
+        ),
+    )
+
+
+def _view_entry(view: FeatureView, entities: Mapping[str, Entity]) -> catalog.CatalogEntry:
+    said = rules.classification(view.tags, where=view.name)
+    keys = {entities[name].join_key: entities[name] for name in view.entities}
+    tags = {column.name: column.tags for column in (*view.entity_columns, *view.features)}
+    columns = []
+    for column in (*view.entity_columns, *view.features):
+        where = f"{view.name}.{column.name}"
+        key = keys.get(column.name)
+        # An entity that tells of a person does so in every view that it keys.
+        told = {**(key.tags if key else {}), **tags[column.name]}
+        columns.append(
+            catalog.CatalogColumn(
+                name=column.name,
+                dtype=_FROM_FEAST.get(column.dtype, str(column.dtype)),
+                description=column.description or (key.description if key else ""),
+                is_key=key is not None,
+                is_pii=rules.is_pii(told, where=where),
+                # What nobody classified by itself is what its view is.
+                classification=rules.classification(told, where=where) or said,
+            )
+        )
+    return catalog.CatalogEntry(
+        kind="view",
+        name=f"view.{view.name}",
+        owner=view.owner,
+        description=view.description,
+        tags=dict(view.tags),
+        classification=said,
+        columns=tuple(columns),
+        ttl_seconds=_ttl_seconds(view.name, view.ttl),
+    )
 
 
 def _describe(

@@ -14,8 +14,8 @@ from mainspring.core.quality.report import QualityReport
 
 __all__ = ["Checks", "accepted", "publish", "refusal", "release"]
 
-#: A new folder and the last accepted reports by dataset, to the new folder's reports.
-Checks: TypeAlias = Callable[[Path, Mapping[str, QualityReport]], Sequence[QualityReport]]
+#: A new folder, its detail and the last accepted reports by dataset, to the new folder's reports.
+Checks: TypeAlias = Callable[[Path, Mapping[str, Any], Mapping[str, QualityReport]], Sequence[QualityReport]]
 
 #: Where a folder's detail holds the reports it was accepted with, and who let it in if it failed.
 _REPORTS: Final = "quality"
@@ -30,6 +30,7 @@ def publish(
     write: Callable[[Path], Mapping[str, Any]],
     checks: Checks,
     quarantine: holding.Quarantine | None = None,
+    unlisted: frozenset[str] = frozenset(),
 ) -> folders.Folder:
     """As `folders.publish`, of a folder that passes `checks`.
 
@@ -42,7 +43,7 @@ def publish(
 
     def fill(new: Path) -> Mapping[str, Any]:
         detail = write(new)
-        reports = tuple(checks(new, accepted(target)))
+        reports = tuple(checks(new, detail, accepted(target)))
         failed = [check for report in reports for check in report.failed]
         if failed:
             held = held_in.hold(
@@ -57,7 +58,7 @@ def publish(
             raise refusal(target.name, reports, held.name)
         return {**detail, _REPORTS: _by_dataset(reports)}
 
-    return folders.publish(target, kind=kind, inputs=inputs, write=fill)
+    return folders.publish(target, kind=kind, inputs=inputs, write=fill, unlisted=unlisted)
 
 
 def release(

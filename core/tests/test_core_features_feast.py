@@ -33,8 +33,10 @@ def simple(
             name=f"{name}_rows", path=f"views/{name}.parquet", timestamp_field="event_timestamp",
             created_timestamp_column="created_timestamp",
         ),
+        owner="team", description="Delays of departures",
     )  # fmt: skip
-    return feast.Definitions((origin,), (view,), feast.FeatureService(name="simple_v1", features=[view]))
+    service = feast.FeatureService(name="simple_v1", features=[view], owner="team", description="All of it")
+    return feast.Definitions((origin,), (view,), service)
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +88,10 @@ def test_two_appliers_at_once_lose_nothing(tmp_path: Path) -> None:
 
     def work(name: str) -> None:
         made = simple(name=name)
-        feast.apply(
-            tmp_path, "p", replace(made, service=feast.FeatureService(name=name, features=list(made.views)))
+        service = feast.FeatureService(
+            name=name, features=list(made.views), owner="team", description="One view"
         )
+        feast.apply(tmp_path, "p", replace(made, service=service))
 
     threads = [threading.Thread(target=work, args=(name,)) for name in names]
     for thread in threads:

@@ -14,7 +14,7 @@ from mainspring.core.reference.flight_delay import project
 _HERE, _FEATURES = Path(project.__file__).parent, Path(folders.__file__).parent
 
 #: They move bytes and name them; no value of a feature depends on how.
-_NO_RULES = {"folders", "canonical", "errors", "ports", "projects"}
+_NO_RULES = {"folders", "canonical", "errors", "ports", "projects", "catalog", "contracts"}
 
 
 def file_of(name: str) -> Path:

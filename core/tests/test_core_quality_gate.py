@@ -33,7 +33,10 @@ REPEATED = pl.concat([GOOD, GOOD.head(1)])
 DRIFTED = GOOD.with_columns(pl.col("size") + 100)
 
 
-def checks(folder: Path, accepted: Mapping[str, QualityReport]) -> list[QualityReport]:
+def checks(
+    folder: Path, detail: Mapping[str, Any], accepted: Mapping[str, QualityReport]
+) -> list[QualityReport]:
+    assert detail["rows"] == pl.read_parquet(folder / "deep" / "rows.parquet").height
     rows = pl.scan_parquet(folder / "deep" / "rows.parquet")
     return [measures.evaluate(SUITE, rows, accepted=accepted.get("things"))]
 

@@ -9,18 +9,14 @@ import importlib.metadata
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import rich_click as click
 
 from mainspring.core import errors
-from mainspring.platform.cli import output
+from mainspring.platform.cli import data, output, session
 
-if TYPE_CHECKING:
-    from mainspring.core.client import control as control_client
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="A versioned JSON document on stdout.")
-_AS = click.option("--as", "actor", default="", help="Act as this embedded actor, such as `approver@local`.")
+_JSON, _AS, _client = session.JSON, session.AS, session.client
 _RUN_COLUMNS = ("run_id", "project", "kind", "stage", "cost", "requested_by")
 _ENDED = ("done", "rolled_back", "rejected", "cancelled", "failed")
 
@@ -54,15 +50,6 @@ class _Group(click.RichGroup):
             field = ".".join(str(part) for part in first["loc"])
             click.echo(f"error: `{field}`: {first['msg'].lower()}; see `mainspring --help`", err=True)
             ctx.exit(output.USAGE)
-
-
-def _client(actor: str) -> control_client.ControlClient:
-    from mainspring.core import identity, settings
-    from mainspring.core.client import control as control_client
-
-    s = settings.load()
-    issuer = identity.TokenIssuer.load(s.control.tokens_file)
-    return control_client.ControlClient(s.control_url, issuer.token_of(actor))
 
 
 @click.group(cls=_Group)
@@ -470,6 +457,10 @@ def cost_serving(by: str, project_name: str, actor: str, as_json: bool) -> None:
         rows = [{by: name, **used.model_dump(mode="json")} for name, used in named.items()]
         columns = (by, "requests", "predictions", "cpu_microseconds", "cost")
         output.show(rows, as_json=False, columns=columns)
+
+
+cli.add_command(data.catalog)
+cli.add_command(data.lineage)
 
 
 def main() -> None:

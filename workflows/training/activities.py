@@ -13,16 +13,23 @@ from mainspring.core.lineage import emitter
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows import heartbeat
 from mainspring.workflows.exchange import exchange
-from mainspring.workflows.training import data_activities, messages, model_activities
+from mainspring.workflows.training import catalog, data_activities, messages, model_activities
 
 
 class TrainingActivities:
-    """`control` is a client with its base URL and the service's credentials set; `tell` None: no lineage is told."""
+    """`control` is a client with its base URL and the service's credentials set.
+
+    `tell` None: no lineage is told; `catalogue` None: no catalog is published.
+    """
 
     def __init__(
-        self, in_force: settings.Settings, control: httpx.AsyncClient, tell: emitter.Emitter | None = None
+        self,
+        in_force: settings.Settings,
+        control: httpx.AsyncClient,
+        tell: emitter.Emitter | None = None,
+        catalogue: catalog.Publish | None = None,
     ) -> None:
-        self._data = data_activities.DataActivities(in_force.stack.state_dir, tell)
+        self._data = data_activities.DataActivities(in_force.stack.state_dir, tell, catalogue)
         self._model = model_activities.ModelActivities(in_force, tell=tell)
         self._control = control
 

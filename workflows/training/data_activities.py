@@ -17,7 +17,7 @@ from mainspring.core.lineage import emitter
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows import heartbeat, probes
 from mainspring.workflows.ray_jobs import train_messages
-from mainspring.workflows.training import lineage, messages, run_folder
+from mainspring.workflows.training import catalog, lineage, messages, run_folder
 
 T = TypeVar("T")
 
@@ -36,11 +36,20 @@ async def in_thread(work: Callable[[], T]) -> T:
 
 
 class DataActivities:
-    """All state is under `state_dir`. Projects are found by name at each call. `tell` None: no lineage is told."""
+    """All state is under `state_dir`. Projects are found by name at each call.
 
-    def __init__(self, state_dir: Path, tell: emitter.Emitter | None = None) -> None:
+    `tell` None: no lineage is told; `catalogue` None: no catalog is published.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        tell: emitter.Emitter | None = None,
+        catalogue: catalog.Publish | None = None,
+    ) -> None:
         self._state_dir = state_dir
         self._tell = tell
+        self._catalogue = catalogue
 
     def all(self) -> list[Callable[..., Any]]:
         """What a worker registers."""
@@ -147,6 +156,7 @@ class DataActivities:
                 fitted = project.declare_plan().fit(rows.filter(pl.col("split") == "train"))
                 train_messages.write_file(folder.plan, fitted.to_bytes())
                 told.makes.append(lineage.fitted_plan(fitted))
+            catalog.publish(self._catalogue, request.project, folder, fitted)
             detail = {"rows": fitted.fit_rows, "dense": len(fitted.dense), "ids": len(fitted.ids)}
             return messages.Done(digest=fitted.digest, detail=detail)
 

@@ -18,6 +18,9 @@ VIEWS_FOLDER: Final = "views"
 
 _OWNER: Final = "flight-delay"
 
+#: All of it is published by the Bureau of Transportation Statistics and tells of aircraft, not of people.
+_TAGS: Final = {"classification": "public"}
+
 _DESCRIPTIONS: Final = {
     "departures": "Departures of the last {window}: mean delay in minutes, shares late and cancelled, count",
     "arrivals": "Arrivals of the last {window}: mean delay in minutes, share late, count",
@@ -33,6 +36,7 @@ def build() -> feast.Definitions:
         features=list(made),
         description="All that is known two hours before departure",
         owner=_OWNER,
+        tags=_TAGS,
     )
     return feast.Definitions(tuple(entities.values()), made, service)
 
@@ -108,4 +112,5 @@ def _view(
         ),
         description=description,
         owner=_OWNER,
+        tags=_TAGS,
     )

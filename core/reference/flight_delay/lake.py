@@ -11,6 +11,7 @@ import polars as pl
 from mainspring.core import canonical, errors
 from mainspring.core.features import folders
 from mainspring.core.quality import gate
+from mainspring.core.quality.report import QualityReport
 from mainspring.core.reference.flight_delay import checks, source
 
 __all__ = ["KIND", "open_lake", "read", "write"]
@@ -41,7 +42,12 @@ def write(lake_dir: Path, csv_folder: Path, version: str, sample_fraction: float
             "rows": {name: _write_table(new / name, name, getattr(tables, name)) for name in source.TABLES}
         }
 
-    return gate.publish(lake_dir, kind=KIND, inputs=inputs, write=fill, checks=checks.reports)
+    def judge(
+        new: Path, _: Mapping[str, Any], accepted: Mapping[str, QualityReport]
+    ) -> tuple[QualityReport, ...]:
+        return checks.reports(new, accepted)
+
+    return gate.publish(lake_dir, kind=KIND, inputs=inputs, write=fill, checks=judge)
 
 
 def open_lake(lake_dir: Path) -> folders.Folder:

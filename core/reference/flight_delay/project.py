@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +15,7 @@ from mainspring.core.reference.flight_delay import model, request_time
 if TYPE_CHECKING:
     import polars as pl
 
+    from mainspring.core.quality.report import QualityReport
     from mainspring.core.reference.flight_delay import source
 
 __all__ = ["PROJECT", "FlightDelay"]
@@ -76,6 +77,8 @@ class FlightDelay:
                     files=files,
                     bytes=size,
                     digest=made.file_digest(name),
+                    description=source.DESCRIPTIONS[name],
+                    classification="public",
                 )
                 for name, (files, size) in sizes.items()
             ),
@@ -90,7 +93,12 @@ class FlightDelay:
         return checks.run(lake.open_lake(lake_dir))
 
     def build_features(self, lake_dir: Path, feature_dir: Path) -> projects.FeatureReport:
-        """Every view's rows as Parquet, the requests beside them, and the definitions in a Feast registry."""
+        """Every view's rows as Parquet, the requests beside them, and the definitions in a Feast registry.
+
+        Errors: DataInvalid if a view's rows are not what its schema says, and then the views that were there serve on.
+        """
+        from mainspring.core.quality import gate
+        from mainspring.core.quality import views as quality
         from mainspring.core.reference.flight_delay import lake
 
         found = lake.open_lake(lake_dir)
@@ -114,7 +122,13 @@ class FlightDelay:
                 "sources": views.sources(),
             }
 
-        made = folders.publish(
+        def judge(
+            new: Path, detail: Mapping[str, Any], accepted: Mapping[str, QualityReport]
+        ) -> Sequence[QualityReport]:
+            described = schema.FeatureService.model_validate(detail["service"])
+            return quality.reports(described, {v: new / p for v, p in detail["paths"].items()}, accepted)
+
+        made = gate.publish(
             feature_dir,
             kind=_FEATURES,
             inputs={
@@ -122,6 +136,7 @@ class FlightDelay:
                 "code": _code(*_FEATURE_RULES),
             },
             write=fill,
+            checks=judge,
             # SQLite's bytes differ from run to run; what the registry says is in the detail too.
             unlisted=frozenset({folders.REGISTRY}),
         )

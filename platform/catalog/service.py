@@ -1,0 +1,140 @@
+"""Put a project's catalog in force, search it, and show an entry with who uses it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mainspring.core import canonical, errors, identity
+from mainspring.core.catalog import rules
+from mainspring.core.contracts import base, catalog, control
+from mainspring.platform import mutation
+from mainspring.platform import plane as control_plane
+from mainspring.platform.catalog import store
+from mainspring.platform.lineage import store as lineage_store
+from mainspring.platform.projects import store as project_store
+
+#: Edges that are followed to find who uses an entry.
+MAX_EDGES: Final = 20_000
+
+
+async def put(
+    plane: control_plane.ControlPlane, credential: str, project: str, new: Sequence[catalog.CatalogEntry]
+) -> catalog.CatalogReceipt:
+    """Make `new` the whole catalog of `project`, or change nothing; the same again changes nothing.
+
+    Errors: NotFound for the project; InvalidRequest by the rules of `core.catalog.rules`, or for a name given twice.
+    """
+    names = [entry.name for entry in new]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise errors.InvalidRequest(f"entry `{twice[0]}` is given twice; send each once", field="entries")
+    rules.check(new, project=project)
+
+    async def do(
+        connection: AsyncConnection, _actor: identity.Actor
+    ) -> mutation.Change[catalog.CatalogReceipt]:
+        await project_store.find(connection, project)
+        before = await store.entries(connection, project)
+        changed = [e for e in new if before.get((e.kind, e.name)) != e.model_dump(mode="json")]
+        gone = sorted(set(before) - {(e.kind, e.name) for e in new})
+        await store.remove(connection, project, gone)
+        await store.put(connection, project, changed)
+        receipt = catalog.CatalogReceipt(project=project, entries=len(new), changed=len(changed) + len(gone))
+        detail = {
+            "entries": len(new),
+            "changed": [e.name for e in changed][:50],
+            "gone": [name for _, name in gone][:50],
+            "digest": canonical.digest([e.model_dump(mode="json") for e in new]),
+        }
+        return mutation.Change(receipt, f"catalog/{project}", detail, is_new=receipt.changed > 0)
+
+    return await mutation.mutate(
+        plane,
+        credential,
+        action="catalog.put",
+        resource=f"catalog/{project}",
+        roles=("service", "developer"),
+        do=do,
+    )
+
+
+async def search(
+    plane: control_plane.ControlPlane, credential: str, wanted: store.Wanted, *, after: str, limit: int
+) -> control.Page:
+    """A page of entries by project and name, without their users."""
+    plane.issuer.authenticate(credential)
+    async with plane.database.read() as connection:
+        rows = await store.page(connection, wanted, after=_cursor(after), limit=limit + 1)
+    now = base.utc_now()
+    items = [_view(row, now).model_dump(mode="json") for row in rows[:limit]]
+    last = json.dumps([rows[limit - 1].project, rows[limit - 1].name]) if len(rows) > limit else ""
+    return control.Page(items=items, next=last)
+
+
+async def show(
+    plane: control_plane.ControlPlane, credential: str, project: str, name: str
+) -> catalog.CatalogView:
+    """One entry with what lineage knows to be made of it. Errors: NotFound with close names."""
+    plane.issuer.authenticate(credential)
+    async with plane.database.read() as connection:
+        row = await store.find(connection, project, name)
+        if row is None:
+            known = await store.names(connection, project)
+            close = tuple(difflib.get_close_matches(name, known, n=3))
+            hint = f"did you mean `{close[0]}`" if close else "see `mainspring catalog list`"
+            raise errors.NotFound(
+                f"project `{project}` has no `{name}` in the catalog; {hint}",
+                resource="catalog entry",
+                name=name,
+                did_you_mean=close,
+            )
+        users, is_cut = await _users(connection, project, name)
+    return _view(row, base.utc_now()).model_copy(update={"downstream": users, "is_downstream_cut": is_cut})
+
+
+async def _users(
+    connection: AsyncConnection, project: str, name: str
+) -> tuple[tuple[catalog.CatalogUser, ...], bool]:
+    starts = await lineage_store.find(connection, project, name, version="", column="")
+    if not starts:
+        return (), False
+    found = await lineage_store.walk(connection, [s.id for s in starts], "downstream", limit=MAX_EDGES)
+    ids = {edge.target for edge in found.edges} - {s.id for s in starts}
+    versions: dict[tuple[str, str], int] = {}
+    for node in (await lineage_store.nodes_of(connection, ids)).values():
+        if not node.column:
+            versions[node.kind, node.name] = versions.get((node.kind, node.name), 0) + 1
+    users = (
+        catalog.CatalogUser(kind=kind, name=user, versions=n) for (kind, user), n in sorted(versions.items())
+    )
+    return tuple(users), found.is_cut
+
+
+def _view(row: sa.Row[Any], now: datetime) -> catalog.CatalogView:
+    view = catalog.CatalogView.model_validate(
+        {**row.entry, "project": row.project, "updated_at": row.updated_at}
+    )
+    if view.newest_event_at is None:
+        return view
+    age = (now - view.newest_event_at).total_seconds()
+    fresh = None if view.ttl_seconds is None else age <= view.ttl_seconds
+    return view.model_copy(update={"age_seconds": age, "is_fresh": fresh})
+
+
+def _cursor(after: str) -> tuple[str, str]:
+    if not after:
+        return "", ""
+    try:
+        project, name = json.loads(after)
+        return str(project), str(name)
+    except (ValueError, TypeError) as error:
+        raise errors.InvalidRequest(
+            f"cursor `{after}` is not one of ours; send the `next` of a page", field="after"
+        ) from error
