@@ -74,6 +74,10 @@ class ServingSettings(_Group):
     """Where bundles are loaded from; default: under the state directory."""
     trusted_keys_dir: Path = Path("keys/trusted")
     """Public keys whose signatures are accepted; default: under the state directory."""
+    expectations_dir: Path = Path("expectations")
+    """What pushed rows must be: `<view>.json` each, read at the start; default: under the state directory."""
+    pushes_dir: Path = Path("pushes")
+    """Pushes that were refused, and what the last accepted ones looked like; default: under the state directory."""
     traffic_dir: Path = Path("traffic")
     """The traffic tables in force, one JSON document per endpoint; default: under the state directory."""
     max_rows_per_request: Annotated[int, Field(ge=1, le=1_000_000)] = 4096

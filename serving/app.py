@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from mainspring.core import identity, ports, settings
 from mainspring.serving import bundles, endpoints, gate, plane, release, stats, traffic
+from mainspring.serving.features import expectations
 from mainspring.serving.grpc import server as grpc_server
 from mainspring.serving.grpc import service as grpc_service
 from mainspring.serving.http import (
@@ -39,9 +40,12 @@ def create_app(
     """The data plane, with every bundle loaded that the traffic in force names.
 
     `models`: tensor models beside the endpoints, by name; they are served over v2 only.
-    Errors: Misconfigured if a traffic document or one of its bundles does not load.
+    Errors: Misconfigured if a traffic document, one of its bundles or the expectations of a view do not load.
     """
     serving = settings.serving
+    checked = expectations.gated(online, serving)
+    if checked is not None:
+        online = checked
     tables = traffic.TrafficStore(serving.traffic_dir)
     shelf = bundles.BundleShelf(loader, online)
     book = stats.StatsBook()
@@ -81,7 +85,9 @@ def create_app(
 
     app = fast_path.ServingApp(title="Mainspring serving", version="1", lifespan=lifespan)
     app.include_router(
-        routes.build(routes.Parts(answerer, served, shelf, online, issuer, limits, doorkeeper, reads))
+        routes.build(
+            routes.Parts(answerer, served, shelf, online, issuer, limits, doorkeeper, reads, checked)
+        )
     )
     app.include_router(v2_routes.build(v2_routes.Parts(infer, online, admit, release.version())))
     app.include_router(metrics.build(metrics.Books(inferring, served, limits)))

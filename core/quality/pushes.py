@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mainspring.core import durable, errors, identity, ports
+from mainspring.core.contracts import prediction
 from mainspring.core.features import frames, online_batch
 from mainspring.core.features.windows import CREATED, EVENT
 from mainspring.core.quality import expectations, gate, measures
@@ -103,7 +104,7 @@ class CheckedFeatures:
         self._accept(view, report)
         return changed
 
-    def release(self, name: str, *, actor: identity.Actor, reason: str) -> int:
+    def release(self, name: str, *, actor: identity.Actor, reason: str) -> prediction.FeaturePushResult:
         """Push the held batch `name` although it failed. Newer rows of its keys stay: safe at any time, and to repeat.
 
         Errors: NotFound; PermissionDenied unless `actor` is an approver; InvalidRequest without a reason; the store's.
@@ -127,7 +128,10 @@ class CheckedFeatures:
         )
         if held.release is None:
             self.quarantine.mark(name, given)
-        return changed
+        _LOG.warning(
+            "batch `%s` of view `%s` is released by %s: %s", name, held.dataset, given.by, given.reason
+        )
+        return prediction.FeaturePushResult(view=held.dataset, received=rows.height, accepted=changed)
 
     def _hold(self, view: str, rows: pl.DataFrame, report: QualityReport) -> str:
         with self._lock:

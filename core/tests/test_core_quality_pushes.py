@@ -85,7 +85,8 @@ def test_an_approver_releases_a_push_and_newer_rows_stay(
     name = caught.value.quarantined
     with pytest.raises(errors.PermissionDenied):
         checked.release(name, actor=identity.Actor("d", ("developer",)), reason="x")
-    assert checked.release(name, actor=APPROVER, reason="a new sensor") == 1
+    released_rows = checked.release(name, actor=APPROVER, reason="a new sensor")
+    assert (released_rows.received, released_rows.accepted) == (2, 1)
     assert sizes(store, "k0", "k1") == [7.0, 500.0]
     released = checked.quarantine.read(name).release
     assert released is not None and (released.by, released.reason) == ("approver@local", "a new sensor")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
@@ -14,8 +14,11 @@ from fastapi.responses import Response
 from mainspring.core import errors, identity, ports
 from mainspring.core.contracts import deployment, features, prediction
 from mainspring.serving import bundles, endpoints, gate, plane
-from mainspring.serving.features import push
+from mainspring.serving.features import expectations, push
 from mainspring.serving.http import bodies, feature_reads, payload, v2_infer
+
+if TYPE_CHECKING:
+    from mainspring.core.quality import pushes
 
 #: Who may change what is served or what features say. Predictions and reads are open to whoever reaches the port.
 ADMIN_ROLES: Final = ("service", "developer", "admin")
@@ -33,12 +36,14 @@ class Parts:
     limits: payload.Limits
     gate: gate.Gate
     reads: feature_reads.FeatureReads
+    checked: pushes.CheckedFeatures | None = None
+    """The online store's gate; None where no view has expectations."""
 
 
 def build(parts: Parts) -> APIRouter:
     """Every route, over `parts`."""
     router = APIRouter()
-    for routes in (_health, _predictions, _endpoints, _bundles, _features):
+    for routes in (_health, _predictions, _endpoints, _bundles, _features, _quarantine):
         router.include_router(routes(parts))
     return router
 
@@ -173,6 +178,39 @@ def _features(parts: Parts) -> APIRouter:
             openapi_extra=bodies.documented(features.FeatureRead),
             operation_id=path.strip("/").replace("/", "_").replace(":", "_").replace("-", "_"),
         )
+    return router
+
+
+def _quarantine(parts: Parts) -> APIRouter:
+    router = APIRouter(tags=["features"])
+
+    @router.get("/v1/features/quarantine")
+    async def held_list(request: Request) -> dict[str, list[str]]:
+        """Names of the pushes that were refused."""
+        _admin(parts, request)
+        held = expectations.require(parts.checked).quarantine
+        return {"held": list(await run_in_threadpool(held.names))}
+
+    @router.get("/v1/features/quarantine/{name}")
+    async def held(name: str, request: Request) -> Response:
+        """One refused push with its report, and who let it in if somebody did."""
+        _admin(parts, request)
+        found = expectations.require(parts.checked).quarantine
+        return bodies.answer(await run_in_threadpool(found.read, name))
+
+    @router.post(
+        "/v1/features/quarantine/{name}:release",
+        response_model=prediction.FeaturePushResult,
+        openapi_extra=bodies.documented(features.QuarantineRelease),
+    )
+    async def release(name: str, request: Request) -> Response:
+        """Push a refused batch although it failed. Role: approver, with a reason. Newer rows of its keys stay."""
+        actor = parts.issuer.authenticate(request.headers.get("authorization"))
+        asked = await bodies.read(request, features.QuarantineRelease, parts.limits)
+        checked = expectations.require(parts.checked)
+        work = functools.partial(checked.release, name, actor=actor, reason=asked.reason)
+        return bodies.answer(await run_in_threadpool(work))
+
     return router
 
 

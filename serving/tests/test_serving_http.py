@@ -397,6 +397,9 @@ def test_the_api_is_described(served: world.Served) -> None:
         "/v1/bundles",
         "/v1/features/{view}:push",
         "/v1/features:read",
+        "/v1/features/quarantine",
+        "/v1/features/quarantine/{name}",
+        "/v1/features/quarantine/{name}:release",
         "/get-online-features",
     }
     body = paths["/v1/endpoints/{name}:predict"]["post"]["requestBody"]
