@@ -24,6 +24,7 @@ from mainspring.platform.http import errors as http_errors
 from mainspring.platform.lineage import routes as lineage_routes
 from mainspring.platform.metering import routes as metering_routes
 from mainspring.platform.projects import routes as project_routes
+from mainspring.platform.quarantine import routes as quarantine_routes
 from mainspring.platform.runs import launcher as run_launcher
 from mainspring.platform.runs import outbox
 from mainspring.platform.runs import routes as run_routes
@@ -36,6 +37,7 @@ HANDLERS = (
     *metering_routes.HANDLERS,
     *lineage_routes.HANDLERS,
     *catalog_routes.HANDLERS,
+    *quarantine_routes.HANDLERS,
     *health_routes.HANDLERS,
 )
 
@@ -52,6 +54,7 @@ def create_app(
         book=s.cost,
         train_workers=s.ray.train_workers,
         checkpointer=checkpoints.embedded(db, s.stack.state_dir),
+        state_dir=s.stack.state_dir,
     )
 
     @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from mainspring.core import identity, settings
 from mainspring.platform import database
@@ -22,3 +23,5 @@ class ControlPlane:
     """Data-parallel workers of a training, from `ray.train_workers`."""
     checkpointer: checkpoints.Checkpointer | None = None
     """Signs the audit log's head; None: what was cut off its end is not shown."""
+    state_dir: Path | None = None
+    """Where the workers' folders are, on their machine; None: elsewhere, and nothing is released from here."""

@@ -11,7 +11,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from mainspring.core import errors
-from mainspring.core.contracts import catalog, control, lineage, metering, training
+from mainspring.core.contracts import catalog, control, lineage, metering, quality, training
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -109,6 +109,18 @@ class ControlClient:
 
     def catalog_entry(self, project: str, name: str) -> catalog.CatalogView:
         return self._get(f"/api/v1/catalog/{quote(project)}/{quote(name)}", catalog.CatalogView)
+
+    def quarantine(self, project: str) -> list[quality.HeldBatch]:
+        found = self._send("GET", f"/api/v1/quarantine/{quote(project)}", None, {})
+        return [self._read(quality.HeldBatch, one) for one in found]
+
+    def held_batch(self, project: str, name: str) -> quality.HeldBatch:
+        return self._get(f"/api/v1/quarantine/{quote(project)}/{quote(name)}", quality.HeldBatch)
+
+    def release_batch(self, project: str, name: str, *, reason: str) -> quality.HeldBatch:
+        """Role approver."""
+        path = f"/api/v1/quarantine/{quote(project)}/{quote(name)}/release"
+        return self._post(path, quality.ReleaseCreate(reason=reason), quality.HeldBatch)
 
     def lineage(
         self,

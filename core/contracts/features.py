@@ -8,14 +8,7 @@ from pydantic import Field, model_validator
 
 from mainspring.core.contracts.base import Request, UtcTime
 
-__all__ = ["FeatureRead", "QuarantineRelease"]
-
-
-class QuarantineRelease(Request):
-    """Let a batch in although it failed."""
-
-    reason: str = Field(min_length=1, max_length=2000)
-    """Why it may be used; kept with the batch."""
+__all__ = ["FeatureRead"]
 
 
 class FeatureRead(Request):

@@ -1,4 +1,4 @@
-"""`mainspring catalog` and `mainspring lineage`: what data there is, where it came from and who uses it."""
+"""`mainspring catalog`, `lineage` and `quarantine`: what data there is, where it came from, and what was not let in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import rich_click as click
 
 from mainspring.platform.cli import output, session
 
-__all__ = ["catalog", "lineage"]
+__all__ = ["catalog", "lineage", "quarantine"]
 
 _LIST: Final = ("project", "kind", "name", "owner", "classification", "pii", "rows", "fresh", "description")
 _COLUMNS: Final = (
@@ -124,6 +124,54 @@ def lineage(
     output.show(rows, as_json=False, columns=("steps", "kind", "name", "column", "version"))
     if found.is_cut:
         click.echo("there is more; ask from a node at the edge", err=True)
+
+
+@click.group()
+def quarantine() -> None:
+    """Batches that failed their expectations and are held, while the last good one serves."""
+
+
+@quarantine.command("list")
+@click.argument("project_name")
+@session.AS
+@session.JSON
+def quarantine_list(project_name: str, actor: str, as_json: bool) -> None:
+    """What is held of a project, and what was released."""
+    with session.client(actor or "developer@local") as client:
+        found = [held.model_dump(mode="json") for held in client.quarantine(project_name)]
+    rows = found if as_json else [{**h, "failed": "; ".join(h["failed"])} for h in found]
+    output.show(rows, as_json=as_json, columns=("name", "dataset", "workspace", "released_by", "failed"))
+
+
+@quarantine.command("show")
+@click.argument("project_name")
+@click.argument("name")
+@session.AS
+@session.JSON
+def quarantine_show(project_name: str, name: str, actor: str, as_json: bool) -> None:
+    """One batch: what failed, with what was expected and observed."""
+    with session.client(actor or "developer@local") as client:
+        found = client.held_batch(project_name, name).model_dump(mode="json")
+    if as_json:
+        output.show(found, as_json=True)
+        return
+    output.show({k: v for k, v in found.items() if k != "reports" and v}, as_json=False)
+    click.echo("")
+    checks = [c for report in found["reports"] for c in report["checks"] if not c["ok"]]
+    output.show(checks, as_json=False, columns=("name", "expected", "observed", "fatal"))
+
+
+@quarantine.command("release")
+@click.argument("project_name")
+@click.argument("name")
+@click.option("--reason", required=True, help="Why it may be used although it failed.")
+@session.AS
+@session.JSON
+def quarantine_release(project_name: str, name: str, reason: str, actor: str, as_json: bool) -> None:
+    """Let a batch in although it failed; on record with who did so and why."""
+    with session.client(actor or "approver@local") as client:
+        found = client.release_batch(project_name, name, reason=reason).model_dump(mode="json")
+    output.show(found if as_json else {k: v for k, v in found.items() if k != "reports"}, as_json=as_json)
 
 
 def _row(item: dict[str, Any]) -> dict[str, Any]:

@@ -242,3 +242,7 @@ def test_the_command_line_and_the_client_say_the_same(
         assert code == 1 and "did you mean `view.intake`" in text
         code, text = run("lineage", "upstream", "hospital", "model")
         assert code == 1 and "no dataset `model`" in text
+        code, text = run("quarantine", "list", "hospital")
+        assert code == 0 and text.split() == ["name", "dataset", "workspace", "released_by", "failed"]
+        code, text = run("quarantine", "release", "hospital", "lake-0", "--reason", "x")
+        assert code == 1 and "no batch `lake-0` in quarantine" in text

@@ -12,7 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
 from mainspring.core import errors, identity, ports
-from mainspring.core.contracts import deployment, features, prediction
+from mainspring.core.contracts import deployment, features, prediction, quality
 from mainspring.serving import bundles, endpoints, gate, plane
 from mainspring.serving.features import expectations, push
 from mainspring.serving.http import bodies, feature_reads, payload, v2_infer
@@ -201,12 +201,12 @@ def _quarantine(parts: Parts) -> APIRouter:
     @router.post(
         "/v1/features/quarantine/{name}:release",
         response_model=prediction.FeaturePushResult,
-        openapi_extra=bodies.documented(features.QuarantineRelease),
+        openapi_extra=bodies.documented(quality.ReleaseCreate),
     )
     async def release(name: str, request: Request) -> Response:
         """Push a refused batch although it failed. Role: approver, with a reason. Newer rows of its keys stay."""
         actor = parts.issuer.authenticate(request.headers.get("authorization"))
-        asked = await bodies.read(request, features.QuarantineRelease, parts.limits)
+        asked = await bodies.read(request, quality.ReleaseCreate, parts.limits)
         checked = expectations.require(parts.checked)
         work = functools.partial(checked.release, name, actor=actor, reason=asked.reason)
         return bodies.answer(await run_in_threadpool(work))

@@ -1,0 +1,90 @@
+"""List and show held batches, and release one: the intent on record, the folder changed, the outcome on record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mainspring.core import errors, identity
+from mainspring.core.contracts import quality
+from mainspring.core.quality import gate
+from mainspring.platform import mutation
+from mainspring.platform import plane as control_plane
+from mainspring.platform.projects import store as project_store
+from mainspring.platform.quarantine import store
+
+_ACTION = "quarantine.release"
+
+
+async def read(plane: control_plane.ControlPlane, credential: str, project: str) -> list[quality.HeldBatch]:
+    """Every held batch of a project. Errors: NotFound for the project."""
+    plane.issuer.authenticate(credential)
+    state = await _folders_of(plane, project)
+    found = await asyncio.to_thread(lambda: list(store.places(state, project)))
+    return [place.view(project) for place in found]
+
+
+async def show(
+    plane: control_plane.ControlPlane, credential: str, project: str, name: str
+) -> quality.HeldBatch:
+    """One held batch with its reports. Errors: NotFound."""
+    plane.issuer.authenticate(credential)
+    state = await _folders_of(plane, project)
+    place = await asyncio.to_thread(store.find, state, project, name)
+    return place.view(project, with_reports=True)
+
+
+async def release(
+    plane: control_plane.ControlPlane, credential: str, project: str, name: str, reason: str
+) -> quality.HeldBatch:
+    """Let a held batch take its folder's place. Role: approver. Safe to repeat.
+
+    Files may be many: they are linked outside of any transaction, between two rows of the audit log.
+    Errors: NotFound; Conflict if another batch was accepted since; PermissionDenied.
+    """
+    plane.issuer.authenticate(credential)  # before anybody learns what there is
+    state, resource = await _folders_of(plane, project), f"quarantine/{project}/{name}"
+    place = await asyncio.to_thread(store.find, state, project, name)
+
+    async def intend(_: AsyncConnection, actor: identity.Actor) -> mutation.Change[identity.Actor]:
+        failed = [check.name for check in place.held.failed]
+        detail = {"reason": reason, "failed": failed, "instead_of": place.held.instead_of}
+        return mutation.Change(actor, resource, detail, outcome="requested")
+
+    actor = await mutation.mutate(
+        plane, credential, action=_ACTION, resource=resource, roles=("approver",), do=intend
+    )
+
+    def outcome(word: str, detail: dict[str, Any]) -> Callable[[AsyncConnection], Any]:
+        async def do(_: AsyncConnection) -> mutation.Change[None]:
+            return mutation.Change(None, resource, detail, outcome=word)
+
+        return do
+
+    try:
+        made = await asyncio.to_thread(gate.release, place.target, name, actor=actor, reason=reason)
+    except errors.MainspringError as error:
+        done = outcome("failed", errors.to_wire(error))
+        await mutation.settle(plane, actor=actor.name, action=_ACTION, do=done)
+        raise
+    done = outcome("done", {"digest": made.digest})
+    await mutation.settle(plane, actor=actor.name, action=_ACTION, do=done)
+    after = await asyncio.to_thread(store.find, state, project, name)
+    return after.view(project, with_reports=True)
+
+
+async def _folders_of(plane: control_plane.ControlPlane, project: str) -> Path:
+    """Where the folders of a project are that exists: names out of a path are looked up before they are one."""
+    async with plane.database.read() as connection:
+        await project_store.find(connection, project)
+    if plane.state_dir is None:
+        raise errors.NotFound(
+            "this control API has no folders of data; ask the one beside the workers",
+            resource="folders",
+            name=project,
+        )
+    return plane.state_dir
