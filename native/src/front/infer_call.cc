@@ -1,0 +1,239 @@
+#include "infer_call.h"
+
+#include <charconv>
+#include <system_error>
+
+namespace mainspring::front {
+namespace {
+
+// A cursor over JSON. Everything it takes it takes whole, or it says no.
+class Reader {
+ public:
+  explicit Reader(std::string_view text) : at_(text.data()), end_(at_ + text.size()) {}
+
+  bool AtEnd() {
+    Space();
+    return at_ == end_;
+  }
+
+  bool Take(char c) {
+    Space();
+    if (at_ == end_ || *at_ != c) return false;
+    ++at_;
+    return true;
+  }
+
+  // A string that stands for itself: printable ASCII without escapes.
+  bool Text(std::string_view* text) {
+    if (!Take('"')) return false;
+    const char* const begin = at_;
+    for (; at_ != end_ && *at_ != '"'; ++at_) {
+      if (*at_ < 0x20 || *at_ > 0x7E || *at_ == '\\') return false;
+    }
+    if (at_ == end_) return false;
+    *text = std::string_view(begin, static_cast<std::size_t>(at_ - begin));
+    ++at_;
+    return true;
+  }
+
+  bool Bool(bool* value) {
+    Space();
+    if (Word("true")) return *value = true, true;
+    return Word("false") && (*value = false, true);
+  }
+
+  // A whole number from 0 on, in at most 18 digits.
+  bool Size(std::uint64_t* value) {
+    Space();
+    const char* const begin = at_;
+    *value = 0;
+    while (at_ != end_ && IsDigit(*at_) && at_ - begin < 18) {
+      *value = *value * 10 + static_cast<std::uint64_t>(*at_++ - '0');
+    }
+    return at_ != begin && (*begin != '0' || at_ - begin == 1) && NumberEnds();
+  }
+
+  // Any number that JSON has and a double can carry.
+  bool Number(double* value) {
+    Space();
+    const char* const begin = at_;
+    const char* const digits = begin != end_ && *begin == '-' ? begin + 1 : begin;
+    if (digits == end_ || !IsDigit(*digits)) return false;
+    if (*digits == '0' && digits + 1 != end_ && IsDigit(digits[1])) return false;
+    const auto [stop, error] = std::from_chars(begin, end_, *value);
+    if (error != std::errc{} || !IsDigit(stop[-1])) return false;
+    at_ = stop;
+    if (!NumberEnds()) return false;
+    // "-0" is the whole number 0; "-0.0" and "-0e0" are negative zeros.
+    if (*value == 0 && stop - begin == 2 && *begin == '-') *value = 0;
+    return true;
+  }
+
+ private:
+  static bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+
+  void Space() {
+    while (at_ != end_ && (*at_ == ' ' || *at_ == '\n' || *at_ == '\r' || *at_ == '\t')) ++at_;
+  }
+
+  bool Word(std::string_view word) {
+    if (static_cast<std::size_t>(end_ - at_) < word.size() || std::string_view(at_, word.size()) != word) {
+      return false;
+    }
+    at_ += word.size();
+    return true;
+  }
+
+  // Whether what follows cannot belong to the number: "1.", "1.5.2" and "1e" stop early.
+  bool NumberEnds() const {
+    return at_ == end_ || *at_ == ',' || *at_ == ']' || *at_ == '}' || *at_ == ' ' || *at_ == '\n' ||
+           *at_ == '\r' || *at_ == '\t';
+  }
+
+  const char* at_;
+  const char* const end_;
+};
+
+// Members of an object, each at most once: `member(name)` reads the value.
+template <typename Member>
+bool ReadObject(Reader* reader, const Member& member) {
+  if (!reader->Take('{')) return false;
+  if (reader->Take('}')) return true;
+  do {
+    std::string_view name;
+    if (!reader->Text(&name) || !reader->Take(':') || !member(name)) return false;
+  } while (reader->Take(','));
+  return reader->Take('}');
+}
+
+// True the first time only.
+bool First(bool* seen) {
+  if (*seen) return false;
+  return *seen = true;
+}
+
+// Parameters that may be left out, of which one is known.
+template <typename Value>
+bool ReadParameter(Reader* reader, std::string_view known, bool* is_there, const Value& value) {
+  return ReadObject(reader,
+                    [&](std::string_view name) { return name == known && First(is_there) && value(); });
+}
+
+class InferReader {
+ public:
+  InferReader(std::string_view json, const InferNames& names, InferCall* call)
+      : json_(json), names_(names), call_(*call) {}
+
+  bool Read(std::size_t n_binary) {
+    call_.numbers.clear();
+    call_.id = {};
+    bool has_inputs = false, has_outputs = false, has_id = false, has_parameters = false, has_flag = false;
+    bool wants_all_binary = false;
+    const bool is_read = ReadObject(&json_, [&](std::string_view name) {
+      if (name == "inputs") return First(&has_inputs) && Only([this] { return Input(); });
+      if (name == "outputs") return First(&has_outputs) && Outputs();
+      if (name == "id") return First(&has_id) && json_.Text(&call_.id);
+      return name == "parameters" && First(&has_parameters) &&
+             ReadParameter(&json_, "binary_data_output", &has_flag,
+                           [&] { return json_.Bool(&wants_all_binary); });
+    });
+    if (!is_read || !json_.AtEnd() || !has_inputs) return false;
+    call_.wants_binary = says_binary_ ? wants_binary_ : wants_all_binary;
+    return Fits(n_binary);
+  }
+
+ private:
+  // A list of one.
+  template <typename Element>
+  bool Only(const Element& element) {
+    return json_.Take('[') && element() && json_.Take(']');
+  }
+
+  bool Input() {
+    bool has_name = false, has_shape = false, has_datatype = false, has_parameters = false, has_data = false;
+    const std::string_view datatype = names_.takes_double ? "FP64" : "FP32";
+    const bool is_read = ReadObject(&json_, [&](std::string_view name) {
+      if (name == "name") return First(&has_name) && Is(names_.input);
+      if (name == "datatype") return First(&has_datatype) && Is(datatype);
+      if (name == "shape") return First(&has_shape) && Shape();
+      if (name == "data") return First(&has_data) && Data();
+      return name == "parameters" && First(&has_parameters) &&
+             ReadParameter(&json_, "binary_data_size", &call_.is_binary,
+                           [this] { return json_.Size(&n_bytes_); });
+    });
+    return is_read && has_name && has_shape && has_datatype && has_data != call_.is_binary;
+  }
+
+  // Absent or [] is the same as the one output there is.
+  bool Outputs() {
+    if (!json_.Take('[')) return false;
+    if (json_.Take(']')) return true;
+    bool has_name = false, has_parameters = false;
+    const bool is_read = ReadObject(&json_, [&](std::string_view name) {
+      if (name == "name") return First(&has_name) && Is(names_.output);
+      return name == "parameters" && First(&has_parameters) &&
+             ReadParameter(&json_, "binary_data", &says_binary_,
+                           [this] { return json_.Bool(&wants_binary_); });
+    });
+    return is_read && has_name && json_.Take(']');
+  }
+
+  bool Is(std::string_view wanted) {
+    std::string_view text;
+    return json_.Text(&text) && text == wanted;
+  }
+
+  bool Shape() {
+    std::uint64_t rows = 0, width = 0;
+    if (!json_.Take('[') || !json_.Size(&rows) || !json_.Take(',') || !json_.Size(&width) ||
+        !json_.Take(']')) {
+      return false;
+    }
+    call_.rows = rows;
+    return rows >= 1 && rows <= names_.max_rows && width == names_.width;
+  }
+
+  bool Data() {
+    if (!json_.Take('[')) return false;
+    if (!json_.Take('[')) return Numbers();
+    // Rows, each as long as the shape says.
+    for (;;) {
+      const std::size_t before = call_.numbers.size();
+      if (!Numbers() || call_.numbers.size() - before != names_.width) return false;
+      if (!json_.Take(',')) return json_.Take(']');
+      if (!json_.Take('[')) return false;
+    }
+  }
+
+  // Numbers up to the bracket that closes their list; at least one.
+  bool Numbers() {
+    double number;
+    do {
+      if (!json_.Number(&number)) return false;
+      call_.numbers.push_back(number);
+    } while (json_.Take(','));
+    return json_.Take(']');
+  }
+
+  bool Fits(std::size_t n_binary) const {
+    const std::size_t count = call_.rows * names_.width;
+    if (!call_.is_binary) return n_binary == 0 && call_.numbers.size() == count;
+    return n_bytes_ == n_binary && n_binary == count * (names_.takes_double ? 8 : 4);
+  }
+
+  Reader json_;
+  const InferNames& names_;
+  InferCall& call_;
+  std::uint64_t n_bytes_ = 0;
+  bool says_binary_ = false, wants_binary_ = false;
+};
+
+}  // namespace
+
+bool ReadInferCall(std::string_view json, std::size_t n_binary, const InferNames& names, InferCall* call) {
+  call->is_binary = false;
+  call->rows = 0;
+  return InferReader(json, names, call).Read(n_binary);
+}
+
+}  // namespace mainspring::front
