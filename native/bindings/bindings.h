@@ -9,6 +9,7 @@ namespace mainspring {
 
 void BindBatcher(pybind11::module_& module);
 void BindDense(pybind11::module_& module);
+void BindFront(pybind11::module_& module);
 void BindJagged(pybind11::module_& module);
 void BindMlp(pybind11::module_& module);
 void BindProgram(pybind11::module_& module);

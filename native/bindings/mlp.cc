@@ -8,6 +8,7 @@
 
 #include "bindings.h"
 #include "bound_model.h"
+#include "models.h"
 
 namespace mainspring {
 namespace {
@@ -160,6 +161,12 @@ py::object NativeMlp::Bind(const py::object& dense, const py::object& ids, const
 }
 
 }  // namespace
+
+std::shared_ptr<const Mlp> MlpOf(const py::handle& object) {
+  if (!py::isinstance<NativeMlp>(object)) return nullptr;
+  const auto owner = py::cast<std::shared_ptr<NativeMlp>>(object);
+  return {owner, &owner->mlp()};
+}
 
 void BindMlp(py::module_& module) {
   py::options options;

@@ -31,6 +31,7 @@ PYBIND11_MODULE(_native, module) {
       pybind11::arg("name") = pybind11::none());
   mainspring::BindBatcher(module);
   mainspring::BindDense(module);
+  mainspring::BindFront(module);
   mainspring::BindJagged(module);
   mainspring::BindMlp(module);
   mainspring::BindProgram(module);

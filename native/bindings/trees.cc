@@ -6,6 +6,7 @@
 
 #include "bindings.h"
 #include "bound_model.h"
+#include "models.h"
 
 namespace mainspring {
 namespace {
@@ -133,6 +134,12 @@ py::object Trees::Bind(const py::object& features, const py::object& out, bool r
 }
 
 }  // namespace
+
+std::shared_ptr<const Forest> ForestOf(const py::handle& object) {
+  if (!py::isinstance<Trees>(object)) return nullptr;
+  const auto owner = py::cast<std::shared_ptr<Trees>>(object);
+  return {owner, &owner->forest()};
+}
 
 void BindTrees(py::module_& module) {
   py::options options;

@@ -1,0 +1,164 @@
+// Front: converts, checks names, releases the GIL.
+
+#include "mainspring/front.h"
+
+#include <pybind11/stl.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "arrays.h"
+#include "bindings.h"
+#include "models.h"
+
+namespace mainspring {
+namespace {
+
+// As mainspring.native.front writes it: name, version, input, output, is_default, max_rows, model.
+using ModelTuple =
+    std::tuple<std::string, std::string, std::string, std::string, bool, std::size_t, py::object>;
+
+// JSON writes these as they are, and so do paths.
+void CheckPlain(const std::string& text, const std::string& what) {
+  bool is_plain = !text.empty() && text.size() <= 256;
+  for (char c : text) is_plain = is_plain && c >= 0x20 && c <= 0x7E && c != '"' && c != '\\';
+  if (!is_plain) {
+    Raise(StatusCode::kBadSpec, "`" + what +
+                                    "` must be 1 to 256 printable ASCII characters without quotes and"
+                                    " backslashes; leave such a model to the app");
+  }
+}
+
+FrontModel ToModel(ModelTuple from) {
+  auto& [name, version, input, output, is_default, max_rows, object] = from;
+  CheckPlain(name, "name");
+  CheckPlain(version, "version");
+  CheckPlain(input, "input");
+  CheckPlain(output, "output");
+  FrontModel model;
+  model.mlp = MlpOf(object);
+  model.forest = ForestOf(object);
+  if (model.mlp == nullptr && model.forest == nullptr) {
+    Raise(StatusCode::kBadDtype, "`model` of `" + name + "` must be a native Mlp or Trees, got `" +
+                                     TypeName(object.ptr()) + "`; leave it to the app");
+  }
+  if (model.mlp != nullptr && (model.mlp->n_ids() > 0 || model.mlp->dense_width() == 0)) {
+    Raise(
+        StatusCode::kBadSpec,
+        "`model` of `" + name + "` takes ids; the front has models of one matrix only, leave it to the app");
+  }
+  if (max_rows == 0) Raise(StatusCode::kBadSpec, "`max_rows` of `" + name + "` is 0; allow at least 1");
+  model.name = std::move(name);
+  model.version = std::move(version);
+  model.input = std::move(input);
+  model.output = std::move(output);
+  model.is_default = is_default;
+  model.max_rows = max_rows;
+  return model;
+}
+
+FrontOptions ToOptions(const py::dict& from) {
+  FrontOptions options;
+  for (const auto& [key, value] : from) {
+    const auto name = key.cast<std::string>();
+    if (name == "upstream") options.upstream = value.cast<std::string>();
+    if (name == "request_id") options.request_id = value.cast<std::string>();
+    if (name == "max_connections") options.max_connections = value.cast<std::size_t>();
+    if (name == "max_pipelined") options.max_pipelined = value.cast<std::size_t>();
+    if (name == "max_head_bytes") options.max_head_bytes = value.cast<std::size_t>();
+    if (name == "max_body_bytes") options.max_body_bytes = value.cast<std::size_t>();
+    if (name == "max_held_bytes") options.max_held_bytes = value.cast<std::size_t>();
+    if (name == "idle_seconds") options.idle_seconds = value.cast<double>();
+    if (name == "head_seconds") options.head_seconds = value.cast<double>();
+    if (name == "body_seconds") options.body_seconds = value.cast<double>();
+    if (name == "write_seconds") options.write_seconds = value.cast<double>();
+    if (name == "answer_seconds") options.answer_seconds = value.cast<double>();
+  }
+  return options;
+}
+
+template <std::size_t kN>
+std::vector<std::uint64_t> ListOf(const std::uint64_t (&counts)[kN]) {
+  return {counts, counts + kN};
+}
+
+class NativeFront {
+ public:
+  // Needs the GIL; gives it up while the threads start.
+  NativeFront(const std::vector<int>& listeners, const py::dict& options) {
+    const FrontOptions chosen = ToOptions(options);
+    Status status;
+    {
+      const py::gil_scoped_release released;
+      status = Front::Start(chosen, listeners, &front_);
+    }
+    Check(status);
+  }
+
+  // Gives the GIL up: it may wait for what runs.
+  ~NativeFront() {
+    const py::gil_scoped_release released;
+    front_.reset();
+  }
+
+  // Needs the GIL: it looks into Python objects.
+  void SetModels(std::vector<ModelTuple> models) {
+    std::vector<FrontModel> made;
+    made.reserve(models.size());
+    for (ModelTuple& model : models) made.push_back(ToModel(std::move(model)));
+    const py::gil_scoped_release released;
+    front_->SetModels(std::move(made));
+  }
+
+  // Gives the GIL up while requests end.
+  void Stop(double drain_seconds) {
+    const py::gil_scoped_release released;
+    front_->Stop(drain_seconds);
+  }
+
+  py::list ModelCounts() const {
+    py::list list;
+    for (const FrontModelCounts& counts : front_->ModelCounts()) {
+      list.append(py::make_tuple(counts.name, counts.version, counts.requests, counts.rows, counts.passed_on,
+                                 counts.last_ms, counts.input_nanos, counts.infer_nanos, counts.output_nanos,
+                                 ListOf(counts.latency), ListOf(counts.row_sizes)));
+    }
+    return list;
+  }
+
+  py::dict Counts() const {
+    const FrontCounts counts = front_->Counts();
+    py::dict dict;
+    dict["accepted"] = counts.accepted;
+    dict["answered"] = counts.answered;
+    dict["passed"] = counts.passed;
+    dict["refused"] = counts.refused;
+    dict["timed_out"] = counts.timed_out;
+    dict["upstream_failures"] = counts.upstream_failures;
+    dict["connections"] = counts.connections;
+    dict["held_bytes"] = counts.held_bytes;
+    return dict;
+  }
+
+ private:
+  std::unique_ptr<Front> front_;
+};
+
+}  // namespace
+
+void BindFront(py::module_& module) {
+  py::options options;
+  options.disable_function_signatures();
+  py::class_<NativeFront>(module, "Front", py::is_final(), "An HTTP server. See mainspring.native.front.")
+      .def(py::init<const std::vector<int>&, const py::dict&>(), py::arg("listeners"), py::arg("options"))
+      .def("set_models", &NativeFront::SetModels, py::arg("models"))
+      .def("stop", &NativeFront::Stop, py::arg("drain_seconds"))
+      .def("model_counts", &NativeFront::ModelCounts)
+      .def("counts", &NativeFront::Counts);
+}
+
+}  // namespace mainspring

@@ -1,0 +1,22 @@
+// The models behind their Python objects, for what runs them without Python.
+
+#ifndef MAINSPRING_BINDINGS_MODELS_H_
+#define MAINSPRING_BINDINGS_MODELS_H_
+
+#include <pybind11/pybind11.h>
+
+#include <memory>
+
+#include "mainspring/mlp.h"
+#include "mainspring/trees.h"
+
+namespace mainspring {
+
+// Each is nullptr where the object is of another class. Need the GIL; what they give does not: it owns its
+// model and may end on any thread.
+std::shared_ptr<const Mlp> MlpOf(const pybind11::handle& object);
+std::shared_ptr<const Forest> ForestOf(const pybind11::handle& object);
+
+}  // namespace mainspring
+
+#endif  // MAINSPRING_BINDINGS_MODELS_H_

@@ -1,0 +1,204 @@
+"""The native front: HTTP/1.1 before the Python app, without Python.
+
+Threads of its own answer the v2 protocol's infer requests for native models and pass every other request, byte for byte,
+over a Unix socket to the app behind them; and so they do with an infer request that is wrong or unusual, so that every
+refusal is worded by the app. See docs/adr/0014-native-front.md.
+
+    >>> import numpy as np
+    >>> from mainspring.native import front, mlp
+    >>> model = mlp.make(2, [mlp.Layer(np.ones((1, 2), np.float32))])
+    >>> sockets = front.listen("127.0.0.1", 0, threads=1)
+    >>> with front.Front(sockets, front.Options(upstream="/run/app.sock")) as server:
+    ...     server.set_models([front.Model("sum", "1", model, input="x", output="y", max_rows=64)])
+    ...     server.counts()["connections"]
+    0
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self, final
+
+from mainspring.native import _native, mlp, status, trees
+
+__all__ = ["LATENCY_EDGES", "ROW_EDGES", "Front", "Model", "ModelCounts", "Options", "listen"]
+
+#: Upper edges of ModelCounts.latency in seconds, and of row_sizes; the last bucket of each is open.
+LATENCY_EDGES: Final = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01),
+    *(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
+)
+ROW_EDGES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Limits of a front. Times are in seconds, sizes in bytes."""
+
+    upstream: str
+    """Path of the app's Unix socket."""
+    request_id: str = "front"
+    """What the request ids made here begin with: 1 to 64 of letters, digits, `.`, `_`, `:` and `-`."""
+    max_connections: int = 4096
+    """Of all threads at once; more are told to come back."""
+    max_pipelined: int = 64
+    """Requests of one connection that are answered before others have their turn."""
+    max_head_bytes: int = 16 << 10
+    """Of a request's line and fields."""
+    max_body_bytes: int = 4 << 20
+    """Of an infer request that is answered here; a larger one streams to the app."""
+    max_held_bytes: int = 256 << 20
+    """Of such bodies at once; beyond it they stream, too."""
+    idle_seconds: float = 75.0
+    """A connection without a request is closed after this."""
+    head_seconds: float = 10.0
+    """For a whole head, from its first byte."""
+    body_seconds: float = 30.0
+    """Without a byte of a body coming."""
+    write_seconds: float = 30.0
+    """Without a byte of an answer going."""
+    answer_seconds: float = 300.0
+    """Without a byte of the app's answer coming."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One version of a model: a matrix (rows, width) in, a matrix (rows, outputs) out.
+
+    FP32 in and out; LightGBM's trees take and give FP64.
+    """
+
+    name: str
+    version: str
+    model: mlp.Mlp | trees.Trees
+    """An Mlp without ids, or Trees."""
+    input: str
+    """Name of the input tensor."""
+    output: str
+    """Name of the output tensor."""
+    max_rows: int
+    """In a request; more is for the app to refuse."""
+    is_default: bool = True
+    """Answers requests that name no version."""
+
+
+@dataclass(frozen=True)
+class ModelCounts:
+    """What was answered of one model's version since the front began. Requests passed on are in the app's own book."""
+
+    name: str
+    version: str
+    requests: int
+    rows: int
+    passed_on: int
+    """Infer requests for it that were wrong, unusual or large."""
+    last_ms: int
+    """Unix milliseconds of the newest answer; 0: none."""
+    input_nanos: int
+    infer_nanos: int
+    output_nanos: int
+    latency: Sequence[int]
+    """Answers by bucket of :data:`LATENCY_EDGES`, from body to answer."""
+    row_sizes: Sequence[int]
+    """Answers by bucket of :data:`ROW_EDGES`."""
+
+
+def listen(host: str, port: int, *, threads: int, backlog: int = 1024) -> list[socket.socket]:
+    """A socket for each thread, all on one port, among which the kernel shares new connections out.
+
+    Errors: OSError; EADDRINUSE if anybody has the port, for the first of them is bound without sharing.
+    """
+    if not 1 <= threads <= 64:
+        raise status.NativeError("bad_spec", f"`threads` is {threads}; start 1 to 64")
+    sockets: list[socket.socket] = []
+    try:
+        ((family, _, _, _, address), *_) = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for _ in range(threads):
+            one = socket.socket(family, socket.SOCK_STREAM)
+            sockets.append(one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if len(sockets) > 1:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            one.bind(address)
+            one.setblocking(False)
+            if len(sockets) == 1 and threads > 1:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            address = one.getsockname()  # the system's choice for port 0
+        for one in sockets:
+            one.listen(backlog)
+    except BaseException:
+        for one in sockets:
+            one.close()
+        raise
+    return sockets
+
+
+@final
+class Front:
+    """Serves from construction until :meth:`stop`; a `with` stops it. Thread-safe; counts may be read at any time.
+
+    Errors: NativeError `bad_spec` for options that make no sense, `io` if the system gives no thread.
+    Threads: one for each socket, which never take the GIL.
+    """
+
+    def __init__(self, listeners: Sequence[socket.socket], options: Options) -> None:
+        """`listeners` are closed by :meth:`stop`."""
+        _check(options)
+        self._listeners = list(listeners)
+        self._front = _native.Front([one.fileno() for one in listeners], dataclasses.asdict(options))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._listeners[0].getsockname()[1])
+
+    def set_models(self, models: Sequence[Model]) -> None:
+        """Answer these from now on, and no others; every request sees the old ones or the new ones.
+
+        Errors: NativeError `bad_spec`, `bad_dtype` for a model that only the app can serve; nothing changes then.
+        """
+        self._front.set_models(
+            [(m.name, m.version, m.input, m.output, m.is_default, m.max_rows, m.model) for m in models]
+        )
+
+    def model_counts(self) -> list[ModelCounts]:
+        """Of every version that was ever set, by name and version."""
+        return [ModelCounts(*counts) for counts in self._front.model_counts()]
+
+    def counts(self) -> dict[str, int]:
+        """`accepted` connections; requests `answered` here, `passed` on, `refused` by the front, `timed_out`;
+        `upstream_failures` of the app; `connections` and `held_bytes` are now."""
+        return self._front.counts()
+
+    def stop(self, drain_seconds: float = 0.0) -> None:
+        """Take no more connections, let requests end for so long, close the rest. Again: no change."""
+        self._front.stop(drain_seconds)
+        for one in self._listeners:
+            one.close()
+
+
+def _check(options: Options) -> None:
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if isinstance(value, int | float) and not 0 < value < 1 << 40:
+            raise status.NativeError("bad_spec", f"`{field.name}` is {value}; expected a number above 0")
+    plain = options.request_id.isascii() and all(c.isalnum() or c in "._:-" for c in options.request_id)
+    if not plain or not 1 <= len(options.request_id) <= 64:
+        raise status.NativeError(
+            "bad_spec",
+            f"`request_id` is `{options.request_id[:80]}`; use 1 to 64 letters, digits, `.`, `_`, `:`, `-`",
+        )

@@ -1,0 +1,98 @@
+// The native front: an HTTP/1.1 server of a few threads, without Python, before the app that serves
+// everything.
+//
+// It answers the v2 protocol's infer requests for models it holds and passes every other request on, over a
+// Unix socket, to the app behind it, streaming bodies both ways. So does it with an infer request that is
+// wrong or unusual: the app words every refusal.
+
+#ifndef MAINSPRING_FRONT_H_
+#define MAINSPRING_FRONT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "mainspring/mlp.h"
+#include "mainspring/status.h"
+#include "mainspring/trees.h"
+
+namespace mainspring {
+
+struct FrontOptions {
+  std::string upstream;    // path of the app's Unix socket
+  std::string request_id;  // what the ids made here begin with: plain characters
+
+  std::size_t max_connections = 4096;            // of all threads; more are told to come back
+  std::size_t max_pipelined = 64;                // requests of one connection before others have their turn
+  std::size_t max_head_bytes = 16 << 10;         // of a request
+  std::size_t max_body_bytes = 4 << 20;          // collected for an answer of our own; larger ones stream
+  std::size_t max_held_bytes = 256 << 20;        // of such bodies at once; beyond it they stream, too
+  double idle_seconds = 75, head_seconds = 10;   // between requests; for a whole head
+  double body_seconds = 30, write_seconds = 30;  // without a byte coming, or going
+  double answer_seconds = 300;                   // without a byte of the app's
+};
+
+// One version of a model: float matrices of `width` in and `n_outputs` out, row by row. One of the two
+// pointers.
+struct FrontModel {
+  std::string name, version;
+  std::string input, output;  // the tensors' names
+  bool is_default = false;    // answers requests that name no version
+  std::size_t max_rows = 0;   // in a request; more is for the app to refuse
+  std::shared_ptr<const Mlp> mlp;
+  std::shared_ptr<const Forest> forest;
+};
+
+// Upper edges of the histograms, as serving's book has them; the last bucket is open.
+inline constexpr std::uint64_t kFrontEdgesNanos[] = {100'000,       250'000,       500'000,       1'000'000,
+                                                     2'500'000,     5'000'000,     10'000'000,    25'000'000,
+                                                     50'000'000,    100'000'000,   250'000'000,   500'000'000,
+                                                     1'000'000'000, 2'500'000'000, 10'000'000'000};
+inline constexpr std::uint64_t kFrontRowEdges[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096};
+inline constexpr std::size_t kFrontLatencyBuckets = 16, kFrontRowBuckets = 12;
+
+// Of one model's version, since the front began. Answers only: what was passed on is in the app's own book.
+struct FrontModelCounts {
+  std::string name, version;
+  std::uint64_t requests = 0, rows = 0, passed_on = 0, last_ms = 0;
+  std::uint64_t input_nanos = 0, infer_nanos = 0, output_nanos = 0;
+  std::uint64_t latency[kFrontLatencyBuckets] = {}, row_sizes[kFrontRowBuckets] = {};
+};
+
+struct FrontCounts {
+  std::uint64_t accepted = 0, answered = 0, passed = 0, refused = 0, timed_out = 0, upstream_failures = 0;
+  std::size_t connections = 0, held_bytes = 0;  // now
+};
+
+class Front {
+ public:
+  // `listeners`: sockets that listen, one for each thread; they stay the caller's, who closes them after
+  // Stop. kBadSpec for no listener or a path that is too long, kIo where the system gives no epoll or thread.
+  static Status Start(const FrontOptions& options, const std::vector<int>& listeners,
+                      std::unique_ptr<Front>* front);
+  // As Stop(0).
+  ~Front();
+  Front(const Front&) = delete;
+  Front& operator=(const Front&) = delete;
+
+  // The models that are answered here from now on, all at once: a request sees the old ones or the new ones.
+  // Requests at work keep what they began with. Counts of a name and version go on where they were.
+  void SetModels(std::vector<FrontModel> models);
+
+  // Takes no more connections, lets requests end for so long, closes the rest, and ends the threads.
+  void Stop(double drain_seconds);
+
+  std::vector<FrontModelCounts> ModelCounts() const;
+  FrontCounts Counts() const;
+
+ private:
+  Front();
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace mainspring
+
+#endif  // MAINSPRING_FRONT_H_

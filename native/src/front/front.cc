@@ -1,0 +1,138 @@
+#include "mainspring/front.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/un.h>
+#include <time.h>
+
+#include <map>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "loop.h"
+
+namespace mainspring {
+namespace {
+
+std::int64_t NowMs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+}
+
+// Threads that start in its life take no signals: those are for the threads that Python knows.
+class WithoutSignals {
+ public:
+  WithoutSignals() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~WithoutSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_;
+};
+
+}  // namespace
+
+struct Front::State {
+  front::Shared shared;
+  std::vector<std::unique_ptr<front::Loop>> loops;
+  std::vector<std::thread> threads;
+
+  std::mutex books_mutex;
+  std::map<std::pair<std::string, std::string>, std::shared_ptr<front::ModelBook>> books;
+  std::mutex stop_mutex;
+};
+
+Front::Front() : state_(std::make_unique<State>()) {}
+
+Front::~Front() { Stop(0); }
+
+Status Front::Start(const FrontOptions& options, const std::vector<int>& listeners,
+                    std::unique_ptr<Front>* front) {
+  if (listeners.empty())
+    return {StatusCode::kBadSpec, -1, "a socket that listens", true, 0, "pass one a thread"};
+  if (options.upstream.empty() || options.upstream.size() >= sizeof(sockaddr_un::sun_path)) {
+    return {StatusCode::kBadSpec,
+            -1,
+            "a path of 1 to 107 bytes for `upstream`",
+            true,
+            static_cast<double>(options.upstream.size()),
+            "use a shorter one"};
+  }
+  std::unique_ptr<Front> made(new Front);
+  State& state = *made->state_;
+  state.shared.options = options;
+  for (std::size_t i = 0; i < listeners.size(); ++i) {
+    state.loops.push_back(std::make_unique<front::Loop>(&state.shared, i, listeners[i]));
+    if (const Status status = state.loops.back()->Open(); !status.ok()) return status;
+  }
+  const WithoutSignals guard;
+  for (const auto& loop : state.loops) {
+    try {
+      state.threads.emplace_back([&loop = *loop] { loop.Run(); });
+    } catch (const std::system_error& error) {
+      return {StatusCode::kIo, -1, "a thread", true, double(error.code().value()), "see the error number"};
+    }
+  }
+  *front = std::move(made);
+  return {};
+}
+
+void Front::SetModels(std::vector<FrontModel> models) {
+  std::vector<std::shared_ptr<const front::Served>> served;
+  {
+    const std::lock_guard<std::mutex> lock(state_->books_mutex);
+    for (FrontModel& model : models) {
+      auto& book = state_->books[{model.name, model.version}];
+      if (book == nullptr) {
+        book = std::make_shared<front::ModelBook>(model.name, model.version, state_->loops.size());
+      }
+      served.push_back(std::make_shared<const front::Served>(std::move(model), book));
+    }
+  }
+  auto table = std::make_shared<const front::ModelTable>(served);
+  const std::lock_guard<std::mutex> lock(state_->shared.table_mutex);
+  state_->shared.table.swap(
+      table);  // the old one ends outside of the lock, or with the last loop that has it
+  state_->shared.table_number.fetch_add(1, std::memory_order_release);
+}
+
+void Front::Stop(double drain_seconds) {
+  const std::lock_guard<std::mutex> lock(state_->stop_mutex);
+  front::Shared& shared = state_->shared;
+  shared.close_at_ms = NowMs() + static_cast<std::int64_t>(drain_seconds * 1000);
+  shared.is_stopping.store(true, std::memory_order_release);
+  for (const auto& loop : state_->loops) loop->Wake();
+  for (std::thread& thread : state_->threads) thread.join();
+  state_->threads.clear();
+}
+
+std::vector<FrontModelCounts> Front::ModelCounts() const {
+  const std::lock_guard<std::mutex> lock(state_->books_mutex);
+  std::vector<FrontModelCounts> counts;
+  for (const auto& [_, book] : state_->books) counts.push_back(book->Sum());
+  return counts;
+}
+
+FrontCounts Front::Counts() const {
+  FrontCounts sum;
+  for (const auto& loop : state_->loops) {
+    const front::LoopCounts& counts = loop->counts();
+    sum.accepted += counts.accepted.Get();
+    sum.answered += counts.answered.Get();
+    sum.passed += counts.passed.Get();
+    sum.refused += counts.refused.Get();
+    sum.timed_out += counts.timed_out.Get();
+    sum.upstream_failures += counts.upstream_failures.Get();
+  }
+  sum.connections = state_->shared.connections.load(std::memory_order_relaxed);
+  sum.held_bytes = state_->shared.held_bytes.load(std::memory_order_relaxed);
+  return sum;
+}
+
+}  // namespace mainspring

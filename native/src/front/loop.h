@@ -1,0 +1,133 @@
+// One thread of the front: an epoll loop, the connections it accepted, and its connections to the app.
+
+#ifndef MAINSPRING_SRC_FRONT_LOOP_H_
+#define MAINSPRING_SRC_FRONT_LOOP_H_
+
+#include <sys/socket.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "http_head.h"
+#include "mainspring/front.h"
+#include "mainspring/status.h"
+#include "served.h"
+
+namespace mainspring::front {
+
+class Connection;
+class Exchange;
+
+// What the loops of a front share.
+struct Shared {
+  FrontOptions options;
+
+  // The table in force; loops look at the number first, and take the lock only where it changed.
+  std::mutex table_mutex;
+  std::shared_ptr<const ModelTable> table = std::make_shared<ModelTable>();
+  std::atomic<std::uint64_t> table_number{0};
+
+  std::atomic<std::size_t> connections{0}, held_bytes{0};
+  std::atomic<bool> is_stopping{false};
+  std::atomic<std::int64_t> close_at_ms{0};  // of connections that still work, once it is stopping
+};
+
+// Something with a socket in the epoll set.
+class Handler {
+ public:
+  virtual ~Handler() = default;
+  virtual void OnEvents(std::uint32_t events) = 0;
+  // There was no memory for what it was doing.
+  virtual void Abort() = 0;
+};
+
+// What one loop counted.
+struct LoopCounts {
+  Count accepted, answered, passed, refused, timed_out, upstream_failures;
+};
+
+class Loop {
+ public:
+  Loop(Shared* shared, std::size_t index, int listener);
+  ~Loop();
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  Status Open();
+  void Run();   // until the front stops
+  void Wake();  // from any thread
+
+  // ---- for connections and exchanges, on the loop's thread
+
+  bool Watch(int fd, std::uint32_t events, Handler* handler);
+  void Rewatch(int fd, std::uint32_t events, Handler* handler);
+
+  // Gives up what is closed. It stays until the events at hand are done: one of them may be for it.
+  void Discard(Connection* connection);
+  void Discard(std::unique_ptr<Exchange> exchange);
+
+  // A connection that has requests left to answer without anything new to read.
+  void Later(Connection* connection);
+
+  // A connection to the app, idle or new; nullptr: the app does not listen.
+  std::unique_ptr<Exchange> TakeExchange();
+  void ReturnExchange(std::unique_ptr<Exchange> exchange);
+  void DropIdle(Exchange* exchange);
+
+  const ModelTable& table();
+  std::string MakeRequestId();
+  void AppendRequestId(std::string* out);
+  std::string_view date();
+
+  std::int64_t now_ms() const { return now_ms_; }
+  bool is_stopping() const { return is_stopping_; }
+  std::size_t index() const { return index_; }
+  const FrontOptions& options() const { return shared_->options; }
+  Shared& shared() { return *shared_; }
+  LoopCounts& counts() { return counts_; }
+
+  RequestHead request_head;    // the one at hand
+  ResponseHead response_head;  //
+  Scratch scratch;
+  std::vector<char> read_buffer;
+
+ private:
+  class Listener;
+  class Waker;
+
+  void Accept();
+  void Admit(int fd, const sockaddr_storage& address, socklen_t size);
+  void Sweep();
+  void BeginStop();
+  void UpdateTime();
+
+  Shared* const shared_;
+  const std::size_t index_;
+  const int listener_;
+  int epoll_ = -1, wake_ = -1;
+  std::unique_ptr<Handler> accepting_, waking_;
+  bool is_accepting_ = false, is_stopping_ = false;
+
+  std::vector<std::unique_ptr<Connection>> connections_, closed_;
+  std::vector<std::unique_ptr<Exchange>> idle_, ended_;
+  std::vector<Connection*> later_, later_now_;
+
+  std::shared_ptr<const ModelTable> table_;
+  std::uint64_t table_number_ = 0;
+  std::int64_t now_ms_ = 0, sweep_at_ms_ = 0;
+  std::int64_t date_second_ = -1;
+  char date_[32] = {};
+  std::size_t date_size_ = 0;
+  std::uint64_t n_ids_ = 0;
+  LoopCounts counts_;
+};
+
+}  // namespace mainspring::front
+
+#endif  // MAINSPRING_SRC_FRONT_LOOP_H_
