@@ -94,6 +94,12 @@ class ServingSettings(_Group):
     """Requests that may wait for a thread; more are shed with 503 and Retry-After."""
     fast_path: bool = True
     """Infer requests of the v2 protocol are answered before FastAPI sees them; off: by FastAPI, same answers."""
+    front: Literal["auto", "on", "off"] = "auto"
+    """The native front takes the port and answers native models without Python; auto: where there is such a model."""
+    front_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    """Threads of the native front, each on its own socket. A small network takes one some 8 us a request."""
+    max_connections: Annotated[int, Field(ge=1)] = 4096
+    """Open at once at the native front; more are told to come back."""
     log_requests: bool = False
     """A log line for each request; off: for those that are our own mistake (500) only."""
     torch_threads: Annotated[int, Field(ge=1)] = 1

@@ -5,6 +5,7 @@ Exit codes: 0 stopped as asked; 78 misconfigured, with one line on stderr that s
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import signal
 import socket
@@ -13,15 +14,13 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Final, NoReturn
 
-import uvicorn
-
 from mainspring.core import errors, identity, ports, settings
 from mainspring.core.features import online, program
 from mainspring.core.models import bundle
-from mainspring.serving import app, logs, signed_bundles
+from mainspring.native import front as native
+from mainspring.serving import app, logs, native_front, server, signed_bundles
 
 EXIT_MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
-DRAIN_SECONDS: Final = 10
 
 
 def main() -> int:
@@ -33,22 +32,20 @@ def main() -> int:
         in_force = settings.load()
         logs.install(log_requests=in_force.serving.log_requests)
         check_grpc_port(in_force.serving)
-        with bind(in_force.serving) as listener, online.OnlineStore(in_force.serving.online_store) as store:
+        with contextlib.ExitStack() as opened:
+            listeners = [opened.enter_context(one) for one in bind(in_force.serving)]
+            store = opened.enter_context(online.OnlineStore(in_force.serving.online_store))
             issuer = identity.TokenIssuer.load(in_force.control.tokens_file)
             loader = signed_bundles.SignedBundleLoader(
                 bundle.BundleStore(in_force.serving.bundle_dir),
                 in_force.serving.trusted_keys_dir,
                 runtimes(in_force.serving),
             )
-            built = app.create_app(in_force, online=store, loader=loader, issuer=issuer)
-            config = uvicorn.Config(
-                built,
-                log_config=None,  # ours
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=DRAIN_SECONDS,
-            )
-            uvicorn.Server(config).run(sockets=[listener])
+            front = native_front.NativeFront(in_force.serving)
+            built = app.create_app(in_force, online=store, loader=loader, issuer=issuer, front=front)
+            # log_config: ours is installed already.
+            how = {"log_config": None, "access_log": False, "server_header": False}
+            server.Server(built, listeners, front, **how).run()
     except errors.MainspringError as error:
         print(f"mainspring.serving: {error.message}", file=sys.stderr)
         return EXIT_MISCONFIGURED if isinstance(error, errors.Misconfigured) else 1
@@ -66,20 +63,25 @@ def runtimes(serving: settings.ServingSettings) -> Mapping[str, signed_bundles.R
     return {"embedding_mlp": embedding_mlp}
 
 
-def bind(serving: settings.ServingSettings) -> socket.socket:
-    """Take the port before anything is opened or written. Errors: PortInUse, InvalidSettings."""
-    return _listen(serving.host, serving.port, "serving.port")
+def bind(serving: settings.ServingSettings) -> list[socket.socket]:
+    """Take the port before anything is opened or written: a socket for each thread that may accept.
+
+    Errors: PortInUse, InvalidSettings.
+    """
+    threads = 1 if serving.front == "off" else serving.front_threads
+    return _listen(serving.host, serving.port, "serving.port", threads)
 
 
 def check_grpc_port(serving: settings.ServingSettings) -> None:
     """Whether gRPC will get its port: it binds late, and says less. Errors: PortInUse, InvalidSettings."""
     if serving.grpc_port:
-        _listen(serving.host, serving.grpc_port, "serving.grpc_port").close()
+        (probe,) = _listen(serving.host, serving.grpc_port, "serving.grpc_port", 1)
+        probe.close()
 
 
-def _listen(host: str, port: int, setting: str) -> socket.socket:
+def _listen(host: str, port: int, setting: str, threads: int) -> list[socket.socket]:
     try:
-        return socket.create_server((host, port))
+        return native.listen(host, port, threads=threads)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise errors.PortInUse(

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from mainspring.core import identity, ports, settings
-from mainspring.serving import bundles, endpoints, gate, plane, release, stats, traffic
+from mainspring.serving import bundles, endpoints, gate, native_front, plane, release, stats, traffic
 from mainspring.serving.features import expectations
 from mainspring.serving.grpc import server as grpc_server
 from mainspring.serving.grpc import service as grpc_service
@@ -36,10 +36,12 @@ def create_app(
     loader: bundles.BundleLoader,
     issuer: identity.TokenIssuer,
     models: Mapping[str, repository.ModelFactory] | None = None,
+    front: native_front.NativeFront | None = None,
 ) -> FastAPI:
     """The data plane, with every bundle loaded that the traffic in force names.
 
     `models`: tensor models beside the endpoints, by name; they are served over v2 only.
+    `front`: learns of the models that it can answer; the caller starts it before the app, or not.
     Errors: Misconfigured if a traffic document, one of its bundles or the expectations of a view do not load.
     """
     serving = settings.serving
@@ -60,7 +62,11 @@ def create_app(
     known = repository.Repository(
         tables, shelf, answerer, max_rows=serving.max_rows_per_request, models=models
     )
-    inferring = inference.Inference(known, doorkeeper, model_book.ModelBook())
+    counts = model_book.ModelBook()
+    if front is not None:
+        front.follow(known)
+        counts.add_from(front.entries)
+    inferring = inference.Inference(known, doorkeeper, counts)
     infer = v2_infer.Infer(inferring, limits)
     reads = feature_reads.FeatureReads(online, shelf, limits, doorkeeper, serving.max_rows_per_request)
     admit = functools.partial(routes.admit, issuer)
@@ -90,7 +96,7 @@ def create_app(
         )
     )
     app.include_router(v2_routes.build(v2_routes.Parts(infer, online, admit, release.version())))
-    app.include_router(metrics.build(metrics.Books(inferring, served, limits)))
+    app.include_router(metrics.build(metrics.Books(inferring, served, limits, front)))
     errors.install(app)
     app.add_middleware(edge.Edge)
     if serving.fast_path:

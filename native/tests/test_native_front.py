@@ -256,6 +256,31 @@ def test_an_early_answer_arrives_though_the_body_does_not(server: front.Front) -
         assert answer.fields["connection"] == "close"
 
 
+def test_a_connection_goes_on_after_an_early_answer_to_a_short_request() -> None:
+    def script(connection: socket.socket) -> None:
+        for _ in range(2):
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += connection.recv(1)
+            connection.sendall(b"HTTP/1.1 400 Bad\r\ncontent-length: 2\r\n\r\nno")
+            body = b""
+            while len(body) < 1000:
+                body += connection.recv(1000 - len(body))
+
+    with testing.scripted(script) as path, testing.serving(path) as server, Client(server.port) as client:
+        data = request("/x", bytes(1000))
+        for _ in range(2):  # the second time on the same connection to the app
+            client.send(data[:-1000])
+            answer = client.read()
+            assert (answer.status, answer.body) == (400, b"no")
+            assert "connection" not in answer.fields
+            client.send(data[-1000:-1])
+            time.sleep(0.02)
+            client.send(data[-1:])
+        assert client.ask(request()).body == ANSWER
+        assert server.counts()["accepted"] == 1
+
+
 # ---- the app fails
 
 

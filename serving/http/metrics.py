@@ -12,12 +12,24 @@ from fastapi.responses import Response
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from mainspring.serving import endpoints
+from mainspring.serving import endpoints, native_front
 from mainspring.serving.http import payload
 from mainspring.serving.models import book
 from mainspring.serving.protocols.v2 import inference
 
 _MODEL = ("model", "version")
+_FRONT_NOW = (
+    ("connections", "connections that are open"),
+    ("held_bytes", "bytes of bodies that the native front collects"),
+)
+_FRONT = (
+    ("accepted", "connections accepted by the native front"),
+    ("answered", "infer requests that the native front answered itself"),
+    ("passed", "requests that the native front passed on to the app"),
+    ("refused", "requests and connections that the native front refused"),
+    ("timed_out", "connections that waited too long"),
+    ("upstream_failures", "requests that the app did not answer"),
+)
 
 
 @dataclass(frozen=True, eq=False)  # a registry keeps its collectors in a dict
@@ -27,11 +39,13 @@ class Books(Collector):
     inference: inference.Inference
     endpoints: endpoints.Endpoints
     limits: payload.Limits
+    front: native_front.NativeFront | None = None
 
     def collect(self) -> Iterator[Metric]:
         yield from self._gate()
         yield from self._models()
         yield from self._bundles()
+        yield from self._front()
 
     def _gate(self) -> Iterator[Metric]:
         counts = self.inference.gate.counts
@@ -53,6 +67,15 @@ class Books(Collector):
             ("left", "requests whose caller left while they waited", counts.left),
         ):
             yield CounterMetricFamily(f"mainspring_{name}_requests", text, value)
+
+    def _front(self) -> Iterator[Metric]:
+        counts = {} if self.front is None else self.front.counts()
+        for name, text in _FRONT_NOW:
+            if name in counts:
+                yield GaugeMetricFamily(f"mainspring_front_{name}", text, counts[name])
+        for name, text in _FRONT:
+            if name in counts:
+                yield CounterMetricFamily(f"mainspring_front_{name}", text, counts[name])
 
     def _models(self) -> Iterator[Metric]:
         rows = CounterMetricFamily("mainspring_model_rows", "rows answered", labels=_MODEL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -61,6 +61,28 @@ class Entry:
             self.failed_nanos,
         )
 
+    def plus(self, other: Entry) -> Entry:
+        """The sums of both."""
+        ours, theirs = self.nanos, other.nanos
+        return Entry(
+            self.requests + other.requests,
+            self.rows + other.rows,
+            max(self.last_ms, other.last_ms),
+            Phases(
+                ours.queue + theirs.queue,
+                ours.input + theirs.input,
+                ours.infer + theirs.infer,
+                ours.output + theirs.output,
+            ),
+            [a + b for a, b in zip(self.latency, other.latency, strict=True)],
+            [a + b for a, b in zip(self.row_sizes, other.row_sizes, strict=True)],
+            {
+                code: self.failed.get(code, 0) + other.failed.get(code, 0)
+                for code in {**self.failed, **other.failed}
+            },
+            self.failed_nanos + other.failed_nanos,
+        )
+
 
 class ModelBook:
     """Entries by (model, version). Thread-safe. Only models and versions that exist get one: callers cannot add."""
@@ -69,6 +91,11 @@ class ModelBook:
         self._now_ns = now_ns
         self._lock = threading.Lock()
         self._entries: dict[tuple[str, str], Entry] = {}
+        self._elsewhere: Callable[[], Mapping[tuple[str, str], Entry]] = dict
+
+    def add_from(self, elsewhere: Callable[[], Mapping[tuple[str, str], Entry]]) -> None:
+        """Add what others counted, who answer for the same models: it is asked at each reading."""
+        self._elsewhere = elsewhere
 
     def answered(self, model: str, version: str, rows: int, phases: Phases) -> None:
         """One request of `rows` rows that was answered."""
@@ -96,7 +123,10 @@ class ModelBook:
     def entries(self) -> dict[tuple[str, str], Entry]:
         """A copy of everything, by (model, version)."""
         with self._lock:
-            return {key: entry.copy() for key, entry in self._entries.items()}
+            entries = {key: entry.copy() for key, entry in self._entries.items()}
+        for key, entry in self._elsewhere().items():
+            entries[key] = entries[key].plus(entry) if key in entries else entry
+        return entries
 
     def _entry(self, model: str, version: str) -> Entry:
         entry = self._entries.get((model, version))

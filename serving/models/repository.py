@@ -53,6 +53,7 @@ class Repository:
         self._changing = threading.Lock()
         self._loaded: dict[str, tensor_model.TensorModel] = {}
         self._withdrawn: frozenset[str] = frozenset()
+        self._changed: Callable[[], None] = lambda: None
         for name in self._factories:
             self.load(name)
 
@@ -74,6 +75,16 @@ class Repository:
                 )
             # An endpoint that got traffic since the last request.
             return self._loaded.setdefault(name, self._endpoint(name))
+
+    def loaded(self) -> list[tensor_model.TensorModel]:
+        """The models given at start that are loaded now; endpoints are not among them."""
+        return [model for name, model in self._loaded.items() if name in self._factories]
+
+    def on_change(self, changed: Callable[[], None]) -> None:
+        """Call `changed` now and after each load and unload, before the one who asked is answered."""
+        with self._changing:
+            self._changed = changed
+            changed()
 
     def index(self) -> list[IndexEntry]:
         """Every version of every model, by name; a model that is not loaded has one entry without version."""
@@ -103,6 +114,7 @@ class Repository:
                 raise self._unknown(name)
             self._loaded = {**self._loaded, name: model}
             self._withdrawn = self._withdrawn - {name}
+            self._changed()
 
     def unload(self, name: str) -> None:
         """Stop answering for the model; requests at work end well. Errors: NotFound."""
@@ -111,6 +123,7 @@ class Repository:
                 raise self._unknown(name)
             self._loaded = {n: m for n, m in self._loaded.items() if n != name}
             self._withdrawn = self._withdrawn | {name}
+            self._changed()
 
     def _endpoint(self, name: str) -> endpoint_models.EndpointModel:
         return endpoint_models.EndpointModel(name, self._tables, self._shelf, self._plane, self._max_rows)

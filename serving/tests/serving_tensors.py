@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mainspring.serving.models import datatypes, function_model, repository
+from mainspring.native import mlp
+from mainspring.serving.models import datatypes, function_model, native_model, repository
 from mainspring.serving.models.tensor_model import Signature, Tensors, TensorSpec
 
-WEIGHTS = np.linspace(-1, 1, 8, dtype=np.float32)
+#: Sums of small whole numbers times these are exact in any order.
+WEIGHTS = np.arange(-4, 4, dtype=np.float32) / 4
 
 
 def linear(tensors: Tensors) -> dict[str, NDArray[Any]]:
@@ -40,7 +42,7 @@ def echo(datatype: str, *, name: str = "echo") -> function_model.FunctionModel:
     )
 
 
-def mlp() -> function_model.FunctionModel:
+def linear_function() -> function_model.FunctionModel:
     """8 floats a row to one, at most 64 rows."""
     signature = Signature(
         (TensorSpec("x", "FP32", (-1, 8)),),
@@ -49,6 +51,11 @@ def mlp() -> function_model.FunctionModel:
         max_batch_size=64,
     )
     return function_model.FunctionModel("linear", signature, linear)
+
+
+def network() -> native_model.NativeModel:
+    """The same, natively."""
+    return native_model.NativeModel("linear", mlp.make(8, [mlp.Layer(WEIGHTS[None])]), max_rows=64)
 
 
 class Held:
@@ -82,7 +89,7 @@ def models() -> Mapping[str, repository.ModelFactory]:
     wrong = Signature((TensorSpec("x", "FP32", (-1,)),), (TensorSpec("y", "FP32", (-1,)),), "function")
     return {
         "everything": everything,
-        "linear": mlp,
+        "linear": network,
         "texts": lambda: echo("BYTES", name="texts"),
         "floats": lambda: echo("FP32", name="floats"),
         "broken": lambda: function_model.FunctionModel("broken", wrong, broken),

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import uvicorn
 from numpy.typing import NDArray
 
 from mainspring.core import canonical, errors, identity, ports, settings
 from mainspring.core.features import online, schema
-from mainspring.serving import app
+from mainspring.native import front
+from mainspring.serving import app, native_front, server
 from mainspring.serving.models import repository
 from mainspring.serving.runtimes import function_runtime
 
@@ -51,6 +51,14 @@ REQUEST_COLUMNS = (column("distance", "float32"), column("dep_us", "int64"))
 def linear(batch: ports.ModelInput) -> NDArray[Any]:
     """A score between 0 and 1 of the mean of the dense columns, missing ones as 0."""
     return 1.0 / (1.0 + np.exp(-np.nan_to_num(batch.dense).mean(axis=1)))
+
+
+#: The settings under which the same tests must pass.
+WAYS: Mapping[str, Mapping[str, object]] = {
+    "fast-path": {"front": "off"},
+    "fastapi": {"front": "off", "fast_path": False},
+    "native-front": {"front": "on"},
+}
 
 
 @dataclasses.dataclass
@@ -159,6 +167,7 @@ class Served:
     tokens: identity.TokenIssuer
     online: online.OnlineStore
     loader: DictLoader
+    front: native_front.NativeFront
 
 
 @contextlib.contextmanager
@@ -168,29 +177,29 @@ def serve(
     models: Mapping[str, repository.ModelFactory] | None = None,
     **serving: object,
 ) -> Iterator[Served]:
-    """The real app under real uvicorn on a free loopback port."""
+    """The real app under real uvicorn on a free loopback port, behind the native front if `front` says so."""
     store, loader = filled_store(), DictLoader({b.digest: b for b in bundles})
     tokens = identity.ensure_token_file(directory / "tokens.json")
-    built = app.create_app(
-        settings_in(directory, **serving), online=store, loader=loader, issuer=tokens, models=models
-    )
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(built, log_level="warning", lifespan="on"))
-        started = threading.Event()
-        startup = server.startup
+    in_force = settings_in(directory, **serving)
+    before = native_front.NativeFront(in_force.serving)
+    built = app.create_app(in_force, online=store, loader=loader, issuer=tokens, models=models, front=before)
+    listeners = front.listen("127.0.0.1", 0, threads=in_force.serving.front_threads)
+    port = listeners[0].getsockname()[1]
+    running = server.Server(built, listeners, before, log_level="warning", lifespan="on")
+    started = threading.Event()
+    startup = running.startup
 
-        async def tell_when_started(sockets: list[socket.socket] | None = None) -> None:
-            await startup(sockets)
-            started.set()
+    async def tell_when_started(sockets: list[socket.socket] | None = None) -> None:
+        await startup(sockets)
+        started.set()
 
-        server.startup = tell_when_started  # type: ignore[method-assign]
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        assert started.wait(30), "uvicorn did not start"
-        try:
-            yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", tokens, store, loader)
-        finally:
-            server.should_exit = True
-            thread.join(30)
-            assert not thread.is_alive()
+    running.startup = tell_when_started  # type: ignore[method-assign]
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    assert started.wait(30), "uvicorn did not start"
+    try:
+        yield Served(f"http://127.0.0.1:{port}", tokens, store, loader, before)
+    finally:
+        running.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()

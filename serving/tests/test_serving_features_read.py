@@ -23,12 +23,12 @@ STABLE = world.World()
 REFS = ["origin_stats:mean_delay", "origin_stats:weather"]
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["fast path", "fastapi"])
+@pytest.fixture(scope="module", params=world.WAYS)
 def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[world.Served]:
     directory = tmp_path_factory.mktemp("serving")
-    with world.serve(directory, STABLE, max_rows_per_request=50, fast_path=request.param) as s:
+    with world.serve(directory, STABLE, max_rows_per_request=50, **world.WAYS[request.param]) as s:
         with client_module.ServingClient(s.url, token=s.tokens.token_of("service@local")) as client:
             client.load_bundle(STABLE.digest)
         yield s

@@ -72,11 +72,11 @@ class Loaded:
             assert time.monotonic() < deadline, "it never became so"
 
 
-@pytest.fixture(params=[True, False], ids=["fast-path", "fastapi"])
+@pytest.fixture(params=world.WAYS)
 def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Loaded]:
     held, function = tensors.Held(), HeldBundle()
     bundle = world.World(name="held-bundle", function=function)
-    models: dict[str, repository.ModelFactory] = {"held": held.model, "linear": tensors.mlp}
+    models: dict[str, repository.ModelFactory] = {"held": held.model, "linear": tensors.linear_function}
     with world.serve(
         tmp_path,
         bundle,
@@ -86,7 +86,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Loaded]:
         max_body_bytes=100_000,
         max_held_body_bytes=60_000,
         body_timeout_seconds=0.3,
-        fast_path=request.param,
+        **world.WAYS[request.param],
     ) as served:
         with client_module.ServingClient(served.url, token=served.tokens.token_of("service@local")) as c:
             c.load_bundle(bundle.digest)

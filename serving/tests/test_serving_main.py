@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from mainspring.core import identity
@@ -52,8 +53,11 @@ def port(tmp_path: Path) -> str:
     return str(free_port())
 
 
-def test_it_serves_until_sigterm_and_lets_go_of_the_store(tmp_path: Path, port: str) -> None:
-    process = start(tmp_path, MAINSPRING_SERVING_PORT=port)
+@pytest.mark.parametrize("front", ["on", "off"])
+def test_it_serves_until_sigterm_and_lets_go_of_the_store(tmp_path: Path, port: str, front: str) -> None:
+    process = start(
+        tmp_path, MAINSPRING_SERVING_PORT=port, MAINSPRING_SERVING_FRONT=front, TMPDIR=str(tmp_path)
+    )
     try:
         assert process.stderr is not None
         seen = ""
@@ -63,6 +67,8 @@ def test_it_serves_until_sigterm_and_lets_go_of_the_store(tmp_path: Path, port: 
             seen += line
         with ServingClient(f"http://127.0.0.1:{port}") as client:
             assert client.ready() == {"status": "ready", "endpoints": [], "views": []}
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+        assert ("mainspring_front_passed_total 2.0" in metrics) is (front == "on")
         for line in seen.splitlines():
             assert {"time", "level", "logger", "message"} <= json.loads(line).keys()
         second = start(tmp_path, MAINSPRING_SERVING_PORT=str(free_port()))
@@ -74,6 +80,7 @@ def test_it_serves_until_sigterm_and_lets_go_of_the_store(tmp_path: Path, port: 
         process.communicate(timeout=60)
     assert process.returncode == 0
     online.OnlineStore(tmp_path / ".mainspring" / "online").close()
+    assert not list(tmp_path.glob("mainspring-*")), "the folder of the app's socket is gone"
 
 
 def test_a_port_in_use_is_said_before_anything_is_written(tmp_path: Path, port: str) -> None:

@@ -100,6 +100,8 @@ void Connection::Consume(std::string_view bytes) {
   if (state_ == State::kClosed) return;
   if (state_ == State::kHead && closes_) bytes = {};
   in_.assign(bytes);
+  if (state_ == State::kPass) exchange_->EndIfDrained();
+  if (state_ == State::kClosed) return;
   // Nothing will come that could complete what is left.
   if (is_end_ && state_ == State::kHead && !is_later && has_room()) closes_ = true;
   Flush();
@@ -124,8 +126,6 @@ void Connection::OnUpstreamFailed(const Refusal& refusal) {
   Refuse(refusal);
   Flush();
 }
-
-bool Connection::closes_after_answer() const { return closes_ || !exchange_->is_request_done(); }
 
 void Connection::Flush() {
   while (sent_ < out_.size()) {

@@ -70,8 +70,8 @@ class Connection final : public Handler {
   void OnAnswered(bool is_reusable);
   // The app failed; a part of the answer may have gone out.
   void OnUpstreamFailed(const Refusal& refusal);
-  // Whether the client must be told that the connection ends with this answer.
-  bool closes_after_answer() const;
+  // Whether the connection ends with this answer.
+  bool closes() const { return closes_; }
   void CloseAfterAnswer() { closes_ = true; }
   // The request's body, or what came after it, can go on.
   bool has_waiting_body() const { return state_ == State::kPass && !in_.empty(); }

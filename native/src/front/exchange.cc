@@ -163,10 +163,14 @@ void Exchange::TakeAnswer(std::string_view bytes) {
     held.swap(in_);
     bytes = held;
   }
-  while (connection_ != nullptr && !bytes.empty()) {
+  while (connection_ != nullptr && !bytes.empty() && state_ != State::kDrain) {
     if (!(state_ == State::kHead ? TakeHead(&bytes) : TakeBody(&bytes))) break;
   }
   if (connection_ == nullptr) return;
+  if (state_ == State::kDrain && !bytes.empty()) {
+    is_clean_ = false;
+    bytes = {};
+  }
   in_.assign(bytes);
   connection_->Flush();
   if (connection_ != nullptr) Update();
@@ -210,7 +214,7 @@ void Exchange::BeginBody(const ResponseHead& head) {
     may_reuse_ = false;
   }
   writes_chunks_ = !is_old_client_ && (ends_ == Ends::kChunks || ends_ == Ends::kClose);
-  if (loop_->is_stopping()) connection_->CloseAfterAnswer();
+  if (loop_->is_stopping() || (!is_request_done_ && !drains())) connection_->CloseAfterAnswer();
   AppendHead(head, connection_->out());
 }
 
@@ -221,7 +225,7 @@ void Exchange::AppendHead(const ResponseHead& head, std::string* out) const {
   }
   if (head.status >= 200) {
     if (writes_chunks_) AppendField("transfer-encoding", "chunked", out);
-    if (connection_->closes_after_answer()) AppendField("connection", "close", out);
+    if (connection_->closes()) AppendField("connection", "close", out);
   }
   out->append("\r\n");
 }
@@ -254,14 +258,27 @@ void Exchange::Relay(std::string_view data) {
 
 // `is_clean`: nothing came behind the answer.
 void Exchange::End(bool is_clean) {
+  if (drains() && !connection_->closes()) {
+    state_ = State::kDrain;
+    is_clean_ = is_clean;
+    return;
+  }
   const bool is_reusable = may_reuse_ && is_clean && is_request_done_ && out_.empty() && !is_write_broken_;
   Connection* const connection = std::exchange(connection_, nullptr);
   state_ = is_reusable ? State::kIdle : State::kGone;
   connection->OnAnswered(is_reusable);
 }
 
+void Exchange::EndIfDrained() {
+  if (state_ == State::kDrain && is_request_done_) End(is_clean_);
+}
+
 void Exchange::Ended() {
   if (state_ == State::kHead) return connection_->OnUpstreamFailed(AppBroke());
+  if (state_ == State::kDrain) {
+    connection_->CloseAfterAnswer();
+    return End(false);
+  }
   if (ends_ != Ends::kClose) return connection_->Close();
   if (writes_chunks_) connection_->out()->append(kLastChunk);
   End(false);

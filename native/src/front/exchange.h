@@ -16,6 +16,8 @@ namespace mainspring::front {
 
 // Bytes that may wait for a slow reader, in either direction, before the other side is read no more.
 inline constexpr std::size_t kMaxWaiting = std::size_t{256} << 10;
+// What may be left of a request that is answered already; beyond it the connection ends.
+inline constexpr std::size_t kMaxDrained = std::size_t{64} << 10;
 
 // What the app is told beside the request itself.
 struct PassedOn {
@@ -45,7 +47,12 @@ class Exchange final : public Handler {
   bool Feed(std::string_view* bytes, std::size_t limit);
   bool is_request_done() const { return is_request_done_; }
   bool has_room() const { return out_.size() - sent_ < kMaxWaiting; }
-  bool has_begun_answer() const { return state_ == State::kBody; }
+  bool has_begun_answer() const { return state_ == State::kBody || state_ == State::kDrain; }
+  // Whether the answer, which came before the whole request, waits for its rest: a short one is read, so that
+  // the connection can go on.
+  bool drains() const { return !is_request_done_ && !is_request_chunked_ && request_left_ <= kMaxDrained; }
+  // Ends the exchange if nothing but the request's rest was missing.
+  void EndIfDrained();
 
   // Sends what waits, and asks for the events that matter now.
   void Flush();
@@ -59,7 +66,7 @@ class Exchange final : public Handler {
   void GiveUp() { state_ = State::kGone; }
 
  private:
-  enum class State { kHead, kBody, kIdle, kGone };
+  enum class State { kHead, kBody, kDrain, kIdle, kGone };
 
   void ReadAnswer();
   void TakeAnswer(std::string_view bytes);
@@ -87,7 +94,7 @@ class Exchange final : public Handler {
   State state_ = State::kIdle;
   Ends ends_ = Ends::kNow;
   bool is_head_ = false, is_old_client_ = false;  // HEAD; HTTP/1.0
-  bool writes_chunks_ = false, may_reuse_ = false;
+  bool writes_chunks_ = false, may_reuse_ = false, is_clean_ = false;
   std::uint64_t answer_left_ = 0;
   ChunkReader answer_chunks_;
   std::string in_;

@@ -1,0 +1,81 @@
+"""Native networks and trees as models of tensors: one matrix in, one out. The native front answers for them without Python."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import numpy as np
+
+from mainspring.core import errors
+from mainspring.native import front, mlp, trees
+from mainspring.serving.models import function_model, tensor_model
+
+PLATFORM: Final = "mainspring_native"
+
+#: Names that JSON and paths carry as they are. Others are served by the app alone.
+_PLAIN: Final = re.compile(r"[ !#-\[\]-~]{1,256}")
+
+
+class NativeModel:
+    """One version of a native model. Thread-safe."""
+
+    def __init__(
+        self,
+        name: str,
+        model: mlp.Mlp | trees.Trees,
+        *,
+        input: str = "x",
+        output: str = "y",
+        version: str = "1",
+        max_rows: int = 4096,
+    ) -> None:
+        """`input` and `output` name the tensors, [rows, width] and [rows, outputs]; LightGBM's trees are FP64, all else FP32.
+
+        Errors: Misconfigured for a network that takes ids beside its matrix.
+        """
+        if isinstance(model, mlp.Mlp):
+            if model.n_ids or not model.dense_width:
+                raise errors.Misconfigured(
+                    f"model `{name}` takes ids beside its matrix; serve it as an endpoint, by its bundle"
+                )
+            width, datatype = model.dense_width, "FP32"
+        else:
+            width, datatype = model.width, "FP32" if model.dtype == np.float32 else "FP64"
+        self._name = name
+        self._model = model
+        self._version = version
+        self._signature = tensor_model.Signature(
+            (tensor_model.TensorSpec(input, datatype, (-1, width)),),
+            (tensor_model.TensorSpec(output, datatype, (-1, model.n_outputs)),),
+            PLATFORM,
+            max_batch_size=max_rows,
+        )
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def versions(self) -> tuple[str, ...]:
+        return (self._version,)
+
+    def signature(self, version: str) -> tensor_model.Signature:
+        if version not in ("", self._version):
+            raise function_model.unknown_version(self._name, version, self.versions())
+        return self._signature
+
+    def infer(self, version: str, inputs: tensor_model.Tensors) -> tensor_model.Inferred:
+        """Errors: NotFound for another version."""
+        signature = self.signature(version)
+        x = np.ascontiguousarray(inputs[signature.inputs[0].name])
+        return tensor_model.Inferred(self._version, {signature.outputs[0].name: self._model.run(x)})
+
+    def for_front(self) -> front.Model | None:
+        """As the native front serves it; None if its names are not plain enough for that."""
+        spec = self._signature
+        names = (self._name, self._version, spec.inputs[0].name, spec.outputs[0].name)
+        if not all(_PLAIN.fullmatch(name) for name in names):
+            return None
+        return front.Model(
+            self._name, self._version, self._model, names[2], names[3], max_rows=spec.max_batch_size
+        )

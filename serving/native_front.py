@@ -1,0 +1,106 @@
+"""The native front before the app: which models it answers, on which sockets, and what it counted.
+
+It takes the port; the app listens on a Unix socket behind it, in a folder that only this user may enter. See
+docs/adr/0014-native-front.md.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import socket
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from mainspring.core import errors, ids, settings
+from mainspring.native import front, status
+from mainspring.serving.models import book, native_model, repository
+
+#: The app's own limit on bodies is higher: what is larger streams through to it.
+_COLLECTED_BYTES: Final = 4 << 20
+
+
+class NativeFront:
+    """One front, or none: `create_app` tells it the models, `main` starts it if it is wanted. Thread-safe."""
+
+    def __init__(self, serving: settings.ServingSettings) -> None:
+        self._settings = serving
+        self._models: tuple[front.Model, ...] = ()
+        self._running: front.Front | None = None
+        self._folder: pathlib.Path | None = None
+
+    @property
+    def is_wanted(self) -> bool:
+        """As `serving.front` says; by itself where there is a model that it answers."""
+        return self._settings.front == "on" or (self._settings.front == "auto" and bool(self._models))
+
+    def follow(self, models: repository.Repository) -> None:
+        """Answer for the native models that are loaded, now and after every change."""
+
+        def update() -> None:
+            found = [m.for_front() for m in models.loaded() if isinstance(m, native_model.NativeModel)]
+            # A log line for each request is the app's to write.
+            chosen = () if self._settings.log_requests else tuple(m for m in found if m is not None)
+            self._models = chosen
+            if self._running is not None:
+                self._running.set_models(chosen)
+
+        models.on_change(update)
+
+    def app_socket(self) -> str:
+        """Where the app must listen. The path is new and not yet taken."""
+        if self._folder is None:
+            self._folder = pathlib.Path(tempfile.mkdtemp(prefix="mainspring-"))
+        return str(self._folder / "app.sock")
+
+    def start(self, listeners: Sequence[socket.socket]) -> None:
+        """Serve, a thread for each socket, all of which are closed by :meth:`stop`. The app must be listening.
+
+        Errors: Misconfigured if the system refuses.
+        """
+        serving = self._settings
+        options = front.Options(
+            upstream=self.app_socket(),
+            request_id=ids.new_id("req"),
+            max_connections=serving.max_connections,
+            max_body_bytes=min(serving.max_body_bytes, _COLLECTED_BYTES),
+            max_held_bytes=serving.max_held_body_bytes,
+            body_seconds=serving.body_timeout_seconds,
+        )
+        try:
+            self._running = front.Front(listeners, options)
+        except status.NativeError as error:
+            raise errors.Misconfigured(
+                f"the native front does not start: {error}; correct it or set `serving.front` to `off`"
+            ) from error
+        self._running.set_models(self._models)
+
+    def stop(self, drain_seconds: float) -> None:
+        """Take no more connections, let requests end, close the rest; blocks. Again, or without a start: no change."""
+        if self._running is not None:
+            self._running.stop(drain_seconds)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def counts(self) -> Mapping[str, int]:
+        """As `front.Front.counts`; empty where none runs."""
+        return {} if self._running is None else self._running.counts()
+
+    def entries(self) -> Mapping[tuple[str, str], book.Entry]:
+        """What it answered, as the app's book has it."""
+        if self._running is None:
+            return {}
+        return {(c.name, c.version): _entry(c) for c in self._running.model_counts() if c.requests}
+
+
+def _entry(counts: front.ModelCounts) -> book.Entry:
+    return book.Entry(
+        requests=counts.requests,
+        rows=counts.rows,
+        last_ms=counts.last_ms,
+        nanos=book.Phases(0, counts.input_nanos, counts.infer_nanos, counts.output_nanos),
+        latency=list(counts.latency),
+        row_sizes=list(counts.row_sizes),
+    )
