@@ -190,6 +190,7 @@ NATIVE_VARIANTS = {
 }
 
 NATIVE_EXT_HDRS = [
+    "bindings/arguments.h",
     "bindings/arrays.h",
     "bindings/arrow.h",
     "bindings/bindings.h",

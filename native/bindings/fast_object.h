@@ -4,8 +4,10 @@
 #ifndef MAINSPRING_BINDINGS_FAST_OBJECT_H_
 #define MAINSPRING_BINDINGS_FAST_OBJECT_H_
 
+#include <exception>
 #include <memory>
 #include <new>
+#include <vector>
 
 #include "arrays.h"
 
@@ -19,8 +21,9 @@ class FastObject {
 
   // `name` is a literal, `methods` and `getters` (or nullptr) end with an empty one and live for ever; all
   // are taken from the first call.
-  static PyTypeObject* Type(const char* name, PyMethodDef* methods, PyGetSetDef* getters = nullptr) {
-    static auto* const type = Make(name, methods, getters);
+  static PyTypeObject* Type(const char* name, PyMethodDef* methods, PyGetSetDef* getters = nullptr,
+                            reprfunc repr = nullptr, const char* doc = nullptr) {
+    static auto* const type = Make(name, methods, getters, repr, doc);
     return type;
   }
 
@@ -43,13 +46,16 @@ class FastObject {
     Py_DECREF(type);
   }
 
-  static PyTypeObject* Make(const char* name, PyMethodDef* methods, PyGetSetDef* getters) {
-    PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(Dealloc)},
-                           {Py_tp_methods, methods},
-                           {getters == nullptr ? 0 : Py_tp_getset, getters},
-                           {0, nullptr}};
+  static PyTypeObject* Make(const char* name, PyMethodDef* methods, PyGetSetDef* getters, reprfunc repr,
+                            const char* doc) {
+    std::vector<PyType_Slot> slots = {{Py_tp_dealloc, reinterpret_cast<void*>(Dealloc)},
+                                      {Py_tp_methods, methods}};
+    if (getters != nullptr) slots.push_back({Py_tp_getset, getters});
+    if (repr != nullptr) slots.push_back({Py_tp_repr, reinterpret_cast<void*>(repr)});
+    if (doc != nullptr) slots.push_back({Py_tp_doc, const_cast<char*>(doc)});
+    slots.push_back({0, nullptr});
     PyType_Spec spec = {name, sizeof(Layout), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-                        slots};
+                        slots.data()};
     auto* const type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
     if (type == nullptr) throw py::error_already_set();
     return type;
@@ -65,6 +71,8 @@ PyObject* Guarded(const Work& work) {
     error.restore();
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
   }
   return nullptr;
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import threading
 from typing import Any
 
@@ -279,6 +280,33 @@ def test_arrays_that_are_refused() -> None:
     locked.flags.writeable = False
     refused("not_writable", run=lambda: model.run(x, locked))
     refused("overlap", run=lambda: float_model.bind(x, x.reshape(-1)[:4].reshape(4, 1)))
+
+
+def test_arguments_by_place_and_by_name() -> None:
+    text = train_lightgbm("binary", 3).model_to_string()
+    model = trees.Trees.from_lightgbm(text=text, target=None)
+    x, out = table(4), np.zeros((4, 1))
+    want = model.run(x, raw=True)
+    assert model.run(x, out, raw=True) is out
+    assert model.run(out=None, raw=np.True_, features=x).tobytes() == want.tobytes() == out.tobytes()  # type: ignore[arg-type]
+    bound = model.bind(features=x, out=out, raw=True)
+    bound.run()
+    assert bound.out is out and out.tobytes() == want.tobytes()
+    any_model: Any = model
+    for words, call in {
+        "missing required argument 'features'": lambda: any_model.run(),
+        "missing required argument 'text'": lambda: any_model.from_lightgbm(),
+        "at most 2 positional arguments (3 given)": lambda: any_model.run(x, out, True),
+        "unexpected keyword argument 'größe'": lambda: any_model.run(x, größe=1),
+        "multiple values for argument 'features'": lambda: any_model.bind(x, features=x),
+        "cannot create": lambda: trees.Trees(),
+    }.items():
+        with pytest.raises(TypeError, match=re.escape(words)):
+            call()
+    with pytest.raises(ValueError, match="ambiguous"):
+        any_model.run(x, raw=x)
+    refused("unknown_target", "targets.available()", run=lambda: any_model.from_lightgbm(text, target="avx9"))
+    refused("unknown_target", "`int`", run=lambda: any_model.from_xgboost("{}", target=7))
 
 
 def edited(text: str, old: str, new: str) -> str:
