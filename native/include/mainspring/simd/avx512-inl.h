@@ -150,8 +150,10 @@ MAINSPRING_INLINE IVec CountBelow32(const float* bounds, size_t n, Vec x) {
 }
 MAINSPRING_INLINE size_t CountBelowOne(const float* bounds, size_t n, float x) {
   size_t count = 0;
-  for (size_t i = 0; i < n; i += kLanes) {
-    count += (size_t)__builtin_popcount(_mm512_cmp_ps_mask(Load(bounds + i), Set1(x), _CMP_LT_OQ));
+  for (size_t i = 0; i < n; i += 32) {
+    const Mask low = _mm512_cmp_ps_mask(Load(bounds + i), Set1(x), _CMP_LT_OQ);
+    const Mask high = _mm512_cmp_ps_mask(Load(bounds + i + kLanes), Set1(x), _CMP_LT_OQ);
+    count += (size_t)__builtin_popcount(_mm512_kunpackw(high, low));
   }
   return count;
 }

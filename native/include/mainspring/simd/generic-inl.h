@@ -207,7 +207,7 @@ MAINSPRING_INLINE IVec CountBelow32(const float* bounds, size_t n, Vec x) {
   for (size_t i = 0; i < n; ++i) count -= (IVec)(Set1(bounds[i]) < x);
   return count;
 }
-// The same of any n and one x; bounds are padded to a multiple of 16.
+// The same of any n and one x; bounds are padded to a multiple of 32.
 MAINSPRING_INLINE size_t CountBelowOne(const float* bounds, size_t n, float x) {
   size_t count = 0;
   for (size_t i = 0; i < n; ++i) count += bounds[i] < x;
