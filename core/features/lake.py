@@ -13,13 +13,29 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 
 from mainspring.core import errors
 from mainspring.core.features import frames
 
-__all__ = ["Parquet", "as_time"]
+__all__ = ["Parquet", "Rows", "as_time"]
+
+
+class Rows(Protocol):
+    """Rows to read: files, or what a query makes of files. `uri` is how errors call them."""
+
+    @property
+    def uri(self) -> str: ...
+
+    def scan(self) -> pl.LazyFrame:
+        """All rows, lazily. Errors: NotFound, CorruptArtifact, SchemaMismatch, InvalidRequest."""
+        ...
+
+    def named(self) -> contextlib.AbstractContextManager[None]:
+        """What goes wrong inside, while rows are collected, becomes a typed error that names them."""
+        ...
 
 
 @dataclass(frozen=True)

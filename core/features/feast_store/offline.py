@@ -26,6 +26,9 @@ from mainspring.core.features.feast_store import joining, sources
 
 __all__ = ["MainspringOfflineStore", "MainspringOfflineStoreConfig", "MainspringRetrievalJob"]
 
+#: The key of rows that have none, as Feast materialises them.
+_DUMMY: Final = pl.lit(DUMMY_ENTITY_VAL).alias(DUMMY_ENTITY_ID)
+
 _TYPE: Final = "mainspring.core.features.feast_store.MainspringOfflineStore"
 
 
@@ -165,7 +168,10 @@ class MainspringOfflineStore(OfflineStore):  # type: ignore[misc]
         start_date: datetime,
         end_date: datetime,
     ) -> MainspringRetrievalJob:
-        """The newest row of each key within [start_date, end_date]; of equal times as the join has it."""
+        """The newest row of each key within [start_date, end_date]; of equal times as the join has it.
+
+        Rows without a key are left out: no store could give them to anybody.
+        """
         files = sources.rows_of(config, data_source)
 
         def answer() -> pl.DataFrame:
@@ -174,13 +180,10 @@ class MainspringOfflineStore(OfflineStore):  # type: ignore[misc]
             rows = rows.select(*_checked(rows, files, [*join_key_columns, *feature_name_columns]), *times)
             if join_key_columns:
                 # Stable, and nulls of the created time come first: the last of a key is its newest.
-                rows = rows.sort(times, maintain_order=True).unique(join_key_columns, keep="last")
+                rows = rows.drop_nulls(join_key_columns).sort(times, maintain_order=True)
+                rows = rows.unique(join_key_columns, keep="last")
             else:
-                rows = (
-                    rows.sort(times, maintain_order=True)
-                    .tail(1)
-                    .with_columns(pl.lit(DUMMY_ENTITY_VAL).alias(DUMMY_ENTITY_ID))
-                )
+                rows = rows.sort(times, maintain_order=True).tail(1).with_columns(_DUMMY)
             with files.named():
                 return rows.collect()
 
@@ -203,10 +206,11 @@ class MainspringOfflineStore(OfflineStore):  # type: ignore[misc]
         def answer() -> pl.DataFrame:
             times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
             rows = _within(files, times, start_date, end_date)
+            rows = rows.select(*_checked(rows, files, [*join_key_columns, *feature_name_columns]), *times)
+            if not join_key_columns:
+                rows = rows.with_columns(_DUMMY)
             with files.named():
-                return rows.select(
-                    *_checked(rows, files, [*join_key_columns, *feature_name_columns]), *times
-                ).collect(engine="streaming")
+                return rows.collect(engine="streaming")
 
         return MainspringRetrievalJob(answer, config)
 
@@ -267,7 +271,7 @@ def _polars(table: pa.Table) -> pl.DataFrame:
 
 
 def _within(
-    files: sources.Rows, times: Sequence[str], start: datetime | None, end: datetime | None
+    files: lake.Rows, times: Sequence[str], start: datetime | None, end: datetime | None
 ) -> pl.LazyFrame:
     rows = files.scan()
     rows = rows.with_columns(*(lake.as_time(rows, t, what=f"`{files.uri}`") for t in times))
@@ -282,7 +286,7 @@ def _utc(time: datetime) -> pl.Expr:
     return pl.lit(aware).cast(frames.TIME)
 
 
-def _checked(rows: pl.LazyFrame, files: sources.Rows, columns: Sequence[str]) -> list[str]:
+def _checked(rows: pl.LazyFrame, files: lake.Rows, columns: Sequence[str]) -> list[str]:
     schema = rows.collect_schema()
     frames.check(schema, {name: schema.get(name, "a column") for name in columns}, what=f"`{files.uri}`")
     return list(columns)

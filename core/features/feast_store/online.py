@@ -111,10 +111,14 @@ class MainspringOnlineStore(OnlineStore):  # type: ignore[misc]
         data: list[tuple[EntityKey, dict[str, Value], datetime, datetime | None]],
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """All rows of the batch or none; visible and, with a `path`, on disk when it returns."""
-        if data:
+        """All rows of the batch or none; visible and, with a `path`, on disk when it returns.
+
+        Rows with a null in their key are left out: they answer nobody, and Feast's materialisation passes them on.
+        """
+        keyed = [row for row in data if values.has_key(row[0])]
+        if keyed:
             fields = values.fields(table)
-            self._storage(config).write(_table_id(config, table), fields, values.to_rows(table, data))
+            self._storage(config).write(_table_id(config, table), fields, values.to_rows(table, keyed))
         if progress:
             progress(len(data))
 

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import polars as pl
 from feast import FileSource, RepoConfig
 
 from mainspring.core import canonical, errors
 from mainspring.core.features import lake, segment_file, segments
 from mainspring.core.features.feast_store import sql_source
 
-__all__ = ["Rows", "parquet", "rows_of", "segments_of"]
+__all__ = ["parquet", "rows_of", "segments_of"]
 
 
-class Rows(Protocol):
-    """Rows to read: files, or what a query makes of files. `uri` is how errors call them."""
-
-    @property
-    def uri(self) -> str: ...
-
-    def scan(self) -> pl.LazyFrame:
-        """All rows, lazily. Errors: NotFound, CorruptArtifact, SchemaMismatch, InvalidRequest."""
-        ...
-
-    def named(self) -> contextlib.AbstractContextManager[None]:
-        """What goes wrong inside, while rows are collected, becomes a typed error that names them."""
-        ...
-
-
-def rows_of(config: RepoConfig, source: Any) -> Rows:
+def rows_of(config: RepoConfig, source: Any) -> lake.Rows:
     """The rows of a source of files or of SQL. Errors: InvalidRequest for another kind of source."""
     return source.rows(config) if isinstance(source, sql_source.SqlSource) else parquet(config, source)
 
@@ -58,7 +41,7 @@ def parquet(config: RepoConfig, source: Any) -> lake.Parquet:
 
 
 def segments_of(
-    config: RepoConfig, source: Any, files: Rows, keys: Sequence[str]
+    config: RepoConfig, source: Any, files: lake.Rows, keys: Sequence[str]
 ) -> segments.Segments | None:
     """The source's segments for joins by `keys`, None where the store is configured without, and for what is no local file.
 

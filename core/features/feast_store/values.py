@@ -15,7 +15,17 @@ from feast.value_type import ValueType
 from mainspring.core import errors
 from mainspring.core.features import row_table
 
-__all__ = ["fields", "key_of", "key_values", "python_type", "to_proto", "to_python", "to_rows", "us"]
+__all__ = [
+    "fields",
+    "has_key",
+    "key_of",
+    "key_values",
+    "python_type",
+    "to_proto",
+    "to_python",
+    "to_rows",
+    "us",
+]
 
 #: Types with a plain Python value. All others are kept as their serialised proto, and Feast reads them back.
 _PLAIN: Final[Mapping[ValueType, tuple[row_table.Kind, str]]] = {
@@ -61,6 +71,11 @@ def us(time: datetime | None) -> int:
     aware = time.replace(tzinfo=UTC) if time.tzinfo is None else time
     delta = aware - datetime(1970, 1, 1, tzinfo=UTC)
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def has_key(key: EntityKey) -> bool:
+    """Whether no value of the key is null."""
+    return all(value.WhichOneof("val") for value in key.entity_values)
 
 
 def key_of(key: EntityKey) -> Any:
