@@ -85,6 +85,19 @@ class Segments:
         """
         return segment_search.match(self._opened(), asked, keys=keys, times=times, columns=columns)
 
+    @property
+    def uri(self) -> str:
+        """How errors call the rows: by their source."""
+        return self.source.uri
+
+    def named(self) -> contextlib.AbstractContextManager[None]:
+        """As the source's."""
+        return self.source.named()
+
+    def scan(self) -> pl.LazyFrame:
+        """All rows that have a key and an event time, segment by segment. Errors: as :meth:`match`."""
+        return pl.concat([segment.rows.lazy() for segment in self._opened()])
+
     def schema(self) -> pl.Schema:
         """The columns of the segments. Errors: as :meth:`match`."""
         return self._opened()[0].rows.schema
