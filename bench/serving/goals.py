@@ -9,9 +9,9 @@ from mainspring.bench import suite
 from mainspring.bench.serving import servers
 
 NOT_BUILT: Final = (
-    ("native front, v2 binary, against Triton Inference Server", "ratio", 5.0, "no native front yet"),
-    ("native front, v2 binary, against the best Python server", "ratio", 40.0, "no native front yet"),
-    ("native front, v2 JSON, against Triton Inference Server", "ratio", 3.0, "no native front yet"),
+    ("native front, v2 binary, against Triton Inference Server", "ratio", 5.0, "peer not wired in yet"),
+    ("native front, v2 binary, against the best Python server", "ratio", 40.0, "peers not wired in yet"),
+    ("native front, v2 JSON, against Triton Inference Server", "ratio", 3.0, "peer not wired in yet"),
     ("ASGI fast path against Triton Inference Server", "ratio", 1.3, "peer not wired in yet"),
     ("ASGI fast path against MLServer", "ratio", 10.0, "peer not wired in yet"),
     ("open loop p99 against MLServer, LitServe, BentoML", "ratio", 5.0, "peers not wired in yet"),
@@ -39,8 +39,11 @@ def judge(
                 f"ASGI fast path, {body}, share of the echo", ours, found.get(f"{servers.ECHO}/{body}"), 0.75
             )
         )
+    plain = found.get(f"{servers.FASTAPI}/json")
+    for body in ("binary", "json"):
+        judged.append(_cpu(f"native front, {body}, times", found.get(f"{servers.FRONT}/{body}"), plain, 20.0))
     ours = found.get(f"{servers.OURS}/json")
-    judged.append(_cpu("ASGI fast path, json, times", ours, found.get(f"{servers.FASTAPI}/json"), 5.0))
+    judged.append(_cpu("ASGI fast path, json, times", ours, plain, 5.0))
     judged.append(
         _cpu(
             "gRPC on grpc.aio, share of its echo",

@@ -47,8 +47,11 @@ FORMS: Final = (
     Form(servers.ECHO, "json"),
     Form(servers.FASTAPI, "json"),
     Form(servers.OURS, "json"),
+    Form(servers.PASSED, "json"),
+    Form(servers.FRONT, "json"),
     Form(servers.ECHO, "binary"),
     Form(servers.OURS, "binary"),
+    Form(servers.FRONT, "binary"),
     Form(servers.GRPC_ECHO, "grpc"),
     Form(servers.OURS_GRPC, "grpc"),
 )
@@ -236,7 +239,7 @@ def overload(*, seconds: float, deadline_ms: float, times: float) -> dict[str, A
         limits = {"connections": 256, "in_time_ms": deadline_ms + CLIENT_MS}
         alone, _ = drive(server, request, load_cpu, seconds=1.0, connections=servers.OVERLOAD_WORKERS)
         seen, _ = drive(server, request, load_cpu, seconds=seconds, rate=capacity * times, **limits)
-        calls = sum(_metric(server, f"mainspring_{how}_requests_total") for how in ("threaded", "inline"))
+        calls = sum(metric(server, f"mainspring_{how}_requests_total") for how in ("threaded", "inline"))
     peak = alone.answers / alone.seconds
     answered = seen.statuses.get("200", 0)
     return {
@@ -256,7 +259,8 @@ def overload(*, seconds: float, deadline_ms: float, times: float) -> dict[str, A
 CLIENT_MS: Final = 5.0
 
 
-def _metric(server: Server, name: str) -> float:
+def metric(server: Server, name: str) -> float:
+    """A metric without labels of a server of ours."""
     url = f"http://127.0.0.1:{server.port}/metrics"
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=30) as answer:
         lines = answer.read().decode().splitlines()

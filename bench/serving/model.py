@@ -10,7 +10,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from mainspring.serving.models import function_model, tensor_model
+from mainspring.native import mlp as mlp_module
+from mainspring.serving.models import function_model, native_model, tensor_model
 
 WIDTHS: Final = (64, 256, 256, 1)
 #: Seconds that the model of the overload rows takes: it sleeps, so that capacity is known and needs no CPU.
@@ -47,6 +48,15 @@ def _signature() -> tensor_model.Signature:
 
 def mlp() -> function_model.FunctionModel:
     return function_model.FunctionModel("mlp", _signature(), lambda tensors: {"y": forward(tensors["x"])})
+
+
+def native() -> native_model.NativeModel:
+    """The same network as a native model."""
+    layers = [
+        mlp_module.Layer(np.ascontiguousarray(w.T), bias, "relu" if i < len(LAYERS) - 1 else "identity")
+        for i, (w, bias) in enumerate(LAYERS)
+    ]
+    return native_model.NativeModel("mlp", mlp_module.make(WIDTHS[0], layers))
 
 
 def held() -> function_model.FunctionModel:

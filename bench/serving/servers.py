@@ -12,7 +12,8 @@ import uvicorn
 
 from mainspring.core import errors, identity, ports, settings
 from mainspring.core.features import online
-from mainspring.serving import app, bundles
+from mainspring.native import front as native
+from mainspring.serving import app, bundles, native_front, server
 
 ECHO: Final = "bare-asgi-echo"
 FASTAPI: Final = "fastapi-pydantic"
@@ -20,6 +21,8 @@ OURS: Final = "mainspring"
 OURS_GRPC: Final = "mainspring-grpc"
 GRPC_ECHO: Final = "grpc-aio-echo"
 OVERLOADED: Final = "mainspring-overloaded"
+FRONT: Final = "mainspring-front"
+PASSED: Final = "mainspring-front-passed"
 
 #: Threads of the overload rows: with the model's sleep they make the capacity.
 OVERLOAD_WORKERS: Final = 1
@@ -97,7 +100,7 @@ def data_plane(
     store: ports.OnlineFeatures,
     models: Mapping[str, Any] | None = None,
 ) -> None:
-    """The app as it is shipped, without bundles, in a directory of its own."""
+    """The app as it is shipped, without bundles, in a directory of its own; behind the native front if that is wanted."""
 
     class NoBundles:
         def load(self, digest: str) -> bundles.LoadedBundle:
@@ -105,14 +108,39 @@ def data_plane(
 
     with tempfile.TemporaryDirectory() as directory:
         root = pathlib.Path(directory)
+        in_force = settings.load(environ, directory=root)
+        before = native_front.NativeFront(in_force.serving)
         built = app.create_app(
-            settings.load(environ, directory=root),
+            in_force,
             online=store,
             loader=NoBundles(),
             issuer=identity.ensure_token_file(root / "tokens.json"),
             models=models,
+            front=before,
         )
-        _serve(built, port)
+        listeners = native.listen("127.0.0.1", port, threads=in_force.serving.front_threads)
+        how: Any = {"loop": "uvloop", "http": "httptools", "log_level": "error", "access_log": False}
+        server.Server(built, listeners, before, **how).run()
+
+
+def front(port: int) -> None:
+    """The same data plane with the model as a native one: the front answers for it, in one thread."""
+    from mainspring.bench.serving import model
+
+    environ = {"MAINSPRING_SERVING_FRONT_THREADS": "1", "MAINSPRING_SERVING_GRPC_PORT": "0"}
+    data_plane(port, environ, online.OnlineStore(), models={"mlp": model.native})
+
+
+def passed(port: int) -> None:
+    """The data plane behind the front, which passes every request on: what all other routes pay for it."""
+    from mainspring.bench.serving import model
+
+    environ = {
+        "MAINSPRING_SERVING_FRONT": "on",
+        "MAINSPRING_SERVING_FRONT_THREADS": "1",
+        "MAINSPRING_SERVING_GRPC_PORT": "0",
+    }
+    data_plane(port, environ, online.OnlineStore(), models={"mlp": model.mlp})
 
 
 def ours_grpc(port: int) -> None:
@@ -166,6 +194,8 @@ CONTESTANTS: Final[Mapping[str, Callable[[int], None]]] = {
     OURS_GRPC: ours_grpc,
     GRPC_ECHO: grpc_echo,
     OVERLOADED: overloaded,
+    FRONT: front,
+    PASSED: passed,
 }
 
 if __name__ == "__main__":

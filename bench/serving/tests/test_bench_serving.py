@@ -76,7 +76,7 @@ def test_a_wrong_answer_is_seen() -> None:
 
 @pytest.mark.integration
 def test_contestants_answer_rightly_and_can_be_driven() -> None:
-    names = (servers.OURS, servers.FASTAPI, servers.ECHO)
+    names = (servers.OURS, servers.FASTAPI, servers.ECHO, servers.FRONT, servers.PASSED)
     with measure.running(*names, cpu=-1) as found:
         for name in names:
             form = measure.Form(name, "json")
@@ -84,7 +84,14 @@ def test_contestants_answer_rightly_and_can_be_driven() -> None:
             seen, cpu = measure.drive(found[name], measure.request_of(form), -1, seconds=0.2, connections=2)
             assert seen.statuses == {"200": seen.answers}
             assert cpu >= 0
-        assert measure.check(found[servers.OURS], measure.Form(servers.OURS, "binary")) == ""
+        for name in (servers.OURS, servers.FRONT):
+            assert measure.check(found[name], measure.Form(name, "binary")) == ""
+        passed, answered = (
+            [measure.metric(found[name], f"mainspring_front_{how}_total") for how in ("passed", "answered")]
+            for name in (servers.PASSED, servers.FRONT)
+        )
+        assert passed[0] > 1 and passed[1] == 0
+        assert answered[1] > 1
 
 
 @pytest.mark.integration
@@ -137,4 +144,4 @@ def test_the_table_has_every_row() -> None:
     text = suite.table(result())
     for form in measure.FORMS:
         assert form.name in text
-    assert text.count("NOT MET") == len(goals.NOT_BUILT) + 2
+    assert text.count("NOT MET") == len(goals.NOT_BUILT) + 4
