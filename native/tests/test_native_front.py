@@ -281,6 +281,31 @@ def test_a_connection_goes_on_after_an_early_answer_to_a_short_request() -> None
         assert server.counts()["accepted"] == 1
 
 
+def test_whoever_waits_to_send_a_body_hears_first() -> None:
+    def script(connection: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += connection.recv(1)
+        path = head.split(b" ")[1]
+        if path == b"/refused":
+            connection.sendall(b"HTTP/1.1 403 No\r\ncontent-length: 2\r\n\r\nno")
+        else:
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            assert connection.recv(5) == b"hello"
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+
+    with testing.scripted(script) as path, testing.serving(path) as server:
+        with Client(server.port) as client:
+            assert client.ask(request("/taken", b"hello", expect="100-continue")[:-5]).status == 100
+            assert client.ask(b"hello").body == b"ok"
+        with Client(server.port) as client:
+            answer = client.ask(request("/refused", b"hello", expect="100-continue")[:-5])
+            # What the client sends next may be the body or another request: nobody can tell.
+            assert (answer.status, answer.fields["connection"]) == (403, "close")
+            client.send(request())
+            assert client.rest() == b""
+
+
 # ---- the app fails
 
 

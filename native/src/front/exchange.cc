@@ -65,6 +65,7 @@ void Exchange::Begin(Connection* connection, const RequestHead& head, const Pass
   is_head_ = head.method == "HEAD";
   is_old_client_ = head.minor == 0;
   is_request_chunked_ = head.framing.is_chunked;
+  expects_continue_ = head.expects_continue && !how.drops_expect;
   request_left_ = head.framing.length;
   request_chunks_ = {};
   is_request_done_ = !head.framing.has_body();

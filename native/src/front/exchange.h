@@ -50,7 +50,9 @@ class Exchange final : public Handler {
   bool has_begun_answer() const { return state_ == State::kBody || state_ == State::kDrain; }
   // Whether the answer, which came before the whole request, waits for its rest: a short one is read, so that
   // the connection can go on.
-  bool drains() const { return !is_request_done_ && !is_request_chunked_ && request_left_ <= kMaxDrained; }
+  bool drains() const {
+    return !is_request_done_ && !is_request_chunked_ && !expects_continue_ && request_left_ <= kMaxDrained;
+  }
   // Ends the exchange if nothing but the request's rest was missing.
   void EndIfDrained();
 
@@ -87,6 +89,7 @@ class Exchange final : public Handler {
   std::size_t sent_ = 0;
   bool is_write_broken_ = false;
   bool is_request_chunked_ = false, is_request_done_ = true;
+  bool expects_continue_ = false;  // the client may leave the body out if it is refused
   std::uint64_t request_left_ = 0;
   ChunkReader request_chunks_;
 
