@@ -185,7 +185,10 @@ class Front:
         return self._front.counts()
 
     def stop(self, drain_seconds: float = 0.0) -> None:
-        """Take no more connections, let requests end for so long, close the rest. Again: no change."""
+        """Take no more connections, let requests end for so long, close the rest. Again: no change.
+
+        Idle connections have half a second of it to bring a last request, so that callers in a loop lose none.
+        """
         self._front.stop(drain_seconds)
         for one in self._listeners:
             one.close()

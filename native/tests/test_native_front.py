@@ -553,6 +553,9 @@ def test_stopping_lets_requests_end_and_refuses_new_ones(upstream: str) -> None:
             assert going.wait(10)
             stopper = threading.Thread(target=server.stop, args=(10.0,))
             stopper.start()
+            time.sleep(0.05)
+            last = idle.ask(request())
+            assert (last.body, last.fields["connection"]) == (ANSWER, "close"), "asked in time"
             assert idle.rest() == b""
             answer = client.read()
             assert (answer.body, answer.fields["connection"]) == (b"ok", "close")

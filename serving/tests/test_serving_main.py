@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import http.client
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -81,6 +84,34 @@ def test_it_serves_until_sigterm_and_lets_go_of_the_store(tmp_path: Path, port: 
     assert process.returncode == 0
     online.OnlineStore(tmp_path / ".mainspring" / "online").close()
     assert not list(tmp_path.glob("mainspring-*")), "the folder of the app's socket is gone"
+
+
+def test_behind_the_front_a_stop_loses_no_request(tmp_path: Path, port: str) -> None:
+    process = start(tmp_path, MAINSPRING_SERVING_PORT=port, MAINSPRING_SERVING_FRONT="on")
+    assert process.stderr is not None
+    while "Application startup complete" not in (line := process.stderr.readline()):
+        assert line
+    statuses: list[int] = []
+
+    def ask() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=30)
+        closes = False
+        while not closes:
+            connection.request("GET", "/v2/health/live")
+            answer = connection.getresponse()
+            answer.read()
+            statuses.append(answer.status)
+            closes = answer.headers["connection"] == "close"
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        askers = [pool.submit(ask) for _ in range(4)]
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        for asker in askers:
+            asker.result(60)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert set(statuses) == {200}
 
 
 def test_a_port_in_use_is_said_before_anything_is_written(tmp_path: Path, port: str) -> None:

@@ -81,7 +81,8 @@ class Front {
   // Requests at work keep what they began with. Counts of a name and version go on where they were.
   void SetModels(std::vector<FrontModel> models);
 
-  // Takes no more connections, lets requests end for so long, closes the rest, and ends the threads.
+  // Takes no more connections, lets requests end for so long, closes the rest, and ends the threads. Idle
+  // connections have half a second, at most, to bring a last request.
   void Stop(double drain_seconds);
 
   std::vector<FrontModelCounts> ModelCounts() const;

@@ -15,6 +15,9 @@ namespace {
 constexpr std::size_t kMaxAhead = std::size_t{64} << 10;
 // How long what a client still sends is read and dropped, so that the answer is not lost by a reset.
 constexpr std::int64_t kLingerMs = 2000;
+// How long an idle connection may still bring a request when the front stops: who asks again at once is
+// answered, told that this was the last one, and loses nothing.
+constexpr std::int64_t kStopMs = 500;
 
 std::int64_t Millis(double seconds) { return static_cast<std::int64_t>(seconds * 1000); }
 
@@ -241,7 +244,7 @@ void Connection::OnSweep() {
 }
 
 void Connection::OnStop() {
-  if (state_ == State::kHead && in_.empty() && out_.empty()) Close();
+  if (wait_ == Wait::kIdle) deadline_ms_ = std::min(deadline_ms_, loop_->now_ms() + kStopMs);
 }
 
 }  // namespace mainspring::front

@@ -56,7 +56,7 @@ class Connection final : public Handler {
   void Resume();
   // Closes it where it waited too long.
   void OnSweep();
-  // Closes it where nothing is at work; else after the answer at hand.
+  // Closes it soon where nothing is at work; else after the answer at hand.
   void OnStop();
   void Close();
 
