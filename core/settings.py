@@ -78,6 +78,12 @@ class ServingSettings(_Group):
     """What pushed rows must be: `<view>.json` each, read at the start; default: under the state directory."""
     pushes_dir: Path = Path("pushes")
     """Pushes that were refused, and what the last accepted ones looked like; default: under the state directory."""
+    record_reads: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the online store's reads that are kept for the skew check; they hold keys and features as they are."""
+    reads_dir: Path = Path("reads")
+    """Where they are kept; default: under the state directory."""
+    reads_max_bytes: Annotated[int, Field(ge=1 << 20)] = 256 << 20
+    """The oldest recorded reads go beyond it."""
     traffic_dir: Path = Path("traffic")
     """The traffic tables in force, one JSON document per endpoint; default: under the state directory."""
     max_rows_per_request: Annotated[int, Field(ge=1, le=1_000_000)] = 4096

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from mainspring.core import identity, ports, settings
 from mainspring.serving import bundles, endpoints, gate, native_front, plane, release, stats, traffic
-from mainspring.serving.features import expectations
+from mainspring.serving.features import expectations, recorded
 from mainspring.serving.grpc import server as grpc_server
 from mainspring.serving.grpc import service as grpc_service
 from mainspring.serving.http import (
@@ -48,6 +48,7 @@ def create_app(
     checked = expectations.gated(online, serving)
     if checked is not None:
         online = checked
+    online, log = recorded.start(online, serving)
     tables = traffic.TrafficStore(serving.traffic_dir)
     shelf = bundles.BundleShelf(loader, online)
     book = stats.StatsBook()
@@ -88,6 +89,8 @@ def create_app(
             await grpc_server.stop(server)
         doorkeeper.close()
         answerer.close()
+        if log is not None:
+            log.close()
 
     app = fast_path.ServingApp(title="Mainspring serving", version="1", lifespan=lifespan)
     app.include_router(
