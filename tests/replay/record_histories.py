@@ -12,13 +12,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflows" / "tests"))
 
+from temporalio import activity
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from training_doubles import Steps, all_activities, train_request
 from workflows_doubles import QUEUE, Endpoint, deploy_request, run
 
 from mainspring.core import errors
+from mainspring.core.contracts import skew
 from mainspring.workflows.deployment.workflow import DeployModel
+from mainspring.workflows.skew import messages as skew_messages
+from mainspring.workflows.skew.workflow import CheckSkew
 from mainspring.workflows.training import messages
 from mainspring.workflows.training.workflow import TrainModel
 
@@ -47,6 +51,23 @@ async def train(client: Client, **changes: Any) -> WorkflowHandle[Any, Any]:
     return handle
 
 
+async def skewed(client: Client) -> WorkflowHandle[Any, Any]:
+    handle = await client.start_workflow(
+        CheckSkew.run, skew.SkewRequest(project="flight-delay"), id="skew-flight-delay", task_queue=QUEUE
+    )
+    await handle.result()
+    return handle
+
+
+@activity.defn(name=skew_messages.CHECK)
+async def check_skew(request: skew.SkewRequest) -> skew.SkewOutcome:
+    """What stands for the real check."""
+    found = skew.SkewedFeature(name="view__field", equal=8, mismatched=1, missing=1, extra=0)
+    return skew.SkewOutcome(
+        project=request.project, rows=10, later_rows=2, features=3, skewed=(found,), report_path="report.json"
+    )
+
+
 #: Name -> endpoint, steps, and what is started with which changes.
 STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
     "deploy_promoted": (Endpoint(), Steps(), deploy),
@@ -61,6 +82,7 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
         lambda client: train(client, auto_approve_by="ana"),
     ),
     "train_nobody_decided": (Endpoint(), Steps(), train),
+    "skew_found": (Endpoint(), Steps(), skewed),
     "train_gate_failed": (
         Endpoint(),
         Steps(
@@ -79,7 +101,8 @@ def record(name: str) -> None:
     async def story(client: Client, _: WorkflowEnvironment) -> str:
         return (await (await start(client)).fetch_history()).to_json()
 
-    history = run(story, [TrainModel, DeployModel], all_activities(steps, endpoint))
+    activities = [*all_activities(steps, endpoint), check_skew]
+    history = run(story, [TrainModel, DeployModel, CheckSkew], activities)
     (HISTORIES / f"{name}.json").write_text(
         json.dumps(without_machine(json.loads(history)), indent=1, sort_keys=True) + "\n"
     )

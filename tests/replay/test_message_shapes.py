@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from mainspring.core.contracts import deployment, training
+from mainspring.core.contracts import deployment, skew, training
 from mainspring.core.contracts.base import Message
 from mainspring.workflows.deployment import messages as deployment_messages
 from mainspring.workflows.training import messages as training_messages
 
 STORED = Path(__file__).parent / "message_shapes.json"
-MODULES = (deployment, training, deployment_messages, training_messages)
+MODULES = (deployment, skew, training, deployment_messages, training_messages)
 
 
 def shapes() -> dict[str, dict[str, Any]]:

@@ -14,12 +14,13 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from mainspring.core.contracts import deployment, training
+from mainspring.core.contracts import deployment, skew, training
 from mainspring.workflows.deployment import workflow as deploy_source
+from mainspring.workflows.skew import workflow as skew_source
 from mainspring.workflows.training import workflow as train_source
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
-SOURCES = {"DeployModel": deploy_source, "TrainModel": train_source}
+SOURCES = {"DeployModel": deploy_source, "TrainModel": train_source, "CheckSkew": skew_source}
 
 
 def history(path: Path) -> WorkflowHistory:
@@ -33,13 +34,13 @@ def workflow_type(path: Path) -> str:
 
 def test_every_workflow_has_a_history() -> None:
     found = {workflow_type(path) for path in HISTORIES}
-    assert found == {training.TRAIN_WORKFLOW, deployment.DEPLOY_WORKFLOW}
+    assert found == {training.TRAIN_WORKFLOW, deployment.DEPLOY_WORKFLOW, skew.SKEW_WORKFLOW}
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda p: p.stem)
 def test_replays(path: Path) -> None:
     replayer = Replayer(
-        workflows=[train_source.TrainModel, deploy_source.DeployModel],
+        workflows=[train_source.TrainModel, deploy_source.DeployModel, skew_source.CheckSkew],
         data_converter=pydantic_data_converter,
     )
     asyncio.run(replayer.replay_workflow(history(path)))
@@ -129,6 +130,7 @@ BREAKING = [
         "lambda: self._decision is not None)",
     ),
     ("TrainModel", "train_gate_failed", "messages.EVALUATE, asked", "messages.BUNDLE, asked"),
+    ("CheckSkew", "skew_found", "messages.CHECK, request", "messages.CHECK + 'x', request"),
 ]
 
 
