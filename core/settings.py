@@ -157,6 +157,8 @@ class LineageSettings(_Group):
     """`http`: to a lineage store; `file`: lines of JSON in `file`; `off`: nowhere."""
     url: str = ""
     """The lineage store, ours or one that OpenLineage's HTTP transport posts to; empty: the control API."""
+    token_file: str = ""
+    """File with the bearer token for `url`; empty: none is sent. The control API's own token goes nowhere else."""
     file: Path = Path("lineage/events.jsonl")
     """Default: under the state directory."""
     spool: Path = Path("lineage/spool.jsonl")

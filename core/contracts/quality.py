@@ -32,7 +32,7 @@ class HeldBatch(Message):
     instead_of: str
     """Digest of what went on serving; empty: nothing did."""
     reports: tuple[dict[str, Any], ...] = ()
-    """Only where one batch is asked for."""
+    """Only where one batch is asked for, and without values of its rows: checks and counts."""
     released_by: str = ""
     released_reason: str = ""
     released_at: UtcTime | None = None

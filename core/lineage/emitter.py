@@ -149,10 +149,11 @@ async def telling_async(emitter: Emitter | None, run: jobs.JobRun) -> AsyncItera
 def http(
     url: str, token: str, *, timeout_seconds: float, transport: httpx.BaseTransport | None = None
 ) -> Send:
-    """Posts events to a lineage store: ours, or one that OpenLineage's HTTP transport would post to."""
+    """Posts events to a lineage store: ours, or one that OpenLineage's HTTP transport would post to. `token` may be empty."""
+    authorised = {"authorization": f"Bearer {token}"} if token else {}
     client = httpx.Client(
         base_url=url,
-        headers={"authorization": f"Bearer {token}", "content-type": "application/json"},
+        headers={**authorised, "content-type": "application/json"},
         timeout=timeout_seconds,
         trust_env=False,  # proxies of the environment are not for our own services
         transport=transport,
@@ -168,9 +169,10 @@ def http(
         if answer.is_success:
             return
         said = f"the lineage store at `{url}` answered {answer.status_code}: {answer.text[:300]}"
-        if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
-            raise errors.DependencyDown(f"{said}; see its log", name="lineage")
-        raise errors.InvalidRequest(f"{said}; correct the event or the rights of its sender", field="event")
+        # A token can be mended, and then the event is welcome: only what is wrong with the event itself is final.
+        if answer.status_code in (401, 403, 408, 425, 429) or answer.status_code >= 500:
+            raise errors.DependencyDown(f"{said}; see its log, and who may send", name="lineage")
+        raise errors.InvalidRequest(f"{said}; correct the event", field="event")
 
     return send
 
@@ -186,10 +188,17 @@ def file(path: Path) -> Send:
 
 
 def of(s: settings.LineageSettings, *, control_url: str, token: str) -> Emitter:
-    """The emitter that the settings describe."""
+    """The emitter that the settings describe; `token` is the control API's.
+
+    Errors: InvalidSettings if the token file of another store does not read.
+    """
     send: Send | None = None
     if s.transport == "http":
-        send = http(s.url or control_url, token, timeout_seconds=s.timeout_seconds)
+        send = http(
+            s.url or control_url,
+            _token_of(s.token_file) if s.url else token,
+            timeout_seconds=s.timeout_seconds,
+        )
     elif s.transport == "file":
         send = file(s.file)
     refused = s.spool.with_name(f"{s.spool.name}.refused")
@@ -198,3 +207,15 @@ def of(s: settings.LineageSettings, *, control_url: str, token: str) -> Emitter:
         spool.Lines(s.spool, max_bytes=s.spool_max_bytes),
         spool.Lines(refused, max_bytes=s.spool_max_bytes),
     )
+
+
+def _token_of(path: str) -> str:
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.InvalidSettings(
+            f"`lineage.token_file` does not read: {error}; correct the path or its rights",
+            problems=("lineage.token_file",),
+        ) from error

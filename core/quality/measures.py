@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import polars as pl
 
@@ -16,6 +16,7 @@ __all__ = ["Frame", "evaluate"]
 
 Frame: TypeAlias = pl.DataFrame | pl.LazyFrame
 _Row: TypeAlias = Mapping[str, Any]
+_Engine: TypeAlias = Literal["streaming", "in-memory"]
 _ROWS: Final = "rows"
 
 
@@ -33,14 +34,18 @@ def evaluate(
     *,
     others: Mapping[str, Frame] | None = None,
     accepted: QualityReport | None = None,
+    with_statistics: bool = True,
 ) -> QualityReport:
     """The report of `batch`. `others` are the datasets that `References` names; `accepted` is the last accepted report.
 
     An expectation that cannot be evaluated, because its column is absent or of a type that has no such answer, fails.
+    `with_statistics` False leaves out the columns' statistics, which cost more than most suites.
     Memory:  what is distinct in the columns of `Unique`, and the keys of `others`; the rows are streamed.
     Errors:  InvalidRequest if `others` lacks a dataset; DataInvalid if the rows do not read.
     """
     frame = batch.lazy()
+    # What is in memory is not streamed into it again: that costs a small batch milliseconds.
+    engine: _Engine = "streaming" if isinstance(batch, pl.LazyFrame) else "in-memory"
     try:
         found = dict(frame.collect_schema())
     except pl.exceptions.PolarsError as error:
@@ -49,60 +54,80 @@ def evaluate(
         (e, _columns(suite, e, found)) for e in suite.expectations if isinstance(e, expectations.Columns)
     ]
     if not all(check.ok or not e.fatal for e, check in typed):
-        rows = _collect(suite, frame, {_ROWS: pl.len()})[_ROWS]
+        rows = _collect(suite, frame, {_ROWS: pl.len()}, engine)[_ROWS]
         return QualityReport(
             dataset=suite.dataset,
             suite=suite.digest,
             rows=rows,
             checks=tuple(check for _, check in typed),
         )
-    joined, known = _joined(suite, frame, others or {})
-    questions: dict[int, _Question] = {}
-    unanswered: dict[int, str] = {}
-    for i, expectation in enumerate(suite.expectations):
-        if isinstance(expectation, expectations.Columns):
-            continue
-        if problem := _absent(expectation, found) or known.get(i, ""):
-            unanswered[i] = problem
-            continue
-        try:
-            question = _question(i, expectation, found, accepted)
-            if question.asks:
-                joined.select(**question.asks).collect_schema()
-            questions[i] = question
-        except pl.exceptions.PolarsError as error:
-            unanswered[i] = str(error).splitlines()[0]
+    joined, unanswered = _joined(suite, frame, others or {})
+    questions = _questions(suite, joined, found, accepted, unanswered)
     profiled = {
         e.column: found[e.column]
         for i, e in enumerate(suite.expectations)
         if isinstance(e, expectations.Distribution) and i in questions
     }
-    asks = {_ROWS: pl.len()} | statistics.asks(found) | spread.asks(profiled)
+    told = found if with_statistics else {}
+    asks = {_ROWS: pl.len()} | statistics.asks(told) | spread.asks(profiled)
     for question in questions.values():
         asks |= question.asks
-    answer = _collect(suite, joined, asks)
+    answer = _collect(suite, joined, asks, engine)
     checks = [check for _, check in typed]
     for i, expectation in enumerate(suite.expectations):
         if i in questions:
-            expected, observed, ok = questions[i].judges(answer)
+            checks.append(_result(suite, expectation, *questions[i].judges(answer)))
         elif i in unanswered:
-            expected, observed, ok = "an answer", unanswered[i], False
-        else:
-            continue
-        checks.append(_result(suite, expectation, expected, observed, ok))
+            checks.append(_result(suite, expectation, "an answer", unanswered[i], False))
     return QualityReport(
         dataset=suite.dataset,
         suite=suite.digest,
         rows=answer[_ROWS],
         checks=tuple(checks),
-        columns=statistics.read(found, answer),
+        columns=statistics.read(told, answer),
         profiles=spread.read(profiled, answer),
     )
 
 
-def _collect(suite: expectations.Suite, frame: pl.LazyFrame, asks: Mapping[str, pl.Expr]) -> dict[str, Any]:
+def _questions(
+    suite: expectations.Suite,
+    frame: pl.LazyFrame,
+    found: Mapping[str, pl.DataType],
+    accepted: QualityReport | None,
+    unanswered: dict[int, str],
+) -> dict[int, _Question]:
+    """By place what each expectation asks; why one cannot be asked goes into `unanswered`."""
+    questions: dict[int, _Question] = {}
+    for i, expectation in enumerate(suite.expectations):
+        if isinstance(expectation, expectations.Columns) or i in unanswered:
+            continue
+        if problem := _absent(expectation, found):
+            unanswered[i] = problem
+            continue
+        try:
+            questions[i] = _question(i, expectation, found, accepted)
+        except pl.exceptions.PolarsError as error:
+            unanswered[i] = str(error).splitlines()[0]
+    together = {name: expr for q in questions.values() for name, expr in q.asks.items()}
     try:
-        return frame.select(**asks).collect(engine="streaming").row(0, named=True)
+        frame.select(pl.len(), **together).collect_schema()
+        return questions
+    except pl.exceptions.PolarsError:
+        pass  # one of them: which, is asked one by one
+    for i in list(questions):
+        try:
+            frame.select(pl.len(), **questions[i].asks).collect_schema()
+        except pl.exceptions.PolarsError as error:
+            unanswered[i] = str(error).splitlines()[0]
+            del questions[i]
+    return questions
+
+
+def _collect(
+    suite: expectations.Suite, frame: pl.LazyFrame, asks: Mapping[str, pl.Expr], engine: _Engine
+) -> dict[str, Any]:
+    try:
+        return frame.select(**asks).collect(engine=engine).row(0, named=True)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise _unreadable(suite, error) from error
 

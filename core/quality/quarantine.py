@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
-
 from mainspring.core import canonical, durable, errors, identity, projects
 from mainspring.core.contracts import base
 from mainspring.core.features import folders
@@ -56,6 +54,11 @@ class Held(projects.Report):
     @property
     def failed(self) -> tuple[projects.CheckResult, ...]:
         return tuple(check for report in self.reports for check in report.failed)
+
+    def without_values(self) -> Held:
+        """What may be told to whoever may not see the data: checks and counts, no value of any row."""
+        bare = tuple(r.model_copy(update={"columns": (), "profiles": ()}) for r in self.reports)
+        return self.model_copy(update={"reports": bare})
 
 
 @dataclass(frozen=True)
@@ -109,12 +112,18 @@ class Quarantine:
 
     def read(self, name: str) -> Held:
         """The batch called `name`, checked to its last byte. Errors: NotFound with close names, CorruptArtifact."""
+        folders.read(self._folder(name), kind=KIND)
+        return self.describe(name)
+
+    def describe(self, name: str) -> Held:
+        """As :meth:`read`, by what its manifest says alone: for lists, which must not read all the data there is."""
         folder = self._folder(name)
-        found = folders.read(folder, kind=KIND)
         try:
+            manifest = json.loads((folder / folders.MANIFEST).read_bytes())
             release = json.loads((folder / _RELEASE).read_bytes()) if (folder / _RELEASE).exists() else None
-            return Held.model_validate({"name": name, **found.inputs, **found.detail, "release": release})
-        except (ValueError, ValidationError) as error:
+            told = {**manifest["inputs"], **manifest["detail"]}
+            return Held.model_validate({"name": name, **told, "release": release})
+        except (OSError, ValueError, KeyError, TypeError) as error:  # pydantic's error is a ValueError
             raise errors.CorruptArtifact(
                 f"`{folder}` does not say what it holds: {error}; move it away, and ingest the batch again",
                 artifact=str(folder),

@@ -12,7 +12,7 @@ __all__ = ["ColumnStatistics", "Profile", "QualityReport"]
 
 
 class ColumnStatistics(projects.Report):
-    """One column of a batch. Texts have no `low` and `high`: a report must not carry what a person is called."""
+    """One column of a batch. Texts have no `low` and `high`."""
 
     name: str
     dtype: str
@@ -45,7 +45,10 @@ class Profile(projects.Report):
 
 
 class QualityReport(projects.Report):
-    """One batch against one suite. `suite` is the suite's digest."""
+    """One batch against one suite. `suite` is the suite's digest.
+
+    Lies beside the data, for whoever may see it: `columns` and `profiles` have values of rows. Checks have counts alone.
+    """
 
     dataset: str
     suite: str

@@ -199,12 +199,9 @@ def test_over_http_answers_say_whether_to_try_again() -> None:
     http_store(answer)(b"{}")
     assert str(seen[0].url) == "http://store/api/v1/lineage"
     assert seen[0].headers["authorization"] == "Bearer tok" and seen[0].content == b"{}"
-    for status, kind in (
-        (400, errors.Rejected),
-        (403, errors.Rejected),
-        (429, errors.Unavailable),
-        (503, errors.Unavailable),
-    ):
+    kinds = {400: errors.Rejected, 413: errors.Rejected, 422: errors.Rejected}
+    kinds |= dict.fromkeys((401, 403, 429, 500, 503), errors.Unavailable)
+    for status, kind in kinds.items():
         with pytest.raises(kind):
             http_store(lambda _, s=status: httpx.Response(s, text="no"))(b"{}")
 
@@ -228,3 +225,26 @@ def test_settings_choose_the_transport(tmp_path: Path) -> None:
     assert (tmp_path / "x" / "events").read_bytes() == b"2\n"
     made().emit(b"3")  # nobody listens there
     assert (tmp_path / "spool").read_bytes() == b"3\n"
+
+
+def test_the_control_apis_token_goes_to_the_control_api_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[str, str]] = []
+
+    def http(url: str, token: str, **_: Any) -> emitter.Send:
+        sent.append((url, token))
+        return lambda event: None
+
+    monkeypatch.setattr(emitter, "http", http)
+    (tmp_path / "key").write_text("theirs\n")
+    for fields in (
+        {},
+        {"url": "https://store"},
+        {"url": "https://store", "token_file": str(tmp_path / "key")},
+    ):
+        emitter.of(settings.LineageSettings(**fields), control_url="http://control", token="ours")
+    assert sent == [("http://control", "ours"), ("https://store", ""), ("https://store", "theirs")]
+    with pytest.raises(errors.InvalidSettings, match="token_file"):
+        absent = settings.LineageSettings(url="https://store", token_file=str(tmp_path / "no"))
+        emitter.of(absent, control_url="x", token="ours")

@@ -30,7 +30,9 @@ class Place:
             workspace=self.target.parent.name,
             failed=tuple(check.name for check in self.held.failed),
             instead_of=self.held.instead_of,
-            reports=tuple(r.model_dump(mode="json") for r in self.held.reports) if with_reports else (),
+            reports=tuple(r.model_dump(mode="json") for r in self.held.without_values().reports)
+            if with_reports
+            else (),
             released_by=release.by if release else "",
             released_reason=release.reason if release else "",
             released_at=release.at if release else None,
@@ -43,7 +45,7 @@ def places(state_dir: Path, project: str) -> Iterator[Place]:
         found = quarantine.Quarantine(folder)
         target = folder.with_name(folder.name.removesuffix(_SUFFIX))
         for name in found.names():
-            yield Place(found.read(name), target)
+            yield Place(found.describe(name), target)
 
 
 def find(state_dir: Path, project: str, name: str) -> Place:

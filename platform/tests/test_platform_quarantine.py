@@ -76,6 +76,7 @@ def test_a_held_batch_is_listed_shown_and_released_on_record(world: World) -> No
     assert listed["failed"] == ["things: id is unique"] and listed["released_by"] == ""
     shown = world.call("viewer", "GET", world.path, 200)
     assert shown["reports"][0]["checks"][0]["observed"].startswith("0.5 (1 of 2")
+    assert shown["reports"][0]["rows"] == 2 and shown["reports"][0]["columns"] == []  # no value of any row
     made = world.call("approver", "POST", f"{world.path}/release", 201, {"reason": "they are twins"})
     assert (made["released_by"], made["released_reason"]) == ("approver@local", "they are twins")
     assert rows_of(world).equals(BAD)
@@ -105,6 +106,15 @@ def test_a_release_that_would_put_older_data_back_fails_on_record(world: World) 
     world.call("approver", "POST", f"{world.path}/release", 409, {"reason": "late"})
     assert [outcome for _, outcome, _ in world.releases()] == ["requested", "failed"]
     assert rows_of(world).equals(GOOD.reverse())
+
+
+def test_a_list_reads_no_data_and_a_release_all_of_it(world: World) -> None:
+    data = world.lake.with_name("lake.quarantine") / world.name / "data" / "rows.parquet"
+    data.write_bytes(data.read_bytes()[:-1])
+    assert len(world.call("viewer", "GET", "/api/v1/quarantine/hospital", 200)) == 1
+    world.call("approver", "POST", f"{world.path}/release", 422, {"reason": "x"})
+    assert [outcome for _, outcome, _ in world.releases()] == ["requested", "failed"]
+    assert rows_of(world).equals(GOOD)
 
 
 def test_what_is_not_there_is_said_so(world: World) -> None:
