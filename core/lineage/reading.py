@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from typing import Any, Final
 
 from mainspring.core import canonical, errors
 
-__all__ = ["Dataset", "Edge", "Event", "Node", "edges", "parse"]
+__all__ = ["MAX_EDGES", "Dataset", "Edge", "Event", "Node", "edges", "parse"]
 
 #: Names longer than this are no names.
 _LONGEST: Final = 1000
+#: More edges than that are no job's work; datasets multiply, and a body of a megabyte could say a hundred million.
+MAX_EDGES: Final = 200_000
 _TYPES: Final = ("START", "RUNNING", "COMPLETE", "ABORT", "FAIL", "OTHER")
 
 
@@ -88,6 +91,7 @@ def edges(events: Sequence[Event]) -> dict[Edge, None]:
 
     Only a run that completed made anything. Where an output says which columns it was made of, those alone count;
     where it does not, every column that was read may be in it.
+    Errors: InvalidRequest for more than MAX_EDGES.
     """
     if not any(event.type == "COMPLETE" for event in events):
         return {}
@@ -95,11 +99,17 @@ def edges(events: Sequence[Event]) -> dict[Edge, None]:
     outputs = {d.node: d for e in events for d in e.outputs}
     made: dict[Edge, None] = {}
     for output in outputs.values():
-        for source in inputs.values():
-            made[Edge(source.node, output.node)] = None
-        for edge in _of_columns(inputs.values(), output):
-            made[edge] = None
-    return {edge: None for edge in made if edge.source != edge.target}
+        whole = (Edge(source.node, output.node) for source in inputs.values())
+        for edge in itertools.chain(whole, _of_columns(inputs.values(), output)):
+            if edge.source != edge.target:
+                made[edge] = None
+            if len(made) > MAX_EDGES:
+                raise errors.InvalidRequest(
+                    f"the run says more than {MAX_EDGES} edges; tell which columns came from which (columnLineage), or"
+                    " fewer datasets in one run",
+                    field="outputs",
+                )
+    return made
 
 
 def _of_columns(inputs: Iterable[Dataset], output: Dataset) -> Iterable[Edge]:

@@ -54,6 +54,7 @@ def publish(
                 detail=detail,
                 reports=reports,
                 instead_of=_serving(target, kind),
+                unlisted=unlisted,
             )
             raise refusal(target.name, reports, held.name)
         return {**detail, _REPORTS: _by_dataset(reports)}
@@ -94,7 +95,9 @@ def release(
             resource="quarantined batch",
             name=name,
         )
-    made = folders.publish(target, kind=held.kind, inputs=held.inputs, write=fill)
+    made = folders.publish(
+        target, kind=held.kind, inputs=held.inputs, write=fill, unlisted=frozenset(held.unlisted)
+    )
     if held.release is None:
         held_in.mark(name, holding.Release.model_validate(made.detail.get(_RELEASE, given.model_dump())))
     return made

@@ -49,6 +49,8 @@ class Held(projects.Report):
     reports: tuple[QualityReport, ...]
     instead_of: str
     """Digest of what went on serving when it was refused; empty if there was nothing yet."""
+    unlisted: tuple[str, ...] = ()
+    """Files that its folder keeps without naming them by content, because whoever uses them changes them."""
     release: Release | None = None
 
     @property
@@ -82,6 +84,7 @@ class Quarantine:
         detail: Mapping[str, Any],
         reports: tuple[QualityReport, ...],
         instead_of: str,
+        unlisted: frozenset[str] = frozenset(),
     ) -> Held:
         """Take every file of the folder `made`, whole or not at all. Errors: OSError if the disk refuses."""
         what = {"kind": kind, "inputs": dict(inputs), "instead_of": instead_of}
@@ -95,6 +98,7 @@ class Quarantine:
                 "dataset": dataset,
                 "detail": dict(detail),
                 "reports": [r.model_dump(mode="json") for r in reports],
+                "unlisted": sorted(unlisted),
             }
 
         folders.publish(self.path / name, kind=KIND, inputs=what, write=take)
@@ -136,11 +140,18 @@ class Quarantine:
         return self._folder(name) / _DATA
 
     def copy_to(self, name: str, target: Path) -> None:
-        """The batch's files into the empty folder `target`, by hard links where the file system has them."""
-        source = self.data(name)
+        """The batch's files into the empty folder `target`, by hard links where the file system has them.
+
+        Not the unlisted ones: whoever changes them there must not change what is held.
+        """
+        source, unlisted = self.data(name), self.describe(name).unlisted
         for path in sorted(p for p in source.rglob("*") if p.is_file()):
-            copy = target / path.relative_to(source)
+            relative = path.relative_to(source)
+            copy = target / relative
             copy.parent.mkdir(parents=True, exist_ok=True)
+            if relative.as_posix() in unlisted:
+                shutil.copy2(path, copy)
+                continue
             try:
                 os.link(path, copy)
             except OSError:

@@ -139,3 +139,11 @@ def test_what_is_no_run_event_is_refused_by_its_field(change: Any, field: str) -
         reading.parse(told)
     assert caught.value.field == field
     assert reading.parse(event(reads=[VIEW], makes=[ROWS])).job_name == "join"
+
+
+def test_a_run_that_multiplies_without_end_is_refused() -> None:
+    many = [jobs.Dataset(f"d{i}", "1", "t") for i in range(500)]
+    told = reading.parse(event(reads=many, makes=[jobs.Dataset(f"o{i}", "1", "t") for i in range(500)]))
+    with pytest.raises(errors.InvalidRequest, match="more than 200000 edges"):
+        reading.edges([told])
+    assert len(reading.edges([reading.parse(event(reads=many, makes=[ROWS]))])) == 1000 + 1

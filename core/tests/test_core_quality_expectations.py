@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -161,3 +162,7 @@ def test_a_dataset_that_was_not_given_is_the_callers_mistake(tmp_path: Path) -> 
     (tmp_path / "x.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(errors.DataInvalid, match="does not read"):
         measures.evaluate(suite(expect.Rows()), pl.scan_parquet(tmp_path / "x.parquet"))
+
+
+def test_the_example_runs() -> None:
+    assert doctest.testmod(expect) == (0, 2)

@@ -174,6 +174,30 @@ def test_a_released_batch_does_not_change_when_its_copy_does(tmp_path: Path) -> 
     assert rows_of(target).equals(REPEATED)
 
 
+def test_a_database_in_a_released_folder_is_used_as_in_any(tmp_path: Path) -> None:
+    def write(new: Path) -> Mapping[str, Any]:
+        (new / "deep").mkdir()
+        REPEATED.write_parquet(new / "deep" / "rows.parquet")
+        (new / "registry.db").write_text("one")
+        return {"rows": REPEATED.height}
+
+    target, unlisted = tmp_path / "features", frozenset({"registry.db"})
+    given: dict[str, Any] = {
+        "kind": KIND,
+        "inputs": {},
+        "write": write,
+        "checks": checks,
+        "unlisted": unlisted,
+    }
+    with pytest.raises(errors.DataInvalid) as caught:
+        gate.publish(target, **given)
+    made = gate.release(target, caught.value.quarantined, actor=APPROVER, reason="x")
+    assert set(made.files) == {"deep/rows.parquet"}
+    (target / "registry.db").write_text("another")  # as SQLite does, in place
+    assert folders.read(target, kind=KIND).digest == made.digest and gate.publish(target, **given).reused
+    Quarantine.beside(target).read(caught.value.quarantined)  # what is held did not change
+
+
 def test_nothing_is_left_when_the_batch_cannot_be_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
