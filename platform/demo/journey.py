@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import shutil
 import time
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -109,9 +111,24 @@ def run(
             currency=s.cost.currency,
             audit_rows=int(audit["rows"]),
             audit_intact=bool(audit["ok"]),
+            catalog=_by_kind(item["kind"] for item in developer.search_catalog(project=PROJECT).items),
+            came_from=_by_kind(_ancestors(developer, asked.model_version)),
             total_seconds=time.monotonic() - begun,
             urls={part.name: part.url for part in state.parts if part.url},
         )
+
+
+def _ancestors(developer: control_client.ControlClient, model_version: str) -> list[str]:
+    """The kinds of the datasets that a bundle came from; none if its lineage still waits in a worker's spool."""
+    try:
+        graph = developer.lineage("upstream", PROJECT, "model", version=model_version)
+    except errors.NotFound:
+        return []
+    return [node.kind for node in graph.nodes[1:] if not node.column]
+
+
+def _by_kind(kinds: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(collections.Counter(kinds).items()))
 
 
 def _ensure_project(developer: control_client.ControlClient) -> None:

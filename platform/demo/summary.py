@@ -41,6 +41,10 @@ class DemoReport(BaseModel):
     currency: str
     audit_rows: int
     audit_intact: bool
+    catalog: dict[str, int] = {}
+    """Entries of the project in the catalog, by kind."""
+    came_from: dict[str, int] = {}
+    """What the bundle in force came from by its lineage: datasets by kind."""
     total_seconds: float
     urls: dict[str, str]
 
@@ -70,6 +74,8 @@ def lines(report: DemoReport) -> list[str]:
                 "cost of the run": f"{report.cost:.4f} {report.currency}",
                 "audit rows, chain intact": f"{report.audit_rows}, {'yes' if report.audit_intact else 'NO'}",
                 "drifted columns, training to test": _drift(report),
+                "in the catalog": _counted(report.catalog),
+                "the bundle in force came from": _counted(report.came_from),
             },
         ),
         *_table("where to look, while the stack runs", report.urls),
@@ -97,6 +103,10 @@ def _drift(report: DemoReport) -> str:
     worst = sorted(report.drifted_columns.items(), key=lambda item: -item[1])[:3]
     named = ", ".join(f"{name} {psi:.2f}" for name, psi in worst)
     return f"{len(report.drifted_columns)} of {report.checked_columns}" + (f": {named}" if named else "")
+
+
+def _counted(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or "nothing that is known"
 
 
 def _table(title: str, rows: Mapping[str, str]) -> list[str]:

@@ -142,6 +142,8 @@ def test_summary_tells_every_number() -> None:
         currency="USD",
         audit_rows=9,
         audit_intact=False,
+        catalog={"dataset": 5, "view": 15},
+        came_from={},
         total_seconds=99.6,
         urls={"mlflow": "http://127.0.0.1:7704"},
     )
@@ -156,6 +158,8 @@ def test_summary_tells_every_number() -> None:
         "temp 3.50",
         "0.0123 USD",
         "9, NO",
+        "5 dataset, 15 view",
+        "nothing that is known",
     ):
         assert part in text, part
     for part in ("http://127.0.0.1:7704", "100 s in all", RUN):

@@ -71,6 +71,8 @@ def test_money_and_record(twice: tuple[Path, dict[str, Any], dict[str, Any]]) ->
     for report in twice[1:]:
         assert report["cost"] > 0
         assert report["audit_intact"] and report["audit_rows"] > 5
+        assert report["catalog"] == {"dataset": 5, "plan": 1, "service": 1, "view": 15}
+        assert report["came_from"]["view"] == 15 and report["came_from"]["source"] == 1
 
 
 def test_a_second_run_reuses_what_is_done(twice: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
