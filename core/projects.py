@@ -23,6 +23,7 @@ from mainspring.core.features import schema
 
 if TYPE_CHECKING:
     from mainspring.core.features.plan import TransformPlan
+    from mainspring.core.features.streams.definition import StreamDefinition
 
 ENTRY_POINT_GROUP: Final = "mainspring.projects"
 
@@ -274,6 +275,15 @@ class Project(Protocol):
 
     def replay(self, feature_dir: Path, *, n: int) -> ReplaySet:
         """`n` labelled test-window requests, evenly spread, with the online rows that were newest at their times."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """What a project with streams of events provides besides."""
+
+    def streams(self) -> Mapping[str, StreamDefinition]:
+        """Its streams by name."""
         ...
 
 

@@ -112,6 +112,17 @@ class ServingSettings(_Group):
     """Intra-op threads: on a busy two-core machine torch's barrier with 2 threads was 50 times slower than 1."""
 
 
+class StreamSettings(_Group):
+    """Streams of events."""
+
+    bootstrap_servers: str = ""
+    """The Kafka brokers, `host:port,...`; empty: none, and features come by the push call alone."""
+    state_dir: Path = Path("streams")
+    """A folder for each stream that is read: its state and the offsets it is of; default: under the state directory."""
+    snapshot_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """How often a reader writes its state. After a crash so much of a topic is read again: topics must keep more."""
+
+
 class WorkflowSettings(_Group):
     """Temporal."""
 
@@ -197,6 +208,7 @@ class Settings(_Group):
     stack: StackSettings
     control: ControlSettings
     serving: ServingSettings
+    streams: StreamSettings
     workflow: WorkflowSettings
     ray: RaySettings
     tracking: TrackingSettings
@@ -218,6 +230,7 @@ _GROUPS: Final[Mapping[str, type[_Group]]] = {
     "stack": StackSettings,
     "control": ControlSettings,
     "serving": ServingSettings,
+    "streams": StreamSettings,
     "workflow": WorkflowSettings,
     "ray": RaySettings,
     "tracking": TrackingSettings,

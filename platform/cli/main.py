@@ -346,6 +346,80 @@ def run_cancel(run_id: str, actor: str, as_json: bool) -> None:
 
 
 @cli.group()
+def stream() -> None:
+    """Streams: features of events, from Kafka into serving."""
+
+
+@stream.command("list")
+@click.argument("project_name")
+@_JSON
+def stream_list(project_name: str, as_json: bool) -> None:
+    """The streams of an installed project."""
+    from mainspring.platform.cli import streaming
+
+    columns = ("name", "topic", "views", "hop", "lateness")
+    output.show(streaming.listed(project_name), as_json=as_json, columns=columns)
+
+
+@stream.command("run")
+@click.argument("project_name")
+@click.argument("stream_name")
+@click.option(
+    "--partition",
+    "partitions",
+    type=click.IntRange(min=0),
+    multiple=True,
+    help="Read this one only; repeat it.",
+)
+@click.option(
+    "--client-config",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Settings of librdkafka, `name=value` lines.",
+)
+@click.option("--until-idle", is_flag=True, help="End once nothing waits.")
+@click.option(
+    "--resend",
+    is_flag=True,
+    help="First push the newest row of every key again, for a store that lost its rows.",
+)
+@click.option("--metrics-port", type=click.IntRange(1, 65535), help="Answer Prometheus here, on loopback.")
+@click.option("--status-seconds", type=click.FloatRange(min=0), default=10.0, show_default=True)
+@_AS
+@_JSON
+def stream_run(
+    project_name: str,
+    stream_name: str,
+    partitions: tuple[int, ...],
+    client_config: str | None,
+    until_idle: bool,
+    resend: bool,
+    metrics_port: int | None,
+    status_seconds: float,
+    actor: str,
+    as_json: bool,
+) -> None:
+    """Read a stream and push its features to serving, until Ctrl-C or SIGTERM."""
+    from pathlib import Path
+
+    from mainspring.core import settings
+    from mainspring.platform.cli import streaming
+
+    status = streaming.run(
+        settings.load(),
+        project_name,
+        stream_name,
+        partitions=partitions or None,
+        client_config=None if client_config is None else Path(client_config),
+        actor=actor or "service@local",
+        until_idle=until_idle,
+        resend=resend,
+        metrics_port=metrics_port,
+        status_seconds=status_seconds,
+    )
+    output.show(status, as_json=as_json)
+
+
+@cli.group()
 def audit() -> None:
     """The audit log."""
 

@@ -30,7 +30,7 @@ ADAPTERS = {
     "torch": ("core/models/", "serving/runtimes/", "workflows/ray_jobs/", "bench/"),
     "temporalio": ("core/client/", "workflows/", "platform/stack/"),
     "litestar": ("platform/",),
-    "confluent_kafka": ("core/features/streams/kafka.py", "bench/features/streams.py"),
+    "confluent_kafka": ("core/features/streams/kafka.py", "bench/features/"),
     "fastavro": ("core/features/streams/decoding.py",),
     "numba": ("core/features/streams/kernels.py", "bench/"),
     "fastapi": ("serving/", "bench/serving/"),

@@ -40,6 +40,7 @@ class KafkaTopic:
 
     `group`: under which name progress is committed, for tools that watch lag. `partitions`: those to read; None: all,
     those that are added later too. `config`: further settings of librdkafka, such as security. Connects at `seek`.
+    Errors: MissingTool without confluent-kafka; InvalidSettings for a setting that librdkafka does not know.
     """
 
     def __init__(
@@ -72,17 +73,21 @@ class KafkaTopic:
         }
         self._common = common
         kafka = _library()
-        self._consumer = kafka.Consumer(
-            {
-                **common,
-                "group.id": group,
-                "enable.auto.commit": False,
-                # Deleted events must not be passed over in silence.
-                "auto.offset.reset": "error",
-                "fetch.wait.max.ms": 20,
-                "queued.max.messages.kbytes": 65_536,
-            }
-        )
+        own = {
+            "group.id": group,
+            "enable.auto.commit": False,
+            # Deleted events must not be passed over in silence.
+            "auto.offset.reset": "error",
+            "fetch.wait.max.ms": 20,
+            "queued.max.messages.kbytes": 65_536,
+        }
+        try:
+            self._consumer = kafka.Consumer({**common, **own})
+        except (kafka.KafkaException, TypeError, ValueError) as error:
+            raise errors.InvalidSettings(
+                f"librdkafka refuses a setting: {error}; correct the client configuration",
+                problems=(str(error),),
+            ) from error
 
     def seek(self, next_offsets: Mapping[int, int]) -> None:
         kafka = _library()

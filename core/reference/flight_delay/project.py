@@ -15,6 +15,7 @@ from mainspring.core.reference.flight_delay import model, request_time
 if TYPE_CHECKING:
     import polars as pl
 
+    from mainspring.core.features.streams.definition import StreamDefinition
     from mainspring.core.quality.report import QualityReport
     from mainspring.core.reference.flight_delay import source
 
@@ -215,6 +216,12 @@ class FlightDelay:
     def quality_gates(self, *, relaxed: bool = False) -> projects.QualityGates:
         """See `model.quality_gates`."""
         return model.quality_gates(relaxed=relaxed)
+
+    def streams(self) -> Mapping[str, StreamDefinition]:
+        """Departures and arrivals as they become known."""
+        from mainspring.core.reference.flight_delay import streams
+
+        return streams.STREAMS
 
     def replay(self, feature_dir: Path, *, n: int) -> projects.ReplaySet:
         """`n` labelled flights of the test window, evenly spread, in a folder beside `feature_dir`.
