@@ -106,7 +106,8 @@ def _broker() -> Iterator[str]:
         address = broker.__enter__()
     try:
         client = admin.AdminClient({"bootstrap.servers": address, **_QUIET})
-        for done in client.create_topics([admin.NewTopic(payments.STREAM.topic, PARTITIONS, 1)]).values():
+        topic_names = (payments.STREAM.topic, payments.STREAM.topic + kafka.DEAD_LETTER_SUFFIX)
+        for done in client.create_topics([admin.NewTopic(t, PARTITIONS, 1) for t in topic_names]).values():
             done.result(20)
         yield address
     finally:

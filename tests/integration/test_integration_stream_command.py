@@ -202,7 +202,9 @@ def test_a_view_that_serving_does_not_have_ends_the_reader(site: Site, tables: s
     with broker() as address:
         arrivals = streams.ARRIVALS.topic
         client = admin.AdminClient({"bootstrap.servers": address})
-        client.create_topics([admin.NewTopic(arrivals, 1, 1)])[arrivals].result(20)
+        topics = [admin.NewTopic(arrivals, 1, 1), admin.NewTopic(f"{arrivals}.dead-letters", 1, 1)]
+        for done in client.create_topics(topics).values():
+            done.result(20)
         producer = confluent_kafka.Producer({"bootstrap.servers": address})
         for value in streams.encoded(streams.arrivals(tables.flights)[:5]):
             producer.produce(arrivals, value=value)

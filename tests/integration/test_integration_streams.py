@@ -26,6 +26,7 @@ from mainspring.bench.serving import machine
 from mainspring.core import errors
 from mainspring.core.features import frames, online, windows
 from mainspring.core.features.streams import consumer, kafka, sinks
+from mainspring.core.features.streams.records import DeadLetter
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(200)]
 
@@ -44,9 +45,11 @@ def broker() -> Iterator[str]:
         yield address
 
 
-def create(address: str, topic: str, partitions: int = PARTITIONS) -> None:
+def create(address: str, topic: str) -> None:
+    """The topic and that of its dead letters."""
     client = admin.AdminClient({"bootstrap.servers": address})
-    for done in client.create_topics([admin.NewTopic(topic, partitions, 1)]).values():
+    topics = [admin.NewTopic(topic, PARTITIONS, 1), admin.NewTopic(topic + kafka.DEAD_LETTER_SUFFIX, 1, 1)]
+    for done in client.create_topics(topics).values():
         done.result(20)
 
 
@@ -140,7 +143,6 @@ def messages(address: str, topic: str, n: int) -> list[Any]:
 
 
 def test_events_of_a_broker_are_read_once_and_bad_ones_are_kept_apart(broker: str, tmp_path: Path) -> None:
-    create(broker, world.STREAM.topic + kafka.DEAD_LETTER_SUFFIX, 1)
     events, producer, store = world.events(3000, seed=1), Producer(broker), online.OnlineStore()
     producer.send(events)
     producer.send_bytes(b'{"order": 1}', 2, key=b"k")
@@ -183,6 +185,29 @@ def test_a_topic_that_is_not_there_is_told_at_once(broker: str, tmp_path: Path) 
         with pytest.raises(errors.NotFound, match=match):
             source.seek({})
         source.close()
+
+
+def test_a_topic_without_one_for_its_dead_letters_is_told_at_once(broker: str) -> None:
+    client = admin.AdminClient({"bootstrap.servers": broker})
+    client.create_topics([admin.NewTopic("alone", 1, 1)])["alone"].result(20)
+    source = kafka.KafkaTopic("alone", bootstrap_servers=broker, group="g")
+    with pytest.raises(errors.NotFound, match="no topic `alone.dead-letters`"):
+        source.seek({})
+    source.close()
+
+
+def test_a_letter_that_is_too_large_for_the_broker_is_kept_without_its_bytes(broker: str) -> None:
+    source = kafka.KafkaTopic(
+        world.STREAM.topic, bootstrap_servers=broker, group="g", config={"message.max.bytes": 1000}
+    )
+    letters = [DeadLetter(1, 7, 5, b"k", b"x" * n, "malformed", "no JSON") for n in (10, 2000)]
+    source.bury(letters)
+    small, large = sorted(
+        messages(broker, world.STREAM.topic + kafka.DEAD_LETTER_SUFFIX, 2), key=lambda m: not m.value()
+    )
+    assert (small.value(), small.key(), large.value()) == (b"x" * 10, b"k", None)
+    assert dict(large.headers())["mainspring.offset"] == b"7"
+    source.close()
 
 
 def test_two_readers_share_a_topic_by_partitions(broker: str, tmp_path: Path) -> None:
@@ -275,7 +300,8 @@ def test_deleted_events_are_an_error_and_not_a_silence(tmp_path: Path) -> None:
     mock = confluent_kafka.Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "mock"})
     host = next(iter(mock.list_topics(timeout=10).brokers.values()))
     address = f"{host.host}:{host.port}"
-    mock.produce("t", value=b"{}", partition=0)
+    for topic in ("t", "t.dead-letters"):
+        mock.produce(topic, value=b"{}", partition=0)
     assert mock.flush(10) == 0
     source = kafka.KafkaTopic("t", bootstrap_servers=address, group="g", partitions=[0])
     source.seek({0: 5000})
@@ -293,7 +319,6 @@ def test_a_reader_that_is_killed_again_and_again_ends_in_the_same_state(
     choose = random.Random(seed)
     producer = Producer(broker)
     events = world.events(30_000, seed=seed)
-    create(broker, world.STREAM.topic + kafka.DEAD_LETTER_SUFFIX, 1)
     snapshots = set()
     for life in range(LIVES):
         child = subprocess.Popen(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent import futures
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -26,7 +27,7 @@ __all__ = ["DEAD_LETTER_SUFFIX", "KafkaTopic"]
 DEAD_LETTER_SUFFIX: Final = ".dead-letters"
 
 _ASK_SECONDS: Final = 5.0
-_DELIVERY_SECONDS: Final = 30.0
+_DELIVERY_SECONDS: Final = 10.0
 #: How long a last commit may take once all else is done.
 _CLOSE_SECONDS: Final = 2.0
 #: How long a batch waits for more once its first record is there.
@@ -92,6 +93,7 @@ class KafkaTopic:
     def seek(self, next_offsets: Mapping[int, int]) -> None:
         kafka = _library()
         mine = self._partitions()
+        self._found(self._topic + DEAD_LETTER_SUFFIX)  # now, not at the first letter
         for partition in sorted(mine & next_offsets.keys()):
             low, _ = self._ask(
                 lambda p=partition: self._consumer.get_watermark_offsets(
@@ -129,9 +131,15 @@ class KafkaTopic:
     def bury(self, letters: Sequence[DeadLetter]) -> None:
         producer = self._opened_producer()
         failed: list[Any] = []
+        too_large: list[DeadLetter] = []
         for letter in letters:
-            self._produce(producer, letter, lambda error, message: failed.append(error) if error else None)
+            self._produce(producer, letter, failed, too_large)
         waiting = producer.flush(_DELIVERY_SECONDS)
+        if too_large and not (waiting or failed):
+            # With its headers a letter is larger than its event was. The event is still where they say.
+            for letter in too_large:
+                self._produce(producer, replace(letter, key=None, value=None), failed, failed)
+            waiting = producer.flush(_DELIVERY_SECONDS)
         if waiting or failed:
             # What still waits in the producer must not arrive after its repetition.
             producer.purge()
@@ -173,23 +181,27 @@ class KafkaTopic:
 
     def _partitions(self) -> set[int]:
         """Those to read. Errors: NotFound without the topic or a wanted partition."""
-        known = self._ask(lambda: self._consumer.list_topics(self._topic, timeout=_ASK_SECONDS))
-        found = known.topics[self._topic]
-        if found.error is not None and found.error.retriable():
-            raise self._down(found.error)
-        missing = set() if self._wanted is None else self._wanted - found.partitions.keys()
-        if not found.partitions or missing:
-            what = (
-                f"topic `{self._topic}`"
-                if not missing
-                else f"partition {min(missing)} of topic `{self._topic}`"
-            )
-            raise errors.NotFound(
-                f"broker `{self._servers}` has no {what}; create it, or correct the name",
-                resource="topic",
-                name=self._topic,
-            )
-        return set(found.partitions) if self._wanted is None else set(self._wanted)
+        found = self._found(self._topic)
+        missing = set() if self._wanted is None else self._wanted - found
+        if missing:
+            raise self._no(f"partition {min(missing)} of topic `{self._topic}`")
+        return found if self._wanted is None else set(self._wanted)
+
+    def _found(self, topic: str) -> set[int]:
+        """The partitions of a topic. Errors: NotFound."""
+        known = self._ask(lambda: self._consumer.list_topics(topic, timeout=_ASK_SECONDS)).topics[topic]
+        if known.error is not None and known.error.retriable() and known.error.code() != _no_topic():
+            raise self._down(known.error)
+        if not known.partitions:
+            raise self._no(f"topic `{topic}`")
+        return set(known.partitions)
+
+    def _no(self, what: str) -> errors.NotFound:
+        return errors.NotFound(
+            f"broker `{self._servers}` has no {what}; create it, or correct the name",
+            resource="topic",
+            name=self._topic,
+        )
 
     def _places(self, partitions: set[int], next_offsets: Mapping[int, int]) -> list[Any]:
         kafka = _library()
@@ -228,16 +240,31 @@ class KafkaTopic:
             kafka = _library()
             self._producer = kafka.Producer(
                 {
+                    # A letter is a little larger than its event, which the broker took.
+                    "message.max.bytes": 64 << 20,
                     **self._common,
                     "acks": "all",
                     "message.timeout.ms": round(_DELIVERY_SECONDS * 1000),
-                    # A letter is a little larger than its event, which the broker took.
-                    "message.max.bytes": 64 << 20,
                 }
             )
         return self._producer
 
-    def _produce(self, producer: confluent_kafka.Producer, letter: DeadLetter, done: Any) -> None:
+    def _produce(
+        self,
+        producer: confluent_kafka.Producer,
+        letter: DeadLetter,
+        failed: list[Any],
+        too_large: list[Any],
+    ) -> None:
+        """Hand a letter to the producer; what becomes of it is in one of the lists after a flush, or in none."""
+        kafka = _library()
+
+        def note(error: Any, message: Any = None) -> None:
+            if error is not None and error.code() == kafka.KafkaError.MSG_SIZE_TOO_LARGE:
+                too_large.append(letter)
+            elif error is not None:
+                failed.append(error)
+
         headers = {
             "mainspring.reason": letter.reason,
             "mainspring.message": letter.message[:1000],
@@ -253,8 +280,11 @@ class KafkaTopic:
                     key=letter.key,
                     value=letter.value,
                     headers=list(headers.items()),
-                    on_delivery=done,
+                    on_delivery=note,
                 )
+                return
+            except kafka.KafkaException as error:
+                note(error.args[0])
                 return
             except BufferError:
                 producer.poll(0.1)  # its queue is full: deliver some first
@@ -285,6 +315,11 @@ class KafkaTopic:
             resource="topic",
             name=self._topic,
         )
+
+
+def _no_topic() -> int:
+    code: int = _library().KafkaError.UNKNOWN_TOPIC_OR_PART
+    return code
 
 
 def _passing(kafka: Any) -> tuple[int, ...]:
