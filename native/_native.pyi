@@ -315,6 +315,44 @@ class Batch:
     def fail(self, error: BaseException) -> None:
         """Answer all of it with this exception."""
 
+def asof_search(
+    times: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    runs: NDArray[np.int64],
+    as_of: NDArray[np.int64],
+    *,
+    max_age: int | None = None,
+) -> NDArray[np.int64]:
+    """For each question the position of the last row of its run with time at or before the question's, or -1.
+
+    Shapes:  times (n,), each run of them ascending; starts (n_runs + 1,); runs and as_of (m,); result (m,).
+    Missing: a question whose run is below 0 finds nothing, nor does one whose row is older than `max_age`.
+    Errors:  NativeError `bad_dtype`, `bad_shape`, `not_contiguous`; `out_of_range` for a run that is not there, starts that
+             do not lie in the rows, or a `max_age` below 0.
+    Threads: safe to call at once; nobody may change the arrays meanwhile. The GIL is released.
+    """
+
+def asof_newest(
+    row_keys: NDArray[np.int64],
+    events: NDArray[np.int64],
+    created: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    keys: NDArray[np.int64],
+    as_of: NDArray[np.int64],
+    *,
+    n_keys: int,
+    max_age: int | None = None,
+    known_only: bool = False,
+) -> NDArray[np.int64]:
+    """As `asof_search` over rows in any order: the newest by (event, created, number), in one pass over them.
+
+    Shapes:  row_keys, events, created and numbers (n,); keys and as_of (m,), keys from 0 to n_keys - 1; result (m,).
+    Missing: rows and questions whose key is below 0 meet nobody. With `known_only` rows created after a question's time
+             are passed over.
+    Errors:  as `asof_search`; `out_of_range` for a key that is not below `n_keys`.
+    Threads: as `asof_search`. Memory: 32 bytes a question, 8 a key.
+    """
+
 def jagged_to_padded_dense(
     values: NDArray[_T],
     offsets: _Integers,

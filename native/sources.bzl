@@ -10,6 +10,7 @@ NATIVE_STD = "-std=c++17"
 NATIVE_COPTS = ["-ffp-contract=off", "-fvisibility=hidden"]
 
 NATIVE_HDRS = [
+    "include/mainspring/asof.h",
     "include/mainspring/batcher.h",
     "include/mainspring/batcher_rings.h",
     "include/mainspring/dense.h",
@@ -82,6 +83,7 @@ NATIVE_HDRS = [
 ]
 
 NATIVE_SRCS = [
+    "src/asof/asof.cc",
     "src/batcher/batcher.cc",
     "src/batcher/taking.cc",
     "src/dense/dense.cc",
@@ -206,6 +208,7 @@ NATIVE_EXT_HDRS = [
 NATIVE_EXT_SRCS = [
     "bindings/arrays.cc",
     "bindings/arrow.cc",
+    "bindings/asof.cc",
     "bindings/batcher.cc",
     "bindings/bound_model.cc",
     "bindings/buffers.cc",

@@ -7,6 +7,7 @@
 
 namespace mainspring {
 
+void BindAsof(pybind11::module_& module);
 void BindBatcher(pybind11::module_& module);
 void BindDense(pybind11::module_& module);
 void BindFront(pybind11::module_& module);

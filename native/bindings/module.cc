@@ -29,6 +29,7 @@ PYBIND11_MODULE(_native, module) {
       "choose_target",
       [](const pybind11::object& name) { return mainspring::TargetName(mainspring::ChosenTarget(name)); },
       pybind11::arg("name") = pybind11::none());
+  mainspring::BindAsof(module);
   mainspring::BindBatcher(module);
   mainspring::BindDense(module);
   mainspring::BindFront(module);
