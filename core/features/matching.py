@@ -1,8 +1,8 @@
-"""The matching behind every point-in-time join: for each question the newest row of its key, by one sorted search.
+"""The matching behind every point-in-time join: for each question the newest row of its key, in one pass over the rows.
 
-Rows of one key and all their times become one number, key code times span plus time, so that the join is a sort of
-the rows that can matter and a binary search for each question: nothing is multiplied out, and no row of the question
-moves. At 1 M rows x 100 k questions it takes 0.7 of the time of Polars' `join_asof`, which sorts all columns.
+A row answers the questions of its key from the first that may know it on, until a newer row does: each row finds that
+question by a search among those of its key (`mainspring.native.asof`). Nothing is sorted but the questions, nothing is
+multiplied out, and no row of the question moves.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mainspring.native import asof
+
 __all__ = ["Times", "gather", "key_type", "match"]
 
 _ROW: Final = "__row"
@@ -24,8 +26,6 @@ _EVENT: Final = "__event"
 _CREATED: Final = "__created"
 _EARLIEST: Final = np.iinfo(np.int64).min
 _US: Final = timedelta(microseconds=1)
-#: Key codes times span stay below this.
-_PLACES = 2**62
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,21 @@ def match(
     right = _candidates(rows, distinct, keys, as_of, times, columns)
     if not right.height or not len(as_of):
         return right.select(columns).clear(len(as_of))
-    return gather(right, _search(right, codes, as_of, times), columns)
+    row_codes, events, created, numbers = (
+        right[name].cast(pl.Int64).to_numpy() for name in (_CODE, _EVENT, _CREATED, _ROW)
+    )
+    positions = asof.newest(
+        row_codes,
+        events,
+        created,
+        numbers,
+        codes,
+        as_of,
+        n_keys=max(distinct.height, 1),
+        max_age=None if times.ttl is None else times.ttl // _US,
+        known_only=times.known_only,
+    )
+    return gather(right, positions, columns)
 
 
 def gather(rows: pl.DataFrame, positions: NDArray[np.int64], columns: Sequence[str]) -> pl.DataFrame:
@@ -119,67 +133,3 @@ def _candidates(
 
 def _time(us: int) -> pl.Expr:
     return pl.lit(us, pl.Int64).cast(pl.Datetime("us", "UTC"))
-
-
-def _search(
-    right: pl.DataFrame, codes: NDArray[np.int64], as_of: NDArray[np.int64], times: Times
-) -> NDArray[np.int64]:
-    """For each question its row's position in `right`, or -1."""
-    event = right[_EVENT].to_numpy()
-    code = right[_CODE].to_numpy().astype(np.int64)
-    rank, asked_rank, span = _ranks(event, as_of, int(max(code.max(), codes.max(initial=0))) + 1)
-    place = code * span + rank
-    order = _sort(right, place)
-    place = place[order]
-    wanted = codes * span + asked_rank
-    # In sorted order each search starts where the last one ended: 5 times faster than as they come.
-    by_place = np.argsort(wanted)
-    positions = np.empty(len(wanted), np.int64)
-    positions[by_place] = np.searchsorted(place, wanted[by_place], side="right") - 1
-    floor = codes * span
-
-    def is_match(at: NDArray[np.int64], which: NDArray[np.intp] | slice) -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = (at >= 0) & (codes[which] >= 0) & (place[at] >= floor[which])
-        return found
-
-    matched = is_match(positions, slice(None))
-    if times.known_only:
-        created = right[_CREATED].to_numpy()[order]
-        late = np.nonzero(matched & (created[positions] > as_of))[0]
-        while len(late):
-            positions[late] -= 1
-            matched[late] = is_match(positions[late], late)
-            late = late[matched[late] & (created[positions[late]] > as_of[late])]
-    result = np.where(matched, order[positions], -1)
-    if times.ttl is not None:
-        result[matched & (as_of - event[result] > times.ttl // _US)] = -1
-    return result
-
-
-def _ranks(
-    event: NDArray[np.int64], as_of: NDArray[np.int64], n_codes: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """Times as numbers from 0 up, those of the questions from -1 (before every row), and how many there are."""
-    first, last = int(event.min()), int(event.max())
-    span = last - first + 1
-    if span * n_codes < _PLACES:
-        return event - first, np.clip(as_of, first - 1, last) - first, span
-    # Too long a time for too many keys: number the times that occur.
-    distinct, rank = np.unique(event, return_inverse=True)
-    return rank, np.searchsorted(distinct, as_of, side="right") - 1, len(distinct)
-
-
-def _sort(right: pl.DataFrame, place: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Positions by place, created time and row; the last of a place is the one that answers."""
-    row = right[_ROW].to_numpy()
-    created = right[_CREATED].to_numpy()
-    order = np.argsort(place)  # not stable, and several times faster: equal places are put in order below
-    sorted_place = place[order]
-    same = sorted_place[1:] == sorted_place[:-1]
-    if same.any():
-        tied = np.zeros(len(order), np.bool_)
-        tied[1:] |= same
-        tied[:-1] |= same
-        at = order[tied]
-        order[tied] = at[np.lexsort((row[at], created[at], place[at]))]
-    return order

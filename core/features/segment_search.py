@@ -58,16 +58,17 @@ def match(
     frames.require(segments[0].rows.schema, columns, what="the segments")
     as_of = asked[times.as_of].to_physical().to_numpy()
     held = _within(segments, as_of, times.ttl)
+    # Of each segment only rows alive: where the newest of all is dead every older one is.
+    age = None if times.ttl is None else times.ttl // _US
     if len(held) == 1:
         only = held[0]
-        at = only.search(only.codes(asked, keys), as_of, known_only=times.known_only)
-        at[_is_dead(only.event(at), as_of, times.ttl)] = -1
-        return matching.gather(only.rows, at, columns)
+        found = only.search(only.codes(asked, keys), as_of, max_age_us=age, known_only=times.known_only)
+        return matching.gather(only.rows, found, columns)
     which = np.full(len(as_of), -1)
     position, event = np.zeros(len(as_of), np.int64), np.zeros(len(as_of), np.int64)
     created = np.full(len(as_of), segment_file.EARLIEST)
     for number, segment in enumerate(held):
-        found = segment.search(segment.codes(asked, keys), as_of, known_only=times.known_only)
+        found = segment.search(segment.codes(asked, keys), as_of, max_age_us=age, known_only=times.known_only)
         hits = np.nonzero(found >= 0)[0]
         at = found[hits]
         its_event, its_created = segment.event(at), segment.created(at)
@@ -77,14 +78,7 @@ def match(
         hits = hits[is_newer]
         which[hits], position[hits] = number, at[is_newer]
         event[hits], created[hits] = its_event[is_newer], its_created[is_newer]
-    which[_is_dead(event, as_of, times.ttl)] = -1
     return _gathered(held or segments[:1], which, position, columns)
-
-
-def _is_dead(
-    event: NDArray[np.int64], as_of: NDArray[np.int64], ttl: timedelta | None
-) -> NDArray[np.bool_] | slice:
-    return slice(0) if ttl is None else as_of - event > ttl // _US
 
 
 def _within(

@@ -1,4 +1,4 @@
-"""The sorted search against a brute-force reading of its words: null keys, ties, TTL, late knowledge, no keys."""
+"""The matching against a brute-force reading of its words: null keys, ties, TTL, late knowledge, no keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import core_join_reference as reference
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,20 +15,15 @@ from mainspring.core.features import matching
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(reference.ASKED, max_size=12), st.lists(reference.ROW, max_size=16), reference.TTL, st.booleans(),
-    st.booleans(), st.booleans(),
+    st.booleans(),
 )  # fmt: skip
-def test_it_equals_brute_force(
-    asked: Any, rows: Any, ttl: int | None, known_only: bool, keyed: bool, is_long: bool
-) -> None:
+def test_it_equals_brute_force(asked: Any, rows: Any, ttl: int | None, known_only: bool, keyed: bool) -> None:
     times = matching.Times("t", "e", "c", None if ttl is None else timedelta(minutes=ttl), known_only)
-    with pytest.MonkeyPatch.context() as patch:
-        if is_long:  # as if the times did not fit beside the keys in 62 bits
-            patch.setattr(matching, "_PLACES", 1)
-        got = matching.match(
-            reference.questions(asked),
-            reference.facts(rows).lazy(),
-            keys=reference.KEYS if keyed else [],
-            times=times,
-            columns=["v"],
-        )
+    got = matching.match(
+        reference.questions(asked),
+        reference.facts(rows).lazy(),
+        keys=reference.KEYS if keyed else [],
+        times=times,
+        columns=["v"],
+    )
     assert got["v"].to_list() == reference.brute_force(asked, rows, ttl, known_only, keyed)
