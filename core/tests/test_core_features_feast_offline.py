@@ -260,6 +260,12 @@ def test_wrong_entity_rows_are_refused(store: FeatureStore, frame: pd.DataFrame,
         ask(store, frame)
 
 
+@pytest.mark.parametrize("sql", ["SELEC 1", "SELECT driver FROM nobody", "SELECT * FROM 'none.parquet'"])
+def test_wrong_sql_for_entity_rows_is_refused(store: FeatureStore, sql: str) -> None:
+    with pytest.raises(errors.InvalidRequest, match="SQL source of entity rows is refused"):
+        ask(store, sql)
+
+
 def test_a_range_without_entity_rows_is_refused(store: FeatureStore) -> None:
     with pytest.raises(errors.InvalidRequest, match="entity_df"):
         store.get_historical_features(None, ["stats:rate"], start_date=at(0))

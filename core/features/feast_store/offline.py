@@ -21,7 +21,7 @@ from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob,
 from feast.repo_config import FeastConfigBaseModel
 
 from mainspring.core import errors
-from mainspring.core.features import frames, lake
+from mainspring.core.features import frames, lake, sql_query
 from mainspring.core.features.feast_store import joining, sources
 
 __all__ = ["MainspringOfflineStore", "MainspringOfflineStoreConfig", "MainspringRetrievalJob"]
@@ -129,7 +129,7 @@ class MainspringOfflineStore(OfflineStore):  # type: ignore[misc]
                 "features of a time range without entity rows are not supported; give `entity_df`",
                 field="entity_df",
             )
-        frame = duckdb.sql(entity_df).df() if isinstance(entity_df, str) else entity_df
+        frame = _selected(entity_df) if isinstance(entity_df, str) else entity_df
         as_of = offline_utils.infer_event_timestamp_from_entity_df(
             dict(zip(frame.columns, frame.dtypes, strict=True))
         )
@@ -262,6 +262,14 @@ class MainspringOfflineStore(OfflineStore):  # type: ignore[misc]
         rows = pl.read_parquet(data / "**/*.parquet") if isinstance(data, Path) else _polars(data)
         files = sources.parquet(config, destination.to_data_source())
         lake.Parquet(files.uri.rstrip("/") + "/", files.storage_options).write(rows)
+
+
+def _selected(sql: str) -> pd.DataFrame:
+    """Entity rows by SQL, in a database of its own. Errors: InvalidRequest for what DuckDB refuses."""
+    with sql_query.SqlQuery("of entity rows", sql).named(), duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET python_enable_replacements = false")
+        return connection.sql(sql).df()
 
 
 def _polars(table: pa.Table) -> pl.DataFrame:
