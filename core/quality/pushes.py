@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import shutil
 import tempfile
@@ -16,11 +15,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mainspring.core import durable, errors, identity, ports
+from mainspring.core import errors, identity, ports
 from mainspring.core.contracts import prediction
 from mainspring.core.features import frames, online_batch
 from mainspring.core.features.windows import CREATED, EVENT
-from mainspring.core.quality import expectations, gate, measures
+from mainspring.core.quality import accepted, expectations, gate, measures
 from mainspring.core.quality import quarantine as holding
 from mainspring.core.quality.report import QualityReport
 
@@ -30,7 +29,6 @@ _LOG: Final = logging.getLogger(__name__)
 
 KIND: Final = "pushed rows"
 _ROWS: Final = "rows.parquet"
-_ACCEPTED: Final = "accepted.json"
 
 
 class CheckedFeatures:
@@ -65,7 +63,8 @@ class CheckedFeatures:
         self._folder = folder
         self._max_held_bytes = max_held_bytes
         self._lock = threading.Lock()
-        self._accepted = {name: self._read_accepted(name) for name in self._suites}
+        self._kept = accepted.Accepted(folder)
+        self._accepted = {name: self._kept.read(name) for name in self._suites}
         self.quarantine = holding.Quarantine(folder / "quarantine")
 
     def register(self, view: ports.ViewSchema) -> None:
@@ -153,31 +152,9 @@ class CheckedFeatures:
 
     def _accept(self, view: str, report: QualityReport) -> None:
         """What the next push is compared with. Small pushes are no population: they leave it as it is."""
-        compared = [e for e in self._suites[view].expectations if isinstance(e, expectations.Distribution)]
-        if not compared or report.rows < max(e.min_rows for e in compared):
-            return
         with self._lock:
-            self._accepted[view] = report
-            path = self._folder / view / _ACCEPTED
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                durable.replace_file(path, report.to_bytes().decode())
-            except (
-                OSError
-            ) as error:  # the rows are in: only the comparison after the next start is with older ones
-                _LOG.warning("what view `%s` looks like is not kept: %s; check the disk", view, error)
-
-    def _read_accepted(self, view: str) -> QualityReport | None:
-        path = self._folder / view / _ACCEPTED
-        try:
-            return QualityReport.from_json(json.loads(path.read_bytes()), where=str(path))
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise errors.CorruptArtifact(
-                f"`{path}` is no JSON: {error}; remove it, and the next push is compared with nothing",
-                artifact=str(path),
-            ) from error
+            if self._kept.keep(self._suites[view], report):
+                self._accepted[view] = report
 
 
 def read_suites(folder: Path) -> tuple[expectations.Suite, ...]:
