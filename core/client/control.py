@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -122,7 +123,7 @@ class ControlClient:
         path = f"/api/v1/quarantine/{quote(project)}/{quote(name)}/release"
         return self._post(path, quality.ReleaseCreate(reason=reason), quality.HeldBatch)
 
-    def lineage(
+    def walk_lineage(
         self,
         direction: lineage.Direction,
         namespace: str,
@@ -136,6 +137,14 @@ class ControlClient:
         return self._get(
             "/api/v1/lineage:walk", lineage.LineageGraph, **asked, version=version, column=column, kind=kind
         )
+
+    def prediction_rows(
+        self, project: str, model_version: str, *, as_of: datetime, entity: Mapping[str, Any]
+    ) -> lineage.PredictionRows:
+        """The row of each view that a prediction for `entity` at `as_of` came from."""
+        asked = {"project": project, "model_version": model_version, "as_of": as_of.isoformat()}
+        keys = [f"{key}:{value}" for key, value in entity.items()]
+        return self._get("/api/v1/lineage:rows", lineage.PredictionRows, **asked, entity=keys)
 
     def audit(self, *, after: str = "", limit: int = 100) -> control.Page:
         return self._get("/api/v1/audit", control.Page, after=after, limit=limit)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from mainspring.core.contracts.base import Message
+from mainspring.core.contracts.base import Message, UtcTime
 
-__all__ = ["Direction", "LineageEdge", "LineageGraph", "LineageNode", "LineageReceipt"]
+__all__ = [
+    "Direction",
+    "LineageEdge",
+    "LineageGraph",
+    "LineageNode",
+    "LineageReceipt",
+    "PredictionRows",
+    "RowOrigin",
+]
 
 Direction: TypeAlias = Literal["upstream", "downstream"]
 
@@ -52,3 +60,26 @@ class LineageReceipt(Message):
     event_digest: str
     is_new: bool
     edges: int
+
+
+class RowOrigin(Message):
+    """The row of one view that a prediction came from, without its values."""
+
+    view: str
+    version: str
+    """The digest of the view's rows."""
+    keys: dict[str, str | int | None]
+    status: Literal["present", "not_found", "outside_max_age"]
+    event_at: UtcTime | None = None
+    created_at: UtcTime | None = None
+    age_seconds: float | None = None
+
+
+class PredictionRows(Message):
+    """What a prediction of a model came from: the training run that made the model, and a row of each view."""
+
+    namespace: str
+    model_version: str
+    run_id: str
+    as_of: UtcTime
+    rows: tuple[RowOrigin, ...]

@@ -1,14 +1,15 @@
-"""`mainspring catalog`, `lineage` and `quarantine`: what data there is, where it came from, and what was not let in."""
+"""`mainspring catalog`, `lineage`, `trace` and `quarantine`: what data there is, where it came from, what was not let in."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
 import rich_click as click
 
 from mainspring.platform.cli import output, session
 
-__all__ = ["catalog", "lineage", "quarantine"]
+__all__ = ["catalog", "lineage", "quarantine", "trace"]
 
 _LIST: Final = ("project", "kind", "name", "owner", "classification", "pii", "rows", "fresh", "description")
 _COLUMNS: Final = (
@@ -116,7 +117,7 @@ def lineage(
     """Where a dataset, column or model came from, or where it goes."""
     with session.client(actor or "developer@local") as client:
         towards = "upstream" if direction == "upstream" else "downstream"
-        found = client.lineage(towards, project_name, name, version=version, column=column, kind=kind)
+        found = client.walk_lineage(towards, project_name, name, version=version, column=column, kind=kind)
     if as_json:
         output.show(found.model_dump(mode="json"), as_json=True)
         return
@@ -124,6 +125,39 @@ def lineage(
     output.show(rows, as_json=False, columns=("steps", "kind", "name", "column", "version"))
     if found.is_cut:
         click.echo("there is more; ask from a node at the edge", err=True)
+
+
+@click.command()
+@click.argument("project_name")
+@click.argument("model_version")
+@click.option("--as-of", required=True, help="When the prediction was made, such as 2013-12-01T10:00:00Z.")
+@click.option(
+    "--key", "keys", multiple=True, required=True, help="A join key of the request, as `name=value`."
+)
+@session.AS
+@session.JSON
+def trace(
+    project_name: str, model_version: str, as_of: str, keys: tuple[str, ...], actor: str, as_json: bool
+) -> None:
+    """The row of each view that a prediction came from: MODEL_VERSION is in its answer."""
+    entity = {}
+    for one in keys:
+        name, equals, value = one.partition("=")
+        if not (name and equals):
+            raise click.UsageError(f"`{one}` is no key; write `name=value`")
+        entity[name] = value
+    try:
+        at = datetime.fromisoformat(as_of)
+    except ValueError as error:
+        raise click.UsageError(f"`{as_of}` is no ISO 8601 time") from error
+    with session.client(actor or "developer@local") as client:
+        found = client.prediction_rows(project_name, model_version, as_of=at, entity=entity)
+    if as_json:
+        output.show(found.model_dump(mode="json"), as_json=True)
+        return
+    click.echo(f"model of run {found.run_id}", err=True)
+    rows = [_blank(row) for row in found.model_dump(mode="json")["rows"]]
+    output.show(rows, as_json=False, columns=("view", "status", "event_at", "age_seconds", "version"))
 
 
 @click.group()

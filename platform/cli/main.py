@@ -536,6 +536,7 @@ def cost_serving(by: str, project_name: str, actor: str, as_json: bool) -> None:
 cli.add_command(data.catalog)
 cli.add_command(data.lineage)
 cli.add_command(data.quarantine)
+cli.add_command(data.trace)
 
 
 def main() -> None:

@@ -121,7 +121,7 @@ def run(
 def _ancestors(developer: control_client.ControlClient, model_version: str) -> list[str]:
     """The kinds of the datasets that a bundle came from; none if its lineage still waits in a worker's spool."""
     try:
-        graph = developer.lineage("upstream", PROJECT, "model", version=model_version)
+        graph = developer.walk_lineage("upstream", PROJECT, "model", version=model_version)
     except errors.NotFound:
         return []
     return [node.kind for node in graph.nodes[1:] if not node.column]

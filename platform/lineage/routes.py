@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, get_args
 
 from litestar import get, post
@@ -11,7 +12,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from mainspring.core import errors
 from mainspring.core.contracts import lineage
 from mainspring.platform import plane as control_plane
-from mainspring.platform.lineage import service
+from mainspring.platform.lineage import rows, service
 
 
 @post(["/api/v1/lineage", "/v1/lineage"], tags=["lineage"])
@@ -57,6 +58,31 @@ async def walk_lineage(
     return await _walk(plane, credential, direction, namespace, name, version, column, kind)
 
 
+@get("/api/v1/lineage:rows", tags=["lineage"])
+async def prediction_rows(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    project: FromQuery[str],
+    model_version: FromQuery[str],
+    as_of: FromQuery[datetime],
+    entity: FromQuery[list[str]],
+) -> lineage.PredictionRows:
+    """The row of each view that a prediction came from; `entity` is `key:value`, once for each join key."""
+    if as_of.tzinfo is None:
+        raise errors.InvalidRequest(
+            f"`as_of` is `{as_of}`, expected a time zone; write 2013-12-01T10:00:00Z", field="as_of"
+        )
+    named = {}
+    for one in entity:
+        key, colon, value = one.partition(":")
+        if not (key and colon):
+            raise errors.InvalidRequest(f"`{one}` is no entity key; write `key:value`", field="entity")
+        named[key] = value
+    return await rows.rows_of(
+        plane, credential, project=project, model_version=model_version, entity=named, as_of=as_of
+    )
+
+
 async def _walk(
     plane: control_plane.ControlPlane,
     credential: str,
@@ -85,4 +111,4 @@ async def _walk(
     )
 
 
-HANDLERS = (record_lineage, ask_lineage, walk_lineage)
+HANDLERS = (record_lineage, ask_lineage, walk_lineage, prediction_rows)

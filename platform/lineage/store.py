@@ -103,6 +103,22 @@ async def columns(connection: AsyncConnection, namespace: str, name: str) -> lis
     return list((await connection.execute(query)).scalars())
 
 
+async def run_that_made(connection: AsyncConnection, namespace: str, name: str, version: str) -> str:
+    """Our id of the run that made a dataset's version first; empty if none is known to have."""
+    made = await find(connection, namespace, name, version=version, column="")
+    if not version or not made:
+        return ""
+    query = (
+        sa.select(_events.c.event)
+        .join(_edges, _edges.c.run_id == _events.c.run_id)
+        .where(_edges.c.target == made[0].id, _events.c.event_type == "COMPLETE")
+        .limit(1)
+    )
+    event = await connection.scalar(query)
+    tags = ((((event or {}).get("run") or {}).get("facets") or {}).get("tags") or {}).get("tags") or []
+    return next((str(tag["value"]) for tag in tags if tag.get("key") == "run_id"), "")
+
+
 async def walk(
     connection: AsyncConnection, starts: Sequence[int], direction: lineage.Direction, *, limit: int
 ) -> Found:

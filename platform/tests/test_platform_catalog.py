@@ -224,7 +224,7 @@ def test_the_command_line_and_the_client_say_the_same(
             with pytest.raises(errors.NotFound):
                 client.catalog_entry("hospital", "a/b c")
             with pytest.raises(errors.NotFound):
-                client.lineage("upstream", "hospital", "model")
+                client.walk_lineage("upstream", "hospital", "model")
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("MAINSPRING_CONTROL_PORT", port)
 
@@ -246,3 +246,9 @@ def test_the_command_line_and_the_client_say_the_same(
         assert code == 0 and text.split() == ["name", "dataset", "workspace", "released_by", "failed"]
         code, text = run("quarantine", "release", "hospital", "lake-0", "--reason", "x")
         assert code == 1 and "no batch `lake-0` in quarantine" in text
+        model = "sha256:" + "a" * 64
+        traced = ("trace", "hospital", model, "--as-of", "2026-11-01T10:00:00Z")
+        code, text = run(*traced, "--key", "patient_id=7")
+        assert code == 1 and "no run of project `hospital`" in text
+        assert run(*traced, "--key", "patient_id")[0] == 2
+        assert run("trace", "hospital", model, "--as-of", "yesterday", "--key", "a=b")[0] == 2
