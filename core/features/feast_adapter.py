@@ -7,6 +7,7 @@ store here answer where Feast's drop rows or ignore the TTL. Importing Feast tak
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, File
 from feast import metrics as _feast_metrics
 from feast.errors import FeastError, FeastObjectNotFoundException
 from feast.types import Bool, Float32, Float64, Int64, PrimitiveFeastType, String
+from pydantic import ValidationError
 
 from mainspring.core import errors, ports
 from mainspring.core.catalog import rules
@@ -169,20 +171,31 @@ def registered(folder: Path, project: str) -> tuple[catalog.CatalogEntry, ...]:
 def _entries(
     views: Iterable[FeatureView], services: Iterable[FeatureService], entities: Mapping[str, Entity]
 ) -> tuple[catalog.CatalogEntry, ...]:
-    return (
-        *(_view_entry(view, entities) for view in views),
-        *(
-            catalog.CatalogEntry(
-                kind="service",
-                name=f"service.{service.name}",
-                owner=service.owner,
-                description=service.description,
-                tags=dict(service.tags),
-                classification=rules.classification(service.tags, where=service.name),
-                reads=tuple(f"view.{p.name}" for p in service.feature_view_projections),
-            )
-            for service in services
-        ),
+    made = [(view.name, functools.partial(_view_entry, view, entities)) for view in views]
+    made += [(service.name, functools.partial(_service_entry, service)) for service in services]
+    entries = []
+    for name, make in made:
+        try:
+            entries.append(make())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise errors.InvalidRequest(
+                f"`{where}` of `{name}` does not fit the catalog: {first['msg'].lower()}; correct the definition",
+                field=where,
+            ) from error
+    return tuple(entries)
+
+
+def _service_entry(service: FeatureService) -> catalog.CatalogEntry:
+    return catalog.CatalogEntry(
+        kind="service",
+        name=f"service.{service.name}",
+        owner=service.owner,
+        description=service.description,
+        tags=dict(service.tags),
+        classification=rules.classification(service.tags, where=service.name),
+        reads=tuple(f"view.{p.name}" for p in service.feature_view_projections),
     )
 
 

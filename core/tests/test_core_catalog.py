@@ -86,6 +86,7 @@ def test_an_entry_is_what_feast_was_told(tmp_path: Path) -> None:
         ({"view_tags": {"classification": "public"}}, "PII column `age` of view `view.intake` is classified public"),
         ({"key_tags": {"pii": "true", "classification": "public"}}, "PII column `patient_id` of view"),
         ({"view_tags": {"classification": "Confidental"}}, "did you mean `confidential`"),
+        ({"description": "x" * 2001}, "`description` of `intake` does not fit the catalog"),
         ({"age_tags": {"pii": "yes"}}, "tag `pii` of `intake.age` is `yes`; write `true` or `false`"),
     ],
 )  # fmt: skip

@@ -21,7 +21,7 @@ STEPS = ("ingest", "features", "join", "fit_plan")
 class Control:
     """What is put, or why it is not."""
 
-    def __init__(self, error: errors.MainspringError | None = None) -> None:
+    def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.put: list[tuple[str, Sequence[catalog.CatalogEntry]]] = []
 
@@ -59,7 +59,9 @@ def test_the_reference_project_publishes_what_it_has(
     assert weather.version and weather.newest_event_at and all(c.missing is not None for c in weather.columns)
     with caplog.at_level(logging.WARNING):
         train(tmp_path, Control(errors.DependencyDown("nobody there", name="control")), "flight-delay", 0.02)
+        train(tmp_path, Control(RuntimeError("our mistake")), "flight-delay", 0.02)
     assert "the catalog of `flight-delay` stays as it was: nobody there" in caplog.text
+    assert "our mistake" in caplog.text
 
 
 def test_a_project_that_nobody_described_publishes_nothing(

@@ -55,3 +55,6 @@ def publish(to: Publish | None, project: str, folder: run_folder.RunFolder, fitt
             to(project, found)
     except errors.MainspringError as error:
         _LOG.warning("the catalog of `%s` stays as it was: %s", project, error)
+    # What is told beside a training must not fail it, whatever a registry of somebody else's making answers.
+    except Exception:  # noqa: BLE001
+        _LOG.exception("the catalog of `%s` stays as it was", project)
