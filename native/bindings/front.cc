@@ -22,7 +22,7 @@ namespace {
 using ModelTuple =
     std::tuple<std::string, std::string, std::string, std::string, bool, std::size_t, py::object>;
 
-// JSON writes these as they are, and so do paths.
+// JSON writes these as they are.
 void CheckPlain(const std::string& text, const std::string& what) {
   bool is_plain = !text.empty() && text.size() <= 256;
   for (char c : text) is_plain = is_plain && c >= 0x20 && c <= 0x7E && c != '"' && c != '\\';
@@ -33,10 +33,18 @@ void CheckPlain(const std::string& text, const std::string& what) {
   }
 }
 
+// And paths these: with others the app would read a path as another model's.
+void CheckPath(const std::string& text, const std::string& what) {
+  CheckPlain(text, what);
+  if (text.find_first_of(" /%?#") == std::string::npos) return;
+  Raise(StatusCode::kBadSpec, "`" + what + "` must have no blank, `/`, `%`, `?` and `#`, got `" + text +
+                                  "`; leave such a model to the app");
+}
+
 FrontModel ToModel(ModelTuple from) {
   auto& [name, version, input, output, is_default, max_rows, object] = from;
-  CheckPlain(name, "name");
-  CheckPlain(version, "version");
+  CheckPath(name, "name");
+  CheckPath(version, "version");
   CheckPlain(input, "input");
   CheckPlain(output, "output");
   FrontModel model;

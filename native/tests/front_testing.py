@@ -176,7 +176,7 @@ class Client:
 
     def __init__(self, port: int, timeout: float = 20) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
-        self._held = bytearray()
+        self.held = bytearray()
 
     def __enter__(self) -> Client:
         return self
@@ -187,25 +187,25 @@ class Client:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
-    def _more(self) -> None:
+    def more(self) -> None:
         data = self.socket.recv(1 << 16)
         if not data:
             raise EOFError
-        self._held += data
+        self.held += data
 
     def _take(self, size: int) -> bytes:
-        while len(self._held) < size:
-            self._more()
-        taken = bytes(self._held[:size])
-        del self._held[:size]
+        while len(self.held) < size:
+            self.more()
+        taken = bytes(self.held[:size])
+        del self.held[:size]
         return taken
 
     def _line(self) -> bytes:
         return self._up_to(b"\r\n")
 
     def _up_to(self, mark: bytes) -> bytes:
-        while (at := self._held.find(mark)) < 0:
-            self._more()
+        while (at := self.held.find(mark)) < 0:
+            self.more()
         return self._take(at + len(mark))[:at]
 
     def read(self, *, method: str = "GET") -> Answer:
@@ -227,8 +227,8 @@ class Client:
         """Everything up to the end of the connection."""
         with contextlib.suppress(EOFError):
             while True:
-                self._more()
-        return self._take(len(self._held))
+                self.more()
+        return self._take(len(self.held))
 
     def ask(self, data: bytes, *, method: str = "GET") -> Answer:
         self.send(data)

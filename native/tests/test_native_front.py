@@ -348,6 +348,25 @@ def test_an_answer_that_breaks_off_breaks_off_here_too() -> None:
         assert client.rest().endswith(b"\r\n\r\nhalf")
 
 
+def test_a_body_that_breaks_after_the_answer_began_ends_the_connection() -> None:
+    """A refusal would be taken for a part of the answer."""
+    sent = threading.Event()
+
+    def script(connection: socket.socket) -> None:
+        connection.recv(1 << 16)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nfirst")
+        sent.wait(10)
+        time.sleep(0.1)
+
+    with testing.scripted(script) as path, testing.serving(path) as server, Client(server.port) as client:
+        client.send(b"POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n")
+        while b"first" not in bytes(client.held):
+            client.more()
+        client.send(b"no chunk\r\n")
+        sent.set()
+        assert client.rest().endswith(b"\r\n\r\nfirst")
+
+
 def test_an_app_that_says_nothing_is_504() -> None:
     done = threading.Event()
     with testing.scripted(lambda _: (done.wait(20), None)[1]) as path:
@@ -590,6 +609,8 @@ def test_a_taken_port_is_refused_and_threads_share_one(upstream: str) -> None:
     [
         ({"model": object()}, "bad_dtype", "must be a native Mlp or Trees"),
         ({"name": 'a"b'}, "bad_spec", "`name` must be"),
+        ({"name": "a/versions/1"}, "bad_spec", "`name` must have no"),
+        ({"version": "1%2f"}, "bad_spec", "`version` must have no"),
         ({"output": ""}, "bad_spec", "`output` must be"),
         ({"max_rows": 0}, "bad_spec", "allow at least 1"),
         (

@@ -13,8 +13,9 @@ from mainspring.serving.models import function_model, tensor_model
 
 PLATFORM: Final = "mainspring_native"
 
-#: Names that JSON and paths carry as they are. Others are served by the app alone.
+#: What JSON and paths carry as it is. Models with other names are served by the app alone.
 _PLAIN: Final = re.compile(r"[ !#-\[\]-~]{1,256}")
+_PLAIN_IN_PATHS: Final = re.compile(r"[^ /%?#]+")
 
 
 class NativeModel:
@@ -74,7 +75,8 @@ class NativeModel:
         """As the native front serves it; None if its names are not plain enough for that."""
         spec = self._signature
         names = (self._name, self._version, spec.inputs[0].name, spec.outputs[0].name)
-        if not all(_PLAIN.fullmatch(name) for name in names):
+        in_paths = all(_PLAIN_IN_PATHS.fullmatch(name) for name in names[:2])
+        if not in_paths or not all(_PLAIN.fullmatch(name) for name in names):
             return None
         return front.Model(
             self._name, self._version, self._model, names[2], names[3], max_rows=spec.max_batch_size

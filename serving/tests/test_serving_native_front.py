@@ -265,6 +265,12 @@ def test_the_front_is_there_where_it_helps_or_is_asked_for(
 def test_models_that_the_front_cannot_name_are_the_apps(tmp_path: Path) -> None:
     odd = native_model.NativeModel("copy", mlp.make(1, [mlp.Layer(np.ones((1, 1), np.float32))]), input='a"b')
     assert odd.for_front() is None
+    # Their paths would be those of other models.
+    for name in ("a/versions/1", "a%2fb", "a b", "a?b", "ü", ""):
+        assert (
+            native_model.NativeModel(name, mlp.make(1, [mlp.Layer(np.ones((1, 1), np.float32))])).for_front()
+            is None
+        ), name
     with pytest.raises(errors.Misconfigured, match="takes ids"):
         ids = mlp.make(
             1,

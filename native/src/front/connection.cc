@@ -96,6 +96,8 @@ void Connection::Consume(std::string_view bytes) {
   if (state_ == State::kPass && !exchange_->is_request_done()) {
     if (exchange_->Feed(&bytes, kMaxWaiting)) {
       exchange_->Flush();
+    } else if (exchange_->has_begun_answer()) {
+      return Close();  // a second answer would be taken for a part of the first
     } else {
       Refuse(BadRequest(400, "its chunked body is malformed"));
     }
