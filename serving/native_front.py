@@ -88,6 +88,12 @@ class NativeFront:
         """As `front.Front.counts`; empty where none runs."""
         return {} if self._running is None else self._running.counts()
 
+    def passed_on(self) -> Mapping[tuple[str, str], int]:
+        """Infer requests for its models that it left to the app: wrong, unusual, large or late."""
+        if self._running is None:
+            return {}
+        return {(c.name, c.version): c.passed_on for c in self._running.model_counts()}
+
     def entries(self) -> Mapping[tuple[str, str], book.Entry]:
         """What it answered, as the app's book has it."""
         if self._running is None:

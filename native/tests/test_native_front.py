@@ -711,3 +711,51 @@ def test_no_bytes_hurt(fuzzed: front.Front, data: st.DataObject) -> None:
 def fuzzed(upstream: str) -> Iterator[front.Front]:
     with testing.serving(upstream, body_seconds=0.2, head_seconds=0.2) as running:
         yield running
+
+
+ANSWERS = (
+    b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx: y\r\n\r\nhello",
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nt: u\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.0 200 OK\r\n\r\nuntil the end",
+)
+
+
+@pytest.fixture(scope="module")
+def badly_served() -> Iterator[tuple[front.Front, list[bytes]]]:
+    said: list[bytes] = []
+
+    def script(connection: socket.socket) -> None:
+        while b"\r\n\r\n" not in connection.recv(1 << 16):
+            pass
+        connection.sendall(said[-1])
+
+    with testing.scripted(script) as path, testing.serving(path, answer_seconds=0.5) as running:
+        yield running, said
+
+
+@hypothesis.settings(max_examples=300, deadline=None)
+@hypothesis.given(data=st.data())
+def test_no_bytes_of_the_app_hurt(badly_served: tuple[front.Front, list[bytes]], data: st.DataObject) -> None:
+    """Whatever the app says and wherever it stops: a whole answer, a refusal, or one that visibly breaks off."""
+    running, said = badly_served
+    text = bytearray(data.draw(st.sampled_from(ANSWERS)))
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(text)))
+        match data.draw(st.integers(0, 2)):
+            case 0:
+                del text[at:]
+            case 1:
+                text[at:at] = data.draw(PIECES)
+            case _:
+                text[at : at + 1] = data.draw(st.binary(min_size=1, max_size=2))
+    said.append(bytes(text))
+    with Client(running.port) as client:
+        client.send(get("/x", data.draw(st.sampled_from(["GET", "HEAD"])), connection="close"))
+        got = client.rest()
+        if got:
+            assert got.startswith(b"HTTP/1.1 ")
+            status = int(got[9:12])
+            assert 100 <= status <= 999
+    with Client(running.port) as client:
+        assert client.ask(request()).body == ANSWER

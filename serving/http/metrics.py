@@ -76,6 +76,15 @@ class Books(Collector):
         for name, text in _FRONT:
             if name in counts:
                 yield CounterMetricFamily(f"mainspring_front_{name}", text, counts[name])
+        if self.front is not None:
+            passed = CounterMetricFamily(
+                "mainspring_front_model_passed",
+                "infer requests for a model of the native front that it left to the app",
+                labels=_MODEL,
+            )
+            for key, count in sorted(self.front.passed_on().items()):
+                passed.add_metric(key, count)
+            yield passed
 
     def _models(self) -> Iterator[Metric]:
         rows = CounterMetricFamily("mainspring_model_rows", "rows answered", labels=_MODEL)

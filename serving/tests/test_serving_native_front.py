@@ -226,6 +226,7 @@ def test_the_books_know_what_the_front_answered(both: Both) -> None:
     for name in ("answered_total", "passed_total", "connections", "held_bytes"):
         assert f"\nmainspring_front_{name} " in text
     assert 'mainspring_model_rows_total{model="linear",version="1"} ' in text
+    assert 'mainspring_front_model_passed_total{model="linear",version="1"} 1.0' in text
 
 
 def test_unloading_takes_a_model_from_the_front_at_once(tmp_path: Path) -> None:
