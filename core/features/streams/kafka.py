@@ -58,6 +58,8 @@ class KafkaTopic:
         self._wanted = None if partitions is None else frozenset(partitions)
         self._problem = ""
         self._assigned: set[int] = set()
+        self._at_end: set[int] = set()
+        self._refused: errors.MainspringError | None = None
         self._look_due = 0.0
         self._producer: confluent_kafka.Producer | None = None
         self._group = group
@@ -77,6 +79,8 @@ class KafkaTopic:
         own = {
             "group.id": group,
             "enable.auto.commit": False,
+            # The end is told: an offset alone does not say it, where transactions leave marks behind the last record.
+            "enable.partition.eof": True,
             # Deleted events must not be passed over in silence.
             "auto.offset.reset": "error",
             "fetch.wait.max.ms": 20,
@@ -105,21 +109,19 @@ class KafkaTopic:
                     partition, f"the state ends at {next_offsets[partition]}, the topic begins at {low}"
                 )
         self._ask(lambda: self._consumer.assign(self._places(mine, next_offsets)))
-        self._assigned = mine
+        self._assigned, self._at_end = mine, set()
         self._look_due = time.monotonic() + _LOOK_SECONDS
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Records:
+        if self._refused is not None:
+            refused, self._refused = self._refused, None
+            raise refused
         self._look_for_more()
         # consume() waits for all that it is asked for: first for one, then a moment for those behind it.
         messages = self._ask(lambda: self._consumer.consume(1, timeout_seconds))
         if messages and max_records > 1:
-            messages += self._ask(lambda: self._consumer.consume(max_records - 1, _LINGER_SECONDS))
-        good = [m for m in messages if m.error() is None]
-        if len(good) < len(messages):
-            for message in messages:
-                self._look_at(message)
-        if good:
-            self._problem = ""
+            messages += self._consumer.consume(max_records - 1, _LINGER_SECONDS)
+        good = self._sorted_out(messages)
         return Records(
             np.array([m.partition() for m in good], np.int32),
             np.array([m.offset() for m in good], np.int64),
@@ -166,8 +168,12 @@ class KafkaTopic:
             # Of the last fetch: no question to the broker, which may be down.
             place = kafka.TopicPartition(self._topic, partition)
             known = self._consumer.get_watermark_offsets(place, cached=True)
-            is_known = known is not None and known[1] >= 0
-            found[partition] = max(0, known[1] - next_offsets.get(partition, 0)) if is_known else -1
+            if partition in self._at_end:
+                found[partition] = 0
+            elif known is None or known[1] < 0:
+                found[partition] = -1
+            else:
+                found[partition] = max(0, known[1] - next_offsets.get(partition, 0))
         return found
 
     def problem(self) -> str:
@@ -219,21 +225,38 @@ class KafkaTopic:
             self._ask(lambda: self._consumer.incremental_assign(self._places(added, {})))
             self._assigned |= added
 
-    def _look_at(self, message: Any) -> None:
-        """An error that came in the place of a record: passing ones are waited for, others raised."""
-        error = message.error()
-        if error is None:
-            return
+    def _sorted_out(self, messages: Sequence[Any]) -> list[Any]:
+        """The records among what has come. What else there is counts, or is raised: by the next poll if there are records,
+        which would be lost otherwise."""
+        good, kafka = [], _library()
+        for message in messages:
+            error = message.error()
+            if error is None:
+                good.append(message)
+                self._at_end.discard(message.partition())
+                self._problem = ""
+            elif error.code() == kafka.KafkaError._PARTITION_EOF:
+                self._at_end.add(message.partition())
+                self._problem = ""
+            else:
+                self._refused = self._told(message, error) or self._refused
+        if self._refused is not None and not good:
+            refused, self._refused = self._refused, None
+            raise refused
+        return good
+
+    def _told(self, message: Any, error: Any) -> errors.MainspringError | None:
+        """What an error in the place of a record means; None: it passes, and `problem` tells of it meanwhile."""
         kafka = _library()
-        gone = (kafka.KafkaError._AUTO_OFFSET_RESET, kafka.KafkaError.OFFSET_OUT_OF_RANGE)
-        if error.code() in gone:
-            raise self._deleted(message.partition(), error.str())
+        if error.code() in (kafka.KafkaError._AUTO_OFFSET_RESET, kafka.KafkaError.OFFSET_OUT_OF_RANGE):
+            return self._deleted(message.partition(), error.str())
         if error.fatal() or not (error.retriable() or error.code() in _passing(kafka)):
-            raise errors.DependencyDown(
+            return errors.DependencyDown(
                 f"broker `{self._servers}` refuses topic `{self._topic}`: {error.str()}; check its rights and settings",
                 name="kafka",
             )
         self._problem = f"broker `{self._servers}`: {error.str()}"
+        return None
 
     def _opened_producer(self) -> confluent_kafka.Producer:
         if self._producer is None:
@@ -324,7 +347,7 @@ def _no_topic() -> int:
 
 def _passing(kafka: Any) -> tuple[int, ...]:
     known = kafka.KafkaError
-    return (known._ALL_BROKERS_DOWN, known._TRANSPORT, known._TIMED_OUT, known._RESOLVE, known._PARTITION_EOF)
+    return (known._ALL_BROKERS_DOWN, known._TRANSPORT, known._TIMED_OUT, known._RESOLVE)
 
 
 def _library() -> Any:
