@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, final
 
 import numpy as np
@@ -239,13 +239,8 @@ class Batcher:
     def take(self, timeout_seconds: float | None = None) -> Batch | None:
         """The next batch that is due; None after the timeout, or where the batcher is closed and empty.
 
-        Threads: any number may take. The GIL is released while it waits.
-        """
-    def work(self, answer: Callable[[Batch], object]) -> None:
-        """Call `answer` with each batch that is due, until the batcher is closed and empty. `answer` completes or fails it.
-
-        As a loop over `take`, but the threads that wait for a batch are woken once this one has released the GIL, which
-        they need. Raises what `answer` raises.
+        Threads: any number may take. The GIL is released while it waits, and not where a batch is due: a run that keeps
+        the GIL keeps it from the threads that wait for the batch before.
         """
     def poll(self) -> Batch | None:
         """Whatever is there, due or not."""

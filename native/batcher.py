@@ -73,7 +73,8 @@ class Worker:
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
 
     def _work(self) -> None:
-        self._batcher.work(lambda batch: answer(batch, self._run))
+        while (batch := self._batcher.take()) is not None:
+            answer(batch, self._run)
 
     def __enter__(self) -> Self:
         self._thread.start()

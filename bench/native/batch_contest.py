@@ -157,7 +157,8 @@ def hand_off(*, seconds: float) -> list[dict[str, Any]]:
             record["why"] = (
                 "the model holds the loop, so what was sent in one turn is answered in the next, task after task"
                 if ours is batch_handoff.our_loop
-                else f"not explained yet: to wake a sleeping thread, which each answer needs once or twice, takes {wake:.0f} us of it"
+                else f"of one request after the other: {wake:.0f} us to wake the first that waits, then each takes the interpreter's lock for"
+                " some 10 us of its own work; the worker needs 10 more from one run to the next"
             )
         judged.append(
             record

@@ -353,7 +353,9 @@ def test_a_worker_that_cannot_go_on_leaves_nobody_waiting() -> None:
 
     def work() -> None:
         with pytest.raises(SystemExit) as raised:
-            queue.work(lambda batch: batcher.answer(batch, stop))
+            batch = queue.take(20)
+            assert batch is not None
+            batcher.answer(batch, stop)
         ended.append(raised.type)
 
     thread = threading.Thread(target=work)

@@ -123,9 +123,8 @@ class Batcher {
   // Once for each batch: Settle, Wake, and Release as soon as nobody looks at its rows. Complete is all of
   // it. Settle stores the answers of all that is still in it. True: all were collected already.
   bool Settle(const Batch& batch, bool is_failed);
-  // Wakes the threads that wait for its answers; a caller with a lock that they need lets go of it first.
+  // Wakes the threads that wait for its answers: one, which wakes the others.
   void Wake(const Batch& batch) noexcept;
-  bool HasWaiters(const Batch& batch) const noexcept;
   void Release(const Batch& batch) noexcept;
   bool Complete(const Batch& batch, bool is_failed);
 

@@ -255,10 +255,9 @@ char* Batcher::Column(const Batch& batch, std::size_t column) const noexcept {
 
 bool Batcher::Settle(const Batch& batch, bool is_failed) { return impl_->Settle(batch, is_failed); }
 void Batcher::Release(const Batch& batch) noexcept { impl_->Release(batch.priority, batch.batch); }
-bool Batcher::HasWaiters(const Batch& batch) const noexcept { return batch.round->waiters.load() != 0; }
 
 void Batcher::Wake(const Batch& batch) noexcept {
-  if (HasWaiters(batch)) FutexWake(batch.round->told, kFirstWakes);
+  if (batch.round->waiters.load() != 0) FutexWake(batch.round->told, kFirstWakes);
 }
 
 bool Batcher::Complete(const Batch& batch, bool is_failed) {
