@@ -141,6 +141,8 @@ def materialise(
     Again:   pushing the same rows changes nothing. A run that died is run again with the same arguments.
     Missing: rows without a key or an event time are left out; a null field is a null in the store.
     Memory:  one slice of `slice_rows` rows; more only if more have one event time.
+    Reads:   the times once, and each slice's rows. Of files that are laid out by time only those of the slice; others, and
+             SQL, are read once a slice: give such a source larger slices.
     Errors:  NotFound, CorruptArtifact, SchemaMismatch, InvalidRequest for the source; Conflict if another run holds
              `state` or it is another job's; what the sink raises. Then the slices before are in, and the watermark says so.
     Threads: one run of a `state` at a time; `progress` is called in this thread after each slice, and may raise to stop.
