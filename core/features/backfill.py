@@ -32,6 +32,7 @@ class Backfill:
     window: timedelta
     aggregates: tuple[windows.Aggregate, ...]
     cell: timedelta
+    hop: timedelta | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def fill(
     Resume:  with `state`, a file, the next run starts at the cell that the last one reached, less `lateness` (late facts
              change the rows of a window after them, too). Cells made again replace their files.
     Memory:  the facts of one cell and of one window before it.
-    Errors:  InvalidRequest for a cell or window of 0 or less, or `since` after `until`; SchemaMismatch and what reading the
+    Errors:  InvalidRequest for a cell, window or hop that makes no sense, or `since` after `until`; SchemaMismatch and what reading the
              facts raises; Conflict if another run holds `state`; DependencyDown if the disk refuses.
     """
     first, last, width = slices.to_us(since), slices.to_us(until), job.cell // _US
@@ -97,13 +98,19 @@ def _cell(job: Backfill, first_us: int, last_us: int) -> pl.DataFrame:
         facts = slices.timed(job.facts, job.known_at)
         used: Sequence[str] = [a.column for a in job.aggregates if a.how != "rows"]
         frames.require(facts.collect_schema(), [*job.keys, *used], what=f"`{job.facts.uri}`")
-        # The window before an instant is open at its far end.
-        facts = slices.within(facts, job.known_at, first_us - job.window // _US + 1, last_us)
+        # The window before an instant is open at its far end, and a fact may count up to a hop later than it was known.
+        reach = job.window + (job.hop or timedelta(0))
+        facts = slices.within(facts, job.known_at, first_us - reach // _US + 1, last_us)
         events = facts.select(list(dict.fromkeys([*job.keys, job.known_at, *used]))).collect(
             engine="streaming"
         )
     rows = windows.trailing(
-        events, keys=job.keys, known_at=job.known_at, window=job.window, aggregates=job.aggregates
+        events,
+        keys=job.keys,
+        known_at=job.known_at,
+        window=job.window,
+        aggregates=job.aggregates,
+        hop=job.hop,
     )
     return slices.within(rows.lazy(), windows.EVENT, first_us, last_us).collect()
 
@@ -129,4 +136,5 @@ def _described(job: Backfill, folder: Path) -> dict[str, object]:
         "window_us": job.window // _US,
         "aggregates": [asdict(a) for a in job.aggregates],
         "cell_us": job.cell // _US,
+        "hop_us": None if job.hop is None else job.hop // _US,
     }

@@ -21,7 +21,8 @@ from mainspring.core.features import backfill, frames, lake, windows
 
 T0 = datetime(2024, 5, 1, tzinfo=UTC)
 AGGREGATES = (
-    windows.Aggregate("mean", "mean", "n"), windows.Aggregate("total", "sum", "n"), windows.Aggregate("count", "rows")
+    windows.Aggregate("mean", "mean", "n"), windows.Aggregate("total", "sum", "n"), windows.Aggregate("count", "rows"),
+    windows.Aggregate("greatest", "max", "n"), windows.Aggregate("newest", "last", "n"),
 )  # fmt: skip
 
 
@@ -40,10 +41,14 @@ def facts(rows: list[Any]) -> pl.DataFrame:
     )
 
 
-def job(folder: Path, *, cell: int = 4, window: int = 7) -> backfill.Backfill:
+def minutes(n: int | None) -> timedelta | None:
+    return None if n is None else timedelta(minutes=n)
+
+
+def job(folder: Path, *, cell: int = 4, window: int = 7, hop: int | None = None) -> backfill.Backfill:
     return backfill.Backfill(
         lake.Parquet(str(folder / "facts.parquet")), ("k",), "t", timedelta(minutes=window), AGGREGATES,
-        timedelta(minutes=cell),
+        timedelta(minutes=cell), minutes(hop),
     )  # fmt: skip
 
 
@@ -59,9 +64,14 @@ def held(folder: Path) -> list[tuple[Any, ...]]:
     return lake.Parquet(f"{folder / 'rows'}/").scan().sort("event_timestamp", "k").collect().rows()
 
 
-def whole(rows: list[Any], last: float, window: int = 7) -> list[tuple[Any, ...]]:
+def whole(rows: list[Any], last: float, window: int = 7, hop: int | None = None) -> list[tuple[Any, ...]]:
     made = windows.trailing(
-        facts(rows), keys=["k"], known_at="t", window=timedelta(minutes=window), aggregates=AGGREGATES
+        facts(rows),
+        keys=["k"],
+        known_at="t",
+        window=timedelta(minutes=window),
+        aggregates=AGGREGATES,
+        hop=minutes(hop),
     )
     return made.filter(pl.col("event_timestamp") <= at(last)).rows()
 
@@ -73,16 +83,20 @@ ROW = st.tuples(
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(ROW, max_size=25), st.integers(1, 12), st.integers(1, 12), st.integers(0, 30), st.integers(0, 30)
-)
-def test_cells_have_the_rows_of_one_pass(rows: Any, cell: int, window: int, first: int, second: int) -> None:
+    st.lists(ROW, max_size=25), st.integers(1, 12), st.integers(1, 4), st.sampled_from([None, 1, 3]),
+    st.integers(0, 33), st.integers(0, 33),
+)  # fmt: skip
+def test_cells_have_the_rows_of_one_pass(
+    rows: Any, cell: int, hops: int, hop: int | None, first: int, second: int
+) -> None:
     first, second = sorted((first, second))
+    window = hops * (hop or 2)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         facts(rows).write_parquet(folder / "facts.parquet")
         for last in (first, second):
-            fill(folder, last, made=job(folder, cell=cell, window=window))
-            assert held(folder) == whole(rows, last, window)
+            fill(folder, last, made=job(folder, cell=cell, window=window, hop=hop))
+            assert held(folder) == whole(rows, last, window, hop)
 
 
 ROWS = [(k, m, m + 1) for m in range(20) for k in ("x", "y")]
@@ -156,6 +170,8 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
         fill(tmp_path, 5, made=job(tmp_path, cell=0), state=False)
     with pytest.raises(errors.InvalidRequest, match="window"):
         fill(tmp_path, 5, made=job(tmp_path, window=0), state=False)
+    with pytest.raises(errors.InvalidRequest, match="no multiple of the hop"):
+        fill(tmp_path, 5, made=job(tmp_path, window=7, hop=2), state=False)
     fill(tmp_path, 5)
     with pytest.raises(errors.Conflict, match="give each job its own"):
         fill(tmp_path, 5, made=job(tmp_path, window=8))
