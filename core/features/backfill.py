@@ -120,7 +120,7 @@ def _place(path: Path, rows: pl.DataFrame) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         durable.place_file(path, rows.write_parquet)
-    except OSError as error:
+    except (OSError, pl.exceptions.PolarsError) as error:
         raise errors.DependencyDown(
             f"`{path}` did not take {rows.height} rows: {error}; check the disk and run the backfill again",
             name=str(path),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -64,3 +67,14 @@ def facts(rows: list[Any]) -> pl.DataFrame:
         },
         schema={"a": pl.String, "b": pl.Int64, "e": frames.TIME, "c": frames.TIME, "v": pl.Int64},
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def full_disk(file_bytes: int = 0) -> Iterator[None]:
+    """No file of this process grows past `file_bytes`: a write fails as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

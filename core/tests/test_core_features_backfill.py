@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import core_join_reference as reference
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
@@ -158,6 +159,16 @@ def test_late_facts_are_taken_within_lateness(tmp_path: Path) -> None:
     assert held(tmp_path) != whole(late, 19)
     fill(tmp_path, 19, lateness=timedelta(minutes=9))
     assert held(tmp_path) == whole(late, 19)
+
+
+def test_a_full_disk_is_told_and_what_was_made_stays(tmp_path: Path) -> None:
+    facts(ROWS).write_parquet(tmp_path / "facts.parquet")
+    fill(tmp_path, 9)
+    with reference.full_disk(), pytest.raises(errors.DependencyDown, match="run the backfill again"):
+        fill(tmp_path, 19)
+    assert held(tmp_path) == whole(ROWS, 9)
+    fill(tmp_path, 19)
+    assert held(tmp_path) == whole(ROWS, 19)
 
 
 def test_what_is_wrong_is_told(tmp_path: Path) -> None:

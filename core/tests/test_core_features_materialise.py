@@ -207,6 +207,13 @@ def test_a_bad_watermark_or_one_of_another_job_is_refused(tmp_path: Path) -> Non
     assert held(store) == expected(ROWS)
 
 
+def test_a_full_disk_is_told_and_nothing_is_marked(tmp_path: Path) -> None:
+    store, rows = online.OnlineStore(), source(tmp_path, ROWS)
+    with reference.full_disk(), pytest.raises(errors.DependencyDown, match="watermark .* cannot be written"):
+        run(store, rows, state=tmp_path / "mark")
+    assert run(store, rows, state=tmp_path / "mark").rows == len(ROWS)
+
+
 def test_one_run_at_a_time_holds_a_watermark(tmp_path: Path) -> None:
     store, rows = online.OnlineStore(), source(tmp_path, ROWS)
 

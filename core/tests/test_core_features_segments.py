@@ -271,6 +271,18 @@ def test_the_files_are_in_the_order_in_which_they_are_read(tmp_path: Path) -> No
     assert source.scan().collect()["n"].to_list() == by_files["n"].to_list()
 
 
+@pytest.mark.parametrize("file_bytes", [0, 1000])
+def test_a_full_disk_is_told_and_the_old_segments_stand(
+    two_files: segments.Segments, file_bytes: int
+) -> None:
+    part = put(Path(two_files.source.uri), 2, MORE * 20)
+    with reference.full_disk(file_bytes), pytest.raises(errors.DependencyDown, match="check the disk"):
+        two_files.refresh()
+    part.rename(two_files.folder / "aside")
+    assert ask(two_files, ASKED) == [20, 21, 12, None, None, None]
+    assert two_files.refresh().rows_read == 0
+
+
 KILLED = """
 import os, sys
 from mainspring.core import durable
