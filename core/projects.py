@@ -22,6 +22,8 @@ from mainspring.core.contracts import catalog
 from mainspring.core.features import schema
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from mainspring.core.features.plan import TransformPlan
     from mainspring.core.features.streams.definition import StreamDefinition
 
@@ -284,6 +286,10 @@ class Streaming(Protocol):
 
     def streams(self) -> Mapping[str, StreamDefinition]:
         """Its streams by name."""
+        ...
+
+    def past_events(self, lake_dir: Path) -> Mapping[str, pl.DataFrame]:
+        """By stream, the events that a lake tells of: a column a field, in the order in which they became known."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""`mainspring demo`, told in order: stack up, project, training run, approval, replay over HTTP, drift, summary."""
+"""`mainspring demo`, told in order: stack up, project, training run, approval, replay over HTTP, a day as streams, drift, summary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mainspring.core.client import serving as serving_client
 from mainspring.core.contracts import control, training
 from mainspring.core.features import frames, schema
 from mainspring.core.monitoring import drift, evidently_adapter, skew
-from mainspring.platform.demo import follow, replayed, summary
+from mainspring.platform.demo import follow, replayed, streamed, summary
 from mainspring.platform.stack import parts, stack
 
 PROJECT = "flight-delay"
@@ -85,6 +85,7 @@ def run(
         result = training.TrainResult.model_validate(ended.result)
         space = workspace.Workspace(s.stack.state_dir, PROJECT, sample_fraction)
         asked = _replay(s, issuer, space, predictions, progress)
+        day = _stream(s, issuer, space, progress)
         drifted = _drift(space)
         skewed = _skew(space, asked, predictions)
         audit = developer.verify_audit()
@@ -105,6 +106,10 @@ def run(
             online_offline_max_difference=_offline_difference(space, started.run_id, asked, predictions),
             compared_values=skewed.compared_values,
             skewed_values=skewed.skewed_values,
+            streamed_events=day.events,
+            streamed_values=day.compared,
+            streamed_differences=day.different,
+            streamed_seconds=day.seconds,
             drifted_columns={c.name: c.psi or 0.0 for c in drifted.drifted},
             checked_columns=len(drifted.columns),
             cost=developer.run(started.run_id).cost,
@@ -161,6 +166,18 @@ def _replay(
             serving,
             on_row=lambda done: progress.stage("predictions", done / replay_set.rows),
         )
+
+
+def _stream(
+    s: settings.Settings, issuer: identity.TokenIssuer, space: workspace.Workspace, progress: Progress
+) -> streamed.Streamed:
+    """The last day of flights once more, as streams of departures and arrivals."""
+    project = projects.load_project(PROJECT)
+    assert isinstance(project, projects.Streaming)
+    with serving_client.ServingClient(s.serving_url, token=issuer.token_of("service@local")) as serving:
+        day = streamed.last_day(project.streams(), project.past_events(space.lake), serving)
+    progress.line(f"streamed {day.events} events of a day: {day.rows} rows in {day.seconds:.1f} s")
+    return day
 
 
 def _questions(space: workspace.Workspace, predictions: int) -> tuple[projects.ReplaySet, pl.DataFrame]:

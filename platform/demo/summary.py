@@ -34,6 +34,13 @@ class DemoReport(BaseModel):
     """Feature values served over HTTP and compared with the offline join's."""
     skewed_values: int
     """Of these, how many were not the same to the bit."""
+    streamed_events: int
+    """Of the last day, read as streams."""
+    streamed_values: int
+    """Feature values of all keys that serving had at the end of that day."""
+    streamed_differences: int
+    """Of these, how many were not the batch's to the bit."""
+    streamed_seconds: float
     drifted_columns: dict[str, float]
     """Column to population stability index, training split against test split."""
     checked_columns: int
@@ -65,6 +72,8 @@ def lines(report: DemoReport) -> list[str]:
                 "served against offline score, largest difference": f"{report.online_offline_max_difference:.1e}",
                 "feature values that differ from the offline join": f"{report.skewed_values} of {report.compared_values}",
                 "feature rows pushed": f"{report.pushed_rows}",
+                "a day of events by streaming": f"{report.streamed_events} in {report.streamed_seconds:.1f} s",
+                "streamed values that differ from the batch": f"{report.streamed_differences} of {report.streamed_values}",
                 "bundle in force": report.model_version[:23],
             },
         ),

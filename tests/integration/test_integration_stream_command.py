@@ -27,7 +27,9 @@ from mainspring.core import identity
 from mainspring.core.client.serving import ServingClient
 from mainspring.core.contracts.features import FeatureRead
 from mainspring.core.features import online, windows
+from mainspring.core.features.streams.definition import StreamDefinition
 from mainspring.core.reference.flight_delay import source, streams, views
+from mainspring.platform.demo import streamed
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -46,13 +48,13 @@ def tables() -> source.Tables:
 class Site:
     """A folder with a token file, a port for serving, and the environment of both processes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *read: StreamDefinition) -> None:
         self.folder = folder
         self.port, self.metrics_port = machine.free_ports(2)
         state = folder / ".mainspring"
         identity.ensure_token_file(state / "tokens.json")
         with online.OnlineStore(state / "online") as store:  # what a bundle that reads them registers
-            for view in streams.DEPARTURES.views:
+            for view in (view for stream in read or (streams.DEPARTURES,) for view in stream.views):
                 store.register(view.schema())
         kept = {k: v for k, v in os.environ.items() if not k.startswith("MAINSPRING_")}
         self.environment = kept | {
@@ -213,6 +215,24 @@ def test_a_view_that_serving_does_not_have_ends_the_reader(site: Site, tables: s
             reader = site.command("run", "flight-delay", "arrivals", broker=address)
             _, err = reader.communicate(timeout=60)
     assert reader.returncode == 1 and "has no view" in err.strip().splitlines()[-1]
+
+
+def test_the_demo_streams_a_day_and_finds_the_batch_in_serving(tmp_path: Path, tables: source.Tables) -> None:
+    """The day's last 24 hours, after what came before them. A value that serving has otherwise is counted."""
+    facts = {"departures": streams.departures(tables.flights), "arrivals": streams.arrivals(tables.flights)}
+    site = Site(tmp_path, streams.DEPARTURES, streams.ARRIVALS)
+    token = identity.TokenIssuer.load(tmp_path / ".mainspring" / "tokens.json").token_of("service@local")
+    with site.serving(), ServingClient(f"http://127.0.0.1:{site.port}", token=token) as client:
+        done = streamed.last_day(streams.STREAMS, facts, client)
+        assert 500 < done.events <= sum(f.height for f in facts.values()) and done.rows > done.events
+        assert done.compared > 1000 and done.different == 0
+        late = {"departures": "dep_late", "arrivals": "arr_late"}
+        changed = {name: f.with_columns(pl.lit(True).alias(late[name])) for name, f in facts.items()}
+        with (
+            pytest.MonkeyPatch.context() as patch
+        ):  # serving has the events of before, the batch those of `changed`
+            patch.setattr(streamed, "_encoded", lambda frame: [])
+            assert streamed.last_day(streams.STREAMS, changed, client).different > 100
 
 
 def test_the_streams_of_a_project_are_listed(site: Site) -> None:

@@ -223,6 +223,13 @@ class FlightDelay:
 
         return streams.STREAMS
 
+    def past_events(self, lake_dir: Path) -> Mapping[str, pl.DataFrame]:
+        """Departures and arrivals of the lake's flights. Errors: NotFound without a lake."""
+        from mainspring.core.reference.flight_delay import lake, streams
+
+        flights = lake.read(lake.open_lake(lake_dir)).flights
+        return {"departures": streams.departures(flights), "arrivals": streams.arrivals(flights)}
+
     def replay(self, feature_dir: Path, *, n: int) -> projects.ReplaySet:
         """`n` labelled flights of the test window, evenly spread, in a folder beside `feature_dir`.
 
