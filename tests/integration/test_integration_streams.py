@@ -225,6 +225,29 @@ def test_two_readers_share_a_topic_by_partitions(broker: str, tmp_path: Path) ->
     assert_is_the_batch(store, events)
 
 
+def test_partitions_that_are_added_are_read_from_their_beginning(
+    broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tansu adds none to a topic that is there: at first the reader is told of two of three."""
+    monkeypatch.setattr(kafka, "_LOOK_SECONDS", 0.0)
+    source = kafka.KafkaTopic(world.STREAM.topic, bootstrap_servers=broker, group="g")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "_partitions", lambda: {0, 1})
+        source.seek({})
+    producer = Producer(broker)
+    for partition in range(PARTITIONS):
+        producer.send_bytes(b"{}", partition)
+    producer.send([])
+    got: list[int] = []
+    wait_for(
+        lambda: (
+            got.extend(source.poll(max_records=10, timeout_seconds=0.1).partition.tolist()) or len(got) > 2
+        )
+    )
+    assert sorted(got) == [0, 1, 2] and source.lag({0: 1, 1: 1, 2: 1}).keys() == {0, 1, 2}
+    source.close()
+
+
 class Wire:
     """A port that leads to another one, and can be cut."""
 
@@ -319,7 +342,7 @@ def test_deleted_events_are_an_error_and_not_a_silence_and_no_record_is_lost_to_
     source.close()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 6))])
 def test_a_reader_that_is_killed_again_and_again_ends_in_the_same_state(
     broker: str, tmp_path: Path, seed: int
 ) -> None:

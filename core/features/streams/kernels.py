@@ -1,7 +1,7 @@
 """The compiled loops of a stream: which events count, and tiles of partial aggregates. Numba's only file here.
 
 Each loop stops where its table is full and says at which event; the caller makes room and calls again from there.
-So what a table holds, and when it is made anew, depends on the events alone and never on how they were batched.
+So which ids are remembered depends on the events alone and never on how they were batched.
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ class Applied:
 
 
 class StreamState:
-    """A function of the records of each partition in their order, and of nothing else: no clock, no batch border, no
-    interleaving of partitions. That is what makes reading again after a crash end in the same state.
+    """Its answers are a function of the records of each partition in their order, and of nothing else: no clock, no batch
+    border, no interleaving of partitions. That is what makes reading again after a crash end as if nothing had been.
 
     Not thread-safe. After an exception of `apply` the state is of no use: read again from the last snapshot.
     """
