@@ -40,6 +40,13 @@ def test_a_target_is_met_on_its_own_side(name: str, value: float | None, ok: boo
     assert all(g["ok"] for other, g in goals.items() if other != name)
 
 
+def test_a_missed_rate_tells_what_the_cpu_time_would_have_allowed() -> None:
+    missed = results(**{"streams/kafka": 70_000.0})
+    next(r for r in missed if r["name"] == "streams/kafka")["cpu_us_per_event"] = 8.0
+    (goal,) = [g for g in streams.judge(missed) if not g["ok"]]
+    assert "125,000 events a second of CPU time" in goal["why"]
+
+
 def test_a_wrong_row_is_seen() -> None:
     made = payments.make(2000, cards=50, now_us=1_700_000_000_000_000)
     store = online.OnlineStore()
