@@ -487,6 +487,38 @@ def wait_for(condition: Any) -> None:
         time.sleep(0.005)
 
 
+def test_connections_that_wait_take_little_memory(server: front.Front) -> None:
+    before = resident_bytes()
+    clients = [Client(server.port) for _ in range(200)]
+    try:
+        for client in clients:
+            client.send(get("/x", x="y" * 15_000)[:-4])
+        wait_for(lambda: server.counts()["connections"] == 200)
+        with Client(server.port) as other:
+            assert other.ask(request()).body == ANSWER
+        assert resident_bytes() - before < 200 * (64 << 10)
+        for client in clients:
+            assert client.ask(b"\r\n\r\n").status == 200
+    finally:
+        for client in clients:
+            client.socket.close()
+
+
+def test_who_asks_and_does_not_read_is_not_read_either(server: front.Front, client: Client) -> None:
+    before, sent = resident_bytes(), 0
+    asked = request() * 100
+    client.socket.settimeout(0.5)
+    with pytest.raises(TimeoutError):
+        while True:
+            sent += client.socket.send(asked[sent % len(request()) :])
+    assert resident_bytes() - before < 8 << 20
+    with Client(server.port) as other:
+        assert other.ask(request()).body == ANSWER
+    client.socket.settimeout(20)
+    for _ in range(sent // len(request())):
+        assert client.read().body == ANSWER
+
+
 # ---- models, counts, the end
 
 
