@@ -79,6 +79,7 @@ LIGHTGBM = {
     "nothing missing": (Y > 2, {"objective": "binary", "use_missing": False}),
     "stumps": (Y, {"objective": "regression", "num_leaves": 2}),
     "no split": (Y, {"objective": "regression", "min_data_in_leaf": 900}),
+    "many leaves": (Y, {"objective": "regression", "num_leaves": 200, "min_data_in_leaf": 2}),
 }
 XGBOOST = {
     "reg:squarederror": (Y, {}),
@@ -98,6 +99,7 @@ XGBOOST = {
     "several targets": (np.stack([Y, POSITIVE], 1), {"objective": "reg:squarederror"}),
     "parallel trees": (Y > 2, {"objective": "binary:logistic", "num_parallel_tree": 3, "subsample": 0.5}),
     "exact": (Y, {"objective": "reg:squarederror", "tree_method": "exact"}),
+    "deep": (Y, {"objective": "reg:squarederror", "max_depth": 10, "min_child_weight": 0}),
     "no split": (Y, {"objective": "reg:squarederror", "min_child_weight": 1e6}),
 }
 

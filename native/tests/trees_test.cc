@@ -120,15 +120,18 @@ TEST(TreesTest, XgboostByHand) {
   EXPECT_EQ(predict(0.5f, 1e9f), 2);
 }
 
-// A random tree; its nodes are walked below as the libraries would.
+// A random tree, or one where each split is below the one before; its nodes are walked below as the libraries
+// would.
 std::vector<TreeNode> RandomTree(std::mt19937* random, std::size_t n_splits, bool is_xgboost,
-                                 std::uint32_t width) {
+                                 std::uint32_t width, bool is_chain = false) {
   std::vector<TreeNode> nodes(1);
   nodes[0].is_leaf = true;
   std::vector<std::uint32_t> leaves = {0};
   const double thresholds[] = {0, -0.5, 0.25, 1, -1, 1e-40, kInf, -kInf, 3e38};
+  std::size_t which = 0;
   for (std::size_t i = 0; i < n_splits; ++i) {
-    const std::size_t which = (*random)() % leaves.size();
+    if (!is_chain) which = (*random)() % leaves.size();
+    if (is_chain && (*random)() % 2 == 0) which = leaves.size() - 1;  // the right child, else the left
     const std::uint32_t at = leaves[which];
     TreeNode& node = nodes[at];
     node.is_leaf = false;
@@ -219,18 +222,20 @@ void ExpectWalk(const ForestModel& model, Target target, std::mt19937* random) {
 }
 
 // Trees of every depth, chains among them, with and without a kernel that needs no walk: the numbers of
-// splits lie around 32 and 64 leaves, alone and mixed, and the features in one table of slots or in many.
+// splits lie around 32, 64, 128 and 256 leaves, alone and mixed, and the features in one table of slots or in
+// many.
 TEST(TreesTest, EqualsAPlainWalk) {
   std::mt19937 random(1);
   const auto mixed = [](std::size_t t) { return t * t % 40; };
   const auto full_word = [](std::size_t t) { return 31 - t % 2; };
   const auto full_words = [](std::size_t t) { return 63 - t % 3; };
   const auto around = [](std::size_t t) { return std::size_t{31} << (t % 2) | t % 3; };
-  const auto large = [](std::size_t t) { return t % 20 == 7 ? std::size_t{200} : std::size_t{12}; };
+  const auto many_words = [](std::size_t t) { return (std::size_t{32} << t % 4) - 2 + t % 3; };
+  const auto large = [](std::size_t t) { return t % 20 == 7 ? std::size_t{300} : std::size_t{12}; };
   const auto none = [](std::size_t) { return std::size_t{0}; };
   using SizeOf = std::size_t (*)(std::size_t);
-  for (const SizeOf size_of :
-       {SizeOf(mixed), SizeOf(full_word), SizeOf(full_words), SizeOf(around), SizeOf(large), SizeOf(none)}) {
+  for (const SizeOf size_of : {SizeOf(mixed), SizeOf(full_word), SizeOf(full_words), SizeOf(around),
+                               SizeOf(many_words), SizeOf(large), SizeOf(none)}) {
     for (bool is_xgboost : {false, true}) {
       for (std::uint32_t n_outputs : {1, 3}) {
         for (std::uint32_t width : {2, 5, 60}) {
@@ -240,7 +245,7 @@ TEST(TreesTest, EqualsAPlainWalk) {
           model.n_outputs = n_outputs;
           model.base.assign(n_outputs, 0.5f);
           for (std::size_t t = 0; t < 42; ++t) {
-            model.trees.push_back(RandomTree(&random, size_of(t), is_xgboost, width));
+            model.trees.push_back(RandomTree(&random, size_of(t), is_xgboost, width, t / 2 % 3 == 0));
             model.output_of.push_back(static_cast<std::uint32_t>(t % n_outputs));
           }
           for (Target target : Targets()) ExpectWalk(model, target, &random);

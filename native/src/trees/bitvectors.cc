@@ -6,7 +6,8 @@
 namespace mainspring {
 namespace {
 
-constexpr std::size_t kMaxLeaves = std::size_t{kMainspringTreesWordLeaves} * kMainspringTreesWords;
+constexpr std::size_t kWordLeaves = kMainspringTreesWordLeaves;
+constexpr std::size_t kMaxLeaves = kWordLeaves * kMainspringTreesWords;
 // Trees that one row walks at once (forest_run.cc).
 constexpr std::size_t kWalkedTogether = 8;
 constexpr std::size_t kTogether = kMainspringTreesTogether;
@@ -15,8 +16,8 @@ constexpr std::size_t kTogether = kMainspringTreesTogether;
 // (2026-11), where a step of a walk takes 3 if eight go together.
 struct Costs {
   std::size_t lanes, window, share;  // of one row (trees_kernels.h); no lanes: it is walked
-  double group_split[2];             // one row: a split of all lanes, with one word and with two
-  double row_split[2];               // a split for one row of a block
+  double group_split;                // one row: a split of all lanes
+  double row_split;                  // a split for one row of a block
   std::size_t few_rows;              // fewer are each run alone
 };
 constexpr double kStepCost = 3, kWalkCost = 7;  // and a walk's beside its steps
@@ -24,20 +25,15 @@ constexpr double kStepCost = 3, kWalkCost = 7;  // and a walk's beside its steps
 Costs CostsOf(Target target) {
   switch (target) {
     case Target::kGeneric:
-      return {0, 2, 1, {0, 0}, {0.5, 0.8}, 3};
+      return {0, 2, 1, 0, 0.5, 3};
     case Target::kAvx2:
-      return {kMainspringTreesAvx2Lanes,
-              kMainspringTreesAvx2Window,
-              kMainspringTreesAvx2Share,
-              {2.9, 3.9},
-              {0.2, 0.28},
-              5};
+      return {kMainspringTreesAvx2Lanes, kMainspringTreesAvx2Window, kMainspringTreesAvx2Share, 4, 0.31, 5};
     case Target::kAvx512:
       return {kMainspringTreesAvx512Lanes,
               kMainspringTreesAvx512Window,
               kMainspringTreesAvx512Share,
-              {3.6, 5.5},
-              {0.1, 0.15},
+              4.7,
+              0.13,
               9};
   }
   return {};
@@ -46,33 +42,47 @@ Costs CostsOf(Target target) {
 struct SmallSplit {
   float threshold;
   std::uint32_t slot;
-  std::uint64_t kept;
+  std::uint32_t kept;
+};
+
+// By word, then by slot.
+struct SmallTree {
+  std::vector<std::vector<SmallSplit>> words;  // none where the tree is not small
+  std::size_t n_splits = 0;
 };
 
 // The splits of one tree, which strike out the leaves below their first child; leaves are numbered first
-// child first. By slot.
-std::vector<SmallSplit> SplitsOf(const Forest::Narrow* nodes, std::size_t n,
-                                 std::vector<std::size_t>* leaves) {
+// child first, and the node of each is told.
+SmallTree SmallTreeOf(const Forest::Narrow* nodes, std::size_t n, std::vector<std::size_t>* leaves) {
   std::vector<std::size_t> below(n, 1), first(n, 0);
   for (std::size_t i = n; i-- > 0;) {
     if (nodes[i].step != 0) below[i] = below[i + nodes[i].step] + below[i + nodes[i].step + 1];
   }
-  std::vector<SmallSplit> splits;
+  SmallTree tree;
+  tree.words.resize((below[0] + kWordLeaves - 1) / kWordLeaves);
   leaves->assign(below[0], 0);
   for (std::size_t i = 0; i < n; ++i) {
     if (nodes[i].step == 0) {
       (*leaves)[first[i]] = i;
       continue;
     }
-    const std::size_t child = i + nodes[i].step;
-    first[child] = first[i];
-    first[child + 1] = first[i] + below[child];
-    const std::uint64_t struck = ((std::uint64_t{1} << below[child]) - 1) << first[i];
-    splits.push_back({nodes[i].threshold, nodes[i].slot, ~struck});
+    const std::size_t child = i + nodes[i].step, begin = first[i], end = begin + below[child];
+    first[child] = begin;
+    first[child + 1] = end;
+    for (std::size_t word = begin / kWordLeaves; word * kWordLeaves < end; ++word) {
+      // The leaves [from, to) of this word.
+      const std::size_t from = std::max(begin, word * kWordLeaves) - word * kWordLeaves;
+      const std::size_t to = std::min(end - word * kWordLeaves, kWordLeaves);
+      const std::uint64_t struck = (std::uint64_t{1} << to) - (std::uint64_t{1} << from);
+      tree.words[word].push_back({nodes[i].threshold, nodes[i].slot, ~static_cast<std::uint32_t>(struck)});
+      ++tree.n_splits;
+    }
   }
-  std::stable_sort(splits.begin(), splits.end(),
-                   [](const SmallSplit& a, const SmallSplit& b) { return a.slot < b.slot; });
-  return splits;
+  for (std::vector<SmallSplit>& splits : tree.words) {
+    std::stable_sort(splits.begin(), splits.end(),
+                     [](const SmallSplit& a, const SmallSplit& b) { return a.slot < b.slot; });
+  }
+  return tree;
 }
 
 // Fills a Bitvectors tree by tree, then job by job.
@@ -91,13 +101,14 @@ class Builder {
   std::shared_ptr<const Bitvectors<Leaf>> Build() {
     for (std::size_t t = 0; t < roots_.size(); ++t) AddTree(t);
     for (std::size_t t = 0; t < roots_.size(); t += made_->jobs.back().n_trees) AddJob(t);
-    for (std::size_t i = 0; i < made_->groups.size(); ++i) {
-      MainspringTreesGroup& group = made_->groups[i];
+    // What lies in vectors is pointed to when they no longer move.
+    for (std::size_t i = 0; i < made_->parts.size(); ++i) {
+      MainspringTreesPart& part = made_->parts[i];
       const std::size_t split = first_splits_[i];
-      group.windows = made_->windows.data() + split / costs_.share;
-      group.places = made_->places.data() + split / kTogether * costs_.lanes;
-      group.thresholds = made_->thresholds.data() + split * costs_.lanes;
-      group.kept = made_->kept.data() + first_kept_[i];
+      part.windows = made_->windows.data() + split / costs_.share;
+      part.places = made_->places.data() + split / kTogether * costs_.lanes;
+      part.thresholds = made_->thresholds.data() + split * costs_.lanes;
+      part.kept = made_->kept.data() + split * costs_.lanes;
     }
     if (made_->has_walked_tree) made_->few_rows = std::max(made_->few_rows, kWalkedTogether);
     return made_;
@@ -108,9 +119,9 @@ class Builder {
   struct Span {
     std::size_t block, n;
   };
-  // What trees side by side need.
+  // What the splits of one word need of trees side by side.
   struct Room {
-    std::size_t n_trees = 0, words = 1, n_splits = 0;
+    std::size_t n_splits = 0;
     std::vector<Span> spans;
   };
 
@@ -118,68 +129,74 @@ class Builder {
   void AddTree(std::size_t t) {
     const std::size_t root = roots_[t];
     const std::size_t n = (t + 1 < roots_.size() ? roots_[t + 1] : nodes_.size()) - root;
-    const std::size_t n_leaves = (n + 1) / 2;
     Tree tree;
     tree.first_split = made_->splits.size();
     made_->first_values.push_back(static_cast<std::uint32_t>(made_->values.size()));
-    splits_.emplace_back();
-    is_small_.push_back(n_leaves <= kMaxLeaves);
-    if (is_small_[t]) {
+    small_.emplace_back();
+    if ((n + 1) / 2 <= kMaxLeaves) {
       std::vector<std::size_t> order;
-      splits_[t] = SplitsOf(nodes_.data() + root, n, &order);
+      SmallTree small = SmallTreeOf(nodes_.data() + root, n, &order);
       for (const std::size_t leaf : order) made_->values.push_back(leaves_[root + leaf]);
-      const std::size_t words = n_leaves <= kMainspringTreesWordLeaves ? 1 : 2;
-      made_->values.resize(made_->first_values[t] + words * kMainspringTreesWordLeaves);
-      tree.n_splits = splits_[t].size();
-      const double cost = static_cast<double>(tree.n_splits) * costs_.row_split[words - 1];
+      made_->values.resize(made_->first_values[t] + small.words.size() * kWordLeaves);
+      const double cost = static_cast<double>(small.n_splits) * costs_.row_split;
       if (cost <= kStepCost * depths_[t] + kWalkCost) {
-        tree.words = words;
-        for (const SmallSplit& s : splits_[t]) {
-          made_->splits.push_back(
-              {s.threshold, s.slot * kMainspringTreesBlockRows, {Word(s.kept, 0), Word(s.kept, 1)}});
+        tree.words = small.words.size();
+        for (std::size_t word = 0; word < tree.words; ++word) {
+          tree.n_splits[word] = static_cast<std::uint32_t>(small.words[word].size());
+          for (const SmallSplit& s : small.words[word]) {
+            made_->splits.push_back({s.threshold, s.slot * kMainspringTreesBlockRows, s.kept});
+          }
         }
       }
+      small_[t] = std::move(small);
     }
     made_->has_walked_tree |= tree.words == 0;
     made_->trees.push_back(tree);
   }
 
+  // As many small trees from `first` on as there are lanes, or a few that are walked.
   void AddJob(std::size_t first) {
-    const Room room = RoomOf(first);
-    const double cost = static_cast<double>(room.n_splits) * costs_.group_split[room.words - 1];
-    if (room.n_trees > 0 && cost <= CostOfWalks(first, room.n_trees)) {
-      made_->jobs.push_back({first, room.n_trees, false, made_->groups.size()});
-      AddGroup(first, room);
+    std::size_t n = 0, words = 0, n_splits = 0;
+    for (; n < costs_.lanes && first + n < roots_.size() && !small_[first + n].words.empty(); ++n) {
+      words = std::max(words, small_[first + n].words.size());
+    }
+    std::vector<Room> rooms;
+    for (std::size_t word = 0; word < words; ++word) {
+      rooms.push_back(RoomOf(first, n, word));
+      n_splits += rooms.back().n_splits;
+    }
+    if (n > 0 && static_cast<double>(n_splits) * costs_.group_split <= CostOfWalks(first, n)) {
+      made_->jobs.push_back({first, n, made_->parts.size(), words});
+      for (std::size_t word = 0; word < words; ++word) AddPart(first, n, word, rooms[word]);
     } else {
-      made_->jobs.push_back({first, std::min(kWalkedTogether, roots_.size() - first), true, 0});
+      made_->jobs.push_back({first, std::min(kWalkedTogether, roots_.size() - first), 0, 0});
     }
   }
 
-  // As many small trees from `first` on as there are lanes. A window has its block and the next: the first
-  // must be done with it, and a lane that has less there than others goes on with the second.
-  Room RoomOf(std::size_t first) const {
+  const std::vector<SmallSplit>& SplitsOf(std::size_t tree, std::size_t word) const {
+    static const std::vector<SmallSplit> none;
+    return word < small_[tree].words.size() ? small_[tree].words[word] : none;
+  }
+
+  // A window has its block and the next: the first must be done with it, and a lane that has less there than
+  // others goes on with the second.
+  Room RoomOf(std::size_t first, std::size_t n_trees, std::size_t word) const {
     Room room;
-    std::vector<std::size_t> done;  // splits of each lane
-    for (; done.size() < costs_.lanes && first + done.size() < roots_.size(); done.push_back(0)) {
-      const std::size_t t = first + done.size();
-      if (!is_small_[t]) break;
-      if (splits_[t].size() >= kMainspringTreesWordLeaves) room.words = 2;
-    }
-    room.n_trees = done.size();
+    std::vector<std::size_t> done(n_trees);  // splits of each lane
     for (;;) {
       constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
       Span span = {kNone, 0};
-      for (std::size_t i = 0; i < done.size(); ++i) {
-        const std::vector<SmallSplit>& splits = splits_[first + i];
+      for (std::size_t i = 0; i < n_trees; ++i) {
+        const std::vector<SmallSplit>& splits = SplitsOf(first + i, word);
         if (done[i] < splits.size()) span.block = std::min(span.block, BlockOf(splits[done[i]]));
       }
       if (span.block == kNone) break;
-      for (std::size_t i = 0; i < done.size(); ++i) {
-        span.n = std::max(span.n, CountUpTo(span.block, splits_[first + i], done[i]));
+      for (std::size_t i = 0; i < n_trees; ++i) {
+        span.n = std::max(span.n, CountUpTo(span.block, SplitsOf(first + i, word), done[i]));
       }
       span.n = (span.n + costs_.share - 1) / costs_.share * costs_.share;
-      for (std::size_t i = 0; i < done.size(); ++i) {
-        done[i] += std::min(span.n, CountUpTo(span.block + 1, splits_[first + i], done[i]));
+      for (std::size_t i = 0; i < n_trees; ++i) {
+        done[i] += std::min(span.n, CountUpTo(span.block + 1, SplitsOf(first + i, word), done[i]));
       }
       room.spans.push_back(span);
       room.n_splits += span.n;
@@ -206,53 +223,46 @@ class Builder {
     return kStepCost * static_cast<double>(kWalkedTogether) * steps + kWalkCost * static_cast<double>(n);
   }
 
-  void AddGroup(std::size_t first, const Room& room) {
-    const std::size_t lanes = costs_.lanes, words = room.words;
-    const std::size_t at = made_->windows.size() * costs_.share, at_kept = made_->kept.size();
+  void AddPart(std::size_t first, std::size_t n_trees, std::size_t word, const Room& room) {
+    const std::size_t lanes = costs_.lanes;
+    const std::size_t at = made_->windows.size() * costs_.share, end = at + room.n_splits;
     first_splits_.push_back(at);
-    first_kept_.push_back(at_kept);
-    made_->groups.push_back({words, room.n_splits, nullptr, nullptr, nullptr, nullptr});
-    made_->thresholds.resize((at + room.n_splits) * lanes, std::numeric_limits<float>::infinity());
-    made_->places.resize((at + room.n_splits) / kTogether * lanes);
-    made_->kept.resize(at_kept + room.n_splits * words * lanes);
+    made_->parts.push_back({room.n_splits, nullptr, nullptr, nullptr, nullptr});
+    made_->thresholds.resize(end * lanes, std::numeric_limits<float>::infinity());
+    made_->places.resize(end / kTogether * lanes);
+    made_->kept.resize(end * lanes);
     for (const Span& span : room.spans) {
       const std::size_t first_slot = span.block * costs_.window / 2;
       made_->windows.resize(made_->windows.size() + span.n / costs_.share,
                             static_cast<std::uint32_t>(first_slot));
     }
-    made_->windows.resize((at + room.n_splits) / costs_.share);
-    for (std::size_t lane = 0; lane < room.n_trees; ++lane) {
-      const std::vector<SmallSplit>& splits = splits_[first + lane];
-      std::size_t done = 0, begin = 0;
+    made_->windows.resize(end / costs_.share);
+    for (std::size_t lane = 0; lane < n_trees; ++lane) {
+      const std::vector<SmallSplit>& splits = SplitsOf(first + lane, word);
+      std::size_t done = 0, begin = at;
       for (const Span& span : room.spans) {
         const std::size_t n = std::min(span.n, CountUpTo(span.block + 1, splits, done));
-        for (std::size_t i = 0; i < n; ++i) {
-          const SmallSplit& split = splits[done + i];
-          const std::size_t to = at + begin + i;
-          const std::uint32_t place = split.slot - made_->windows[to / costs_.share];
-          made_->thresholds[to * lanes + lane] = split.threshold;
-          made_->places[to / kTogether * lanes + lane] |= place << to % kTogether * 8;
-          for (std::size_t w = 0; w < words; ++w) {
-            made_->kept[at_kept + ((begin + i) * words + w) * lanes + lane] = Word(split.kept, w);
-          }
-        }
+        for (std::size_t i = 0; i < n; ++i) Place(splits[done + i], begin + i, lane);
         done += n;
         begin += span.n;
       }
     }
   }
 
-  static std::uint32_t Word(std::uint64_t leaves, std::size_t word) {
-    return static_cast<std::uint32_t>(leaves >> (word * kMainspringTreesWordLeaves));
+  void Place(const SmallSplit& split, std::size_t at, std::size_t lane) {
+    const std::size_t lanes = costs_.lanes;
+    const std::uint32_t place = split.slot - made_->windows[at / costs_.share];
+    made_->places[at / kTogether * lanes + lane] |= place << at % kTogether * 8;
+    made_->thresholds[at * lanes + lane] = split.threshold;
+    made_->kept[at * lanes + lane] = split.kept;
   }
 
   const std::vector<Forest::Narrow>& nodes_;
   const std::vector<Leaf>& leaves_;
   const std::vector<std::uint32_t>&roots_, &depths_;
   const Costs costs_;
-  std::vector<std::vector<SmallSplit>> splits_;  // of small trees
-  std::vector<bool> is_small_;
-  std::vector<std::size_t> first_splits_, first_kept_;  // of groups
+  std::vector<SmallTree> small_;
+  std::vector<std::size_t> first_splits_;  // of parts
   const std::shared_ptr<Bitvectors<Leaf>> made_ = std::make_shared<Bitvectors<Leaf>>();
 };
 

@@ -42,13 +42,13 @@ struct Bitvectors {
 
   struct Tree {
     std::size_t words = 0;  // 0: a block of rows is better walked
-    std::size_t first_split = 0, n_splits = 0;
+    std::size_t first_split = 0;
+    std::uint32_t n_splits[kMainspringTreesWords] = {};
   };
   // What one row does next: trees that are walked, or one tree in each lane.
   struct Job {
     std::size_t first_tree, n_trees;
-    bool is_walk;
-    std::size_t group;
+    std::size_t first_part, words;  // no words: they are walked
   };
 
   Target target;
@@ -59,7 +59,7 @@ struct Bitvectors {
   std::vector<Leaf> values;  // [tree][leaf], filled up to whole words
   std::vector<std::uint32_t> first_values;
   std::vector<Job> jobs;
-  std::vector<MainspringTreesGroup> groups;
+  std::vector<MainspringTreesPart> parts;  // [job][word]
   std::vector<std::uint32_t> windows;
   Lines<float> thresholds;
   Lines<std::uint32_t> places, kept;

@@ -81,13 +81,14 @@ std::size_t FewRows(const Layout& layout) {
   return layout.bits ? layout.bits->few_rows : kTogether;
 }
 
-void RunGroup(Target target, const MainspringTreesGroup& group, const float* slots, std::uint32_t* leaves) {
+void RunGroup(Target target, const MainspringTreesPart* parts, std::size_t words, const float* slots,
+              std::uint32_t* leaves) {
   switch (target) {
 #if defined(__x86_64__)
     case Target::kAvx2:
-      return MainspringTreesGroupAvx2(&group, slots, leaves);
+      return MainspringTreesGroupAvx2(parts, words, slots, leaves);
     case Target::kAvx512:
-      return MainspringTreesGroupAvx512(&group, slots, leaves);
+      return MainspringTreesGroupAvx512(parts, words, slots, leaves);
 #endif
     default:
       return;  // INVARIANT: Bitvectors makes groups only for targets that have a kernel for them.
@@ -177,11 +178,11 @@ void Forest::SumRow(const Layout<Node, Leaf>& layout, const Value* slots, Forest
     const Bitvectors<Leaf>& bits = *layout.bits;
     std::uint32_t* const leaves = workspace->leaves_[0].value;
     for (const auto& job : bits.jobs) {
-      if (job.is_walk) {
+      if (job.words == 0) {
         walk(job.first_tree, job.n_trees);
         continue;
       }
-      RunGroup(bits.target, bits.groups[job.group], slots, leaves);
+      RunGroup(bits.target, bits.parts.data() + job.first_part, job.words, slots, leaves);
       const std::uint32_t* const begin = bits.first_values.data() + job.first_tree;
       const Leaf* const values = bits.values.data();
       Add(job.first_tree, job.n_trees, [=](std::size_t i) { return values[begin[i] + leaves[i]]; }, sums);

@@ -1,6 +1,6 @@
 // Trees without a walk, written once and compiled per target. The unit includes a simd/*-inl.h first, then
-// says how to strike out leaves: KeepWhereGreater; and may have a better AddValues: sums[row] +=
-// values[leaf].
+// says how to strike out leaves: KeepWhereGreater; and may have AddValues for few words: sums[row] +=
+// values[leaf], in registers.
 
 #ifndef MAINSPRING_SRC_TREES_TREES_INL_H_
 #define MAINSPRING_SRC_TREES_TREES_INL_H_
@@ -20,55 +20,53 @@ MAINSPRING_INLINE IVec LowestBit(IVec v) {
   return ISub(IAnd(exponent, ISet1(0xFF)), ISet1(127));
 }
 
-template <size_t kWords>
-MAINSPRING_INLINE IVec FirstLeaf(const IVec* left) {
-  if (kWords == 1) return LowestBit(left[0]);
-  const IVec zero = ISet1(0);
-  // Unsigned at most 0: no leaf of the first word is left.
-  const IVec word = IWhereAtMost(left[0], zero, left[1], left[0]);
-  const IVec first = IWhereAtMost(left[0], zero, ISet1(kMainspringTreesWordLeaves), zero);
-  return IAdd(LowestBit(word), first);
+// The first leaf of `word` where one is left, else what came before: words go from the last to the first.
+MAINSPRING_INLINE IVec FirstLeaf(size_t word, IVec left, IVec before) {
+  const IVec first = ISet1((int32_t)(word * kMainspringTreesWordLeaves));
+  return IWhereAtMost(left, ISet1(0), before, IAdd(LowestBit(left), first));  // unsigned
 }
 
 // What the rows from `row` on reach, kVectors vectors of them: a split's broadcasts are shared.
-template <size_t kWords, size_t kVectors>
+template <size_t kVectors>
 MAINSPRING_INLINE void Reach(const struct MainspringTreesBlock* block, size_t row, IVec* leaves) {
-  IVec left[kVectors][kWords];
-  for (size_t v = 0; v < kVectors; ++v) {
-    for (size_t w = 0; w < kWords; ++w) left[v][w] = ISet1(-1);
-  }
-  const struct MainspringTreesSplit* const end = block->splits + block->n_splits;
-  for (const struct MainspringTreesSplit* split = block->splits; split != end; ++split) {
-    const float* const x = block->columns + split->column + row;
-    const Vec threshold = Set1(split->threshold);
-    IVec kept[kWords];
-    for (size_t w = 0; w < kWords; ++w) kept[w] = ISet1((int32_t)split->kept[w]);
-    for (size_t v = 0; v < kVectors; ++v) {
-      KeepWhereGreater<kWords>(Load(x + v * kLanes), threshold, kept, left[v]);
+  for (size_t v = 0; v < kVectors; ++v) leaves[v] = ISet1(0);
+  const struct MainspringTreesSplit* begin = block->splits;
+  for (size_t word = 0; word < block->words; ++word) begin += block->n_splits[word];
+  for (size_t word = block->words; word-- > 0;) {
+    IVec left[kVectors];
+    for (size_t v = 0; v < kVectors; ++v) left[v] = ISet1(-1);
+    const struct MainspringTreesSplit* const end = begin;
+    begin -= block->n_splits[word];
+    for (const struct MainspringTreesSplit* split = begin; split != end; ++split) {
+      const float* const x = block->columns + split->column + row;
+      const Vec threshold = Set1(split->threshold);
+      const IVec kept = ISet1((int32_t)split->kept);
+      for (size_t v = 0; v < kVectors; ++v) {
+        left[v] = KeepWhereGreater(Load(x + v * kLanes), threshold, kept, left[v]);
+      }
     }
+    for (size_t v = 0; v < kVectors; ++v) leaves[v] = FirstLeaf(word, left[v], leaves[v]);
   }
-  for (size_t v = 0; v < kVectors; ++v) leaves[v] = FirstLeaf<kWords>(left[v]);
 }
 
-#ifndef MAINSPRING_TREES_HAS_ADD_VALUES
 // Through memory, and after all rows: 8 % faster than after each vector (Sapphire Rapids, 2026-11).
 template <typename Value>
 MAINSPRING_INLINE void AddEach(const Value* values, const uint32_t* leaves, size_t n, Value* sums) {
   for (size_t i = 0; i < n; ++i) sums[i] += values[leaves[i]];
 }
 
-template <size_t kWords>
-MAINSPRING_INLINE void BlockOf(const struct MainspringTreesBlock* block) {
-  constexpr size_t kMany = 4;
+constexpr size_t kMany = 4;
+
+MAINSPRING_INLINE void BlockByMemory(const struct MainspringTreesBlock* block) {
   uint32_t at[kMainspringTreesBlockRows];
   IVec leaves[kMany];
   size_t row = 0;
   for (; row + (kMany - 1) * kLanes < block->n_rows; row += kMany * kLanes) {
-    Reach<kWords, kMany>(block, row, leaves);
+    Reach<kMany>(block, row, leaves);
     for (size_t v = 0; v < kMany; ++v) StoreInts(leaves[v], (int32_t*)at + row + v * kLanes);
   }
   for (; row < block->n_rows; row += kLanes) {
-    Reach<kWords, 1>(block, row, leaves);
+    Reach<1>(block, row, leaves);
     StoreInts(leaves[0], (int32_t*)at + row);
   }
   if (block->doubles != 0) {
@@ -77,11 +75,12 @@ MAINSPRING_INLINE void BlockOf(const struct MainspringTreesBlock* block) {
     AddEach(block->floats, at, block->n_rows, block->float_sums);
   }
 }
-#else
+
+#ifdef MAINSPRING_TREES_HAS_ADD_VALUES
 template <size_t kWords, size_t kVectors>
 MAINSPRING_INLINE void ReachAndAdd(const struct MainspringTreesBlock* block, size_t row) {
   IVec leaves[kVectors];
-  Reach<kWords, kVectors>(block, row, leaves);
+  Reach<kVectors>(block, row, leaves);
   if (block->doubles != 0) {
     AddValues<kWords, kVectors>(block->doubles, leaves, block->double_sums + row);
   } else {
@@ -90,17 +89,21 @@ MAINSPRING_INLINE void ReachAndAdd(const struct MainspringTreesBlock* block, siz
 }
 
 template <size_t kWords>
-MAINSPRING_INLINE void BlockOf(const struct MainspringTreesBlock* block) {
-  constexpr size_t kMany = 4;
+MAINSPRING_INLINE void BlockByRegisters(const struct MainspringTreesBlock* block) {
   size_t row = 0;
-  for (; row + (kMany - 1) * kLanes < block->n_rows; row += kMany * kLanes)
+  for (; row + (kMany - 1) * kLanes < block->n_rows; row += kMany * kLanes) {
     ReachAndAdd<kWords, kMany>(block, row);
+  }
   for (; row < block->n_rows; row += kLanes) ReachAndAdd<kWords, 1>(block, row);
 }
 #endif
 
 MAINSPRING_INLINE void Block(const struct MainspringTreesBlock* block) {
-  block->words == 1 ? BlockOf<1>(block) : BlockOf<2>(block);
+#ifdef MAINSPRING_TREES_HAS_ADD_VALUES
+  if (block->words == 1) return BlockByRegisters<1>(block);
+  if (block->words == 2) return BlockByRegisters<2>(block);
+#endif
+  BlockByMemory(block);
 }
 
 #ifdef MAINSPRING_TREES_HAS_GROUPS
@@ -111,33 +114,36 @@ MAINSPRING_INLINE void Block(const struct MainspringTreesBlock* block) {
 //
 // The unit gives kShare, Window, LoadWindow(slots) and LookUp(window, places), which looks at no more than
 // the lowest byte of each place.
-template <size_t kWords>
-MAINSPRING_INLINE void GroupOf(const struct MainspringTreesGroup* group, const float* slots,
-                               uint32_t* leaves) {
-  IVec left[kWords];
-  for (size_t w = 0; w < kWords; ++w) left[w] = ISet1(-1);
-  const float* thresholds = group->thresholds;
-  const uint32_t *windows = group->windows, *places = group->places, *kept = group->kept;
-  for (const uint32_t* const end = windows + group->n_splits / kShare; windows != end;) {
+MAINSPRING_INLINE IVec PartOf(const struct MainspringTreesPart* part, const float* slots) {
+  IVec left = ISet1(-1);
+  const float* thresholds = part->thresholds;
+  const uint32_t *windows = part->windows, *places = part->places, *kept = part->kept;
+  for (const uint32_t* const end = windows + part->n_splits / kShare; windows != end;) {
     IVec at = LoadInts((const int32_t*)places);
     places += kLanes;
     for (size_t i = 0; i < kMainspringTreesTogether; i += kShare) {
       const Window window = LoadWindow(slots + *windows++);
       for (size_t j = 0; j < kShare; ++j) {
-        IVec bits[kWords];
-        for (size_t w = 0; w < kWords; ++w) bits[w] = LoadInts((const int32_t*)kept + w * kLanes);
-        KeepWhereGreater<kWords>(LookUp(window, at), Load(thresholds), bits, left);
+        left = KeepWhereGreater(LookUp(window, at), Load(thresholds), LoadInts((const int32_t*)kept), left);
         at = IShiftRight(at, 8);
         thresholds += kLanes;
-        kept += kWords * kLanes;
+        kept += kLanes;
       }
     }
   }
-  StoreInts(FirstLeaf<kWords>(left), (int32_t*)leaves);
+  return left;
 }
 
-MAINSPRING_INLINE void Group(const struct MainspringTreesGroup* group, const float* slots, uint32_t* leaves) {
-  group->words == 1 ? GroupOf<1>(group, slots, leaves) : GroupOf<2>(group, slots, leaves);
+MAINSPRING_INLINE void Group(const struct MainspringTreesPart* parts, size_t words, const float* slots,
+                             uint32_t* leaves) {
+  // In the last word some leaf is left where none is before.
+  size_t word = words - 1;
+  IVec leaf = LowestBit(PartOf(parts + word, slots));
+  if (word > 0) {
+    leaf = IAdd(leaf, ISet1((int32_t)(word * kMainspringTreesWordLeaves)));
+    while (word-- > 0) leaf = FirstLeaf(word, PartOf(parts + word, slots), leaf);
+  }
+  StoreInts(leaf, (int32_t*)leaves);
 }
 #endif
 

@@ -2,13 +2,9 @@
 #include "trees_kernels.h"
 
 namespace {
-// left[w] &= kept[w] where x > threshold: never for a NaN.
-template <size_t kWords>
-MAINSPRING_INLINE void KeepWhereGreater(Vec x, Vec threshold, const IVec* kept, IVec* left) {
-  const Mask is_greater = _mm512_cmp_ps_mask(x, threshold, _CMP_GT_OQ);
-  for (size_t w = 0; w < kWords; ++w) {
-    left[w] = _mm512_mask_and_epi32(left[w], is_greater, left[w], kept[w]);
-  }
+// left & kept where x > threshold: never for a NaN.
+MAINSPRING_INLINE IVec KeepWhereGreater(Vec x, Vec threshold, IVec kept, IVec left) {
+  return _mm512_mask_and_epi32(left, _mm512_cmp_ps_mask(x, threshold, _CMP_GT_OQ), left, kept);
 }
 
 constexpr size_t kShare = kMainspringTreesAvx512Share;
@@ -64,8 +60,8 @@ MAINSPRING_INLINE void AddValues(const float* values, const IVec* leaves, float*
 #define MAINSPRING_TREES_HAS_GROUPS
 #include "trees-inl.h"
 
-extern "C" void MainspringTreesGroupAvx512(const struct MainspringTreesGroup* group, const float* slots,
-                                           uint32_t* leaves) {
-  Group(group, slots, leaves);
+extern "C" void MainspringTreesGroupAvx512(const struct MainspringTreesPart* parts, size_t words,
+                                           const float* slots, uint32_t* leaves) {
+  Group(parts, words, slots, leaves);
 }
 extern "C" void MainspringTreesBlockAvx512(const struct MainspringTreesBlock* block) { Block(block); }

@@ -1,11 +1,9 @@
 #include "mainspring/simd/generic-inl.h"
 
 namespace {
-// left[w] &= kept[w] where x > threshold: never for a NaN.
-template <size_t kWords>
-MAINSPRING_INLINE void KeepWhereGreater(Vec x, Vec threshold, const IVec* kept, IVec* left) {
-  const IVec is_not_greater = ~(x > threshold);
-  for (size_t w = 0; w < kWords; ++w) left[w] &= kept[w] | is_not_greater;
+// left & kept where x > threshold: never for a NaN.
+MAINSPRING_INLINE IVec KeepWhereGreater(Vec x, Vec threshold, IVec kept, IVec left) {
+  return left & (kept | ~(x > threshold));
 }
 }  // namespace
 

@@ -1,7 +1,7 @@
 // The border between dispatch and the units of each instruction set: plain C, so that nothing inline or
 // templated can cross it.
 //
-// Trees of at most 64 leaves need no walk: every split is compared, and a split whose value is greater than
+// Trees of at most 256 leaves need no walk: every split is compared, and a split whose value is greater than
 // its threshold strikes out the leaves below its first child. The leaf that is reached is the first that is
 // left. (QuickScorer: Lucchese and others, SIGIR 2015; in lanes: RapidScorer, Ye and others, KDD 2018.)
 
@@ -15,8 +15,8 @@
 extern "C" {
 #endif
 
-// Leaves are bits of words: one word for trees of at most 32, two for those of at most 64.
-enum { kMainspringTreesWordLeaves = 32, kMainspringTreesWords = 2 };
+// Leaves are bits of words. A split is listed for each word that it strikes leaves out of: nearly always one.
+enum { kMainspringTreesWordLeaves = 32, kMainspringTreesWords = 8 };
 
 // Rows of a block lie side by side in each column.
 enum { kMainspringTreesBlockRows = 64 };
@@ -34,32 +34,35 @@ enum {
   kMainspringTreesTogether = 4,  // splits that share a word of places, and a turn of the loop
 };
 
-struct MainspringTreesGroup {
-  size_t words, n_splits;   // a multiple of kMainspringTreesTogether
-  const uint32_t* windows;  // [split], the first slot
+// The splits of one word.
+struct MainspringTreesPart {
+  size_t n_splits;          // a multiple of kMainspringTreesTogether
+  const uint32_t* windows;  // [split / share], the first slot
   const uint32_t* places;   // [split / 4][lane], a byte a split: the slot's place in the window
   const float* thresholds;  // [split][lane]; +inf where a lane has no split
-  const uint32_t* kept;     // [split][word][lane], 0 for the leaves that are struck out
+  const uint32_t* kept;     // [split][lane], 0 for the leaves that are struck out
 };
 
-// leaves[lane]: the leaf that `slots` reach. Arrays of lanes begin on a cache line; slots fill whole windows.
-void MainspringTreesGroupAvx2(const struct MainspringTreesGroup* group, const float* slots, uint32_t* leaves);
-void MainspringTreesGroupAvx512(const struct MainspringTreesGroup* group, const float* slots,
+// leaves[lane]: the leaf that `slots` reach, by the parts of all words of a group of trees. Arrays of lanes
+// begin on a cache line; slots fill whole windows.
+void MainspringTreesGroupAvx2(const struct MainspringTreesPart* parts, size_t words, const float* slots,
+                              uint32_t* leaves);
+void MainspringTreesGroupAvx512(const struct MainspringTreesPart* parts, size_t words, const float* slots,
                                 uint32_t* leaves);
 
 // One tree, one row in each lane.
 struct MainspringTreesSplit {
   float threshold;
   uint32_t column;  // where the slot's rows begin
-  uint32_t kept[kMainspringTreesWords];
+  uint32_t kept;
 };
 
 struct MainspringTreesBlock {
   size_t words;
-  const struct MainspringTreesSplit* splits;
-  size_t n_splits;
-  const float* columns;  // [slot][kMainspringTreesBlockRows]
-  size_t n_rows;         // columns and sums are read, and sums written, up to the next whole 16
+  const struct MainspringTreesSplit* splits;  // of the first word, then of the next
+  const uint32_t* n_splits;                   // [word]
+  const float* columns;                       // [slot][kMainspringTreesBlockRows]
+  size_t n_rows;  // columns and sums are read, and sums written, up to the next whole 16
   // One of the two: kMainspringTreesWordLeaves values a word, and the sums of the rows that they are added
   // to.
   const double* doubles;
