@@ -55,20 +55,30 @@ MAINSPRING_INLINE void AddEach(const Value* values, const uint32_t* leaves, size
   for (size_t i = 0; i < n; ++i) sums[i] += values[leaves[i]];
 }
 
-constexpr size_t kMany = 4;
+template <size_t kVectors>
+MAINSPRING_INLINE void ReachAndStore(const struct MainspringTreesBlock* block, size_t row, uint32_t* at) {
+  IVec leaves[kVectors];
+  Reach<kVectors>(block, row, leaves);
+  for (size_t v = 0; v < kVectors; ++v) StoreInts(leaves[v], (int32_t*)at + row + v * kLanes);
+}
+
+// All rows, four vectors at a time while there are more than three, then two, then one.
+#define MAINSPRING_TREES_EACH_ROW(row, n_rows, Four, Two, One) \
+  for (; row + 3 * kLanes < (n_rows); row += 4 * kLanes) {     \
+    Four;                                                      \
+  }                                                            \
+  for (; row + kLanes < (n_rows); row += 2 * kLanes) {         \
+    Two;                                                       \
+  }                                                            \
+  if (row < (n_rows)) {                                        \
+    One;                                                       \
+  }
 
 MAINSPRING_INLINE void BlockByMemory(const struct MainspringTreesBlock* block) {
   uint32_t at[kMainspringTreesBlockRows];
-  IVec leaves[kMany];
   size_t row = 0;
-  for (; row + (kMany - 1) * kLanes < block->n_rows; row += kMany * kLanes) {
-    Reach<kMany>(block, row, leaves);
-    for (size_t v = 0; v < kMany; ++v) StoreInts(leaves[v], (int32_t*)at + row + v * kLanes);
-  }
-  for (; row < block->n_rows; row += kLanes) {
-    Reach<1>(block, row, leaves);
-    StoreInts(leaves[0], (int32_t*)at + row);
-  }
+  MAINSPRING_TREES_EACH_ROW(row, block->n_rows, ReachAndStore<4>(block, row, at),
+                            ReachAndStore<2>(block, row, at), ReachAndStore<1>(block, row, at))
   if (block->doubles != 0) {
     AddEach(block->doubles, at, block->n_rows, block->double_sums);
   } else {
@@ -91,12 +101,12 @@ MAINSPRING_INLINE void ReachAndAdd(const struct MainspringTreesBlock* block, siz
 template <size_t kWords>
 MAINSPRING_INLINE void BlockByRegisters(const struct MainspringTreesBlock* block) {
   size_t row = 0;
-  for (; row + (kMany - 1) * kLanes < block->n_rows; row += kMany * kLanes) {
-    ReachAndAdd<kWords, kMany>(block, row);
-  }
-  for (; row < block->n_rows; row += kLanes) ReachAndAdd<kWords, 1>(block, row);
+  MAINSPRING_TREES_EACH_ROW(row, block->n_rows, (ReachAndAdd<kWords, 4>(block, row)),
+                            (ReachAndAdd<kWords, 2>(block, row)), (ReachAndAdd<kWords, 1>(block, row)))
 }
 #endif
+
+#undef MAINSPRING_TREES_EACH_ROW
 
 MAINSPRING_INLINE void Block(const struct MainspringTreesBlock* block) {
 #ifdef MAINSPRING_TREES_HAS_ADD_VALUES
@@ -107,10 +117,11 @@ MAINSPRING_INLINE void Block(const struct MainspringTreesBlock* block) {
 }
 
 #ifdef MAINSPRING_TREES_HAS_GROUPS
-// Bound by the second-level cache, which the splits come from: 9 bytes for one word, 13 for two (200 trees of
-// 31 leaves: 0.9 ns a split of 16 lanes where they fit the first level, 1.2 where they do not; Sapphire
-// Rapids, 2026-11). Tried, without gain: prefetching 1 KiB ahead (3 % slower); a window for each split with
-// AVX-512 (40 % slower: two more loads a split); places as bytes, widened by a shuffle (10 % slower).
+// Bound by the second-level cache, which the splits come from, 9 bytes each (200 trees of 31 leaves: 0.9 ns a
+// split of 16 lanes where they fit the first level, 1.2 where they do not; Sapphire Rapids, 2026-11). Tried,
+// without gain: prefetching 1 KiB ahead (3 % slower); a window for each split with AVX-512 (40 % slower: two
+// more loads a split); places as bytes, widened by a shuffle (10 % slower); 13 bytes a split, with two words
+// of leaves, for larger trees (20 % slower than a pass for each word).
 //
 // The unit gives kShare, Window, LoadWindow(slots) and LookUp(window, places), which looks at no more than
 // the lowest byte of each place.
