@@ -80,6 +80,7 @@ NATIVE_HDRS = [
     "src/trees/json.h",
     "src/trees/trees-inl.h",
     "src/trees/trees_kernels.h",
+    "src/trees/walk.h",
 ]
 
 NATIVE_SRCS = [

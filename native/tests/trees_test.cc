@@ -255,6 +255,50 @@ TEST(TreesTest, EqualsAPlainWalk) {
   }
 }
 
+// 0.1 is no float: with it a block of rows must be compared in double, without it the answers are the same.
+TEST(TreesTest, DoublesThatAreFloats) {
+  ForestModel model;
+  model.width = 3;
+  model.base = {0};
+  for (std::size_t t = 0; t < 9; ++t) {
+    std::vector<TreeNode> tree(3);
+    tree[0].feature = static_cast<std::uint32_t>(t % 3);
+    tree[0].missing = Missing::kNone;
+    tree[0].threshold = t < 3 ? 0.1 : t < 6 ? 1e-310 : 1e300;
+    tree[0].left = 1;
+    tree[0].right = 2;
+    tree[1].is_leaf = tree[2].is_leaf = true;
+    tree[2].value = static_cast<double>(1 << t);
+    model.trees.push_back(tree);
+    model.output_of.push_back(0);
+  }
+  const double values[] = {double{0.1f}, kNaN, 0, 1, -kInf, kInf, 1e-40f};
+  std::mt19937 random(6);
+  for (Target target : Targets()) {
+    const Forest forest = MakeForest(model, target);
+    ForestWorkspace workspace = forest.MakeWorkspace();
+    for (const double other : {0.1, 1e-310, 1e-311, 2e300, -1e300}) {
+      for (std::size_t at : {0, 1, 190, 191, 192, 389, 390}) {
+        std::vector<double> x(391), got(130);
+        for (double& v : x) v = values[random() % 7];
+        if (at < 390) x[at] = other;
+        forest.Run(x.data(), 130, true, &workspace, got.data());
+        for (std::size_t r = 0; r < 130; ++r) {
+          double want = 0;
+          for (const std::vector<TreeNode>& tree : model.trees) {
+            const double v = x[3 * r + tree[0].feature];
+            want += tree[std::isnan(v)            ? (0 <= tree[0].threshold ? 1 : 2)
+                         : v <= tree[0].threshold ? 1
+                                                  : 2]
+                        .value;
+          }
+          ASSERT_EQ(got[r], want) << TargetName(target) << " " << other << " at " << at << ", row " << r;
+        }
+      }
+    }
+  }
+}
+
 #if defined(__x86_64__)
 // Thresholds and features below the smallest normal number, and a sum that has to be rounded.
 TEST(TreesTest, FloatEnvironmentIsDefaultInsideAndKeptOutside) {

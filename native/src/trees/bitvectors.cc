@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <limits>
 
+#include "walk.h"
+
 namespace mainspring {
 namespace {
 
 constexpr std::size_t kWordLeaves = kMainspringTreesWordLeaves;
 constexpr std::size_t kMaxLeaves = kWordLeaves * kMainspringTreesWords;
-// Trees that one row walks at once (forest_run.cc).
-constexpr std::size_t kWalkedTogether = 8;
 constexpr std::size_t kTogether = kMainspringTreesTogether;
 
 // How a target runs small trees, and what that costs; times in thirds of a nanosecond of a Sapphire Rapids
