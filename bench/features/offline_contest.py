@@ -205,6 +205,8 @@ def _goal(
         goal["why"] = "no right answer from one of them in this run"
     elif not is_met and "Feast's call" in what:
         goal["why"] = (
-            "Feast's own front, copies of the entity rows and the registry, takes more than the join"
+            "Feast's own front takes 15 ms of one core for 100 k questions: time zones and the registry"
         )
+    elif not is_met and what.startswith("segments"):
+        goal["why"] = "15 ms of one core: 3 to number the keys, 6 to search, 5 to gather, out of cold memory"
     return goal
