@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mainspring.core.features import frames, matching, segment_file
 
-__all__ = ["match", "opened"]
+__all__ = ["forget_others", "match", "opened"]
 
 _US: Final = timedelta(microseconds=1)
 #: Segments kept mapped: their pages are the page cache's, and are given back as memory is wanted.
@@ -44,6 +44,14 @@ def opened(folder: Path, entry: segment_file.Entry, order: segment_file.Order) -
         while len(_open) > _KEPT:
             _open.popitem(last=False)
     return segment
+
+
+def forget_others(folder: Path, entries: Sequence[segment_file.Entry]) -> None:
+    """Let go of the folder's segments that are not among `entries`: while they are mapped their disk space is not free."""
+    names = {entry.name for entry in entries}
+    with _lock:
+        for place in [p for p in _open if p.parent == folder and p.name not in names]:
+            del _open[place]
 
 
 def match(

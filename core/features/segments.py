@@ -113,7 +113,9 @@ class Segments:
                 )
             # A file may be gone because another process has just merged it away: then there is a newer manifest.
             with contextlib.suppress(FileNotFoundError):
-                return [segment_search.opened(self.folder, entry, self.order) for entry in manifest.segments]
+                found = [segment_search.opened(self.folder, entry, self.order) for entry in manifest.segments]
+                segment_search.forget_others(self.folder, manifest.segments)
+                return found
         missing = [
             name for entry in manifest.segments for name in entry.files if not (self.folder / name).exists()
         ]

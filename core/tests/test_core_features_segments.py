@@ -102,6 +102,9 @@ def test_files_that_sort_last_are_appended_and_small_segments_merge(tmp_path: Pa
     assert ask(found, ASKED) == [20, 21, 12, None, None, None]
     held = {name for entry in segment_manifest.read(found.folder).segments for name in entry.files}
     assert {p.name for p in found.folder.iterdir()} == held | {"manifest.json", "lock"}
+    mapped = Path("/proc/self/maps").read_text()
+    assert all(str(found.folder / name) in mapped for name in held if ".rows." in name)
+    assert "(deleted)" not in "".join(line for line in mapped.splitlines() if str(found.folder) in line)
 
 
 def _rewrite(folder: Path) -> None:
