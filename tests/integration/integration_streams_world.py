@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mainspring.core.features import online, windows
-from mainspring.core.features.streams import consumer, kafka, sinks
+from mainspring.core.features.streams import consumer, kafka, sinks, topic
 from mainspring.core.features.streams.definition import Field, StreamDefinition, WindowedView
 
 SECOND = 1_000_000
@@ -74,8 +75,20 @@ def rows(store: online.OnlineStore, view: WindowedView) -> dict[str, list[int]]:
     return found
 
 
+def load_kernels() -> None:
+    """Compile what the first batch needs, or find it in the cache: in a new checkout that takes longer than a life."""
+    few = topic.MemoryTopic()
+    few.produce([json.dumps(event).encode() for event in events(10, seed=0)])
+    with (
+        online.OnlineStore() as store,
+        consumer.StreamConsumer(STREAM, few, sinks.StoreSink(store), folder=None) as reader,
+    ):
+        reader.run(until_idle=True)
+
+
 def main(servers: str, folder: str) -> None:
     """Read for ever, with a snapshot every few batches."""
+    load_kernels()
     options = consumer.ConsumerOptions(max_records=500, poll_seconds=0.05, snapshot_seconds=0.05)
     source = kafka.KafkaTopic(STREAM.topic, bootstrap_servers=servers, group="orders")
     with (

@@ -362,7 +362,7 @@ def test_a_reader_that_is_killed_again_and_again_ends_in_the_same_state(
                 some = mine[i : i + 500]
                 producer.send(some + choose.choices(some, k=20))
                 time.sleep(choose.uniform(0, 0.1))
-            # The first batch comes when the compiled loops are loaded: some lives end before it.
+            # Some lives end before their first batch.
             time.sleep(choose.uniform(0, 2.5))
             child.kill()
         state = tmp_path / "state" / "state.npz"
