@@ -22,7 +22,7 @@ from feast.repo_config import FeastConfigBaseModel
 
 from mainspring.core import errors
 from mainspring.core.features import frames, lake, sql_query
-from mainspring.core.features.feast_store import joining, sources
+from mainspring.core.features.feast_store import declared, joining, on_demand, sources
 
 __all__ = ["MainspringOfflineStore", "MainspringOfflineStoreConfig", "MainspringRetrievalJob"]
 
@@ -55,13 +55,13 @@ class MainspringRetrievalJob(RetrievalJob):  # type: ignore[misc]
         config: RepoConfig,
         *,
         full_feature_names: bool = False,
-        on_demand: Sequence[OnDemandFeatureView] = (),
+        computed: Sequence[on_demand.View] = (),
         metadata: RetrievalMetadata | None = None,
     ) -> None:
         self._answer = answer
         self._config = config
         self._full_feature_names = full_feature_names
-        self._on_demand = list(on_demand)
+        self._computed = computed
         self._metadata = metadata
         self._found: pl.DataFrame | None = None
 
@@ -72,7 +72,18 @@ class MainspringRetrievalJob(RetrievalJob):  # type: ignore[misc]
         return self._found
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
-        return self.to_polars().to_arrow(compat_level=pl.CompatLevel.oldest())
+        found = self.to_polars()
+        table = found.to_arrow(compat_level=pl.CompatLevel.oldest())
+        for view in self._computed:
+            given = {}
+            for wanted in view.inputs:
+                name = wanted.given if self._full_feature_names else wanted.names[0]
+                if name in found.columns:
+                    given[wanted.given] = found[name]
+            for name, values in on_demand.run(view, given, found.height).items():
+                label = view.label(name, self._full_feature_names)
+                table = table.append_column(label, declared.arrow(values, view.types[name]))
+        return table
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
         return self._to_arrow_internal().to_pandas()
@@ -83,7 +94,8 @@ class MainspringRetrievalJob(RetrievalJob):  # type: ignore[misc]
 
     @property
     def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
-        return self._on_demand
+        """None are left to Feast: they are computed as the online store computes them."""
+        return []
 
     @property
     def metadata(self) -> RetrievalMetadata | None:
@@ -148,7 +160,10 @@ class MainspringOfflineStore(OfflineStore):  # type: ignore[misc]
             answer,
             config,
             full_feature_names=full_feature_names,
-            on_demand=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
+            computed=[
+                on_demand.define(view, feature_refs, feature_views)
+                for view in OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
+            ],
             metadata=RetrievalMetadata(
                 features=feature_refs,
                 keys=[c for c in asked.columns if c != as_of],

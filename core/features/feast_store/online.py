@@ -21,12 +21,11 @@ from feast.online_response import OnlineResponse
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel
-from feast.type_map import python_values_to_proto_values
 from feast.value_type import ValueType
 
 from mainspring.core import errors
 from mainspring.core.features import row_table
-from mainspring.core.features.feast_store import response, values
+from mainspring.core.features.feast_store import on_demand, response, values
 from mainspring.core.features.feast_store import storage as storages
 
 __all__ = ["MainspringOnlineStore", "MainspringOnlineStoreConfig"]
@@ -52,6 +51,10 @@ class MainspringOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class _ViewPlan:
+    source: str
+    """What references call the view, and on-demand views their input."""
+    asked: frozenset[str]
+    """The names in the answer of what was asked, and not only read for an on-demand view."""
     table: row_table.RowTable | None
     output: response.Output
     key_columns: tuple[str, ...]
@@ -69,9 +72,7 @@ class _Plan:
     entity_names: Mapping[str, str]
     key_types: Mapping[str, ValueType]
     key_python: Mapping[str, type | None]
-    feature_refs: Sequence[str]
-    on_demand: Sequence[Any]
-    wanted: frozenset[str]
+    on_demand: Sequence[on_demand.View]
     request_data: frozenset[str]
     is_feasts: bool
     service: Any
@@ -222,12 +223,14 @@ class MainspringOnlineStore(OnlineStore):  # type: ignore[misc]
         newest = time.time_ns() // 1000
         ahead = newest + self._skew_us
         parts = [_read(view, keys, rows, newest, ahead) for view in plan.views]
+        if plan.on_demand:
+            parts = _on_demand(plan, parts, {**requested, **keys}, max(rows, 0), full_feature_names)
         answer = response.MainspringOnlineResponse(
             keys, plan.key_types, parts, include_feature_view_version_metadata
         )
         if not self._is_frozen:
             self._warmed_up(config)
-        return self._on_demand(plan, answer, requested, full_feature_names) if plan.on_demand else answer
+        return answer
 
     async def get_online_features_async(
         self,
@@ -346,33 +349,6 @@ class MainspringOnlineStore(OnlineStore):  # type: ignore[misc]
                 self._plans.popitem(last=False)
         return plan
 
-    def _on_demand(
-        self,
-        plan: _Plan,
-        answer: response.MainspringOnlineResponse,
-        requested: dict[str, Any],
-        full_names: bool,
-    ) -> OnlineResponse:
-        missing = sorted(plan.request_data - set(requested))
-        if missing:
-            raise errors.InvalidRequest(
-                f"on-demand views need `{missing[0]}`, which no entity row has; send it", field=missing[0]
-            )
-        proto = answer.proto
-        data = {n: python_values_to_proto_values(list(c), ValueType.UNKNOWN) for n, c in requested.items()}
-        utils._populate_result_rows_from_columnar(online_features_response=proto, data=data)
-        types = {
-            name: kind
-            for view in plan.views
-            for names, kinds in zip(view.output.names, view.output.types, strict=True)
-            for name, kind in zip(names, kinds, strict=True)
-        }
-        utils._augment_response_with_on_demand_transforms(
-            proto, plan.feature_refs, plan.on_demand, full_names, feature_types=types
-        )
-        utils._drop_unneeded_columns(proto, set(plan.wanted) | set(plan.key_types))
-        return OnlineResponse(proto, feature_types=types)
-
     def _warmed_up(self, config: RepoConfig) -> None:
         self._is_frozen = True
         if config.online_store.freeze_after_warm_up:
@@ -441,6 +417,27 @@ def _read(
     )
 
 
+def _on_demand(
+    plan: _Plan, parts: Sequence[response.Part], given: dict[str, Any], rows: int, full_names: bool
+) -> list[response.Part]:
+    """What was asked of `parts`, and the on-demand views over all of them. Errors: those of :func:`on_demand.run`."""
+    given = {name: values.key_values(name, None, column) for name, column in given.items()}
+    asked = [response.only(part, view.asked) for view, part in zip(plan.views, parts, strict=True)]
+    for view, part in zip(plan.views, parts, strict=True):
+        for names, columns in zip(part.output.names, part.kept(), strict=True):
+            for name, column in zip(names, columns, strict=True):
+                read = part.output.readers.get(name)
+                full = name if full_names else f"{view.source}__{name}"
+                given[full] = column if read is None else [read(value) for value in column]
+    for computed in plan.on_demand:
+        found = on_demand.run(computed, given, rows)
+        named = {name: computed.label(name, full_names) for name in found}
+        shown = {named[name]: column for name, column in found.items()}
+        types = {named[name]: computed.types[name] for name in found}
+        asked.append(response.computed(shown, types, rows))
+    return asked
+
+
 def _resolve(
     storage: storages.Storage,
     config: RepoConfig,
@@ -449,13 +446,13 @@ def _resolve(
     project: str,
     full_names: bool,
 ) -> _Plan:
-    (refs, on_demand, entity_names, key_types, join_keys, grouped, wanted, request_data, _) = (
+    (refs, computed, entity_names, key_types, join_keys, grouped, _, request_data, _) = (
         utils._get_online_request_context(registry, project, features, full_names)
     )
     views = []
     for view, names in grouped:
-        views.append(_view_plan(storage, config, view, names, full_names))
-    is_feasts = bool(getattr(features, "precompute_online", False) and not on_demand) or any(
+        views.append(_view_plan(storage, config, view, names, full_names, refs))
+    is_feasts = bool(getattr(features, "precompute_online", False) and not computed) or any(
         not hasattr(view, "batch_source") and hasattr(view, "write_to_online_store") for view, _ in grouped
     )
     is_service = isinstance(features, FeatureService)
@@ -467,9 +464,9 @@ def _resolve(
         entity_names={n: k for n, k in entity_names.items() if n != k and n not in join_keys},
         key_types={n: key_types.get(n, ValueType.UNKNOWN) for n in join_keys if n != DUMMY_ENTITY_ID},
         key_python={n: values.python_type(key_types.get(n)) for n in join_keys},
-        feature_refs=refs,
-        on_demand=on_demand,
-        wanted=frozenset(wanted),
+        on_demand=()
+        if is_feasts
+        else tuple(on_demand.define(view, refs, [v for v, _ in grouped]) for view in computed),
         request_data=frozenset(request_data),
         is_feasts=is_feasts,
         service=features if is_service else None,
@@ -493,8 +490,14 @@ def _cache_seconds(registry: Any) -> float:
 
 
 def _view_plan(
-    storage: storages.Storage, config: RepoConfig, view: Any, names: Sequence[str], full: bool
+    storage: storages.Storage,
+    config: RepoConfig,
+    view: Any,
+    names: Sequence[str],
+    full: bool,
+    refs: Sequence[str],
 ) -> _ViewPlan:
+    source = view.projection.name_to_use()
     types = {f.name: f.dtype.to_value_type() for f in view.features}
     fields = values.fields(view)
     table = storage.table(_table_id(config, view))
@@ -502,13 +505,15 @@ def _view_plan(
         table = storage.reshape(_table_id(config, view), fields)
     wanted = [n for n in types if n in names]
     groups = row_table.grouped(wanted, fields) if table is None else table.groups(wanted)
-    prefix = f"{view.projection.name_to_use()}__" if full else ""
+    prefix = f"{source}__" if full else ""
     alias = view.projection.join_key_map
     keys = sorted(k for k in (c.name for c in view.entity_columns) if k != DUMMY_ENTITY_ID)
     readers = {
         prefix + n: read for g in groups for n in g.names if (read := values.to_python(types[n])) is not None
     }
     return _ViewPlan(
+        source,
+        frozenset(prefix + name for name in wanted if f"{source}:{name}" in refs),
         table,
         response.Output(
             view=view.projection.name_alias or view.projection.name,

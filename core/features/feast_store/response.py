@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from mainspring.core import ports
 from mainspring.core.features import row_table
-from mainspring.core.features.feast_store import values
+from mainspring.core.features.feast_store import declared, values
 
-__all__ = ["MainspringOnlineResponse", "Part", "Output"]
+__all__ = ["MainspringOnlineResponse", "Output", "Part", "computed", "only"]
 
 _STATUS: Final = {
     int(ports.FeatureStatus.PRESENT): FieldStatus.PRESENT,
@@ -32,6 +32,7 @@ class Output:
     """How one view's fields are called in the answer, by group, and what must be done to their kept values."""
 
     view: str
+    """Empty for an on-demand view: Feast's metadata does not name those."""
     version: int
     groups: tuple[row_table.Group, ...]
     names: tuple[tuple[str, ...], ...]
@@ -67,6 +68,53 @@ class Part:
 
     def event_us(self) -> list[int]:
         return [self.one[2]] if self.one is not None else self.found.event_us.tolist()  # type: ignore[union-attr]
+
+
+def only(part: Part, names: frozenset[str]) -> Part:
+    """The part without the fields that are called otherwise: what only an on-demand view needed."""
+    output = part.output
+    at = [[i for i, name in enumerate(group) if name in names] for group in output.names]
+    kept = replace(
+        output,
+        names=tuple(tuple(group[i] for i in ix) for group, ix in zip(output.names, at, strict=True)),
+        types=tuple(tuple(group[i] for i in ix) for group, ix in zip(output.types, at, strict=True)),
+        readers={name: read for name, read in output.readers.items() if name in names},
+    )
+    if part.one is not None:
+        rows, status, event = part.one
+        return Part(
+            kept, None, ([[row[i] for i in ix] for row, ix in zip(rows, at, strict=True)], status, event)
+        )
+    assert part.found is not None
+    found = replace(
+        part.found,
+        values=[matrix[:, ix] for matrix, ix in zip(part.found.values, at, strict=True)],
+        nulls=part.found.nulls and [nulls[:, ix] for nulls, ix in zip(part.found.nulls, at, strict=True)],
+    )
+    return Part(kept, found, None)
+
+
+def computed(columns: Mapping[str, declared.Column], types: Mapping[str, ValueType], rows: int) -> Part:
+    """The features of an on-demand view by their names in the answer: PRESENT, without a time."""
+    kept = {name: declared.kept(column, types[name]) for name, column in columns.items()}
+    kinds = {name: values.kept_kind(types[name]) for name in kept}
+    output = Output(
+        view="",
+        version=0,
+        groups=tuple(row_table.Group(kinds[name], (name,), None) for name in kept),
+        names=tuple((name,) for name in kept),
+        types=tuple((types[name],) for name in kept),
+        readers={name: read for name in kept if (read := values.to_python(types[name])) is not None},
+    )
+    if rows == 1:
+        return Part(output, None, ([list(column) for column in kept.values()], 0, 0))
+    found = row_table.Found(
+        [_array(kinds[name], column)[:, None] for name, column in kept.items()],
+        [np.array([[v is None] for v in column], np.bool_).reshape(-1, 1) for column in kept.values()],
+        np.zeros(rows, np.uint8),
+        np.zeros(rows, np.int64),
+    )
+    return Part(output, found, None)
 
 
 class MainspringOnlineResponse(OnlineResponse):  # type: ignore[misc]
@@ -159,7 +207,7 @@ class MainspringOnlineResponse(OnlineResponse):  # type: ignore[misc]
             times = [
                 Timestamp(seconds=us // 1_000_000, nanos=us % 1_000_000 * 1000) for us in part.event_us()
             ]
-            if self._has_metadata:
+            if self._has_metadata and part.output.view:
                 response.metadata.feature_view_metadata.add(
                     name=part.output.view, version=part.output.version
                 )

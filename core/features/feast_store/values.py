@@ -18,6 +18,7 @@ from mainspring.core.features import row_table
 __all__ = [
     "fields",
     "has_key",
+    "kept_kind",
     "key_of",
     "key_values",
     "python_type",
@@ -55,13 +56,15 @@ def python_type(kind: ValueType | None) -> type | None:
     return _KEYS.get(kind) if kind else None
 
 
+def kept_kind(declared: ValueType) -> row_table.Kind:
+    """How the table keeps a Feast type."""
+    plain = _PLAIN.get(declared)
+    return plain[0] if plain else "bytes"
+
+
 def fields(view: Any) -> tuple[row_table.Field, ...]:
     """The table's fields of a Feast view."""
-    found = []
-    for feature in view.features:
-        plain = _PLAIN.get(feature.dtype.to_value_type())
-        found.append((feature.name, plain[0] if plain else "bytes"))
-    return tuple(found)
+    return tuple((feature.name, kept_kind(feature.dtype.to_value_type())) for feature in view.features)
 
 
 def us(time: datetime | None) -> int:
