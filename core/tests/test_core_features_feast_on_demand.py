@@ -65,7 +65,7 @@ def definitions() -> list[Any]:
         import numpy as np
 
         def each(function: Any, *names: str) -> list[Any]:
-            rows = zip(*(inputs[name] for name in names))
+            rows = zip(*(inputs[name] for name in names), strict=True)
             return [None if None in row else function(*row) for row in rows]
 
         return {
@@ -351,9 +351,8 @@ def test_every_form_of_the_answer_says_the_same(world: FeatureStore) -> None:
         pd.testing.assert_frame_equal(answer.to_df(), pd.DataFrame(found))
         assert answer.to_arrow().to_pydict() == found
         assert answer.to_tensor()["pd_whole"].tolist() == found["pd_whole"]
-        assert [v.double_val for v in answer.proto.results[list(found).index("pd_sum")].values][0] == found[
-            "pd_sum"
-        ][0]
+        sums = answer.proto.results[list(found).index("pd_sum")].values
+        assert sums[0].double_val == found["pd_sum"][0]
         arrays = answer.to_numpy()
         assert arrays["pd_product"].dtype == np.float32 and arrays["pd_product"].shape == (n,)
         assert [None if np.isnan(v) else float(v) for v in arrays["pd_product"]] == found["pd_product"]
