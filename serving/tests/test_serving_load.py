@@ -85,7 +85,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Loaded]:
         max_waiting=1,
         max_body_bytes=100_000,
         max_held_body_bytes=60_000,
-        body_timeout_seconds=0.3,
+        body_timeout_seconds=1.0,
         **world.WAYS[request.param],
     ) as served:
         with client_module.ServingClient(served.url, token=served.tokens.token_of("service@local")) as c:
