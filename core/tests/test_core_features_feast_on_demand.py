@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mainspring.core import errors, ports
-from mainspring.core.features.feast_store import materialising, on_demand
+from mainspring.core.features.feast_store import declared, materialising, on_demand
 
 # isort: split
 
@@ -84,7 +84,8 @@ def definitions() -> list[Any]:
     @on_demand_feature_view(
         sources=[facts, asked],
         schema=[Field(name=f"pd_{n}", dtype=t) for n, t in (("sum", Float64), ("product", Float32), ("ratio", Float64),
-                ("log", Float64), ("text", String), ("whole", Int64), ("both", Bool), ("wide", Float64), ("factor", Float64))],
+                ("log", Float64), ("text", String), ("whole", Int64), ("both", Bool), ("wide", Float64), ("factor", Float64),
+                ("second", Float64), ("later", UnixTimestamp), ("norm", Float64))],
         mode="pandas",
     )  # fmt: skip
     def by_frame(df: pd.DataFrame) -> pd.DataFrame:
@@ -102,6 +103,9 @@ def definitions() -> list[Any]:
                 "pd_whole": df["n"] + df["count"],
                 "pd_both": df["flag"] & (df["a"] > 0),
                 "pd_factor": df["factor"] * df["a"],
+                "pd_second": df["seen"].dt.second.astype("float64"),
+                "pd_later": df["seen"] + pd.Timedelta(days=1),
+                "pd_norm": [None if v is None else float(np.sqrt(np.dot(v, v))) for v in df["vector"]],
             }
         )
 
@@ -130,13 +134,15 @@ def definitions() -> list[Any]:
         sources=[facts, mood], schema=[Field(name="whole_py", dtype=Int64)], mode="python"
     )
     def moody_python(inputs: dict[str, Any]) -> Any:
+        import numpy as np
+
         n = len(inputs["a"])
         mood = inputs["mood"][0]
         if mood == "raise":
             return {"whole_py": [1 / 0]}
         if mood == "look":
             return {"whole_py": inputs["event_timestamp"]}
-        found = {"absent": {"other": [1] * n}, "short": {"whole_py": [1] * (n - 1)}, "scalar": {"whole_py": 1},
+        found = {"absent": {"other": [1] * n}, "short": {"whole_py": [1] * (n - 1)}, "scalar": {"whole_py": 1}, "array": {"whole_py": np.array(1)}, "set": {"whole_py": {1, 2}},
                  "text": {"whole_py": ["1"] * n}, "part": {"whole_py": [0.5] * n}, "list": [1] * n}  # fmt: skip
         return found.get(mood, {"whole_py": [1] * n})
 
@@ -156,7 +162,7 @@ def definitions() -> list[Any]:
             return df[["event_timestamp"]]
         found = {"absent": {"other": [1] * n}, "short": {"whole_pd": [1] * (n - 1)}, "text": {"whole_pd": ["1"] * n},
                  "part": {"whole_pd": [0.5] * n}}  # fmt: skip
-        if mood in ("list", "scalar"):
+        if mood in ("list", "scalar", "array", "set"):
             return cast("Any", [1] * n)
         return pd.DataFrame(found.get(mood, {"whole_pd": [1] * n}))
 
@@ -249,9 +255,22 @@ PYTHON = [
     f"by_lists:py_{n}"
     for n in ("sum", "product", "ratio", "log", "text", "whole", "both", "second", "scaled")
 ]
-PANDAS = [
-    f"by_frame:pd_{n}" for n in ("sum", "product", "ratio", "log", "text", "whole", "both", "wide", "factor")
+#: As the function gives them, which is the order of Feast's answer.
+IN_ORDER = [
+    "wide",
+    "sum",
+    "product",
+    "ratio",
+    "log",
+    "text",
+    "whole",
+    "both",
+    "factor",
+    "second",
+    "later",
+    "norm",
 ]
+PANDAS = [f"by_frame:pd_{n}" for n in sorted(IN_ORDER)]
 ROWS = ["by_row:one_sum", "by_row:one_whole"]
 
 
@@ -278,7 +297,7 @@ WHOLE = st.one_of(
 FACT = st.builds(
     row, a=floats(32), b=floats(32), d=floats(64), n=WHOLE, flag=st.sampled_from([None, True, False]),
     city=st.sampled_from([None, "", "Köln"]), seen=st.sampled_from([None, THEN, THEN + timedelta(microseconds=7)]),
-    vector=st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=3), w3=floats(32), w6=floats(32),
+    vector=st.one_of(st.none(), st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=3)), w3=floats(32), w6=floats(32),
 )  # fmt: skip
 
 
@@ -331,7 +350,8 @@ def test_the_offline_columns_have_the_declared_types(world: FeatureStore) -> Non
     write(world, filled(row(), row(a=None, b=None, n=None, vector=None)))
     found = joined(world, PYTHON + PANDAS, entity_rows(2, factor=[1, 2], count=[1, 2]))
     want = {"py_sum": pa.float32(), "py_text": pa.string(), "py_whole": pa.int64(), "py_scaled": pa.list_(pa.float32()),
-            "pd_sum": pa.float64(), "pd_product": pa.float32(), "pd_both": pa.bool_(), "pd_whole": pa.int64()}  # fmt: skip
+            "pd_sum": pa.float64(), "pd_product": pa.float32(), "pd_both": pa.bool_(), "pd_whole": pa.int64(),
+            "pd_later": pa.timestamp("us", "UTC")}  # fmt: skip
     assert {name: found.schema.field(name).type for name in want} == want
     nobody = "SELECT 0 AS driver, now() AS event_timestamp, 1.0 AS factor, 1 AS count WHERE false"
     none = world.get_historical_features(nobody, PYTHON + PANDAS).to_arrow()
@@ -346,8 +366,7 @@ def test_every_form_of_the_answer_says_the_same(world: FeatureStore) -> None:
         asked = entity_rows(n, factor=[1.0] * n, count=[1] * n)
         answer = world.get_online_features(refs, asked)
         found = answer.to_dict()
-        assert list(found) == ["driver", "n", "py_scaled", *(f"pd_{x}" for x in
-                ("wide", "sum", "product", "ratio", "log", "text", "whole", "both", "factor"))]  # fmt: skip
+        assert list(found) == ["driver", "n", "py_scaled", *(f"pd_{x}" for x in IN_ORDER)]
         pd.testing.assert_frame_equal(answer.to_df(), pd.DataFrame(found))
         assert answer.to_arrow().to_pydict() == found
         assert answer.to_tensor()["pd_whole"].tolist() == found["pd_whole"]
@@ -388,6 +407,8 @@ def test_an_entity_never_seen_is_computed_from_nulls_in_both_worlds(world: Featu
         ("absent", errors.InvalidRequest, "gives no `whole_"),
         ("short", errors.InvalidRequest, ""),
         ("scalar", errors.InvalidRequest, ""),
+        ("array", errors.InvalidRequest, ""),
+        ("set", errors.InvalidRequest, ""),
         ("list", errors.InvalidRequest, "return"),
         ("text", errors.SchemaMismatch, "`whole_"),
         ("part", errors.SchemaMismatch, "`whole_"),
@@ -454,3 +475,13 @@ def test_a_view_written_to_the_online_store_is_read_from_there(world: FeatureSto
     world.write_to_online_store("written", frame)
     assert served(world, ["written:stored"], entity_rows(1)) == {"driver": [0], "stored": [42.0]}
     assert joined(world, ["written:stored"], entity_rows(1))["stored"].to_pylist() == [4.0]
+
+
+def test_values_that_the_online_store_gave_are_not_put_through_feasts_proto_again() -> None:
+    def column(values: Any) -> Any:
+        return declared.column(values, ValueType.JSON, name="note", what="facts")
+
+    joined = column(pl.Series(['"7"', '{"x": [1]}', None]))
+    assert joined == ["7", {"x": [1]}, None]
+    assert column(declared.FromProto(joined)) == joined
+    assert column(joined) != joined  # "7" would be read as the number

@@ -16,7 +16,7 @@ from feast.value_type import ValueType
 
 from mainspring.core import errors
 
-__all__ = ["Column", "arrow", "column", "empty", "frame", "kept", "python"]
+__all__ = ["Column", "FromProto", "arrow", "column", "empty", "frame", "kept", "python"]
 
 #: An Arrow array of the declared type; for types that only Feast knows, a list of Feast's Python values, None is null.
 Column: TypeAlias = pa.Array | list[Any]
@@ -30,8 +30,8 @@ _ARROW: Final[Mapping[ValueType, pa.DataType]] = {
     ValueType.STRING: pa.string(),
     ValueType.BYTES: pa.binary(),
 }
-#: Of the types that only Feast knows, those whose Arrow form says more than what is inferred from the values.
-_LISTS: Final[Mapping[ValueType, pa.DataType]] = {
+#: Of the types that only Feast knows, those with an Arrow form: inferred, a column of nulls would have another type.
+_FEASTS: Final[Mapping[ValueType, pa.DataType]] = {
     ValueType.FLOAT_LIST: pa.list_(pa.float32()),
     ValueType.DOUBLE_LIST: pa.list_(pa.float64()),
     ValueType.INT32_LIST: pa.list_(pa.int32()),
@@ -40,6 +40,7 @@ _LISTS: Final[Mapping[ValueType, pa.DataType]] = {
     ValueType.STRING_LIST: pa.list_(pa.string()),
     ValueType.BYTES_LIST: pa.list_(pa.binary()),
     ValueType.UNIX_TIMESTAMP: pa.timestamp("us", "UTC"),
+    ValueType.UNIX_TIMESTAMP_LIST: pa.list_(pa.timestamp("us", "UTC")),
 }
 _NUMBERS: Final = (int, float, np.integer, np.floating)
 #: Python's types of a declared one; a bool is no number here, though Python says so.
@@ -58,6 +59,10 @@ _PANDAS: Final[Mapping[pa.DataType, Any]] = {
     pa.int64(): pd.Int64Dtype(),
     pa.bool_(): pd.BooleanDtype(),
 }
+
+
+class FromProto(list[Any]):
+    """Values as Feast's proto gave them: put through it a second time, text of a JSON column would be read twice."""
 
 
 def column(values: Any, kind: ValueType, *, name: str, what: str) -> Column:
@@ -97,17 +102,15 @@ def python(values: Column) -> list[Any]:
     return list(values) if isinstance(values, list) else values.to_pylist()
 
 
-def frame(columns: Mapping[str, Column]) -> pd.DataFrame:
-    """Floats of their width with NaN for null, nullable whole numbers and booleans, objects for the rest."""
-    arrays = {
-        n: values if isinstance(values, pa.Array) else _natural(values) for n, values in columns.items()
-    }
+def frame(columns: Mapping[str, Column], kinds: Mapping[str, ValueType]) -> pd.DataFrame:
+    """Floats of their width with NaN for null, nullable whole numbers and booleans, times in UTC, objects for the rest."""
+    arrays = {name: arrow(values, kinds[name]) for name, values in columns.items()}
     return pa.table(arrays).to_pandas(types_mapper=_PANDAS.get)
 
 
 def arrow(values: Column, kind: ValueType) -> pa.Array:
-    """The column of an offline answer; times are UTC."""
-    return values if isinstance(values, pa.Array) else _natural(values, _LISTS.get(kind))
+    """The column of an offline answer."""
+    return values if isinstance(values, pa.Array) else _plain(values, _FEASTS.get(kind))
 
 
 def kept(values: Column, kind: ValueType) -> list[Any]:
@@ -119,7 +122,7 @@ def kept(values: Column, kind: ValueType) -> list[Any]:
     return [p.SerializeToString() if p.WhichOneof("val") else None for p in protos]
 
 
-def _natural(values: list[Any], dtype: pa.DataType | None = None) -> pa.Array:
+def _plain(values: list[Any], dtype: pa.DataType | None) -> pa.Array:
     """Sets and UUIDs have no Arrow type: lists and text, as in Feast's `to_arrow`."""
 
     def plain(value: Any) -> Any:
@@ -132,6 +135,8 @@ def _natural(values: list[Any], dtype: pa.DataType | None = None) -> pa.Array:
 
 def _feasts(values: Any, kind: ValueType) -> list[Any]:
     """Through Feast's proto, as the value would come back from the online store."""
+    if isinstance(values, FromProto):
+        return list(values)
     if isinstance(values, pl.Series):
         values = values.to_list()
     plain = [None if v is pd.NaT or v is pd.NA else v for v in values]

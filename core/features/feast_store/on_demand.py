@@ -6,7 +6,7 @@ declared types, in both worlds:
 
     inputs      the source views' keys, the request's fields, the sources' features as `feature` and `view__feature`
     python      lists of Python's values, None for null (NaN of a float is null); a float32 is the float of that value
-    pandas      float32, float64 with NaN for null; Int32, Int64, boolean (nullable), object for text
+    pandas      float32, float64 with NaN for null; Int32, Int64, boolean (nullable), times in UTC, object for text
     singleton   one row's Python values a call
 
 What a function cannot know in both worlds (event times, other views' columns) it does not get in either. It must take
@@ -182,7 +182,8 @@ def _one(value: Any, kind: ValueType) -> Any:
 
 
 def _pandas(view: View, columns: Mapping[str, declared.Column], rows: int) -> dict[str, Any]:
-    answer = _called(view, declared.frame(columns))
+    kinds = {name: wanted.kind for wanted in view.inputs for name in wanted.names}
+    answer = _called(view, declared.frame(columns, kinds))
     if not isinstance(answer, pd.DataFrame):
         raise errors.InvalidRequest(
             f"on-demand view `{view.name}` gives a {type(answer).__name__}, expected a DataFrame; return one",
@@ -209,7 +210,9 @@ def _mapping(view: View, answer: Any) -> dict[str, Any]:
 
 
 def _check_rows(view: View, name: str, values: Any, rows: int) -> None:
-    is_column = hasattr(values, "__len__") and not isinstance(values, (str, bytes, Mapping))
+    # An array without dimensions has a length that it does not tell; a set has no order.
+    is_column = hasattr(values, "__len__") and getattr(values, "ndim", 1) > 0
+    is_column = is_column and not isinstance(values, (str, bytes, Mapping, set, frozenset))
     if not is_column or len(values) != rows:
         got = f"{len(values)} values" if is_column else f"a {type(values).__name__}"
         raise errors.InvalidRequest(

@@ -25,7 +25,7 @@ from feast.value_type import ValueType
 
 from mainspring.core import errors
 from mainspring.core.features import row_table
-from mainspring.core.features.feast_store import on_demand, response, values
+from mainspring.core.features.feast_store import declared, on_demand, response, values
 from mainspring.core.features.feast_store import storage as storages
 
 __all__ = ["MainspringOnlineStore", "MainspringOnlineStoreConfig"]
@@ -428,7 +428,7 @@ def _on_demand(
             for name, column in zip(names, columns, strict=True):
                 read = part.output.readers.get(name)
                 full = name if full_names else f"{view.source}__{name}"
-                given[full] = column if read is None else [read(value) for value in column]
+                given[full] = column if read is None else declared.FromProto(map(read, column))
     for computed in plan.on_demand:
         found = on_demand.run(computed, given, rows)
         named = {name: computed.label(name, full_names) for name in found}
