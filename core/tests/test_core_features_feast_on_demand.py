@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mainspring.core import errors, ports
-from mainspring.core.features.feast_store import declared, materialising, on_demand
+from mainspring.core.features.feast_store import declared, materialising, on_demand, values
 
 # isort: split
 
@@ -370,8 +370,8 @@ def test_every_form_of_the_answer_says_the_same(world: FeatureStore) -> None:
         pd.testing.assert_frame_equal(answer.to_df(), pd.DataFrame(found))
         assert answer.to_arrow().to_pydict() == found
         assert answer.to_tensor()["pd_whole"].tolist() == found["pd_whole"]
-        sums = answer.proto.results[list(found).index("pd_sum")].values
-        assert sums[0].double_val == found["pd_sum"][0]
+        vector = answer.proto.results[list(found).index("pd_sum")]
+        assert vector.values[0].double_val == found["pd_sum"][0]
         arrays = answer.to_numpy()
         assert arrays["pd_product"].dtype == np.float32 and arrays["pd_product"].shape == (n,)
         assert [None if np.isnan(v) else float(v) for v in arrays["pd_product"]] == found["pd_product"]
@@ -478,10 +478,13 @@ def test_a_view_written_to_the_online_store_is_read_from_there(world: FeatureSto
 
 
 def test_values_that_the_online_store_gave_are_not_put_through_feasts_proto_again() -> None:
-    def column(values: Any) -> Any:
-        return declared.column(values, ValueType.JSON, name="note", what="facts")
+    def column(given: Any) -> Any:
+        return declared.column(given, ValueType.JSON, name="note", what="facts")
 
     joined = column(pl.Series(['"7"', '{"x": [1]}', None]))
     assert joined == ["7", {"x": [1]}, None]
     assert column(declared.FromProto(joined)) == joined
-    assert column(joined) != joined  # "7" would be read as the number
+    assert column(list(joined)) != joined  # "7" would be read as the number
+    kept = declared.kept(joined, ValueType.JSON)
+    read = values.to_python(ValueType.JSON)
+    assert read is not None and [read(value) for value in kept] == joined

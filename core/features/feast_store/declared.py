@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -62,7 +62,14 @@ _PANDAS: Final[Mapping[pa.DataType, Any]] = {
 
 
 class FromProto(list[Any]):
-    """Values as Feast's proto gave them: put through it a second time, text of a JSON column would be read twice."""
+    """Values as Feast's proto gave them, with the protos where those are kept.
+
+    They are not put through it a second time: text of a JSON column would be read twice.
+    """
+
+    def __init__(self, values: Iterable[Any], protos: Sequence[Value] | None = None) -> None:
+        super().__init__(values)
+        self.protos = protos
 
 
 def column(values: Any, kind: ValueType, *, name: str, what: str) -> Column:
@@ -118,7 +125,8 @@ def kept(values: Column, kind: ValueType) -> list[Any]:
     if isinstance(values, pa.Array):
         found: list[Any] = values.to_pylist()
         return found
-    protos = python_values_to_proto_values(values, kind)
+    protos = values.protos if isinstance(values, FromProto) else None
+    protos = python_values_to_proto_values(values, kind) if protos is None else protos
     return [p.SerializeToString() if p.WhichOneof("val") else None for p in protos]
 
 
@@ -133,17 +141,17 @@ def _plain(values: list[Any], dtype: pa.DataType | None) -> pa.Array:
     return pa.array([plain(v) for v in values], dtype)
 
 
-def _feasts(values: Any, kind: ValueType) -> list[Any]:
+def _feasts(values: Any, kind: ValueType) -> FromProto:
     """Through Feast's proto, as the value would come back from the online store."""
     if isinstance(values, FromProto):
-        return list(values)
+        return values
     if isinstance(values, pl.Series):
         values = values.to_list()
     plain = [None if v is pd.NaT or v is pd.NA else v for v in values]
     if kind == ValueType.UNKNOWN or all(v is None for v in plain):
-        return plain
+        return FromProto(plain)
     protos: Sequence[Value] = python_values_to_proto_values(plain, kind)
-    return [feast_value_type_to_python_type(p, kind) for p in protos]
+    return FromProto((feast_value_type_to_python_type(p, kind) for p in protos), protos)
 
 
 def _from_python(values: list[Any], wanted: pa.DataType) -> pa.Array:
