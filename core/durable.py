@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["place_file", "replace_file", "sync_folder"]
+__all__ = ["hold_folder", "place_file", "replace_file", "sync_folder"]
+
+
+def hold_folder(path: Path) -> int:
+    """Make the folder and hold its file `lock` for this process: the descriptor, whose closing lets go of it.
+
+    Errors: BlockingIOError if another process holds it; OSError.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
 
 
 def place_file(path: Path, write: Callable[[Path], None]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -31,19 +30,15 @@ class OnlineDirectory:
         if path.exists() and not path.is_dir():
             raise self._corrupt(path, "a file")
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise self._down(error) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
+            self._lock = durable.hold_folder(path)
+        except BlockingIOError as error:
             raise errors.Conflict(
                 f"online store `{path}` is open already; push to the process that has it, or stop that one",
                 resource="online store",
                 name=str(path),
             ) from error
+        except OSError as error:
+            raise self._down(error) from error
 
     def views(self) -> Iterator[tuple[ports.ViewSchema, Path]]:
         """Each view and the folder of its rows, which may not be there yet."""

@@ -70,6 +70,7 @@ std::string ReadAnswer(int fd, std::string* held) {
 class App {
  public:
   App() {
+    // Not the test's own folder, whose name may be too long: the path of a socket has 107 bytes.
     char directory[] = "/tmp/front_XXXXXX";
     directory_ = mkdtemp(directory);
     path = directory_ + "/app";

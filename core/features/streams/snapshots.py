@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
@@ -35,21 +34,16 @@ class SnapshotFolder:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise self._down(error) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            self._lock = -1
+            self._lock = durable.hold_folder(path)
+        except BlockingIOError as error:
             raise errors.Conflict(
                 f"stream state `{path}` is in use; stop the process that reads the stream, or give this one another"
                 " folder and other partitions",
                 resource="stream state",
                 name=str(path),
             ) from error
+        except OSError as error:
+            raise self._down(error) from error
 
     def load(self, stream: StreamDefinition) -> dict[str, NDArray[Any]] | None:
         """The arrays of the last `save`; None: there was none.
