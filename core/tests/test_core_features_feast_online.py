@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -343,17 +342,3 @@ def test_a_missing_key_ragged_columns_and_no_rows_are_refused(world: FeatureStor
         world.get_online_features(REFS, [])
     with pytest.raises(errors.InvalidRequest, match="the same in every row"):
         world.get_online_features(REFS, [{"driver": 1}, {"place": "x"}])
-
-
-def test_the_table_of_conformance_names_a_test_a_row() -> None:
-    document = (Path(__file__).parents[2] / "docs" / "features.md").read_text()
-    named = [
-        line.rsplit("`", 2)[1]
-        for line in document.splitlines()
-        if line.startswith("| ") and line.endswith("` |")
-    ]
-    others = Path(__file__).with_name("test_core_features_feast_on_demand.py").read_text()
-    tests = {name for name in globals() if name.startswith("test_")} | set(
-        re.findall(r"^def (test_\w+)", others, re.M)
-    )
-    assert len(named) >= 14 and set(named) <= tests

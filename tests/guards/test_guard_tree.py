@@ -116,3 +116,17 @@ def test_paths_in_architecture_exist() -> None:
 def test_decisions_are_indexed() -> None:
     index = (ROOT / "docs/adr/README.md").read_text()
     assert [p.name for p in sorted((ROOT / "docs/adr").glob("0*.md")) if p.name not in index] == []
+
+
+def test_the_conformance_table_of_feast_names_a_test_a_row() -> None:
+    rows = [
+        line.rsplit("`", 2)[1]
+        for line in (ROOT / "docs" / "features.md").read_text().splitlines()
+        if line.startswith("| ") and line.endswith("` |")
+    ]
+    tests = {
+        name
+        for path in (ROOT / "core" / "tests").glob("test_core_features_feast_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.M)
+    }
+    assert len(rows) >= 14 and set(rows) - tests == set()
