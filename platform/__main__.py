@@ -9,6 +9,7 @@ import uvicorn
 from mainspring.core import errors, identity, settings
 from mainspring.platform import app as control_app
 from mainspring.platform.runs import launcher
+from mainspring.platform.schedules import engine
 
 
 def main() -> int:
@@ -16,7 +17,12 @@ def main() -> int:
     try:
         s = settings.load()
         issuer = identity.ensure_token_file(s.control.tokens_file)
-        app = control_app.create_app(s, issuer=issuer, launcher=launcher.LazyLauncher(_connector(s)))
+        app = control_app.create_app(
+            s,
+            issuer=issuer,
+            launcher=launcher.LazyLauncher(_launcher(s)),
+            scheduler=engine.LazyScheduler(_scheduler(s)),
+        )
     except errors.Misconfigured as error:
         print(f"error: {error.message}", file=sys.stderr)
         return 78
@@ -24,12 +30,25 @@ def main() -> int:
     return 0
 
 
-def _connector(s: settings.Settings) -> launcher.Connect:
+# Temporal's client takes 0.6 s to import, and the API answers all that needs no run without it.
+
+
+def _launcher(s: settings.Settings) -> launcher.Connect:
     async def connect() -> launcher.RunLauncher:
-        # Temporal's client takes 0.6 s to import, and the API answers all that needs no run without it.
         from mainspring.core.client import workflows
 
         return await workflows.WorkflowClient.connect(
+            s.workflow.address, namespace=s.workflow.namespace, task_queue=s.workflow.task_queue
+        )
+
+    return connect
+
+
+def _scheduler(s: settings.Settings) -> engine.Connect:
+    async def connect() -> engine.Scheduler:
+        from mainspring.core.client import schedules
+
+        return await schedules.ScheduleClient.connect(
             s.workflow.address, namespace=s.workflow.namespace, task_queue=s.workflow.task_queue
         )
 

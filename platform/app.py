@@ -28,6 +28,8 @@ from mainspring.platform.quarantine import routes as quarantine_routes
 from mainspring.platform.runs import launcher as run_launcher
 from mainspring.platform.runs import outbox
 from mainspring.platform.runs import routes as run_routes
+from mainspring.platform.schedules import engine
+from mainspring.platform.schedules import routes as schedule_routes
 
 HANDLERS = (
     *project_routes.HANDLERS,
@@ -38,19 +40,28 @@ HANDLERS = (
     *lineage_routes.HANDLERS,
     *catalog_routes.HANDLERS,
     *quarantine_routes.HANDLERS,
+    *schedule_routes.HANDLERS,
     *health_routes.HANDLERS,
 )
 
 
 def create_app(
-    s: settings.Settings, *, issuer: identity.TokenIssuer, launcher: run_launcher.RunLauncher
+    s: settings.Settings,
+    *,
+    issuer: identity.TokenIssuer,
+    launcher: run_launcher.RunLauncher,
+    scheduler: engine.Scheduler | None = None,
 ) -> Litestar:
-    """The application over its database, identities and launcher. Errors: InvalidSettings."""
+    """The application over its database, identities, launcher and scheduler (None: one in memory).
+
+    Errors: InvalidSettings.
+    """
     db = database.Database(s.control.database_url)
     plane = control_plane.ControlPlane(
         database=db,
         issuer=issuer,
         launcher=launcher,
+        scheduler=scheduler or engine.MemoryScheduler(),
         book=s.cost,
         train_workers=s.ray.train_workers,
         checkpointer=checkpoints.embedded(db, s.stack.state_dir),

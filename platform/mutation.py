@@ -104,3 +104,40 @@ async def settle(
             )
             await audit_store.append(connection, [fact])
         return change.value
+
+
+async def around(
+    plane: control_plane.ControlPlane,
+    credential: str,
+    *,
+    action: str,
+    resource: str,
+    roles: tuple[str, ...],
+    detail: dict[str, Any],
+    work: Callable[[identity.Actor], Awaitable[tuple[T, dict[str, Any]]]],
+) -> T:
+    """Change what lies outside of the database: the request on record, `work` outside of any transaction, the outcome on record.
+
+    `work` is safe to repeat, and answers with what goes on record of its outcome. A process that dies in the middle
+    leaves a request without an outcome on record: whoever asked asks again.
+    Errors: those of :func:`mutate`, and then `work` was not begun; those of `work`, which are on record.
+    """
+
+    async def intend(_: AsyncConnection, actor: identity.Actor) -> Change[identity.Actor]:
+        return Change(actor, resource, detail, outcome="requested")
+
+    actor = await mutate(plane, credential, action=action, resource=resource, roles=roles, do=intend)
+
+    async def on_record(outcome: str, found: dict[str, Any]) -> None:
+        async def do(_: AsyncConnection) -> Change[None]:
+            return Change(None, resource, found, outcome=outcome)
+
+        await settle(plane, actor=actor.name, action=action, do=do)
+
+    try:
+        value, found = await work(actor)
+    except errors.MainspringError as error:
+        await on_record("failed", errors.to_wire(error))
+        raise
+    await on_record("done", found)
+    return value

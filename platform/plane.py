@@ -9,6 +9,7 @@ from mainspring.core import identity, settings
 from mainspring.platform import database
 from mainspring.platform.audit import checkpoints
 from mainspring.platform.runs import launcher
+from mainspring.platform.schedules import engine
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class ControlPlane:
     database: database.Database
     issuer: identity.TokenIssuer
     launcher: launcher.RunLauncher
+    scheduler: engine.Scheduler
     book: settings.CostSettings
     train_workers: int
     """Data-parallel workers of a training, from `ray.train_workers`."""

@@ -12,7 +12,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from mainspring.core import errors
-from mainspring.core.contracts import catalog, control, lineage, metering, quality, training
+from mainspring.core.contracts import catalog, control, lineage, metering, quality, schedules, training
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -123,6 +123,30 @@ class ControlClient:
         path = f"/api/v1/quarantine/{quote(project)}/{quote(name)}/release"
         return self._post(path, quality.ReleaseCreate(reason=reason), quality.HeldBatch)
 
+    def put_schedule(
+        self, project: str, process: schedules.Process, wanted: schedules.ScheduleCreate
+    ) -> schedules.ScheduleView:
+        """Role developer. The same again changes nothing."""
+        body = wanted.model_dump(mode="json")
+        return self._read(schedules.ScheduleView, self._send("PUT", _schedule(project, process), body, {}))
+
+    def schedule(self, project: str, process: schedules.Process) -> schedules.ScheduleView:
+        return self._get(_schedule(project, process), schedules.ScheduleView)
+
+    def remove_schedule(self, project: str, process: schedules.Process) -> None:
+        """Role developer. What runs goes on."""
+        self._send("DELETE", _schedule(project, process), None, {})
+
+    def run_schedule(self, project: str, process: schedules.Process) -> schedules.ScheduledOutcome:
+        """Role developer. Starts it beside its times; :meth:`scheduled_run` says what became of it."""
+        return self._post(_schedule(project, process) + "/runs", None, schedules.ScheduledOutcome)
+
+    def scheduled_run(
+        self, project: str, process: schedules.Process, run_id: str
+    ) -> schedules.ScheduledOutcome:
+        path = f"{_schedule(project, process)}/runs/{quote(run_id)}"
+        return self._get(path, schedules.ScheduledOutcome)
+
     def walk_lineage(
         self,
         direction: lineage.Direction,
@@ -214,3 +238,7 @@ class ControlClient:
         raise errors.Broken(
             f"`{self._url}` answered {answer.status_code} without a reason of ours; see its log"
         )
+
+
+def _schedule(project: str, process: schedules.Process) -> str:
+    return f"/api/v1/projects/{quote(project)}/schedules/{process}"

@@ -8,10 +8,9 @@ from typing import Final, TypeVar
 
 from temporalio import client as temporal
 from temporalio import common, exceptions, service
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from mainspring.core import errors
-from mainspring.core.client import failures
+from mainspring.core.client import connection, failures
 from mainspring.core.contracts import deployment, training
 
 R = TypeVar("R", training.TrainResult, deployment.DeployResult)
@@ -38,15 +37,7 @@ class WorkflowClient:
     @classmethod
     async def connect(cls, address: str, *, namespace: str, task_queue: str) -> WorkflowClient:
         """Errors: DependencyDown where no frontend answers at `address`."""
-        try:
-            found = await temporal.Client.connect(
-                address, namespace=namespace, data_converter=pydantic_data_converter
-            )
-        except RuntimeError as error:
-            raise errors.DependencyDown(
-                f"temporal does not answer at `{address}`; start it or correct `workflow.address`",
-                name="temporal",
-            ) from error
+        found = await connection.connect(address, namespace=namespace)
         return cls(found, task_queue)
 
     async def start_training(self, request: training.TrainRequest) -> str:

@@ -6,9 +6,9 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from mainspring.core.contracts.base import Fraction, Message, Slug
+from mainspring.core.contracts.base import Fraction, Message, Slug, UtcTime
 
-__all__ = ["SKEW_WORKFLOW", "SkewOutcome", "SkewRequest", "SkewedFeature", "schedule_id"]
+__all__ = ["SKEW_WORKFLOW", "SkewOutcome", "SkewRequest", "SkewedFeature"]
 
 SKEW_WORKFLOW: Final = "mainspring.CheckSkew.v1"
 
@@ -20,6 +20,8 @@ class SkewRequest(Message):
     sample_fraction: Fraction = 1.0
     max_rows: Annotated[int, Field(ge=1)] = 100_000
     """Of each view, the newest."""
+    since: UtcTime | None = None
+    """Reads that were served before are passed over; None: as long as they are kept."""
 
 
 class SkewedFeature(Message):
@@ -45,8 +47,3 @@ class SkewOutcome(Message):
     skewed: tuple[SkewedFeature, ...]
     report_path: str
     """The whole report, on the worker's machine."""
-
-
-def schedule_id(project: str) -> str:
-    """The one schedule of a project's check."""
-    return f"skew-{project}"

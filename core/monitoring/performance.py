@@ -193,10 +193,10 @@ def _day_spread(windows: Sequence[pl.DataFrame]) -> float:
         days = _days(rows)
         if days.height < 2:
             continue
-        mean = days["sum"].sum() / days["n"].sum()
-        rest = (days["sum"] - mean * days["n"]).pow(2).sum()
-        squares += rest * days.height / (days.height - 1)
-        weights += days["n"].pow(2).sum()
+        gap, n = days["sum"].to_numpy(), days["n"].to_numpy()
+        rest = gap - gap.sum() / n.sum() * n
+        squares += float(rest @ rest) * days.height / (days.height - 1)
+        weights += float(n @ n)
     return squares / weights if weights else 0.0
 
 

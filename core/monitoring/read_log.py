@@ -1,6 +1,8 @@
 """What an online store answered, a sample of it, in Parquet: so that the answers can be asked again offline.
 
-    <folder>/<view>/<microseconds>-<number>.parquet    keys, `as_of` (UTC microseconds), the fields that were asked for
+    <folder>/<view>/<microseconds>-<number>.parquet    keys, `as_of` and `served_at` (UTC microseconds), the fields asked for
+
+`as_of` is the moment that was asked about, `served_at` the one at which it was.
 
 Reads never wait for it: they put their arrays into a bounded buffer, a thread writes, and what is too much is dropped and
 counted. The oldest files go when the folder would be larger than it may be. Keys and features are in it as they are:
@@ -16,6 +18,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,15 +29,21 @@ from numpy.typing import NDArray
 
 from mainspring.core import ports
 
-__all__ = ["AS_OF", "ReadLog", "RecordedFeatures"]
+__all__ = ["AS_OF", "SERVED_AT", "ReadLog", "RecordedFeatures", "written_at"]
 
 _LOG: Final = logging.getLogger(__name__)
 
 AS_OF: Final = "as_of"
+SERVED_AT: Final = "served_at"
 FLUSH_SECONDS: Final = 10.0
 #: Rows that may wait for the thread: some ten megabytes.
 MAX_WAITING_ROWS: Final = 200_000
 _TYPES: Final = {"float32": pa.float32(), "float64": pa.float64(), "string": pa.string()}
+
+
+def written_at(path: Path) -> datetime:
+    """When a file of the log was written, by its name: none of its reads was served later."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(path.name.partition("-")[0]))
 
 
 @dataclass
@@ -44,7 +53,8 @@ class _Waiting:
     view: ports.ViewSchema
     fields: tuple[str, ...]
     keys: list[Mapping[str, Sequence[Any]]] = field(default_factory=list)
-    as_of_us: list[tuple[int, int]] = field(default_factory=list)
+    times: list[tuple[int, int, int]] = field(default_factory=list)
+    """`as_of` and `served_at` of each read, and how many rows it has."""
     rows: list[ports.OnlineRows] = field(default_factory=list)
 
 
@@ -75,7 +85,7 @@ class ReadLog:
                 return
             waiting = self._waiting.setdefault((view.name, fields), _Waiting(view, fields))
             waiting.keys.append({key: list(keys[key]) for key in view.join_keys})
-            waiting.as_of_us.append((now_us, n))
+            waiting.times.append((now_us, time.time_ns() // 1000, n))
             waiting.rows.append(rows)
             self._waiting_rows += n
 
@@ -87,7 +97,7 @@ class ReadLog:
             try:
                 self._write(waiting)
             except (OSError, pa.ArrowException) as error:
-                n = sum(count for _, count in waiting.as_of_us)
+                n = sum(count for *_, count in waiting.times)
                 self.dropped_rows += n
                 _LOG.warning("%d recorded reads of `%s` are lost: %s", n, waiting.view.name, error)
         if taken:
@@ -161,9 +171,10 @@ class RecordedFeatures:
 
 
 def _table(waiting: _Waiting) -> pa.Table:
-    names, columns = [AS_OF], []
-    as_of = np.concatenate([np.full(n, us, np.int64) for us, n in waiting.as_of_us])
-    columns.append(pa.array(as_of).cast(pa.timestamp("us", "UTC")))
+    names, columns = [AS_OF, SERVED_AT], []
+    for i in range(2):
+        moments = np.concatenate([np.full(read[2], read[i], np.int64) for read in waiting.times])
+        columns.append(pa.array(moments).cast(pa.timestamp("us", "UTC")))
     for key in waiting.view.join_keys:
         names.append(key)
         values = [v for keys in waiting.keys for v in keys[key]]

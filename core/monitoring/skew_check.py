@@ -39,11 +39,12 @@ def check(
     views: Mapping[str, pl.LazyFrame],
     *,
     max_rows: int,
+    since: datetime | None = None,
 ) -> SkewCheck:
     """The newest recorded reads of each view, up to `max_rows` of them, joined offline at the very times they were served.
 
-    `views[name]` has the offline rows of each view of `service`. Reads later than the newest row of any view are passed
-    over. Bits decide, as in `skew.compare`.
+    `views[name]` has the offline rows of each view of `service`. Reads that were served before `since` are passed over,
+    and so are those later than the newest row of any view. Bits decide, as in `skew.compare`.
     Errors: those of the join.
     """
     horizon = _horizon(service, views)
@@ -54,13 +55,16 @@ def check(
         left = max_rows
         # Newest first: names begin with the time of writing.
         for path in sorted(view_folder.glob("*.parquet"), reverse=True):
-            if left <= 0:
+            if left <= 0 or (since is not None and read_log.written_at(path) < since):
                 break
             try:
-                served = pl.read_parquet(path)
+                served = pl.read_parquet(path).with_columns(pl.col(read_log.SERVED_AT))
             except (OSError, pl.exceptions.PolarsError):
                 unread.append(path.name)
                 continue
+            if since is not None:
+                served = served.filter(pl.col(read_log.SERVED_AT) >= since)
+            served = served.drop(read_log.SERVED_AT)
             known = served.filter(pl.col(read_log.AS_OF) <= horizon) if horizon else served.clear()
             later += served.height - known.height
             known = known.head(left)

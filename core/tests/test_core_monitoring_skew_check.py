@@ -90,7 +90,11 @@ def serve(log: read_log.ReadLog, offline: pl.DataFrame, **read: Any) -> None:
 def check(log: read_log.ReadLog, offline: pl.DataFrame, **changes: Any) -> skew_check.SkewCheck:
     given = {"max_rows": 10_000, "service": SERVICE} | changes
     return skew_check.check(
-        log._folder, given["service"], {"sizes": offline.lazy()}, max_rows=given["max_rows"]
+        log._folder,
+        given["service"],
+        {"sizes": offline.lazy()},
+        max_rows=given["max_rows"],
+        since=given.get("since"),
     )
 
 
@@ -159,7 +163,8 @@ def test_what_offline_does_not_have_is_an_error_of_the_feature(log: read_log.Rea
         in {f.name: f.error for f in found.report.skewed}["sizes__size"]
     )
     (log._folder / "gone").mkdir()
-    pl.DataFrame({"as_of": rows()[EVENT], "x": [1.0] * 40}).write_parquet(log._folder / "gone" / "1.parquet")
+    gone = pl.DataFrame({"as_of": rows()[EVENT], "served_at": rows()[EVENT], "x": [1.0] * 40})
+    gone.write_parquet(log._folder / "gone" / f"{1:020d}-000001.parquet")
     assert any(f.name == "gone__x" and f.error for f in check(log, rows()).report.skewed)
 
 
@@ -215,3 +220,28 @@ def test_a_fraction_is_recorded_and_the_thread_writes_by_itself(tmp_path: Path) 
     none = read_log.RecordedFeatures(store, log, 0.0)
     none.read("sizes", {"id": ["k0"], "shop": [0]}, now_us=us(0))
     assert log._waiting_rows == 0
+
+
+def test_what_was_served_before_a_moment_is_passed_over(log: read_log.ReadLog) -> None:
+    wrong = rows().with_columns(pl.col("seen") + 1)
+    serve(log, wrong)
+    between = datetime.now(UTC)
+    serve(log, rows())
+    assert check(log, rows()).report.rows == 80 and check(log, rows()).is_skewed
+    found = check(log, rows(), since=between)
+    assert found.report.rows == 40 and not found.is_skewed
+    assert check(log, rows(), since=datetime.now(UTC)).report.rows == 0
+
+
+def test_reads_before_a_moment_and_after_it_in_one_file_are_told_apart(log: read_log.ReadLog) -> None:
+    store = online.OnlineStore()
+    recorded = read_log.RecordedFeatures(store, log, 1.0)
+    recorded.register(VIEW.online)
+    keys = {"id": ["k0"], "shop": [0]}
+    recorded.read("sizes", keys, now_us=us(0.5))  # nothing is there yet
+    between = datetime.now(UTC)
+    push(recorded, rows(8).head(4))
+    recorded.read("sizes", keys, now_us=us(0.5))
+    log.flush()
+    offline = rows(8)  # of the hour after, too
+    assert check(log, offline).is_skewed and not check(log, offline, since=between).is_skewed

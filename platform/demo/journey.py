@@ -14,10 +14,10 @@ import polars as pl
 from mainspring.core import errors, identity, projects, settings, workspace
 from mainspring.core.client import control as control_client
 from mainspring.core.client import serving as serving_client
-from mainspring.core.contracts import control, training
+from mainspring.core.contracts import base, control, training
 from mainspring.core.features import frames, schema
 from mainspring.core.monitoring import drift, evidently_adapter, skew
-from mainspring.platform.demo import follow, replayed, streamed, summary
+from mainspring.platform.demo import follow, replayed, scheduled, streamed, summary
 from mainspring.platform.stack import parts, stack
 
 PROJECT = "flight-delay"
@@ -39,9 +39,13 @@ class Progress(Protocol):
 
 
 def with_own_store(s: settings.Settings) -> settings.Settings:
-    """The settings with an online store of the demo's own: a replay starts before any fact is known."""
-    store = s.stack.state_dir / "demo" / "online"
-    return s.model_copy(update={"serving": s.serving.model_copy(update={"online_store": store})})
+    """The settings with an online store of the demo's own, and every read of it on record.
+
+    A replay starts before any fact is known; what was served is asked again offline afterwards.
+    """
+    own = s.stack.state_dir / "demo"
+    update = {"online_store": own / "online", "reads_dir": own / "reads", "record_reads": 1.0}
+    return s.model_copy(update={"serving": s.serving.model_copy(update=update)})
 
 
 def run(
@@ -59,8 +63,8 @@ def run(
     begun = time.monotonic()
     wanted = [make(s) for make in parts.PARTS.values()]
     stack.check_startable(s, wanted)
-    if s.serving.online_store.exists():
-        shutil.rmtree(s.serving.online_store)
+    for old in (s.serving.online_store, s.serving.reads_dir):
+        shutil.rmtree(old, ignore_errors=True)
     s.serving.online_store.parent.mkdir(parents=True, exist_ok=True)
     state = stack.up(s, wanted, progress=progress.line)
     issuer = identity.TokenIssuer.load(s.control.tokens_file)
@@ -84,10 +88,17 @@ def run(
         )
         result = training.TrainResult.model_validate(ended.result)
         space = workspace.Workspace(s.stack.state_dir, PROJECT, sample_fraction)
+        replay_began = base.utc_now()
         asked = _replay(s, issuer, space, predictions, progress)
         day = _stream(s, issuer, space, progress)
         drifted = _drift(space)
         skewed = _skew(space, asked, predictions)
+        checked = scheduled.check_skew(
+            developer, PROJECT, sample_fraction, since=replay_began, at_least=asked.read_rows
+        )
+        progress.line(
+            f"scheduled skew check: {checked.rows} recorded reads, {len(checked.skewed)} skewed features"
+        )
         audit = developer.verify_audit()
         return summary.DemoReport(
             project=PROJECT,
@@ -106,6 +117,9 @@ def run(
             online_offline_max_difference=_offline_difference(space, started.run_id, asked, predictions),
             compared_values=skewed.compared_values,
             skewed_values=skewed.skewed_values,
+            recorded_reads=checked.rows,
+            recorded_features=checked.features,
+            recorded_skewed=[feature.name for feature in checked.skewed],
             streamed_events=day.events,
             streamed_values=day.compared,
             streamed_differences=day.different,

@@ -25,6 +25,8 @@ class Replayed:
     labels: tuple[int, ...]
     seconds: tuple[float, ...]
     pushed_rows: int
+    read_rows: int
+    """Rows of views that serving read for the answers and for `vectors`."""
     model_version: str
     vectors: dict[str, tuple[Any, ...]]
     """By `view__feature` what the online store had for each question, None where it had nothing."""
@@ -76,7 +78,8 @@ def ask(
     for key in replay_set.service.keys:
         vectors.pop(key.name, None)
     read = {name: tuple(values) for name, values in vectors.items()}
-    return Replayed(tuple(scores), tuple(labels), tuple(seconds), pushed, version, read)
+    rows = 2 * len(replay_set.service.views) * len(scores)
+    return Replayed(tuple(scores), tuple(labels), tuple(seconds), pushed, rows, version, read)
 
 
 def _vector(

@@ -34,6 +34,11 @@ class DemoReport(BaseModel):
     """Feature values served over HTTP and compared with the offline join's."""
     skewed_values: int
     """Of these, how many were not the same to the bit."""
+    recorded_reads: int
+    """Of what serving answered, asked again by the scheduled skew check."""
+    recorded_features: int
+    recorded_skewed: list[str]
+    """Features of these that offline says otherwise."""
     streamed_events: int
     """Of the last day, read as streams."""
     streamed_values: int
@@ -71,6 +76,8 @@ def lines(report: DemoReport) -> list[str]:
                 "AUC of the served scores": f"{report.replay_auc:.4f}",
                 "served against offline score, largest difference": f"{report.online_offline_max_difference:.1e}",
                 "feature values that differ from the offline join": f"{report.skewed_values} of {report.compared_values}",
+                "features that the scheduled skew check finds skewed": f"{len(report.recorded_skewed)} of"
+                f" {report.recorded_features}, {report.recorded_reads} recorded reads",
                 "feature rows pushed": f"{report.pushed_rows}",
                 "a day of events by streaming": f"{report.streamed_events} in {report.streamed_seconds:.1f} s",
                 "streamed values that differ from the batch": f"{report.streamed_differences} of {report.streamed_values}",

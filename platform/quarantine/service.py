@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors, identity
 from mainspring.core.contracts import quality
@@ -16,8 +13,6 @@ from mainspring.platform import mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.projects import store as project_store
 from mainspring.platform.quarantine import store
-
-_ACTION = "quarantine.release"
 
 
 async def read(plane: control_plane.ControlPlane, credential: str, project: str) -> list[quality.HeldBatch]:
@@ -47,32 +42,26 @@ async def release(
     Errors: NotFound; Conflict if another batch was accepted since; PermissionDenied.
     """
     plane.issuer.authenticate(credential)  # before anybody learns what there is
-    state, resource = await _folders_of(plane, project), f"quarantine/{project}/{name}"
+    state = await _folders_of(plane, project)
     place = await asyncio.to_thread(store.find, state, project, name)
 
-    async def intend(_: AsyncConnection, actor: identity.Actor) -> mutation.Change[identity.Actor]:
-        failed = [check.name for check in place.held.failed]
-        detail = {"reason": reason, "failed": failed, "instead_of": place.held.instead_of}
-        return mutation.Change(actor, resource, detail, outcome="requested")
-
-    actor = await mutation.mutate(
-        plane, credential, action=_ACTION, resource=resource, roles=("approver",), do=intend
-    )
-
-    def outcome(word: str, detail: dict[str, Any]) -> Callable[[AsyncConnection], Any]:
-        async def do(_: AsyncConnection) -> mutation.Change[None]:
-            return mutation.Change(None, resource, detail, outcome=word)
-
-        return do
-
-    try:
+    async def work(actor: identity.Actor) -> tuple[None, dict[str, Any]]:
         made = await asyncio.to_thread(gate.release, place.target, name, actor=actor, reason=reason)
-    except errors.MainspringError as error:
-        done = outcome("failed", errors.to_wire(error))
-        await mutation.settle(plane, actor=actor.name, action=_ACTION, do=done)
-        raise
-    done = outcome("done", {"digest": made.digest})
-    await mutation.settle(plane, actor=actor.name, action=_ACTION, do=done)
+        return None, {"digest": made.digest}
+
+    await mutation.around(
+        plane,
+        credential,
+        action="quarantine.release",
+        resource=f"quarantine/{project}/{name}",
+        roles=("approver",),
+        detail={
+            "reason": reason,
+            "failed": [check.name for check in place.held.failed],
+            "instead_of": place.held.instead_of,
+        },
+        work=work,
+    )
     after = await asyncio.to_thread(store.find, state, project, name)
     return after.view(project, with_reports=True)
 

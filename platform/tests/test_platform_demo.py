@@ -102,7 +102,7 @@ def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_latency_and_auc_of_a_replay() -> None:
     asked = replayed.Replayed(
-        (0.1, 0.9, 0.8, 0.2), (0, 1, 0, 1), (0.001, 0.002, 0.003, 0.004), 7, "sha256:x", {}
+        (0.1, 0.9, 0.8, 0.2), (0, 1, 0, 1), (0.001, 0.002, 0.003, 0.004), 7, 120, "sha256:x", {}
     )
     assert asked.latency_ms(50) == pytest.approx(2.5)
     assert asked.latency_ms(99) == pytest.approx(float(np.percentile([1, 2, 3, 4], 99)))
@@ -136,6 +136,9 @@ def test_summary_tells_every_number() -> None:
         online_offline_max_difference=0.0,
         compared_values=60_000,
         skewed_values=3,
+        recorded_reads=30_090,
+        recorded_features=61,
+        recorded_skewed=["a__b"],
         streamed_events=1879,
         streamed_values=4321,
         streamed_differences=2,
@@ -158,6 +161,7 @@ def test_summary_tells_every_number() -> None:
         "5.5",
         "1.23 / 5.68 ms",
         "0.7321",
+        "1 of 61, 30090 recorded reads",
         "3 of 60000",
         "1879 in 6.5 s",
         "2 of 4321",

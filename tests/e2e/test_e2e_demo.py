@@ -67,6 +67,8 @@ def test_what_is_served_is_what_was_trained(twice: tuple[Path, dict[str, Any], d
         assert report["skewed_values"] == 0 and report["compared_values"] >= 50 * report["predictions"]
         assert report["streamed_events"] > 10 and report["streamed_values"] > 100
         assert report["streamed_differences"] == 0
+        assert report["recorded_reads"] >= 20 * report["predictions"] and report["recorded_features"] > 30
+        assert report["recorded_skewed"] == []
 
 
 def test_money_and_record(twice: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:

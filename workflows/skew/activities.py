@@ -42,6 +42,7 @@ class SkewActivities:
             features.service,
             {v.view.name: pl.scan_parquet(v.path) for v in features.views},
             max_rows=request.max_rows,
+            since=request.since,
         )
         report = space.root / "skew" / f"{base.utc_now():%Y%m%dT%H%M%S%f}.json"
         report.parent.mkdir(parents=True, exist_ok=True)

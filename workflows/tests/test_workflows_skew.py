@@ -1,11 +1,10 @@
-"""A scheduled check of what was served: the activity on a real project, and the schedule on a real server."""
+"""A check of what was served, on a real project."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,14 @@ import numpy as np
 import polars as pl
 import pytest
 import tiny_project
-from temporalio import activity
-from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
-from temporalio.testing import WorkflowEnvironment
-from workflows_doubles import QUEUE, run
 
-from mainspring.core import errors, projects, workspace
+from mainspring.core import projects, workspace
 from mainspring.core.contracts import skew
 from mainspring.core.features import online
 from mainspring.core.features.windows import CREATED, EVENT
 from mainspring.core.monitoring import read_log
-from mainspring.workflows.skew import activities, messages, schedule
-from mainspring.workflows.skew.workflow import CheckSkew
+from mainspring.workflows.skew import activities
 
 REQUEST = skew.SkewRequest(project="tiny")
 
@@ -90,40 +84,3 @@ def test_nothing_recorded_is_nothing_found_and_no_lake_is_an_error(tmp_path: Pat
     features(tmp_path)
     found = check(tmp_path, tmp_path / "reads")
     assert (found.rows, found.features, found.skewed) == (0, 0, ())
-
-
-@pytest.mark.integration
-def test_a_schedule_starts_the_check_again_and_again_until_it_is_removed() -> None:
-    asked: list[skew.SkewRequest] = []
-
-    @activity.defn(name=messages.CHECK)
-    async def double(request: skew.SkewRequest) -> skew.SkewOutcome:
-        asked.append(request)
-        return skew.SkewOutcome(
-            project=request.project, rows=1, later_rows=0, features=1, skewed=(), report_path="x"
-        )
-
-    async def story(client: Client, _: WorkflowEnvironment) -> None:
-        hourly = skew.SkewRequest(project="tiny", max_rows=7)
-        await schedule.ensure(client, hourly, every=timedelta(hours=1), task_queue=QUEUE)
-        often = skew.SkewRequest(project="tiny", max_rows=9)
-        await schedule.ensure(client, often, every=timedelta(seconds=1), task_queue=QUEUE)
-        for _ in range(300):
-            if len(asked) >= 2:
-                break
-            await asyncio.sleep(0.1)
-        assert len(asked) >= 2 and {r.max_rows for r in asked} == {9}
-        await schedule.remove(client, "tiny")
-        with pytest.raises(errors.NotFound, match="no scheduled skew check"):
-            await schedule.remove(client, "tiny")
-
-    run(story, [CheckSkew], [double], real=True)
-
-
-def test_the_command_says_what_is_wrong_with_its_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MAINSPRING_WORKFLOW_ADDRESS", "127.0.0.1:9")
-    assert schedule.main(["tiny"]) == 1
-    assert "temporal does not answer at `127.0.0.1:9`" in capsys.readouterr().err

@@ -1,0 +1,99 @@
+"""Processes that run by the clock: what a project has scheduled, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, ValidationError
+
+from mainspring.core import errors
+from mainspring.core.contracts import base, skew
+
+__all__ = [
+    "PROCESSES",
+    "Process",
+    "ScheduleCreate",
+    "ScheduleView",
+    "ScheduledOutcome",
+    "ScheduledRun",
+    "request_of",
+    "schedule_id",
+]
+
+
+class Process(StrEnum):
+    """What can be scheduled. Only grows."""
+
+    SKEW = "skew"
+
+
+#: Workflow type and request of each process. A request has `project`, which comes from the schedule.
+PROCESSES: Final[Mapping[Process, tuple[str, type[base.Message]]]] = {
+    Process.SKEW: (skew.SKEW_WORKFLOW, skew.SkewRequest),
+}
+
+
+class ScheduleCreate(base.Request):
+    """One schedule of a project's process, made or changed to this."""
+
+    every_minutes: Annotated[float, Field(gt=0, le=527_040)]
+    """A run that is still at work when the next is due lets it pass by."""
+    is_paused: bool = False
+    request: dict[str, Any] = {}
+    """The process's own options, such as `sample_fraction`; absent ones have their defaults."""
+
+
+class ScheduledRun(base.Message):
+    """One execution; `run_id` is the Temporal workflow id."""
+
+    run_id: str
+    started_at: base.UtcTime
+
+
+class ScheduleView(base.Message):
+    """A schedule as the engine has it."""
+
+    project: base.Slug
+    process: Process
+    every_minutes: float
+    is_paused: bool
+    request: dict[str, Any]
+    next_at: base.UtcTime | None = None
+    """None while it is paused."""
+    runs: tuple[ScheduledRun, ...] = ()
+    """The last ten that were due, newest first."""
+
+
+class ScheduledOutcome(base.Message):
+    """Where an execution is, and what it answered or why it failed."""
+
+    run_id: str
+    state: Literal["running", "done", "failed", "cancelled"]
+    result: dict[str, Any] = {}
+    error: dict[str, Any] = {}
+    """`errors.to_wire` of the failure, when there is one."""
+
+
+def schedule_id(project: str, process: Process) -> str:
+    """Each project has one schedule of a process."""
+    return f"{process}-{project}"
+
+
+def request_of(process: Process, project: str, options: Mapping[str, Any]) -> base.Message:
+    """The request that each run is started with. Errors: InvalidRequest for an option that is none, or malformed."""
+    _, kind = PROCESSES[process]
+    known = sorted(set(kind.model_fields) - {"project"})
+    for name in options:
+        if name not in known:
+            raise errors.InvalidRequest(
+                f"process `{process}` has no option `{name}`; it has {', '.join(f'`{n}`' for n in known)}",
+                field=f"request.{name}",
+            )
+    try:
+        return kind.model_validate({**options, "project": project})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(("request", *map(str, first["loc"])))
+        raise errors.InvalidRequest(f"`{field}`: {first['msg'].lower()}", field=field) from error

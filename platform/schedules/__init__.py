@@ -1,0 +1,3 @@
+"""Schedules: processes of a project that run by the clock."""
+
+__all__: list[str] = []
