@@ -108,6 +108,8 @@ class ServingSettings(_Group):
     """Open at once at the native front; more are told to come back."""
     log_requests: bool = False
     """A log line for each request; off: for those that are our own mistake (500) only."""
+    runtime: Literal["auto", "native", "torch"] = "auto"
+    """What runs the networks of bundles: the native kernel, or torch. auto: native, torch for those that it does not take."""
     torch_threads: Annotated[int, Field(ge=1)] = 1
     """Intra-op threads: on a busy two-core machine torch's barrier with 2 threads was 50 times slower than 1."""
 

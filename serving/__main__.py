@@ -10,15 +10,15 @@ import errno
 import signal
 import socket
 import sys
-from collections.abc import Mapping
 from types import FrameType
 from typing import Final, NoReturn
 
-from mainspring.core import errors, identity, ports, settings
-from mainspring.core.features import online, program
+from mainspring.core import errors, identity, settings
+from mainspring.core.features import online
 from mainspring.core.models import bundle
 from mainspring.native import front as native
 from mainspring.serving import app, logs, native_front, server, signed_bundles
+from mainspring.serving.runtimes import chosen
 
 EXIT_MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
 
@@ -39,7 +39,7 @@ def main() -> int:
             loader = signed_bundles.SignedBundleLoader(
                 bundle.BundleStore(in_force.serving.bundle_dir),
                 in_force.serving.trusted_keys_dir,
-                runtimes(in_force.serving),
+                chosen.runtimes(in_force.serving),
             )
             front = native_front.NativeFront(in_force.serving)
             built = app.create_app(in_force, online=store, loader=loader, issuer=issuer, front=front)
@@ -50,17 +50,6 @@ def main() -> int:
         print(f"mainspring.serving: {error.message}", file=sys.stderr)
         return EXIT_MISCONFIGURED if isinstance(error, errors.Misconfigured) else 1
     return 0
-
-
-def runtimes(serving: settings.ServingSettings) -> Mapping[str, signed_bundles.RuntimeFactory]:
-    """What this process can execute, by bundle kind. torch is imported with the first bundle that needs it."""
-
-    def embedding_mlp(opened: bundle.Bundle, _: program.Program) -> ports.ModelRuntime:
-        from mainspring.core.models import torch_runtime
-
-        return torch_runtime.TorchRuntime.load(opened, threads=serving.torch_threads)
-
-    return {"embedding_mlp": embedding_mlp}
 
 
 def bind(serving: settings.ServingSettings) -> list[socket.socket]:

@@ -1,6 +1,6 @@
 """Models: signed bundles, their quality, their network, and the registry that knows them.
 
-Import the modules (`bundle`, `signing`, `evaluation`, `network`, `torch_runtime`, `training`, `mlflow_adapter`): those
+Import the modules (`bundle`, `signing`, `architecture`, `native_runtime`, `evaluation`, `network`, `torch_runtime`, ...): those
 that need torch or MLflow import it themselves, and nobody else pays for it.
 """
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
-from mainspring.core.models import bundle, network
+from mainspring.core.models import architecture, bundle, model_input, network
 
 
 class TorchRuntime:
@@ -24,7 +24,7 @@ class TorchRuntime:
     def __init__(self, model: network.EmbeddingMlp) -> None:
         self._model = model.eval()
         spec = model.architecture
-        self._shape = (spec.dense_width, len(spec.id_columns))
+        self._expected = model_input.ExpectedInput(spec.dense_width, len(spec.id_columns))
         rows = {t.column: t.rows for t in spec.tables}
         self._limits = np.array(
             [rows.get(c, np.iinfo(np.int32).max) for c in spec.id_columns], dtype=np.int64
@@ -37,16 +37,7 @@ class TorchRuntime:
         Errors: CorruptArtifact if architecture and weights do not belong together.
         """
         torch.set_num_threads(threads)
-        try:
-            architecture = network.Architecture.parse(source.model)
-        except errors.InvalidRequest as error:
-            raise errors.CorruptArtifact(
-                f"`{source.digest}/{bundle.MODEL}` is no architecture: {error.message}",
-                artifact=source.digest,
-                expected="an architecture",
-                got=error.field,
-            ) from error
-        return cls(network.load_weights(architecture, source.weights))
+        return cls(network.load_weights(architecture.of_bundle(source), source.weights))
 
     def predict(self, batch: ports.ModelInput) -> NDArray[np.float32]:
         """Probabilities (n,) float32; n may be 0.
@@ -66,16 +57,7 @@ class TorchRuntime:
         return scores
 
     def _check(self, batch: ports.ModelInput) -> None:
-        got = (batch.dense.shape[1:], batch.ids.shape[1:], str(batch.dense.dtype), str(batch.ids.dtype))
-        expected = (self._shape[:1], self._shape[1:], "float32", "int32")
-        if got != expected or len(batch.dense) != len(batch.ids):
-            raise errors.SchemaMismatch(
-                f"model input is {got} with {len(batch.dense)} and {len(batch.ids)} rows, expected {expected} (widths,"
-                " dtypes); run the plan of the same bundle",
-                feature="model_input",
-                expected=str(expected),
-                got=str(got),
-            )
+        self._expected.check(batch)
         if batch.ids.size and bool(((batch.ids < 0) | (batch.ids >= self._limits)).any()):
             raise errors.InvariantViolated(
                 "an id has no embedding; the plan and the model of a bundle disagree about the vocabulary",

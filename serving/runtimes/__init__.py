@@ -1,3 +1,3 @@
 """What executes models, one file per runtime."""
 
-__all__ = ["function_runtime", "scores"]
+__all__ = ["chosen", "function_runtime", "scores"]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 import serving_world as world
+from serving_bundles import FITTED, Home, derivations
 
-from mainspring.core import canonical, errors, ports
+from mainspring.core import errors, ports
 from mainspring.core.contracts.deployment import TrafficTable
 from mainspring.core.contracts.prediction import PredictRequest
-from mainspring.core.features import ops, plan, program, schema
-from mainspring.core.models import bundle, signing
+from mainspring.core.features import ops, program, schema
+from mainspring.core.models import bundle
 from mainspring.serving import bundles, endpoints, plane, signed_bundles, stats, traffic
 from mainspring.serving.runtimes import function_runtime
 
@@ -23,71 +22,9 @@ def factory(opened: bundle.Bundle, compiled: program.Program) -> ports.ModelRunt
     return function_runtime.FunctionRuntime(lambda b: b.dense.sum(axis=1) + 100 * b.ids[:, 0])
 
 
-def derivations(project: str) -> signed_bundles.Derivation:
-    if project != "tiny-project":
-        raise errors.NotFound(f"no project `{project}` is installed", resource="project", name=project)
-    return lambda columns: {"distance_km": columns["distance"] * np.float32(2)}
-
-
-FITTED = plan.TransformPlan(
-    name="tiny",
-    columns=(
-        plan.dense("origin_stats__mean_delay", ops.Impute()),
-        plan.dense("distance_km", ops.Impute()),
-        plan.vocabulary("carrier"),
-    ),
-).fit(
-    pl.DataFrame(
-        {
-            "origin_stats__mean_delay": [2.0, 4.0],
-            "distance_km": [1.0, 3.0],
-            "carrier": ["UA", "AA"],
-        },
-        schema={
-            "origin_stats__mean_delay": pl.Float32,
-            "distance_km": pl.Float32,
-            "carrier": pl.String,
-        },
-    )
-)
-
-
-class Home:
-    """A bundle store, a key and a loader in one directory."""
-
-    def __init__(self, directory: Path) -> None:
-        self.key = signing.ensure_key(directory / "signing.pem")
-        self.trusted = directory / "trusted"
-        self.store = bundle.BundleStore(directory / "bundles")
-        self.loader = signed_bundles.SignedBundleLoader(
-            self.store, self.trusted, {"embedding_mlp": factory}, derivations
-        )
-
-    def write(self, **changes: Any) -> str:
-        contents: dict[str, Any] = {
-            "name": "tiny-model",
-            "project": "tiny-project",
-            "plan": FITTED.to_bytes(),
-            "model": {},
-            "weights": b"w",
-            "card": "# tiny",
-            "service": world.SERVICE,
-            "request_columns": world.REQUEST_COLUMNS,
-            "input_columns": FITTED.inputs,
-            "metrics": {},
-            "data_digest": canonical.digest("data"),
-            "training_run_id": "run-1",
-            "code_version": "0",
-        }
-        return self.store.write(bundle.BundleContents(**contents | changes), self.key).digest
-
-
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    built = Home(tmp_path)
-    built.trusted.mkdir()
-    built.key.publish(built.trusted)
-    return built
+    return Home(tmp_path, {"embedding_mlp": factory})
 
 
 def test_a_signed_bundle_answers_from_lookup_derivation_and_plan(home: Home, tmp_path: Path) -> None:

@@ -1,0 +1,94 @@
+"""Signed bundles over a real fitted plan, and the loader of their store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import serving_world as world
+
+from mainspring.core import canonical, errors
+from mainspring.core.features import ops, plan
+from mainspring.core.models import architecture, bundle, network, signing
+from mainspring.serving import signed_bundles
+from mainspring.serving.runtimes import chosen
+
+FITTED = plan.TransformPlan(
+    name="tiny",
+    columns=(
+        plan.dense("origin_stats__mean_delay", ops.Impute()),
+        plan.dense("distance_km", ops.Impute()),
+        plan.vocabulary("carrier"),
+    ),
+).fit(
+    pl.DataFrame(
+        {
+            "origin_stats__mean_delay": [2.0, 4.0],
+            "distance_km": [1.0, 3.0],
+            "carrier": ["UA", "AA"],
+        },
+        schema={
+            "origin_stats__mean_delay": pl.Float32,
+            "distance_km": pl.Float32,
+            "carrier": pl.String,
+        },
+    )
+)
+
+#: A network over that plan's output.
+ARCHITECTURE = architecture.Architecture(
+    dense_width=2,
+    id_columns=("carrier",),
+    tables=(architecture.Table(column="carrier", rows=4, dimensions=2),),
+    hidden_sizes=(16, 8),
+)
+
+
+def derivations(project: str) -> signed_bundles.Derivation:
+    if project != "tiny-project":
+        raise errors.NotFound(f"no project `{project}` is installed", resource="project", name=project)
+    return lambda columns: {"distance_km": columns["distance"] * np.float32(2)}
+
+
+class Home:
+    """A bundle store, a key and a loader in one directory."""
+
+    def __init__(
+        self, directory: Path, runtimes: Mapping[str, signed_bundles.RuntimeFactory] | None = None
+    ) -> None:
+        """`runtimes`: as `create_app` has them where none are given."""
+        self.key = signing.ensure_key(directory / "signing.pem")
+        self.trusted = directory / "trusted"
+        self.store = bundle.BundleStore(directory / "bundles")
+        self.trusted.mkdir()
+        self.key.publish(self.trusted)
+        if runtimes is None:
+            runtimes = chosen.runtimes(world.settings_in(directory).serving)
+        self.loader = signed_bundles.SignedBundleLoader(self.store, self.trusted, runtimes, derivations)
+
+    def write(self, **changes: Any) -> str:
+        contents: dict[str, Any] = {
+            "name": "tiny-model",
+            "project": "tiny-project",
+            "plan": FITTED.to_bytes(),
+            "model": {},
+            "weights": b"w",
+            "card": "# tiny",
+            "service": world.SERVICE,
+            "request_columns": world.REQUEST_COLUMNS,
+            "input_columns": FITTED.inputs,
+            "metrics": {},
+            "data_digest": canonical.digest("data"),
+            "training_run_id": "run-1",
+            "code_version": "0",
+        }
+        return self.store.write(bundle.BundleContents(**contents | changes), self.key).digest
+
+    def write_network(self, seed: int = 0, **changes: Any) -> str:
+        """Of an untrained network over the plan's output."""
+        model = network.EmbeddingMlp(ARCHITECTURE, seed=seed)
+        made = {"model": ARCHITECTURE.model_dump(mode="json"), "weights": network.save_weights(model)}
+        return self.write(**made | changes)
