@@ -112,6 +112,8 @@ class ServingSettings(_Group):
     """What runs the networks of bundles: the native kernel, or torch. auto: native, torch for those that it does not take."""
     torch_threads: Annotated[int, Field(ge=1)] = 1
     """Intra-op threads: on a busy two-core machine torch's barrier with 2 threads was 50 times slower than 1."""
+    onnx_threads: Annotated[int, Field(ge=1)] = 1
+    """Threads of each ONNX model, for one request; requests are answered side by side in `workers`."""
 
 
 class StreamSettings(_Group):

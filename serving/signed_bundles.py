@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 
 from mainspring.core import errors, ports, projects
 from mainspring.core.features import plan, program, schema
-from mainspring.core.models import bundle, signing
-
-#: Builds the runtime of one bundle kind from its verified files and its compiled plan.
-RuntimeFactory: TypeAlias = Callable[[bundle.Bundle, program.Program], ports.ModelRuntime]
+from mainspring.core.models import bundle, runtimes, signing
 
 Columns: TypeAlias = Mapping[str, NDArray[Any]]
 Derivation: TypeAlias = Callable[[Columns], Columns]
@@ -55,13 +52,13 @@ class SignedBundleLoader:
         self,
         store: bundle.BundleStore,
         trusted_keys_dir: Path,
-        runtimes: Mapping[str, RuntimeFactory],
+        factories: Mapping[str, runtimes.RuntimeFactory],
         derivations: Callable[[str], Derivation] = derivation_of,
     ) -> None:
-        """`runtimes`: bundle kind to what builds its runtime; `derivations`: project name to its derived features."""
+        """`factories`: bundle kind to what builds its runtime; `derivations`: project name to its derived features."""
         self._store = store
         self._trusted_keys_dir = trusted_keys_dir
-        self._runtimes = dict(runtimes)
+        self._runtimes = dict(factories)
         self._derivations = derivations
 
     def load(self, digest: str) -> SignedBundle:
@@ -93,7 +90,7 @@ class SignedBundleLoader:
             derivation=self._derivations(manifest.project),
         )
 
-    def _factory(self, kind: str) -> RuntimeFactory:
+    def _factory(self, kind: str) -> runtimes.RuntimeFactory:
         if kind not in self._runtimes:
             raise errors.MissingTool(
                 f"no runtime here executes bundles of kind `{kind}`; this process has"

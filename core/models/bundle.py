@@ -2,8 +2,8 @@
 
     <root>/<64 hex>/manifest.json       canonical JSON: what the model is, and every other file's digest
                     plan.json           the fitted transform plan, canonical JSON
-                    model.json          the network's architecture, canonical JSON
-                    weights.safetensors
+                    model.json          how the model is asked, canonical JSON: a network's architecture
+                    weights.safetensors what was learned; another file for other kinds (`manifest.LEARNED`)
                     card.md             for people
                     signature.json      over the manifest's digest; the one file the manifest does not list
 
@@ -21,123 +21,46 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from mainspring.core import canonical, durable, errors
-from mainspring.core.contracts import base, training
-from mainspring.core.features import schema
-from mainspring.core.models import signing
+from mainspring.core.models import manifest as manifests
+from mainspring.core.models import pickles, signing
+from mainspring.core.models.manifest import (
+    CARD,
+    LEARNED,
+    MANIFEST,
+    MODEL,
+    PLAN,
+    SIGNATURE,
+    WEIGHTS,
+    BundleContents,
+    FileEntry,
+    Kind,
+    Manifest,
+)
 
-MANIFEST: Final = "manifest.json"
-SIGNATURE: Final = "signature.json"
-PLAN: Final = "plan.json"
-MODEL: Final = "model.json"
-WEIGHTS: Final = "weights.safetensors"
-CARD: Final = "card.md"
-REQUIRED: Final = (PLAN, MODEL, WEIGHTS, CARD)
+__all__ = [
+    "CARD",
+    "LEARNED",
+    "MANIFEST",
+    "MODEL",
+    "PLAN",
+    "SIGNATURE",
+    "WEIGHTS",
+    "Bundle",
+    "BundleContents",
+    "BundleStore",
+    "FileEntry",
+    "Kind",
+    "Manifest",
+]
 
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
-_PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-
-
-class FileEntry(base.Message):
-    """One listed file."""
-
-    digest: base.Digest
-    bytes: int = Field(ge=0)
-
-
-class Manifest(base.Message):
-    """What a bundle says about itself. A field that changes meaning needs a new `schema_version`."""
-
-    schema_version: Literal[1] = 1
-    kind: Literal["embedding_mlp"] = "embedding_mlp"
-    name: base.Slug
-    project: base.Slug
-    plan_digest: base.Digest
-    service: schema.FeatureService
-    request_columns: tuple[schema.Column, ...]
-    """What a caller sends beside the entity keys."""
-    input_columns: tuple[schema.Column, ...]
-    """What the plan reads, in its order."""
-    metrics: dict[str, training.Metrics]
-    data_digest: base.Digest
-    training_run_id: str
-    code_version: str
-    files: dict[str, FileEntry]
-    """By POSIX path relative to the bundle; all files but the manifest and the signature."""
-
-
-@dataclass(frozen=True)
-class BundleContents:
-    """What goes into a bundle. `plan` is canonical JSON; `extra_files` are more files by relative path (an SBOM)."""
-
-    name: str
-    project: str
-    plan: bytes
-    model: Mapping[str, Any]
-    weights: bytes
-    card: str
-    service: schema.FeatureService
-    request_columns: tuple[schema.Column, ...]
-    input_columns: tuple[schema.Column, ...]
-    metrics: Mapping[str, training.Metrics]
-    data_digest: str
-    training_run_id: str
-    code_version: str
-    extra_files: Mapping[str, bytes] = field(default_factory=dict)
-
-    def files(self) -> dict[str, bytes]:
-        """Every listed file's bytes by path. Errors: InvalidRequest for a path that is taken or leaves the bundle."""
-        files = {
-            PLAN: self.plan,
-            MODEL: canonical.dumps(dict(self.model)),
-            WEIGHTS: self.weights,
-            CARD: self.card.encode(),
-        }
-        for path, data in self.extra_files.items():
-            if not _is_safe(path) or path in (*files, MANIFEST, SIGNATURE):
-                raise errors.InvalidRequest(
-                    f"`{path}` cannot be a bundle's extra file; use a relative path of letters, digits, `._-` that no"
-                    " standard file has",
-                    field="extra_files",
-                )
-            files[path] = data
-        return files
-
-    def manifest(self) -> Manifest:
-        """Errors: InvalidRequest if a field is malformed or the plan is not canonical JSON."""
-        if not _is_canonical(self.plan):
-            raise errors.InvalidRequest(
-                "`plan` is not canonical JSON; write it with `canonical.dumps`", field="plan"
-            )
-        try:
-            return Manifest(
-                name=self.name,
-                project=self.project,
-                plan_digest=canonical.digest_bytes(self.plan),
-                service=self.service,
-                request_columns=self.request_columns,
-                input_columns=self.input_columns,
-                metrics=dict(self.metrics),
-                data_digest=self.data_digest,
-                training_run_id=self.training_run_id,
-                code_version=self.code_version,
-                files={
-                    p: FileEntry(digest=canonical.digest_bytes(d), bytes=len(d))
-                    for p, d in self.files().items()
-                },
-            )
-        except ValidationError as error:
-            first = error.errors()[0]
-            path = ".".join(str(p) for p in first["loc"])
-            raise errors.InvalidRequest(
-                f"bundle field `{path}` is malformed: {first['msg']}; correct it and write again", field=path
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -164,14 +87,14 @@ class Bundle:
 
     @property
     def model(self) -> dict[str, Any]:
-        """The architecture."""
+        """How the model is asked: of a network its architecture."""
         value: dict[str, Any] = json.loads(self.read(MODEL))
         return value
 
     @property
     def weights(self) -> bytes:
-        """The safetensors bytes."""
-        return self.read(WEIGHTS)
+        """What was learned: the bytes of the kind's own file."""
+        return self.read(LEARNED[self.manifest.kind])
 
 
 class BundleStore:
@@ -271,20 +194,21 @@ def _verify(path: Path, digest: str, trust: signing.TrustedKeys | None = None) -
         difference = sorted(found ^ listed)
         raise _corrupt(digest, f"files {sorted(listed)}", f"missing or extra {difference}")
     for name, entry in manifest.files.items():
-        _read_verified(path, name, entry)
+        if pickles.is_pickle(_read_verified(path, name, entry)):
+            raise _corrupt(f"{digest}/{name}", "no pickle, which runs code when it is read", "a pickle")
     return Bundle(path=path, digest=digest, manifest=manifest, signer=signature.key_id)
 
 
 def _parse(data: bytes, digest: str) -> Manifest:
-    if not _is_canonical(data):
+    if not manifests.is_canonical(data):
         raise _corrupt(f"{digest}/{MANIFEST}", "canonical JSON", "another layout")
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
         raise _corrupt(f"{digest}/{MANIFEST}", "a manifest of schema version 1", str(error)) from error
-    if missing := [n for n in REQUIRED if n not in manifest.files]:
-        raise _corrupt(digest, f"files {list(REQUIRED)}", f"no {missing}")
-    if unsafe := [n for n in manifest.files if not _is_safe(n) or n in (MANIFEST, SIGNATURE)]:
+    if missing := [n for n in manifests.required(manifest.kind) if n not in manifest.files]:
+        raise _corrupt(digest, f"files {list(manifests.required(manifest.kind))}", f"no {missing}")
+    if unsafe := [n for n in manifest.files if not manifests.is_safe(n) or n in (MANIFEST, SIGNATURE)]:
         raise _corrupt(digest, "relative paths inside the bundle", str(unsafe))
     if manifest.files[PLAN].digest != manifest.plan_digest:
         raise _corrupt(f"{digest}/{PLAN}", manifest.plan_digest, manifest.files[PLAN].digest)
@@ -320,17 +244,6 @@ def _read_verified(root: Path, name: str, entry: FileEntry) -> bytes:
     if len(data) != entry.bytes or got != entry.digest:
         raise _corrupt(f"sha256:{root.name}/{name}", entry.digest, got)
     return data
-
-
-def _is_safe(name: str) -> bool:
-    return PurePosixPath(name).as_posix() == name and all(_PART.fullmatch(p) for p in name.split("/"))
-
-
-def _is_canonical(data: bytes) -> bool:
-    try:
-        return canonical.dumps(json.loads(data)) == data
-    except (ValueError, RecursionError, errors.InvalidRequest):
-        return False
 
 
 def _corrupt(artifact: str, expected: str, got: str) -> errors.CorruptArtifact:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
 from mainspring.core.features import program
@@ -73,3 +74,27 @@ def _does_not_fit(digest: str, gives: str, takes: str) -> errors.CorruptArtifact
 
 def _quoted(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names) or "none"
+
+
+def score_of(answer: object, n_rows: int, column: int, activation: str, where: str) -> NDArray[np.float32]:
+    """One number a row of what a foreign model gave: float (n,) or (n, m), of which `column`; then the activation.
+
+    Errors: InvariantViolated unless that is (n_rows,) finite numbers.
+    """
+    if not isinstance(answer, np.ndarray) or answer.dtype.kind != "f" or answer.ndim not in (1, 2):
+        got = f"{answer.dtype} {answer.shape}" if isinstance(answer, np.ndarray) else type(answer).__name__
+        raise _not_scores(f"{got}, expected float (n,) or (n, m)", where)
+    one = answer if answer.ndim == 1 else answer[:, column : column + 1].reshape(-1)
+    if one.shape != (n_rows,):
+        raise _not_scores(f"{answer.shape} for {n_rows} rows", where)
+    with np.errstate(over="ignore"):
+        if activation == "sigmoid":
+            one = 1.0 / (1.0 + np.exp(-one.astype(np.float64)))
+        scores = one.astype(np.float32)
+    if not np.isfinite(scores).all():
+        raise _not_scores("a score that is not finite", where)
+    return scores
+
+
+def _not_scores(got: str, where: str) -> errors.InvariantViolated:
+    return errors.InvariantViolated(f"the model gave {got}; roll back and look at its input", where=where)

@@ -1,6 +1,7 @@
 """A bundle is what its digest says and what a trusted key signed, or it does not open."""
 
 import dataclasses
+import pickle
 import shutil
 import stat
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from bundle_contents import CONTENTS, METRICS, SERVICE
 
 from mainspring.core import canonical, errors
-from mainspring.core.models import bundle, signing
+from mainspring.core.models import bundle, manifest, signing
 
 
 @pytest.fixture
@@ -101,7 +102,9 @@ def test_any_flipped_byte_of_any_file_is_refused(
     assert store.open(written.digest, trust) == written
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "signature.json", *bundle.REQUIRED, "sbom/bundle.json"])
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "signature.json", *manifest.required("embedding_mlp"), "sbom/bundle.json"]
+)
 def test_removed_renamed_truncated_or_linked_file_is_refused(
     store: bundle.BundleStore, written: bundle.Bundle, trust: signing.TrustedKeys, tmp_path: Path, name: str
 ) -> None:
@@ -295,3 +298,44 @@ def test_signed_manifest_of_another_form_is_refused(
             store.open(signed(store, written, key, **change), trust)
     # The control: the same construction with nothing wrong opens.
     assert store.open(signed(store, written, key, code_version="9"), trust).manifest.code_version == "9"
+
+
+@pytest.mark.parametrize("kind", manifest.LEARNED)
+def test_each_kind_has_a_file_of_its_own(
+    store: bundle.BundleStore, key: signing.SigningKey, trust: signing.TrustedKeys, kind: manifest.Kind
+) -> None:
+    written = store.write(dataclasses.replace(CONTENTS, kind=kind), key)
+    opened = store.open(written.digest, trust)
+    assert opened.manifest.kind == kind
+    assert opened.weights == opened.read(manifest.LEARNED[kind]) == CONTENTS.weights
+    files = opened.manifest.model_dump(mode="json")["files"]
+    fewer = {k: v for k, v in files.items() if k != manifest.LEARNED[kind]}
+    with pytest.raises(errors.CorruptArtifact, match=manifest.LEARNED[kind]):
+        store.open(signed(store, written, key, files=fewer), trust)
+
+
+def test_a_kind_there_is_not(store: bundle.BundleStore, key: signing.SigningKey) -> None:
+    with pytest.raises(
+        errors.InvalidRequest, match="no bundle is of kind `pickle`; kinds are `embedding_mlp`"
+    ):
+        store.write(dataclasses.replace(CONTENTS, kind="pickle"), key)  # type: ignore[arg-type]
+
+
+def test_a_pickle_is_refused_when_written_and_when_opened(
+    store: bundle.BundleStore, key: signing.SigningKey, trust: signing.TrustedKeys
+) -> None:
+    evil = pickle.dumps(print)
+    for change in ({"weights": evil}, {"extra_files": {"sbom/bundle.json": evil}}):
+        with pytest.raises(errors.InvalidRequest, match="is a pickle, which runs code"):
+            store.write(dataclasses.replace(CONTENTS, **change), key)
+    assert store.list() == ()
+    # Signed by a trusted producer that does not look.
+    written = store.write(CONTENTS, key)
+    files = written.manifest.model_dump(mode="json")["files"]
+    files["card.md"] = {"bytes": len(evil), "digest": canonical.digest_bytes(evil)}
+    digest = signed(store, written, key, files=files)
+    card = store.root / digest.removeprefix("sha256:") / "card.md"
+    card.chmod(0o644)
+    card.write_bytes(evil)
+    with pytest.raises(errors.CorruptArtifact, match=r"card.md.*no pickle"):
+        store.open(digest, trust)

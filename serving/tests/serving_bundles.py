@@ -13,6 +13,7 @@ import serving_world as world
 from mainspring.core import canonical, errors
 from mainspring.core.features import ops, plan
 from mainspring.core.models import architecture, bundle, network, signing
+from mainspring.core.models import runtimes as known
 from mainspring.serving import signed_bundles
 from mainspring.serving.runtimes import chosen
 
@@ -56,9 +57,7 @@ def derivations(project: str) -> signed_bundles.Derivation:
 class Home:
     """A bundle store, a key and a loader in one directory."""
 
-    def __init__(
-        self, directory: Path, runtimes: Mapping[str, signed_bundles.RuntimeFactory] | None = None
-    ) -> None:
+    def __init__(self, directory: Path, runtimes: Mapping[str, known.RuntimeFactory] | None = None) -> None:
         """`runtimes`: as `create_app` has them where none are given."""
         self.key = signing.ensure_key(directory / "signing.pem")
         self.trusted = directory / "trusted"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mainspring.core import canonical, errors, identity, ports, settings
 from mainspring.core.features import online, schema
 from mainspring.native import front
-from mainspring.serving import app, native_front, server
+from mainspring.serving import app, bundles, native_front, server
 from mainspring.serving.models import repository
 from mainspring.serving.runtimes import function_runtime
 
@@ -167,22 +167,26 @@ class Served:
     tokens: identity.TokenIssuer
     online: online.OnlineStore
     loader: DictLoader
+    """Of the bundles given; unused where a loader was given."""
     front: native_front.NativeFront
 
 
 @contextlib.contextmanager
 def serve(
     directory: Path,
-    *bundles: World,
+    *worlds: World,
     models: Mapping[str, repository.ModelFactory] | None = None,
+    loaded_by: bundles.BundleLoader | None = None,
     **serving: object,
 ) -> Iterator[Served]:
     """The real app under real uvicorn on a free loopback port, behind the native front if `front` says so."""
-    store, loader = filled_store(), DictLoader({b.digest: b for b in bundles})
+    store, loader = filled_store(), DictLoader({b.digest: b for b in worlds})
     tokens = identity.ensure_token_file(directory / "tokens.json")
     in_force = settings_in(directory, **serving)
     before = native_front.NativeFront(in_force.serving)
-    built = app.create_app(in_force, online=store, loader=loader, issuer=tokens, models=models, front=before)
+    built = app.create_app(
+        in_force, online=store, loader=loaded_by or loader, issuer=tokens, models=models, front=before
+    )
     listeners = front.listen("127.0.0.1", 0, threads=in_force.serving.front_threads)
     port = listeners[0].getsockname()[1]
     running = server.Server(built, listeners, before, log_level="warning", lifespan="on")

@@ -49,7 +49,7 @@ def test_what_the_kernel_does_not_take_goes_to_torch_if_it_may(
     model = network.EmbeddingMlp(ARCHITECTURE)
     weights = safetensors.torch.save({k: v.to(torch.bfloat16) for k, v in model.state_dict().items()})
     automatic, native = home(tmp_path / "auto", "auto"), home(tmp_path / "native", "native")
-    with caplog.at_level(logging.WARNING, "mainspring.serving"):
+    with caplog.at_level(logging.WARNING, "mainspring.models"):
         loaded = automatic.loader.load(automatic.write_network(weights=weights))
     assert loaded.runtime.name == "torch"
     assert "runs on torch" in caplog.text and "BF16" in caplog.text

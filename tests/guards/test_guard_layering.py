@@ -28,6 +28,7 @@ ADAPTERS = {
     "openlineage": ("core/lineage/openlineage_adapter.py",),
     "ray": ("workflows/ray_jobs/",),
     "torch": ("core/models/", "serving/runtimes/", "workflows/ray_jobs/", "bench/"),
+    "onnxruntime": ("core/models/onnx_runtime.py", "bench/"),
     "temporalio": ("core/client/", "workflows/", "platform/stack/"),
     "litestar": ("platform/",),
     "confluent_kafka": ("core/features/streams/kafka.py", "bench/features/"),

@@ -1,0 +1,83 @@
+"""Which runtime executes a bundle: by its kind, and as the settings say. The same one serves and scores in batches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from mainspring.core import errors, ports
+from mainspring.core.features import program
+from mainspring.core.models import architecture, bundle, model_input, native_runtime, trees_runtime
+
+_LOG: Final = logging.getLogger("mainspring.models")
+
+#: Builds the runtime of one bundle kind from its verified files and its compiled plan.
+RuntimeFactory: TypeAlias = Callable[[bundle.Bundle, program.Program], ports.ModelRuntime]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How models run."""
+
+    network: Literal["auto", "native", "torch"] = "auto"
+    """What runs the networks of `embedding_mlp` bundles; auto: native, torch for those that it does not take."""
+    torch_threads: int = 1
+    onnx_threads: int = 1
+
+
+def factories(options: Options) -> Mapping[str, RuntimeFactory]:
+    """A factory for every kind of bundle. torch and onnxruntime are imported with the first bundle that needs them.
+
+    Errors of the factories: CorruptArtifact for files that are not what `model.json` says, or a model that does not take
+    what its plan gives; MissingTool for a runtime that is not installed, or a model that nothing here executes.
+    """
+
+    def embedding_mlp(opened: bundle.Bundle, compiled: program.Program) -> ports.ModelRuntime:
+        spec = architecture.of_bundle(opened)
+        known = {t.column: t.rows for t in spec.tables}
+        ids = {name: known.get(name, 0) for name in spec.id_columns}
+        model_input.check_plan(compiled, opened.digest, dense_width=spec.dense_width, ids=ids)
+        if options.network != "torch":
+            try:
+                return native_runtime.NativeRuntime.load(opened)
+            except errors.MissingTool as error:
+                if options.network == "native":
+                    raise
+                _LOG.warning("bundle `%s` runs on torch: %s", opened.digest, error.message)
+        try:
+            from mainspring.core.models import torch_runtime
+        except ImportError as error:
+            raise _not_installed("torch", "serving", error) from error
+        return torch_runtime.TorchRuntime.load(opened, threads=options.torch_threads)
+
+    def onnx(opened: bundle.Bundle, compiled: program.Program) -> ports.ModelRuntime:
+        try:
+            from mainspring.core.models import onnx_runtime
+        except ImportError as error:
+            raise _not_installed("onnxruntime", "onnx", error) from error
+        return onnx_runtime.OnnxRuntime.load(opened, compiled, threads=options.onnx_threads)
+
+    def torch_export(opened: bundle.Bundle, compiled: program.Program) -> ports.ModelRuntime:
+        try:
+            from mainspring.core.models import exported
+        except ImportError as error:
+            raise _not_installed("torch", "serving", error) from error
+        return exported.ExportedRuntime.load(opened, compiled, threads=options.torch_threads)
+
+    return {
+        "embedding_mlp": embedding_mlp,
+        "trees": trees_runtime.TreesRuntime.load,
+        "onnx": onnx,
+        "torch_export": torch_export,
+    }
+
+
+def _not_installed(package: str, extra: str, error: ImportError) -> errors.MissingTool:
+    fix = f"pip install 'mainspring[{extra}]'"
+    return errors.MissingTool(
+        f"this bundle's model needs {package}, which cannot be imported ({error}); run `{fix}`",
+        tool=package,
+        fix=fix,
+    )
