@@ -19,6 +19,7 @@
     │   └── BudgetExceeded
     ├── Busy                wait, then try again
     │   └── Overloaded
+    │       └── RateLimited     this caller asks more than it may, however idle the process is
     ├── Unavailable         an operator must act; retried
     │   ├── DependencyDown
     │   └── DeadlineExceeded
@@ -242,6 +243,14 @@ class Overloaded(Busy):
 
     code = "overloaded"
     retry_after_seconds: float = 1.0
+
+
+@dataclass(eq=False)
+class RateLimited(Overloaded):
+    """The caller has used up its `limit`; it has some again after `retry_after_seconds`."""
+
+    code = "rate_limited"
+    limit: str = ""
 
 
 @dataclass(eq=False)

@@ -36,6 +36,7 @@ def test_codes_are_unique_and_kinds_inherit() -> None:
     assert {c.code for c in seen if c.retryable} == {
         "busy",
         "overloaded",
+        "rate_limited",
         "unavailable",
         "dependency_down",
         "deadline_exceeded",

@@ -41,6 +41,7 @@ STATUS: Final[Mapping[type, int]] = {
     errors.Rejected: 422,
     errors.Unauthenticated: 401,
     errors.Denied: 403,
+    errors.RateLimited: 429,
     errors.Busy: 503,
     errors.DeadlineExceeded: 504,
     errors.Unavailable: 503,

@@ -15,7 +15,7 @@ def test_every_error_has_a_status_of_its_kind_and_comes_back(code: str) -> None:
     error = errors.BY_CODE[code]("something is wrong; mend it")
     response = http_errors.problem(error, "req-1")
     wire = json.loads(bytes(response.body))
-    caller = error.kind in (errors.Kind.REJECTED, errors.Kind.DENIED)
+    caller = error.kind in (errors.Kind.REJECTED, errors.Kind.DENIED) or code == "rate_limited"
     assert (400 <= response.status_code < 500) is caller
     assert type(errors.from_wire(wire)) is type(error)
     assert (wire["request_id"], wire["type"]) == ("req-1", f"urn:mainspring:error:{code}")
@@ -26,6 +26,7 @@ def test_every_error_has_a_status_of_its_kind_and_comes_back(code: str) -> None:
     [
         (errors.Overloaded("full", retry_after_seconds=2.1), 503, "retry-after", "3"),
         (errors.Overloaded("full", retry_after_seconds=0.0), 503, "retry-after", "1"),
+        (errors.RateLimited("enough", retry_after_seconds=0.2), 429, "retry-after", "1"),
         (errors.DependencyDown("down"), 503, "retry-after", "1"),
         (errors.DeadlineExceeded("late"), 504, "retry-after", "1"),
         (errors.Unauthenticated("who"), 401, "www-authenticate", "Bearer"),

@@ -1,0 +1,119 @@
+"""API keys for callers of serving: issued once, kept as hashes, revoked without a restart.
+
+A key is `msk_<id>_<secret>`. The id finds the record; of the secret, 256 random bits, only the SHA-256 is kept. A slow
+password hash would add nothing: nobody guesses 256 bits, and every request would pay for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import Field, ValidationError
+
+from mainspring.core import errors, watched
+from mainspring.core.contracts import access
+from mainspring.core.contracts.base import Request
+
+__all__ = ["PREFIX", "KeyRing"]
+
+PREFIX: Final = "msk_"
+_HASH_OF_NONE: Final = hashlib.sha256(b"").hexdigest()
+
+
+class _Record(Request):
+    view: access.KeyView
+    secret_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Document(Request):
+    keys: list[_Record] = []
+
+
+_Keys = dict[str, _Record]
+
+
+class KeyRing:
+    """The keys of one file, followed as it changes. Thread-safe; other processes follow within a second."""
+
+    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
+        """Errors: Misconfigured if the file is there and malformed."""
+        self._now = now
+        self._keys: watched.Watched[_Keys] = watched.Watched(path, _read, {})
+
+    @property
+    def is_stale(self) -> bool:
+        """The file on disk cannot be read, so what it said before is in force."""
+        return self._keys.is_stale
+
+    def authenticate(self, key: str) -> access.KeyView:
+        """The record of a key that counts. Compares in constant time. Errors: Unauthenticated."""
+        key_id, _, secret = key.removeprefix(PREFIX).partition("_")
+        record = self._keys.get().get(key_id)
+        expected = _HASH_OF_NONE if record is None else record.secret_sha256
+        is_right = hmac.compare_digest(expected, hashlib.sha256(secret.encode()).hexdigest())
+        if record is None or not is_right or not secret or not key.startswith(PREFIX):
+            raise errors.Unauthenticated("the API key is not known here; ask an admin for one")
+        view = record.view
+        if view.revoked_at is not None:
+            raise errors.Unauthenticated(f"API key `{key_id}` was revoked; ask an admin for another")
+        if view.expires_at is not None and view.expires_at.timestamp() <= self._now():
+            raise errors.Unauthenticated(f"API key `{key_id}` has expired; ask an admin for another")
+        return view
+
+    def issue(self, asked: access.KeyCreate, *, by: str) -> access.KeyIssued:
+        """A new key, in force on return. Errors: Overloaded, OSError."""
+        secret = secrets.token_urlsafe(32)
+        view = access.KeyView(
+            key_id=secrets.token_hex(6),
+            created_at=self._time(),
+            created_by=by,
+            **asked.model_dump(),
+        )
+        record = _Record(view=view, secret_sha256=hashlib.sha256(secret.encode()).hexdigest())
+        self._keys.change(lambda keys: _written({**keys, view.key_id: record}))
+        return access.KeyIssued(key=f"{PREFIX}{view.key_id}_{secret}", view=view)
+
+    def revoke(self, key_id: str, *, by: str) -> access.KeyView:
+        """Let the key count no more; again changes nothing. Errors: NotFound, Overloaded, OSError."""
+
+        def edit(keys: _Keys) -> tuple[_Keys, bytes]:
+            if key_id not in keys:
+                raise errors.NotFound(
+                    f"no API key `{key_id}`; GET /v1/keys lists them", resource="key", name=key_id
+                )
+            view = keys[key_id].view
+            if view.revoked_at is None:
+                view = view.model_copy(update={"revoked_at": self._time(), "revoked_by": by})
+            record = keys[key_id].model_copy(update={"view": view})
+            return _written({**keys, key_id: record})
+
+        return self._keys.change(edit)[key_id].view
+
+    def views(self) -> list[access.KeyView]:
+        """Every key that was ever issued, oldest first."""
+        return sorted((r.view for r in self._keys.get().values()), key=lambda v: (v.created_at, v.key_id))
+
+    def _time(self) -> datetime:
+        return datetime.fromtimestamp(self._now(), UTC)
+
+
+def _read(content: bytes) -> _Keys:
+    try:
+        return {r.view.key_id: r for r in _Document.model_validate_json(content).keys}
+    except ValidationError as error:
+        # Without the values: they are hashes of secrets.
+        places = ", ".join(f"`{'.'.join(map(str, e['loc']))}`" for e in error.errors()[:3])
+        raise errors.InvalidSettings(
+            f"no document of API keys, look at {places}", problems=("keys",)
+        ) from error
+
+
+def _written(keys: _Keys) -> tuple[_Keys, bytes]:
+    return keys, _Document(keys=list(keys.values())).model_dump_json(indent=1).encode()

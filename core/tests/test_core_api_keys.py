@@ -1,0 +1,92 @@
+"""API keys: who has one is let in, until it is revoked or expires; the file holds no key."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from mainspring.core import api_keys, durable, errors
+from mainspring.core.contracts import access
+
+ASKED = access.KeyCreate(caller="team-a/checkout", scopes=["predict"], project="shop")
+
+
+def test_an_issued_key_is_known_by_every_process_that_follows_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "access" / "keys.json"
+    ring = api_keys.KeyRing(path)
+    issued = ring.issue(ASKED, by="admin@local")
+    assert issued.key.startswith(f"msk_{issued.view.key_id}_")
+    for known in (ring, api_keys.KeyRing(path)):
+        view = known.authenticate(issued.key)
+        assert (view.caller, view.scopes, view.project, view.created_by) == (
+            *("team-a/checkout", ["predict"], "shop"),
+            "admin@local",
+        )
+    secret = issued.key.rpartition(issued.view.key_id + "_")[2]
+    assert secret not in path.read_text(), "only its hash is kept"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert secret not in repr(ring.views())
+
+
+def test_a_key_that_is_wrong_in_any_way_is_not_known(tmp_path: Path) -> None:
+    ring = api_keys.KeyRing(tmp_path / "keys.json")
+    key = ring.issue(ASKED, by="admin@local").key
+    other = ring.issue(ASKED, by="admin@local").key
+    swapped = key[: key.rindex("_") + 1] + other[len(key[: key.rindex("_") + 1]) :]
+    flipped = key[:-1] + ("A" if key[-1] != "A" else "B")
+    for wrong in (
+        "",
+        "msk_",
+        "msk__",
+        key[4:],
+        key + "x",
+        key[:-1],
+        flipped,
+        key.upper(),
+        swapped,
+        "msk_é_ü",
+    ):
+        if wrong != key:
+            with pytest.raises(errors.Unauthenticated, match="not known here"):
+                ring.authenticate(wrong)
+
+
+def test_a_revoked_key_counts_no_more_and_stays_on_record(tmp_path: Path) -> None:
+    ring = api_keys.KeyRing(tmp_path / "keys.json", now=lambda: 1e9)
+    first, second = (ring.issue(ASKED, by="admin@local") for _ in range(2))
+    revoked = ring.revoke(first.view.key_id, by="approver@local")
+    assert (revoked.revoked_at, revoked.revoked_by) == (datetime.fromtimestamp(1e9, UTC), "approver@local")
+    with pytest.raises(errors.Unauthenticated, match="was revoked"):
+        ring.authenticate(first.key)
+    assert ring.authenticate(second.key) == second.view
+    assert ring.revoke(first.view.key_id, by="somebody@else") == revoked, "again changes nothing"
+    with pytest.raises(errors.NotFound):
+        ring.revoke("ffffffffffff", by="admin@local")
+    assert {v.key_id for v in ring.views()} == {first.view.key_id, second.view.key_id}
+
+
+def test_a_key_expires(tmp_path: Path) -> None:
+    now = [1e9]
+    ring = api_keys.KeyRing(tmp_path / "keys.json", now=lambda: now[0])
+    asked = ASKED.model_copy(update={"expires_at": datetime.fromtimestamp(1e9 + 60, UTC)})
+    key = ring.issue(asked, by="admin@local").key
+    now[0] += 59
+    assert ring.authenticate(key)
+    now[0] += 1
+    with pytest.raises(errors.Unauthenticated, match="has expired"):
+        ring.authenticate(key)
+
+
+def test_a_damaged_file_is_said_without_what_is_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    api_keys.KeyRing(path).issue(ASKED, by="admin@local")
+    document = json.loads(path.read_text())
+    digest = document["keys"][0]["secret_sha256"]
+    document["keys"][0]["secret_sha256"] = digest[:-1]
+    durable.replace_file(path, json.dumps(document))
+    with pytest.raises(errors.Misconfigured, match=r"keys\.0\.secret_sha256") as refused:
+        api_keys.KeyRing(path)
+    assert digest[:-1] not in str(refused.value)
