@@ -106,6 +106,10 @@ class ServingSettings(_Group):
     """Threads of the native front, each on its own socket. A small network takes one some 8 us a request."""
     max_connections: Annotated[int, Field(ge=1)] = 4096
     """Open at once at the native front; more are told to come back."""
+    require_token: bool = False
+    """Whoever predicts or reads shows an API key or a token. Off: who shows none is `anonymous`; changes need one always."""
+    access_dir: Path = Path("access")
+    """API keys (hashes of them) and limits in force, `keys.json` and `limits.json`; default: under the state directory."""
     log_requests: bool = False
     """A log line for each request; off: for those that are our own mistake (500) only."""
     runtime: Literal["auto", "native", "torch"] = "auto"

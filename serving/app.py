@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from mainspring.core import identity, ports, settings
+from mainspring.core import api_keys, ports, settings, watched
 from mainspring.serving import bundles, endpoints, gate, native_front, plane, release, stats, traffic
+from mainspring.serving.access import callers, guard
+from mainspring.serving.access import limits as caller_limits
 from mainspring.serving.features import expectations, recorded
 from mainspring.serving.grpc import server as grpc_server
 from mainspring.serving.grpc import service as grpc_service
 from mainspring.serving.http import (
+    access_routes,
+    doors,
     edge,
     errors,
     fast_path,
@@ -34,7 +39,7 @@ def create_app(
     *,
     online: ports.OnlineFeatures,
     loader: bundles.BundleLoader,
-    issuer: identity.TokenIssuer,
+    issuer: callers.Issuer,
     models: Mapping[str, repository.ModelFactory] | None = None,
     front: native_front.NativeFront | None = None,
 ) -> FastAPI:
@@ -42,7 +47,8 @@ def create_app(
 
     `models`: tensor models beside the endpoints, by name; they are served over v2 only.
     `front`: learns of the models that it can answer; the caller starts it before the app, or not.
-    Errors: Misconfigured if a traffic document, one of its bundles or the expectations of a view do not load.
+    Errors: Misconfigured if a traffic document, one of its bundles, the expectations of a view, API keys or limits do
+    not load.
     """
     serving = settings.serving
     checked = expectations.gated(online, serving)
@@ -64,14 +70,35 @@ def create_app(
         tables, shelf, answerer, max_rows=serving.max_rows_per_request, models=models
     )
     counts = model_book.ModelBook()
+    keys = api_keys.KeyRing(serving.access_dir / "keys.json")
+    limiter = caller_limits.Limiter(
+        serving.access_dir / "limits.json",
+        lambda name: name == doors.FEATURES or tables.has(name) or name in (models or {}),
+    )
+    asking = callers.Callers(issuer, keys, require_token=serving.require_token)
+    guarded = guard.Guard(asking, limiter, require_token=serving.require_token)
     if front is not None:
+        front.guard(lambda: guarded.is_on)
         front.follow(known)
         counts.add_from(front.entries)
     inferring = inference.Inference(known, doorkeeper, counts)
     infer = v2_infer.Infer(inferring, limits)
     reads = feature_reads.FeatureReads(online, shelf, limits, doorkeeper, serving.max_rows_per_request)
-    admit = functools.partial(routes.admit, issuer)
-    remote = grpc_service.Service(inferring, online, admit, release.version())
+    admit = functools.partial(routes.admit, asking)
+    remote = grpc_service.Service(inferring, online, admit, guarded, release.version())
+
+    def limits_changed() -> None:
+        if front is not None:
+            front.refresh()
+
+    async def follow_limits() -> None:
+        # Another process may have set them, and the front, which would not see it, answers until then.
+        was_on = guarded.is_on
+        while True:
+            await asyncio.sleep(watched.LOOK_SECONDS)
+            if guarded.is_on != was_on:
+                was_on = not was_on
+                limits_changed()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -84,7 +111,9 @@ def create_app(
                 max_body_bytes=serving.max_body_bytes,
                 max_calls=serving.workers + serving.max_waiting,
             )
+        following = asyncio.create_task(follow_limits())
         yield
+        following.cancel()
         if server is not None:
             await grpc_server.stop(server)
         doorkeeper.close()
@@ -95,13 +124,16 @@ def create_app(
     app = fast_path.ServingApp(title="Mainspring serving", version="1", lifespan=lifespan)
     app.include_router(
         routes.build(
-            routes.Parts(answerer, served, shelf, online, issuer, limits, doorkeeper, reads, checked)
+            routes.Parts(answerer, served, shelf, online, issuer, admit, limits, doorkeeper, reads, checked)
         )
     )
     app.include_router(v2_routes.build(v2_routes.Parts(infer, online, admit, release.version())))
-    app.include_router(metrics.build(metrics.Books(inferring, served, limits, front)))
+    app.include_router(
+        access_routes.build(access_routes.Parts(keys, limiter, issuer, limits, limits_changed))
+    )
+    app.include_router(metrics.build(metrics.Books(inferring, served, limits, guarded, front)))
     errors.install(app)
-    app.add_middleware(edge.Edge)
+    app.add_middleware(edge.Edge, guarded=guarded)
     if serving.fast_path:
-        app.fast_path = fast_path.FastPath(infer, reads)
+        app.fast_path = fast_path.FastPath(infer, reads, guarded)
     return app

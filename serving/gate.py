@@ -2,7 +2,8 @@
 
 A thread hop costs about 50 us, more than a small model. Work whose measured cost is below INLINE_SECONDS therefore
 runs where it was asked for, when nothing waits. Everything else takes one of `workers` threads; what finds none waits
-in a queue of at most `max_waiting`, the latest possible start first, and is refused beyond that. Work that can no longer
+in a queue of at most `max_waiting`, callers taking turns and each one's latest possible start first, and is refused
+beyond that: whoever has most waiting is refused first (`fair_queue.py`). Work that can no longer
 end in time, or whose caller has gone, leaves the queue without having run: what is late helps nobody and makes the
 next one late.
 """
@@ -11,8 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import heapq
-import itertools
 import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -21,6 +20,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from mainspring.core import errors
+from mainspring.serving import fair_queue
+from mainspring.serving.access import guard
 
 R = TypeVar("R")
 
@@ -137,8 +138,7 @@ class Gate:
         self._max_waiting = max_waiting
         self._clock = clock
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="serving")
-        self._queue: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._order = itertools.count()
+        self._queue = fair_queue.FairQueue()
         self._mean_seconds = 0.0
         self.counts = GateCounts()
 
@@ -200,23 +200,28 @@ class Gate:
             counts.running += 1
             return
         self.check_deadline(deadline - needs)
+        caller = guard.current().caller.name
         if counts.waiting >= self._max_waiting:
             counts.shed += 1
-            raise self.overloaded()
+            displaced = self._queue.displace_for(caller) if self._max_waiting else None
+            if displaced is None:
+                raise self.overloaded()
+            counts.waiting -= 1
+            displaced.set_exception(self.overloaded())
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._queue, (deadline - needs, next(self._order), place))
+        self._queue.push(caller, deadline - needs, place)
         counts.waiting += 1
         timer = None
         if deadline != math.inf:
             timer = asyncio.get_running_loop().call_later(
-                deadline - needs - self._clock(), self._expire, place
+                deadline - needs - self._clock(), self._expire, caller, place
             )
         try:
             await place
         except asyncio.CancelledError:
             if place.cancelled():
                 counts.waiting -= 1
-                self._forget(place)
+                self._queue.remove(caller, place)
             elif place.exception() is None:
                 self._pass_on()  # the place was given in the same turn in which its taker went away
             counts.left += 1
@@ -240,17 +245,12 @@ class Gate:
             retry_after_seconds=seconds,
         )
 
-    def _expire(self, place: asyncio.Future[None]) -> None:
+    def _expire(self, caller: str, place: asyncio.Future[None]) -> None:
         if not place.done():
             self.counts.waiting -= 1
             self.counts.expired += 1
-            self._forget(place)
+            self._queue.remove(caller, place)
             place.set_exception(_too_late("queue"))
-
-    def _forget(self, place: asyncio.Future[None]) -> None:
-        # At most `max_waiting` long, and only for callers that left or came too late: a scan is cheap enough.
-        self._queue = [waiting for waiting in self._queue if waiting[2] is not place]
-        heapq.heapify(self._queue)
 
     def _leave(self, done: asyncio.Future[tuple[Any, float, float]], costs: Costs | None, rows: int) -> None:
         if not done.cancelled() and done.exception() is None:
@@ -261,8 +261,7 @@ class Gate:
         self._pass_on()
 
     def _pass_on(self) -> None:
-        while self._queue:
-            _, _, place = heapq.heappop(self._queue)
+        while (place := self._queue.pop()) is not None:
             if not place.done():
                 self.counts.waiting -= 1
                 place.set_result(None)

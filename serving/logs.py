@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import contextvars
+import itertools
 import logging
+import re
 import sys
 import time
 from typing import Any, Final
 
 import orjson
 
+from mainspring.core import ids
+
 #: The id of the request at work; the gate takes it along into threads.
 REQUEST_ID: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("request_id", default="")
+
+_USABLE: Final = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+
+#: Ids made here: one of the process, which sorts by time, and a counter. A whole fresh id would cost 8 us a request.
+_PROCESS: Final = ids.new_id("req")
+_COUNT: Final = itertools.count(1)
 
 _ACCESS: Final = logging.getLogger("mainspring.serving.access")
 
@@ -33,6 +43,11 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
         return orjson.dumps(line, default=str).decode()
+
+
+def request_id_of(sent: str) -> str:
+    """The caller's id if it is usable, else a fresh one."""
+    return sent if _USABLE.match(sent) else f"{_PROCESS}.{next(_COUNT):x}"
 
 
 def install(*, log_requests: bool) -> None:

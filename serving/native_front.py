@@ -10,7 +10,8 @@ import pathlib
 import shutil
 import socket
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from mainspring.core import errors, ids, settings
@@ -29,23 +30,37 @@ class NativeFront:
         self._models: tuple[front.Model, ...] = ()
         self._running: front.Front | None = None
         self._folder: pathlib.Path | None = None
+        self._choosing = threading.Lock()
+        self._update: Callable[[], None] = lambda: None
+        self._is_guarded: Callable[[], bool] = lambda: False
 
     @property
     def is_wanted(self) -> bool:
         """As `serving.front` says; by itself where there is a model that it answers."""
         return self._settings.front == "on" or (self._settings.front == "auto" and bool(self._models))
 
+    def guard(self, is_guarded: Callable[[], bool]) -> None:
+        """Pass everything on while `is_guarded` says so: it knows no callers. Before :meth:`follow`."""
+        self._is_guarded = is_guarded
+
+    def refresh(self) -> None:
+        """Look again whether requests must be passed on."""
+        self._update()
+
     def follow(self, models: repository.Repository) -> None:
         """Answer for the native models that are loaded, now and after every change."""
 
         def update() -> None:
-            found = [m.for_front() for m in models.loaded() if isinstance(m, native_model.NativeModel)]
-            # A log line for each request is the app's to write.
-            chosen = () if self._settings.log_requests else tuple(m for m in found if m is not None)
-            self._models = chosen
-            if self._running is not None:
-                self._running.set_models(chosen)
+            with self._choosing:
+                found = [m.for_front() for m in models.loaded() if isinstance(m, native_model.NativeModel)]
+                # A log line for each request is the app's to write, and so is who may ask and how much.
+                passes = self._settings.log_requests or self._is_guarded()
+                chosen = () if passes else tuple(m for m in found if m is not None)
+                self._models = chosen
+                if self._running is not None:
+                    self._running.set_models(chosen)
 
+        self._update = update
         models.on_change(update)
 
     def app_socket(self) -> str:

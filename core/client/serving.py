@@ -25,7 +25,7 @@ class ServingClient:
     """
 
     def __init__(self, base_url: str, *, token: str = "", timeout_seconds: float = 30.0) -> None:
-        """`token`: needed by `set_traffic`, `load_bundle` and `push`."""
+        """`token`: a token or API key; needed by `set_traffic`, `load_bundle` and `push`, and where one is demanded."""
         self._base_url = base_url
         # trust_env off: a proxy variable of the shell must not reroute calls between our own services.
         self._http = httpx.Client(

@@ -7,12 +7,17 @@ import functools
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from google.protobuf.message import DecodeError
+
 import grpc
 from mainspring.core import errors, identity, ports
+from mainspring.core.contracts import access
+from mainspring.serving import logs
+from mainspring.serving.access import callers, guard
 from mainspring.serving.grpc import schema, status, tensors
 from mainspring.serving.models import book
 from mainspring.serving.protocols.v2 import describe, inference, request
@@ -20,8 +25,19 @@ from mainspring.serving.protocols.v2 import describe, inference, request
 _LOG: Final = logging.getLogger("mainspring.serving")
 _Config: Final = schema.message("ModelConfigResponse")
 
+#: What a method needs of its caller. Probes need nothing; loading and unloading, a role beside the scope.
+_SCOPES: Final[Mapping[str, access.Scope]] = {
+    "ModelInfer": "predict",
+    "ModelStreamInfer": "predict",
+    "RepositoryModelLoad": "admin",
+    "RepositoryModelUnload": "admin",
+}
+_OPEN: Final = frozenset({"ServerLive", "ServerReady"})
+
 #: grpc.aio.ServicerContext; the package ships no types.
 Context: TypeAlias = Any
+Method: TypeAlias = Callable[[Any, Context, callers.Caller], Awaitable[Any]]
+Enter: TypeAlias = Callable[[Context], callers.Caller]
 
 
 @dataclass(frozen=True)
@@ -31,16 +47,28 @@ class Service:
     inference: inference.Inference
     online: ports.OnlineFeatures
     admit: Callable[[str | None], identity.Actor]
+    guard: guard.Guard
     version: str
 
-    async def server_live(self, asked: Any, context: Context) -> Any:
+    def identify(self, method: str, context: Context) -> callers.Caller:
+        """Who calls the method, if they may, before anything of the message is read.
+
+        Errors: Unauthenticated, PermissionDenied.
+        """
+        metadata = dict(context.invocation_metadata() or ())
+        logs.REQUEST_ID.set(logs.request_id_of(str(metadata.get("x-request-id", ""))))
+        if method in _OPEN:
+            return callers.ANONYMOUS
+        return self.guard.identify(authorization_of(metadata), _SCOPES.get(method, "read"))
+
+    async def server_live(self, asked: Any, context: Context, caller: callers.Caller) -> Any:
         return _message("ServerLiveResponse", live=True)
 
-    async def server_ready(self, asked: Any, context: Context) -> Any:
+    async def server_ready(self, asked: Any, context: Context, caller: callers.Caller) -> Any:
         await asyncio.to_thread(self.online.views)
         return _message("ServerReadyResponse", ready=True)
 
-    async def model_ready(self, asked: Any, context: Context) -> Any:
+    async def model_ready(self, asked: Any, context: Context, caller: callers.Caller) -> Any:
         """False for a model that is not loaded; an unknown one is NOT_FOUND, as in Triton."""
         try:
             self.inference.models.get(asked.name).signature(asked.version)
@@ -48,43 +76,44 @@ class Service:
             return _message("ModelReadyResponse", ready=False)
         return _message("ModelReadyResponse", ready=True)
 
-    async def server_metadata(self, asked: Any, context: Context) -> Any:
+    async def server_metadata(self, asked: Any, context: Context, caller: callers.Caller) -> Any:
         return _message("ServerMetadataResponse", **describe.server(self.version))
 
-    async def model_metadata(self, asked: Any, context: Context) -> Any:
+    async def model_metadata(self, asked: Any, context: Context, caller: callers.Caller) -> Any:
         model = self.inference.models.get(asked.name)
         return _message("ModelMetadataResponse", **describe.model(model, asked.version))
 
-    async def model_config(self, asked: Any, context: Context) -> Any:
+    async def model_config(self, asked: Any, context: Context, caller: callers.Caller) -> Any:
         config = describe.config(self.inference.models.get(asked.name), asked.version)
         for unknown in ("version_policy", "instance_group"):
             del config[unknown]
         return _Config(config=config)
 
-    async def model_statistics(self, asked: Any, context: Context) -> Any:
+    async def model_statistics(self, asked: Any, context: Context, caller: callers.Caller) -> Any:
         models, counts = self.inference.models, self.inference.book
         return _message(
             "ModelStatisticsResponse", **describe.statistics(models, counts, asked.name, asked.version)
         )
 
-    async def repository_index(self, asked: Any, context: Context) -> Any:
+    async def repository_index(self, asked: Any, context: Context, caller: callers.Caller) -> Any:
         return _message(
             "RepositoryIndexResponse",
             models=describe.index(self.inference.models, only_ready=asked.ready),
         )
 
-    async def repository_model_load(self, asked: Any, context: Context) -> Any:
+    async def repository_model_load(self, asked: Any, context: Context, caller: callers.Caller) -> Any:
         self._admit_change(asked, context)
         await asyncio.to_thread(self.inference.models.load, asked.model_name)
         return _message("RepositoryModelLoadResponse")
 
-    async def repository_model_unload(self, asked: Any, context: Context) -> Any:
+    async def repository_model_unload(self, asked: Any, context: Context, caller: callers.Caller) -> Any:
         self._admit_change(asked, context)
         await asyncio.to_thread(self.inference.models.unload, asked.model_name)
         return _message("RepositoryModelUnloadResponse")
 
-    async def model_infer(self, asked: Any, context: Context) -> Any:
+    async def model_infer(self, asked: Any, context: Context, caller: callers.Caller) -> Any:
         """The client's deadline is the request's: it is dropped from the queue when that has passed."""
+        self.guard.admit(caller, asked.model_name)
         remaining = context.time_remaining()
         deadline = math.inf if remaining is None else time.monotonic() + remaining
         model = self.inference.models.get(asked.model_name)
@@ -112,12 +141,14 @@ class Service:
         self.inference.book.answered(model.name, answer.version, signature.rows(checked.inputs), phases)
         return response
 
-    async def model_stream_infer(self, asked: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+    async def model_stream_infer(
+        self, asked: AsyncIterator[Any], context: Context, caller: callers.Caller
+    ) -> AsyncIterator[Any]:
         """One answer a request, in their order; a failed one is answered with its error, and the stream goes on."""
         async for one in asked:
             try:
                 yield _message(
-                    "ModelStreamInferResponse", infer_response=await self.model_infer(one, context)
+                    "ModelStreamInferResponse", infer_response=await self.model_infer(one, context, caller)
                 )
             except errors.MainspringError as error:
                 yield _message(
@@ -125,9 +156,7 @@ class Service:
                 )
 
     def _admit_change(self, asked: Any, context: Context) -> None:
-        metadata = dict(context.invocation_metadata() or ())
-        authorization = metadata.get("authorization")
-        self.admit(authorization if isinstance(authorization, str) else None)
+        self.admit(authorization_of(dict(context.invocation_metadata() or ())))
         if asked.repository_name:
             raise errors.InvalidRequest(
                 f"repository `{asked.repository_name[:80]}` is not known; leave the name out",
@@ -146,12 +175,17 @@ def handler(service: Service) -> grpc.GenericRpcHandler:
         function = getattr(service, _snake(method.name))
         parse = schema.message(method.input_type.name).FromString
         write = schema.message(method.output_type.name).SerializeToString
+        # Messages come as bytes: none is parsed before its sender was let in.
+        enter = functools.partial(service.identify, method.name)
+        parse = functools.partial(_parsed, parse)
         if method.client_streaming:
             methods[method.name] = grpc.stream_stream_rpc_method_handler(
-                _guarded_stream(function), parse, write
+                _guarded_stream(function, enter, parse), None, write
             )
         else:
-            methods[method.name] = grpc.unary_unary_rpc_method_handler(_guarded(function), parse, write)
+            methods[method.name] = grpc.unary_unary_rpc_method_handler(
+                _guarded(function, enter, parse), None, write
+            )
     return grpc.method_handlers_generic_handler(f"{schema.PACKAGE}.{schema.SERVICE}", methods)
 
 
@@ -164,11 +198,12 @@ def _message(name: str, /, **fields: Any) -> Any:
 
 
 def _guarded(
-    method: Callable[[Any, Context], Awaitable[Any]],
-) -> Callable[[Any, Context], Awaitable[Any]]:
-    async def call(asked: Any, context: Context) -> Any:
+    method: Method, enter: Enter, parse: Callable[[bytes], Any]
+) -> Callable[[bytes, Context], Awaitable[Any]]:
+    async def call(sent: bytes, context: Context) -> Any:
         try:
-            return await method(asked, context)
+            caller = enter(context)
+            return await method(parse(sent), context, caller)
         except errors.MainspringError as error:
             return await status.abort(context, error)
         except Exception:  # noqa: BLE001 - the edge of the process: the caller gets an answer, the log the trace
@@ -178,18 +213,41 @@ def _guarded(
 
 
 def _guarded_stream(
-    method: Callable[[AsyncIterator[Any], Context], AsyncIterator[Any]],
-) -> Callable[[AsyncIterator[Any], Context], AsyncIterator[Any]]:
-    async def call(asked: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+    method: Callable[[AsyncIterator[Any], Context, callers.Caller], AsyncIterator[Any]],
+    enter: Enter,
+    parse: Callable[[bytes], Any],
+) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[Any]]:
+    async def call(sent: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
         try:
-            async for answer in method(asked, context):
+            caller = enter(context)
+            async for answer in method((parse(one) async for one in sent), context, caller):
                 yield answer
+        except errors.MainspringError as error:
+            await status.abort(context, error)
         except Exception:  # noqa: BLE001 - as above
             await status.abort(context, _own_mistake())
 
     return call
 
 
+def _parsed(parse: Callable[[bytes], Any], sent: bytes) -> Any:
+    try:
+        return parse(sent)
+    except DecodeError as error:
+        raise errors.InvalidRequest(
+            "message is not of this method; use the protocol's own client", field="message"
+        ) from error
+
+
 def _own_mistake() -> errors.InvariantViolated:
     _LOG.exception("a gRPC call failed")
     return errors.InvariantViolated("serving failed on its own mistake; look at its log", where="grpc")
+
+
+def authorization_of(metadata: Mapping[str, Any]) -> str | None:
+    """As HTTP has it: `authorization`, or the key in `x-api-key`."""
+    authorization = metadata.get("authorization")
+    key = metadata.get("x-api-key")
+    if authorization is None and isinstance(key, str):
+        return f"Bearer {key}"
+    return authorization if isinstance(authorization, str) else None

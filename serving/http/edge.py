@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-import re
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mainspring.core import errors, ids
+from mainspring.core import errors
 from mainspring.serving import gate, logs
+from mainspring.serving.access import guard
+from mainspring.serving.http import doors
 from mainspring.serving.http import errors as http_errors
 
 _LOG: Final = logging.getLogger("mainspring.serving")
-_REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 
 HEADER: Final = "x-request-id"
-
-#: Ids made here: one of the process, which sorts by time, and a counter. A whole fresh id would cost 8 us a request.
-_PROCESS: Final = ids.new_id("req")
-_COUNT: Final = itertools.count(1)
-
-
-def request_id_of(sent: str) -> str:
-    """The caller's id if it is usable, else a fresh one."""
-    return sent if _REQUEST_ID.match(sent) else f"{_PROCESS}.{next(_COUNT):x}"
 
 
 def own_mistake(path: str, request_id: str) -> errors.InvariantViolated:
@@ -37,17 +28,33 @@ def own_mistake(path: str, request_id: str) -> errors.InvariantViolated:
     )
 
 
-class Edge:
-    """Takes the caller's `x-request-id` if it is 1 to 128 plain characters, else makes one; echoes it."""
+def let_in(guarded: guard.Guard, method: str, path: str, headers: Mapping[str, str]) -> None:
+    """Ask who it is and make the request the call at work. Errors: Unauthenticated, PermissionDenied, RateLimited."""
+    door = doors.door_of(method, path)
+    if door is None:
+        return
+    authorization = headers.get("authorization")
+    if authorization is None and (key := headers.get("x-api-key")) is not None:
+        authorization = f"Bearer {key}"
+    guarded.admit(guarded.identify(authorization, door.scope), door.target)
 
-    def __init__(self, app: ASGIApp) -> None:
+
+class Edge:
+    """Takes the caller's `x-request-id` if it is 1 to 128 plain characters, else makes one; echoes it.
+
+    Nothing of a body is read before the guard has let its sender in.
+    """
+
+    def __init__(self, app: ASGIApp, guarded: guard.Guard) -> None:
         self._app = app
+        self._guard = guarded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = request_id_of(Headers(scope=scope).get(HEADER, ""))
+        headers = Headers(scope=scope)
+        request_id = logs.request_id_of(headers.get(HEADER, ""))
         scope.setdefault("state", {})["request_id"] = request_id
         logs.REQUEST_ID.set(request_id)
         began, status = time.perf_counter(), 0
@@ -60,9 +67,14 @@ class Edge:
             await send(message)
 
         try:
+            let_in(self._guard, scope["method"], scope["path"], headers)
             await self._app(scope, receive, send_with_id)
         except gate.ClientGone:
             return  # nobody is there to answer
+        except errors.MainspringError as error:
+            if status:
+                raise
+            await http_errors.answer(error, scope["path"], request_id)(scope, receive, send_with_id)
         except Exception:  # the edge of the process: whoever asked gets an answer, the log gets the trace
             _LOG.exception("request %s failed", request_id)
             if status:

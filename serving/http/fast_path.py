@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mainspring.core import errors
 from mainspring.serving import gate, logs
+from mainspring.serving.access import guard
 from mainspring.serving.http import edge, feature_reads, v2_infer
 from mainspring.serving.http import errors as http_errors
 
@@ -44,7 +45,10 @@ class ServingApp(FastAPI):
 class FastPath:
     """Answers infer requests and reads of features; passes everything else on."""
 
-    def __init__(self, infer: v2_infer.Infer, reads: feature_reads.FeatureReads) -> None:
+    def __init__(
+        self, infer: v2_infer.Infer, reads: feature_reads.FeatureReads, guarded: guard.Guard
+    ) -> None:
+        self._guard = guarded
         self._infer = infer
         self._reads = reads
 
@@ -54,10 +58,11 @@ class FastPath:
             await app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        request_id = edge.request_id_of(headers.get(edge.HEADER, ""))
+        request_id = logs.request_id_of(headers.get(edge.HEADER, ""))
         logs.REQUEST_ID.set(request_id)
         began, status, path = time.perf_counter(), 200, scope["path"]
         try:
+            edge.let_in(self._guard, "POST", path, headers)
             fields, body = await answerer(headers, receive)
         except gate.ClientGone:
             return

@@ -13,6 +13,7 @@ from mainspring.core import ports
 from mainspring.core.contracts import features
 from mainspring.core.features import schema
 from mainspring.serving import gate
+from mainspring.serving.access import guard
 from mainspring.serving.features import push, read
 from mainspring.serving.http import bodies, payload, v2_infer
 
@@ -48,6 +49,7 @@ class FeatureReads:
         deadline = v2_infer.deadline_of(headers)
         body = await payload.receive_body(receive, headers, self.limits)
         asked = bodies.parse(body, features.FeatureRead)
+        guard.charge(max(map(len, asked.entities.values()), default=0))
         is_arrow = ARROW in headers.get("accept", "")
 
         def work() -> bytes:

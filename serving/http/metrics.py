@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from mainspring.serving import endpoints, native_front
+from mainspring.serving.access import guard
 from mainspring.serving.http import payload
 from mainspring.serving.models import book
 from mainspring.serving.protocols.v2 import inference
@@ -39,12 +40,14 @@ class Books(Collector):
     inference: inference.Inference
     endpoints: endpoints.Endpoints
     limits: payload.Limits
+    guard: guard.Guard
     front: native_front.NativeFront | None = None
 
     def collect(self) -> Iterator[Metric]:
         yield from self._gate()
         yield from self._models()
         yield from self._bundles()
+        yield from self._access()
         yield from self._front()
 
     def _gate(self) -> Iterator[Metric]:
@@ -67,6 +70,26 @@ class Books(Collector):
             ("left", "requests whose caller left while they waited", counts.left),
         ):
             yield CounterMetricFamily(f"mainspring_{name}_requests", text, value)
+
+    def _access(self) -> Iterator[Metric]:
+        refused = CounterMetricFamily(
+            "mainspring_callers_refused", "requests refused for who asked, or how much", labels=("code",)
+        )
+        for code, count in sorted(self.guard.refused.items()):
+            refused.add_metric((code,), count)
+        limited = CounterMetricFamily(
+            "mainspring_caller_limited",
+            "requests beyond a caller's limits",
+            labels=("caller", "endpoint"),
+        )
+        for caller, endpoint, count in sorted(self.guard.limiter.refused()):
+            limited.add_metric((caller, endpoint), count)
+        yield from (refused, limited)
+        yield GaugeMetricFamily(
+            "mainspring_access_documents_stale",
+            "documents of keys or limits that cannot be read: what they said before is in force",
+            self.guard.callers.keys_are_stale + self.guard.limiter.is_stale,
+        )
 
     def _front(self) -> Iterator[Metric]:
         counts = {} if self.front is None else self.front.counts()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -14,13 +15,14 @@ from fastapi.responses import Response
 from mainspring.core import errors, identity, ports
 from mainspring.core.contracts import deployment, features, prediction, quality
 from mainspring.serving import bundles, endpoints, gate, plane
+from mainspring.serving.access import callers, guard
 from mainspring.serving.features import expectations, push
 from mainspring.serving.http import bodies, feature_reads, payload, v2_infer
 
 if TYPE_CHECKING:
     from mainspring.core.quality import pushes
 
-#: Who may change what is served or what features say. Predictions and reads are open to whoever reaches the port.
+#: Who may change what is served or what features say.
 ADMIN_ROLES: Final = ("service", "developer", "admin")
 
 
@@ -32,7 +34,8 @@ class Parts:
     endpoints: endpoints.Endpoints
     shelf: bundles.BundleShelf
     online: ports.OnlineFeatures
-    issuer: identity.TokenIssuer
+    issuer: callers.Issuer
+    admit: Callable[[str | None], identity.Actor]
     limits: payload.Limits
     gate: gate.Gate
     reads: feature_reads.FeatureReads
@@ -81,6 +84,7 @@ def _predictions(parts: Parts) -> APIRouter:
     async def predict(name: str, request: Request) -> Response:
         """Score every entity or row of the body, in order."""
         asked = await bodies.read(request, prediction.PredictRequest, parts.limits)
+        guard.charge(asked.n_rows)
         deadline = v2_infer.deadline_of(dict(request.headers))
         work = functools.partial(parts.plane.predict, name, asked, request.state.request_id)
         answer, _ = await gate.until_gone(
@@ -215,12 +219,12 @@ def _quarantine(parts: Parts) -> APIRouter:
 
 
 def _admin(parts: Parts, request: Request) -> identity.Actor:
-    return admit(parts.issuer, request.headers.get("authorization"))
+    return parts.admit(request.headers.get("authorization"))
 
 
-def admit(issuer: identity.TokenIssuer, authorization: str | None) -> identity.Actor:
+def admit(known: callers.Callers, authorization: str | None) -> identity.Actor:
     """Who may change what is served. Errors: Unauthenticated, PermissionDenied."""
-    actor = issuer.authenticate(authorization)
+    actor = known.admin(authorization)
     actor.require(*ADMIN_ROLES)
     return actor
 

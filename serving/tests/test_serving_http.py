@@ -401,6 +401,9 @@ def test_the_api_is_described(served: world.Served) -> None:
         "/v1/features/quarantine/{name}",
         "/v1/features/quarantine/{name}:release",
         "/get-online-features",
+        "/v1/keys",
+        "/v1/keys/{key_id}",
+        "/v1/limits",
     }
     body = paths["/v1/endpoints/{name}:predict"]["post"]["requestBody"]
     assert "entities" in body["content"]["application/json"]["schema"]["properties"]

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from mainspring.core import errors
 from mainspring.serving import gate
+from mainspring.serving.access import guard
 from mainspring.serving.models import book, repository, tensor_model
 from mainspring.serving.protocols.v2 import request, response
 
@@ -84,6 +85,7 @@ class Inference:
     ) -> tensor_model.Inferred:
         """Run the model on inputs that fit, here or in a thread; fills `phases.queue` and `phases.infer`."""
         rows = signature.rows(inputs)
+        guard.charge(rows)
         costs = self._costs_of(model.name)
         began = time.perf_counter_ns()
         if self.gate.runs_inline(costs, rows):
@@ -115,6 +117,7 @@ class Inference:
         def work() -> tuple[response.Encoded, str, int]:
             began = time.perf_counter_ns()
             asked = request.read(body, json_length, signature)
+            guard.charge(signature.rows(asked.inputs))
             parsed = time.perf_counter_ns()
             answer = model.infer(version, asked.inputs)
             ran = time.perf_counter_ns()

@@ -1,0 +1,107 @@
+"""Who asks: an API key, a token of the issuer, or nobody in particular."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from mainspring.core import api_keys, errors, identity
+from mainspring.core.contracts import access
+
+_BEARER: Final = "bearer "
+
+#: What the roles of the issuer's actors may do here. Changes look at the roles themselves once more.
+SCOPES_OF_ROLE: Final[Mapping[str, frozenset[access.Scope]]] = {
+    "viewer": frozenset({"read"}),
+    "approver": frozenset({"predict", "read"}),
+    "developer": frozenset({"predict", "read", "admin"}),
+    "service": frozenset({"predict", "read", "admin"}),
+    "admin": frozenset({"predict", "read", "admin"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom limits, logs and usage name. `project` is "" where the caller has none of its own."""
+
+    name: str
+    scopes: frozenset[access.Scope]
+    project: str = ""
+
+
+#: Who shows neither key nor token, where none is demanded.
+ANONYMOUS: Final = Caller("anonymous", frozenset({"predict", "read"}))
+
+
+class Issuer(Protocol):
+    """What knows tokens: the embedded issuer, or one that verifies an identity provider's JWTs."""
+
+    def authenticate(self, authorization: str | None) -> identity.Actor:
+        """Errors: Unauthenticated."""
+        ...
+
+
+class Callers:
+    """Tells callers apart. Thread-safe."""
+
+    def __init__(self, issuer: Issuer, keys: api_keys.KeyRing, *, require_token: bool) -> None:
+        self._issuer, self._keys, self._require_token = issuer, keys, require_token
+
+    @property
+    def keys_are_stale(self) -> bool:
+        """Keys are those of before: their file cannot be read."""
+        return self._keys.is_stale
+
+    def identify(self, authorization: str | None, scope: access.Scope) -> Caller:
+        """Who asks, if they may.
+
+        `authorization` is the header's value, a key or a token after `Bearer `. Where none is demanded, one that is not
+        known is as good as none: a proxy's own header must not turn a caller away.
+        Errors: Unauthenticated, PermissionDenied.
+        """
+        if authorization is None and not self._require_token:
+            return ANONYMOUS
+        try:
+            caller = self._known(authorization)
+        except errors.Unauthenticated:
+            if self._require_token:
+                raise
+            caller = ANONYMOUS
+        if scope not in caller.scopes and self._require_token:
+            raise errors.PermissionDenied(
+                f"`{caller.name}` may {', '.join(sorted(caller.scopes)) or 'do nothing here'}, this needs `{scope}`; ask an"
+                " admin for a key of that scope",
+                actor=caller.name,
+                action=scope,
+            )
+        return caller
+
+    def admin(self, authorization: str | None) -> identity.Actor:
+        """Who wants to change what is served: a token's actor with its roles, or a key of scope `admin` as a service.
+
+        Errors: Unauthenticated, PermissionDenied for a key without the scope.
+        """
+        key = key_of(authorization)
+        if key is None:
+            return self._issuer.authenticate(authorization)
+        view = self._keys.authenticate(key)
+        return identity.Actor(view.caller, ("service",) if "admin" in view.scopes else ())
+
+    def _known(self, authorization: str | None) -> Caller:
+        key = key_of(authorization)
+        if key is not None:
+            view = self._keys.authenticate(key)
+            return Caller(view.caller, frozenset(view.scopes), view.project or "")
+        actor = self._issuer.authenticate(authorization)
+        return Caller(
+            actor.name, frozenset().union(*(SCOPES_OF_ROLE.get(r, frozenset()) for r in actor.roles))
+        )
+
+
+def key_of(authorization: str | None) -> str | None:
+    """The API key of an `Authorization: Bearer` header; None if it has none."""
+    if authorization is None or authorization[: len(_BEARER)].lower() != _BEARER:
+        return None
+    credential = authorization[len(_BEARER) :].strip()
+    return credential if credential.startswith(api_keys.PREFIX) else None

@@ -1,0 +1,74 @@
+"""The one way in: who asks, whether they may, whether they have not asked too much. Every protocol comes through here."""
+
+from __future__ import annotations
+
+import contextvars
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+from mainspring.core import errors
+from mainspring.core.contracts import access
+from mainspring.serving.access import callers, limits
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One admitted request: who asks what."""
+
+    caller: callers.Caller
+    target: str
+    limiter: limits.Limiter | None = None
+
+
+#: The call at work. The gate takes it along into threads.
+_CALL: Final[contextvars.ContextVar[Call | None]] = contextvars.ContextVar("call", default=None)
+
+_NOBODY: Final = Call(callers.ANONYMOUS, "")
+
+
+def current() -> Call:
+    """The call at work; an anonymous one where nobody came through a guard."""
+    return _CALL.get() or _NOBODY
+
+
+def charge(rows: int) -> None:
+    """Tell the limits how many rows the call at work asks for, once they are known."""
+    call = _CALL.get()
+    if call is not None and call.limiter is not None:
+        call.limiter.charge(call.caller.name, call.target, rows)
+
+
+class Guard:
+    """Thread-safe. `refused` counts by the code of the refusal."""
+
+    def __init__(self, known: callers.Callers, limiter: limits.Limiter, *, require_token: bool) -> None:
+        self.callers: Final = known
+        self.limiter: Final = limiter
+        self._require_token = require_token
+        self.refused: Final[Counter[str]] = Counter()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether a request must come through here to be answered: else whoever answers it may do so at once."""
+        return self._require_token or bool(self.limiter.document.rules)
+
+    def identify(self, authorization: str | None, scope: access.Scope) -> callers.Caller:
+        """Who asks, if they may. Errors: Unauthenticated, PermissionDenied."""
+        try:
+            return self.callers.identify(authorization, scope)
+        except errors.Denied as error:
+            self.refused[error.code] += 1
+            raise
+
+    def admit(self, caller: callers.Caller, target: str) -> None:
+        """Count the request and make it the call at work; "" is a target without limits. Errors: RateLimited."""
+        if not target:
+            _CALL.set(Call(caller, target))
+            return
+        try:
+            charged = self.limiter.admit(caller.name, target)
+        except errors.RateLimited as error:
+            self.refused[error.code] += 1
+            raise
+        _CALL.set(Call(caller, charged, self.limiter))
