@@ -84,6 +84,14 @@ class ServingSettings(_Group):
     """Where they are kept; default: under the state directory."""
     reads_max_bytes: Annotated[int, Field(ge=1 << 20)] = 256 << 20
     """The oldest recorded reads go beyond it."""
+    log_predictions: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the answered predictions that are logged with keys, features and scores, for drift, labels and audit."""
+    predictions_dir: Path = Path("predictions")
+    """Where they are logged; default: under the state directory."""
+    predictions_max_bytes: Annotated[int, Field(ge=1 << 20)] = 1 << 30
+    """The oldest logged predictions go beyond it."""
+    token_key: Path = Path("keys/tokens.key")
+    """Key of the tokens that stand for personal columns in logs, mode 0600, made on first use; default: under the state directory."""
     traffic_dir: Path = Path("traffic")
     """The traffic tables in force, one JSON document per endpoint; default: under the state directory."""
     max_rows_per_request: Annotated[int, Field(ge=1, le=1_000_000)] = 4096

@@ -10,7 +10,17 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from mainspring.core import api_keys, ports, settings, watched
-from mainspring.serving import bundles, endpoints, gate, native_front, plane, release, stats, traffic
+from mainspring.serving import (
+    bundles,
+    endpoints,
+    gate,
+    native_front,
+    plane,
+    prediction_log,
+    release,
+    stats,
+    traffic,
+)
 from mainspring.serving.access import callers, guard
 from mainspring.serving.access import limits as caller_limits
 from mainspring.serving.features import expectations, recorded
@@ -60,8 +70,17 @@ def create_app(
     book = stats.StatsBook()
     served = endpoints.Endpoints(tables, shelf, book)
     served.restore()
+    predictions = prediction_log.start(serving)
+    observers = []
+    if predictions is not None:
+        observers.append(prediction_log.observer(predictions, serving.log_predictions))
     answerer = plane.Plane(
-        tables=tables, shelf=shelf, online=online, book=book, max_rows=serving.max_rows_per_request
+        tables=tables,
+        shelf=shelf,
+        online=online,
+        book=book,
+        max_rows=serving.max_rows_per_request,
+        observers=observers,
     )
 
     doorkeeper = gate.Gate(workers=serving.workers, max_waiting=serving.max_waiting)
@@ -118,8 +137,9 @@ def create_app(
             await grpc_server.stop(server)
         doorkeeper.close()
         answerer.close()
-        if log is not None:
-            log.close()
+        for closing in (log, predictions):
+            if closing is not None:
+                closing.close()
 
     app = fast_path.ServingApp(title="Mainspring serving", version="1", lifespan=lifespan)
     app.include_router(
@@ -131,7 +151,7 @@ def create_app(
     app.include_router(
         access_routes.build(access_routes.Parts(keys, limiter, issuer, limits, limits_changed))
     )
-    app.include_router(metrics.build(metrics.Books(inferring, served, limits, guarded, front)))
+    app.include_router(metrics.build(metrics.Books(inferring, served, limits, guarded, front, predictions)))
     errors.install(app)
     app.add_middleware(edge.Edge, guarded=guarded)
     if serving.fast_path:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
-from mainspring.core.contracts import prediction
+from mainspring.core.contracts import inputs, prediction
 from mainspring.core.features import schema
 
 
@@ -41,6 +41,11 @@ class LoadedBundle(Protocol):
     @property
     def request_columns(self) -> tuple[schema.Column, ...]:
         """What the caller sends beside the join keys."""
+        ...
+
+    @property
+    def input_policy(self) -> inputs.InputPolicy:
+        """What the bundle declares of its inputs; the default where it declares nothing."""
         ...
 
     @property

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
 from mainspring.core.contracts import deployment, prediction
-from mainspring.serving import admission, bundles, stats, traffic
+from mainspring.serving import admission, bundles, observed, stats, traffic
 from mainspring.serving.features import push, reader
 from mainspring.serving.runtimes import scores
 
@@ -40,6 +41,8 @@ class Answered:
 
     scores: NDArray[np.float32]
     looked_up: reader.LookedUp
+    inputs: Mapping[str, NDArray[Any]]
+    """What the plan was given, each (n,)."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,9 @@ class Plane:
         max_rows: int,
         max_in_flight: int = MAX_IN_FLIGHT,
         now_us: Callable[[], int] = _now_us,
+        observers: Sequence[observed.Observer] = (),
     ) -> None:
+        """`observers` are told of every answer, shadows' too, in the thread that made it."""
         self._tables = tables
         self._shelf = shelf
         self._online = online
@@ -74,6 +79,7 @@ class Plane:
         self._max_rows = max_rows
         self._slots = threading.BoundedSemaphore(max_in_flight)
         self._now_us = now_us
+        self._observers = tuple(observers)
         self._shadows = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shadow")
         self._shadow_slots = threading.BoundedSemaphore(MAX_SHADOW_BACKLOG)
 
@@ -172,19 +178,34 @@ class Plane:
         asked: admission.Asked,
         as_of_us: int,
     ) -> Answered:
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.thread_time_ns()
         where = (table.endpoint, table.version, bundle.digest, role)
         try:
             answered = self._run(bundle, asked, as_of_us)
         except Exception:  # whatever a bundle fails with counts against it, then goes on to the caller
             self._book.record_error(*where, rows=asked.n_rows)
             raise
+        seconds = time.perf_counter() - started
         self._book.record(
             *where,
             rows=asked.n_rows,
             scores_sum=float(answered.scores.sum(dtype=np.float64)),
-            seconds=time.perf_counter() - started,
+            seconds=seconds,
         )
+        if self._observers:
+            seen = observed.Scored(
+                *where[:2],
+                bundle,
+                role,
+                asked,
+                answered.inputs,
+                answered.scores,
+                as_of_us,
+                seconds,
+                time.thread_time_ns() - cpu_started,
+            )
+            for observer in self._observers:
+                observed.tell(observer, seen)
         return answered
 
     def _run(self, bundle: bundles.LoadedBundle, asked: admission.Asked, as_of_us: int) -> Answered:
@@ -194,9 +215,10 @@ class Plane:
         else:
             looked_up = reader.LookedUp({}, {}, {})
             columns = dict(asked.columns)
-        batch = bundle.prepare(_inputs(bundle, columns))
+        inputs = _inputs(bundle, columns)
+        batch = bundle.prepare(inputs)
         answer = scores.checked(bundle.runtime.predict(batch), asked.n_rows, f"bundle {bundle.digest}")
-        return Answered(answer, looked_up)
+        return Answered(answer, looked_up, inputs)
 
     def _send_to_shadow(
         self,
@@ -209,7 +231,8 @@ class Plane:
                 "shadow of `%s` is %d requests behind; skipped one", table.endpoint, MAX_SHADOW_BACKLOG
             )
             return
-        self._shadows.submit(self._run_shadow, table, shadow, question)
+        # With the request's id and caller, for the records.
+        self._shadows.submit(contextvars.copy_context().run, self._run_shadow, table, shadow, question)
 
     def _run_shadow(
         self,

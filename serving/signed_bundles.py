@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from mainspring.core import errors, ports, projects
+from mainspring.core.contracts import inputs
 from mainspring.core.features import plan, program, schema
 from mainspring.core.models import bundle, runtimes, signing
 
@@ -35,6 +37,7 @@ class SignedBundle:
     runtime: ports.ModelRuntime
     program: program.Program
     derivation: Derivation
+    input_policy: inputs.InputPolicy
 
     def derive(self, columns: Columns) -> Columns:
         """The project's request-time features: the function that made the training set."""
@@ -88,6 +91,7 @@ class SignedBundleLoader:
             runtime=self._factory(manifest.kind)(opened, compiled),
             program=compiled,
             derivation=self._derivations(manifest.project),
+            input_policy=_input_policy(opened),
         )
 
     def _factory(self, kind: str) -> runtimes.RuntimeFactory:
@@ -99,3 +103,19 @@ class SignedBundleLoader:
                 fix="pip install 'mainspring[serving]'",
             )
         return self._runtimes[kind]
+
+
+def _input_policy(opened: bundle.Bundle) -> inputs.InputPolicy:
+    """Errors: CorruptArtifact for a policy that this version cannot read: it may refuse what we would accept."""
+    if inputs.FILE not in opened.manifest.files:
+        return inputs.InputPolicy()
+    try:
+        return inputs.InputPolicy.model_validate_json(opened.read(inputs.FILE))
+    except ValidationError as error:
+        raise errors.CorruptArtifact(
+            f"`{inputs.FILE}` of bundle `{opened.digest}` is not understood:"
+            f" {error.errors()[0]['msg']}; build the bundle anew, or run a newer release",
+            artifact=opened.digest,
+            expected="an input policy",
+            got=inputs.FILE,
+        ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import prometheus_client
 from fastapi import APIRouter
@@ -17,6 +18,9 @@ from mainspring.serving.access import guard
 from mainspring.serving.http import payload
 from mainspring.serving.models import book
 from mainspring.serving.protocols.v2 import inference
+
+if TYPE_CHECKING:
+    from mainspring.core.monitoring import prediction_log
 
 _MODEL = ("model", "version")
 _FRONT_NOW = (
@@ -42,12 +46,14 @@ class Books(Collector):
     limits: payload.Limits
     guard: guard.Guard
     front: native_front.NativeFront | None = None
+    predictions: prediction_log.PredictionLog | None = None
 
     def collect(self) -> Iterator[Metric]:
         yield from self._gate()
         yield from self._models()
         yield from self._bundles()
         yield from self._access()
+        yield from self._predictions()
         yield from self._front()
 
     def _gate(self) -> Iterator[Metric]:
@@ -90,6 +96,14 @@ class Books(Collector):
             "documents of keys or limits that cannot be read: what they said before is in force",
             self.guard.callers.keys_are_stale + self.guard.limiter.is_stale,
         )
+
+    def _predictions(self) -> Iterator[Metric]:
+        if self.predictions is not None:
+            for name, text, value in (
+                ("written", "rows in the prediction log", self.predictions.written_rows),
+                ("dropped", "rows that the prediction log could not take", self.predictions.dropped_rows),
+            ):
+                yield CounterMetricFamily(f"mainspring_logged_predictions_{name}", text, value)
 
     def _front(self) -> Iterator[Metric]:
         counts = {} if self.front is None else self.front.counts()

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mainspring.core import canonical, errors, identity, ports, settings
+from mainspring.core.contracts import inputs
 from mainspring.core.features import online, schema
 from mainspring.native import front
 from mainspring.serving import app, bundles, native_front, server
@@ -69,6 +70,7 @@ class World:
     function: Callable[[ports.ModelInput], NDArray[Any]] = linear
     feature_service: schema.FeatureService = SERVICE
     request_columns: tuple[schema.Column, ...] = REQUEST_COLUMNS
+    input_policy: inputs.InputPolicy = dataclasses.field(default_factory=inputs.InputPolicy)
     calls: list[str] = dataclasses.field(default_factory=list)
     seen: list[Mapping[str, NDArray[Any]]] = dataclasses.field(default_factory=list)
     input_columns: Mapping[str, ports.FieldType] = dataclasses.field(

@@ -9,7 +9,8 @@ import pytest
 import serving_world as world
 from serving_bundles import FITTED, Home, derivations
 
-from mainspring.core import errors, ports
+from mainspring.core import canonical, errors, ports
+from mainspring.core.contracts import inputs
 from mainspring.core.contracts.deployment import TrafficTable
 from mainspring.core.contracts.prediction import PredictRequest
 from mainspring.core.features import ops, program, schema
@@ -87,3 +88,19 @@ def test_a_project_that_is_not_installed_and_a_kind_without_runtime(home: Home) 
         bare.load(home.write())
     with pytest.raises(errors.NotFound, match="nowhere-project"):
         signed_bundles.derivation_of("nowhere-project")
+
+
+def test_what_a_bundle_declares_of_its_inputs_comes_with_it(home: Home) -> None:
+    assert home.loader.load(home.write()).input_policy == inputs.InputPolicy()
+    declared = inputs.InputPolicy(
+        columns={
+            "carrier": inputs.ColumnPolicy(is_pii=True),
+            "distance_km": inputs.ColumnPolicy(low=0, high=9),
+        }
+    )
+    written = {inputs.FILE: declared.model_dump_json().encode()}
+    loaded = home.loader.load(home.write(extra_files=written))
+    assert (loaded.input_policy, loaded.input_policy.private) == (declared, {"carrier"})
+    for wrong in (b"{", b'{"schema_version": 2}', b'{"columns": {"a": {"low": 2, "high": 1}}}'):
+        with pytest.raises(errors.CorruptArtifact, match=r"`input_policy\.json` of bundle `sha256:"):
+            home.loader.load(home.write(extra_files={inputs.FILE: wrong}))
