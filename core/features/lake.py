@@ -10,7 +10,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -18,9 +18,9 @@ from typing import Protocol
 import polars as pl
 
 from mainspring.core import errors
-from mainspring.core.features import frames
+from mainspring.core.features import frames, objects
 
-__all__ = ["Parquet", "Rows", "as_time"]
+__all__ = ["File", "Parquet", "Rows", "as_time"]
 
 
 class Rows(Protocol):
@@ -36,6 +36,21 @@ class Rows(Protocol):
     def named(self) -> contextlib.AbstractContextManager[None]:
         """What goes wrong inside, while rows are collected, becomes a typed error that names them."""
         ...
+
+
+@dataclass(frozen=True)
+class File:
+    """A file or object as it was listed. Another size, time, inode or tag is another one: it was written again, or replaced."""
+
+    name: str
+    bytes: int
+    modified_ns: int
+    inode: int = 0
+    """Of a file."""
+    tag: str = ""
+    """Of an object: the store's digest of its content."""
+    place: str = field(default="", compare=False)
+    """Where it is read: a path or an `s3://` URI."""
 
 
 @dataclass(frozen=True)
@@ -56,35 +71,105 @@ class Parquet:
     def scan(self) -> pl.LazyFrame:
         """All rows, lazily; in a folder the files in order of their names.
 
-        Errors: NotFound; CorruptArtifact for a truncated file; SchemaMismatch when files of a folder disagree.
-        What only the data tell comes out of :meth:`collect`.
+        Errors: NotFound; CorruptArtifact for a truncated file; SchemaMismatch when files of a folder disagree; of an
+        object store PermissionDenied and DependencyDown, too. What only the data tell comes out of :meth:`collect`, and
+        Conflict if an object has been replaced since.
         """
+        if self.is_remote:
+            return self._scan_objects(self.listed())
         where = self.uri.rstrip("/") + "/**/*.parquet" if self.is_folder else self.uri
         with self.named():
-            frame = pl.scan_parquet(where, storage_options=dict(self.storage_options) or None)
+            frame = pl.scan_parquet(where)
             frame.collect_schema()
         return frame
 
-    def files(self) -> list[Path]:
-        """The local files, in the order in which :meth:`scan` reads them.
+    def scan_files(self, files: Sequence[File]) -> pl.LazyFrame:
+        """The rows of these of the listed files. Whether they stay what they are is the caller's to check.
 
-        Errors: NotFound if there is none; InvalidRequest for files of an object store.
+        Errors: as :meth:`scan`, inside of :meth:`named`.
+        """
+        # Without globs: the names are those of files, whatever is in them.
+        places = [file.place for file in files]
+        return pl.scan_parquet(places, storage_options=dict(self.storage_options) or None, glob=False)
+
+    def listed(self) -> list[File]:
+        """The files as they are now, in the order in which :meth:`scan` reads them.
+
+        Errors: NotFound if there is none; PermissionDenied and DependencyDown of an object store.
         """
         if self.is_remote:
-            raise errors.InvalidRequest(
-                f"the files of `{self.uri}` are in an object store, expected local ones; copy them here",
-                field="source",
-            )
+            return self._objects()
+        found = self._files()
+        if not found:
+            raise self._absent()
+        return found
+
+    def found_objects(self) -> list[objects.Object]:
+        """The objects of a remote source, in the order of :meth:`listed`. Errors: as there."""
+        if not self.is_folder:
+            return [objects.at(self.uri, self.storage_options)]
+        below = objects.below(self.uri, self.storage_options)
+        found = [one for one in below if one.key.endswith(".parquet")]
+        if not found:
+            raise self._absent()
+        return found
+
+    def _absent(self) -> errors.NotFound:
+        return errors.NotFound(
+            f"no Parquet at `{self.uri}`; make the rows, or correct the source's path",
+            resource="parquet",
+            name=self.uri,
+        )
+
+    def _objects(self) -> list[File]:
+        prefix = len(self.uri) if self.is_folder else self.uri.rindex("/") + 1
+        return [
+            File(one.uri[prefix:], one.bytes, one.modified_us * 1000, tag=one.tag, place=one.uri)
+            for one in self.found_objects()
+        ]
+
+    def _files(self) -> list[File]:
         folder = Path(self.uri)
         below = (path for path in folder.glob("**/*.parquet") if path.is_file())
-        found = sorted(below, key=str) if self.is_folder else [folder]
-        if not found or not found[0].is_file():
-            raise errors.NotFound(
-                f"no Parquet at `{self.uri}`; make the rows, or correct the source's path",
-                resource="parquet",
-                name=self.uri,
-            )
+        paths = sorted(below, key=str) if self.is_folder else [path for path in [folder] if path.is_file()]
+        found = []
+        for path in paths:
+            stat = path.stat()
+            name = path.relative_to(folder).as_posix() if self.is_folder else path.name
+            found.append(File(name, stat.st_size, stat.st_mtime_ns, stat.st_ino, place=str(path)))
         return found
+
+    def _scan_objects(self, files: list[File]) -> pl.LazyFrame:
+        """The rows of exactly these objects: were one replaced between two reads of it, the rows would be of neither."""
+        with self.named(), self._unchanged(files):
+            rows = self.scan_files(files)
+            schema = rows.collect_schema()
+
+        def batches(
+            columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+        ) -> Iterator[pl.DataFrame]:
+            found = rows if n_rows is None else rows.head(n_rows)
+            found = found if predicate is None else found.filter(predicate)
+            found = found if columns is None else found.select(columns)
+            with self.named(), self._unchanged(files):
+                yield from found.collect_batches(maintain_order=True)
+
+        return pl.io.plugins.register_io_source(batches, schema=schema)
+
+    @contextlib.contextmanager
+    def _unchanged(self, files: list[File]) -> Iterator[None]:
+        """Errors: Conflict if the listed files are others by the end, whatever came of reading them."""
+        failed: Exception | None = None
+        try:
+            yield
+        except (OSError, pl.exceptions.PolarsError) as error:
+            failed = error
+        if self.listed() != files:
+            raise errors.Conflict(
+                f"`{self.uri}` changed while it was read; ask again", resource="parquet", name=self.uri
+            ) from failed
+        if failed is not None:
+            raise failed
 
     def write(self, rows: pl.DataFrame) -> None:
         """Put `rows` in the place of the file; in a folder beside its files, under a name that sorts last.
@@ -112,9 +197,15 @@ class Parquet:
         try:
             yield
         except FileNotFoundError as error:
-            raise errors.NotFound(
-                f"no Parquet at `{self.uri}`; make the rows, or correct the source's path",
-                resource="parquet",
+            raise self._absent() from error
+        except PermissionError as error:
+            raise errors.PermissionDenied(
+                f"`{self.uri}` may not be read: {_line(error)}; check who may, and the credentials",
+                action=f"read {self.uri}",
+            ) from error
+        except OSError as error:
+            raise errors.DependencyDown(
+                f"`{self.uri}` cannot be read: {_line(error)}; check the disk or store and ask again",
                 name=self.uri,
             ) from error
         except (pl.exceptions.SchemaError, pl.exceptions.ColumnNotFoundError) as error:
@@ -161,6 +252,10 @@ def as_time(frame: pl.LazyFrame, column: str, *, what: str) -> pl.Expr:
     if dtype.time_zone is None:
         return expr.dt.replace_time_zone("UTC")
     return expr if dtype.time_zone == "UTC" else expr.dt.convert_time_zone("UTC")
+
+
+def _line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0][:300].rstrip()
 
 
 def _next_part(folder: str) -> str:

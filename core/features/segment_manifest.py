@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -11,21 +11,11 @@ from typing import Any, Final, Self
 from mainspring.core import canonical, durable, errors
 from mainspring.core.features import lake, segment_file
 
-__all__ = ["MANIFEST", "Manifest", "SourceFile", "describe", "read", "write"]
+__all__ = ["MANIFEST", "Manifest", "read", "write"]
 
 MANIFEST: Final = "manifest.json"
 _KIND: Final = "sorted segments"
 _VERSION: Final = 1
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """A file as it was read. Another size, time or inode is another file: it was written again, or replaced."""
-
-    name: str
-    bytes: int
-    modified_ns: int
-    inode: int
 
 
 @dataclass(frozen=True)
@@ -34,14 +24,14 @@ class Manifest:
 
     uri: str
     order: segment_file.Order
-    files: tuple[SourceFile, ...]
+    files: tuple[lake.File, ...]
     segments: tuple[segment_file.Entry, ...]
 
-    def staleness(self, source: lake.Parquet, order: segment_file.Order) -> str:
-        """Why these are not the segments of `source` as it is now, "" if they are. Errors: NotFound."""
+    def staleness(self, source: lake.Parquet, files: Sequence[lake.File], order: segment_file.Order) -> str:
+        """Why these are not the segments of `source` with these `files`, "" if they are."""
         if (self.uri, self.order) != (source.uri, order):
             return f"they are of `{self.uri}` by {self.order}"
-        now = {file.name: file for file in describe(source)}
+        now = {file.name: file for file in files}
         for file in self.files:
             if file.name not in now:
                 return f"file `{file.name}` is gone"
@@ -54,7 +44,7 @@ class Manifest:
         return {
             "kind": _KIND,
             "version": _VERSION,
-            "source": {"uri": self.uri, "files": [asdict(file) for file in self.files]},
+            "source": {"uri": self.uri, "files": [_kept(file) for file in self.files]},
             "order": {
                 "keys": list(self.order.keys),
                 "event": self.order.event,
@@ -70,20 +60,16 @@ class Manifest:
         return cls(
             uri=value["source"]["uri"],
             order=segment_file.Order(tuple(order["keys"]), order["event"], order["created"]),
-            files=tuple(SourceFile(**file) for file in value["source"]["files"]),
+            files=tuple(lake.File(**file) for file in value["source"]["files"]),
             segments=tuple(segment_file.Entry.from_json(entry) for entry in value["segments"]),
         )
 
 
-def describe(source: lake.Parquet) -> list[SourceFile]:
-    """The source's files as they are now, in their order. Errors: NotFound, InvalidRequest for a remote source."""
-    root = Path(source.uri)
-    found = []
-    for path in source.files():
-        stat = path.stat()
-        name = path.relative_to(root).as_posix() if source.is_folder else path.name
-        found.append(SourceFile(name, stat.st_size, stat.st_mtime_ns, stat.st_ino))
-    return found
+def _kept(file: lake.File) -> dict[str, Any]:
+    """Without its place, which the source says. Files have no tag, and manifests of before objects had none."""
+    return {
+        name: value for name, value in asdict(file).items() if name != "place" and (name != "tag" or value)
+    }
 
 
 def read(folder: Path) -> Manifest:

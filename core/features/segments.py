@@ -5,7 +5,8 @@
     <folder>/lock                 held by the one who refreshes
 
 The source's files stay the truth. A changed, replaced or removed file makes the segments stale; files that sort after
-all others are appended. The design is in docs/adr/0011-sorted-segments.md.
+all others are appended. The source may be in an object store; the segments are always here, as they are read through
+memory maps. The design is in docs/adr/0011-sorted-segments.md.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Refreshed:
 
 
 class Segments:
-    """The segments in `folder` of the local Parquet `source`, for joins by `order`.
+    """The segments in the local `folder` of the Parquet `source`, local or remote, for joins by `order`.
 
     Threads: safe, other processes too: one refreshes at a time, readers wait for nobody.
     """
@@ -105,7 +106,7 @@ class Segments:
     def _opened(self) -> list[segment_file.Segment]:
         for _ in range(3):
             manifest = segment_manifest.read(self.folder)
-            if why := manifest.staleness(self.source, self.order):
+            if why := manifest.staleness(self.source, self.source.listed(), self.order):
                 raise errors.Conflict(
                     f"segments in `{self.folder}` are stale: {why}; refresh them",
                     resource="segments",
@@ -127,22 +128,21 @@ class Segments:
         )
 
     def _refresh(self) -> Refreshed:
-        files = segment_manifest.describe(self.source)
+        files = self.source.listed()
         kept, reason = self._kept(files)
         entries = list(kept.segments) if kept else []
-        entries, rebuilt = self._mended(entries)
-        new = self.source.files()[len(kept.files) if kept else 0 :]
-        first_row = sum(entry.source_rows for entry in entries)
-        added = self._written(new, first_row) if new else []
+        added: list[segment_file.Entry] = []
+        try:
+            entries, rebuilt = self._mended(entries, files)
+            if new := files[len(kept.files) if kept else 0 :]:
+                added = self._written(new, sum(entry.source_rows for entry in entries))
+            if added or rebuilt:
+                entries = self._merged(entries, added)
+        except errors.Rejected as error:
+            self._require_unchanged(files, kept, error)
+            raise
         if added or rebuilt:
-            entries = self._merged(entries, added)
-            if segment_manifest.describe(self.source) != files:
-                self._sweep(kept)
-                raise errors.Conflict(
-                    f"`{self.source.uri}` changed while its segments were made; refresh them again",
-                    resource="segments",
-                    name=str(self.folder),
-                )
+            self._require_unchanged(files, kept)
             kept = segment_manifest.Manifest(self.source.uri, self.order, tuple(files), tuple(entries))
             segment_manifest.write(self.folder, kept)
             self._sweep(kept)
@@ -154,9 +154,22 @@ class Segments:
             reason=reason,
         )
 
-    def _kept(
-        self, files: Sequence[segment_manifest.SourceFile]
-    ) -> tuple[segment_manifest.Manifest | None, str]:
+    def _require_unchanged(
+        self,
+        files: Sequence[lake.File],
+        kept: segment_manifest.Manifest | None,
+        cause: errors.Rejected | None = None,
+    ) -> None:
+        """Errors: Conflict if the source has other files by now, whatever came of reading them."""
+        if self.source.listed() != files:
+            self._sweep(kept)
+            raise errors.Conflict(
+                f"`{self.source.uri}` changed while its segments were made; refresh them again",
+                resource="segments",
+                name=str(self.folder),
+            ) from cause
+
+    def _kept(self, files: Sequence[lake.File]) -> tuple[segment_manifest.Manifest | None, str]:
         """The manifest whose segments stay, or why none do."""
         try:
             manifest = segment_manifest.read(self.folder)
@@ -168,13 +181,13 @@ class Segments:
         if (manifest.uri, manifest.order) != (self.source.uri, self.order):
             return None, f"they were of `{manifest.uri}` by {manifest.order}"
         if list(manifest.files) != list(files[: len(manifest.files)]):
-            return None, manifest.staleness(self.source, self.order)
-        if len(files) > len(manifest.files) and not self._has_schema_of(manifest):
+            return None, manifest.staleness(self.source, files, self.order)
+        if len(files) > len(manifest.files) and not self._has_schema_of(manifest, files):
             return None, "the source has other columns"
         return manifest, ""
 
-    def _has_schema_of(self, manifest: segment_manifest.Manifest) -> bool:
-        new = self._rows(self.source.files()[len(manifest.files) :]).collect_schema()
+    def _has_schema_of(self, manifest: segment_manifest.Manifest, files: Sequence[lake.File]) -> bool:
+        new = self._rows(files[len(manifest.files) :]).collect_schema()
         try:
             segment = segment_search.opened(self.folder, manifest.segments[0], self.order)
         except (FileNotFoundError, errors.CorruptArtifact):
@@ -182,7 +195,7 @@ class Segments:
         return dict(new) == dict(segment.rows.schema)
 
     def _mended(
-        self, entries: Sequence[segment_file.Entry]
+        self, entries: Sequence[segment_file.Entry], files: Sequence[lake.File]
     ) -> tuple[list[segment_file.Entry], tuple[str, ...]]:
         """Each segment, made anew where it is damaged, and the names of those that were."""
         mended, rebuilt = [], []
@@ -192,15 +205,13 @@ class Segments:
             except (FileNotFoundError, errors.CorruptArtifact) as error:
                 _LOG.warning("segment `%s` in `%s` is made anew: %s", entry.name, self.folder, error)
                 rebuilt.append(entry.name)
-                entry = self._segment(
-                    self.source.files(), entry.first_row, entry.first_row, entry.source_rows
-                )
+                entry = self._segment(files, entry.first_row, entry.first_row, entry.source_rows)
             mended.append(entry)
         return mended, tuple(rebuilt)
 
-    def _written(self, files: list[Path], first_row: int) -> list[segment_file.Entry]:
+    def _written(self, files: Sequence[lake.File], first_row: int) -> list[segment_file.Entry]:
         with self.source.named():
-            total = int(pl.scan_parquet(files).select(pl.len()).collect().item())
+            total = int(self.source.scan_files(files).select(pl.len()).collect().item())
         # A source of no rows is one segment too: it knows the columns.
         starts = range(0, max(total, 1), self._max_rows)
         return [
@@ -208,14 +219,16 @@ class Segments:
             for start in starts
         ]
 
-    def _segment(self, files: list[Path], first_row: int, offset: int, length: int) -> segment_file.Entry:
+    def _segment(
+        self, files: Sequence[lake.File], first_row: int, offset: int, length: int
+    ) -> segment_file.Entry:
         with self.source.named():
             rows = self._rows(files).slice(offset, length)
             return segment_file.write(self.folder, rows, self.order, first_row=first_row, source_rows=length)
 
-    def _rows(self, files: list[Path]) -> pl.LazyFrame:
+    def _rows(self, files: Sequence[lake.File]) -> pl.LazyFrame:
         with self.source.named():
-            rows = pl.scan_parquet(files)
+            rows = self.source.scan_files(files)
             return normalised(rows, self.order, what=f"`{self.source.uri}`")
 
     def _merged(

@@ -1,7 +1,8 @@
 """Rows that a SQL query makes of Parquet files: read-only, by DuckDB, from the named tables and nothing else.
 
 DuckDB runs it in a database of its own in memory, in which each table is a view of its files. Other files, the network,
-extensions and the program's own variables are out of reach, and the configuration is locked.
+extensions and the program's own variables are out of reach, and the configuration is locked. Objects of an S3-compatible
+store are files of a file system that has those of the tables and no others (`object_files`).
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ import duckdb
 import polars as pl
 
 from mainspring.core import errors
-from mainspring.core.features import lake
+from mainspring.core.features import lake, object_files
 
 __all__ = ["SqlQuery"]
 
 _BATCH_ROWS: Final = 100_000
+#: What DuckDB says of the second file of a table or a later one: it opens only the first for the view.
+_DAMAGED: Final = ("No magic bytes found", "too small to be a Parquet file")
 
 
 @dataclass(frozen=True)
 class SqlQuery:
-    """The query called `name`; `tables` are what it may select from, each local Parquet."""
+    """The query called `name`; `tables` are what it may select from, each Parquet, local or remote."""
 
     name: str
     text: str
@@ -42,7 +45,8 @@ class SqlQuery:
 
         Order:  DuckDB's; it is that of the files unless the query says otherwise.
         Errors: InvalidRequest for anything but one SELECT, and for what DuckDB refuses; NotFound and CorruptArtifact for a
-        table's files; SchemaMismatch for a column of a type that no feature has. What only the rows tell comes out of
+        table's files; SchemaMismatch for a column of a type that no feature has; of an object store PermissionDenied,
+        DependencyDown, and Conflict for an object that is replaced meanwhile. What only the rows tell comes out of
         collecting.
         """
         schema = self._schema()
@@ -70,6 +74,13 @@ class SqlQuery:
         except duckdb.PermissionException as error:
             raise self._out_of_reach(error) from error
         except (duckdb.ProgrammingError, duckdb.NotSupportedError) as error:
+            if any(words in str(error) for words in _DAMAGED):
+                raise errors.CorruptArtifact(
+                    f"a file of {self.uri} does not read: {_line(error)}; write it again from its source",
+                    artifact=self.name,
+                    expected="complete Parquet",
+                    got=_line(error),
+                ) from error
             raise self._refused(f"{_line(error)}; correct the query") from error
         except duckdb.DataError as error:
             raise errors.SchemaMismatch(
@@ -110,22 +121,29 @@ class SqlQuery:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A locked connection whose views are the tables. Errors: NotFound, CorruptArtifact, InvalidRequest."""
+        """A locked connection whose views are the tables. Errors: NotFound, CorruptArtifact, InvalidRequest, the store's."""
         off = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+        remote = object_files.ObjectFiles()
         with duckdb.connect(":memory:", config=off) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET python_enable_replacements = false")
             connection.execute(f"SET temp_directory = {_literal(tempfile.gettempdir())}")
-            paths = {
-                name: [str(path.absolute()) for path in files.files()] for name, files in self.tables.items()
-            }
-            for name, files in paths.items():
-                self._make_view(connection, name, files)
-            readable = ", ".join(_literal(path) for files in paths.values() for path in files)
-            connection.execute(f"SET allowed_paths = [{readable}]")
-            connection.execute("SET enable_external_access = false")
-            connection.execute("SET lock_configuration = true")
-            yield connection
+            paths = {name: _paths(table, remote) for name, table in self.tables.items()}
+            if any(table.is_remote for table in self.tables.values()):
+                connection.register_filesystem(remote)
+            try:
+                for name, files in paths.items():
+                    self._make_view(connection, name, files)
+                readable = ", ".join(_literal(path) for files in paths.values() for path in files)
+                connection.execute(f"SET allowed_paths = [{readable}]")
+                connection.execute("SET enable_external_access = false")
+                connection.execute("SET lock_configuration = true")
+                yield connection
+            except Exception:
+                # DuckDB and Arrow make a text, or a type of theirs, of what the store said.
+                if remote.failed is not None:
+                    raise remote.failed from None
+                raise
 
     def _make_view(self, connection: duckdb.DuckDBPyConnection, name: str, files: list[str]) -> None:
         listed = ", ".join(_literal(path) for path in files)
@@ -134,7 +152,7 @@ class SqlQuery:
         except (duckdb.InvalidInputException, duckdb.IOException) as error:
             raise errors.CorruptArtifact(
                 f"table `{name}` of {self.uri} does not read: {_line(error)}; write its files again from their source",
-                artifact=str(Path(files[0]).parent),
+                artifact=self.tables[name].uri,
                 expected="complete Parquet",
                 got=_line(error),
             ) from error
@@ -146,6 +164,13 @@ class SqlQuery:
 
     def _refused(self, why: str) -> errors.InvalidRequest:
         return errors.InvalidRequest(f"{self.uri} is refused: {why}", field=f"{self.name}.query")
+
+
+def _paths(table: lake.Parquet, remote: object_files.ObjectFiles) -> list[str]:
+    """Where DuckDB opens the table's files. Errors: NotFound, the store's."""
+    if table.is_remote:
+        return [remote.add(found, table.storage_options) for found in table.found_objects()]
+    return [str(Path(file.place).absolute()) for file in table.listed()]
 
 
 def _line(error: Exception) -> str:

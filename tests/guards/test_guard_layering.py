@@ -32,6 +32,8 @@ ADAPTERS = {
     "temporalio": ("core/client/", "workflows/", "platform/stack/"),
     "litestar": ("platform/",),
     "confluent_kafka": ("core/features/streams/kafka.py", "bench/features/"),
+    "obstore": ("core/features/objects.py",),
+    "fsspec": ("core/features/object_files.py",),
     "fastavro": ("core/features/streams/decoding.py",),
     "numba": ("core/features/streams/kernels.py", "bench/"),
     "fastapi": ("serving/", "bench/serving/"),

@@ -68,7 +68,8 @@ def join(
     files = sources.rows_of(config, source)
     what = f"`{files.uri}` of view `{view.name}`"
     sorted_rows = sources.segments_of(config, source, files, keys)
-    schema = files.scan().collect_schema() if sorted_rows is None else sorted_rows.schema()
+    rows = files.scan() if sorted_rows is None else pl.LazyFrame()
+    schema = rows.collect_schema() if sorted_rows is None else sorted_rows.schema()
     renamed = {old: new for old, new in source.field_mapping.items() if old in schema}
     schema = pl.Schema({renamed.get(name, name): dtype for name, dtype in schema.items()})
     frames.require(schema, (*keys, *features), what=what)
@@ -86,7 +87,7 @@ def join(
         )
         found = found.select(pl.col(old).alias(new) for new, old in columns.items())
     else:
-        rows = files.scan().rename(renamed)
+        rows = rows.rename(renamed)
         rows = rows.with_columns(*(lake.as_time(rows, t, what=what) for t in (times.event, created) if t))
         rows = rows.with_columns(*(_key(schema[key], schema[key], key, f"__{key}") for key in keys))
         with files.named():

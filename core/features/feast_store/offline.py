@@ -38,7 +38,7 @@ class MainspringOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     type: Literal["mainspring.core.features.feast_store.MainspringOfflineStore"] = _TYPE
 
     segments: str | None = None
-    """A folder, relative to the repository, in which local sources are kept as sorted segments, which historical
+    """A folder, relative to the repository, in which sources of files, local or remote, are kept as sorted segments, which historical
     features are then joined from: about as much disk again as uncompressed rows take. None: from Parquet each time."""
 
     stale_segments: Literal["refresh", "refuse"] = "refresh"

@@ -11,7 +11,7 @@ from feast import FileSource, RepoConfig
 
 from mainspring.core import canonical, errors
 from mainspring.core.features import lake, segment_file, segments
-from mainspring.core.features.feast_store import sql_source
+from mainspring.core.features.feast_store import credentials, sql_source
 
 __all__ = ["parquet", "rows_of", "segments_of"]
 
@@ -30,26 +30,22 @@ def parquet(config: RepoConfig, source: Any) -> lake.Parquet:
             field="source",
         )
     uri = FileSource.get_uri_for_file_path(config.repo_path, source.path)
-    options: dict[str, str] = {}
+    options = {}
     if uri.startswith("s3://"):
-        options = {k.lower(): v for k, v in (source.resolve_credentials() or {}).items() if v}
-        if source.s3_endpoint_override:
-            options |= {"aws_endpoint_url": source.s3_endpoint_override}
-            if source.s3_endpoint_override.startswith("http://"):
-                options["aws_allow_http"] = "true"
+        options = credentials.storage_options(source, source.s3_endpoint_override)
     return lake.Parquet(uri, options)
 
 
 def segments_of(
     config: RepoConfig, source: Any, files: lake.Rows, keys: Sequence[str]
 ) -> segments.Segments | None:
-    """The source's segments for joins by `keys`, None where the store is configured without, and for what is no local file.
+    """The source's segments for joins by `keys`, None where the store is configured without, and for a query.
 
     With `stale_segments: refresh` they are made or brought up to date here, what the store then does is logged.
     Errors: as :meth:`segments.Segments.refresh`.
     """
     store = config.offline_store
-    if store.segments is None or not isinstance(files, lake.Parquet) or files.is_remote:
+    if store.segments is None or not isinstance(files, lake.Parquet):
         return None
     original = {new: old for old, new in source.field_mapping.items()}
     created = source.created_timestamp_column or None
@@ -59,7 +55,10 @@ def segments_of(
         created=original.get(created, created) if created else None,
     )
     # Views of one source and other keys have other segments.
-    digest = canonical.digest([files.uri, list(order.keys), order.event, order.created])
+    parts = [files.uri, list(order.keys), order.event, order.created]
+    if endpoint := files.storage_options.get("aws_endpoint_url"):
+        parts.append(endpoint)
+    digest = canonical.digest(parts)
     name = f"{urllib.parse.quote(source.name, safe='')[:80]}-{digest.removeprefix('sha256:')[:12]}"
     found = segments.Segments(_folder(config, store.segments) / name, files, order)
     if store.stale_segments == "refresh":

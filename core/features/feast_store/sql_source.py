@@ -9,11 +9,13 @@ from typing import Any, Final
 
 import polars as pl
 from feast import RepoConfig, ValueType, type_map
+from feast.credentials import TAG_PREFIX, ConnectionRef
 from feast.data_source import DataSource
 from feast.protos.feast.core.DataSource_pb2 import DataSource as DataSourceProto
 
 from mainspring.core import canonical, errors
 from mainspring.core.features import lake, sql_query
+from mainspring.core.features.feast_store import credentials
 
 __all__ = ["SqlSource"]
 
@@ -21,12 +23,15 @@ _CLASS: Final = "mainspring.core.features.feast_store.sql_source.SqlSource"
 
 
 class SqlSource(DataSource):  # type: ignore[misc]
-    """What `query` selects from `tables`: names of Parquet files or folders, relative to the repository.
+    """What `query` selects from `tables`: names of Parquet files or folders, relative to the repository, or `s3://`.
 
         SqlSource(
             name="driver_days", timestamp_field="event_timestamp", tables={"trips": "data/trips/"},
             query="SELECT driver, day AS event_timestamp, count(*)::BIGINT AS trips FROM trips GROUP BY ALL",
         )
+
+    Objects are read from `s3_endpoint_override` with the credentials of `connection_ref`, as a FileSource's; without them
+    from where and with what the `AWS_*` variables say.
 
     Only MainspringOfflineStore reads it. Errors: InvalidRequest for an empty query or no name.
     """
@@ -43,6 +48,8 @@ class SqlSource(DataSource):  # type: ignore[misc]
         description: str = "",
         tags: Mapping[str, str] | None = None,
         owner: str = "",
+        s3_endpoint_override: str = "",
+        connection_ref: ConnectionRef | None = None,
     ) -> None:
         for what, value in (("name", name), ("query", query.strip()), ("timestamp_field", timestamp_field)):
             if not value:
@@ -55,9 +62,11 @@ class SqlSource(DataSource):  # type: ignore[misc]
             description=description,
             tags=dict(tags or {}),
             owner=owner,
+            connection_ref=connection_ref,
         )
         self.query = query
         self.tables = dict(tables)
+        self.s3_endpoint_override = s3_endpoint_override
 
     def source_type(self) -> Any:
         """Feast's kind for sources that it does not know."""
@@ -66,7 +75,7 @@ class SqlSource(DataSource):  # type: ignore[misc]
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SqlSource):
             return False
-        return bool(super().__eq__(other)) and (self.query, self.tables) == (other.query, other.tables)
+        return bool(super().__eq__(other)) and self._asked() == other._asked()
 
     def __hash__(self) -> int:
         return int(super().__hash__())
@@ -77,6 +86,7 @@ class SqlSource(DataSource):  # type: ignore[misc]
         try:
             options = json.loads(data_source.custom_options.configuration)
             query, tables = options["query"], options["tables"]
+            endpoint = options.get("s3_endpoint_override", "")
         except (ValueError, KeyError, TypeError) as error:
             raise errors.CorruptArtifact(
                 f"SQL source `{data_source.name}` of the registry does not read: {error}; apply it again",
@@ -84,6 +94,7 @@ class SqlSource(DataSource):  # type: ignore[misc]
                 expected="a query and tables",
                 got=str(error),
             ) from error
+        tags = dict(data_source.tags)
         return SqlSource(
             name=data_source.name,
             query=query,
@@ -92,12 +103,22 @@ class SqlSource(DataSource):  # type: ignore[misc]
             created_timestamp_column=data_source.created_timestamp_column,
             field_mapping=dict(data_source.field_mapping),
             description=data_source.description,
-            tags=dict(data_source.tags),
+            # Feast keeps the reference among the tags.
+            tags={name: value for name, value in tags.items() if not name.startswith(TAG_PREFIX)},
             owner=data_source.owner,
+            s3_endpoint_override=endpoint,
+            connection_ref=ConnectionRef.from_tags(tags),
+        )
+
+    def _asked(self) -> dict[str, Any]:
+        """What is of this source alone, as the registry keeps it."""
+        asked: dict[str, Any] = {"query": self.query, "tables": self.tables}
+        return asked | (
+            {"s3_endpoint_override": self.s3_endpoint_override} if self.s3_endpoint_override else {}
         )
 
     def _to_proto_impl(self) -> Any:
-        options = canonical.dumps({"query": self.query, "tables": self.tables})
+        options = canonical.dumps(self._asked())
         return DataSourceProto(
             name=self.name,
             type=DataSourceProto.CUSTOM_SOURCE,
@@ -114,9 +135,12 @@ class SqlSource(DataSource):  # type: ignore[misc]
     def rows(self, config: RepoConfig) -> sql_query.SqlQuery:
         """The query over the repository's files."""
         root = Path(config.repo_path or ".")
+        options = credentials.storage_options(self, self.s3_endpoint_override)
         # A path that ends with a slash stays a folder.
         tables = {
-            name: lake.Parquet(str(root / path) + ("/" if path.endswith("/") else ""))
+            name: lake.Parquet(path, options)
+            if path.startswith("s3://")
+            else lake.Parquet(str(root / path) + ("/" if path.endswith("/") else ""))
             for name, path in self.tables.items()
         }
         return sql_query.SqlQuery(self.name, self.query, tables)
