@@ -1,8 +1,9 @@
 """The native front: HTTP/1.1 before the Python app, without Python.
 
-Threads of its own answer the v2 protocol's infer requests for native models and pass every other request, byte for byte,
-over a Unix socket to the app behind them; and so they do with an infer request that is wrong or unusual, so that every
-refusal is worded by the app. See docs/adr/0014-native-front.md.
+Threads of its own answer the v2 protocol's infer requests for native models and reads of features in native tables, and
+pass every other request, byte for byte, over a Unix socket to the app behind them; and so they do with a request of those
+that is wrong or unusual, so that every refusal is worded by the app. See docs/adr/0014-native-front.md and
+docs/adr/0016-feature-reads-in-the-front.md.
 
     >>> import numpy as np
     >>> from mainspring.native import front, mlp
@@ -23,9 +24,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self, final
 
-from mainspring.native import _native, mlp, status, trees
+from mainspring.native import _native, mlp, status, table, trees
 
-__all__ = ["LATENCY_EDGES", "ROW_EDGES", "Front", "Model", "ModelCounts", "Options", "listen"]
+__all__ = ["LATENCY_EDGES", "ROW_EDGES", "Front", "Model", "ModelCounts", "Options", "View", "listen"]
 
 #: Upper edges of ModelCounts.latency in seconds, and of row_sizes; the last bucket of each is open.
 LATENCY_EDGES: Final = (
@@ -50,7 +51,7 @@ class Options:
     max_head_bytes: int = 16 << 10
     """Of a request's line and fields."""
     max_body_bytes: int = 4 << 20
-    """Of an infer request that is answered here; a larger one streams to the app."""
+    """Of a request that is answered here; a larger one streams to the app."""
     max_held_bytes: int = 256 << 20
     """Of such bodies at once; beyond it they stream, too."""
     idle_seconds: float = 75.0
@@ -87,15 +88,30 @@ class Model:
 
 
 @dataclass(frozen=True)
+class View:
+    """A view of online features: its keys, fields and age are the table's.
+
+    Of bool, int64, float32, float64 and string fields; who asks for others is answered by the app.
+    """
+
+    name: str
+    table: table.OnlineTable
+    """Once it is closed the app answers, as it does without a front."""
+
+
+@dataclass(frozen=True)
 class ModelCounts:
-    """What was answered of one model's version since the front began. Requests passed on are in the app's own book."""
+    """What was answered of one model's version since the front began; of reads of features, without name and version.
+
+    Requests passed on are in the app's own book.
+    """
 
     name: str
     version: str
     requests: int
     rows: int
     passed_on: int
-    """Infer requests for it that were wrong, unusual or large."""
+    """Requests for it that were wrong, unusual or large."""
     last_ms: int
     """Unix milliseconds of the newest answer; 0: none."""
     input_nanos: int
@@ -175,9 +191,22 @@ class Front:
             [(m.name, m.version, m.input, m.output, m.is_default, m.max_rows, m.model) for m in models]
         )
 
+    def set_views(self, views: Sequence[View], *, max_rows: int) -> None:
+        """Answer reads of these from now on, and of no others, at `/v1/features:read` and `/get-online-features`.
+
+        Every request sees the old ones or the new ones; without any, reads are the app's. A request of more than
+        `max_rows` is for the app to refuse. The tables are held on to until the next call, and by who reads them then.
+        Errors: NativeError `bad_spec`; nothing changes then.
+        """
+        self._front.set_views([(view.name, view.table.native) for view in views], max_rows)
+
     def model_counts(self) -> list[ModelCounts]:
         """Of every version that was ever set, by name and version."""
         return [ModelCounts(*counts) for counts in self._front.model_counts()]
+
+    def read_counts(self) -> ModelCounts:
+        """Of reads of features; `infer_nanos` is the tables' part."""
+        return ModelCounts(*self._front.read_counts())
 
     def counts(self) -> dict[str, int]:
         """`accepted` connections; requests `answered` here, `passed` on, `refused` by the front, `timed_out`;

@@ -249,6 +249,11 @@ class OnlineTable:
         self.schema = schema if schema is not None else _decode(table.schema)
         self._places = {field.name: i for i, field in enumerate(self.schema.fields)}
 
+    @property
+    def native(self) -> _native.OnlineTable:
+        """The compiled table, for what reads it without Python."""
+        return self._table
+
     def upsert(
         self,
         keys: Keys,

@@ -69,6 +69,19 @@ FrontModel ToModel(ModelTuple from) {
   return model;
 }
 
+// As mainspring.native.front writes it: name, table.
+using ViewTuple = std::tuple<std::string, py::object>;
+
+FrontView ToView(const ViewTuple& from) {
+  const auto& [name, object] = from;
+  TableParts parts = TableOf(object);
+  if (parts.table == nullptr) {
+    Raise(StatusCode::kBadDtype, "`table` of view `" + name + "` must be a native OnlineTable, got `" +
+                                     TypeName(object.ptr()) + "`; leave it to the app");
+  }
+  return {name, std::move(parts.table), std::move(parts.is_closed)};
+}
+
 FrontOptions ToOptions(const py::dict& from) {
   FrontOptions options;
   for (const auto& [key, value] : from) {
@@ -92,6 +105,12 @@ FrontOptions ToOptions(const py::dict& from) {
 template <std::size_t kN>
 std::vector<std::uint64_t> ListOf(const std::uint64_t (&counts)[kN]) {
   return {counts, counts + kN};
+}
+
+py::tuple ToTuple(const FrontModelCounts& counts) {
+  return py::make_tuple(counts.name, counts.version, counts.requests, counts.rows, counts.passed_on,
+                        counts.last_ms, counts.input_nanos, counts.infer_nanos, counts.output_nanos,
+                        ListOf(counts.latency), ListOf(counts.row_sizes));
 }
 
 class NativeFront {
@@ -122,6 +141,16 @@ class NativeFront {
     front_->SetModels(std::move(made));
   }
 
+  // Needs the GIL: it looks into Python objects.
+  void SetViews(const std::vector<ViewTuple>& views, std::size_t max_rows) {
+    if (max_rows == 0) Raise(StatusCode::kBadSpec, "`max_rows` is 0; allow at least 1");
+    std::vector<FrontView> made;
+    made.reserve(views.size());
+    for (const ViewTuple& view : views) made.push_back(ToView(view));
+    const py::gil_scoped_release released;
+    front_->SetViews(std::move(made), max_rows);
+  }
+
   // Gives the GIL up while requests end.
   void Stop(double drain_seconds) {
     const py::gil_scoped_release released;
@@ -130,13 +159,11 @@ class NativeFront {
 
   py::list ModelCounts() const {
     py::list list;
-    for (const FrontModelCounts& counts : front_->ModelCounts()) {
-      list.append(py::make_tuple(counts.name, counts.version, counts.requests, counts.rows, counts.passed_on,
-                                 counts.last_ms, counts.input_nanos, counts.infer_nanos, counts.output_nanos,
-                                 ListOf(counts.latency), ListOf(counts.row_sizes)));
-    }
+    for (const FrontModelCounts& counts : front_->ModelCounts()) list.append(ToTuple(counts));
     return list;
   }
+
+  py::tuple ReadCounts() const { return ToTuple(front_->ReadCounts()); }
 
   py::dict Counts() const {
     const FrontCounts counts = front_->Counts();
@@ -164,8 +191,10 @@ void BindFront(py::module_& module) {
   py::class_<NativeFront>(module, "Front", py::is_final(), "An HTTP server. See mainspring.native.front.")
       .def(py::init<const std::vector<int>&, const py::dict&>(), py::arg("listeners"), py::arg("options"))
       .def("set_models", &NativeFront::SetModels, py::arg("models"))
+      .def("set_views", &NativeFront::SetViews, py::arg("views"), py::arg("max_rows"))
       .def("stop", &NativeFront::Stop, py::arg("drain_seconds"))
       .def("model_counts", &NativeFront::ModelCounts)
+      .def("read_counts", &NativeFront::ReadCounts)
       .def("counts", &NativeFront::Counts);
 }
 

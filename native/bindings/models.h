@@ -1,13 +1,15 @@
-// The models behind their Python objects, for what runs them without Python.
+// The models and tables behind their Python objects, for what runs them without Python.
 
 #ifndef MAINSPRING_BINDINGS_MODELS_H_
 #define MAINSPRING_BINDINGS_MODELS_H_
 
 #include <pybind11/pybind11.h>
 
+#include <atomic>
 #include <memory>
 
 #include "mainspring/mlp.h"
+#include "mainspring/table.h"
 #include "mainspring/trees.h"
 
 namespace mainspring {
@@ -16,6 +18,13 @@ namespace mainspring {
 // model and may end on any thread.
 std::shared_ptr<const Mlp> MlpOf(const pybind11::handle& object);
 std::shared_ptr<const Forest> ForestOf(const pybind11::handle& object);
+
+// Both hold on to the table.
+struct TableParts {
+  std::shared_ptr<const OnlineTable> table;
+  std::shared_ptr<const std::atomic<bool>> is_closed;
+};
+TableParts TableOf(const pybind11::handle& object);
 
 }  // namespace mainspring
 

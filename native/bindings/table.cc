@@ -14,6 +14,7 @@
 
 #include "bindings.h"
 #include "fast_object.h"
+#include "models.h"
 #include "table_columns.h"
 #include "table_scan.h"
 
@@ -323,6 +324,12 @@ py::dict Stats(const NativeTable& self) {
 }
 
 }  // namespace
+
+TableParts TableOf(const py::handle& object) {
+  if (!py::isinstance<NativeTable>(object)) return {};
+  const auto owner = py::cast<std::shared_ptr<NativeTable>>(object);
+  return {{owner, &owner->table}, {owner, &owner->is_closed}};
+}
 
 void BindTable(py::module_& module) {
   using Pointer = std::shared_ptr<NativeTable>;

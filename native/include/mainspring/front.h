@@ -1,13 +1,14 @@
 // The native front: an HTTP/1.1 server of a few threads, without Python, before the app that serves
 // everything.
 //
-// It answers the v2 protocol's infer requests for models it holds and passes every other request on, over a
-// Unix socket, to the app behind it, streaming bodies both ways. So does it with an infer request that is
-// wrong or unusual: the app words every refusal.
+// It answers the v2 protocol's infer requests for models it holds, and reads of online features from tables
+// it holds, and passes every other request on, over a Unix socket, to the app behind it, streaming bodies
+// both ways. So does it with a request of its own that is wrong or unusual: the app words every refusal.
 
 #ifndef MAINSPRING_FRONT_H_
 #define MAINSPRING_FRONT_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -16,6 +17,7 @@
 
 #include "mainspring/mlp.h"
 #include "mainspring/status.h"
+#include "mainspring/table.h"
 #include "mainspring/trees.h"
 
 namespace mainspring {
@@ -45,6 +47,13 @@ struct FrontModel {
   std::shared_ptr<const Forest> forest;
 };
 
+// One view of online features: its keys, fields and age are the table's.
+struct FrontView {
+  std::string name;
+  std::shared_ptr<const OnlineTable> table;
+  std::shared_ptr<const std::atomic<bool>> is_closed;  // then the app refuses; nullptr: never
+};
+
 // Upper edges of the histograms, as serving's book has them; the last bucket is open.
 inline constexpr std::uint64_t kFrontEdgesNanos[] = {100'000,       250'000,       500'000,       1'000'000,
                                                      2'500'000,     5'000'000,     10'000'000,    25'000'000,
@@ -53,7 +62,8 @@ inline constexpr std::uint64_t kFrontEdgesNanos[] = {100'000,       250'000,    
 inline constexpr std::uint64_t kFrontRowEdges[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096};
 inline constexpr std::size_t kFrontLatencyBuckets = 16, kFrontRowBuckets = 12;
 
-// Of one model's version, since the front began. Answers only: what was passed on is in the app's own book.
+// Of one model's version, or of reads of features, since the front began. Answers only: what was passed on is
+// in the app's own book.
 struct FrontModelCounts {
   std::string name, version;
   std::uint64_t requests = 0, rows = 0, passed_on = 0, last_ms = 0;
@@ -81,11 +91,17 @@ class Front {
   // Requests at work keep what they began with. Counts of a name and version go on where they were.
   void SetModels(std::vector<FrontModel> models);
 
+  // The views whose reads are answered here from now on, all at once, as above. None: reads are the app's.
+  // `max_rows`: of a request; more is for the app to refuse.
+  void SetViews(std::vector<FrontView> views, std::size_t max_rows);
+
   // Takes no more connections, lets requests end for so long, closes the rest, and ends the threads. Idle
   // connections have half a second, at most, to bring a last request.
   void Stop(double drain_seconds);
 
   std::vector<FrontModelCounts> ModelCounts() const;
+  // Of reads of features; infer_nanos is the tables' part. No name and no version.
+  FrontModelCounts ReadCounts() const;
   FrontCounts Counts() const;
 
  private:

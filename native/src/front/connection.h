@@ -89,9 +89,9 @@ class Connection final : public Handler {
   void Consume(std::string_view bytes);
   bool ConsumeHead(std::string_view* bytes, std::size_t* n_requests);
   void Route(const RequestHead& head, std::string_view head_bytes, std::string_view* rest);
-  bool Collect(const RequestHead& head, const InferHead& infer, std::string_view head_bytes,
+  bool Collect(const RequestHead& head, const AskedHead& asked, std::string_view head_bytes,
                std::string_view* rest);
-  bool AnswerHere(const Served& served, const InferHead& infer, std::string_view body);
+  bool AnswerHere(const Answering& answering, const AskedHead& asked, std::string_view body);
   void Collected();
   void Pass(const RequestHead& head, std::string_view* body, bool is_whole);
   void NoteRequest(const RequestHead& head);

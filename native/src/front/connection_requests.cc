@@ -67,31 +67,31 @@ bool Connection::ConsumeHead(std::string_view* bytes, std::size_t* n_requests) {
 void Connection::Route(const RequestHead& head, std::string_view head_bytes, std::string_view* rest) {
   closes_ = head.wants_close || loop_->is_stopping();
   if (head.method == "POST" && head.framing.has_length) {
-    if (const auto* const served = loop_->table().Find(head.target)) {
+    if (const Answering* const found = loop_->table().Find(head.target)) {
       const auto length = head.framing.length;
       arrived_ms_ = loop_->now_ms();
-      InferHead infer;
-      if (ReadInferHead(head, &infer)) {
+      AskedHead asked;
+      if (ReadAskedHead(head, &asked)) {
         if (length > rest->size()) {
-          if (Collect(head, infer, head_bytes, rest)) return;
-        } else if (AnswerHere(**served, infer, rest->substr(0, static_cast<std::size_t>(length)))) {
+          if (Collect(head, asked, head_bytes, rest)) return;
+        } else if (AnswerHere(*found, asked, rest->substr(0, static_cast<std::size_t>(length)))) {
           rest->remove_prefix(static_cast<std::size_t>(length));
           return;
         }
       }
-      (*served)->counts(loop_->index()).passed_on.Add(1);
+      found->counts(loop_->index()).passed_on.Add(1);
     }
   }
   Pass(head, rest, false);
 }
 
 // Begins to collect a body that is not all here. False: it is too large, and streams to the app.
-bool Connection::Collect(const RequestHead& head, const InferHead& infer, std::string_view head_bytes,
+bool Connection::Collect(const RequestHead& head, const AskedHead& asked, std::string_view head_bytes,
                          std::string_view* rest) {
   const FrontOptions& options = loop_->options();
   if (head.framing.length > options.max_body_bytes) return false;
   const auto size = static_cast<std::size_t>(head.framing.length);
-  const std::size_t aligned = static_cast<std::size_t>(std::min<std::uint64_t>(infer.json_length, size));
+  const std::size_t aligned = static_cast<std::size_t>(std::min<std::uint64_t>(asked.json_length, size));
   if (!body_.Begin(size, aligned, options.max_held_bytes)) return false;
   rest->copy(body_.end(), rest->size());
   body_.Fill(rest->size());
@@ -110,27 +110,26 @@ void Connection::Collected() {
   (void)ReadRequestHead(held_head_, &seen, &head, &bad);  // it was good before
   state_ = State::kHead;
   wait_ = Wait::kNone;
-  InferHead infer;
+  AskedHead asked;
   std::string_view body = body_.view();
-  const auto* const served = loop_->table().Find(head.target);
-  const bool is_answered =
-      served != nullptr && ReadInferHead(head, &infer) && AnswerHere(**served, infer, body);
+  const Answering* const found = loop_->table().Find(head.target);
+  const bool is_answered = found != nullptr && ReadAskedHead(head, &asked) && AnswerHere(*found, asked, body);
   if (!is_answered) {
-    if (served != nullptr) (*served)->counts(loop_->index()).passed_on.Add(1);
+    if (found != nullptr) found->counts(loop_->index()).passed_on.Add(1);
     Pass(head, &body, true);
   }
   body_.Clear();
   if (held_head_.capacity() > kCountedBytes) std::string().swap(held_head_);
 }
 
-bool Connection::AnswerHere(const Served& served, const InferHead& infer, std::string_view body) {
+bool Connection::AnswerHere(const Answering& answering, const AskedHead& asked, std::string_view body) {
   // What comes too late is the app's to refuse.
-  if (infer.deadline_ms > 0 && static_cast<double>(loop_->now_ms() - arrived_ms_) >= infer.deadline_ms) {
+  if (asked.deadline_ms > 0 && static_cast<double>(loop_->now_ms() - arrived_ms_) >= asked.deadline_ms) {
     return false;
   }
   Scratch& scratch = loop_->scratch;
-  InferAnswer answer;
-  const bool is_answered = served.Answer(infer, body, loop_->index(), &scratch, &answer);
+  MadeAnswer answer;
+  const bool is_answered = answering.Answer(asked, body, loop_->index(), &scratch, &answer);
   if (is_answered) {
     loop_->counts().answered.Add(1);
     out_.append("HTTP/1.1 200 OK\r\ndate: ").append(loop_->date());
@@ -142,7 +141,7 @@ bool Connection::AnswerHere(const Served& served, const InferHead& infer, std::s
     }
     out_.append("\r\ncontent-length: ").append(std::to_string(scratch.body.size()));
     out_.append("\r\nx-request-id: ");
-    infer.request_id.empty() ? loop_->AppendRequestId(&out_) : (void)out_.append(infer.request_id);
+    asked.request_id.empty() ? loop_->AppendRequestId(&out_) : (void)out_.append(asked.request_id);
     out_.append(closes_ ? "\r\nconnection: close\r\n\r\n" : "\r\n\r\n").append(scratch.body);
   }
   scratch.Trim();

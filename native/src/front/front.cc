@@ -11,7 +11,9 @@
 #include <thread>
 #include <utility>
 
+#include "feature_reads.h"
 #include "loop.h"
+#include "served.h"
 
 namespace mainspring {
 namespace {
@@ -45,7 +47,16 @@ struct Front::State {
 
   std::mutex books_mutex;
   std::map<std::pair<std::string, std::string>, std::shared_ptr<front::ModelBook>> books;
+  std::shared_ptr<front::ModelBook> read_book;
+
+  // What the table in force is made of. Held until it is in force: the last one set is.
+  std::mutex answering_mutex;
+  std::vector<std::shared_ptr<const front::Served>> served;
+  std::shared_ptr<const front::FeatureReads> reads;  // nullptr: none
+
   std::mutex stop_mutex;
+
+  void PutInForce();
 };
 
 Front::Front() : state_(std::make_unique<State>()) {}
@@ -71,6 +82,7 @@ Status Front::Start(const FrontOptions& options, const std::vector<int>& listene
     state.loops.push_back(std::make_unique<front::Loop>(&state.shared, i, listeners[i]));
     if (const Status status = state.loops.back()->Open(); !status.ok()) return status;
   }
+  state.read_book = std::make_shared<front::ModelBook>("", "", state.loops.size());
   const WithoutSignals guard;
   for (const auto& loop : state.loops) {
     try {
@@ -81,6 +93,17 @@ Status Front::Start(const FrontOptions& options, const std::vector<int>& listene
   }
   *front = std::move(made);
   return {};
+}
+
+// Needs answering_mutex.
+void Front::State::PutInForce() {
+  std::vector<front::PathTable::Entry> by_path;
+  for (const auto& model : served) front::AddPaths(model, &by_path);
+  if (reads != nullptr) front::AddPaths(reads, &by_path);
+  auto table = std::make_shared<const front::PathTable>(std::move(by_path));
+  const std::lock_guard<std::mutex> lock(shared.table_mutex);
+  shared.table.swap(table);  // the old one ends outside of the lock, or with the last loop that has it
+  shared.table_number.fetch_add(1, std::memory_order_release);
 }
 
 void Front::SetModels(std::vector<FrontModel> models) {
@@ -95,11 +118,19 @@ void Front::SetModels(std::vector<FrontModel> models) {
       served.push_back(std::make_shared<const front::Served>(std::move(model), book));
     }
   }
-  auto table = std::make_shared<const front::ModelTable>(served);
-  const std::lock_guard<std::mutex> lock(state_->shared.table_mutex);
-  state_->shared.table.swap(
-      table);  // the old one ends outside of the lock, or with the last loop that has it
-  state_->shared.table_number.fetch_add(1, std::memory_order_release);
+  const std::lock_guard<std::mutex> lock(state_->answering_mutex);
+  state_->served.swap(served);
+  state_->PutInForce();
+}
+
+void Front::SetViews(std::vector<FrontView> views, std::size_t max_rows) {
+  std::shared_ptr<const front::FeatureReads> reads;
+  if (!views.empty()) {
+    reads = std::make_shared<const front::FeatureReads>(std::move(views), max_rows, state_->read_book);
+  }
+  const std::lock_guard<std::mutex> lock(state_->answering_mutex);
+  state_->reads.swap(reads);
+  state_->PutInForce();
 }
 
 void Front::Stop(double drain_seconds) {
@@ -118,6 +149,8 @@ std::vector<FrontModelCounts> Front::ModelCounts() const {
   for (const auto& [_, book] : state_->books) counts.push_back(book->Sum());
   return counts;
 }
+
+FrontModelCounts Front::ReadCounts() const { return state_->read_book->Sum(); }
 
 FrontCounts Front::Counts() const {
   FrontCounts sum;

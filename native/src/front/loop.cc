@@ -198,7 +198,7 @@ void Loop::DropIdle(Exchange* exchange) {
   idle_.erase(found);
 }
 
-const ModelTable& Loop::table() {
+const PathTable& Loop::table() {
   const std::uint64_t number = shared_->table_number.load(std::memory_order_acquire);
   if (number != table_number_) {
     const std::lock_guard<std::mutex> lock(shared_->table_mutex);

@@ -14,10 +14,10 @@
 #include <string_view>
 #include <vector>
 
+#include "answering.h"
 #include "http_head.h"
 #include "mainspring/front.h"
 #include "mainspring/status.h"
-#include "served.h"
 
 namespace mainspring::front {
 
@@ -30,7 +30,7 @@ struct Shared {
 
   // The table in force; loops look at the number first, and take the lock only where it changed.
   std::mutex table_mutex;
-  std::shared_ptr<const ModelTable> table = std::make_shared<ModelTable>();
+  std::shared_ptr<const PathTable> table = std::make_shared<PathTable>();
   std::atomic<std::uint64_t> table_number{0};
 
   std::atomic<std::size_t> connections{0}, held_bytes{0};
@@ -80,7 +80,7 @@ class Loop {
   void ReturnExchange(std::unique_ptr<Exchange> exchange);
   void DropIdle(Exchange* exchange);
 
-  const ModelTable& table();
+  const PathTable& table();
   std::string MakeRequestId();
   void AppendRequestId(std::string* out);
   std::string_view date();
@@ -118,7 +118,7 @@ class Loop {
   std::vector<std::unique_ptr<Exchange>> idle_, ended_;
   std::vector<Connection*> later_, later_now_;
 
-  std::shared_ptr<const ModelTable> table_;
+  std::shared_ptr<const PathTable> table_;
   std::uint64_t table_number_ = 0;
   std::int64_t now_ms_ = 0, sweep_at_ms_ = 0;
   std::int64_t date_second_ = -1;

@@ -1,11 +1,8 @@
 #include "served.h"
 
 #include <algorithm>
-#include <charconv>
-#include <chrono>
 #include <cmath>
 #include <cstring>
-#include <iterator>
 
 #include "json_number.h"
 
@@ -17,44 +14,9 @@ namespace {
 constexpr std::size_t kMlpWork = std::size_t{1} << 24;
 constexpr std::size_t kMlpWorkGeneric = std::size_t{1} << 19;
 constexpr std::size_t kTreeRows = std::size_t{1} << 17;
-constexpr std::size_t kMaxJsonBytes = std::size_t{128} << 10;
 
 // Answers below this are not compressed by the app.
 constexpr std::size_t kCompressBytes = 1024;
-
-// The longest deadline that the app takes, a day.
-constexpr double kMaxDeadlineMs = 86'400'000.0;
-
-constexpr std::size_t kKeptBytes = std::size_t{1} << 20;
-
-std::int64_t NowNanos() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
-// The value of a field that may be there once. False: it is there more often.
-bool AtMostOnce(const RequestHead& head, std::string_view name, bool* is_there, std::string_view* value) {
-  int times = 0;
-  *value = head.Only(name, &times);
-  *is_there = times > 0;
-  return times < 2;
-}
-
-// Plain decimals only: what else Python's float takes is left to the app.
-bool ReadDeadline(std::string_view text, double* millis) {
-  for (char c : text) {
-    if ((c < '0' || c > '9') && c != '.') return false;
-  }
-  const char* const end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, *millis);
-  return error == std::errc{} && stop == end && *millis > 0 && *millis <= kMaxDeadlineMs;
-}
-
-template <std::size_t kN>
-std::size_t BucketOf(const std::uint64_t (&edges)[kN], std::uint64_t value) {
-  return static_cast<std::size_t>(std::lower_bound(edges, edges + kN, value) - edges);
-}
 
 template <typename Value>
 bool AllFinite(const std::vector<Value>& values, std::size_t n) {
@@ -72,76 +34,8 @@ void AppendList(const std::vector<Value>& values, std::size_t n, std::string* ou
 
 }  // namespace
 
-void LoopModelCounts::Answered(std::uint64_t n_rows, std::uint64_t input, std::uint64_t infer,
-                               std::uint64_t output) {
-  requests.Add(1);
-  rows.Add(n_rows);
-  input_nanos.Add(input);
-  infer_nanos.Add(infer);
-  output_nanos.Add(output);
-  latency[BucketOf(kFrontEdgesNanos, input + infer + output)].Add(1);
-  row_sizes[BucketOf(kFrontRowEdges, n_rows)].Add(1);
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  last_ms.Set(static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count()));
-}
-
-FrontModelCounts ModelBook::Sum() const {
-  static_assert(std::size(kFrontEdgesNanos) + 1 == kFrontLatencyBuckets);
-  static_assert(std::size(kFrontRowEdges) + 1 == kFrontRowBuckets);
-  FrontModelCounts sum;
-  sum.name = name;
-  sum.version = version;
-  for (const LoopModelCounts& loop : loops) {
-    sum.requests += loop.requests.Get();
-    sum.rows += loop.rows.Get();
-    sum.passed_on += loop.passed_on.Get();
-    sum.last_ms = std::max(sum.last_ms, loop.last_ms.Get());
-    sum.input_nanos += loop.input_nanos.Get();
-    sum.infer_nanos += loop.infer_nanos.Get();
-    sum.output_nanos += loop.output_nanos.Get();
-    for (std::size_t i = 0; i < kFrontLatencyBuckets; ++i) sum.latency[i] += loop.latency[i].Get();
-    for (std::size_t i = 0; i < kFrontRowBuckets; ++i) sum.row_sizes[i] += loop.row_sizes[i].Get();
-  }
-  return sum;
-}
-
-bool IsRequestId(std::string_view id) {
-  if (id.empty() || id.size() > 128) return false;
-  return std::all_of(id.begin(), id.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-           c == '_' || c == ':' || c == '-';
-  });
-}
-
-bool ReadInferHead(const RequestHead& head, InferHead* infer) {
-  *infer = {};
-  bool is_there = false;
-  std::string_view value;
-  if (!AtMostOnce(head, "content-encoding", &is_there, &value) || is_there) return false;
-  if (!AtMostOnce(head, "inference-header-content-length", &infer->has_json_length, &value)) return false;
-  if (infer->has_json_length && (!ReadDigits(value, &infer->json_length) || infer->json_length == 0)) {
-    return false;
-  }
-  if (!AtMostOnce(head, "accept-encoding", &is_there, &value)) return false;
-  // A quality of 0 would say no: the app knows.
-  infer->may_compress = is_there && !value.empty() && !EqualsIgnoringCase(value, "identity");
-  if (!AtMostOnce(head, "x-deadline-ms", &is_there, &value)) return false;
-  if (is_there && !ReadDeadline(value, &infer->deadline_ms)) return false;
-  if (!AtMostOnce(head, "x-request-id", &is_there, &value)) return false;
-  if (is_there && IsRequestId(value)) infer->request_id = value;
-  return true;
-}
-
-void Scratch::Trim() {
-  if (call.numbers.capacity() * sizeof(double) > kKeptBytes) std::vector<double>().swap(call.numbers);
-  if (input.capacity() * sizeof(float) > kKeptBytes) std::vector<float>().swap(input);
-  if (floats.capacity() * sizeof(float) > kKeptBytes) std::vector<float>().swap(floats);
-  if (doubles.capacity() * sizeof(double) > kKeptBytes) std::vector<double>().swap(doubles);
-  if (body.capacity() > kKeptBytes) std::string().swap(body);
-}
-
 Served::Served(FrontModel model, std::shared_ptr<ModelBook> book)
-    : model_(std::move(model)), book_(std::move(book)), workspaces_(book_->loops.size()) {
+    : Answering(std::move(book)), model_(std::move(model)), workspaces_(n_loops()) {
   std::size_t rows = 0;
   if (model_.mlp != nullptr) {
     const Mlp& mlp = *model_.mlp;
@@ -165,8 +59,8 @@ Served::Served(FrontModel model, std::shared_ptr<ModelBook> book)
   max_rows_here_ = rows;
 }
 
-bool Served::Answer(const InferHead& head, std::string_view body, std::size_t loop, Scratch* scratch,
-                    InferAnswer* answer) const {
+bool Served::Answer(const AskedHead& head, std::string_view body, std::size_t loop, Scratch* scratch,
+                    MadeAnswer* answer) const {
   const std::int64_t began = NowNanos();
   if (head.has_json_length && head.json_length > body.size()) return false;
   const std::string_view json =
@@ -225,7 +119,7 @@ bool Served::Run(const void* input, std::size_t rows, std::size_t loop, Scratch*
   return true;
 }
 
-bool Served::Write(Scratch* scratch, InferAnswer* answer) const {
+bool Served::Write(Scratch* scratch, MadeAnswer* answer) const {
   const InferCall& call = scratch->call;
   const std::size_t n = call.rows * n_outputs_;
   const std::size_t n_bytes = n * (gives_double_ ? sizeof(double) : sizeof(float));
@@ -262,20 +156,10 @@ bool Served::Write(Scratch* scratch, InferAnswer* answer) const {
   return true;
 }
 
-ModelTable::ModelTable(const std::vector<std::shared_ptr<const Served>>& models) {
-  for (const std::shared_ptr<const Served>& served : models) {
-    const std::string path = "/v2/models/" + served->model().name;
-    by_path_.emplace_back(path + "/versions/" + served->model().version + "/infer", served);
-    if (served->model().is_default) by_path_.emplace_back(path + "/infer", served);
-  }
-  std::sort(by_path_.begin(), by_path_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-}
-
-const std::shared_ptr<const Served>* ModelTable::Find(std::string_view target) const {
-  const auto found =
-      std::lower_bound(by_path_.begin(), by_path_.end(), target,
-                       [](const auto& entry, std::string_view path) { return entry.first < path; });
-  return found != by_path_.end() && found->first == target ? &found->second : nullptr;
+void AddPaths(const std::shared_ptr<const Served>& served, std::vector<PathTable::Entry>* by_path) {
+  const std::string path = "/v2/models/" + served->model().name;
+  by_path->emplace_back(path + "/versions/" + served->model().version + "/infer", served);
+  if (served->model().is_default) by_path->emplace_back(path + "/infer", served);
 }
 
 }  // namespace mainspring::front

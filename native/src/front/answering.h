@@ -1,0 +1,127 @@
+// What answers requests on the loops themselves, and what is counted of it.
+
+#ifndef MAINSPRING_SRC_FRONT_ANSWERING_H_
+#define MAINSPRING_SRC_FRONT_ANSWERING_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "http_head.h"
+#include "infer_call.h"
+#include "mainspring/front.h"
+
+namespace mainspring::front {
+
+// A JSON body above this is the app's: reading it alone would hold up the loop.
+inline constexpr std::size_t kMaxJsonBytes = std::size_t{128} << 10;
+
+// Counted by one thread, read by any.
+class Count {
+ public:
+  void Add(std::uint64_t n) { value_.store(Get() + n, std::memory_order_relaxed); }
+  void Set(std::uint64_t n) { value_.store(n, std::memory_order_relaxed); }
+  std::uint64_t Get() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+// What one thread saw of one model's version.
+struct alignas(64) LoopModelCounts {
+  Count requests, rows, passed_on, last_ms, input_nanos, infer_nanos, output_nanos;
+  Count latency[kFrontLatencyBuckets], row_sizes[kFrontRowBuckets];
+
+  void Answered(std::uint64_t n_rows, std::uint64_t input, std::uint64_t infer, std::uint64_t output);
+};
+
+// Outlives the models of its name and version, so that counts never fall.
+struct ModelBook {
+  ModelBook(std::string name_, std::string version_, std::size_t n_loops)
+      : name(std::move(name_)), version(std::move(version_)), loops(n_loops) {}
+
+  FrontModelCounts Sum() const;
+
+  const std::string name, version;
+  std::vector<LoopModelCounts> loops;
+};
+
+// What the head of a request says, beside which path is meant.
+struct AskedHead {
+  bool has_json_length = false;
+  std::uint64_t json_length = 0;
+  bool may_compress = false;   // the caller takes gzip or deflate
+  bool accepts_other = false;  // the caller names what it takes, and it may not be JSON
+  double deadline_ms = 0;      // after its arrival; 0: none
+  std::string_view request_id;
+};
+
+// Reads it. False for what is not understood: content codings, fields that are there twice, odd values.
+bool ReadAskedHead(const RequestHead& head, AskedHead* asked);
+
+// An id that a caller may give its request.
+bool IsRequestId(std::string_view id);
+
+std::int64_t NowNanos();  // of the steady clock
+
+// Scratch of one thread, shared by all that answer on it.
+struct Scratch {
+  InferCall call;
+  std::vector<float> input;
+  std::vector<float> floats;  // what models give
+  std::vector<double> doubles;
+  std::string body;
+
+  // Gives back what only a large request needed.
+  void Trim();
+};
+
+// An answer in `scratch->body`.
+struct MadeAnswer {
+  bool is_binary = false;
+  std::size_t json_length = 0;
+};
+
+// Immutable but for what each thread has for itself.
+class Answering {
+ public:
+  virtual ~Answering() = default;
+
+  // Answers a body into `scratch->body`, on thread `loop`; false: it is the app's to answer. Never blocks;
+  // takes about half a millisecond at most.
+  virtual bool Answer(const AskedHead& head, std::string_view body, std::size_t loop, Scratch* scratch,
+                      MadeAnswer* answer) const = 0;
+
+  LoopModelCounts& counts(std::size_t loop) const { return book_->loops[loop]; }
+
+ protected:
+  explicit Answering(std::shared_ptr<ModelBook> book) : book_(std::move(book)) {}
+  std::size_t n_loops() const { return book_->loops.size(); }
+
+ private:
+  const std::shared_ptr<ModelBook> book_;
+};
+
+// Who answers which path. Immutable.
+class PathTable {
+ public:
+  using Entry = std::pair<std::string, std::shared_ptr<const Answering>>;
+
+  PathTable() = default;
+  explicit PathTable(std::vector<Entry> by_path);
+
+  // Of the target of a request as it was sent; nullptr: nobody.
+  const Answering* Find(std::string_view target) const;
+
+ private:
+  std::vector<Entry> by_path_;  // sorted
+};
+
+}  // namespace mainspring::front
+
+#endif  // MAINSPRING_SRC_FRONT_ANSWERING_H_
