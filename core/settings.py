@@ -109,9 +109,10 @@ class ServingSettings(_Group):
     fast_path: bool = True
     """Infer requests of the v2 protocol are answered before FastAPI sees them; off: by FastAPI, same answers."""
     front: Literal["auto", "on", "off"] = "auto"
-    """The native front takes the port and answers native models without Python; auto: where there is such a model."""
+    """The native front takes the port and answers native models and reads of features without Python; auto: where there
+    is such a model or a view when the process starts."""
     front_threads: Annotated[int, Field(ge=1, le=64)] = 2
-    """Threads of the native front, each on its own socket. A small network takes one some 8 us a request."""
+    """Threads of the native front, each on its own socket. A small network or read takes one some 8 us a request."""
     max_connections: Annotated[int, Field(ge=1)] = 4096
     """Open at once at the native front; more are told to come back."""
     require_token: bool = False

@@ -56,11 +56,12 @@ def create_app(
     """The data plane, with every bundle loaded that the traffic in force names.
 
     `models`: tensor models beside the endpoints, by name; they are served over v2 only.
-    `front`: learns of the models that it can answer; the caller starts it before the app, or not.
+    `front`: learns of the models and features that it can answer; the caller starts it before the app, or not.
     Errors: Misconfigured if a traffic document, one of its bundles, the expectations of a view, API keys or limits do
     not load.
     """
     serving = settings.serving
+    store = online  # pushes are checked and reads recorded around it
     checked = expectations.gated(online, serving)
     if checked is not None:
         online = checked
@@ -99,6 +100,7 @@ def create_app(
     if front is not None:
         front.guard(lambda: guarded.is_on)
         front.follow(known)
+        front.follow_features(store)
         counts.add_from(front.entries)
     inferring = inference.Inference(known, doorkeeper, counts)
     infer = v2_infer.Infer(inferring, limits)

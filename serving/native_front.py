@@ -1,7 +1,7 @@
-"""The native front before the app: which models it answers, on which sockets, and what it counted.
+"""The native front before the app: which models and features it answers, on which sockets, and what it counted.
 
 It takes the port; the app listens on a Unix socket behind it, in a folder that only this user may enter. See
-docs/adr/0014-native-front.md.
+docs/adr/0014-native-front.md and docs/adr/0016-feature-reads-in-the-front.md.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from mainspring.core import errors, ids, settings
+from mainspring.core import errors, ids, ports, settings
+from mainspring.core.features import online
 from mainspring.native import front, status
 from mainspring.serving.models import book, native_model, repository
 
@@ -23,29 +24,34 @@ _COLLECTED_BYTES: Final = 4 << 20
 
 
 class NativeFront:
-    """One front, or none: `create_app` tells it the models, `main` starts it if it is wanted. Thread-safe."""
+    """One front, or none: `create_app` tells it models and features, `main` starts it if it is wanted. Thread-safe."""
 
     def __init__(self, serving: settings.ServingSettings) -> None:
         self._settings = serving
         self._models: tuple[front.Model, ...] = ()
+        self._views: tuple[front.View, ...] = ()
+        self._has_views = False
         self._running: front.Front | None = None
         self._folder: pathlib.Path | None = None
+        #: Held while models or views are looked up and set, so that the last ones set are the newest.
         self._choosing = threading.Lock()
-        self._update: Callable[[], None] = lambda: None
+        self._updates: list[Callable[[], None]] = []
         self._is_guarded: Callable[[], bool] = lambda: False
 
     @property
     def is_wanted(self) -> bool:
-        """As `serving.front` says; by itself where there is a model that it answers."""
-        return self._settings.front == "on" or (self._settings.front == "auto" and bool(self._models))
+        """As `serving.front` says; by itself where there is a model or a view that it answers."""
+        has_work = bool(self._models) or self._has_views
+        return self._settings.front == "on" or (self._settings.front == "auto" and has_work)
 
     def guard(self, is_guarded: Callable[[], bool]) -> None:
-        """Pass everything on while `is_guarded` says so: it knows no callers. Before :meth:`follow`."""
+        """Pass everything on while `is_guarded` says so: it knows no callers. Before :meth:`follow` and the like."""
         self._is_guarded = is_guarded
 
     def refresh(self) -> None:
         """Look again whether requests must be passed on."""
-        self._update()
+        for update in self._updates:
+            update()
 
     def follow(self, models: repository.Repository) -> None:
         """Answer for the native models that are loaded, now and after every change."""
@@ -53,15 +59,40 @@ class NativeFront:
         def update() -> None:
             with self._choosing:
                 found = [m.for_front() for m in models.loaded() if isinstance(m, native_model.NativeModel)]
-                # A log line for each request is the app's to write, and so is who may ask and how much.
-                passes = self._settings.log_requests or self._is_guarded()
-                chosen = () if passes else tuple(m for m in found if m is not None)
+                chosen = () if self._passes() else tuple(m for m in found if m is not None)
                 self._models = chosen
                 if self._running is not None:
                     self._running.set_models(chosen)
 
-        self._update = update
+        self._updates.append(update)
         models.on_change(update)
+
+    def follow_features(self, features: ports.OnlineFeatures) -> None:
+        """Answer reads of views that have a native table, now and as soon as another has one.
+
+        Not where a share of the reads is recorded: that is the app's to write.
+        """
+        if not isinstance(features, online.OnlineStore) or self._settings.record_reads:
+            return
+        store = features
+        self._has_views = bool(store.views()) and not self._settings.log_requests
+
+        def update() -> None:
+            with self._choosing:
+                tables = {} if self._passes() else store.tables()
+                self._views = tuple(front.View(name, table) for name, table in tables.items())
+                self._set_views()
+
+        self._updates.append(update)
+        store.on_change(update)
+
+    def _passes(self) -> bool:
+        """A log line for each request is the app's to write, and so is who may ask and how much."""
+        return self._settings.log_requests or self._is_guarded()
+
+    def _set_views(self) -> None:
+        if self._running is not None:
+            self._running.set_views(self._views, max_rows=self._settings.max_rows_per_request)
 
     def app_socket(self) -> str:
         """Where the app must listen. The path is new and not yet taken."""
@@ -89,7 +120,9 @@ class NativeFront:
             raise errors.Misconfigured(
                 f"the native front does not start: {error}; correct it or set `serving.front` to `off`"
             ) from error
-        self._running.set_models(self._models)
+        with self._choosing:
+            self._running.set_models(self._models)
+            self._set_views()
 
     def stop(self, drain_seconds: float) -> None:
         """Take no more connections, let requests end, close the rest; blocks. Again, or without a start: no change."""
@@ -108,6 +141,10 @@ class NativeFront:
         if self._running is None:
             return {}
         return {(c.name, c.version): c.passed_on for c in self._running.model_counts()}
+
+    def reads(self) -> front.ModelCounts | None:
+        """Reads of features that it answered, and left to the app; None where none runs."""
+        return None if self._running is None else self._running.read_counts()
 
     def entries(self) -> Mapping[tuple[str, str], book.Entry]:
         """What it answered, as the app's book has it."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
@@ -43,11 +43,12 @@ class OnlineStore:
     def __init__(self, path: Path | None = None) -> None:
         self._lock = threading.Lock()
         self._views: dict[str, _View] = {}
+        self._changed: Callable[[], None] = lambda: None
         self._directory = None if path is None else online_directory.OnlineDirectory(path)
         if self._directory is not None:
             try:
                 for view, folder in self._directory.views():
-                    self._views[view.name] = _View(view, folder)
+                    self._views[view.name] = _View(view, folder, self._has_made_one)
             except BaseException:
                 self.close()
                 raise
@@ -60,7 +61,7 @@ class OnlineStore:
             if known is None:
                 folder = None if self._directory is None else self._directory.add(view)
                 # A new dict: readers look into the old one without a lock.
-                self._views = {**self._views, view.name: _View(view, folder)}
+                self._views = {**self._views, view.name: _View(view, folder, self._has_made_one)}
             elif known.view != view:
                 raise errors.Conflict(
                     f"view `{view.name}` is registered as {known.view}, not as {view};"
@@ -73,6 +74,19 @@ class OnlineStore:
         """Every registered view, by name."""
         views = self._views
         return tuple(views[name].view for name in sorted(views))
+
+    def tables(self) -> Mapping[str, native_table.OnlineTable]:
+        """The native table of every view that has one, which its first push makes; for what reads them without Python."""
+        views = self._views
+        return {name: view.table for name, view in views.items() if view.table is not None}
+
+    def on_change(self, changed: Callable[[], None]) -> None:
+        """Call `changed` now and whenever :meth:`tables` has one more, before the push that made it returns.
+
+        One caller; it may be called from several threads at once.
+        """
+        self._changed = changed
+        changed()
 
     def upsert(
         self,
@@ -127,6 +141,9 @@ class OnlineStore:
     ) -> None:
         self.close()
 
+    def _has_made_one(self) -> None:
+        self._changed()
+
     def _view(self, name: str) -> _View:
         views = self._views
         found = views.get(name)
@@ -138,24 +155,29 @@ class OnlineStore:
 class _View:
     """A view and its table, which the first key makes: only rows tell the types of keys."""
 
-    def __init__(self, view: ports.ViewSchema, folder: Path | None) -> None:
+    def __init__(self, view: ports.ViewSchema, folder: Path | None, made: Callable[[], None]) -> None:
+        """`made` is called without a lock once the table is there."""
         self.view = view
+        self._has_made = made
         self._kinds = dict(view.fields)
         self._folder = folder
         self._lock = threading.Lock()
-        self._table: native_table.OnlineTable | None = None
+        self.table: native_table.OnlineTable | None = None
         self._is_closed = False
         #: Buffers that reads have left, by fields and rows: few, as callers choose both. Lists' pop and append are atomic.
         self._idle: dict[tuple[tuple[str, ...], int], list[native_table.Bound]] = {}
         if folder is not None and folder.exists():
-            self._table = self._open(folder, None)
+            self.table = self._open(folder, None)
 
     def upsert(self, batch: online_batch.Batch) -> int:
         """The batch, parsed, into the table."""
         if not batch.keys[0]:
             return 0
+        is_first = self.table is None
         with self._lock:
             table = self._made(batch.key_types)
+        if is_first:
+            self._has_made()
         columns: dict[str, native_table.Column] = {}
         for name, kind in self.view.fields:
             values, valid = batch.columns[name], batch.valid[name]
@@ -178,7 +200,7 @@ class _View:
                 raise _unknown("field", name, self.view.field_names, where=f"view `{self.view.name}`")
         columns, types = online_batch.parse_keys(self.view, keys, null_allowed=True)
         n = len(columns[0])
-        table = self._table
+        table = self.table
         if table is None:
             return self._absent(wanted, n)
         self._check_types(table, types)
@@ -199,14 +221,14 @@ class _View:
         return rows
 
     def rows(self) -> int:
-        return 0 if self._table is None else self._table.stats().rows
+        return 0 if self.table is None else self.table.stats().rows
 
     def close(self) -> None:
         with self._lock:
             self._is_closed = True
-            if self._table is not None:
+            if self.table is not None:
                 try:
-                    self._table.close()
+                    self.table.close()
                 except native_status.NativeError as error:
                     self._refuse(error)
 
@@ -215,7 +237,7 @@ class _View:
             raise errors.DependencyDown(
                 "the online store is closed; open it again and push the batch once more", name="online store"
             )
-        if self._table is None:
+        if self.table is None:
             schema = native_table.Schema(
                 tuple(
                     native_table.Key(name, _KEY_TYPES[kind])
@@ -224,11 +246,11 @@ class _View:
                 tuple(native_table.Field(name, kind) for name, kind in self.view.fields),
                 None if self.view.ttl_seconds is None else round(self.view.ttl_seconds * _US),
             )
-            self._table = (
+            self.table = (
                 native_table.OnlineTable(schema) if self._folder is None else self._open(self._folder, schema)
             )
-        self._check_types(self._table, types)
-        return self._table
+        self._check_types(self.table, types)
+        return self.table
 
     def _open(self, folder: Path, schema: native_table.Schema | None) -> native_table.OnlineTable:
         try:

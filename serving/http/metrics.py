@@ -29,7 +29,7 @@ _FRONT_NOW = (
 )
 _FRONT = (
     ("accepted", "connections accepted by the native front"),
-    ("answered", "infer requests that the native front answered itself"),
+    ("answered", "requests that the native front answered itself"),
     ("passed", "requests that the native front passed on to the app"),
     ("refused", "requests and connections that the native front refused"),
     ("timed_out", "connections that waited too long"),
@@ -122,6 +122,26 @@ class Books(Collector):
             for key, count in sorted(self.front.passed_on().items()):
                 passed.add_metric(key, count)
             yield passed
+            yield from self._front_reads(self.front)
+
+    def _front_reads(self, front: native_front.NativeFront) -> Iterator[Metric]:
+        counts = front.reads()
+        if counts is None:
+            return
+        nanos = counts.input_nanos + counts.infer_nanos + counts.output_nanos
+        seconds = HistogramMetricFamily(
+            "mainspring_front_read_seconds",
+            "reads of features that the native front answered, from body to answer",
+        )
+        seconds.add_metric((), _cumulative(book.EDGES, counts.latency), nanos / 1e9)
+        sizes = HistogramMetricFamily("mainspring_front_read_rows", "rows of such a read")
+        sizes.add_metric((), _cumulative(book.ROW_EDGES, counts.row_sizes), counts.rows)
+        yield from (seconds, sizes)
+        yield CounterMetricFamily(
+            "mainspring_front_reads_passed",
+            "reads of features that the native front left to the app",
+            counts.passed_on,
+        )
 
     def _models(self) -> Iterator[Metric]:
         rows = CounterMetricFamily("mainspring_model_rows", "rows answered", labels=_MODEL)

@@ -16,6 +16,7 @@ import pytest
 import serving_tensors as tensors
 import serving_world as world
 from hypothesis import strategies as st
+from serving_both import Both
 
 from mainspring.core import errors
 from mainspring.native import front, mlp, trees
@@ -41,35 +42,6 @@ def grown(scale: float) -> trees.Trees:
     return trees.Trees.from_lightgbm(
         lightgbm.train({"verbose": -1, "num_threads": 1}, data, 3).model_to_string()
     )
-
-
-class Both:
-    """The same request to the front and to the app behind it."""
-
-    def __init__(self, served: world.Served) -> None:
-        self.served = served
-        self.front = httpx.Client(base_url=served.url, trust_env=False)
-        behind = httpx.HTTPTransport(uds=served.front.app_socket())
-        self.app = httpx.Client(base_url="http://app", transport=behind)
-
-    def close(self) -> None:
-        self.front.close()
-        self.app.close()
-
-    def ask(self, path: str, body: bytes, fields: dict[str, str]) -> httpx.Response:
-        fields = {"accept-encoding": "identity", "x-request-id": "same", **fields}
-        ours = self.front.post(path, content=body, headers=fields)
-        theirs = self.app.post(path, content=body, headers=fields)
-        assert ours.status_code == theirs.status_code, (body, ours.text, theirs.text)
-        assert ours.content == theirs.content, body
-        gone = {"date", "server"}
-        assert {k: v for k, v in ours.headers.items() if k not in gone} == {
-            k: v for k, v in theirs.headers.items() if k not in gone
-        }
-        return ours
-
-    def answered_by_the_front(self) -> int:
-        return self.served.front.counts()["answered"]
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +220,8 @@ def test_unloading_takes_a_model_from_the_front_at_once(tmp_path: Path) -> None:
     ("how", "models", "is_there"),
     [
         ({}, {"copy": copy}, True),
-        ({}, {"linear": tensors.linear_function}, False),
+        ({}, {"linear": tensors.linear_function}, True),  # the world's views are native
+        ({"record_reads": 0.5}, {"linear": tensors.linear_function}, False),
         ({"front": "on"}, {"linear": tensors.linear_function}, True),
         ({"front": "off"}, {"copy": copy}, False),
         ({"log_requests": True}, {"copy": copy}, False),
