@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <cstring>
 #include <string_view>
 
 #include "json_number.h"
@@ -49,6 +50,27 @@ void AppendTime(std::int64_t us, std::string* out) {
 template <typename Value>
 void AppendFloat(Value value, std::string* out) {
   std::isfinite(value) ? AppendJsonNumber(value, out) : (void)out->append("null");
+}
+
+// A list of n floats, in room that is made once: most answers are little else.
+template <typename Value>
+void AppendAll(const Value* values, std::size_t stride, std::size_t n, std::string* out) {
+  const std::size_t begin = out->size();
+  out->resize(begin + 2 + n * (kMaxNumber + 1));
+  char* to = out->data() + begin;
+  *to++ = '[';
+  for (std::size_t i = 0; i < n; ++i) {
+    if (i > 0) *to++ = ',';
+    const Value value = values[i * stride];
+    if (std::isfinite(value)) {
+      to = WriteJsonNumber(value, to);
+    } else {
+      std::memcpy(to, "null", 4);
+      to += 4;
+    }
+  }
+  *to++ = ']';
+  out->resize(static_cast<std::size_t>(to - out->data()));
 }
 
 // A list of n values: `append(i)` writes one, or null where it is not there.
@@ -102,22 +124,10 @@ void AppendKeyEnding(std::size_t rows, std::string* out) {
 }
 
 void AppendFloats(const float* values, std::size_t stride, std::size_t n, std::string* out) {
-  out->push_back('[');
-  for (std::size_t i = 0; i < n; ++i) {
-    if (i > 0) out->push_back(',');
-    AppendFloat(values[i * stride], out);
-  }
-  out->push_back(']');
+  AppendAll(values, stride, n, out);
 }
 
-void AppendFloats(const double* values, std::size_t n, std::string* out) {
-  out->push_back('[');
-  for (std::size_t i = 0; i < n; ++i) {
-    if (i > 0) out->push_back(',');
-    AppendFloat(values[i], out);
-  }
-  out->push_back(']');
-}
+void AppendFloats(const double* values, std::size_t n, std::string* out) { AppendAll(values, 1, n, out); }
 
 void AppendCells(FieldType type, const void* cells, const std::uint8_t* valid, std::size_t n,
                  std::string* out) {

@@ -2,7 +2,7 @@
 
 #include <charconv>
 #include <cstddef>
-#include <string_view>
+#include <cstring>
 
 namespace mainspring::front {
 namespace {
@@ -19,62 +19,65 @@ struct Plain<double> {
   static constexpr int kFirst = -5, kLast = 15;
 };
 
-// "-1.25e-07" as sign, digits and exponent.
+char* Copy(const char* from, std::size_t n, char* to) {
+  std::memcpy(to, from, n);
+  return to + n;
+}
+
+char* Fill(char c, std::size_t n, char* to) {
+  std::memset(to, c, n);
+  return to + n;
+}
+
+// "1.25e-07": the digits, which are moved together, and the exponent.
 struct Parts {
-  bool is_negative = false;
-  char digits[24];
-  std::size_t n_digits = 0;
-  int exponent = 0;
+  const char* digits;
+  std::size_t n;
+  int exponent;
 };
 
-template <typename Value>
-Parts Split(Value value) {
-  char text[40];
-  const auto [end, _] = std::to_chars(text, text + sizeof text, value, std::chars_format::scientific);
-  Parts parts;
-  const char* at = text;
-  if (*at == '-') {
-    parts.is_negative = true;
-    ++at;
-  }
-  for (; *at != 'e'; ++at) {
-    if (*at != '.') parts.digits[parts.n_digits++] = *at;
-  }
-  ++at;
-  if (*at == '+') ++at;
-  std::from_chars(at, end, parts.exponent);
-  return parts;
+Parts Split(char* text, const char* end) {
+  const char* mark = end - 4;  // an exponent has two digits, or three
+  if (*mark != 'e') --mark;
+  int exponent = 0;
+  for (const char* at = mark + 2; at != end; ++at) exponent = exponent * 10 + (*at - '0');
+  if (mark[1] == '-') exponent = -exponent;
+  if (mark - text == 1) return {text, 1, exponent};
+  text[1] = text[0];
+  return {text + 1, static_cast<std::size_t>(mark - text - 1), exponent};
 }
 
 template <typename Value>
-void Append(Value value, std::string* out) {
-  const Parts parts = Split(value);
-  const std::string_view digits(parts.digits, parts.n_digits);
-  if (parts.is_negative) out->push_back('-');
-  if (parts.exponent < Plain<Value>::kFirst || parts.exponent > Plain<Value>::kLast) {
-    out->append(digits.substr(0, 1));
-    if (digits.size() > 1) out->append(".").append(digits.substr(1));
-    out->append(parts.exponent < 0 ? "e-" : "e+");
-    char exponent[8];
-    const int size = parts.exponent < 0 ? -parts.exponent : parts.exponent;
-    const auto [end, _] = std::to_chars(exponent, exponent + sizeof exponent, size);
-    out->append(exponent, end);
-  } else if (parts.exponent < 0) {
-    out->append("0.").append(static_cast<std::size_t>(-parts.exponent - 1), '0').append(digits);
-  } else {
-    const auto whole = static_cast<std::size_t>(parts.exponent) + 1;
-    out->append(digits.substr(0, whole));
-    if (digits.size() <= whole) {
-      out->append(whole - digits.size(), '0').append(".0");
-    } else {
-      out->append(".").append(digits.substr(whole));
+char* Write(Value value, char* to) {
+  char text[40];
+  const char* const end = std::to_chars(text, text + sizeof text, value, std::chars_format::scientific).ptr;
+  const bool is_negative = *text == '-';
+  if (is_negative) *to++ = '-';
+  const auto [digits, n, exponent] = Split(is_negative ? text + 1 : text, end);
+  if (exponent < Plain<Value>::kFirst || exponent > Plain<Value>::kLast) {
+    *to++ = *digits;
+    if (n > 1) {
+      *to++ = '.';
+      to = Copy(digits + 1, n - 1, to);
     }
+    *to++ = 'e';
+    *to++ = exponent < 0 ? '-' : '+';
+    return std::to_chars(to, to + 3, exponent < 0 ? -exponent : exponent).ptr;
   }
+  if (exponent < 0) {
+    to = Copy("0.", 2, to);
+    return Copy(digits, n, Fill('0', static_cast<std::size_t>(-exponent - 1), to));
+  }
+  const auto whole = static_cast<std::size_t>(exponent) + 1;
+  if (n <= whole) return Copy(".0", 2, Fill('0', whole - n, Copy(digits, n, to)));
+  to = Copy(digits, whole, to);
+  *to++ = '.';
+  return Copy(digits + whole, n - whole, to);
 }
 
 }  // namespace
 
-void AppendJsonNumber(float value, std::string* out) { Append(value, out); }
-void AppendJsonNumber(double value, std::string* out) { Append(value, out); }
+char* WriteJsonNumber(float value, char* to) { return Write(value, to); }
+char* WriteJsonNumber(double value, char* to) { return Write(value, to); }
 
 }  // namespace mainspring::front

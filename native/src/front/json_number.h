@@ -1,16 +1,27 @@
-// Numbers as the answers of the v2 protocol print them.
+// Numbers as the app's answers print them.
 
 #ifndef MAINSPRING_SRC_FRONT_JSON_NUMBER_H_
 #define MAINSPRING_SRC_FRONT_JSON_NUMBER_H_
 
+#include <cstddef>
 #include <string>
 
 namespace mainspring::front {
 
+// Characters of a number, at most.
+inline constexpr std::size_t kMaxNumber = 32;
+
 // The shortest digits that read back as the same value, in the form in which orjson writes them: callers must
-// not be able to tell which of the two servers answered. `value` is finite.
-void AppendJsonNumber(float value, std::string* out);
-void AppendJsonNumber(double value, std::string* out);
+// not be able to tell which of the two servers answered. `value` is finite; `to` has room for kMaxNumber.
+// Returns the end.
+char* WriteJsonNumber(float value, char* to);
+char* WriteJsonNumber(double value, char* to);
+
+template <typename Value>
+void AppendJsonNumber(Value value, std::string* out) {
+  char text[kMaxNumber];
+  out->append(text, WriteJsonNumber(value, text));
+}
 
 }  // namespace mainspring::front
 
