@@ -8,6 +8,7 @@ answer differs. Data goes to stdout, progress to stderr.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -58,7 +59,12 @@ def run(*, quick: bool, families: Sequence[str] = FAMILIES) -> dict[str, Any]:
 
 
 def _over_http(made: world.World, rounds: int) -> list[dict[str, Any]]:
-    with servers.ours(made.entities, made.features) as ours, servers.feast(made) as peer:
+    with contextlib.ExitStack() as opened:
+        ours = {
+            way: opened.enter_context(servers.ours(made.entities, made.features, way))
+            for way in server_contest.OURS
+        }
+        peer = opened.enter_context(servers.feast(made))
         contests = [
             server_contest.builder(ours, peer, features=made.features, rows=rows, entities=made.entities)
             for rows in (1, 32)

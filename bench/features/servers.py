@@ -1,6 +1,6 @@
 """Feature servers as processes: ours over its online store, and `feast serve` over the Redis of `world`.
 
-`python -m mainspring.bench.features.servers PORT ENTITIES FEATURES` is ours, until SIGTERM.
+`python -m mainspring.bench.features.servers PORT ENTITIES FEATURES WAY` is ours, until SIGTERM.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,8 +25,15 @@ from mainspring.bench.serving import machine
 #: Feast imports for most of it.
 _START_SECONDS: Final = 90.0
 
+#: What answers in our server: the native front (one thread), the ASGI fast path before FastAPI, or its route.
+WAYS: Final[Mapping[str, Mapping[str, str]]] = {
+    "front": {"MAINSPRING_SERVING_FRONT": "on", "MAINSPRING_SERVING_FRONT_THREADS": "1"},
+    "asgi": {"MAINSPRING_SERVING_FRONT": "off"},
+    "fastapi": {"MAINSPRING_SERVING_FRONT": "off", "MAINSPRING_SERVING_FAST_PATH": "false"},
+}
 
-def serve(port: int, entities: int, features: int) -> None:
+
+def serve(port: int, entities: int, features: int, way: str) -> None:
     """The whole data plane over the rows that `world` has, in memory as Redis has them."""
     from mainspring.bench.serving import servers
     from mainspring.core import ports
@@ -41,18 +48,18 @@ def serve(port: int, entities: int, features: int) -> None:
         "stats", {"driver": np.arange(entities)}, event_us=now, created_us=now,
         columns={name: values[:, j] for j, name in enumerate(names)},
     )  # fmt: skip
-    servers.data_plane(port, {"MAINSPRING_SERVING_GRPC_PORT": "0"}, store)
+    servers.data_plane(port, {"MAINSPRING_SERVING_GRPC_PORT": "0", **WAYS[way]}, store)
 
 
 @contextlib.contextmanager
-def ours(entities: int, features: int) -> Iterator[Connection]:
-    """Our server and a connection to it; its end is the end of the block."""
+def ours(entities: int, features: int, way: str) -> Iterator[Connection]:
+    """Our server, answering in one of `WAYS`, and a connection to it; its end is the end of the block."""
     (port,) = machine.free_ports(1)
     command = [
         sys.executable,
         "-m",
         "mainspring.bench.features.servers",
-        *map(str, (port, entities, features)),
+        *map(str, (port, entities, features, way)),
     ]
     with _process(command, Path.cwd()), _connected(port, "/v1/features:read") as connection:
         yield connection
@@ -174,4 +181,4 @@ def _connected(port: int, path: str) -> Iterator[Connection]:
 
 
 if __name__ == "__main__":
-    serve(*map(int, sys.argv[1:4]))
+    serve(*map(int, sys.argv[1:4]), sys.argv[4])

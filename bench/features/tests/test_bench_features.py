@@ -38,18 +38,23 @@ def test_a_wrong_answer_is_never_met() -> None:
     )
 
 
-def over_http(rows: int, features: int, ours: float | None, peer: float | None) -> list[dict[str, Any]]:
+def over_http(
+    rows: int, features: int, ours: float, fastapi: float, peer: float | None
+) -> list[dict[str, Any]]:
     group = f"server/{features}f/{rows}/"
-    return [
-        {"name": group + who, "value": value}
-        for who, value in (("mainspring", ours), ("feast-serve-redis", peer))
-    ]
+    found = {
+        "mainspring": ours,
+        "mainspring-asgi": 1.0,
+        "mainspring-fastapi": fastapi,
+        "feast-serve-redis": peer,
+    }
+    return [{"name": group + who, "value": value} for who, value in found.items()]
 
 
 def test_a_server_has_a_target_of_python_and_one_of_the_native_front() -> None:
-    goals = server_contest.judge([*over_http(1, 10, 10.0, 60.0), *over_http(32, 50, 1.0, None)])
+    goals = server_contest.judge([*over_http(1, 10, 1.5, 10.0, 60.0), *over_http(32, 50, 1.0, 1.0, None)])
     assert [(g["target"], g["ratio"], g["ok"]) for g in goals] == [
-        (4.0, 6.0, True), (50.0, 6.0, False), (60.0, None, False), (150.0, None, False)
+        (4.0, 6.0, True), (50.0, 40.0, False), (60.0, None, False), (150.0, None, False)
     ]  # fmt: skip
     assert all("why" in g for g in goals if not g["ok"])
 
@@ -89,8 +94,9 @@ def test_all_joins_give_the_plain_answer_and_a_wrong_one_is_told() -> None:
 
 
 @pytest.mark.integration
-def test_our_server_answers_the_question_and_ends_with_its_block() -> None:
-    with servers.ours(50, 3) as connection:
+@pytest.mark.parametrize("way", server_contest.OURS)
+def test_our_server_answers_the_question_and_ends_with_its_block(way: str) -> None:
+    with servers.ours(50, 3, way) as connection:
         got = servers.values_of(connection.ask(servers.question(3, [7, 0])))
         want = world.values(50, 3)
         assert got == {"driver": [7.0, 0.0]} | {
