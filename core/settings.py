@@ -54,7 +54,10 @@ class ControlSettings(_Group):
     port: Port = 7700
     """Default: `stack.port_base`."""
     database_url: str = ""
-    """SQLAlchemy URL; default: SQLite (WAL) under the state directory."""
+    """SQLAlchemy URL of SQLite (`sqlite+aiosqlite:///<file>`) or PostgreSQL (`postgresql+psycopg://<role>@<host>/<name>`);
+    default: SQLite (WAL) under the state directory."""
+    migration_url: str = ""
+    """PostgreSQL: the same database as the role that owns its tables, for `mainspring db upgrade`; empty: the same role."""
     tokens_file: Path = Path("tokens.json")
     """Development tokens of the embedded issuer, mode 0600; default: under the state directory."""
 

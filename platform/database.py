@@ -1,7 +1,11 @@
-"""The control database: ten tables, one writer at a time, an audit log that cannot be rewritten.
+"""The control database: its tables, and one writer at a time on SQLite and on PostgreSQL alike.
 
 SQLite in WAL mode: readers never wait. A writer begins with BEGIN IMMEDIATE, so what it read cannot change before it
-commits, and two audit rows never follow the same one. Money is integer billionths, times are ISO 8601 UTC text.
+commits, and two audit rows never follow the same one. On PostgreSQL an advisory lock says the same; readers have one
+snapshot and cannot write. Money is integer billionths, times are ISO 8601 UTC text.
+
+The tables here are what the code reads and writes; `platform/migrations/` makes them, and a test holds the two against
+each other on both engines.
 """
 
 from __future__ import annotations
@@ -9,42 +13,47 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mainspring.core import errors
+from mainspring.platform import engines, migrations
 
+#: Names that Alembic can tell from the database's.
 metadata: Final = sa.MetaData()
+
+#: Text that compares by code point on every engine: cursors and times rely on the order.
+TEXT: Final = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+#: SQLite counts in 64 bits anyway, and numbers rows by itself only in a column of exactly this name.
+NUMBER: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 projects: Final = sa.Table(
     "projects",
     metadata,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("owner", sa.String, nullable=False),
-    sa.Column("description", sa.String, nullable=False),
+    sa.Column("name", TEXT, primary_key=True),
+    sa.Column("owner", TEXT, nullable=False),
+    sa.Column("description", TEXT, nullable=False),
     sa.Column("monthly_budget_nanos", sa.BigInteger),
-    sa.Column("created_at", sa.String, nullable=False),
-    sa.Column("created_by", sa.String, nullable=False),
+    sa.Column("created_at", TEXT, nullable=False),
+    sa.Column("created_by", TEXT, nullable=False),
 )
 
 runs: Final = sa.Table(
     "runs",
     metadata,
-    sa.Column("run_id", sa.String, primary_key=True),
+    sa.Column("run_id", TEXT, primary_key=True),
     sa.Column("project", sa.ForeignKey("projects.name"), nullable=False, index=True),
-    sa.Column("kind", sa.String, nullable=False),
-    sa.Column("environment", sa.String, nullable=False),
-    sa.Column("stage", sa.String, nullable=False),
-    sa.Column("requested_by", sa.String, nullable=False),
-    sa.Column("created_at", sa.String, nullable=False),
-    sa.Column("ended_at", sa.String),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("environment", TEXT, nullable=False),
+    sa.Column("stage", TEXT, nullable=False),
+    sa.Column("requested_by", TEXT, nullable=False),
+    sa.Column("created_at", TEXT, nullable=False),
+    sa.Column("ended_at", TEXT),
     sa.Column("request", sa.JSON, nullable=False),
     sa.Column("result", sa.JSON, nullable=False),
-    sa.Column("idempotency_key", sa.String),
+    sa.Column("idempotency_key", TEXT),
     # NULLs are distinct: runs without a key never collide.
     sa.UniqueConstraint("requested_by", "idempotency_key"),
 )
@@ -52,29 +61,29 @@ runs: Final = sa.Table(
 audit: Final = sa.Table(
     "audit",
     metadata,
-    sa.Column("sequence", sa.Integer, primary_key=True),
-    sa.Column("event_id", sa.String, nullable=False, unique=True),
-    sa.Column("event_key", sa.String, unique=True),
-    sa.Column("at", sa.String, nullable=False),
-    sa.Column("actor", sa.String, nullable=False),
-    sa.Column("action", sa.String, nullable=False),
-    sa.Column("resource", sa.String, nullable=False, index=True),
-    sa.Column("outcome", sa.String, nullable=False),
-    sa.Column("detail", sa.String, nullable=False),
-    sa.Column("previous_hash", sa.String, nullable=False, unique=True),
-    sa.Column("hash", sa.String, nullable=False),
+    sa.Column("sequence", NUMBER, primary_key=True, autoincrement=False),
+    sa.Column("event_id", TEXT, nullable=False, unique=True),
+    sa.Column("event_key", TEXT, unique=True),
+    sa.Column("at", TEXT, nullable=False),
+    sa.Column("actor", TEXT, nullable=False),
+    sa.Column("action", TEXT, nullable=False),
+    sa.Column("resource", TEXT, nullable=False, index=True),
+    sa.Column("outcome", TEXT, nullable=False),
+    sa.Column("detail", TEXT, nullable=False),
+    sa.Column("previous_hash", TEXT, nullable=False, unique=True),
+    sa.Column("hash", TEXT, nullable=False),
 )
 
 usage: Final = sa.Table(
     "usage",
     metadata,
-    sa.Column("usage_key", sa.String, primary_key=True),
+    sa.Column("usage_key", TEXT, primary_key=True),
     sa.Column("project", sa.ForeignKey("projects.name"), nullable=False, index=True),
-    sa.Column("run_id", sa.String, nullable=False, index=True),
-    sa.Column("service", sa.String, nullable=False),
-    sa.Column("started_at", sa.String, nullable=False, index=True),
+    sa.Column("run_id", TEXT, nullable=False, index=True),
+    sa.Column("service", TEXT, nullable=False),
+    sa.Column("started_at", TEXT, nullable=False, index=True),
     sa.Column("cost_nanos", sa.BigInteger, nullable=False),
-    sa.Column("currency", sa.String, nullable=False),
+    sa.Column("currency", TEXT, nullable=False),
     sa.Column("record", sa.JSON, nullable=False),
     sa.Column("view", sa.JSON, nullable=False),
 )
@@ -82,46 +91,53 @@ usage: Final = sa.Table(
 serving_usage: Final = sa.Table(
     "serving_usage",
     metadata,
-    sa.Column("usage_key", sa.String, primary_key=True),
+    sa.Column("usage_key", TEXT, primary_key=True),
     sa.Column("project", sa.ForeignKey("projects.name"), nullable=False, index=True),
-    sa.Column("environment", sa.String, nullable=False),
-    sa.Column("endpoint", sa.String, nullable=False),
-    sa.Column("model_version", sa.String, nullable=False),
-    sa.Column("caller", sa.String, nullable=False),
+    sa.Column("environment", TEXT, nullable=False),
+    sa.Column("endpoint", TEXT, nullable=False),
+    sa.Column("model_version", TEXT, nullable=False),
+    sa.Column("caller", TEXT, nullable=False),
     sa.Column("requests", sa.BigInteger, nullable=False),
     sa.Column("predictions", sa.BigInteger, nullable=False),
     sa.Column("cpu_microseconds", sa.BigInteger, nullable=False),
     sa.Column("cost_nanos", sa.BigInteger, nullable=False),
-    sa.Column("started_at", sa.String, nullable=False, index=True),
+    sa.Column("started_at", TEXT, nullable=False, index=True),
     sa.Column("record", sa.JSON, nullable=False),
 )
 
 intents: Final = sa.Table(
     "intents",
     metadata,
-    sa.Column("intent_id", sa.String, primary_key=True),
+    sa.Column("intent_id", TEXT, primary_key=True),
     sa.Column("run_id", sa.ForeignKey("runs.run_id"), nullable=False),
-    sa.Column("kind", sa.String, nullable=False),
-    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("actor", TEXT, nullable=False),
     sa.Column("request", sa.JSON, nullable=False),
-    sa.Column("state", sa.String, nullable=False),
-    sa.Column("created_at", sa.String, nullable=False),
-    sa.Column("settled_at", sa.String),
+    sa.Column("state", TEXT, nullable=False),
+    sa.Column("created_at", TEXT, nullable=False),
+    sa.Column("settled_at", TEXT),
     # At most one is under way of each kind and run.
-    sa.Index("intents_open", "run_id", "kind", unique=True, sqlite_where=sa.text("state = 'open'")),
+    sa.Index(
+        "intents_open",
+        "run_id",
+        "kind",
+        unique=True,
+        sqlite_where=sa.text("state = 'open'"),
+        postgresql_where=sa.text("state = 'open'"),
+    ),
 )
 
 lineage_events: Final = sa.Table(
     "lineage_events",
     metadata,
-    sa.Column("event_digest", sa.String, primary_key=True),
-    sa.Column("run_id", sa.String, nullable=False, index=True),
-    sa.Column("job_namespace", sa.String, nullable=False),
-    sa.Column("job_name", sa.String, nullable=False),
-    sa.Column("event_type", sa.String, nullable=False),
-    sa.Column("event_time", sa.String, nullable=False),
-    sa.Column("received_at", sa.String, nullable=False),
-    sa.Column("reported_by", sa.String, nullable=False),
+    sa.Column("event_digest", TEXT, primary_key=True),
+    sa.Column("run_id", TEXT, nullable=False, index=True),
+    sa.Column("job_namespace", TEXT, nullable=False),
+    sa.Column("job_name", TEXT, nullable=False),
+    sa.Column("event_type", TEXT, nullable=False),
+    sa.Column("event_time", TEXT, nullable=False),
+    sa.Column("received_at", TEXT, nullable=False),
+    sa.Column("reported_by", TEXT, nullable=False),
     sa.Column("event", sa.JSON, nullable=False),
 )
 
@@ -129,12 +145,12 @@ lineage_events: Final = sa.Table(
 lineage_nodes: Final = sa.Table(
     "lineage_nodes",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("namespace", sa.String, nullable=False),
-    sa.Column("name", sa.String, nullable=False),
-    sa.Column("version", sa.String, nullable=False),
-    sa.Column("column", sa.String, nullable=False),
-    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("id", NUMBER, primary_key=True),
+    sa.Column("namespace", TEXT, nullable=False),
+    sa.Column("name", TEXT, nullable=False),
+    sa.Column("version", TEXT, nullable=False),
+    sa.Column("column", TEXT, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
     sa.UniqueConstraint("namespace", "name", "version", "column"),
 )
 
@@ -144,8 +160,8 @@ lineage_edges: Final = sa.Table(
     metadata,
     sa.Column("source", sa.ForeignKey("lineage_nodes.id"), primary_key=True),
     sa.Column("target", sa.ForeignKey("lineage_nodes.id"), primary_key=True, index=True),
-    sa.Column("job", sa.String, nullable=False),
-    sa.Column("run_id", sa.String, nullable=False),
+    sa.Column("job", TEXT, nullable=False),
+    sa.Column("run_id", TEXT, nullable=False),
 )
 
 #: `searched` is the text of names, columns, description, tags and owner, case folded.
@@ -153,47 +169,39 @@ catalog: Final = sa.Table(
     "catalog",
     metadata,
     sa.Column("project", sa.ForeignKey("projects.name"), primary_key=True),
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("kind", sa.String, nullable=False),
-    sa.Column("owner", sa.String, nullable=False),
-    sa.Column("classification", sa.String, nullable=False),
+    sa.Column("name", TEXT, primary_key=True),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("owner", TEXT, nullable=False),
+    sa.Column("classification", TEXT, nullable=False),
     sa.Column("has_pii", sa.Boolean, nullable=False),
-    sa.Column("searched", sa.String, nullable=False),
-    sa.Column("updated_at", sa.String, nullable=False),
+    sa.Column("searched", TEXT, nullable=False),
+    sa.Column("updated_at", TEXT, nullable=False),
     sa.Column("entry", sa.JSON, nullable=False),
-)
-
-_TRIGGERS: Final = tuple(
-    f"CREATE TRIGGER IF NOT EXISTS audit_no_{verb.lower()} BEFORE {verb} ON audit"
-    " BEGIN SELECT RAISE(ABORT, 'audit rows are never changed'); END"
-    for verb in ("UPDATE", "DELETE")
 )
 
 
 class Database:
-    """One engine. Safe for concurrent tasks of one event loop; several processes may share the file."""
+    """One engine. Safe for concurrent tasks of one event loop; several processes may share the database."""
 
     def __init__(self, url: str) -> None:
-        """Errors: InvalidSettings for another database than SQLite: its triggers and locking are not written."""
-        parsed = sa.make_url(url)
-        if parsed.drivername != "sqlite+aiosqlite" or not parsed.database:
-            raise errors.InvalidSettings(
-                f"`control.database_url` has driver `{parsed.drivername}`; expected `sqlite+aiosqlite:///<file>`",
-                problems=("control.database_url",),
-            )
+        """Errors: InvalidSettings for another database than SQLite or PostgreSQL, by another driver than ours."""
         self.url = url
-        self._file = Path(parsed.database)
-        self._engine = _engine(url)
-        # Tasks of one process queue here and not in SQLite, whose waiting is polling.
+        self._engine = engines.create(url)
+        # Tasks of one process queue here: neither by SQLite's polling, nor each with a connection of its own.
         self._writers = asyncio.Lock()
 
     async def open(self) -> None:
-        """Create the file, tables and triggers that are missing."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        async with self._engine.execution_options(is_writer=True).begin() as connection:
-            await connection.run_sync(metadata.create_all)
-            for statement in _TRIGGERS:
-                await connection.execute(sa.text(statement))
+        """Bring SQLite's file to the newest revision; see to it that PostgreSQL is at it, and may be trusted.
+
+        Errors: Misconfigured, with the command that mends it.
+        """
+        if engines.is_sqlite(self.url):
+            engines.make_folder(self.url)
+            async with self._begin_writing() as connection:
+                await connection.run_sync(migrations.upgrade)
+            return
+        async with self.read() as connection:
+            await connection.run_sync(migrations.require_head)
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -201,31 +209,24 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """One consistent snapshot."""
-        async with self._engine.begin() as connection:
+        async with engines.begin_reading(self._engine) as connection:
             yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """One writing transaction: commits at the end, rolls back on any error. Only `mutation.py` calls this."""
-        async with self._writers, self._engine.execution_options(is_writer=True).begin() as connection:
+        """One writing transaction: commits at the end, rolls back on any error. Only `mutation.py` calls this.
+
+        Errors: Overloaded if another writer does not end in time.
+        """
+        async with self._writers, self._begin_writing() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _begin_writing(self) -> AsyncIterator[AsyncConnection]:
+        async with engines.begin_writing(self._engine) as connection:
             yield connection
 
 
-def _engine(url: str) -> AsyncEngine:
-    engine = create_async_engine(url)
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
-        # The driver would begin transactions on its own, late and deferred.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "foreign_keys=ON", "busy_timeout=10000", "synchronous=FULL"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        is_writer = connection.get_execution_options().get("is_writer", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
-
-    return engine
+def insert(connection: AsyncConnection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """An insert that knows `on_conflict_do_nothing` and `on_conflict_do_update`, in the words of this engine."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)

@@ -12,6 +12,7 @@ packages=(
   googletest
   iproute2  # network namespaces
   make
+  postgresql-15 # the control database of production; tests start one of their own
   procps
   qemu-user # CPUs without AVX
   redis-server # a peer of the online table

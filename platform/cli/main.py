@@ -14,7 +14,7 @@ from typing import Any
 import rich_click as click
 
 from mainspring.core import errors
-from mainspring.platform.cli import data, output, schedules, session
+from mainspring.platform.cli import data, output, schedules, session, upkeep
 
 _JSON, _AS, _client = session.JSON, session.AS, session.client
 _RUN_COLUMNS = ("run_id", "project", "kind", "stage", "cost", "requested_by")
@@ -533,6 +533,7 @@ def cost_serving(by: str, project_name: str, actor: str, as_json: bool) -> None:
         output.show(rows, as_json=False, columns=columns)
 
 
+cli.add_command(upkeep.db)
 cli.add_command(data.catalog)
 cli.add_command(data.lineage)
 cli.add_command(data.quarantine)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core.contracts import base, lineage
@@ -23,7 +22,7 @@ _nodes, _edges, _events = database.lineage_nodes, database.lineage_edges, databa
 
 @dataclass(frozen=True)
 class Found:
-    """Edges as ids, nearest first, and whether there are more."""
+    """Edges as ids, and whether there are more."""
 
     edges: Sequence[sa.Row[Any]]
     is_cut: bool
@@ -77,7 +76,7 @@ async def insert_edges(
         for e in edges
     ]
     if rows:
-        await connection.execute(sqlite.insert(_edges).on_conflict_do_nothing(), rows)
+        await connection.execute(database.insert(connection, _edges).on_conflict_do_nothing(), rows)
 
 
 async def find(
@@ -125,6 +124,7 @@ async def walk(
     """Every edge on a way from `starts`, up to `limit`; each node is visited once, so cycles end.
 
     SQLite takes a recursive query's rows in the order in which it found them: what is cut off is what is farthest.
+    PostgreSQL promises no order: what is cut off there may be any of them.
     """
     here, there = (
         (_edges.c.source, _edges.c.target)
@@ -161,7 +161,7 @@ async def _ids(
         for n in nodes
     ]
     if values:
-        new = sqlite.insert(_nodes)
+        new = database.insert(connection, _nodes)
         # Who only read it may not have said what it is.
         told = new.on_conflict_do_update(
             index_elements=["namespace", "name", "version", "column"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +23,9 @@ from mainspring.platform import database, plane
 from mainspring.platform.audit import checkpoints, rows, service, store, verification
 from mainspring.platform.cli.main import cli
 from mainspring.platform.runs import launcher
+
+#: Once over SQLite, once over PostgreSQL.
+pytestmark = pytest.mark.usefixtures("database_url")
 
 ISSUER = identity.TokenIssuer({"dev": identity.Actor("ana", ("developer",))})
 Line = dict[str, Any]
@@ -232,7 +234,9 @@ def test_checkpoints_that_were_tampered_with_are_refused(
     assert "another schema or key" in verification.verify(export, lines, other).problem
 
 
-def test_what_contradicts_a_checkpoint_is_never_signed_over(tmp_path: Path) -> None:
+def test_what_contradicts_a_checkpoint_is_never_signed_over(
+    tmp_path: Path, tamper: Callable[[str], list[Any]]
+) -> None:
     async def story(one: plane.ControlPlane) -> None:
         kept = one.checkpointer
         assert kept is not None and await kept.take() == 0
@@ -246,7 +250,7 @@ def test_what_contradicts_a_checkpoint_is_never_signed_over(tmp_path: Path) -> N
             "checkpoints": 1,
             "unsigned_rows": 0,
         }
-        cut(tmp_path, "DELETE FROM audit WHERE sequence > 3")
+        tamper("DELETE FROM audit WHERE sequence > 3")
         with pytest.raises(errors.CorruptArtifact, match="row 5 is not the one that was signed"):
             await kept.take()
         assert (await service.verify(one, "Bearer dev")).problem == "rows 4 to 5 are missing"
@@ -261,22 +265,16 @@ def test_what_contradicts_a_checkpoint_is_never_signed_over(tmp_path: Path) -> N
     assert len(files(tmp_path)[0]) == 1
 
 
-def test_rows_changed_before_they_were_signed_are_not_signed(tmp_path: Path) -> None:
+def test_rows_changed_before_they_were_signed_are_not_signed(
+    tmp_path: Path, tamper: Callable[[str], list[Any]]
+) -> None:
     async def story(one: plane.ControlPlane) -> None:
         await append(one, 3)
-        cut(tmp_path, "UPDATE audit SET actor = 'nobody' WHERE sequence = 2")
+        tamper("UPDATE audit SET actor = 'nobody' WHERE sequence = 2")
         with pytest.raises(errors.CorruptArtifact, match="row 2 was changed"):
             await one.checkpointer.take()  # type: ignore[union-attr]
 
     opened(tmp_path, story)
-
-
-def cut(directory: Path, statement: str) -> None:
-    with sqlite3.connect(directory / ".mainspring" / "control.db") as connection:
-        for verb in ("update", "delete"):
-            connection.execute(f"DROP TRIGGER IF EXISTS audit_no_{verb}")
-        connection.execute(statement)
-    connection.close()
 
 
 def test_a_torn_line_does_not_count_and_two_processes_take_turns(tmp_path: Path) -> None:

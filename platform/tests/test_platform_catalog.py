@@ -26,6 +26,9 @@ from mainspring.platform import app as control_app
 from mainspring.platform.cli import main as cli
 from mainspring.platform.runs import launcher
 
+#: Once over SQLite, once over PostgreSQL.
+pytestmark = pytest.mark.usefixtures("database_url")
+
 NOW = datetime.now(UTC)
 ACTORS = {name: identity.Actor(f"{name}@local", (name,)) for name in ("service", "developer", "viewer")}
 

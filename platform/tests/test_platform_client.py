@@ -18,6 +18,9 @@ from mainspring.core.contracts import control, metering, training
 from mainspring.platform import app as control_app
 from mainspring.platform.runs import launcher
 
+#: Once over SQLite, once over PostgreSQL.
+pytestmark = pytest.mark.usefixtures("database_url")
+
 
 class Server(uvicorn.Server):
     """Says when it listens."""

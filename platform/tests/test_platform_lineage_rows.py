@@ -21,6 +21,9 @@ from mainspring.core.lineage import jobs, openlineage_adapter
 from mainspring.platform import app as control_app
 from mainspring.platform.runs import launcher
 
+#: Once over SQLite, once over PostgreSQL.
+pytestmark = pytest.mark.usefixtures("database_url")
+
 AT = datetime(2026, 11, 1, 10, tzinfo=UTC)
 MODEL = "sha256:" + "a" * 64
 VIEW = schema.FeatureView(

@@ -23,6 +23,9 @@ from mainspring.platform.metering import service, store
 from mainspring.platform.projects import service as projects
 from mainspring.platform.runs import launcher
 
+#: Once over SQLite, once over PostgreSQL.
+pytestmark = pytest.mark.usefixtures("database_url")
+
 START = datetime(2026, 11, 1, tzinfo=UTC)
 DEVELOPER, SERVICE = "Bearer dev", "Bearer ser"
 ISSUER = identity.TokenIssuer(

@@ -20,6 +20,9 @@ from mainspring.platform.projects import service as projects
 from mainspring.platform.runs import launcher, outbox
 from mainspring.platform.runs import service as runs
 
+#: Once over SQLite, once over PostgreSQL.
+pytestmark = pytest.mark.usefixtures("database_url")
+
 DEVELOPER, APPROVER = "Bearer dev", "Bearer app"
 ISSUER = identity.TokenIssuer(
     {"dev": identity.Actor("ana", ("developer",)), "app": identity.Actor("ben", ("approver",))}

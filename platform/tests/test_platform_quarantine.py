@@ -17,6 +17,9 @@ from mainspring.core.quality.report import QualityReport
 from mainspring.platform import app as control_app
 from mainspring.platform.runs import launcher
 
+#: Once over SQLite, once over PostgreSQL.
+pytestmark = pytest.mark.usefixtures("database_url")
+
 ACTORS = {
     name: identity.Actor(f"{name}@local", (name,)) for name in ("developer", "approver", "viewer", "service")
 }

@@ -1,0 +1,3 @@
+"""One file for each revision, in order."""
+
+__all__: list[str] = []
