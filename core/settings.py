@@ -152,6 +152,9 @@ class WorkflowSettings(_Group):
     """Temporal namespace of all workflows."""
     task_queue: str = "mainspring"
     """The one task queue of the embedded worker."""
+    score_roots: str = ""
+    """Places, separated by commas (`/data/,s3://bucket/scores/`), below which batch scoring may read and write, as a guard
+    against who may start runs and should not see every file of the worker's; empty: wherever the worker itself may."""
 
 
 class RaySettings(_Group):

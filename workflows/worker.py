@@ -23,6 +23,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from mainspring.core import errors, identity, settings
 from mainspring.core.client import control as control_client
 from mainspring.core.lineage import emitter
+from mainspring.workflows.batch_scoring import activities as scoring_activities
+from mainspring.workflows.batch_scoring import workflow as scoring_workflow
 from mainspring.workflows.deployment import activities as deployment_activities
 from mainspring.workflows.deployment import workflow as deployment_workflow
 from mainspring.workflows.skew import activities as skew_activities
@@ -39,7 +41,12 @@ DRAIN: Final = timedelta(seconds=5)
 #: A crashed worker's workflows wait this long for it before another takes them; Temporal's default is 10 s.
 STICKY: Final = timedelta(seconds=2)
 
-WORKFLOWS: Final = (training_workflow.TrainModel, deployment_workflow.DeployModel, skew_workflow.CheckSkew)
+WORKFLOWS: Final = (
+    training_workflow.TrainModel,
+    deployment_workflow.DeployModel,
+    scoring_workflow.BatchScore,
+    skew_workflow.CheckSkew,
+)
 
 _LOG: Final = logging.getLogger("mainspring.workflows")
 
@@ -113,12 +120,13 @@ def build(
     """The worker over its parts; it polls inside `async with`. Without `tell` and `catalogue` nothing is told of data."""
     training = training_activities.TrainingActivities(in_force, control, tell, catalogue)
     deployment = deployment_activities.DeploymentActivities(serving, control, in_force.stack.state_dir, tell)
+    scoring = scoring_activities.ScoringActivities(in_force, tell)
     skew = skew_activities.SkewActivities(in_force.stack.state_dir, in_force.serving.reads_dir)
     return worker.Worker(
         client,
         task_queue=in_force.workflow.task_queue,
         workflows=WORKFLOWS,
-        activities=[*training.all(), *deployment.all(), *skew.all()],
+        activities=[*training.all(), *deployment.all(), *scoring.all(), *skew.all()],
         sticky_queue_schedule_to_start_timeout=STICKY,
         graceful_shutdown_timeout=DRAIN,
     )

@@ -11,9 +11,9 @@ from temporalio import common, exceptions, service
 
 from mainspring.core import errors
 from mainspring.core.client import connection, failures
-from mainspring.core.contracts import deployment, training
+from mainspring.core.contracts import deployment, scoring, training
 
-R = TypeVar("R", training.TrainResult, deployment.DeployResult)
+R = TypeVar("R", training.TrainResult, deployment.DeployResult, scoring.ScoreResult)
 
 #: After these a run's status does not change any more.
 ENDED: Final = frozenset(
@@ -48,8 +48,15 @@ class WorkflowClient:
         """As `start_training`, for a deployment."""
         return await self._start(deployment.DEPLOY_WORKFLOW, request, request.run_id)
 
+    async def start_scoring(self, request: scoring.ScoreRequest) -> str:
+        """As `start_training`, for a batch scoring; one that failed goes on with the parts that are missing."""
+        return await self._start(scoring.SCORE_WORKFLOW, request, request.run_id)
+
     async def _start(
-        self, name: str, request: training.TrainRequest | deployment.DeployRequest, run_id: str
+        self,
+        name: str,
+        request: training.TrainRequest | deployment.DeployRequest | scoring.ScoreRequest,
+        run_id: str,
     ) -> str:
         try:
             await self._client.start_workflow(
@@ -112,6 +119,10 @@ class WorkflowClient:
     async def deployment_result(self, run_id: str) -> deployment.DeployResult:
         """As `training_result`, for a deployment."""
         return await self._result(run_id, deployment.DeployResult)
+
+    async def scoring_result(self, run_id: str) -> scoring.ScoreResult:
+        """As `training_result`, for a batch scoring."""
+        return await self._result(run_id, scoring.ScoreResult)
 
     async def watch(self, run_id: str, *, poll_seconds: float = 0.5) -> AsyncIterator[training.RunStatus]:
         """Every status that differs from the one before, up to the final one.

@@ -44,6 +44,8 @@ class Receipt(Message):
     """The digest of the scores' bytes, little-endian float32."""
     cpu_seconds: float
     """What it took, reading and scoring."""
+    run_id: str = ""
+    """Whose work it was: a later run finds it done and does not pay for it."""
 
 
 class Manifest(Message):
@@ -66,6 +68,8 @@ class Output:
 
     place: places.Place
     identity: str
+    run_id: str = ""
+    """Who writes."""
 
     def claim(self, detail: dict[str, Any]) -> None:
         """Take the folder for this scoring; again is no change.
@@ -104,6 +108,7 @@ class Output:
             rows=rows.height,
             scores=canonical.digest_bytes(scores.astype("<f4", copy=False).tobytes()),
             cpu_seconds=cpu_seconds,
+            run_id=self.run_id,
         )
         table = rows.with_columns(pl.Series(SCORE, scores)).to_arrow()
         kept = {**(table.schema.metadata or {}), _RECEIPT: receipt.model_dump_json().encode()}

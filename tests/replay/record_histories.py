@@ -12,6 +12,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflows" / "tests"))
 
+from scoring_doubles import ScoreSteps, score_request
 from temporalio import activity
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
@@ -20,6 +21,8 @@ from workflows_doubles import QUEUE, Endpoint, deploy_request, run
 
 from mainspring.core import errors
 from mainspring.core.contracts import skew
+from mainspring.workflows.batch_scoring import messages as scoring_messages
+from mainspring.workflows.batch_scoring.workflow import BatchScore
 from mainspring.workflows.deployment.workflow import DeployModel
 from mainspring.workflows.skew import messages as skew_messages
 from mainspring.workflows.skew.workflow import CheckSkew
@@ -59,6 +62,13 @@ async def skewed(client: Client) -> WorkflowHandle[Any, Any]:
     return handle
 
 
+async def score(client: Client) -> WorkflowHandle[Any, Any]:
+    handle = await client.start_workflow(BatchScore.run, score_request(), id="run_score", task_queue=QUEUE)
+    with contextlib.suppress(WorkflowFailureError):
+        await handle.result()
+    return handle
+
+
 @activity.defn(name=skew_messages.CHECK)
 async def check_skew(request: skew.SkewRequest) -> skew.SkewOutcome:
     """What stands for the real check."""
@@ -67,6 +77,13 @@ async def check_skew(request: skew.SkewRequest) -> skew.SkewOutcome:
         project=request.project, rows=10, later_rows=2, features=3, skewed=(found,), report_path="report.json"
     )
 
+
+#: What a batch scoring's own steps are in a story; where it has none, they succeed.
+SCORES: dict[str, ScoreSteps] = {
+    "score_bad_rows": ScoreSteps(
+        failing={scoring_messages.SCORE: errors.DataInvalid("infinite", dataset="rows", failed=("x",))}
+    )
+}
 
 #: Name -> endpoint, steps, and what is started with which changes.
 STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
@@ -83,6 +100,8 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
     ),
     "train_nobody_decided": (Endpoint(), Steps(), train),
     "skew_found": (Endpoint(), Steps(), skewed),
+    "score_published": (Endpoint(), Steps(), score),
+    "score_bad_rows": (Endpoint(), Steps(), score),
     "train_gate_failed": (
         Endpoint(),
         Steps(
@@ -101,8 +120,9 @@ def record(name: str) -> None:
     async def story(client: Client, _: WorkflowEnvironment) -> str:
         return (await (await start(client)).fetch_history()).to_json()
 
-    activities = [*all_activities(steps, endpoint), check_skew]
-    history = run(story, [TrainModel, DeployModel, CheckSkew], activities)
+    scoring = SCORES.get(name, ScoreSteps()).activities(with_usage=False)
+    activities = [*all_activities(steps, endpoint), *scoring, check_skew]
+    history = run(story, [TrainModel, DeployModel, BatchScore, CheckSkew], activities)
     (HISTORIES / f"{name}.json").write_text(
         json.dumps(without_machine(json.loads(history)), indent=1, sort_keys=True) + "\n"
     )

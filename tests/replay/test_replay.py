@@ -14,13 +14,19 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from mainspring.core.contracts import deployment, skew, training
+from mainspring.core.contracts import deployment, scoring, skew, training
+from mainspring.workflows.batch_scoring import workflow as score_source
 from mainspring.workflows.deployment import workflow as deploy_source
 from mainspring.workflows.skew import workflow as skew_source
 from mainspring.workflows.training import workflow as train_source
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
-SOURCES = {"DeployModel": deploy_source, "TrainModel": train_source, "CheckSkew": skew_source}
+SOURCES = {
+    "DeployModel": deploy_source,
+    "TrainModel": train_source,
+    "CheckSkew": skew_source,
+    "BatchScore": score_source,
+}
 
 
 def history(path: Path) -> WorkflowHistory:
@@ -34,13 +40,23 @@ def workflow_type(path: Path) -> str:
 
 def test_every_workflow_has_a_history() -> None:
     found = {workflow_type(path) for path in HISTORIES}
-    assert found == {training.TRAIN_WORKFLOW, deployment.DEPLOY_WORKFLOW, skew.SKEW_WORKFLOW}
+    assert found == {
+        training.TRAIN_WORKFLOW,
+        deployment.DEPLOY_WORKFLOW,
+        scoring.SCORE_WORKFLOW,
+        skew.SKEW_WORKFLOW,
+    }
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda p: p.stem)
 def test_replays(path: Path) -> None:
     replayer = Replayer(
-        workflows=[train_source.TrainModel, deploy_source.DeployModel, skew_source.CheckSkew],
+        workflows=[
+            train_source.TrainModel,
+            deploy_source.DeployModel,
+            score_source.BatchScore,
+            skew_source.CheckSkew,
+        ],
         data_converter=pydantic_data_converter,
     )
     asyncio.run(replayer.replay_workflow(history(path)))
@@ -131,6 +147,25 @@ BREAKING = [
     ),
     ("TrainModel", "train_gate_failed", "messages.EVALUATE, asked", "messages.BUNDLE, asked"),
     ("CheckSkew", "skew_found", "messages.CHECK, request", "messages.CHECK + 'x', request"),
+    ("BatchScore", "score_published", "messages.PLAN, self._request", "messages.PLAN + 'x', self._request"),
+    (
+        "BatchScore",
+        "score_published",
+        "                messages.PUBLISH,\n",
+        "                messages.SCORE,\n",
+    ),
+    (
+        "BatchScore",
+        "score_published",
+        "                training_messages.REPORT_USAGE,\n",
+        "                messages.PUBLISH,\n",
+    ),
+    (
+        "BatchScore",
+        "score_bad_rows",
+        "Stage.FAILED, why, error))",
+        "Stage.FAILED, why, error)) if cancelled else None",
+    ),
 ]
 
 
@@ -146,6 +181,12 @@ HARMLESS = [
     ("DeployModel", "deploy_promoted", '"reading the endpoint"', '"looking at the endpoint"'),
     ("TrainModel", "train_approved_and_deployed", '"signing"', '"sealing"'),
     ("TrainModel", "train_gate_failed", "messages.Trained, options.LONG)", "messages.Trained, options.WORK)"),
+    (
+        "BatchScore",
+        "score_published",
+        "if self._log.stage is Stage.SCORE:",
+        "if self._log.stage is Stage.PLAN:",
+    ),
 ]
 
 

@@ -65,14 +65,14 @@ def main() -> int:
 
 
 def _run(spec: score_messages.ScoreSpec, address: str | None, begun: float) -> score_messages.ScoreOutput:
-    output = outputs.Output(places.Place.at(spec.output), spec.identity)
+    output = outputs.Output(places.Place.at(spec.output), spec.identity, spec.run_id)
     output.place.sweep()
     wanted = spec.survey()
     found = output.done()
     left = [part for part in wanted if part.name not in found]
     done = set(found)
     score_messages.write_progress(spec.progress, wanted, done)
-    cpu_seconds = sum(receipt.cpu_seconds for receipt in found.values())
+    cpu_seconds = sum(r.cpu_seconds for r in found.values() if r.run_id == spec.run_id)
     if left:
         _connect(address, spec.num_workers)
         try:

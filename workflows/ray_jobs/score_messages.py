@@ -50,6 +50,8 @@ class ScoreSpec(Message):
     output: str
     identity: str
     """Of the scoring: a part of another one is refused."""
+    run_id: str = ""
+    """Whose work it is."""
     as_of: UtcTime | None = None
     """None: each row's own."""
     parts: Annotated[list[PartSpec], Field(min_length=1)]
@@ -87,7 +89,7 @@ class ScoreOutput(Message):
     parts_found: int
     """Of these, parts that an earlier job had done."""
     cpu_seconds: float
-    """CPU time of all parts, those of earlier jobs included, and of this job's workers while they loaded the bundle."""
+    """CPU time of this run's parts, those of its earlier jobs included, and of this job's workers while they loaded."""
     wall_seconds: float
     num_workers: int
 

@@ -29,7 +29,7 @@ class PartScorer:
         begun = time.process_time()
         self._spec = spec
         self._input = places.Place.at(spec.input)
-        self._output = outputs.Output(places.Place.at(spec.output), spec.identity)
+        self._output = outputs.Output(places.Place.at(spec.output), spec.identity, spec.run_id)
         self._parts = spec.survey()
         self._error: errors.MainspringError | None = None
         try:
