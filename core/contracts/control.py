@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mainspring.core.contracts.base import Digest, Fraction, Message, Request, Slug, UtcTime
+from mainspring.core.contracts.scoring import ScoreOptions
 from mainspring.core.contracts.training import RunStatus, Stage
 
 
@@ -37,10 +38,11 @@ class ProjectView(Message):
 class RunKind(StrEnum):
     TRAIN = "train"
     DEPLOY = "deploy"
+    SCORE = "score"
 
 
 class RunCreate(Request):
-    """Start a training, or a deployment of a bundle that exists."""
+    """Start a training, or a deployment or a batch scoring of a bundle that exists."""
 
     project: Slug
     kind: RunKind = RunKind.TRAIN
@@ -51,7 +53,9 @@ class RunCreate(Request):
     endpoint: str = ""
     """Train: deploy here after approval; deploy: required."""
     bundle_digest: Digest | None = None
-    """Deploy: required."""
+    """Deploy and score: required."""
+    score: ScoreOptions | None = None
+    """Score: required."""
     idempotency_key: Annotated[str, Field(max_length=200)] = ""
     """The same key again answers with the run that it started first."""
 

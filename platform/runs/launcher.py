@@ -7,7 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
 from mainspring.core import errors
-from mainspring.core.contracts import deployment, training
+from mainspring.core.contracts import deployment, scoring, training
+
+#: What starts a run.
+Request: TypeAlias = training.TrainRequest | deployment.DeployRequest | scoring.ScoreRequest
 
 
 class RunLauncher(Protocol):
@@ -20,6 +23,8 @@ class RunLauncher(Protocol):
     async def start_training(self, request: training.TrainRequest) -> object: ...
 
     async def start_deployment(self, request: deployment.DeployRequest) -> object: ...
+
+    async def start_scoring(self, request: scoring.ScoreRequest) -> object: ...
 
     async def status(self, run_id: str) -> training.RunStatus: ...
 
@@ -34,7 +39,7 @@ class MemoryLauncher:
     """Runs that go where they are told: a start waits for approval, a decision ends it. One event loop."""
 
     def __init__(self) -> None:
-        self.started: dict[str, training.TrainRequest | deployment.DeployRequest] = {}
+        self.started: dict[str, Request] = {}
         self.decisions: dict[str, training.Decision] = {}
         self._stages: dict[str, training.Stage] = {}
         self._taken: set[str] = set()
@@ -46,7 +51,10 @@ class MemoryLauncher:
     async def start_deployment(self, request: deployment.DeployRequest) -> None:
         self._start(request)
 
-    def _start(self, request: training.TrainRequest | deployment.DeployRequest) -> None:
+    async def start_scoring(self, request: scoring.ScoreRequest) -> None:
+        self._start(request)
+
+    def _start(self, request: Request) -> None:
         self._check_up()
         if request.run_id not in self.started:
             self.started[request.run_id] = request
@@ -105,6 +113,9 @@ class LazyLauncher:
 
     async def start_deployment(self, request: deployment.DeployRequest) -> None:
         await (await self._engine()).start_deployment(request)
+
+    async def start_scoring(self, request: scoring.ScoreRequest) -> None:
+        await (await self._engine()).start_scoring(request)
 
     async def status(self, run_id: str) -> training.RunStatus:
         return await (await self._engine()).status(run_id)

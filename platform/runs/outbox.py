@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors
-from mainspring.core.contracts import base, control, deployment, training
+from mainspring.core.contracts import base, control, deployment, scoring, training
 from mainspring.platform import mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
@@ -125,6 +125,20 @@ async def _start(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None
                 endpoint=request.endpoint,
                 bundle_digest=request.bundle_digest,
                 requested_by=intent.actor,
+            )
+        )
+    elif request.kind is control.RunKind.SCORE:
+        assert request.bundle_digest is not None and request.score is not None  # service._check_complete
+        await plane.launcher.start_scoring(
+            scoring.ScoreRequest(
+                run_id=intent.run_id,
+                project=request.project,
+                environment=request.environment,
+                requested_by=intent.actor,
+                bundle_digest=request.bundle_digest,
+                sample_fraction=request.sample_fraction,
+                num_workers=plane.train_workers,
+                **request.score.model_dump(),
             )
         )
     else:

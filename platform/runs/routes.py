@@ -19,7 +19,7 @@ async def create_run(
     credential: NamedDependency[str],
     data: JSONBody[control.RunCreate],
 ) -> control.RunView:
-    """Start a training or a deployment; idempotent by `idempotency_key`."""
+    """Start a training, a deployment or a batch scoring; idempotent by `idempotency_key`."""
     return await service.create(plane, credential, data)
 
 

@@ -97,6 +97,15 @@ def _check_complete(request: control.RunCreate) -> None:
         for name in ("endpoint", "bundle_digest"):
             if not getattr(request, name):
                 raise errors.InvalidRequest(f"a deployment needs `{name}`; add it", field=name)
+    if request.kind is control.RunKind.SCORE:
+        for name in ("score", "bundle_digest"):
+            if not getattr(request, name):
+                raise errors.InvalidRequest(f"a batch scoring needs `{name}`; add it", field=name)
+    elif request.score is not None:
+        raise errors.InvalidRequest(
+            f"`score` goes with kind `score`, not with `{request.kind}`; leave it out, or change the kind",
+            field="score",
+        )
 
 
 async def _authorise_start(

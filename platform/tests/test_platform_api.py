@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from litestar.testing import TestClient
 
 from mainspring.core import errors, identity, settings
-from mainspring.core.contracts import training
+from mainspring.core.contracts import scoring, training
 from mainspring.platform import app as control_app
 from mainspring.platform.http import errors as http_errors
 from mainspring.platform.runs import launcher as run_launcher
@@ -121,6 +121,60 @@ def test_a_training_gets_the_workers_that_the_settings_name(
 ) -> None:
     started = launcher.started[api.run()["run_id"]]
     assert isinstance(started, training.TrainRequest) and started.num_workers == 3
+
+
+SCORE = {
+    "project": "flight-delay",
+    "kind": "score",
+    "bundle_digest": "sha256:" + "b" * 64,
+    "score": {
+        "input": "/data/in",
+        "output": "s3://bucket/out",
+        "as_of": "2013-12-01T10:00:00Z",
+        "part_rows": 7,
+    },
+    "idempotency_key": "score-1",
+}
+
+
+def test_a_batch_scoring_is_a_run_like_any_other(api: Api, launcher: run_launcher.MemoryLauncher) -> None:
+    run = api.call("developer", "POST", "/api/v1/runs", 201, SCORE)
+    assert run["kind"] == "score"
+    started = launcher.started[run["run_id"]]
+    assert started == scoring.ScoreRequest(
+        run_id=run["run_id"],
+        project="flight-delay",
+        requested_by="developer@local",
+        bundle_digest="sha256:" + "b" * 64,
+        input="/data/in",
+        output="s3://bucket/out",
+        as_of=datetime(2013, 12, 1, 10, tzinfo=UTC),
+        part_rows=7,
+        num_workers=3,
+    )
+    row = next(r for r in api.audit() if r["action"] == "run.start")
+    assert row["detail"]["score"]["output"] == "s3://bucket/out"
+    assert api.call("developer", "POST", "/api/v1/runs", 201, SCORE)["run_id"] == run["run_id"]
+    assert len(launcher.started) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"score": None}, "score"),
+        ({"bundle_digest": None}, "bundle_digest"),
+        ({"kind": "train"}, "score"),
+        ({"score": {**SCORE["score"], "outptu": "/x"}}, "score.outptu"),  # type: ignore[dict-item]
+        ({"score": {**SCORE["score"], "part_rows": 0}}, "score.part_rows"),  # type: ignore[dict-item]
+    ],
+)
+def test_an_incomplete_batch_scoring_starts_nothing(
+    api: Api, launcher: run_launcher.MemoryLauncher, change: dict[str, Any], field: str
+) -> None:
+    before = len(api.audit())
+    answer = api.call("developer", "POST", "/api/v1/runs", 400, {**SCORE, **change})
+    assert field in str(answer)
+    assert not launcher.started and len(api.audit()) == before
 
 
 def test_project_errors(api: Api) -> None:
