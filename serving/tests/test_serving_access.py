@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -186,13 +187,17 @@ def test_where_no_token_is_demanded_everybody_may_ask(tmp_path: Path, way: str) 
         assert house.ask("/v1/bundles:load", {"digest": "sha256:" + "0" * 64}).status_code == 401
 
 
-def test_the_native_front_is_no_way_round(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "document"),
+    [(INFER, ROW), (READ, {key: value for key, value in FEATURES.items() if key != "as_of"})],
+)
+def test_the_native_front_is_no_way_round(tmp_path: Path, path: str, document: dict[str, Any]) -> None:
     with access_world.opened(tmp_path, front="on") as house:
         counts = house.served.front.counts
 
         def answered_by_the_front(key: str = "") -> bool:
             before = counts()["answered"]
-            answer: httpx.Response = house.ask(INFER, ROW, key)
+            answer: httpx.Response = house.ask(path, document, key)
             assert answer.status_code == 200
             return counts()["answered"] == before + 1
 
@@ -202,15 +207,14 @@ def test_the_native_front_is_no_way_round(tmp_path: Path) -> None:
         house.limit()
         assert answered_by_the_front()
         # As another process of this host sets them.
-        path = next(tmp_path.rglob("limits.json"))
-        document = '{"version": 9, "rules": [{"requests_per_second": 1000}]}'
-        path.with_name("other").write_text(document)
-        path.with_name("other").rename(path)
+        limits = next(tmp_path.rglob("limits.json"))
+        limits.with_name("other").write_text('{"version": 9, "rules": [{"requests_per_second": 1000}]}')
+        limits.with_name("other").rename(limits)
         deadline = time.monotonic() + 10
         while answered_by_the_front():
             assert time.monotonic() < deadline
             time.sleep(0.1)
     with access_world.opened(tmp_path / "demanded", front="on", require_token=True) as house:
-        assert house.ask(INFER, ROW).status_code == 401
-        assert house.ask(INFER, ROW, house.key("a", "predict")).status_code == 200
+        assert house.ask(path, document).status_code == 401
+        assert house.ask(path, document, house.key("a", "predict", "read")).status_code == 200
         assert house.served.front.counts()["answered"] == 0

@@ -9,7 +9,7 @@ import pytest
 import serving_world as world
 from serving_bundles import FITTED, Home, derivations
 
-from mainspring.core import canonical, errors, ports
+from mainspring.core import errors, ports
 from mainspring.core.contracts import inputs
 from mainspring.core.contracts.deployment import TrafficTable
 from mainspring.core.contracts.prediction import PredictRequest
