@@ -26,7 +26,17 @@ from typing import Final, Self, final
 
 from mainspring.native import _native, mlp, status, table, trees
 
-__all__ = ["LATENCY_EDGES", "ROW_EDGES", "Front", "Model", "ModelCounts", "Options", "View", "listen"]
+__all__ = [
+    "LATENCY_EDGES",
+    "ROW_EDGES",
+    "Front",
+    "Model",
+    "ModelCounts",
+    "Options",
+    "Service",
+    "View",
+    "listen",
+]
 
 #: Upper edges of ModelCounts.latency in seconds, and of row_sizes; the last bucket of each is open.
 LATENCY_EDGES: Final = (
@@ -97,6 +107,14 @@ class View:
     name: str
     table: table.OnlineTable
     """Once it is closed the app answers, as it does without a front."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A name for features of some views, each (view, field), in the order of the answer."""
+
+    name: str
+    features: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -191,14 +209,20 @@ class Front:
             [(m.name, m.version, m.input, m.output, m.is_default, m.max_rows, m.model) for m in models]
         )
 
-    def set_views(self, views: Sequence[View], *, max_rows: int) -> None:
+    def set_views(self, views: Sequence[View], *, max_rows: int, services: Sequence[Service] = ()) -> None:
         """Answer reads of these from now on, and of no others, at `/v1/features:read` and `/get-online-features`.
+
+        By feature, and by the name of a service; one with a view that is not among them is the app's.
 
         Every request sees the old ones or the new ones; without any, reads are the app's. A request of more than
         `max_rows` is for the app to refuse. The tables are held on to until the next call, and by who reads them then.
         Errors: NativeError `bad_spec`; nothing changes then.
         """
-        self._front.set_views([(view.name, view.table.native) for view in views], max_rows)
+        self._front.set_views(
+            [(view.name, view.table.native) for view in views],
+            [(service.name, list(service.features)) for service in services],
+            max_rows,
+        )
 
     def model_counts(self) -> list[ModelCounts]:
         """Of every version that was ever set, by name and version."""

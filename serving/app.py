@@ -100,7 +100,7 @@ def create_app(
     if front is not None:
         front.guard(lambda: guarded.is_on)
         front.follow(known)
-        front.follow_features(store)
+        front.follow_features(store, shelf)
         counts.add_from(front.entries)
     inferring = inference.Inference(known, doorkeeper, counts)
     infer = v2_infer.Infer(inferring, limits)

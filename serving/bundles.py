@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -97,6 +97,12 @@ class BundleShelf:
         self._online = online
         self._shelf: dict[str, Shelved] = {}
         self._loading = threading.Lock()
+        self._changed: Callable[[], None] = lambda: None
+
+    def on_change(self, changed: Callable[[], None]) -> None:
+        """Call `changed` after each bundle that is loaded, before :meth:`load` returns."""
+        with self._loading:
+            self._changed = changed
 
     def load(self, digest: str) -> Shelved:
         """Load the bundle and make its views known to the online store; a loaded one is returned as it is.
@@ -119,6 +125,7 @@ class BundleShelf:
                 self._online.register(view.online)
             shelved = Shelved(bundle, time.monotonic() - started)
             self._shelf = {**self._shelf, digest: shelved}
+            self._changed()
             return shelved
 
     def get(self, digest: str) -> LoadedBundle:

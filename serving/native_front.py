@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from mainspring.core import errors, ids, ports, settings
-from mainspring.core.features import online
+from mainspring.core.features import online, schema
 from mainspring.native import front, status
+from mainspring.serving import bundles
 from mainspring.serving.models import book, native_model, repository
 
 #: The app's own limit on bodies is higher: what is larger streams through to it.
@@ -30,6 +31,7 @@ class NativeFront:
         self._settings = serving
         self._models: tuple[front.Model, ...] = ()
         self._views: tuple[front.View, ...] = ()
+        self._services: tuple[front.Service, ...] = ()
         self._has_views = False
         self._running: front.Front | None = None
         self._folder: pathlib.Path | None = None
@@ -67,8 +69,8 @@ class NativeFront:
         self._updates.append(update)
         models.on_change(update)
 
-    def follow_features(self, features: ports.OnlineFeatures) -> None:
-        """Answer reads of views that have a native table, now and as soon as another has one.
+    def follow_features(self, features: ports.OnlineFeatures, shelf: bundles.BundleShelf) -> None:
+        """Answer reads of views that have a native table, and of services, now and as soon as there is another.
 
         Not where a share of the reads is recorded: that is the app's to write.
         """
@@ -81,9 +83,11 @@ class NativeFront:
             with self._choosing:
                 tables = {} if self._passes() else store.tables()
                 self._views = tuple(front.View(name, table) for name, table in tables.items())
+                self._services = tuple(_service(service) for service in shelf.services())
                 self._set_views()
 
         self._updates.append(update)
+        shelf.on_change(update)
         store.on_change(update)
 
     def _passes(self) -> bool:
@@ -92,7 +96,9 @@ class NativeFront:
 
     def _set_views(self) -> None:
         if self._running is not None:
-            self._running.set_views(self._views, max_rows=self._settings.max_rows_per_request)
+            self._running.set_views(
+                self._views, max_rows=self._settings.max_rows_per_request, services=self._services
+            )
 
     def app_socket(self) -> str:
         """Where the app must listen. The path is new and not yet taken."""
@@ -151,6 +157,10 @@ class NativeFront:
         if self._running is None:
             return {}
         return {(c.name, c.version): _entry(c) for c in self._running.model_counts() if c.requests}
+
+
+def _service(service: schema.FeatureService) -> front.Service:
+    return front.Service(service.name, [(v.name, field.name) for v in service.views for field in v.fields])
 
 
 def _entry(counts: front.ModelCounts) -> book.Entry:

@@ -72,6 +72,9 @@ FrontModel ToModel(ModelTuple from) {
 // As mainspring.native.front writes it: name, table.
 using ViewTuple = std::tuple<std::string, py::object>;
 
+// Name, features as (view, field).
+using ServiceTuple = std::tuple<std::string, std::vector<std::pair<std::string, std::string>>>;
+
 FrontView ToView(const ViewTuple& from) {
   const auto& [name, object] = from;
   TableParts parts = TableOf(object);
@@ -142,13 +145,16 @@ class NativeFront {
   }
 
   // Needs the GIL: it looks into Python objects.
-  void SetViews(const std::vector<ViewTuple>& views, std::size_t max_rows) {
+  void SetViews(const std::vector<ViewTuple>& views, const std::vector<ServiceTuple>& services,
+                std::size_t max_rows) {
     if (max_rows == 0) Raise(StatusCode::kBadSpec, "`max_rows` is 0; allow at least 1");
     std::vector<FrontView> made;
     made.reserve(views.size());
     for (const ViewTuple& view : views) made.push_back(ToView(view));
+    std::vector<FrontService> named;
+    for (const auto& [name, features] : services) named.push_back({name, features});
     const py::gil_scoped_release released;
-    front_->SetViews(std::move(made), max_rows);
+    front_->SetViews(std::move(made), std::move(named), max_rows);
   }
 
   // Gives the GIL up while requests end.
@@ -191,7 +197,7 @@ void BindFront(py::module_& module) {
   py::class_<NativeFront>(module, "Front", py::is_final(), "An HTTP server. See mainspring.native.front.")
       .def(py::init<const std::vector<int>&, const py::dict&>(), py::arg("listeners"), py::arg("options"))
       .def("set_models", &NativeFront::SetModels, py::arg("models"))
-      .def("set_views", &NativeFront::SetViews, py::arg("views"), py::arg("max_rows"))
+      .def("set_views", &NativeFront::SetViews, py::arg("views"), py::arg("services"), py::arg("max_rows"))
       .def("stop", &NativeFront::Stop, py::arg("drain_seconds"))
       .def("model_counts", &NativeFront::ModelCounts)
       .def("read_counts", &NativeFront::ReadCounts)

@@ -75,7 +75,7 @@ TEST(FeaturesCallTest, AUsualRequestIsReadWhole) {
   for (int round = 0; round < 2; ++round) {  // again: nothing is left of the one before
     ASSERT_TRUE(ReadFeaturesCall(kWhole, &call));
     EXPECT_EQ(call.references, (std::vector<std::string_view>{"v:a", "v:b"}));
-    EXPECT_EQ(call.features, R"(["v:a","v:b"])");
+    EXPECT_EQ(call.asked, R"(["v:a","v:b"])");
     EXPECT_TRUE(call.full_names);
     ASSERT_EQ(call.n_entities, 2u);
     const EntityColumn& ids = *call.Find("id");
@@ -124,6 +124,8 @@ TEST(FeaturesCallTest, EverythingElseIsLeftToTheApp) {
         "{" + good + R"(,"features":["v:a"],"features":["v:a"]})",
         "{" + good + R"(,"features":["v:a"],"x":1})", "{" + good + R"(,"features":["v:a"],"as_of":"2026"})",
         "{" + good + R"(,"features":["v:a"],"feature_service":"s"})",
+        "{" + good + R"(,"feature_service":""})", "{" + good + R"(,"feature_service":null})",
+        "{" + good + R"(,"feature_service":["s"]})",
         "{" + good + R"(,"features":["v:a"],"full_feature_names":1})",
         "{" + good + R"(,"features":["v:a"]} x)", "{" + good + R"(,"features":["v:a"])", std::string("[]"),
         std::string()}) {
@@ -171,7 +173,8 @@ class FeatureReadsTest : public testing::Test {
 
   std::shared_ptr<FeatureReads> Reads(std::size_t max_rows = 100) const {
     std::vector<FrontView> views{{"v", floats_, is_closed_}, {"w", texts_, nullptr}};
-    return std::make_shared<FeatureReads>(std::move(views), max_rows, book_);
+    return std::make_shared<FeatureReads>(
+        std::move(views), std::vector<FrontService>{{"s", {{"v", "f2"}, {"w", "text"}}}}, max_rows, book_);
   }
 
   // "": left to the app.
@@ -234,13 +237,20 @@ TEST_F(FeatureReadsTest, WhatItDoesNotKnowIsLeftToTheApp) {
 
 TEST_F(FeatureReadsTest, OneNameOfTwoViewsNeedsTheWholeName) {
   std::vector<FrontView> views{{"v", floats_, nullptr}, {"u", floats_, nullptr}};
-  const FeatureReads reads(std::move(views), 10, book_);
+  const FeatureReads reads(std::move(views), {}, 10, book_);
   EXPECT_EQ(Ask(reads, R"({"features":["v:f0","u:f0"],"entities":{"id":[1]}})"), "");
   const std::string answer =
       Ask(reads, R"({"features":["v:f0","u:f0","v:f1"],"entities":{"id":[1]},"full_feature_names":true})");
   // By view, in the order in which they are asked first.
   EXPECT_EQ(answer.rfind(R"({"metadata":{"feature_names":["id","v__f0","v__f1","u__f0"]},)", 0), 0u)
       << answer;
+}
+
+TEST_F(FeatureReadsTest, AServiceIsANameForFeatures) {
+  const std::string entities = R"("entities":{"name":["a"],"id":[1]}})";
+  const std::string answer = Ask(*Reads(), R"({"feature_service":"s","features":null,)" + entities);
+  EXPECT_EQ(answer.rfind(R"({"metadata":{"feature_names":["name","id","f2","text"]},)", 0), 0u) << answer;
+  EXPECT_EQ(Ask(*Reads(), R"({"feature_service":"t",)" + entities), "");
 }
 
 TEST_F(FeatureReadsTest, MoreQuestionsThanAreKeptAreAllAnswered) {

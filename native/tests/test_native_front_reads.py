@@ -92,6 +92,32 @@ def test_models_and_views_are_set_apart(server: front.Front, client: Client) -> 
     assert server.read_counts().passed_on == 0  # without views nobody asks the front
 
 
+def test_services_are_names_for_features(server: front.Front, client: Client) -> None:
+    views = [front.View("stats", stats()), front.View("more", stats(3))]
+    services = [
+        front.Service("all", [("more", "f2"), ("stats", "f1")]),
+        front.Service("clash", [("more", "f1"), ("stats", "f1")]),
+        front.Service("gone", [("more", "f1"), ("other", "f0")]),
+    ]
+    server.set_views(views, max_rows=8, services=services)
+
+    def read(name: str, **more: Any) -> testing.Answer:
+        body = json.dumps({"feature_service": name, "entities": {"driver": [2]}, **more}).encode()
+        return client.ask(request(PATHS[0], body))
+
+    told = read("all").json()
+    assert told["metadata"]["feature_names"] == ["driver", "f2", "f1"]
+    assert [result["values"] for result in told["results"]] == [[2], [1.5], [1.5]]
+    full = read("clash", full_feature_names=True).json()
+    assert full["metadata"]["feature_names"] == ["driver", "more__f1", "stats__f1"]
+    for answer in (read("clash"), read("gone"), read("none"), read(""), read("all", features=["stats:f0"])):
+        assert is_passed(answer)
+    assert not is_passed(read("all", features=None))
+    server.set_views(views, max_rows=8, services=[front.Service("all", [("stats", "f0")])])
+    assert read("all").json()["metadata"]["feature_names"] == ["driver", "f0"]
+    assert is_passed(read("clash", full_feature_names=True))
+
+
 def test_other_views_and_rows_are_passed_on(server: front.Front, client: Client) -> None:
     server.set_views([front.View("stats", stats())], max_rows=2)
     for body in (
@@ -159,6 +185,6 @@ def test_what_makes_no_sense_is_refused(server: front.Front, client: Client) -> 
     with pytest.raises(status.NativeError, match="`max_rows` is 0"):
         server.set_views([], max_rows=0)
     with pytest.raises(status.NativeError, match="must be a native OnlineTable, got `NoneType`") as refused:
-        server._front.set_views([("stats", None)], 8)
+        server._front.set_views([("stats", None)], [], 8)
     assert refused.value.code == "bad_dtype"
     assert not is_passed(client.ask(request(PATHS[0], asked("stats:f0", driver=[1]))))

@@ -331,6 +331,30 @@ def test_a_view_is_answered_from_its_first_push_on(tmp_path: Path) -> None:
         pair.close()
 
 
+def test_services_are_answered_as_soon_as_their_bundle_is_loaded(tmp_path: Path) -> None:
+    bundle = world.World()
+    with world.serve(tmp_path, bundle, front="on") as served:
+        pair = Both(served)
+        entities = {"origin": ["JFK", "LGA", None], "carrier": ["UA", "UA", "AA"], "flight": [7, 8, 7]}
+        asked = body(None, entities, feature_service="delays", full_feature_names=True)
+        assert pair.ask(PATH, asked, {}).status_code == 404
+        with client_module.ServingClient(served.url, token=served.tokens.token_of("service@local")) as client:
+            client.load_bundle(bundle.digest)
+        told = pair.ask(PATH, asked, {}).json()
+        assert told["metadata"]["feature_names"][3:] == [
+            "origin_stats__mean_delay", "origin_stats__weather", "flight_stats__mean_delay"
+        ]  # fmt: skip
+        assert told["results"][5]["values"] == [0.25, None, None]
+        assert pair.answered_by_the_front() == 1
+        for wrong in (
+            body(None, entities, feature_service="delays"), body(None, entities, feature_service="delay"),
+            body(REFS[:1], entities, feature_service="delays"), body(None, entities, feature_service=""),
+        ):  # fmt: skip
+            assert pair.ask(PATH, wrong, {}).status_code in (400, 404)
+        assert pair.answered_by_the_front() == 1
+        pair.close()
+
+
 @pytest.mark.parametrize("how", [{"record_reads": 1.0}, {"log_requests": True}])
 def test_reads_that_must_be_seen_by_the_app_are_passed_on(tmp_path: Path, how: dict[str, Any]) -> None:
     pytest.importorskip("pyarrow")

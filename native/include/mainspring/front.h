@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "mainspring/mlp.h"
@@ -54,6 +55,12 @@ struct FrontView {
   std::shared_ptr<const std::atomic<bool>> is_closed;  // then the app refuses; nullptr: never
 };
 
+// A name for features of some views, as (view, field).
+struct FrontService {
+  std::string name;
+  std::vector<std::pair<std::string, std::string>> features;
+};
+
 // Upper edges of the histograms, as serving's book has them; the last bucket is open.
 inline constexpr std::uint64_t kFrontEdgesNanos[] = {100'000,       250'000,       500'000,       1'000'000,
                                                      2'500'000,     5'000'000,     10'000'000,    25'000'000,
@@ -91,9 +98,9 @@ class Front {
   // Requests at work keep what they began with. Counts of a name and version go on where they were.
   void SetModels(std::vector<FrontModel> models);
 
-  // The views whose reads are answered here from now on, all at once, as above. None: reads are the app's.
-  // `max_rows`: of a request; more is for the app to refuse.
-  void SetViews(std::vector<FrontView> views, std::size_t max_rows);
+  // The views whose reads are answered here from now on, by feature and by service, all at once, as above.
+  // None: reads are the app's. `max_rows`: of a request; more is for the app to refuse.
+  void SetViews(std::vector<FrontView> views, std::vector<FrontService> services, std::size_t max_rows);
 
   // Takes no more connections, lets requests end for so long, closes the rest, and ends the threads. Idle
   // connections have half a second, at most, to bring a last request.

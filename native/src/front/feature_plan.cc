@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "json_text.h"
+
 namespace mainspring::front {
 namespace {
 
@@ -25,13 +27,11 @@ FeaturePart* PartOf(const KnownView& known, FeaturePlan* plan) {
   return &plan->parts.back();
 }
 
-// The field that "view:field" names, in its view's part.
-bool AddReference(const KnownViews& views, std::string_view reference, FeaturePlan* plan) {
-  const std::size_t colon = reference.find(':');
-  if (colon == std::string_view::npos) return false;
-  const auto known = views.find(reference.substr(0, colon));
+// The field, in its view's part.
+bool AddReference(const KnownViews& views, const Reference& reference, FeaturePlan* plan) {
+  const auto known = views.find(reference.first);
   if (known == views.end()) return false;
-  const auto field = known->second.fields.find(reference.substr(colon + 1));
+  const auto field = known->second.fields.find(reference.second);
   if (field == known->second.fields.end()) return false;
   const FieldType type = known->second.view.table->schema().fields[field->second].type;
   if (!IsAnswered(type)) return false;
@@ -39,6 +39,22 @@ bool AddReference(const KnownViews& views, std::string_view reference, FeaturePl
   part->fields.push_back(field->second);
   part->types.push_back(type);
   plan->has_texts = plan->has_texts || type == FieldType::kString;
+  return true;
+}
+
+// What a request asks for. False: a service that is not known, a reference that is none.
+bool FindReferences(const KnownServices& services, const FeaturesCall& call, std::vector<Reference>* found) {
+  if (call.references.empty()) {
+    const auto service = services.find(call.service);
+    if (service == services.end()) return false;
+    found->assign(service->second.features.begin(), service->second.features.end());
+    return true;
+  }
+  for (const std::string_view text : call.references) {
+    const std::size_t colon = text.find(':');
+    if (colon == std::string_view::npos) return false;
+    found->emplace_back(text.substr(0, colon), text.substr(colon + 1));
+  }
   return true;
 }
 
@@ -57,9 +73,9 @@ KnownView::KnownView(FrontView from) : view(std::move(from)) {
   for (std::uint32_t i = 0; i < of_table.size(); ++i) fields.emplace(of_table[i].name, i);
 }
 
-bool MakeFeaturePlan(const KnownViews& views, const std::vector<std::string_view>& references,
-                     bool full_names, FeaturePlan* plan) {
-  for (const std::string_view reference : references) {
+bool MakeFeaturePlan(const KnownViews& views, const std::vector<Reference>& references, bool full_names,
+                     FeaturePlan* plan) {
+  for (const Reference& reference : references) {
     if (!AddReference(views, reference, plan)) return false;
   }
   std::vector<std::string> names;
@@ -68,7 +84,8 @@ bool MakeFeaturePlan(const KnownViews& views, const std::vector<std::string_view
     for (const std::uint32_t field : part.fields) {
       const std::string& name = view.table->schema().fields[field].name;
       names.push_back(full_names ? view.name + "__" + name : name);
-      plan->names.append(",\"").append(names.back()).append("\"");
+      plan->names.push_back(',');
+      AppendJsonText(names.back(), &plan->names);
     }
     part.floats = FloatsOf(part.types);
   }
@@ -81,18 +98,23 @@ bool MakeFeaturePlan(const KnownViews& views, const std::vector<std::string_view
   return true;
 }
 
-FeaturePlan* FeaturePlans::Find(const KnownViews& views, std::string_view text,
-                                const std::vector<std::string_view>& references, bool full_names) {
+FeaturePlan* FeaturePlans::Find(const KnownViews& views, const KnownServices& services,
+                                const FeaturesCall& call) {
+  const std::string_view text = call.asked;
   if (text.size() > kMaxTextBytes) return nullptr;
   const std::size_t hash = std::hash<std::string_view>{}(text);
   for (const Kept& kept : kept_) {
-    if (kept.hash == hash && kept.full_names == full_names && kept.text == text) return kept.plan.get();
+    if (kept.hash == hash && kept.full_names == call.full_names && kept.text == text) return kept.plan.get();
   }
+  std::vector<Reference> references;
   auto plan = std::make_unique<FeaturePlan>();
-  if (!MakeFeaturePlan(views, references, full_names, plan.get())) return nullptr;
+  if (!FindReferences(services, call, &references) ||
+      !MakeFeaturePlan(views, references, call.full_names, plan.get())) {
+    return nullptr;
+  }
   if (kept_.size() < kMaxPlans) kept_.emplace_back();
   Kept& place = kept_[next_++ % kMaxPlans];
-  place = {hash, full_names, std::string(text), std::move(plan)};
+  place = {hash, call.full_names, std::string(text), std::move(plan)};
   return place.plan.get();
 }
 

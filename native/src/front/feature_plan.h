@@ -11,8 +11,10 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "features_call.h"
 #include "mainspring/front.h"
 
 namespace mainspring::front {
@@ -26,6 +28,10 @@ struct KnownView {
 };
 
 using KnownViews = std::map<std::string, KnownView, std::less<>>;
+using KnownServices = std::map<std::string, FrontService, std::less<>>;
+
+// A view and a field of it.
+using Reference = std::pair<std::string_view, std::string_view>;
 
 // The features of one view, in the order asked.
 struct FeaturePart {
@@ -47,17 +53,16 @@ struct FeaturePlan {
   bool is_heavy = false;  // its texts were once too long for a loop: the app reads them
 };
 
-// Features of one name, views, fields or types that are not known here, and references that are none: false.
-bool MakeFeaturePlan(const KnownViews& views, const std::vector<std::string_view>& references,
-                     bool full_names, FeaturePlan* plan);
+// Features of one name, and views, fields or types that are not known here: false.
+bool MakeFeaturePlan(const KnownViews& views, const std::vector<Reference>& references, bool full_names,
+                     FeaturePlan* plan);
 
 // The plans of one thread for the questions it was asked last, as a caller asks for the same features again
 // and again.
 class FeaturePlans {
  public:
   // nullptr: not understood, or longer than anybody should ask here. Good until the next call.
-  FeaturePlan* Find(const KnownViews& views, std::string_view text,
-                    const std::vector<std::string_view>& references, bool full_names);
+  FeaturePlan* Find(const KnownViews& views, const KnownServices& services, const FeaturesCall& call);
 
  private:
   struct Kept {

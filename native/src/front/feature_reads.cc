@@ -156,12 +156,16 @@ bool FeatureReads::Reading::AppendPart(const FeaturePart& part, std::string* out
   return true;
 }
 
-FeatureReads::FeatureReads(std::vector<FrontView> views, std::size_t max_rows,
-                           std::shared_ptr<ModelBook> book)
+FeatureReads::FeatureReads(std::vector<FrontView> views, std::vector<FrontService> services,
+                           std::size_t max_rows, std::shared_ptr<ModelBook> book)
     : Answering(std::move(book)), max_rows_(max_rows) {
   for (FrontView& view : views) {
     std::string name = view.name;
     views_.emplace(std::move(name), KnownView(std::move(view)));
+  }
+  for (FrontService& service : services) {
+    std::string name = service.name;
+    services_.emplace(std::move(name), std::move(service));
   }
   for (std::size_t i = 0; i < n_loops(); ++i) readings_.push_back(std::make_unique<Reading>());
 }
@@ -177,7 +181,7 @@ bool FeatureReads::Answer(const AskedHead& head, std::string_view body, std::siz
   if (!ReadFeaturesCall(body, &reading.call)) return false;
   const std::size_t rows = call.entities[0].n;
   if (rows > max_rows_) return false;
-  FeaturePlan* const plan = reading.plans.Find(views_, call.features, call.references, call.full_names);
+  FeaturePlan* const plan = reading.plans.Find(views_, services_, call);
   if (plan == nullptr || plan->is_heavy || rows * (plan->n_features + call.n_entities) > kMaxCells)
     return false;
   std::int64_t mark = NowNanos();

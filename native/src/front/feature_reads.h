@@ -18,7 +18,8 @@ namespace mainspring::front {
 class FeatureReads final : public Answering {
  public:
   // `max_rows`: of a request; more is the app's to refuse.
-  FeatureReads(std::vector<FrontView> views, std::size_t max_rows, std::shared_ptr<ModelBook> book);
+  FeatureReads(std::vector<FrontView> views, std::vector<FrontService> services, std::size_t max_rows,
+               std::shared_ptr<ModelBook> book);
   ~FeatureReads() override;
 
   // Missing: an absent entity, a null key, a row from the future or past its age are data: nulls and a
@@ -30,6 +31,7 @@ class FeatureReads final : public Answering {
   struct Reading;
 
   KnownViews views_;
+  KnownServices services_;
   const std::size_t max_rows_;
   std::vector<std::unique_ptr<Reading>> readings_;  // one for each thread, used by it alone
 };

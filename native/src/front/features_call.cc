@@ -11,7 +11,7 @@ class FeaturesReader {
   FeaturesReader(std::string_view json, FeaturesCall* call) : json_(json), size_(json.size()), call_(*call) {}
 
   bool Read() {
-    call_.features = {};
+    call_.asked = call_.service = {};
     call_.references.clear();
     call_.full_names = false;
     call_.n_entities = 0;
@@ -19,15 +19,16 @@ class FeaturesReader {
     bool has_features = false, has_service = false, has_entities = false, has_full_names = false;
     bool has_time = false, has_metadata = false, ignored = false;
     const bool is_read = ReadObject(&json_, [&](std::string_view name) {
-      if (name == "features") return First(&has_features) && Features();
+      if (name == "features") return First(&has_features) && (json_.Null() || Features());
       if (name == "entities") return First(&has_entities) && Entities();
       if (name == "full_feature_names") return First(&has_full_names) && json_.Bool(&call_.full_names);
-      // Features of a service and of other times are the app's to read.
-      if (name == "feature_service") return First(&has_service) && json_.Null();
+      if (name == "feature_service") return First(&has_service) && (json_.Null() || Service());
+      // Features as they were once are the app's to read.
       if (name == "as_of") return First(&has_time) && json_.Null();
       return name == "include_feature_view_version_metadata" && First(&has_metadata) && json_.Bool(&ignored);
     });
-    return is_read && json_.AtEnd() && has_entities && !call_.references.empty();
+    const bool is_one_asked = call_.references.empty() != call_.service.empty();
+    return is_read && json_.AtEnd() && has_entities && is_one_asked;
   }
 
  private:
@@ -40,7 +41,16 @@ class FeaturesReader {
       call_.references.push_back(reference);
     } while (json_.Take(','));
     if (!json_.Take(']')) return false;
-    call_.features = std::string_view(begin, static_cast<std::size_t>(json_.at() - begin));
+    return Asked(begin);
+  }
+
+  bool Service() {
+    const char* const begin = json_.at();
+    return json_.Text(&call_.service) && Asked(begin);
+  }
+
+  bool Asked(const char* begin) {
+    call_.asked = std::string_view(begin, static_cast<std::size_t>(json_.at() - begin));
     return true;
   }
 

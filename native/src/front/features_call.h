@@ -33,8 +33,9 @@ struct EntityColumn {
 
 // A request. Used again, it keeps its room. Views of the body and of `decoded`.
 struct FeaturesCall {
-  std::string_view features;  // the list of references as it was sent: equal text, equal features
-  std::vector<std::string_view> references;
+  std::string_view asked;  // what says which features, as it was sent: equal text, equal features
+  std::vector<std::string_view> references;  // "view:field" each; empty where a service is asked for
+  std::string_view service;
   bool full_names = false;
   std::size_t n_entities = 0;
   std::vector<EntityColumn> entities;  // of which the first n_entities are of this request

@@ -123,10 +123,11 @@ void Front::SetModels(std::vector<FrontModel> models) {
   state_->PutInForce();
 }
 
-void Front::SetViews(std::vector<FrontView> views, std::size_t max_rows) {
+void Front::SetViews(std::vector<FrontView> views, std::vector<FrontService> services, std::size_t max_rows) {
   std::shared_ptr<const front::FeatureReads> reads;
   if (!views.empty()) {
-    reads = std::make_shared<const front::FeatureReads>(std::move(views), max_rows, state_->read_book);
+    reads = std::make_shared<const front::FeatureReads>(std::move(views), std::move(services), max_rows,
+                                                        state_->read_book);
   }
   const std::lock_guard<std::mutex> lock(state_->answering_mutex);
   state_->reads.swap(reads);
