@@ -121,23 +121,33 @@ class NativeTable:
         self, key: row_table.Key, groups: Sequence[row_table.Group], *, oldest_us: int, newest_us: int
     ) -> tuple[list[list[Any]], int, int]:
         """One row as Python values by group (None is null), its status and its event time."""
+        return self.reader(groups, newest_us - oldest_us)(key, newest_us)
+
+    def reader(self, groups: Sequence[row_table.Group], age_us: int) -> row_table.Reader:
+        """:meth:`read_one` of rows up to `age_us` old, as a function of a key and `newest_us` for many calls."""
         # Written out: at a microsecond a call, each line counts.
         assert isinstance(groups, _Groups)
-        age = newest_us - oldest_us
-        place = groups.single.get(age)
-        if place is None:
-            place = groups.single[age] = []
-        try:
-            buffers = place.pop()
-        except IndexError:
-            buffers = _Buffers(self.table, groups, 1, age)
-        try:
-            buffers.get(key if type(key) in _KEYS else self._asked((key,)), newest_us)
-        except native_status.NativeError as error:
-            raise self._said(error) from error
-        one = buffers.one()
-        place.append(buffers)
-        return one
+        age_us = min(age_us, _NO_AGE)
+        found = groups.single.get(age_us)
+        if found is not None:
+            return found
+        place: list[_Buffers] = []
+
+        def read(key: row_table.Key, newest_us: int) -> tuple[list[list[Any]], int, int]:
+            try:
+                buffers = place.pop()
+            except IndexError:
+                buffers = _Buffers(self.table, groups, 1, age_us)
+            try:
+                buffers.get(key if type(key) in _KEYS else self._asked((key,)), newest_us)
+            except native_status.NativeError as error:
+                raise self._said(error) from error
+            one = buffers.one()
+            place.append(buffers)
+            return one
+
+        groups.single[age_us] = read
+        return read
 
     def rows(self) -> row_table.Rows:
         """Everything held, as of one moment."""
@@ -181,11 +191,13 @@ class NativeTable:
         """Buffers that hold the rows, and where they are to be put once they are read."""
         n = len(keys)
         assert isinstance(groups, _Groups)
-        place = groups.idle.setdefault((_room(n), newest_us - oldest_us), [])
+        # Without an age every call would have another one, and buffers of its own.
+        age = min(newest_us - oldest_us, _NO_AGE)
+        place = groups.idle.setdefault((_room(n), age), [])
         try:
             buffers = place.pop()
         except IndexError:
-            buffers = _Buffers(self.table, groups, n, newest_us - oldest_us)
+            buffers = _Buffers(self.table, groups, n, age)
         try:
             buffers.get(self._asked(keys), newest_us)
         except native_status.NativeError as error:
@@ -203,10 +215,13 @@ class NativeTable:
 
 
 class _Groups(tuple[row_table.Group, ...]):
-    """Groups with the buffers that reads of them have left, by (rows, age) or age. Lists' pop and append are atomic."""
+    """Groups with what reads of them have left: buffers by (rows, age), and readers of one row by age.
+
+    Lists' pop and append are atomic.
+    """
 
     idle: dict[tuple[int, int], list[_Buffers]]
-    single: dict[int, list[_Buffers]]
+    single: dict[int, row_table.Reader]
 
     def __new__(cls, groups: Sequence[row_table.Group]) -> _Groups:
         made = super().__new__(cls, groups)
@@ -258,7 +273,10 @@ class _Buffers:
         if status != 0:  # PRESENT
             return [[None] * len(group.names) for group in self._groups], status, event
         if self._row is not None:
-            return [[None if v != v else v for v in self._row.tolist()]], status, event
+            row = self._row.tolist()
+            total = sum(row)
+            # A NaN makes the sum one; so do infinities of both signs, for which the nulls are looked for in vain.
+            return [row if total == total else [None if v != v else v for v in row]], status, event
         bound = self._bound
         rows: list[list[Any]] = []
         at = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
 
-__all__ = ["Field", "Found", "Group", "Kind", "NumpyTable", "RowTable", "Rows", "fitted", "grouped"]
+__all__ = ["Field", "Found", "Group", "Kind", "NumpyTable", "Reader", "RowTable", "Rows", "fitted", "grouped"]
 
 Kind = Literal["float32", "float64", "int64", "bool", "string", "bytes"]
 Field = tuple[str, Kind]
 #: One value, or a tuple of the values in the order of the key names.
 Key = Any
+#: What `RowTable.read_one` answers to a key and `newest_us`.
+Reader = Callable[[Key, int], tuple[list[list[Any]], int, int]]
 
 _NEVER: Final = np.iinfo(np.int64).min
 _EMPTY: Final[Mapping[Kind, tuple[Any, npt.DTypeLike]]] = {
@@ -104,6 +106,10 @@ class RowTable(Protocol):
         self, key: Key, groups: Sequence[Group], *, oldest_us: int, newest_us: int
     ) -> tuple[list[list[Any]], int, int]:
         """One row as Python values by group (None is null), its status and its event time."""
+        ...
+
+    def reader(self, groups: Sequence[Group], age_us: int) -> Reader:
+        """:meth:`read_one` of rows up to `age_us` old, as a function of a key and `newest_us` for many calls."""
         ...
 
     def rows(self) -> Rows:
@@ -226,6 +232,14 @@ class NumpyTable:
                     row = [None if null else value for value, null in zip(row, nulls, strict=True)]
                 values.append(row)
         return values, status, event
+
+    def reader(self, groups: Sequence[Group], age_us: int) -> Reader:
+        """:meth:`read_one` of rows up to `age_us` old, as a function of a key and `newest_us` for many calls."""
+
+        def read(key: Key, newest_us: int) -> tuple[list[list[Any]], int, int]:
+            return self.read_one(key, groups, oldest_us=newest_us - age_us, newest_us=newest_us)
+
+        return read
 
     def rows(self) -> Rows:
         with self._lock:

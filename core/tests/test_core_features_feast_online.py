@@ -136,6 +136,29 @@ def test_values_come_back_as_feast_gives_them(world: FeatureStore, driver: int) 
     assert ask(world, [driver], world.get_feature_service("svc")).to_dict() == want
 
 
+def test_each_question_is_answered_as_asked_whatever_was_asked_before(
+    world: FeatureStore, driver: int
+) -> None:
+    push(world, driver, rate=float("inf"))
+    service = world.get_feature_service("svc")
+    refs = ["stats:trips"]
+    for _ in range(2):
+        assert ask(world, [driver], refs).to_dict() == {"driver": [driver], "trips": [3]}
+        assert list(ask(world, [driver], service).to_dict()) == ["driver", "rate", "trips", "city"]
+        full = world.get_online_features(refs, [{"driver": driver}], full_feature_names=True).to_dict()
+        assert full == {"driver": [driver], "stats__trips": [3]}
+        # The caller's list is the caller's: what it was is no answer to what it is.
+        refs[0] = "stats:rate"
+        assert ask(world, [driver], refs).to_dict() == {"driver": [driver], "rate": [float("inf")]}
+        refs[0] = "stats:trips"
+        for rows in ({"driver": [driver, 1]}, [{"driver": driver}, {"driver": 1}]):
+            assert world.get_online_features(refs, rows).to_dict()["trips"] == [3, None]
+        for rows in ({"driver": [np.int64(driver)]}, {"driver": (driver,)}, {"driver_entity": [driver]}):
+            assert world.get_online_features(refs, rows).to_dict() == {"driver": [driver], "trips": [3]}
+        extra = world.get_online_features(refs, [{"driver": driver, "note": "kept out"}]).to_dict()
+        assert extra["trips"] == [3]
+
+
 def test_every_form_of_the_answer_says_the_same(world: FeatureStore, driver: int) -> None:
     push(world, driver, city=None)
     for drivers in ([driver], [driver, 1, driver]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -168,3 +169,27 @@ def test_a_log_of_another_layout_is_refused_and_stays_as_it_is(tmp_path: Path) -
     db.close()
     with pytest.raises(errors.CorruptArtifact, match="layout 1, this release reads 2; move it away"):
         row_log.RowLog(tmp_path / "rows.db")
+
+
+def test_reads_without_an_age_share_their_buffers() -> None:
+    table = native_table.make([("a", "float32"), ("n", "int64")], (int,))
+    assert isinstance(table, native_table.NativeTable)
+    groups = table.groups(["a", "n"])
+    for newest in range(2**50, 2**50 + 20):
+        table.read_one(7, groups, oldest_us=-(2**62), newest_us=newest)
+        table.read([7, 8], groups, oldest_us=-(2**62), newest_us=newest)
+    assert len(groups.single) == len(groups.idle) == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "values", [[math.inf, -math.inf, 1.0], [math.inf, -math.inf, math.nan], [1e38, 3e38, 3e38]]
+)
+def test_infinities_and_nulls_of_one_row_are_told_apart(values: list[float]) -> None:
+    names = ["x", "y", "z"]
+    table = native_table.make([(name, "float32") for name in names], (int,))
+    columns = {name: np.array([value], np.float32) for name, value in zip(names, values, strict=True)}
+    nulls = {name: np.isnan(column) for name, column in columns.items()}
+    times = np.array([5], np.int64)
+    table.upsert(row_table.Rows([1], times, times, columns, nulls))
+    ((row,), status, _) = table.read_one(1, table.groups(names), oldest_us=0, newest_us=9)
+    assert (row, status) == ([None if math.isnan(v) else float(np.float32(v)) for v in values], 0)

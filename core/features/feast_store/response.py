@@ -120,6 +120,8 @@ def computed(columns: Mapping[str, declared.Column], types: Mapping[str, ValueTy
 class MainspringOnlineResponse(OnlineResponse):  # type: ignore[misc]
     """Feast's OnlineResponse over arrays: `.proto` is built when it is asked for. Not shared between threads."""
 
+    _proto: Any = None
+
     def __init__(
         self,
         keys: Mapping[str, list[Any]],
@@ -132,7 +134,6 @@ class MainspringOnlineResponse(OnlineResponse):  # type: ignore[misc]
         self._key_types = key_types
         self._parts = parts
         self._has_metadata = has_metadata
-        self._proto: Any = None
 
     def to_dict(self, include_event_timestamps: bool = False) -> dict[str, Any]:
         """As Feast's: a list of Python values by name; with times, seconds under `name__ts`."""
