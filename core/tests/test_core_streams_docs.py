@@ -1,4 +1,4 @@
-"""The example of docs/streams.md runs as it is written."""
+"""The examples of docs/streams.md run as they are written, one after the other."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 
-def test_the_example_of_the_document_runs() -> None:
+def test_the_examples_of_the_document_run() -> None:
     text = (Path(__file__).absolute().parents[2] / "docs" / "streams.md").read_text()
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict[str, object] = {}
-    exec(compile(example, "docs/streams.md", "exec"), names)
-    assert "row" in names
+    for example in examples:
+        exec(compile(example, "docs/streams.md", "exec"), names)
+    assert "row" in names and "rows" in names and len(examples) == 2

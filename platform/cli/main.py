@@ -382,6 +382,11 @@ def stream_list(project_name: str, as_json: bool) -> None:
     is_flag=True,
     help="First push the newest row of every key again, for a store that lost its rows.",
 )
+@click.option(
+    "--history",
+    type=click.Path(file_okay=False),
+    help="Also append the rows of closed hops to Parquet below this folder, for training.",
+)
 @click.option("--metrics-port", type=click.IntRange(1, 65535), help="Answer Prometheus here, on loopback.")
 @click.option("--status-seconds", type=click.FloatRange(min=0), default=10.0, show_default=True)
 @_AS
@@ -393,6 +398,7 @@ def stream_run(
     client_config: str | None,
     until_idle: bool,
     resend: bool,
+    history: str | None,
     metrics_port: int | None,
     status_seconds: float,
     actor: str,
@@ -413,6 +419,7 @@ def stream_run(
         actor=actor or "service@local",
         until_idle=until_idle,
         resend=resend,
+        history=None if history is None else Path(history),
         metrics_port=metrics_port,
         status_seconds=status_seconds,
     )

@@ -17,6 +17,7 @@ import click
 from mainspring.core import errors, identity, projects, settings
 from mainspring.core.client import serving
 from mainspring.core.features.streams import consumer, kafka, metrics, sinks
+from mainspring.core.features.streams import history as histories
 from mainspring.core.features.streams.definition import StreamDefinition
 
 
@@ -61,10 +62,13 @@ def run(
     actor: str,
     until_idle: bool,
     resend: bool,
+    history: Path | None = None,
     metrics_port: int | None,
     status_seconds: float,
 ) -> dict[str, Any]:
     """Read until SIGTERM or Ctrl-C, or until nothing waits; how the stream stands then.
+
+    `history`: rows of closed hops go below `<history>/<project>.<stream>`.
 
     Errors: NotFound, InvalidSettings without a broker, PortInUse, and those of the consumer.
     """
@@ -93,6 +97,7 @@ def run(
                 topic,
                 sinks.ServingSink(client, max_rows=s.serving.max_rows_per_request),
                 folder=s.streams.state_dir / name,
+                history=None if history is None else _history(history, project, stream, share),
                 options=consumer.ConsumerOptions(snapshot_seconds=s.streams.snapshot_seconds),
                 on_status=_Told(status_seconds),
             )
@@ -102,6 +107,13 @@ def run(
         with _stopped_by_signals(reader):
             status = reader.run(until_idle=until_idle, resend=resend)
     return asdict(status)
+
+
+def _history(
+    folder: Path, project: str, stream: StreamDefinition, share: list[int] | None
+) -> histories.History:
+    reader = "" if share is None else "-".join(map(str, share))
+    return histories.History(folder / f"{project}.{stream.name}", stream, reader=reader)
 
 
 class _Told:

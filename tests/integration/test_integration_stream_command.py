@@ -26,7 +26,7 @@ from mainspring.bench.serving import machine
 from mainspring.core import identity
 from mainspring.core.client.serving import ServingClient
 from mainspring.core.contracts.features import FeatureRead
-from mainspring.core.features import online, windows
+from mainspring.core.features import lake, online, windows
 from mainspring.core.features.streams.definition import StreamDefinition
 from mainspring.core.reference.flight_delay import source, streams, views
 from mainspring.platform.demo import streamed
@@ -132,6 +132,18 @@ def assert_is_the_batch(client: ServingClient, tables: source.Tables) -> None:
                 )
 
 
+def assert_history_is_the_batch(folder: Path, tables: source.Tables) -> None:
+    """Every row of hops that were closed, at the same bits."""
+    computed = views.compute(tables)
+    for view in streams.DEPARTURES.views:
+        at = [windows.EVENT, *view.keys]
+        rows = lake.Parquet(f"{folder / view.name}/").scan().collect()
+        # A partition that was heard of last may have changed rows that were given.
+        rows = rows.unique(at, keep="last", maintain_order=True).sort(at)
+        want = computed[view.name].filter(pl.col(windows.EVENT) <= rows[windows.EVENT].max()).sort(at)
+        assert rows.height > 100 and rows.equals(want.select(rows.columns).cast(dict(rows.schema)))  # type: ignore[arg-type]
+
+
 def test_a_day_of_departures_is_in_serving_as_the_batch_has_it(site: Site, tables: source.Tables) -> None:
     facts = streams.departures(tables.flights)
     half = facts.height // 2
@@ -139,7 +151,7 @@ def test_a_day_of_departures_is_in_serving_as_the_batch_has_it(site: Site, table
         send(address, facts[:half])
         reader = site.command(
             "run", "flight-delay", "departures", "--status-seconds", "0.2", "--json",
-            "--metrics-port", str(site.metrics_port), broker=address,
+            "--metrics-port", str(site.metrics_port), "--history", str(site.folder / "lake"), broker=address,
         )  # fmt: skip
         try:
             wait_for_metric(site, reader, "mainspring_stream_events_accepted_total", half)
@@ -154,14 +166,18 @@ def test_a_day_of_departures_is_in_serving_as_the_batch_has_it(site: Site, table
         assert status["snapshots"] >= 1 and "departures: lag " in err
         assert_is_the_batch(client, tables)
 
+        assert_history_is_the_batch(site.folder / "lake" / "flight-delay.departures", tables)
+
         # Another start has nothing to do, and can give all rows once more.
         again = site.command(
-            "run", "flight-delay", "departures", "--until-idle", "--resend", "--json", broker=address
-        )
+            "run", "flight-delay", "departures", "--until-idle", "--resend", "--json",
+            "--history", str(site.folder / "lake"), broker=address,
+        )  # fmt: skip
         out, err = again.communicate(timeout=60)
         assert again.returncode == 0, err
         assert json.loads(out)["data"]["counts"] == status["counts"]
         assert_is_the_batch(client, tables)
+        assert_history_is_the_batch(site.folder / "lake" / "flight-delay.departures", tables)
 
 
 def wait_for_metric(site: Site, reader: subprocess.Popen[str], name: str, value: int) -> None:

@@ -11,16 +11,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent import futures
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mainspring.core import errors
 from mainspring.core.features.streams.definition import StreamDefinition
+from mainspring.core.features.streams.history import History
+from mainspring.core.features.streams.keys import ViewRows
 from mainspring.core.features.streams.records import Records
 from mainspring.core.features.streams.sinks import Sink
 from mainspring.core.features.streams.snapshots import SnapshotFolder
@@ -30,6 +35,9 @@ from mainspring.core.features.streams.topic import Topic
 __all__ = ["ConsumerOptions", "StreamConsumer", "StreamStatus"]
 
 T = TypeVar("T")
+
+#: The number of the next part of the history, in a snapshot.
+_PART: Final = "history.part"
 
 _log: Final = logging.getLogger(__name__)
 
@@ -80,6 +88,7 @@ class StreamConsumer:
     """One reader of one stream. `run` in one thread; `stop` and `status` from any.
 
     `folder` None: no snapshots. Then a start reads the topic from its beginning, which is right, and slow.
+    `history`: rows of closed hops go there with every snapshot, each once.
     """
 
     def __init__(
@@ -89,10 +98,20 @@ class StreamConsumer:
         sink: Sink,
         *,
         folder: Path | None,
+        history: History | None = None,
         options: ConsumerOptions | None = None,
         on_status: Callable[[StreamStatus], None] = lambda status: None,
     ) -> None:
+        if history is not None and folder is None:
+            raise errors.InvalidRequest(
+                f"stream `{stream.name}` has a history and no state folder, whose snapshots say what is in it; give one",
+                field="folder",
+            )
         self._stream, self._topic, self._sink = stream, topic, sink
+        self._history = history
+        self._closed: list[ViewRows] = []
+        self._handed_over: list[ViewRows] = []
+        self._part = 0
         self._options = options or ConsumerOptions()
         self._on_status = on_status
         self._stopped = threading.Event()
@@ -106,13 +125,28 @@ class StreamConsumer:
         self._is_ahead = False
         try:
             arrays = None if self._folder is None else self._folder.load(stream)
-            self._state = StreamState(stream) if arrays is None else StreamState.from_arrays(stream, arrays)
+            self._state = self._opened_state(arrays)
         except BaseException:
             self.close()
             raise
         self._saved_offsets = self._state.next_offsets
         self._status = StreamStatus(stream.name, replace(self._state.counts))
         self._last_batch = time.monotonic()
+
+    def _opened_state(self, arrays: Mapping[str, NDArray[Any]] | None) -> StreamState:
+        has_history = self._history is not None
+        if arrays is None:
+            state = StreamState(self._stream, has_history=has_history)
+            part = None
+        else:
+            state = StreamState.from_arrays(self._stream, arrays, has_history=has_history)
+            part = self._part = int(arrays[_PART][0]) if has_history else 0
+        if self._history is not None and self._folder is not None:
+            self._history.open(part)
+            if part is None:
+                # So that parts without a state are always a state that was lost.
+                self._folder.save(self._stream, state.to_arrays() | {_PART: np.zeros(1, np.int64)})
+        return state
 
     @property
     def status(self) -> StreamStatus:
@@ -175,6 +209,7 @@ class StreamConsumer:
         for rows in applied.rows:
             self._insist(partial(self._sink.push, rows))
         self._is_ahead = False
+        self._closed += applied.closed
         self._tell(batch, sum(map(len, applied.rows)))
 
     def _is_idle(self) -> bool:
@@ -214,7 +249,17 @@ class StreamConsumer:
         # Copies: the file is written while the next batches change the state.
         arrays = self._state.to_arrays()
         self._written_offsets = offsets
-        self._writing = self._writer.submit(lambda: folder.save(self._stream, arrays))
+        closed, self._handed_over, self._closed = self._closed, self._closed, []
+        part, history = self._part, self._history
+        if history is not None:
+            arrays[_PART] = np.array([part + bool(closed)], np.int64)
+
+        def write() -> int:
+            if history is not None and closed:
+                history.write(part, closed)
+            return folder.save(self._stream, arrays)
+
+        self._writing = self._writer.submit(write)
 
     def _note_written(self) -> None:
         """Take note of a snapshot that is written, or was refused. Waits for it."""
@@ -224,11 +269,13 @@ class StreamConsumer:
             size = writing.result()
         except errors.DependencyDown as error:
             # The last one stands, and the next one is tried when it is due; meanwhile events go on counting.
+            self._closed, self._handed_over = self._handed_over + self._closed, []
             _log.warning("stream `%s`: %s", self._stream.name, error.message)
             self._snapshot_problem = error.message
             self._set(replace(self._status, problem=error.message))
             return
         self._snapshot_problem = ""
+        self._part, self._handed_over = self._part + bool(self._handed_over), []
         self._saved_offsets = self._written_offsets
         self._set(replace(self._status, snapshots=self._status.snapshots + 1, snapshot_bytes=size))
         try:

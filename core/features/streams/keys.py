@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mainspring.core.features.streams import kernels
 from mainspring.core.features.streams.decoding import Events
 from mainspring.core.features.streams.definition import StreamDefinition, WindowedView
+from mainspring.core.features.streams.open_hops import OpenHops
 from mainspring.core.features.streams.tiles import Lanes, Tiles
 
 __all__ = ["KeySet", "ViewRows"]
@@ -36,9 +37,12 @@ class ViewRows:
 
 
 class KeySet:
-    """All views of a stream with the same key fields, over one set of tiles. Not thread-safe."""
+    """All views of a stream with the same key fields, over one set of tiles. Not thread-safe.
 
-    def __init__(self, stream: StreamDefinition, fields: Sequence[str]) -> None:
+    `has_history`: the rows of all hops are wanted once they are closed, and not the newest alone.
+    """
+
+    def __init__(self, stream: StreamDefinition, fields: Sequence[str], *, has_history: bool = False) -> None:
         self.fields = tuple(fields)
         self._views = [view for view in stream.views if view.keys == self.fields]
         self._tiles_of = {view.name: stream.tiles_of(view) for view in self._views}
@@ -47,6 +51,7 @@ class KeySet:
         self._lanes = Lanes([a for view in self._views for a in view.aggregates])
         self.longest = max(self._tiles_of.values())
         self._tiles = Tiles(self._lanes, self.longest)
+        self._open = OpenHops() if has_history else None
         self._numbers: dict[Any, int] = {}
         self._names: list[Any] = []
         self._newest_us = np.full(_FIRST_KEYS, -1, np.int64)
@@ -81,9 +86,11 @@ class KeySet:
         if not len(numbers):
             return numbers
         lanes = self._lanes.of_events(events.columns, events.event_us)
-        self._tiles.add(
-            numbers, self._tile(events.event_us), lanes, horizon=horizon_us // self._hop_us - self.longest
-        )
+        hops = self._tile(events.event_us)
+        self._tiles.add(numbers, hops, lanes, horizon=horizon_us // self._hop_us - self.longest)
+        if self._open is not None:
+            self._open.add(numbers, hops)
+            self._reopen(self._open, numbers, hops)
         np.maximum.at(self._newest_us, numbers, events.event_us)
         np.maximum.at(self._created_us, numbers, taken_us)
         changed = np.zeros(len(self._names), np.bool_)
@@ -97,6 +104,17 @@ class KeySet:
             values = self.values(view, numbers, last)
             self._given[view.name][numbers] = np.column_stack([values[a.name] for a in view.aggregates])
         return self._rows_given(numbers)
+
+    def close(self, horizon_us: int) -> list[ViewRows]:
+        """The rows of every view for hops that no event before `horizon_us` can change, if history is wanted."""
+        made: list[ViewRows] = []
+        # An event at the horizon itself may come, and belongs to the hop that ends there.
+        for hop, numbers in self._open.close(-(-horizon_us // self._hop_us)) if self._open else ():
+            keys, at = self._keys_of(numbers), np.full(len(numbers), hop * self._hop_us)
+            last = np.full(len(numbers), hop)
+            for view in self._views:
+                made.append(ViewRows(view.name, keys, at, at, self.values(view, numbers, last)))
+        return made
 
     def newest_rows(self) -> list[ViewRows]:
         """The rows that were last given of every key that is remembered."""
@@ -124,6 +142,10 @@ class KeySet:
             "newest": self._newest_us[:n].copy(),
             "created": self._created_us[:n].copy(),
             **{f"given.{name}": given[:n].copy() for name, given in self._given.items()},
+            **{
+                f"open.{name}": array
+                for name, array in (self._open.to_arrays() if self._open else {}).items()
+            },
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -134,13 +156,24 @@ class KeySet:
         self._numbers = {name: number for number, name in enumerate(self._names)}
         self._newest_us, self._created_us = arrays["newest"].copy(), arrays["created"].copy()
         self._given = {view.name: arrays[f"given.{view.name}"].copy() for view in self._views}
+        if self._open is not None:
+            self._open.restore({k[5:]: array for k, array in arrays.items() if k.startswith("open.")})
+
+    def _reopen(self, opened: OpenHops, numbers: NDArray[np.int64], hops: NDArray[np.int64]) -> None:
+        """Events of closed hops change the rows of later ones too, which were given: they are given once more."""
+        is_late = hops < opened.closed_to
+        if not is_late.any():
+            return
+        first = np.full(len(self._names), np.iinfo(np.int64).max)
+        np.minimum.at(first, numbers[is_late], hops[is_late])
+        keys, there = self._tiles.finest()
+        is_changed = (there > first[keys]) & (there < opened.closed_to)
+        opened.add(keys[is_changed], there[is_changed])
 
     def _rows_given(self, numbers: NDArray[np.int64]) -> list[ViewRows]:
         if not len(numbers):
             return []
-        names = [self._names[n] for n in numbers.tolist()]
-        parts = [names] if len(self.fields) == 1 else map(list, zip(*names, strict=True))
-        keys: dict[str, list[Any]] = dict(zip(self.fields, parts, strict=True))
+        keys = self._keys_of(numbers)
         newest_us, created_us = self._newest_us[numbers], self._created_us[numbers]
         made = []
         for view in self._views:
@@ -149,13 +182,21 @@ class KeySet:
             made.append(ViewRows(view.name, keys, newest_us, created_us, columns))
         return made
 
+    def _keys_of(self, numbers: NDArray[np.int64]) -> dict[str, list[Any]]:
+        names = [self._names[n] for n in numbers.tolist()]
+        parts = [names] if len(self.fields) == 1 else map(list, zip(*names, strict=True))
+        return dict(zip(self.fields, parts, strict=True))
+
     def _forget(self, before_us: int) -> None:
         """Let go of keys whose newest event lies before `before_us`: their rows have aged out, their tiles count no more."""
         n = len(self._names)
         is_kept = self._newest_us[:n] >= before_us
         if is_kept.sum() > n // 2:
             return
-        self._tiles.renumber(np.where(is_kept, np.cumsum(is_kept) - 1, kernels.EMPTY))
+        numbers = np.where(is_kept, np.cumsum(is_kept) - 1, kernels.EMPTY)
+        self._tiles.renumber(numbers)
+        if self._open is not None:
+            self._open.renumber(numbers)
         kept = np.flatnonzero(is_kept)
         self._names = [self._names[i] for i in kept.tolist()]
         self._numbers = {name: number for number, name in enumerate(self._names)}

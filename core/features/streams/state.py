@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mainspring.core import errors
 from mainspring.core.features.streams import kernels
 from mainspring.core.features.streams.admission import Admission, id_words
 from mainspring.core.features.streams.decoding import Decoder, Events
@@ -49,6 +50,8 @@ class Applied:
 
     rows: list[ViewRows] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
+    closed: list[ViewRows] = field(default_factory=list)
+    """Rows of hops that no event changes any more, if history is wanted."""
 
 
 class StreamState:
@@ -58,13 +61,14 @@ class StreamState:
     Not thread-safe. After an exception of `apply` the state is of no use: read again from the last snapshot.
     """
 
-    def __init__(self, stream: StreamDefinition) -> None:
+    def __init__(self, stream: StreamDefinition, *, has_history: bool = False) -> None:
         self.stream = stream
+        self.has_history = has_history
         self.counts = Counts()
         self._decoder = Decoder(stream)
         self._next: dict[int, int] = {}
         self._gates: dict[int, Admission] = {}
-        self.key_sets = tuple(KeySet(stream, fields) for fields in stream.key_sets)
+        self.key_sets = tuple(KeySet(stream, fields, has_history=has_history) for fields in stream.key_sets)
 
     @property
     def next_offsets(self) -> dict[int, int]:
@@ -93,7 +97,8 @@ class StreamState:
         rows: list[ViewRows] = []
         for keys in self.key_sets:
             rows += keys.rows(keys.add(events, taken_us, horizon_us=horizon_us))
-        return Applied(rows, dead)
+        reached_us = min(gate.horizon_us for gate in self._gates.values())
+        return Applied(rows, dead, [row for keys in self.key_sets for row in keys.close(reached_us)])
 
     def newest_rows(self) -> list[ViewRows]:
         """The newest row of every key, as `apply` gave it: what an online store that lost its rows needs."""
@@ -112,9 +117,22 @@ class StreamState:
         return arrays
 
     @classmethod
-    def from_arrays(cls, stream: StreamDefinition, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """The state that `to_arrays` was of, for the same definition. It goes on exactly as that one would have."""
-        self = cls(stream)
+    def from_arrays(
+        cls, stream: StreamDefinition, arrays: Mapping[str, NDArray[Any]], *, has_history: bool = False
+    ) -> Self:
+        """The state that `to_arrays` was of, for the same definition. It goes on exactly as that one would have.
+
+        Errors: Conflict unless that one kept history as this one shall: rows of open hops would be lost.
+        """
+        if has_history != any(".open." in name for name in arrays):
+            began = "without" if has_history else "with"
+            raise errors.Conflict(
+                f"the state of stream `{stream.name}` was begun {began} history; go on so, or move it away, and the topic"
+                " is read from its beginning",
+                resource="stream state",
+                name=stream.name,
+            )
+        self = cls(stream, has_history=has_history)
         self._next = {int(partition): int(offset) for partition, offset in arrays["offsets"]}
         self.counts = Counts(*map(int, arrays["counts"]))
         for partition in self._next:

@@ -142,6 +142,11 @@ class Tiles:
         )  # fmt: skip
         return merged
 
+    def finest(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Keys and numbers of the tiles of one hop that are there."""
+        is_one = (self._key_slots != kernels.EMPTY) & (self._tag_slots & ((1 << kernels.LEVEL_BITS) - 1) == 0)
+        return self._key_slots[is_one], self._tag_slots[is_one] >> kernels.LEVEL_BITS
+
     def renumber(self, numbers: NDArray[np.int64]) -> None:
         """Key k becomes numbers[k]; the tiles of those that become -1 go."""
         is_there = self._key_slots != kernels.EMPTY
