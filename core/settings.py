@@ -95,6 +95,16 @@ class ServingSettings(_Group):
     """The oldest logged predictions go beyond it."""
     token_key: Path = Path("keys/tokens.key")
     """Key of the tokens that stand for personal columns in logs, mode 0600, made on first use; default: under the state directory."""
+    extraction_min_rows: Annotated[int, Field(ge=0)] = 0
+    """Rows from which on a caller of an endpoint is looked at, in a window, for signs of copying the model; 0: nobody is."""
+    extraction_window_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    """Length of the window; a suspicion lasts so long after its last sign."""
+    extraction_rows_per_second: Annotated[float, Field(ge=0)] = 0.0
+    """What a suspected caller may still ask of the endpoint; 0: suspicions are told and nothing is throttled."""
+    usage_report_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """How often the control API is told what endpoints used, by bundle, caller and project; 0: never."""
+    usage_spool: Path = Path("usage/spool.jsonl")
+    """What it has not received yet; default: under the state directory."""
     traffic_dir: Path = Path("traffic")
     """The traffic tables in force, one JSON document per endpoint; default: under the state directory."""
     max_rows_per_request: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
@@ -118,6 +128,12 @@ class ServingSettings(_Group):
     """Threads of the native front, each on its own socket. A small network or read takes one some 8 us a request."""
     max_connections: Annotated[int, Field(ge=1)] = 4096
     """Open at once at the native front; more are told to come back."""
+    tls_certificate: str = ""
+    """PEM file of the certificate and its chain for HTTP and gRPC; empty: no TLS, which is for loopback or behind a proxy."""
+    tls_key: str = ""
+    """PEM file of its key. Both may be replaced while serving runs."""
+    tls_client_ca: str = ""
+    """PEM file of those who sign clients' certificates; set: no client without one is let in (mTLS)."""
     require_token: bool = False
     """Whoever predicts or reads shows an API key or a token. Off: who shows none is `anonymous`; changes need one always."""
     access_dir: Path = Path("access")
@@ -246,7 +262,8 @@ class Settings(_Group):
 
     @property
     def serving_url(self) -> str:
-        return f"http://{self.serving.host}:{self.serving.port}"
+        scheme = "https" if self.serving.tls_certificate else "http"
+        return f"{scheme}://{self.serving.host}:{self.serving.port}"
 
 
 _GROUPS: Final[Mapping[str, type[_Group]]] = {

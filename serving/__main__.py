@@ -10,14 +10,16 @@ import errno
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from mainspring.core import errors, identity, settings
+from mainspring.core.contracts import metering
 from mainspring.core.features import online
 from mainspring.core.models import bundle
 from mainspring.native import front as native
-from mainspring.serving import app, logs, native_front, server, signed_bundles
+from mainspring.serving import app, logs, native_front, server, signed_bundles, tls, usage
 from mainspring.serving.runtimes import chosen
 
 EXIT_MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
@@ -31,6 +33,7 @@ def main() -> int:
     try:
         in_force = settings.load()
         logs.install(log_requests=in_force.serving.log_requests)
+        certificates = tls.Certificates.load(in_force.serving)
         check_grpc_port(in_force.serving)
         with contextlib.ExitStack() as opened:
             listeners = [opened.enter_context(one) for one in bind(in_force.serving)]
@@ -42,14 +45,35 @@ def main() -> int:
                 chosen.runtimes(in_force.serving),
             )
             front = native_front.NativeFront(in_force.serving)
-            built = app.create_app(in_force, online=store, loader=loader, issuer=issuer, front=front)
+            built = app.create_app(
+                in_force,
+                online=store,
+                loader=loader,
+                issuer=issuer,
+                front=front,
+                send_usage=usage_sender(in_force, issuer),
+                certificates=certificates,
+            )
             # log_config: ours is installed already.
-            how = {"log_config": None, "access_log": False, "server_header": False}
+            how: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False}
+            how |= {} if certificates is None else certificates.for_uvicorn()
             server.Server(built, listeners, front, **how).run()
     except errors.MainspringError as error:
         print(f"mainspring.serving: {error.message}", file=sys.stderr)
         return EXIT_MISCONFIGURED if isinstance(error, errors.Misconfigured) else 1
     return 0
+
+
+def usage_sender(s: settings.Settings, issuer: identity.TokenIssuer) -> usage.Send:
+    """Tells the control API what was used. Its client is imported with the first report: the start is not for it."""
+
+    def send(records: Sequence[metering.ServingUsage]) -> None:
+        from mainspring.core.client import control
+
+        with control.ControlClient(s.control_url, issuer.token_of("service@local")) as client:
+            client.record_serving_usage(records)
+
+    return send
 
 
 def bind(serving: settings.ServingSettings) -> list[socket.socket]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mainspring.core import errors, ports
 from mainspring.core.contracts import prediction
 from mainspring.core.features import schema
-from mainspring.serving import bundles
+from mainspring.serving import bundles, sanitise
 
 _NONE: Final = type(None)
 _ACCEPTED: Final[Mapping[str, frozenset[type]]] = {
@@ -56,31 +56,50 @@ def entity_columns(bundle: bundles.LoadedBundle) -> dict[str, schema.Column]:
     return {c.name: c for c in (*bundle.feature_service.keys, *bundle.request_columns)}
 
 
-def admit(bundle: bundles.LoadedBundle, request: prediction.PredictRequest) -> Asked:
-    """The request as columns of the types the bundle wants.
+def admit(
+    bundle: bundles.LoadedBundle, request: prediction.PredictRequest, sanitiser: sanitise.Sanitiser
+) -> Asked:
+    """The request as columns of the types the bundle wants, sanitised as its policy says.
 
     Errors: InvalidRequest for an absent or unknown field or a value out of range, SchemaMismatch for a wrong type;
     both name the field as `entities[3].origin`.
     """
+    policy = bundle.input_policy
     if request.entities is not None:
         rows, label = request.entities, "entities"
         wanted = {name: c.dtype for name, c in entity_columns(bundle).items()}
     else:
         rows, label = request.rows or [], "rows"
         wanted = dict(bundle.input_columns)
-    _check_names(label, itertools.chain.from_iterable(rows), wanted)
+    if policy.unknown_fields == "refuse":
+        _check_names(label, itertools.chain.from_iterable(rows), wanted)
     columns = {
         name: typed(_pick(label, rows, name), dtype, name=name, label=label) for name, dtype in wanted.items()
     }
-    return Asked(len(rows), request.entities is not None, columns, _overrides(bundle, request))
+    return Asked(
+        len(rows),
+        request.entities is not None,
+        sanitiser.apply(bundle.digest, policy, columns, lambda name, at: _place(label, at, name)),
+        sanitiser.apply(
+            bundle.digest,
+            policy,
+            _overrides(bundle, request),
+            lambda name, at: _place("overrides", at, name),
+        ),
+    )
 
 
-def admit_columns(bundle: bundles.LoadedBundle, columns: Mapping[str, NDArray[Any]]) -> Asked:
-    """Typed columns, each (n,), as a request by row.
+def admit_columns(
+    bundle: bundles.LoadedBundle, columns: Mapping[str, NDArray[Any]], sanitiser: sanitise.Sanitiser
+) -> Asked:
+    """Typed columns, each (n,), as a request by row, sanitised as the bundle's policy says.
 
-    Errors: InvalidRequest for an absent or unknown column or another length, SchemaMismatch for a type.
+    Errors: InvalidRequest for an absent or unknown column, another length or a value out of range, SchemaMismatch for a
+    type.
     """
     wanted = bundle.input_columns
+    if bundle.input_policy.unknown_fields == "ignore":
+        columns = {name: column for name, column in columns.items() if name in wanted}
     _check_names("rows", columns, wanted)
     n_rows = len(next(iter(columns.values()), ()))
     for name, dtype in wanted.items():
@@ -96,7 +115,8 @@ def admit_columns(bundle: bundles.LoadedBundle, columns: Mapping[str, NDArray[An
                 expected=dtype,
                 got=str(column.dtype),
             )
-    return Asked(n_rows, False, columns, {})
+    sane = sanitiser.apply(bundle.digest, bundle.input_policy, columns, lambda name, at: f"{name}[{at}]")
+    return Asked(n_rows, False, sane, {})
 
 
 def columns_key(columns: Mapping[str, NDArray[Any]]) -> str:
@@ -146,10 +166,12 @@ def _overrides(bundle: bundles.LoadedBundle, request: prediction.PredictRequest)
     for key in bundle.feature_service.keys:
         # A key that is overridden after the look-up would disagree with what was looked up.
         wanted.pop(key.name, None)
-    _check_names("overrides", request.overrides, wanted)
+    if bundle.input_policy.unknown_fields == "refuse":
+        _check_names("overrides", request.overrides, wanted)
     return {
         name: np.repeat(typed([value], wanted[name], name=name, label="overrides"), request.n_rows)
         for name, value in request.overrides.items()
+        if name in wanted
     }
 
 

@@ -16,10 +16,12 @@ from mainspring.serving import (
     gate,
     native_front,
     plane,
-    prediction_log,
     release,
     stats,
+    tls,
     traffic,
+    usage,
+    watchers,
 )
 from mainspring.serving.access import callers, guard
 from mainspring.serving.access import limits as caller_limits
@@ -52,10 +54,14 @@ def create_app(
     issuer: callers.Issuer,
     models: Mapping[str, repository.ModelFactory] | None = None,
     front: native_front.NativeFront | None = None,
+    send_usage: usage.Send | None = None,
+    certificates: tls.Certificates | None = None,
 ) -> FastAPI:
     """The data plane, with every bundle loaded that the traffic in force names.
 
     `models`: tensor models beside the endpoints, by name; they are served over v2 only.
+    `send_usage`: tells the control API what was used; without it nothing is metered.
+    `certificates`: of the gRPC port, and followed for that of HTTP, which the caller opens; None: no TLS.
     `front`: learns of the models and features that it can answer; the caller starts it before the app, or not.
     Errors: Misconfigured if a traffic document, one of its bundles, the expectations of a view, API keys or limits do
     not load.
@@ -71,17 +77,19 @@ def create_app(
     book = stats.StatsBook()
     served = endpoints.Endpoints(tables, shelf, book)
     served.restore()
-    predictions = prediction_log.start(serving)
-    observers = []
-    if predictions is not None:
-        observers.append(prediction_log.observer(predictions, serving.log_predictions))
+    keys = api_keys.KeyRing(serving.access_dir / "keys.json")
+    limiter = caller_limits.Limiter(
+        serving.access_dir / "limits.json",
+        lambda name: name == doors.FEATURES or tables.has(name) or name in (models or {}),
+    )
+    watching = watchers.start(serving, limiter, send_usage)
     answerer = plane.Plane(
         tables=tables,
         shelf=shelf,
         online=online,
         book=book,
         max_rows=serving.max_rows_per_request,
-        observers=observers,
+        observers=watching.observers,
     )
 
     doorkeeper = gate.Gate(workers=serving.workers, max_waiting=serving.max_waiting)
@@ -90,11 +98,6 @@ def create_app(
         tables, shelf, answerer, max_rows=serving.max_rows_per_request, models=models
     )
     counts = model_book.ModelBook()
-    keys = api_keys.KeyRing(serving.access_dir / "keys.json")
-    limiter = caller_limits.Limiter(
-        serving.access_dir / "limits.json",
-        lambda name: name == doors.FEATURES or tables.has(name) or name in (models or {}),
-    )
     asking = callers.Callers(issuer, keys, require_token=serving.require_token)
     guarded = guard.Guard(asking, limiter, require_token=serving.require_token)
     if front is not None:
@@ -112,11 +115,13 @@ def create_app(
         if front is not None:
             front.refresh()
 
-    async def follow_limits() -> None:
-        # Another process may have set them, and the front, which would not see it, answers until then.
+    async def follow_files() -> None:
+        # Another process may have set limits, and the front, which would not see it, answers until then.
         was_on = guarded.is_on
         while True:
             await asyncio.sleep(watched.LOOK_SECONDS)
+            if certificates is not None:
+                certificates.refresh()
             if guarded.is_on != was_on:
                 was_on = not was_on
                 limits_changed()
@@ -131,17 +136,18 @@ def create_app(
                 port=serving.grpc_port,
                 max_body_bytes=serving.max_body_bytes,
                 max_calls=serving.workers + serving.max_waiting,
+                credentials=None if certificates is None else certificates.for_grpc(),
             )
-        following = asyncio.create_task(follow_limits())
+        following = asyncio.create_task(follow_files())
         yield
         following.cancel()
         if server is not None:
             await grpc_server.stop(server)
         doorkeeper.close()
         answerer.close()
-        for closing in (log, predictions):
-            if closing is not None:
-                closing.close()
+        watching.close()
+        if log is not None:
+            log.close()
 
     app = fast_path.ServingApp(title="Mainspring serving", version="1", lifespan=lifespan)
     app.include_router(
@@ -153,7 +159,9 @@ def create_app(
     app.include_router(
         access_routes.build(access_routes.Parts(keys, limiter, issuer, limits, limits_changed))
     )
-    app.include_router(metrics.build(metrics.Books(inferring, served, limits, guarded, front, predictions)))
+    app.include_router(
+        metrics.build(metrics.Books(inferring, served, limits, guarded, answerer.sanitiser, watching, front))
+    )
     errors.install(app)
     app.add_middleware(edge.Edge, guarded=guarded)
     if serving.fast_path:

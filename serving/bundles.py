@@ -26,6 +26,11 @@ class LoadedBundle(Protocol):
     def name(self) -> str: ...
 
     @property
+    def project(self) -> str:
+        """Whom its use is charged to where the caller has no project."""
+        ...
+
+    @property
     def plan_digest(self) -> str: ...
 
     @property

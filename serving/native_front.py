@@ -42,7 +42,9 @@ class NativeFront:
 
     @property
     def is_wanted(self) -> bool:
-        """As `serving.front` says; by itself where there is a model or a view that it answers."""
+        """As `serving.front` says; by itself where there is a model or a view that it answers. Never with TLS, which it has not."""
+        if self._settings.tls_certificate:
+            return False
         has_work = bool(self._models) or self._has_views
         return self._settings.front == "on" or (self._settings.front == "auto" and has_work)
 

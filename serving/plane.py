@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
 from mainspring.core.contracts import deployment, prediction
-from mainspring.serving import admission, bundles, observed, stats, traffic
+from mainspring.serving import admission, bundles, observed, sanitise, stats, traffic
 from mainspring.serving.features import push, reader
 from mainspring.serving.runtimes import scores
 
@@ -80,6 +80,7 @@ class Plane:
         self._slots = threading.BoundedSemaphore(max_in_flight)
         self._now_us = now_us
         self._observers = tuple(observers)
+        self.sanitiser: Final = sanitise.Sanitiser()
         self._shadows = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shadow")
         self._shadow_slots = threading.BoundedSemaphore(MAX_SHADOW_BACKLOG)
 
@@ -100,7 +101,7 @@ class Plane:
             label=label,
             n_rows=request.n_rows,
             key=lambda bundle: admission.request_key(request, bundle),
-            admit=lambda bundle: admission.admit(bundle, request),
+            admit=lambda bundle: admission.admit(bundle, request, self.sanitiser),
             as_of_us=self._now_us() if request.as_of is None else push.to_us(request.as_of),
         )
         answered, digest, role = self._answer(endpoint, question)
@@ -118,7 +119,7 @@ class Plane:
             label="rows",
             n_rows=len(next(iter(columns.values()), ())),
             key=lambda _: admission.columns_key(columns),
-            admit=lambda bundle: admission.admit_columns(bundle, columns),
+            admit=lambda bundle: admission.admit_columns(bundle, columns, self.sanitiser),
             as_of_us=self._now_us(),
         )
         answered, chosen, role = self._answer(endpoint, question, digest)

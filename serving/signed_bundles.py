@@ -30,6 +30,7 @@ class SignedBundle:
 
     digest: str
     name: str
+    project: str
     plan_digest: str
     feature_service: schema.FeatureService
     input_columns: Mapping[str, ports.FieldType]
@@ -84,6 +85,7 @@ class SignedBundleLoader:
         return SignedBundle(
             digest=opened.digest,
             name=manifest.name,
+            project=manifest.project,
             plan_digest=manifest.plan_digest,
             feature_service=manifest.service,
             input_columns=wanted,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -24,8 +25,17 @@ class ServingClient:
     not answer, and DeadlineExceeded after `timeout_seconds` without an answer. Nothing is retried.
     """
 
-    def __init__(self, base_url: str, *, token: str = "", timeout_seconds: float = 30.0) -> None:
-        """`token`: a token or API key; needed by `set_traffic`, `load_bundle` and `push`, and where one is demanded."""
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str = "",
+        timeout_seconds: float = 30.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`tls`: whom to believe, and the certificate to show, where the URL is https; None: the system's authorities.
+
+        `token`: a token or API key; needed by `set_traffic`, `load_bundle` and `push`, and where one is demanded."""
         self._base_url = base_url
         # trust_env off: a proxy variable of the shell must not reroute calls between our own services.
         self._http = httpx.Client(
@@ -33,6 +43,7 @@ class ServingClient:
             timeout=timeout_seconds,
             headers={"authorization": f"Bearer {token}"} if token else {},
             trust_env=False,
+            verify=True if tls is None else tls,
         )
 
     def __enter__(self) -> Self:

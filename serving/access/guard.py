@@ -51,7 +51,7 @@ class Guard:
     @property
     def is_on(self) -> bool:
         """Whether a request must come through here to be answered: else whoever answers it may do so at once."""
-        return self._require_token or bool(self.limiter.document.rules)
+        return self._require_token or self.limiter.is_on
 
     def identify(self, authorization: str | None, scope: access.Scope) -> callers.Caller:
         """Who asks, if they may. Errors: Unauthenticated, PermissionDenied."""

@@ -74,6 +74,7 @@ class Limiter:
         self._rules: dict[tuple[str, str], access.LimitRule] = {}
         self._of: access.LimitsDocument | None = None
         self._accounts: dict[tuple[str, str], _Account | None] = {}
+        self._throttles: dict[tuple[str, str], access.LimitRule] = {}
         #: Of those who have not asked since the document changed.
         self._before: dict[tuple[str, str], _Account | None] = {}
 
@@ -100,10 +101,22 @@ class Limiter:
 
         return self._document.change(edit)
 
+    @property
+    def is_on(self) -> bool:
+        """Whether anybody is limited."""
+        return bool(self._document.get().rules or self._throttles)
+
+    def throttle(self, caller: str, endpoint: str, rule: access.LimitRule | None) -> None:
+        """Put one pair under a rule of its own in place of the document's; None: under the document again."""
+        with self._lock:
+            throttles = {key: r for key, r in self._throttles.items() if key != (caller, endpoint)}
+            self._throttles = throttles if rule is None else {**throttles, (caller, endpoint): rule}
+            self._before[caller, endpoint] = self._accounts.pop((caller, endpoint), None)
+
     def admit(self, caller: str, endpoint: str) -> str:
         """Take one request; what to charge its rows to. Errors: RateLimited, and then nothing was taken."""
         document = self._document.get()
-        if not document.rules:
+        if not document.rules and not self._throttles:
             return endpoint
         if not self._is_known(endpoint):
             endpoint = UNKNOWN
@@ -116,7 +129,7 @@ class Limiter:
     def charge(self, caller: str, endpoint: str, rows: int) -> None:
         """Take the rows of an admitted request, now that they are known. Never refuses."""
         document = self._document.get()
-        if not document.rules:
+        if not document.rules and not self._throttles:
             return
         with self._lock:
             account = self._account(document, caller, endpoint)
@@ -147,6 +160,9 @@ class Limiter:
             return account
 
     def _rule(self, caller: str, endpoint: str) -> access.LimitRule | None:
+        throttle = self._throttles.get((caller, endpoint))
+        if throttle is not None:
+            return throttle
         pairs = ((caller, endpoint), (caller, _ANY), (_ANY, endpoint), (_ANY, _ANY))
         return next((self._rules[pair] for pair in pairs if pair in self._rules), None)
 

@@ -16,9 +16,15 @@ _IN_TRANSIT: Final = 64
 
 
 async def start(
-    answerer: service.Service, *, host: str, port: int, max_body_bytes: int, max_calls: int
+    answerer: service.Service,
+    *,
+    host: str,
+    port: int,
+    max_body_bytes: int,
+    max_calls: int,
+    credentials: grpc.ServerCredentials | None = None,
 ) -> grpc.aio.Server:
-    """Listen on `host`:`port`, without TLS. Stop it with :func:`stop`.
+    """Listen on `host`:`port`, without TLS where there are no `credentials`. Stop it with :func:`stop`.
 
     Errors: PortInUse.
     """
@@ -32,7 +38,10 @@ async def start(
     )
     server.add_generic_rpc_handlers((service.handler(answerer),))
     try:
-        server.add_insecure_port(f"{host}:{port}")
+        if credentials is None:
+            server.add_insecure_port(f"{host}:{port}")
+        else:
+            server.add_secure_port(f"{host}:{port}", credentials)
     except RuntimeError as error:
         raise errors.PortInUse(
             f"cannot listen for gRPC on `{host}` port {port}; stop what listens there or set `serving.grpc_port`",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 import prometheus_client
 from fastapi import APIRouter
@@ -13,14 +12,11 @@ from fastapi.responses import Response
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from mainspring.serving import endpoints, native_front
+from mainspring.serving import endpoints, native_front, sanitise, watchers
 from mainspring.serving.access import guard
 from mainspring.serving.http import payload
 from mainspring.serving.models import book
 from mainspring.serving.protocols.v2 import inference
-
-if TYPE_CHECKING:
-    from mainspring.core.monitoring import prediction_log
 
 _MODEL = ("model", "version")
 _FRONT_NOW = (
@@ -45,15 +41,17 @@ class Books(Collector):
     endpoints: endpoints.Endpoints
     limits: payload.Limits
     guard: guard.Guard
+    sanitiser: sanitise.Sanitiser
+    watching: watchers.Watchers
     front: native_front.NativeFront | None = None
-    predictions: prediction_log.PredictionLog | None = None
 
     def collect(self) -> Iterator[Metric]:
         yield from self._gate()
         yield from self._models()
         yield from self._bundles()
         yield from self._access()
-        yield from self._predictions()
+        yield from self._inputs()
+        yield from self._records()
         yield from self._front()
 
     def _gate(self) -> Iterator[Metric]:
@@ -97,13 +95,58 @@ class Books(Collector):
             self.guard.callers.keys_are_stale + self.guard.limiter.is_stale,
         )
 
-    def _predictions(self) -> Iterator[Metric]:
-        if self.predictions is not None:
+    def _inputs(self) -> Iterator[Metric]:
+        found = CounterMetricFamily(
+            "mainspring_input_values",
+            "values that the bundle's policy did not take as they were, or warned of",
+            labels=("bundle", "column", "action"),
+        )
+        for key, count in sorted(self.sanitiser.counts().items()):
+            found.add_metric(key, count)
+        yield found
+
+    def _records(self) -> Iterator[Metric]:
+        if self.watching.usage is not None:
             for name, text, value in (
-                ("written", "rows in the prediction log", self.predictions.written_rows),
-                ("dropped", "rows that the prediction log could not take", self.predictions.dropped_rows),
+                ("sent", "usage records that the control API received", self.watching.usage.sent_records),
+                (
+                    "lost",
+                    "usage records that it refused, or that found no room",
+                    self.watching.usage.lost_records,
+                ),
+            ):
+                yield CounterMetricFamily(f"mainspring_usage_records_{name}", text, value)
+        if self.watching.predictions is not None:
+            for name, text, value in (
+                ("written", "rows in the prediction log", self.watching.predictions.written_rows),
+                (
+                    "dropped",
+                    "rows that the prediction log could not take",
+                    self.watching.predictions.dropped_rows,
+                ),
             ):
                 yield CounterMetricFamily(f"mainspring_logged_predictions_{name}", text, value)
+
+        monitor = self.watching.extraction
+        if monitor is not None:
+            yield CounterMetricFamily(
+                "mainspring_extraction_alerts",
+                "callers that became suspected of copying a model",
+                monitor.alerts,
+            )
+            yield CounterMetricFamily(
+                "mainspring_extraction_unwatched_rows",
+                "rows that came too fast to be looked at",
+                monitor.unwatched_rows,
+            )
+            suspects = GaugeMetricFamily(
+                "mainspring_extraction_suspected_rows",
+                "rows that a caller asked in the window in which it last looked like one who copies the model",
+                labels=("caller", "endpoint"),
+            )
+            for key, found in sorted(monitor.suspects().items()):
+                suspects.add_metric(key, found.rows)
+            yield suspects
 
     def _front(self) -> Iterator[Metric]:
         counts = {} if self.front is None else self.front.counts()

@@ -17,7 +17,7 @@ from mainspring.core import canonical, errors, identity, ports, settings
 from mainspring.core.contracts import inputs
 from mainspring.core.features import online, schema
 from mainspring.native import front
-from mainspring.serving import app, bundles, native_front, server
+from mainspring.serving import app, bundles, native_front, server, tls, usage
 from mainspring.serving.models import repository
 from mainspring.serving.runtimes import function_runtime
 
@@ -67,6 +67,7 @@ class World:
     """A bundle that is what serving.bundles.LoadedBundle says. `calls` counts what the plane asked of it."""
 
     name: str = "delay-linear"
+    project: str = "flights-team"
     function: Callable[[ports.ModelInput], NDArray[Any]] = linear
     feature_service: schema.FeatureService = SERVICE
     request_columns: tuple[schema.Column, ...] = REQUEST_COLUMNS
@@ -179,19 +180,29 @@ def serve(
     *worlds: World,
     models: Mapping[str, repository.ModelFactory] | None = None,
     loaded_by: bundles.BundleLoader | None = None,
+    send_usage: usage.Send | None = None,
     **serving: object,
 ) -> Iterator[Served]:
     """The real app under real uvicorn on a free loopback port, behind the native front if `front` says so."""
     store, loader = filled_store(), DictLoader({b.digest: b for b in worlds})
     tokens = identity.ensure_token_file(directory / "tokens.json")
     in_force = settings_in(directory, **serving)
+    certificates = tls.Certificates.load(in_force.serving)
     before = native_front.NativeFront(in_force.serving)
     built = app.create_app(
-        in_force, online=store, loader=loaded_by or loader, issuer=tokens, models=models, front=before
+        in_force,
+        online=store,
+        loader=loaded_by or loader,
+        issuer=tokens,
+        models=models,
+        front=before,
+        send_usage=send_usage,
+        certificates=certificates,
     )
     listeners = front.listen("127.0.0.1", 0, threads=in_force.serving.front_threads)
     port = listeners[0].getsockname()[1]
-    running = server.Server(built, listeners, before, log_level="warning", lifespan="on")
+    how: dict[str, Any] = {} if certificates is None else certificates.for_uvicorn()
+    running = server.Server(built, listeners, before, log_level="warning", lifespan="on", **how)
     started = threading.Event()
     startup = running.startup
 
@@ -204,7 +215,8 @@ def serve(
     thread.start()
     assert started.wait(30), "uvicorn did not start"
     try:
-        yield Served(f"http://127.0.0.1:{port}", tokens, store, loader, before)
+        scheme = "http" if certificates is None else "https"
+        yield Served(f"{scheme}://127.0.0.1:{port}", tokens, store, loader, before)
     finally:
         running.should_exit = True
         thread.join(30)

@@ -135,6 +135,12 @@ def test_an_address_that_is_not_ours(tmp_path: Path, port: str) -> None:
     assert "cannot listen on `203.0.113.1`" in line
 
 
+def test_a_certificate_that_is_none(tmp_path: Path, port: str) -> None:
+    files = {f"MAINSPRING_SERVING_TLS_{name}": str(tmp_path / "absent") for name in ("CERTIFICATE", "KEY")}
+    line = refused(tmp_path, 78, MAINSPRING_SERVING_PORT=port, **files)
+    assert "are no certificate and its key" in line
+
+
 def test_an_unknown_setting(tmp_path: Path) -> None:
     line = refused(tmp_path, 78, MAINSPRING_SERVING_PROT="1")
     assert "did you mean `MAINSPRING_SERVING_PORT`" in line
