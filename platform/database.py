@@ -16,10 +16,13 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mainspring.core import errors
 from mainspring.platform import engines, migrations
+from mainspring.platform.audit import guards
 
 #: Names that Alembic can tell from the database's.
 metadata: Final = sa.MetaData()
@@ -202,6 +205,7 @@ class Database:
             return
         async with self.read() as connection:
             await connection.run_sync(migrations.require_head)
+            await connection.run_sync(migrations.require_app_role)
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -216,10 +220,18 @@ class Database:
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """One writing transaction: commits at the end, rolls back on any error. Only `mutation.py` calls this.
 
-        Errors: Overloaded if another writer does not end in time.
+        Errors: Overloaded if another writer does not end in time; InvariantViolated if the database refused the commit
+        because no audit row came with the change.
         """
-        async with self._writers, self._begin_writing() as connection:
-            yield connection
+        try:
+            async with self._writers, self._begin_writing() as connection:
+                yield connection
+        except exc.IntegrityError as error:
+            if not guards.is_refusal(error):
+                raise
+            raise errors.InvariantViolated(
+                "the database refused a change that is not on record", where="platform.audit.guards"
+            ) from error
 
     @asynccontextmanager
     async def _begin_writing(self) -> AsyncIterator[AsyncConnection]:

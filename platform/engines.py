@@ -99,13 +99,22 @@ async def begin_reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 @asynccontextmanager
 async def begin_writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """One writing transaction, the only one of this database. Errors: Overloaded if the one before does not end."""
+    """One writing transaction, the only one of this database.
+
+    Errors: Overloaded if the one before does not end.
+
+    InvalidRequest for a value that the engine cannot hold, as a zero character is for PostgreSQL.
+    """
     try:
         async with engine.execution_options(is_writer=True).begin() as connection:
             if engine.dialect.name == "postgresql":
                 await connection.execute(sa.text(f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'"))
                 await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITER_LOCK)))
             yield connection
+    except exc.DataError as error:
+        raise errors.InvalidRequest(
+            f"the control database cannot hold a value: {str(error.orig).splitlines()[0]}; send another"
+        ) from error
     except exc.OperationalError as error:
         if not _is_busy(error):
             raise

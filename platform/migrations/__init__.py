@@ -7,23 +7,26 @@ revision and its number are committed together or not at all.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
 from mainspring.core import errors
+from mainspring.platform.audit import guards
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = ["HEAD", "current", "differences", "grant", "require_head", "upgrade"]
+__all__ = ["HEAD", "current", "differences", "grant", "require_app_role", "require_head", "upgrade"]
 
 #: The newest revision; a test holds it against the files.
 HEAD: Final = "0001"
 
 _VERSION: Final = sa.table("alembic_version", sa.column("version_num", sa.String))
 _FOLDER: Final = Path(__file__).parent
+_LOG: Final = logging.getLogger(__name__)
 
 
 def current(connection: sa.Connection) -> str:
@@ -34,29 +37,48 @@ def current(connection: sa.Connection) -> str:
 
 
 def upgrade(connection: sa.Connection) -> tuple[str, str]:
-    """Run every revision that is missing, within the caller's transaction; returns (before, after).
+    """Run every revision that is missing and put the guards in force, within the caller's transaction.
 
-    A SQLite file of a version that knew no revisions keeps its tables and rows.
+    Returns (before, after). A SQLite file of a version that knew no revisions keeps its tables and rows.
     Errors: Misconfigured for a database of a newer version than this one.
     """
     before = current(connection)
-    if before == HEAD:
-        return before, before
-    # Alembic takes 0.2 s to import, and a database is behind but once.
-    from alembic import command
+    if before != HEAD:
+        # Alembic takes 0.2 s to import, and a database is behind but once.
+        from alembic import command
 
-    _refuse_unknown(before)
-    command.upgrade(_config(connection), "head")
+        _refuse_unknown(before)
+        command.upgrade(_config(connection), "head")
+    elif lost := guards.missing(connection):
+        _LOG.warning("guards of the control database are not as they should be and are put back: %s", lost)
+    else:
+        return before, before
+    guards.install(connection)
     return before, current(connection)
 
 
 def require_head(connection: sa.Connection) -> None:
-    """Errors: Misconfigured, with the command that mends it, if the database is at another revision."""
+    """Errors: Misconfigured, with the command that mends it, if the database is at another revision or unguarded."""
     found = current(connection)
     if found != HEAD:
         _refuse_unknown(found)
         raise errors.Misconfigured(
             f"the control database is at revision `{found or 'none'}`, expected `{HEAD}`; run `mainspring db upgrade`"
+        )
+    if lost := guards.missing(connection):
+        raise errors.Misconfigured(
+            f"guards of the control database are missing or switched off: {', '.join(lost)}; find out who did it,"
+            " then run `mainspring db upgrade`, which puts them back"
+        )
+
+
+def require_app_role(connection: sa.Connection) -> None:
+    """Errors: Misconfigured if the role of this PostgreSQL connection could rewrite the audit log."""
+    if why := guards.rewriters(connection):
+        role = connection.execute(sa.text("SELECT current_user")).scalar_one()
+        raise errors.Misconfigured(
+            f"role `{role}` of `control.database_url` could rewrite the audit log: {why}; name a role of its own"
+            " there, the owner in `control.migration_url`, and run `mainspring db upgrade`"
         )
 
 
@@ -65,7 +87,7 @@ def differences(connection: sa.Connection, metadata: sa.MetaData) -> list[str]:
     from alembic import autogenerate
     from alembic.migration import MigrationContext
 
-    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": _is_ours})
     return [str(found) for found in autogenerate.compare_metadata(context, metadata)]
 
 
@@ -74,16 +96,16 @@ def grant(connection: sa.Connection, role: str) -> None:
     name = connection.dialect.identifier_preparer.quote(role)
     connection.execute(sa.text(f"GRANT USAGE ON SCHEMA public TO {name}"))
     connection.execute(sa.text(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {name}"))
-    writable = [t for t in sa.inspect(connection).get_table_names() if t not in ("audit", "alembic_version")]
-    for table in writable:
-        connection.execute(
-            sa.text(
-                f"GRANT SELECT, INSERT, UPDATE, DELETE ON {connection.dialect.identifier_preparer.quote(table)} TO {name}"
-            )
-        )
+    writable = set(sa.inspect(connection).get_table_names()) - {"audit", "alembic_version"}
+    for table in sorted(writable):
+        connection.execute(sa.text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON public.{table} TO {name}"))
     connection.execute(sa.text(f"GRANT SELECT, INSERT ON audit TO {name}"))
     connection.execute(sa.text(f"GRANT SELECT ON alembic_version TO {name}"))
     connection.execute(sa.text(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {name}"))
+
+
+def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
+    return not (kind == "table" and name == "audit_due")  # the guards' own, on SQLite
 
 
 def _refuse_unknown(found: str) -> None:

@@ -51,13 +51,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
-Raw = Callable[[str], list[Any]]
+Raw = Callable[..., list[Any]]
 
 
 @pytest.fixture
 def raw(database_url: str) -> Raw:
-    """Run a statement in the same database from beside the platform, in the role that the platform has."""
-    return lambda statement: _run(database_url, statement)
+    """Run statements in one transaction from beside the platform, in the role that the platform has."""
+    return lambda *statements: _run(database_url, *statements)
 
 
 @pytest.fixture
@@ -66,14 +66,14 @@ def tamper(database_url: str, request: pytest.FixtureRequest) -> Raw:
     if database_url.startswith("sqlite"):
         names = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
 
-        def from_file(statement: str) -> list[Any]:
+        def from_file(*statements: str) -> list[Any]:
             drops = [f"DROP TRIGGER {name}" for (name,) in _run(database_url, names)]
-            return _run(database_url, *drops, statement)
+            return _run(database_url, *drops, *statements)
 
         return from_file
     server: platform_postgres.Server = request.getfixturevalue("postgres")
     url = server.url(str(sa.make_url(database_url).database), "postgres")
-    return lambda statement: _run(url, "SET session_replication_role = replica", statement)
+    return lambda *statements: _run(url, "SET session_replication_role = replica", *statements)
 
 
 def _run(url: str, *statements: str) -> list[Any]:

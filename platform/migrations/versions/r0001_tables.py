@@ -16,12 +16,6 @@ def upgrade() -> None:
     _tables_of_projects_and_runs()
     _tables_of_records()
     _tables_of_lineage()
-    if op.get_bind().dialect.name == "sqlite":
-        for verb in ("UPDATE", "DELETE"):
-            op.execute(
-                f"CREATE TRIGGER IF NOT EXISTS audit_no_{verb.lower()} BEFORE {verb} ON audit"
-                " BEGIN SELECT RAISE(ABORT, 'audit rows are never changed'); END"
-            )
 
 
 def _text(name: str, *, nullable: bool = False, primary_key: bool = False) -> sa.Column[str]:
