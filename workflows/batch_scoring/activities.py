@@ -88,6 +88,7 @@ class ScoringActivities:
             bundle_dir=self._settings.serving.bundle_dir,
             bundle_digest=request.bundle_digest,
             trusted_keys_dir=self._settings.serving.trusted_keys_dir,
+            runtime=self._settings.serving.runtime,
             views=views,
             input=request.input,
             output=request.output,

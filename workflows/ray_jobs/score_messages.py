@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError
 
@@ -45,6 +45,8 @@ class ScoreSpec(Message):
     bundle_dir: Path
     bundle_digest: Digest
     trusted_keys_dir: Path
+    runtime: Literal["auto", "native", "torch"] = "auto"
+    """As `serving.runtime`, so that serving's bits come out."""
     views: dict[str, ViewFile]
     input: str
     output: str

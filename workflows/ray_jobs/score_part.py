@@ -9,9 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from mainspring.core import canonical, errors, ports, projects
-from mainspring.core.features import plan, program
-from mainspring.core.models import bundle, signing
+from mainspring.core import canonical, errors, projects
+from mainspring.core.features import plan
+from mainspring.core.models import bundle, runtimes, signing
 from mainspring.core.scoring import outputs, parts, places, scorer
 from mainspring.workflows.ray_jobs import score_messages
 
@@ -57,34 +57,23 @@ class PartScorer:
 def load(spec: score_messages.ScoreSpec) -> scorer.Scorer:
     """The bundle, verified, over the views as they were pinned.
 
-    Errors: those of `BundleStore.open` and of loading a project; MissingTool for a kind of bundle without a runtime here;
-    Conflict if a view was made anew since.
+    Errors: those of `BundleStore.open`, of the runtimes' factories and of loading a project; Conflict if a view was made
+    anew since.
     """
     opened = bundle.BundleStore(spec.bundle_dir).open(
         spec.bundle_digest, signing.TrustedKeys.load(spec.trusted_keys_dir)
     )
+    # Threads: Ray gives a worker one CPU.
+    known = runtimes.factories(runtimes.Options(network=spec.runtime))
     compiled = plan.FittedPlan.from_bytes(opened.plan).compile()
     return scorer.Scorer(
         service=opened.manifest.service,
         request_columns=opened.manifest.request_columns,
         program=compiled,
-        runtime=_runtime(opened, compiled),
+        runtime=known[opened.manifest.kind](opened, compiled),
         derive=projects.load_project(spec.project).derive,
         views={name: _rows(name, file) for name, file in spec.views.items()},
         as_of=spec.as_of,
-    )
-
-
-def _runtime(opened: bundle.Bundle, _: program.Program) -> ports.ModelRuntime:
-    """What serving executes the bundle with. Errors: MissingTool."""
-    if opened.manifest.kind == "embedding_mlp":
-        from mainspring.core.models import torch_runtime
-
-        return torch_runtime.TorchRuntime.load(opened, threads=1)
-    raise errors.MissingTool(
-        f"no runtime here executes bundles of kind `{opened.manifest.kind}`; score with a version of mainspring that"
-        " serves it",
-        tool=opened.manifest.kind,
     )
 
 

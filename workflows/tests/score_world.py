@@ -11,7 +11,7 @@ import tiny_project
 
 from mainspring.core import canonical
 from mainspring.core.features import plan
-from mainspring.core.models import bundle, network, signing
+from mainspring.core.models import architecture, bundle, network, signing
 from mainspring.core.scoring import parts, places
 from mainspring.workflows.ray_jobs import score_messages
 
@@ -71,7 +71,7 @@ class World:
 def write_bundle(directory: Path, fitted: plan.FittedPlan, *, project: str = "tiny") -> str:
     """A bundle in `bundles`, signed by a key that `trusted` has."""
     program = fitted.compile()
-    architecture = network.Architecture.of(
+    spec = architecture.Architecture.of(
         tiny_project.PROJECT.model_spec(),
         dense_width=len(program.dense_names),
         id_columns=dict(zip(program.id_names, program.id_sizes, strict=True)),
@@ -82,8 +82,8 @@ def write_bundle(directory: Path, fitted: plan.FittedPlan, *, project: str = "ti
         name=project,
         project=project,
         plan=fitted.to_bytes(),
-        model=architecture.model_dump(mode="json"),
-        weights=network.save_weights(network.EmbeddingMlp(architecture, seed=3)),
+        model=spec.model_dump(mode="json"),
+        weights=network.save_weights(network.EmbeddingMlp(spec, seed=3)),
         card="# tiny\n",
         service=tiny_project.SERVICE,
         request_columns=tiny_project.Tiny.request_columns,

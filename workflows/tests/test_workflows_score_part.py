@@ -15,7 +15,7 @@ import tiny_project
 from mainspring.core import errors, projects
 from mainspring.core.contracts import scoring
 from mainspring.core.features import frames
-from mainspring.core.models import bundle, signing, torch_runtime
+from mainspring.core.models import bundle, runtimes, signing
 from mainspring.core.scoring import outputs, places
 from mainspring.workflows.ray_jobs import score_messages, score_part
 
@@ -50,10 +50,22 @@ def test_a_part_is_scored_as_the_training_set_would_be(world: score_world.World,
     opened = bundle.BundleStore(spec.bundle_dir).open(
         world.digest, signing.TrustedKeys.load(spec.trusted_keys_dir)
     )
-    runtime = torch_runtime.TorchRuntime.load(opened, threads=1)
+    runtime = runtimes.factories(runtimes.Options())["embedding_mlp"](opened, compiled)
     wanted = runtime.predict(compiled.run(frames.to_numpy(joined, compiled.inputs)))
-    np.testing.assert_allclose(found["score"].to_numpy(), wanted, rtol=1e-6)
+    assert runtime.name == "native"
+    # To the bit, although these were cut otherwise.
+    assert found["score"].to_list() == wanted.tolist()
     assert found["score"].n_unique() > 1000
+
+
+def test_torch_scores_where_serving_would(world: score_world.World, name: str) -> None:
+    dataset, scores = world.dataset(), []
+    for runtime in ("native", "torch"):
+        spec = world.spec(dataset, f"{name}-{runtime}", runtime=runtime)
+        answer = score_part.PartScorer(spec)({"index": 0})
+        scores.append(pl.read_parquet(Path(spec.output) / answer["name"])["score"].to_numpy())
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5, atol=1e-6)
+    assert (scores[0] != scores[1]).any()
 
 
 def test_the_same_part_again_is_the_same(world: score_world.World, name: str) -> None:
