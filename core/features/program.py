@@ -30,7 +30,7 @@ class Program:
         self._inputs = tuple(inputs)
         self._dense = tuple(dense_outputs)
         self._ids = tuple(id_outputs)
-        self._compiled = native_program.Program(_spec(self._inputs, self._dense, self._ids))
+        self._compiled = native_program.Program(self.spec)
 
     @property
     def inputs(self) -> tuple[schema.Column, ...]:
@@ -51,6 +51,11 @@ class Program:
     def id_sizes(self) -> tuple[int, ...]:
         """How many ids each id column has, missing and unknown included."""
         return tuple(o.size for o in self._ids)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What `mainspring.native.program` compiles: JSON values, enough to run the plan where there is no core."""
+        return _spec(self._inputs, self._dense, self._ids)
 
     def run(self, columns: Mapping[str, NDArray[Any]]) -> ports.ModelInput:
         """Turn raw feature columns into the model's input.

@@ -108,9 +108,14 @@ class SigningKey:
             raise errors.Misconfigured(f"signing key `{path.name}` is not Ed25519; replace it")
         return cls(private)
 
-    def sign(self, digest: str) -> Signature:
-        """Sign a bundle digest. Ed25519 is deterministic: the same digest gives the same signature."""
-        return Signature(self.key_id, self._private.sign(DOMAIN + digest.encode()))
+    def sign(self, digest: str, *, domain: bytes = DOMAIN) -> Signature:
+        """Sign a digest, of a bundle unless `domain` says of what. The same digest gives the same signature."""
+        return Signature(self.key_id, self._private.sign(domain + digest.encode()))
+
+    @property
+    def public_bytes(self) -> bytes:
+        """The 32 raw bytes of the public half (RFC 8032)."""
+        return self._private.public_key().public_bytes_raw()
 
     def publish(self, directory: Path) -> Path:
         """Write the public half into a trust directory, named by key id; again is a no-op."""
@@ -183,8 +188,8 @@ class TrustedKeys:
     def key_ids(self) -> tuple[str, ...]:
         return tuple(sorted(self._keys))
 
-    def verify(self, digest: str, signature: Signature) -> None:
-        """Errors: PolicyDenied for a signer not in the set, CorruptArtifact if a trusted key did not sign this."""
+    def verify(self, digest: str, signature: Signature, *, domain: bytes = DOMAIN) -> None:
+        """`domain` as in :meth:`SigningKey.sign`. Errors: PolicyDenied for a signer not in the set, CorruptArtifact if a trusted key did not sign this."""
         key = self._keys.get(signature.key_id)
         if key is None:
             raise errors.PolicyDenied(
@@ -194,7 +199,7 @@ class TrustedKeys:
                 cause=signature.key_id,
             )
         try:
-            key.verify(signature.value, DOMAIN + digest.encode())
+            key.verify(signature.value, domain + digest.encode())
         except InvalidSignature as error:
             raise errors.CorruptArtifact(
                 f"signature of bundle `{digest}` does not verify with key `{signature.key_id}`; fetch the bundle again"

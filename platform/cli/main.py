@@ -14,7 +14,7 @@ from typing import Any
 import rich_click as click
 
 from mainspring.core import errors
-from mainspring.platform.cli import batch, data, output, schedules, session, upkeep
+from mainspring.platform.cli import batch, bundles, data, output, schedules, session, upkeep
 
 _JSON, _AS, _client = session.JSON, session.AS, session.client
 _RUN_COLUMNS = ("run_id", "project", "kind", "stage", "cost", "requested_by")
@@ -542,6 +542,7 @@ def cost_serving(by: str, project_name: str, actor: str, as_json: bool) -> None:
 
 cli.add_command(upkeep.db)
 cli.add_command(batch.batch)
+cli.add_command(bundles.bundle)
 cli.add_command(data.catalog)
 cli.add_command(data.lineage)
 cli.add_command(data.quarantine)

@@ -1,0 +1,58 @@
+"""`mainspring bundle export` and `publish`: a model that runs on devices, and the channel that they pull it from."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from mainspring.platform.cli import output, session
+
+__all__ = ["bundle"]
+
+
+@click.group()
+def bundle() -> None:
+    """Signed bundles, beyond serving."""
+
+
+@bundle.command("export")
+@click.argument("digest")
+@click.option("--edge", "out", required=True, type=click.Path(), help="A folder that is not there yet.")
+@session.JSON
+def bundle_export(digest: str, out: str, as_json: bool) -> None:
+    """Write a bundle as a folder that runs by itself: `python run.py < rows.jsonl`, with NumPy alone."""
+    from pathlib import Path
+
+    from mainspring.core import settings
+    from mainspring.core.edge import export
+    from mainspring.core.models import bundle as bundles
+    from mainspring.core.models import signing
+
+    s = settings.load()
+    trust = signing.TrustedKeys.load(s.serving.trusted_keys_dir)
+    opened = bundles.BundleStore(s.serving.bundle_dir).open(digest, trust)
+    made = export.export(opened, Path(out).absolute(), signing.ensure_key(s.models.signing_key))
+    found = {"path": str(made.path), "release": made.digest, "bundle": opened.digest, "bytes": made.bytes}
+    output.show(found, as_json=as_json)
+
+
+@bundle.command("publish")
+@click.argument("release", type=click.Path(exists=True, file_okay=False))
+@click.option(
+    "--to", "folder", required=True, type=click.Path(), help="The channel's folder, behind a web server."
+)
+@click.option("--channel", "name", required=True, help="The channel's name, which its devices hold on to.")
+@session.JSON
+def bundle_publish(release: str, folder: str, name: str, as_json: bool) -> None:
+    """Make an exported release the newest of a channel. An older one, too: that is how one is taken back."""
+    from pathlib import Path
+
+    from mainspring.core import settings
+    from mainspring.core.edge import channel
+    from mainspring.core.models import signing
+
+    s = settings.load()
+    trust = signing.TrustedKeys.load(s.serving.trusted_keys_dir)
+    key = signing.SigningKey.load(s.models.signing_key)
+    head = channel.publish(Path(release), Path(folder).absolute(), name, key, trust)
+    # What `sync.py --key` of a device wants.
+    output.show({**head.model_dump(), "key": key.public_bytes.hex()}, as_json=as_json)

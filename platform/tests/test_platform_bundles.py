@@ -1,0 +1,105 @@
+"""`mainspring bundle export` and `publish`, as commands over a state directory of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mainspring.core import canonical, settings
+from mainspring.core.features import ops, plan, schema
+from mainspring.core.models import architecture, bundle, network, signing
+
+
+def mainspring(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAINSPRING_")}
+    command = [sys.executable, "-m", "mainspring.platform.cli.main", "bundle", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def digest(tmp_path: Path) -> str:
+    """Of a signed bundle in the store that the settings name: one number in, a logistic regression."""
+    import polars as pl
+
+    declared = plan.TransformPlan(name="demo", columns=(plan.dense("x", ops.Impute()),))
+    fitted = declared.fit(pl.DataFrame({"x": [1.0, 2.0]}, schema={"x": pl.Float32}))
+    spec = architecture.Architecture(dense_width=1)
+    view = schema.FeatureView(
+        name="v",
+        keys=(schema.Column(name="k", dtype="string"),),
+        fields=(schema.Column(name="x", dtype="float32"),),
+    )
+    s = settings.load({}, directory=tmp_path)
+    key = signing.ensure_key(s.models.signing_key)
+    key.publish(s.serving.trusted_keys_dir)
+    contents = bundle.BundleContents(
+        name="demo",
+        project="demo",
+        plan=fitted.to_bytes(),
+        model=spec.model_dump(mode="json"),
+        weights=network.save_weights(network.EmbeddingMlp(spec, seed=1)),
+        card="# demo\n",
+        service=schema.FeatureService(name="s", views=(view,)),
+        request_columns=(),
+        input_columns=fitted.inputs,
+        metrics={},
+        data_digest=canonical.digest("data"),
+        training_run_id="run_1",
+        code_version="0",
+    )
+    return bundle.BundleStore(s.serving.bundle_dir).write(contents, key).digest
+
+
+def test_a_bundle_reaches_a_device(tmp_path: Path, digest: str) -> None:
+    done = mainspring(tmp_path, "export", digest, "--edge", "out", "--json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)["data"]
+    assert made["bundle"] == digest and Path(made["path"]) == tmp_path / "out"
+    done = mainspring(tmp_path, "publish", "out", "--to", "www", "--channel", "demo", "--json")
+    assert done.returncode == 0, done.stderr
+    head = json.loads(done.stdout)["data"]
+    assert (head["sequence"], head["release"], head["channel"]) == (1, made["release"], "demo")
+    pulled = subprocess.run(
+        [
+            sys.executable,
+            "out/sync.py",
+            "--from",
+            str(tmp_path / "www"),
+            "--to",
+            "device",
+            "--key",
+            head["key"],
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert pulled.returncode == 0 and pulled.stdout.startswith("updated: number 1"), pulled.stderr
+    ran = subprocess.run(
+        [sys.executable, "device/current/run.py"],
+        cwd=tmp_path,
+        input='{"x": 1.5}\n',
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0 and 0 < float(ran.stdout) < 1
+
+
+def test_what_is_wrong_is_one_line(tmp_path: Path, digest: str) -> None:
+    missing = mainspring(tmp_path, "export", "sha256:" + "0" * 64, "--edge", "out")
+    assert missing.returncode == 1 and missing.stderr.startswith("error: no bundle")
+    assert mainspring(tmp_path, "export", digest).returncode == 2
+    (tmp_path / "out").mkdir()
+    taken = mainspring(tmp_path, "export", digest, "--edge", "out", "--json")
+    assert taken.returncode == 1 and json.loads(taken.stdout)["error"]["code"] == "conflict"
+    empty = mainspring(tmp_path, "publish", "out", "--to", "www", "--channel", "demo")
+    assert empty.returncode == 1 and "no release in" in empty.stderr
+    for key in settings.load({}, directory=tmp_path).serving.trusted_keys_dir.iterdir():
+        key.unlink()
+    assert mainspring(tmp_path, "export", digest, "--edge", "other").returncode == 3
