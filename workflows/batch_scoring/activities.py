@@ -179,9 +179,7 @@ class ScoringActivities:
 
     def _check_root(self, uri: str) -> None:
         roots = [root.strip() for root in self._settings.workflow.score_roots.split(",") if root.strip()]
-        # A link below a root may lead out of it.
-        real = uri if uri.startswith("s3://") else str(Path(uri).resolve())
-        if roots and not any(f"{real.rstrip('/')}/".startswith(f"{root.rstrip('/')}/") for root in roots):
+        if roots and not any(_is_below(uri, root) for root in roots):
             raise errors.PolicyDenied(
                 f"`{uri}` lies below none of {roots}, where batch scoring may read and write; move the data, or ask an"
                 " operator to widen `workflow.score_roots`",
@@ -205,6 +203,16 @@ class ScoringActivities:
     def _folder(self, request: scoring.ScoreRequest) -> run_folder.RunFolder:
         space = workspace.Workspace(self._settings.stack.state_dir, request.project, request.sample_fraction)
         return run_folder.RunFolder(space, request.run_id)
+
+
+def _is_below(uri: str, root: str) -> bool:
+    """A link below a root may lead out of it; and how a store is reached, after `?`, is the operator's to say."""
+    place, _, way = uri.partition("?")
+    top, _, allowed = root.partition("?")
+    real = place if uri.startswith("s3://") else str(Path(uri).resolve())
+    return f"{real.rstrip('/')}/".startswith(f"{top.rstrip('/')}/") and (
+        way == allowed or not uri.startswith("s3://")
+    )
 
 
 def _detail(

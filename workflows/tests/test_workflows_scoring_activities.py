@@ -267,9 +267,30 @@ def test_places_outside_of_the_roots_are_denied(tmp_path: Path, tiny: tiny_proje
     assert do(world.steps.plan(world.request(output=str(tmp_path / "scores" / "one")))).rows == 3000
     # A link below a root that leads out of it, and a name that only begins like one.
     (tmp_path / "scores" / "link").symlink_to(tmp_path)
-    for way in ("scores/link/out", "scores-of-others"):
+    for way in ("scores/link/out", "scores-of-others", "scores/../out"):
         error = refused(lambda way=way: do(world.steps.plan(world.request(output=str(tmp_path / way)))))
         assert isinstance(error, errors.PolicyDenied)
+
+
+@pytest.mark.parametrize(
+    ("output", "is_let"),
+    [
+        ("s3://lake/scores/one?endpoint_override=store:8333&scheme=http", True),
+        ("s3://lake/scores/one", False),
+        ("s3://lake/scores/one?endpoint_override=elsewhere:80&scheme=http", False),
+        ("s3://lake/scoresheet?endpoint_override=store:8333&scheme=http", False),
+        ("s3://other/scores/one?endpoint_override=store:8333&scheme=http", False),
+    ],
+)
+def test_how_a_store_is_reached_is_the_operators_to_say(
+    tmp_path: Path, tiny: tiny_project.Tiny, output: str, is_let: bool
+) -> None:
+    root = "s3://lake/scores/?endpoint_override=store:8333&scheme=http"
+    world = World(tmp_path, tiny, MAINSPRING_WORKFLOW_SCORE_ROOTS=f"{tmp_path}/in,{root}")
+    # The signature is asked after the roots, and before anything of the store.
+    asked = world.request(output=output, bundle_digest="sha256:" + "0" * 64)
+    error = refused(lambda: do(world.steps.plan(asked)))
+    assert isinstance(error, errors.NotFound if is_let else errors.PolicyDenied), error
 
 
 def test_the_whole_run_tells_its_progress(tmp_path: Path, ray: RayDouble, tiny: tiny_project.Tiny) -> None:
