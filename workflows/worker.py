@@ -27,6 +27,8 @@ from mainspring.workflows.batch_scoring import activities as scoring_activities
 from mainspring.workflows.batch_scoring import workflow as scoring_workflow
 from mainspring.workflows.deployment import activities as deployment_activities
 from mainspring.workflows.deployment import workflow as deployment_workflow
+from mainspring.workflows.retraining import activities as retraining_activities
+from mainspring.workflows.retraining import workflow as retraining_workflow
 from mainspring.workflows.skew import activities as skew_activities
 from mainspring.workflows.skew import workflow as skew_workflow
 from mainspring.workflows.training import activities as training_activities
@@ -46,6 +48,7 @@ WORKFLOWS: Final = (
     deployment_workflow.DeployModel,
     scoring_workflow.BatchScore,
     skew_workflow.CheckSkew,
+    retraining_workflow.RetrainOnDrift,
 )
 
 _LOG: Final = logging.getLogger("mainspring.workflows")
@@ -122,11 +125,12 @@ def build(
     deployment = deployment_activities.DeploymentActivities(serving, control, in_force.stack.state_dir, tell)
     scoring = scoring_activities.ScoringActivities(in_force, tell)
     skew = skew_activities.SkewActivities(in_force.stack.state_dir, in_force.serving.reads_dir)
+    retraining = retraining_activities.RetrainingActivities(in_force, control)
     return worker.Worker(
         client,
         task_queue=in_force.workflow.task_queue,
         workflows=WORKFLOWS,
-        activities=[*training.all(), *deployment.all(), *scoring.all(), *skew.all()],
+        activities=[*training.all(), *deployment.all(), *scoring.all(), *skew.all(), *retraining.all()],
         sticky_queue_schedule_to_start_timeout=STICKY,
         graceful_shutdown_timeout=DRAIN,
     )

@@ -56,6 +56,8 @@ class RunCreate(Request):
     """Deploy and score: required."""
     score: ScoreOptions | None = None
     """Score: required."""
+    cause: Annotated[str, Field(max_length=2000)] = ""
+    """Why it is started, where a process does it: what drifted."""
     idempotency_key: Annotated[str, Field(max_length=200)] = ""
     """The same key again answers with the run that it started first."""
 
@@ -69,6 +71,7 @@ class RunView(Message):
     environment: str
     stage: Stage
     requested_by: str
+    cause: str = ""
     created_at: UtcTime
     ended_at: UtcTime | None = None
     cost: float = 0.0

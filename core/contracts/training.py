@@ -63,6 +63,8 @@ class TrainRequest(Message):
     """Name under which the approval is given at once; empty: a person decides."""
     approval_timeout_seconds: Annotated[float, Field(gt=0)] = 86_400.0
     """No decision by then is a rejection."""
+    cause: str = ""
+    """Why a process started it; empty: a person did."""
     deploy_to: str = ""
     """Endpoint to deploy to after approval; empty: register only."""
 

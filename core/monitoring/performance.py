@@ -8,76 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import Field
 
 from mainspring.core import errors
-from mainspring.core.contracts import base
+from mainspring.core.contracts.performance import Limits, PerformanceReport, WindowPerformance
 from mainspring.core.models import evaluation
 from mainspring.core.monitoring import evidently_adapter
 
-__all__ = ["AT", "LABEL", "SCORE", "Limits", "PerformanceReport", "WindowPerformance", "measure"]
+__all__ = ["AT", "LABEL", "SCORE", "measure"]
 
 #: Columns: when it was asked (UTC microseconds), what was answered (0 to 1), what came of it (0, 1, null: not known yet).
 AT: Final = "at"
 SCORE: Final = "score"
 LABEL: Final = "label"
-
-
-class Limits(base.Message):
-    """What counts as an alarm. A gap or a loss of AUC must be large and beyond chance."""
-
-    min_rows: Annotated[int, Field(ge=50)] = 200
-    """Of known outcome in a window; with fewer it is not judged."""
-    max_calibration_gap: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Between the mean score and the share of positives."""
-    max_auc_loss: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    max_score_psi: Annotated[float, Field(gt=0)] = 0.25
-    standard_errors: Annotated[float, Field(gt=0)] = 3.0
-    """How far beyond chance."""
-
-
-class WindowPerformance(base.Message):
-    """One window, [begins, ends)."""
-
-    begins: base.UtcTime
-    ends: base.UtcTime
-    rows: int
-    known: int
-    """Rows whose outcome is known; all but `rows` and `score_psi` are of these."""
-    mean_score: float | None = None
-    base_rate: float | None = None
-    gap_error: float | None = None
-    """Standard error of `base_rate - mean_score`; a day is taken as one observation where that makes it larger."""
-    auc: float | None = None
-    """None: outcomes of one class only."""
-    score_psi: float | None = None
-    """Against the reference's scores; None: too few rows."""
-    alarms: tuple[str, ...] = ()
-
-    @property
-    def calibration_gap(self) -> float | None:
-        """Share of positives less mean score: above 0, more happens than was predicted."""
-        return None if self.base_rate is None or self.mean_score is None else self.base_rate - self.mean_score
-
-
-class PerformanceReport(base.Message):
-    """Every window that has rows, by time."""
-
-    reference_rows: int
-    reference_auc: float
-    limits: Limits
-    windows: tuple[WindowPerformance, ...]
-
-    @property
-    def alarms(self) -> tuple[str, ...]:
-        """Of the newest window that could be judged; older ones are over."""
-        judged = [w for w in self.windows if w.known >= self.limits.min_rows]
-        return judged[-1].alarms if judged else ()
 
 
 def measure(

@@ -96,6 +96,12 @@ def _has_role(actor: Requester, *roles: str) -> str:
     return f"`{actor.name}` has roles `{', '.join(actor.roles)}`, expected `{roles[0]}`; ask an admin of the project"
 
 
+def _may_start(facts: _RunFacts) -> str:
+    if "service" in facts.actor.roles and facts.request.kind is control.RunKind.TRAIN:
+        return "" if facts.request.cause else "a process starts a training for a `cause`; say what it is"
+    return _has_role(facts.actor, "developer")
+
+
 def _environment_known(environment: str) -> str:
     if environment in ENVIRONMENTS:
         return ""
@@ -167,7 +173,7 @@ def _not_a_sample_in_prod(facts: BundleFacts) -> str:
 
 
 _RUN_RULES: Final[tuple[Rule[_RunFacts], ...]] = (
-    ("run.role", lambda f: _has_role(f.actor, "developer")),
+    ("run.role", _may_start),
     ("run.environment", lambda f: _environment_known(f.request.environment)),
     ("run.prod.person-decides", _person_decides_in_prod),
     ("run.approves-for-self", _approves_for_self),

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from mainspring.core import errors
+from mainspring.core.contracts import performance as contract
 from mainspring.core.monitoring import performance
 
 BEGIN = datetime(2013, 4, 1, tzinfo=UTC)
@@ -33,10 +34,8 @@ def predictions(
 REFERENCE = predictions(30, 300, seed=99)
 
 
-def measure(asked: pl.DataFrame, **limits: float) -> performance.PerformanceReport:
-    return performance.measure(
-        asked, REFERENCE, window=WEEK, limits=performance.Limits.model_validate(limits)
-    )
+def measure(asked: pl.DataFrame, **limits: float) -> contract.PerformanceReport:
+    return performance.measure(asked, REFERENCE, window=WEEK, limits=contract.Limits.model_validate(limits))
 
 
 def test_a_model_that_holds_raises_no_alarm_in_a_year() -> None:

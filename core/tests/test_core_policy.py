@@ -42,6 +42,8 @@ def denying(result: policy.PolicyResult) -> set[str]:
         ({"auto_approve_by": "dev@local"}, DEVELOPER, FREE, set()),
         ({}, VIEWER, FREE, {"run.role"}),
         ({}, identity.Actor("s", ("service",)), FREE, {"run.role"}),
+        ({"cause": "drift"}, identity.Actor("s", ("service",)), FREE, set()),
+        ({"cause": "drift"}, VIEWER, FREE, {"run.role"}),
         ({"environment": "moon"}, DEVELOPER, FREE, {"run.environment"}),
         (
             {"environment": "prod", "auto_approve_by": "dev@local"},

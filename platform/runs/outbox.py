@@ -152,6 +152,7 @@ async def _start(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None
                 epochs=request.epochs,
                 num_workers=plane.train_workers,
                 auto_approve_by=request.auto_approve_by,
+                cause=request.cause,
                 deploy_to=request.endpoint,
             )
         )

@@ -62,7 +62,7 @@ async def create(
         credential,
         action="run.start",
         resource=f"project/{request.project}",
-        roles=("developer",),
+        roles=("developer", "service"),
         authorise=authorise,
         do=do,
     )

@@ -100,6 +100,7 @@ def view(row: sa.Row[Any], spent: float, status: training.RunStatus | None) -> c
         environment=row.environment,
         stage=status.stage if status is not None and stored not in TERMINAL else stored,
         requested_by=row.requested_by,
+        cause=row.request.get("cause", ""),
         created_at=row.created_at,
         ended_at=row.ended_at,
         cost=spent,

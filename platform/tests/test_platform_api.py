@@ -499,7 +499,7 @@ def test_our_own_mistakes_stay_in_the_log(api: Api, launcher: run_launcher.Memor
 def test_every_error_has_a_status(code: str) -> None:
     answer = http_errors.problem(errors.BY_CODE[code]("said"))
     assert 400 <= answer.status_code <= 599 and answer.content["code"] == code
-    assert ("Retry-After" in answer.headers) == (code == "overloaded")
+    assert ("Retry-After" in answer.headers) == (code in ("overloaded", "rate_limited"))
 
 
 def test_another_database_is_refused(tmp_path: Path, launcher: run_launcher.MemoryLauncher) -> None:

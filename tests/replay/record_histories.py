@@ -12,6 +12,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflows" / "tests"))
 
+from retraining_doubles import REQUEST, alarmed
 from scoring_doubles import ScoreSteps, score_request
 from temporalio import activity
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
@@ -24,6 +25,7 @@ from mainspring.core.contracts import skew
 from mainspring.workflows.batch_scoring import messages as scoring_messages
 from mainspring.workflows.batch_scoring.workflow import BatchScore
 from mainspring.workflows.deployment.workflow import DeployModel
+from mainspring.workflows.retraining.workflow import RetrainOnDrift
 from mainspring.workflows.skew import messages as skew_messages
 from mainspring.workflows.skew.workflow import CheckSkew
 from mainspring.workflows.training import messages
@@ -69,6 +71,14 @@ async def score(client: Client) -> WorkflowHandle[Any, Any]:
     return handle
 
 
+async def retrained(client: Client) -> WorkflowHandle[Any, Any]:
+    handle = await client.start_workflow(
+        RetrainOnDrift.run, REQUEST, id="retrain-flight-delay", task_queue=QUEUE
+    )
+    await handle.result()
+    return handle
+
+
 @activity.defn(name=skew_messages.CHECK)
 async def check_skew(request: skew.SkewRequest) -> skew.SkewOutcome:
     """What stands for the real check."""
@@ -100,6 +110,7 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
     ),
     "train_nobody_decided": (Endpoint(), Steps(), train),
     "skew_found": (Endpoint(), Steps(), skewed),
+    "retrain_started": (Endpoint(), Steps(), retrained),
     "score_published": (Endpoint(), Steps(), score),
     "score_bad_rows": (Endpoint(), Steps(), score),
     "train_gate_failed": (
@@ -121,8 +132,8 @@ def record(name: str) -> None:
         return (await (await start(client)).fetch_history()).to_json()
 
     scoring = SCORES.get(name, ScoreSteps()).activities(with_usage=False)
-    activities = [*all_activities(steps, endpoint), *scoring, check_skew]
-    history = run(story, [TrainModel, DeployModel, BatchScore, CheckSkew], activities)
+    activities = [*all_activities(steps, endpoint), *scoring, check_skew, *alarmed().activities()]
+    history = run(story, [TrainModel, DeployModel, BatchScore, CheckSkew, RetrainOnDrift], activities)
     (HISTORIES / f"{name}.json").write_text(
         json.dumps(without_machine(json.loads(history)), indent=1, sort_keys=True) + "\n"
     )

@@ -14,14 +14,26 @@ from typing import Any
 
 import pytest
 
-from mainspring.core.contracts import deployment, scoring, skew, training
+from mainspring.core.contracts import deployment, performance, retraining, scoring, skew, training
 from mainspring.core.contracts.base import Message
 from mainspring.workflows.batch_scoring import messages as scoring_messages
 from mainspring.workflows.deployment import messages as deployment_messages
+from mainspring.workflows.retraining import messages as retraining_messages
 from mainspring.workflows.training import messages as training_messages
 
 STORED = Path(__file__).parent / "message_shapes.json"
-MODULES = (deployment, scoring, skew, training, deployment_messages, scoring_messages, training_messages)
+MODULES = (
+    deployment,
+    performance,
+    retraining,
+    scoring,
+    skew,
+    training,
+    deployment_messages,
+    retraining_messages,
+    scoring_messages,
+    training_messages,
+)
 
 
 def shapes() -> dict[str, dict[str, Any]]:

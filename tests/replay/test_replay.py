@@ -14,9 +14,10 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from mainspring.core.contracts import deployment, scoring, skew, training
+from mainspring.core.contracts import deployment, retraining, scoring, skew, training
 from mainspring.workflows.batch_scoring import workflow as score_source
 from mainspring.workflows.deployment import workflow as deploy_source
+from mainspring.workflows.retraining import workflow as retrain_source
 from mainspring.workflows.skew import workflow as skew_source
 from mainspring.workflows.training import workflow as train_source
 
@@ -25,6 +26,7 @@ SOURCES = {
     "DeployModel": deploy_source,
     "TrainModel": train_source,
     "CheckSkew": skew_source,
+    "RetrainOnDrift": retrain_source,
     "BatchScore": score_source,
 }
 
@@ -45,6 +47,7 @@ def test_every_workflow_has_a_history() -> None:
         deployment.DEPLOY_WORKFLOW,
         scoring.SCORE_WORKFLOW,
         skew.SKEW_WORKFLOW,
+        retraining.RETRAIN_WORKFLOW,
     }
 
 
@@ -56,6 +59,7 @@ def test_replays(path: Path) -> None:
             deploy_source.DeployModel,
             score_source.BatchScore,
             skew_source.CheckSkew,
+            retrain_source.RetrainOnDrift,
         ],
         data_converter=pydantic_data_converter,
     )
@@ -147,6 +151,9 @@ BREAKING = [
     ),
     ("TrainModel", "train_gate_failed", "messages.EVALUATE, asked", "messages.BUNDLE, asked"),
     ("CheckSkew", "skew_found", "messages.CHECK, request", "messages.CHECK + 'x', request"),
+    ("RetrainOnDrift", "retrain_started", "messages.CHECK, request", "messages.CHECK + 'x', request"),
+    ("RetrainOnDrift", "retrain_started", "if not alarms:", "if alarms:"),
+    ("RetrainOnDrift", "retrain_started", "messages.START,", "messages.START + 'x',"),
     ("BatchScore", "score_published", "messages.PLAN, self._request", "messages.PLAN + 'x', self._request"),
     (
         "BatchScore",

@@ -23,7 +23,8 @@ def render(
         (
             f"# {name}",
             "",
-            f"Project `{request.project}`, run `{request.run_id}`, asked for by `{request.requested_by}`.",
+            f"Project `{request.project}`, run `{request.run_id}`, asked for by `{request.requested_by}`."
+            + (f" Cause: {request.cause}." if request.cause else ""),
             "",
             "## Data",
             f"Training set `{rows.digest}`{sample}; label `{rows.label}`.",

@@ -1,0 +1,3 @@
+"""RetrainOnDrift: what was predicted, held against what happened, and a training where that is an alarm."""
+
+__all__: list[str] = []

@@ -1,0 +1,254 @@
+"""RetrainOnDrift: its decisions on a server, and its activities over real logged predictions of a real bundle."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import polars as pl
+import pytest
+import score_world
+import tiny_project
+from retraining_doubles import ALARM, BUNDLE, REQUEST, Watched, alarmed, report
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
+from workflows_doubles import QUEUE, run
+
+from mainspring.core import errors, projects, settings, workspace
+from mainspring.core.contracts import retraining
+from mainspring.core.monitoring import prediction_log
+from mainspring.workflows.ray_jobs import train_messages
+from mainspring.workflows.retraining import activities, messages
+from mainspring.workflows.retraining.workflow import RetrainOnDrift
+
+
+def outcome(watched: Watched) -> retraining.RetrainOutcome:
+    async def story(client: Client, _: WorkflowEnvironment) -> retraining.RetrainOutcome:
+        found: retraining.RetrainOutcome = await client.execute_workflow(
+            RetrainOnDrift.run, REQUEST, id="retrain-tiny", task_queue=QUEUE
+        )
+        return found
+
+    return run(story, [RetrainOnDrift], watched.activities())
+
+
+def test_an_alarm_starts_one_training_with_its_cause() -> None:
+    watched = alarmed()
+    found = outcome(watched)
+    assert (found.run_id, found.alarms, found.bundle_digest) == ("run_new", (ALARM,), BUNDLE)
+    (asked,) = watched.started
+    assert (asked.alarms, asked.key, asked.request) == ((ALARM,), "retrain-tiny", REQUEST)
+
+
+@pytest.mark.parametrize(
+    "checked",
+    [
+        messages.Checked(bundle_digest=BUNDLE, predictions=600, known=500, report=report()),
+        messages.Checked(message="no predictions are logged"),
+    ],
+)
+def test_without_an_alarm_nothing_is_started(checked: messages.Checked) -> None:
+    watched = Watched(checked)
+    found = outcome(watched)
+    assert (found.run_id, found.alarms, found.message) == ("", (), checked.message) and watched.started == []
+
+
+def test_a_budget_that_is_spent_fails_the_check_in_its_own_words() -> None:
+    refusal = errors.BudgetExceeded("the month's budget is spent", project="tiny", limit_usd=1, needed_usd=2)
+    with pytest.raises(WorkflowFailureError) as caught:
+        outcome(alarmed(refuses=refusal))
+    assert "the month's budget is spent" in str(caught.value.cause.__cause__)
+
+
+class House:
+    """The tiny project, a bundle of its training, and what a serving process logged of it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.settings = settings.load(
+            {
+                "MAINSPRING_STACK_STATE_DIR": str(directory),
+                "MAINSPRING_SERVING_BUNDLE_DIR": str(directory / "bundles"),
+                "MAINSPRING_SERVING_TRUSTED_KEYS_DIR": str(directory / "trusted"),
+                "MAINSPRING_SERVING_PREDICTIONS_DIR": str(directory / "predictions"),
+            },
+            directory=directory,
+        )
+        self.space = workspace.Workspace(directory, "tiny", 1.0)
+        project = tiny_project.PROJECT
+        project.ingest(self.space.lake)
+        project.build_features(self.space.lake, self.space.features)
+        made = project.training_set(self.space.features, self.space.training)
+        self.rows = pl.read_parquet(made.path)
+        fitted = project.declare_plan().fit(self.rows.filter(pl.col("split") == "train").lazy())
+        self.digest = score_world.write_bundle(directory, fitted)
+        self._leave_training()
+
+    def _leave_training(self) -> None:
+        """Predictions that say the truth on average, as a training's are."""
+        folder = self.space.run("run_1")
+        folder.mkdir(parents=True)
+        held_out = self.rows.filter(pl.col("split") != "train")
+        scores = pl.Series("score", self.scores(held_out), pl.Float32)
+        held_out.select(
+            "split", pl.col("late").alias("label"), scores, scores.alias("baseline_score")
+        ).write_parquet(folder / "predictions.parquet")
+        output = train_messages.TrainOutput(
+            weights_path=folder / "w",
+            baseline_weights_path=folder / "b",
+            architecture={},
+            baseline_architecture={},
+            predictions_path=folder / "predictions.parquet",
+            epochs=(),
+            best_epoch=0,
+            wall_seconds=1.0,
+            cpu_seconds=1.0,
+            num_workers=1,
+        )
+        (folder / "train-output-0.json").write_text(output.model_dump_json())
+
+    def scores(self, rows: pl.DataFrame) -> Any:
+        """The chance by which the project makes its labels."""
+        carrier = rows["carrier"].replace_strict(
+            {name: i for i, name in enumerate(tiny_project._CARRIERS)}, return_dtype=pl.Int64
+        )
+        x, y = rows["x"].to_numpy(), rows["y"].to_numpy()
+        return (1 / (1 + np.exp(1.0 - 2.5 * x * y - (carrier.to_numpy() - 1.5) / 2))).astype(np.float32)
+
+    def log(self, rows: pl.DataFrame, scores: Any) -> None:
+        log = prediction_log.PredictionLog(self.settings.serving.predictions_dir, max_bytes=1 << 24)
+        for i, row in enumerate(rows.iter_rows(named=True)):
+            # Shortly before it is due: of one carrier's rows the next to be due is then this one.
+            as_of = row["due_us"] - 30_000_000
+            log.add(
+                prediction_log.Entry(
+                    time_us=as_of,
+                    as_of_us=as_of,
+                    endpoint="tiny",
+                    model_version=self.digest,
+                    traffic_version=1,
+                    role="stable",
+                    request_id=f"req_{i}",
+                    caller="somebody",
+                    keys={"carrier": np.array([row["carrier"]], object)},
+                    key_types={"carrier": "string"},
+                    features={},
+                    scores=np.array([scores[i]], np.float32),
+                    latency_seconds=0.001,
+                    private=frozenset(),
+                )
+            )
+        log.close()
+
+    def check(self, **changes: Any) -> messages.Checked:
+        made = activities.RetrainingActivities(self.settings, httpx.AsyncClient())
+        request = REQUEST.model_copy(update={"window_days": 0.5, **changes})
+
+        async def main() -> messages.Checked:
+            return await made.check(request)
+
+        return asyncio.run(main())
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    monkeypatch.setattr(projects, "BUILT_IN", {"tiny": "tiny_project:PROJECT"})
+    monkeypatch.setattr(tiny_project, "PROJECT", tiny_project.Tiny(rows=3000))
+    yield House(tmp_path)
+
+
+def test_a_model_that_holds_is_no_alarm(house: House) -> None:
+    asked = house.rows.tail(1000)
+    house.log(asked, house.scores(asked))
+    found = house.check()
+    assert (found.bundle_digest, found.predictions, found.known) == (house.digest, 1000, 1000)
+    assert found.report is not None and found.report.alarms == () and found.report.reference_rows == 600
+    assert found.report.windows[-1].known == 720  # half a day, a row a minute
+
+
+def test_what_happened_otherwise_than_predicted_is_an_alarm(house: House) -> None:
+    asked = house.rows.tail(1000)
+    house.log(asked, house.scores(asked) * np.float32(0.5))
+    found = house.check()
+    assert found.report is not None and any(a.startswith("calibration: ") for a in found.report.alarms)
+
+
+def test_outcomes_that_are_not_known_yet_are_waited_for(house: House) -> None:
+    asked = house.rows.tail(150).with_columns(pl.col("due_us") + 30 * 86_400_000_000)
+    house.log(asked, house.scores(asked))
+    found = house.check()
+    assert (found.predictions, found.known, found.report) == (150, 0, None)
+    assert "0 of 150 predictions have an outcome" in found.message
+
+
+def test_without_predictions_there_is_nothing_to_judge_and_without_a_training_it_says_so(
+    house: House,
+) -> None:
+    found = house.check()
+    assert found.report is None and "`serving.log_predictions`" in found.message
+    house.log(house.rows.tail(300), house.scores(house.rows.tail(300)))
+    next(house.space.run("run_1").glob("train-output-*.json")).unlink()
+    with pytest.raises(ApplicationError) as caught:
+        house.check()
+    assert caught.value.type == "not_found" and "run_1" in str(caught.value)
+
+
+class Control:
+    """What stands for the control API: its runs, and what was posted."""
+
+    def __init__(self, *runs: dict[str, Any]) -> None:
+        self.runs, self.posted = list(runs), []  # type: ignore[var-annotated]
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(200, json={"items": self.runs, "next": ""})
+        self.posted.append(json.loads(request.content))
+        return httpx.Response(201, json=self.run("pending", run_id="run_new"))
+
+    @staticmethod
+    def run(
+        stage: str, *, run_id: str = "run_old", hours_ago: float = 0.0, cause: str = "drift"
+    ) -> dict[str, Any]:
+        created = datetime.now(UTC) - timedelta(hours=hours_ago)
+        return {
+            "run_id": run_id, "project": "tiny", "kind": "train", "environment": "dev", "stage": stage,
+            "requested_by": "service@local", "created_at": created.isoformat(), "cause": cause,
+        }  # fmt: skip
+
+    def start(self) -> messages.Started:
+        http = httpx.AsyncClient(base_url="http://control", transport=httpx.MockTransport(self.answer))
+        made = activities.RetrainingActivities(settings.load({}, directory=Path("/nonexistent")), http)
+
+        async def main() -> messages.Started:
+            return await made.start(
+                messages.Start(request=REQUEST, alarms=(ALARM, "ranking: x"), key="retrain-tiny-1")
+            )
+
+        return asyncio.run(main())
+
+
+def test_a_training_is_asked_for_with_its_cause_and_a_key_of_the_check() -> None:
+    control = Control(Control.run("running", cause=""), Control.run("done", hours_ago=25))
+    control.runs[0]["stage"] = "train"
+    assert control.start().run_id == "run_new"
+    (asked,) = control.posted
+    assert asked["cause"] == f"{ALARM}; ranking: x" and asked["idempotency_key"] == "retrain-retrain-tiny-1"
+    assert (asked["endpoint"], asked["kind"]) == ("tiny", "train")
+
+
+def test_a_training_on_its_way_is_joined_and_a_new_one_waits() -> None:
+    joined = Control(Control.run("approval", hours_ago=100))
+    assert joined.start().run_id == "run_old" and joined.posted == []
+    soon = Control(Control.run("failed", hours_ago=2))
+    found = soon.start()
+    assert (
+        found.run_id == ""
+        and "ended as `failed`; the next is due after" in found.message
+        and soon.posted == []
+    )
