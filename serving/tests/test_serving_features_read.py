@@ -153,8 +153,11 @@ def test_feasts_remote_client_reads_from_here(served: world.Served, tmp_path: Pa
     )  # fmt: skip
     store.registry.apply_entity(origin, "p")
     store.registry.apply_feature_view(view, "p")
+    before = served.front.counts().get("answered")
     answer = store.get_online_features(REFS, [{"origin": "BOS"}, {"origin": "nowhere"}]).to_dict()
     assert answer == {"origin": ["BOS", "nowhere"], "mean_delay": [2.5, None], "weather": ["sun", None]}
+    if before is not None:  # what Feast sends, the front understands
+        assert served.front.counts()["answered"] > before
 
 
 def test_the_routes_are_described(served: world.Served) -> None:

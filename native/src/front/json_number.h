@@ -8,8 +8,8 @@
 
 namespace mainspring::front {
 
-// Characters of a number, at most.
-inline constexpr std::size_t kMaxNumber = 32;
+// Characters of a number, at most, and what may be written behind it.
+inline constexpr std::size_t kMaxNumber = 48;
 
 // The shortest digits that read back as the same value, in the form in which orjson writes them: callers must
 // not be able to tell which of the two servers answered. `value` is finite; `to` has room for kMaxNumber.
