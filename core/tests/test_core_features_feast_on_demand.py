@@ -24,6 +24,7 @@ from mainspring.core.features.feast_store import declared, materialising, on_dem
 
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, RequestSource, ValueType
 from feast.aggregation import Aggregation
+from feast.infra.online_stores.online_store import OnlineStore
 from feast.on_demand_feature_view import OnDemandFeatureView, on_demand_feature_view
 from feast.types import Array, Bool, Float32, Float64, Int64, String, UnixTimestamp
 
@@ -475,6 +476,40 @@ def test_a_view_written_to_the_online_store_is_read_from_there(world: FeatureSto
     world.write_to_online_store("written", frame)
     assert served(world, ["written:stored"], entity_rows(1)) == {"driver": [0], "stored": [42.0]}
     assert joined(world, ["written:stored"], entity_rows(1))["stored"].to_pylist() == [4.0]
+
+
+def test_written_views_are_answered_as_feast_does_and_beside_computed_ones(world: FeatureStore) -> None:
+    write(world, filled(row(a=2.0), row(a=None, b=5.0), row(a=-0.0)))
+    kept = filled(row(a=0.1), row(a=None), row(a=21.0)).select("driver", "event_timestamp", "a").to_pandas()
+    world.write_to_online_store("written", kept[:2])
+    ours = world._get_provider().online_store
+    for rows in ([0], [1], [2], [7], [0, 1, 2, 7, 0]):
+        for full in (False, True):
+            asked = {"driver": rows}
+            got = world.get_online_features(["written:stored", "facts:a"], asked, full_feature_names=full)
+            feasts = OnlineStore.get_online_features(
+                ours, world.config, ["written:stored", "facts:a"], asked, world.registry, "p", full
+            )
+            assert bits_of(got.to_dict()) == bits_of(feasts.to_dict())
+            mine, theirs = by_name(got.proto), by_name(feasts.proto)
+            assert [mine[n].statuses for n in mine] == [theirs[n].statuses for n in mine]
+    # Feast hands a request with a written view to its own on-demand code; here each is what it is alone.
+    many = [*PYTHON, *PANDAS, "written:stored", "facts:n"]
+    asked = entity_rows(3, factor=[3.0] * 3, count=[7] * 3)
+    together = served(world, many, asked)
+    alone = served(world, ["written:stored", "facts:n"], entity_rows(3)) | served(
+        world, [*PYTHON, *PANDAS], asked
+    )
+    assert bits_of(together) == bits_of(alone)
+    assert together["stored"] == [float(np.float32(0.1)) * 2, None, None]
+
+
+def by_name(proto: Any) -> dict[str, Any]:
+    return dict(zip(proto.metadata.feature_names.val, proto.results, strict=True))
+
+
+def bits_of(answer: dict[str, Any]) -> dict[str, Any]:
+    return {name: bits(column) for name, column in answer.items()}
 
 
 def test_values_that_the_online_store_gave_are_not_put_through_feasts_proto_again() -> None:

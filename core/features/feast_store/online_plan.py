@@ -120,9 +120,11 @@ def resolve(
     views = []
     for view, names in grouped:
         views.append(_view_plan(storage, config, view, names, full_names, refs))
-    is_feasts = bool(getattr(features, "precompute_online", False) and not computed) or any(
-        not hasattr(view, "batch_source") and hasattr(view, "write_to_online_store") for view, _ in grouped
-    )
+        if _is_written(view):
+            # Feast's map has the keys of its sources' views only.
+            key_types = {c.name: c.dtype.to_value_type() for c in view.entity_columns} | key_types
+    is_feasts = bool(getattr(features, "precompute_online", False) and not computed)
+    computed = [view for view in computed if not _is_written(view)]
     is_service = isinstance(features, FeatureService)
     renamed = {n: k for n, k in entity_names.items() if n != k and n not in join_keys}
     types = {n: key_types.get(n, ValueType.UNKNOWN) for n in join_keys if n != DUMMY_ENTITY_ID}
@@ -152,11 +154,16 @@ def resolve(
     )
 
 
+def _is_written(view: Any) -> bool:
+    """Whether it is an on-demand view whose features are kept, and read as any view's."""
+    return bool(getattr(view, "write_to_online_store", False))
+
+
 def _single(views: Sequence[ViewPlan], types: Mapping[str, ValueType], skew_us: int) -> SingleRow | None:
-    if len(views) != 1 or views[0].table is None or views[0].key_columns != tuple(types) or len(types) != 1:
+    if len(views) != 1 or views[0].table is None or len(views[0].key_columns) != 1:
         return None
-    ((name, kind),) = types.items()
-    wanted = values.python_type(kind)
+    (name,) = views[0].key_columns
+    wanted = values.python_type(types.get(name))
     return None if wanted is None else SingleRow(views[0], name, wanted, types, skew_us)
 
 
