@@ -140,6 +140,10 @@ class ServingSettings(_Group):
     """API keys (hashes of them) and limits in force, `keys.json` and `limits.json`; default: under the state directory."""
     log_requests: bool = False
     """A log line for each request; off: for those that are our own mistake (500) only."""
+    bundle_memory_bytes: Annotated[int, Field(ge=0)] = 0
+    """Bundles beyond it make room for those that were asked last, and are loaded again when asked; 0: all of them stay."""
+    pinned_endpoints: str = ""
+    """Endpoints whose bundles always stay, by name with commas between."""
     runtime: Literal["auto", "native", "torch"] = "auto"
     """What runs the networks of bundles: the native kernel, or torch. auto: native, torch for those that it does not take."""
     torch_threads: Annotated[int, Field(ge=1)] = 1

@@ -73,7 +73,12 @@ def create_app(
         online = checked
     online, log = recorded.start(online, serving)
     tables = traffic.TrafficStore(serving.traffic_dir)
-    shelf = bundles.BundleShelf(loader, online)
+    shelf = bundles.BundleShelf(
+        loader,
+        online,
+        budget_bytes=serving.bundle_memory_bytes,
+        is_pinned=functools.partial(tables.leads_to, endpoints=_names(serving.pinned_endpoints)),
+    )
     book = stats.StatsBook()
     served = endpoints.Endpoints(tables, shelf, book)
     served.restore()
@@ -160,10 +165,16 @@ def create_app(
         access_routes.build(access_routes.Parts(keys, limiter, issuer, limits, limits_changed))
     )
     app.include_router(
-        metrics.build(metrics.Books(inferring, served, limits, guarded, answerer.sanitiser, watching, front))
+        metrics.build(
+            metrics.Books(inferring, served, shelf, limits, guarded, answerer.sanitiser, watching, front)
+        )
     )
     errors.install(app)
     app.add_middleware(edge.Edge, guarded=guarded)
     if serving.fast_path:
         app.fast_path = fast_path.FastPath(infer, reads, guarded)
     return app
+
+
+def _names(written: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in written.split(",") if name.strip())

@@ -1,13 +1,14 @@
-"""What serving needs of a bundle, and the shelf of those that are loaded."""
+"""What serving needs of a bundle, and the shelf of those that are loaded, within a budget of memory."""
 
 from __future__ import annotations
 
 import difflib
+import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from numpy.typing import NDArray
 
@@ -56,6 +57,11 @@ class LoadedBundle(Protocol):
     @property
     def runtime(self) -> ports.ModelRuntime: ...
 
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes of the process's memory, as measured when it was loaded."""
+        ...
+
     def derive(self, columns: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         """Request-time features from keys, request columns and looked-up columns, each (n,). NaN in, NaN out."""
         ...
@@ -91,53 +97,107 @@ class Shelved:
             input_columns=dict(b.input_columns),
             views=[v.name for v in b.feature_service.views],
             load_seconds=self.load_seconds,
+            memory_bytes=b.memory_bytes,
         )
 
 
-class BundleShelf:
-    """The loaded bundles by digest. Thread-safe; a bundle is loaded once however many ask for it at a time."""
+class _Place:
+    """Where a bundle stands; whoever asks for it says so by a larger `used`."""
 
-    def __init__(self, loader: BundleLoader, online: ports.OnlineFeatures) -> None:
+    __slots__ = ("shelved", "used")
+
+    def __init__(self, shelved: Shelved, used: int) -> None:
+        self.shelved = shelved
+        self.used = used
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.shelved.bundle.memory_bytes
+
+
+@dataclass
+class ShelfCounts:
+    """Since the process began."""
+
+    loads: int = 0
+    let_go: int = 0
+    """Bundles that made room for another one."""
+
+
+class BundleShelf:
+    """The loaded bundles by digest. Thread-safe; a bundle is loaded once however many ask for it at a time.
+
+    With a budget the bundles that were asked longest ago make room for new ones, and are loaded again, verified again,
+    when somebody asks. Requests at work keep what they work with.
+    """
+
+    def __init__(
+        self,
+        loader: BundleLoader,
+        online: ports.OnlineFeatures,
+        *,
+        budget_bytes: int = 0,
+        is_pinned: Callable[[str], bool] = lambda digest: False,
+    ) -> None:
+        """`budget_bytes` 0: no bundle is ever let go of. `is_pinned`: by digest, those that never are."""
         self._loader = loader
         self._online = online
-        self._shelf: dict[str, Shelved] = {}
+        self._budget_bytes = budget_bytes
+        self._is_pinned = is_pinned
+        self._shelf: dict[str, _Place] = {}
+        self._views: dict[str, prediction.BundleView] = {}
+        self._services: dict[str, schema.FeatureService] = {}
         self._loading = threading.Lock()
         self._changed: Callable[[], None] = lambda: None
+        self._uses = itertools.count(1)
+        self.counts: Final = ShelfCounts()
 
     def on_change(self, changed: Callable[[], None]) -> None:
-        """Call `changed` after each bundle that is loaded, before :meth:`load` returns."""
+        """Call `changed` after each bundle that is loaded for the first time, before :meth:`load` returns."""
         with self._loading:
             self._changed = changed
 
     def load(self, digest: str) -> Shelved:
-        """Load the bundle and make its views known to the online store; a loaded one is returned as it is.
+        """Load the bundle and make its views known to the online store; a loaded one is left as it is.
 
-        Errors: those of the loader; Conflict if a view is registered with another schema.
+        Errors: those of the loader; Conflict if a view is registered with another schema; DependencyDown if it does not
+        fit into the budget beside what is pinned.
         """
         with self._loading:
-            if digest in self._shelf:
-                return self._shelf[digest]
-            started = time.monotonic()
-            bundle = self._loader.load(digest)
-            if bundle.digest != digest:
-                raise errors.CorruptArtifact(
-                    f"asked for bundle `{digest}`, the loader gave `{bundle.digest}`; remove the copy and fetch it anew",
-                    artifact=digest,
-                    expected=digest,
-                    got=bundle.digest,
-                )
-            for view in bundle.feature_service.views:
-                self._online.register(view.online)
-            shelved = Shelved(bundle, time.monotonic() - started)
-            self._shelf = {**self._shelf, digest: shelved}
-            self._changed()
-            return shelved
+            place = self._shelf.get(digest)
+            return self._load(digest) if place is None else place.shelved
+
+    def reload(self, digest: str) -> Shelved:
+        """Load the bundle anew, verified and warmed up, beside the one that answers until then. Errors: as `load`; the
+        old one then goes on.
+        """
+        with self._loading:
+            return self._load(digest)
 
     def get(self, digest: str) -> LoadedBundle:
-        """Errors: NotFound with the next step, if it is not loaded."""
-        found = self._shelf.get(digest)
+        """The bundle; one that was let go of is loaded again, which takes its time.
+
+        Errors: NotFound with the next step, if it was never loaded; DependencyDown if it cannot be loaded again.
+        """
+        place = self._shelf.get(digest)
+        if place is None:
+            return self._again(digest)
+        place.used = next(self._uses)
+        return place.shelved.bundle
+
+    def is_resident(self, digest: str) -> bool:
+        """Whether :meth:`get` will answer at once."""
+        return digest in self._shelf
+
+    def holds(self, digest: str) -> bool:
+        """Whether the bundle was loaded, and can be asked for."""
+        return digest in self._views
+
+    def view(self, digest: str) -> prediction.BundleView:
+        """What a bundle is that was loaded, without loading it again. Errors: NotFound with the next step."""
+        found = self._views.get(digest)
         if found is None:
-            close = tuple(difflib.get_close_matches(digest, self._shelf, n=1))
+            close = tuple(difflib.get_close_matches(digest, self._views, n=1))
             raise errors.NotFound(
                 f"bundle `{digest}` is not loaded; "
                 + (f"did you mean `{close[0]}`" if close else "load it with POST /v1/bundles:load"),
@@ -145,17 +205,77 @@ class BundleShelf:
                 name=digest,
                 did_you_mean=close,
             )
-        return found.bundle
-
-    def holds(self, digest: str) -> bool:
-        return digest in self._shelf
+        return found
 
     def services(self) -> list[schema.FeatureService]:
-        """The feature services of the loaded bundles; of one name the one that was loaded last."""
-        return list(
-            {s.bundle.feature_service.name: s.bundle.feature_service for s in self._shelf.values()}.values()
-        )
+        """The feature services of the bundles; of one name the one that was loaded last."""
+        return list(self._services.values())
 
     def views(self) -> list[prediction.BundleView]:
-        """Every loaded bundle, in the order of loading."""
-        return [shelved.view for shelved in self._shelf.values()]
+        """Every bundle that was loaded, in the order of loading."""
+        return [
+            view.model_copy(update={"resident": digest in self._shelf})
+            for digest, view in list(self._views.items())
+        ]
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of the bundles in memory now."""
+        return sum(place.memory_bytes for place in list(self._shelf.values()))
+
+    def _again(self, digest: str) -> LoadedBundle:
+        self.view(digest)
+        try:
+            return self.load(digest).bundle
+        except (errors.Rejected, errors.Denied) as error:
+            # It was there and whole: whoever asks for a prediction cannot mend that.
+            raise errors.DependencyDown(
+                f"bundle `{digest}` had made room for others and cannot be loaded again: {error.message}",
+                name=f"bundle {digest}",
+            ) from error
+
+    def _load(self, digest: str) -> Shelved:
+        """Under the lock: one at a time, so that what each takes can be measured."""
+        started = time.monotonic()
+        bundle = self._loader.load(digest)
+        if bundle.digest != digest:
+            raise errors.CorruptArtifact(
+                f"asked for bundle `{digest}`, the loader gave `{bundle.digest}`; remove the copy and fetch it anew",
+                artifact=digest,
+                expected=digest,
+                got=bundle.digest,
+            )
+        kept = self._room_for(bundle)
+        for view in bundle.feature_service.views:
+            self._online.register(view.online)
+        self.counts.loads += 1
+        self.counts.let_go += len(self._shelf.keys() - kept.keys() - {digest})
+        shelved = Shelved(bundle, time.monotonic() - started)
+        is_new = digest not in self._views
+        if is_new:  # one that was let go of and comes back is no newer than it was
+            self._services = {**self._services, bundle.feature_service.name: bundle.feature_service}
+        self._views = {**self._views, digest: shelved.view}
+        self._shelf = {**kept, digest: _Place(shelved, next(self._uses))}
+        if is_new:
+            self._changed()
+        return shelved
+
+    def _room_for(self, bundle: LoadedBundle) -> dict[str, _Place]:
+        """What stays beside `bundle`. Errors: DependencyDown if even what is pinned leaves no room."""
+        kept = {d: place for d, place in self._shelf.items() if d != bundle.digest}
+        if not self._budget_bytes:
+            return kept
+        total = bundle.memory_bytes + sum(place.memory_bytes for place in kept.values())
+        for digest in sorted(kept, key=lambda d: kept[d].used):
+            if total <= self._budget_bytes:
+                return kept
+            if not self._is_pinned(digest):
+                total -= kept.pop(digest).memory_bytes
+        if total > self._budget_bytes:
+            raise errors.DependencyDown(
+                f"bundle `{bundle.digest}` takes {bundle.memory_bytes} bytes, which do not fit into"
+                f" `serving.bundle_memory_bytes` ({self._budget_bytes}) beside the pinned ones"
+                f" ({total - bundle.memory_bytes}); raise it or pin fewer endpoints",
+                name="bundle memory",
+            )
+        return kept

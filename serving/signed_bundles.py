@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from numpy.typing import NDArray
 from pydantic import ValidationError
@@ -13,7 +13,11 @@ from pydantic import ValidationError
 from mainspring.core import errors, ports, projects
 from mainspring.core.contracts import inputs
 from mainspring.core.features import plan, program, schema
-from mainspring.core.models import bundle, runtimes, signing
+from mainspring.core.models import bundle, memory, samples, signing
+from mainspring.core.models import runtimes as known
+
+#: A vocabulary is in memory as the plan's strings, as the native program's and as its index.
+_PLAN_COPIES: Final = 3
 
 Columns: TypeAlias = Mapping[str, NDArray[Any]]
 Derivation: TypeAlias = Callable[[Columns], Columns]
@@ -39,6 +43,7 @@ class SignedBundle:
     program: program.Program
     derivation: Derivation
     input_policy: inputs.InputPolicy
+    memory_bytes: int
 
     def derive(self, columns: Columns) -> Columns:
         """The project's request-time features: the function that made the training set."""
@@ -56,7 +61,7 @@ class SignedBundleLoader:
         self,
         store: bundle.BundleStore,
         trusted_keys_dir: Path,
-        factories: Mapping[str, runtimes.RuntimeFactory],
+        factories: Mapping[str, known.RuntimeFactory],
         derivations: Callable[[str], Derivation] = derivation_of,
     ) -> None:
         """`factories`: bundle kind to what builds its runtime; `derivations`: project name to its derived features."""
@@ -64,9 +69,12 @@ class SignedBundleLoader:
         self._trusted_keys_dir = trusted_keys_dir
         self._runtimes = dict(factories)
         self._derivations = derivations
+        self._sizes: dict[str, int] = {}
 
     def load(self, digest: str) -> SignedBundle:
-        """Errors: NotFound, CorruptArtifact, PolicyDenied for a signer that is not trusted, MissingTool for a kind
+        """The bundle, after its model has answered the samples that the bundle brings, as it did when it was made.
+
+        Errors: NotFound, CorruptArtifact, PolicyDenied for a signer that is not trusted, MissingTool for a kind
         that this process has no runtime for, and NotFound if the bundle's project is not installed.
         """
         opened = self._store.open(digest, signing.TrustedKeys.load(self._trusted_keys_dir))
@@ -82,6 +90,12 @@ class SignedBundleLoader:
                 expected=str(sorted(wanted)),
                 got=str(sorted(declared)),
             )
+        known.preload(manifest.kind)
+        before = memory.allocated_bytes()
+        runtime = self._factory(manifest.kind)(opened, compiled)
+        grown = memory.allocated_bytes() - before
+        _warm_up(opened, compiled, runtime)
+        learned = manifest.files[bundle.LEARNED[manifest.kind]].bytes
         return SignedBundle(
             digest=opened.digest,
             name=manifest.name,
@@ -90,13 +104,22 @@ class SignedBundleLoader:
             feature_service=manifest.service,
             input_columns=wanted,
             request_columns=manifest.request_columns,
-            runtime=self._factory(manifest.kind)(opened, compiled),
+            runtime=runtime,
             program=compiled,
             derivation=self._derivations(manifest.project),
             input_policy=_input_policy(opened),
+            memory_bytes=self._size(digest, max(grown, learned) + _PLAN_COPIES * len(opened.plan)),
         )
 
-    def _factory(self, kind: str) -> runtimes.RuntimeFactory:
+    def _size(self, digest: str, measured: int) -> int:
+        """The smallest of all loads: what other threads take meanwhile is in a measurement, too.
+
+        What they let go of is as well, so none is below the size of the weights.
+        """
+        self._sizes[digest] = min(measured, self._sizes.get(digest, measured))
+        return self._sizes[digest]
+
+    def _factory(self, kind: str) -> known.RuntimeFactory:
         if kind not in self._runtimes:
             raise errors.MissingTool(
                 f"no runtime here executes bundles of kind `{kind}`; this process has"
@@ -121,3 +144,22 @@ def _input_policy(opened: bundle.Bundle) -> inputs.InputPolicy:
             expected="an input policy",
             got=inputs.FILE,
         ) from error
+
+
+def _warm_up(opened: bundle.Bundle, compiled: program.Program, runtime: ports.ModelRuntime) -> None:
+    """Ask the recorded rows, if there are some: all at once, then one alone. Errors: CorruptArtifact."""
+    if samples.FILE not in opened.manifest.files:
+        return
+    recorded = samples.parse(opened.read(samples.FILE), opened.digest)
+    try:
+        columns = recorded.arrays(compiled.inputs)
+        scores = runtime.predict(compiled.run(columns))
+        runtime.predict(compiled.run({name: column[:1] for name, column in columns.items()}))
+    except (errors.SchemaMismatch, errors.InvariantViolated) as error:
+        raise errors.CorruptArtifact(
+            f"bundle `{opened.digest}` does not answer its own samples: {error.message}; build the bundle anew",
+            artifact=opened.digest,
+            expected="an answer for each sample",
+            got=error.code,
+        ) from error
+    samples.check(scores, recorded, opened.digest)

@@ -69,6 +69,10 @@ class TrafficStore:
         """Whether the endpoint has traffic."""
         return endpoint in self._tables
 
+    def leads_to(self, digest: str, *, endpoints: frozenset[str]) -> bool:
+        """Whether the traffic of one of these endpoints names the bundle."""
+        return any(digest in digests(t) for name in endpoints if (t := self._tables.get(name)) is not None)
+
     def tables(self) -> list[deployment.TrafficTable]:
         """Every table in force, by endpoint."""
         return [table for _, table in sorted(self._tables.items())]

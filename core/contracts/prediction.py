@@ -94,7 +94,7 @@ class BundleLoad(Request):
 
 
 class BundleView(Message):
-    """A loaded bundle."""
+    """A bundle that was loaded."""
 
     digest: Digest
     name: str
@@ -104,3 +104,7 @@ class BundleView(Message):
     """Column name to type, as the plan wants them."""
     views: list[str]
     load_seconds: Annotated[float, Field(ge=0)]
+    memory_bytes: Annotated[int, Field(ge=0)] = 0
+    """What it takes of the process's memory, as measured when it was loaded."""
+    resident: bool = True
+    """False: it made room for others, and is loaded again when somebody asks."""

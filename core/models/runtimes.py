@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -72,6 +74,14 @@ def factories(options: Options) -> Mapping[str, RuntimeFactory]:
         "onnx": onnx,
         "torch_export": torch_export,
     }
+
+
+def preload(kind: str) -> None:
+    """Import what bundles of this kind need, so that its memory is not taken for the first one's; if it is there."""
+    module = {"onnx": "onnx_runtime", "torch_export": "exported"}.get(kind)
+    if module is not None:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(f"mainspring.core.models.{module}")
 
 
 def _not_installed(package: str, extra: str, error: ImportError) -> errors.MissingTool:

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from mainspring.serving import endpoints, native_front, sanitise, watchers
+from mainspring.serving import bundles, endpoints, native_front, sanitise, watchers
 from mainspring.serving.access import guard
 from mainspring.serving.http import payload
 from mainspring.serving.models import book
@@ -39,6 +39,7 @@ class Books(Collector):
 
     inference: inference.Inference
     endpoints: endpoints.Endpoints
+    shelf: bundles.BundleShelf
     limits: payload.Limits
     guard: guard.Guard
     sanitiser: sanitise.Sanitiser
@@ -49,6 +50,7 @@ class Books(Collector):
         yield from self._gate()
         yield from self._models()
         yield from self._bundles()
+        yield from self._shelf()
         yield from self._access()
         yield from self._inputs()
         yield from self._records()
@@ -208,6 +210,17 @@ class Books(Collector):
             seconds.add_metric(key, _cumulative(book.EDGES, entry.latency), nanos.total / 1e9)
             sizes.add_metric(key, _cumulative(book.ROW_EDGES, entry.row_sizes), entry.rows)
         yield from (rows, failed, phases, seconds, sizes)
+
+    def _shelf(self) -> Iterator[Metric]:
+        shelf = self.shelf
+        resident = sum(view.resident for view in shelf.views())
+        yield GaugeMetricFamily("mainspring_bundles_resident", "bundles in memory", resident)
+        yield GaugeMetricFamily("mainspring_bundle_memory_bytes", "what they take of it", shelf.memory_bytes)
+        for name, text, value in (
+            ("loads", "bundles loaded, the same one again and again", shelf.counts.loads),
+            ("let_go", "bundles that made room for another one", shelf.counts.let_go),
+        ):
+            yield CounterMetricFamily(f"mainspring_bundle_{name}", text, value)
 
     def _bundles(self) -> Iterator[Metric]:
         labels = ("endpoint", "bundle", "role", "traffic_version")

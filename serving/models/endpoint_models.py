@@ -12,13 +12,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mainspring.core import errors, ports
+from mainspring.core import errors
+from mainspring.core.contracts import prediction
 from mainspring.serving import bundles, plane, traffic
 from mainspring.serving.models import function_model, tensor_model
 
 PLATFORM: Final = "mainspring_bundle"
 SCORE: Final = "score"
-_DATATYPES: Final[Mapping[ports.FieldType, str]] = {
+_DATATYPES: Final[Mapping[str, str]] = {
     "float32": "FP32",
     "float64": "FP64",
     "int64": "INT64",
@@ -61,8 +62,12 @@ class EndpointModel:
             raise function_model.unknown_version(self._name, version, versions)
         found = self._signatures.get(digest)
         if found is None:
-            found = self._signatures[digest] = _signature(self._shelf.get(digest), self._max_rows)
+            found = self._signatures[digest] = _signature(self._shelf.view(digest), self._max_rows)
         return found
+
+    def is_resident(self, version: str) -> bool:
+        """Of a version its bundle; of none the bundles that traffic may choose."""
+        return all(map(self._shelf.is_resident, (version,) if version else self.versions()))
 
     def infer(self, version: str, inputs: tensor_model.Tensors) -> tensor_model.Inferred:
         """Errors: those of the plane; InvalidRequest for text that is not UTF-8."""
@@ -71,7 +76,7 @@ class EndpointModel:
         return tensor_model.Inferred(digest, {SCORE: scores})
 
 
-def _signature(bundle: bundles.LoadedBundle, max_rows: int) -> tensor_model.Signature:
+def _signature(bundle: prediction.BundleView, max_rows: int) -> tensor_model.Signature:
     return tensor_model.Signature(
         inputs=tuple(
             tensor_model.TensorSpec(name, _DATATYPES[dtype], (-1,))

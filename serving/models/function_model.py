@@ -36,6 +36,9 @@ class FunctionModel:
             raise unknown_version(self._name, version, self.versions())
         return self._signature
 
+    def is_resident(self, version: str) -> bool:
+        return True
+
     def infer(self, version: str, inputs: tensor_model.Tensors) -> tensor_model.Inferred:
         """Errors: NotFound for another version; InvariantViolated if the function breaks its signature."""
         signature = self.signature(version)

@@ -65,6 +65,9 @@ class NativeModel:
             raise function_model.unknown_version(self._name, version, self.versions())
         return self._signature
 
+    def is_resident(self, version: str) -> bool:
+        return True
+
     def infer(self, version: str, inputs: tensor_model.Tensors) -> tensor_model.Inferred:
         """Errors: NotFound for another version."""
         signature = self.signature(version)

@@ -98,7 +98,14 @@ class Repository:
         return entries
 
     def load(self, name: str) -> None:
-        """Make the model ready; a loaded one is built anew. Errors: NotFound, and those of its bundles."""
+        """Make the model ready; a loaded one is built anew, beside the old one, which answers until then.
+
+        Errors: NotFound, and those of its bundles; the old one then goes on.
+        """
+        if name not in self._factories and self._has_traffic(name):
+            # Before the lock: requests for other models must not wait until this one is built.
+            for digest in traffic.digests(self._tables.table(name)):
+                self._shelf.reload(digest)
         with self._changing:
             if name in self._factories:
                 model = self._factories[name]()
@@ -107,8 +114,6 @@ class Repository:
                         f"model `{name}` calls itself `{model.name}`; give both one name"
                     )
             elif self._has_traffic(name):
-                for digest in traffic.digests(self._tables.table(name)):
-                    self._shelf.load(digest)
                 model = self._endpoint(name)
             else:
                 raise self._unknown(name)

@@ -74,6 +74,10 @@ class TensorModel(Protocol):
         """Of one version; "" is the default. Errors: NotFound."""
         ...
 
+    def is_resident(self, version: str) -> bool:
+        """Whether :meth:`infer` needs not load anything first."""
+        ...
+
     def infer(self, version: str, inputs: Tensors) -> Inferred:
         """Run one request whose inputs fit the signature; "" lets the model choose the version."""
         ...

@@ -72,6 +72,7 @@ class World:
     feature_service: schema.FeatureService = SERVICE
     request_columns: tuple[schema.Column, ...] = REQUEST_COLUMNS
     input_policy: inputs.InputPolicy = dataclasses.field(default_factory=inputs.InputPolicy)
+    memory_bytes: int = 1000
     calls: list[str] = dataclasses.field(default_factory=list)
     seen: list[Mapping[str, NDArray[Any]]] = dataclasses.field(default_factory=list)
     input_columns: Mapping[str, ports.FieldType] = dataclasses.field(

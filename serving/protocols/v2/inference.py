@@ -88,7 +88,7 @@ class Inference:
         guard.charge(rows)
         costs = self._costs_of(model.name)
         began = time.perf_counter_ns()
-        if self.gate.runs_inline(costs, rows):
+        if self.gate.runs_inline(costs, rows) and model.is_resident(version):
             self.gate.check_deadline(deadline)
             self.gate.counts.inline += 1
             answer = model.infer(version, inputs)
