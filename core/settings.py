@@ -95,6 +95,12 @@ class ServingSettings(_Group):
     """The oldest logged predictions go beyond it."""
     token_key: Path = Path("keys/tokens.key")
     """Key of the tokens that stand for personal columns in logs, mode 0600, made on first use; default: under the state directory."""
+    trace_endpoint: str = ""
+    """Where spans go, OTLP's JSON over HTTP: `http://host:4318/v1/traces`; empty: nowhere, and trace ids are for logs only."""
+    trace_headers: str = ""
+    """What the receiver wants beside them: `name=value,name=value`."""
+    trace_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the requests that are traced whose client has not decided it in `traceparent`."""
     extraction_min_rows: Annotated[int, Field(ge=0)] = 0
     """Rows from which on a caller of an endpoint is looked at, in a window, for signs of copying the model; 0: nobody is."""
     extraction_window_seconds: Annotated[float, Field(gt=0)] = 3600.0

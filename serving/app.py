@@ -19,6 +19,7 @@ from mainspring.serving import (
     release,
     stats,
     tls,
+    traces,
     traffic,
     usage,
     watchers,
@@ -113,8 +114,12 @@ def create_app(
     inferring = inference.Inference(known, doorkeeper, counts)
     infer = v2_infer.Infer(inferring, limits)
     reads = feature_reads.FeatureReads(online, shelf, limits, doorkeeper, serving.max_rows_per_request)
+    exporter = None
+    if serving.trace_endpoint:
+        exporter = traces.Exporter(traces.sender(serving), release.version())
+    tracer = traces.Tracer(exporter, serving.trace_share)
     admit = functools.partial(routes.admit, asking)
-    remote = grpc_service.Service(inferring, online, admit, guarded, release.version())
+    remote = grpc_service.Service(inferring, online, admit, guarded, tracer, release.version())
 
     def limits_changed() -> None:
         if front is not None:
@@ -151,6 +156,8 @@ def create_app(
         doorkeeper.close()
         answerer.close()
         watching.close()
+        if exporter is not None:
+            exporter.close()
         if log is not None:
             log.close()
 
@@ -166,13 +173,15 @@ def create_app(
     )
     app.include_router(
         metrics.build(
-            metrics.Books(inferring, served, shelf, limits, guarded, answerer.sanitiser, watching, front)
+            metrics.Books(
+                inferring, served, shelf, limits, guarded, answerer.sanitiser, watching, front, exporter
+            )
         )
     )
     errors.install(app)
-    app.add_middleware(edge.Edge, guarded=guarded)
+    app.add_middleware(edge.Edge, guarded=guarded, tracer=tracer)
     if serving.fast_path:
-        app.fast_path = fast_path.FastPath(infer, reads, guarded)
+        app.fast_path = fast_path.FastPath(infer, reads, guarded, tracer)
     return app
 
 

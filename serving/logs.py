@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from mainspring.core import ids
+from mainspring.serving import traces
 
 #: The id of the request at work; the gate takes it along into threads.
 REQUEST_ID: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("request_id", default="")
@@ -27,7 +28,7 @@ _ACCESS: Final = logging.getLogger("mainspring.serving.access")
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: time, level, logger, message, and what there is of request id, fields and trace."""
+    """One object a line: time, level, logger, message, and what there is of request id, trace id, fields and stack trace."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -39,6 +40,8 @@ class JsonLines(logging.Formatter):
         }
         if request_id := REQUEST_ID.get():
             line["request_id"] = request_id
+        if trace_id := traces.current_trace_id():
+            line["trace_id"] = trace_id
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)

@@ -79,7 +79,9 @@ class NativeFront:
         if not isinstance(features, online.OnlineStore) or self._settings.record_reads:
             return
         store = features
-        self._has_views = bool(store.views()) and not self._settings.log_requests
+        self._has_views = bool(store.views()) and not (
+            self._settings.log_requests or self._settings.trace_endpoint
+        )
 
         def update() -> None:
             with self._choosing:
@@ -93,8 +95,8 @@ class NativeFront:
         store.on_change(update)
 
     def _passes(self) -> bool:
-        """A log line for each request is the app's to write, and so is who may ask and how much."""
-        return self._settings.log_requests or self._is_guarded()
+        """A log line and a trace for each request are the app's to write, and so is who may ask and how much."""
+        return self._settings.log_requests or bool(self._settings.trace_endpoint) or self._is_guarded()
 
     def _set_views(self) -> None:
         if self._running is not None:

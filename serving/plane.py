@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
 from mainspring.core.contracts import deployment, prediction
-from mainspring.serving import admission, bundles, observed, sanitise, stats, traffic
+from mainspring.serving import admission, bundles, observed, sanitise, stats, traces, traffic
 from mainspring.serving.features import push, reader
 from mainspring.serving.runtimes import scores
 
@@ -211,14 +211,17 @@ class Plane:
 
     def _run(self, bundle: bundles.LoadedBundle, asked: admission.Asked, as_of_us: int) -> Answered:
         if asked.by_entity:
-            looked_up = reader.look_up(self._online, bundle.feature_service, asked.columns, as_of_us)
+            with traces.span("look up", rows=asked.n_rows):
+                looked_up = reader.look_up(self._online, bundle.feature_service, asked.columns, as_of_us)
             columns = _derive(bundle, asked, looked_up)
         else:
             looked_up = reader.LookedUp({}, {}, {})
             columns = dict(asked.columns)
         inputs = _inputs(bundle, columns)
-        batch = bundle.prepare(inputs)
-        answer = scores.checked(bundle.runtime.predict(batch), asked.n_rows, f"bundle {bundle.digest}")
+        with traces.span("transform", rows=asked.n_rows):
+            batch = bundle.prepare(inputs)
+        with traces.span("model", rows=asked.n_rows, bundle=bundle.digest):
+            answer = scores.checked(bundle.runtime.predict(batch), asked.n_rows, f"bundle {bundle.digest}")
         return Answered(answer, looked_up, inputs)
 
     def _send_to_shadow(

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 import grpc
 from mainspring.core import errors, identity, ports
 from mainspring.core.contracts import access
-from mainspring.serving import logs
+from mainspring.serving import logs, traces
 from mainspring.serving.access import callers, guard
 from mainspring.serving.grpc import schema, status, tensors
 from mainspring.serving.models import book
@@ -38,6 +38,7 @@ _OPEN: Final = frozenset({"ServerLive", "ServerReady"})
 Context: TypeAlias = Any
 Method: TypeAlias = Callable[[Any, Context, callers.Caller], Awaitable[Any]]
 Enter: TypeAlias = Callable[[Context], callers.Caller]
+End: TypeAlias = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Service:
     online: ports.OnlineFeatures
     admit: Callable[[str | None], identity.Actor]
     guard: guard.Guard
+    tracer: traces.Tracer
     version: str
 
     def identify(self, method: str, context: Context) -> callers.Caller:
@@ -57,9 +59,24 @@ class Service:
         """
         metadata = dict(context.invocation_metadata() or ())
         logs.REQUEST_ID.set(logs.request_id_of(str(metadata.get("x-request-id", ""))))
+        traceparent = metadata.get("traceparent")
+        self.tracer.begin(traceparent if isinstance(traceparent, str) else None)
         if method in _OPEN:
             return callers.ANONYMOUS
         return self.guard.identify(authorization_of(metadata), _SCOPES.get(method, "read"))
+
+    def end(self, method: str, error: errors.MainspringError | None = None) -> None:
+        """The call was answered, with `error` or without."""
+        attributes: dict[str, traces.Value] = {
+            "rpc.system": "grpc",
+            "rpc.service": f"{schema.PACKAGE}.{schema.SERVICE}",
+            "rpc.method": method,
+            "rpc.grpc.status_code": 0 if error is None else status.code_of(error).value[0],
+            "mainspring.request_id": logs.REQUEST_ID.get(),
+            "mainspring.caller": guard.current().caller.name,
+        }
+        ours = error is not None and error.kind in (errors.Kind.BROKEN, errors.Kind.UNAVAILABLE)
+        self.tracer.end(f"{schema.SERVICE}/{method}", attributes, error.code if ours and error else "")
 
     async def server_live(self, asked: Any, context: Context, caller: callers.Caller) -> Any:
         return _message("ServerLiveResponse", live=True)
@@ -177,14 +194,15 @@ def handler(service: Service) -> grpc.GenericRpcHandler:
         write = schema.message(method.output_type.name).SerializeToString
         # Messages come as bytes: none is parsed before its sender was let in.
         enter = functools.partial(service.identify, method.name)
+        end = functools.partial(service.end, method.name)
         parse = functools.partial(_parsed, parse)
         if method.client_streaming:
             methods[method.name] = grpc.stream_stream_rpc_method_handler(
-                _guarded_stream(function, enter, parse), None, write
+                _guarded_stream(function, enter, end, parse), None, write
             )
         else:
             methods[method.name] = grpc.unary_unary_rpc_method_handler(
-                _guarded(function, enter, parse), None, write
+                _guarded(function, enter, end, parse), None, write
             )
     return grpc.method_handlers_generic_handler(f"{schema.PACKAGE}.{schema.SERVICE}", methods)
 
@@ -198,16 +216,21 @@ def _message(name: str, /, **fields: Any) -> Any:
 
 
 def _guarded(
-    method: Method, enter: Enter, parse: Callable[[bytes], Any]
+    method: Method, enter: Enter, end: End, parse: Callable[[bytes], Any]
 ) -> Callable[[bytes, Context], Awaitable[Any]]:
     async def call(sent: bytes, context: Context) -> Any:
         try:
             caller = enter(context)
-            return await method(parse(sent), context, caller)
+            answer = await method(parse(sent), context, caller)
         except errors.MainspringError as error:
+            end(error)
             return await status.abort(context, error)
         except Exception:  # noqa: BLE001 - the edge of the process: the caller gets an answer, the log the trace
-            return await status.abort(context, _own_mistake())
+            mistake = _own_mistake()
+            end(mistake)
+            return await status.abort(context, mistake)
+        end()
+        return answer
 
     return call
 
@@ -215,6 +238,7 @@ def _guarded(
 def _guarded_stream(
     method: Callable[[AsyncIterator[Any], Context, callers.Caller], AsyncIterator[Any]],
     enter: Enter,
+    end: End,
     parse: Callable[[bytes], Any],
 ) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[Any]]:
     async def call(sent: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
@@ -223,9 +247,13 @@ def _guarded_stream(
             async for answer in method((parse(one) async for one in sent), context, caller):
                 yield answer
         except errors.MainspringError as error:
+            end(error)
             await status.abort(context, error)
         except Exception:  # noqa: BLE001 - as above
-            await status.abort(context, _own_mistake())
+            mistake = _own_mistake()
+            end(mistake)
+            await status.abort(context, mistake)
+        end()
 
     return call
 

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mainspring.core import errors
-from mainspring.serving import gate, logs
+from mainspring.serving import gate, logs, traces
 from mainspring.serving.access import guard
 from mainspring.serving.http import doors
 from mainspring.serving.http import errors as http_errors
@@ -39,15 +39,28 @@ def let_in(guarded: guard.Guard, method: str, path: str, headers: Mapping[str, s
     guarded.admit(guarded.identify(authorization, door.scope), door.target)
 
 
+def traced(tracer: traces.Tracer, method: str, path: str, status: int, request_id: str) -> None:
+    """End the request's span."""
+    attributes: dict[str, traces.Value] = {
+        "http.request.method": method,
+        "url.path": path,
+        "http.response.status_code": status,
+        "mainspring.request_id": request_id,
+        "mainspring.caller": guard.current().caller.name,
+    }
+    tracer.end(f"{method} {path}", attributes, str(status) if status >= 500 else "")
+
+
 class Edge:
     """Takes the caller's `x-request-id` if it is 1 to 128 plain characters, else makes one; echoes it.
 
     Nothing of a body is read before the guard has let its sender in.
     """
 
-    def __init__(self, app: ASGIApp, guarded: guard.Guard) -> None:
+    def __init__(self, app: ASGIApp, guarded: guard.Guard, tracer: traces.Tracer) -> None:
         self._app = app
         self._guard = guarded
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,6 +70,7 @@ class Edge:
         request_id = logs.request_id_of(headers.get(HEADER, ""))
         scope.setdefault("state", {})["request_id"] = request_id
         logs.REQUEST_ID.set(request_id)
+        self._tracer.begin(headers.get("traceparent"))
         began, status = time.perf_counter(), 0
 
         async def send_with_id(message: Message) -> None:
@@ -81,4 +95,5 @@ class Edge:
                 raise
             refusal = http_errors.answer(own_mistake(scope["path"], request_id), scope["path"], request_id)
             await refusal(scope, receive, send_with_id)
+        traced(self._tracer, scope["method"], scope["path"], status, request_id)
         logs.request(scope["method"], scope["path"], status, began)

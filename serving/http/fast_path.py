@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mainspring.core import errors
-from mainspring.serving import gate, logs
+from mainspring.serving import gate, logs, traces
 from mainspring.serving.access import guard
 from mainspring.serving.http import edge, feature_reads, v2_infer
 from mainspring.serving.http import errors as http_errors
@@ -46,9 +46,14 @@ class FastPath:
     """Answers infer requests and reads of features; passes everything else on."""
 
     def __init__(
-        self, infer: v2_infer.Infer, reads: feature_reads.FeatureReads, guarded: guard.Guard
+        self,
+        infer: v2_infer.Infer,
+        reads: feature_reads.FeatureReads,
+        guarded: guard.Guard,
+        tracer: traces.Tracer,
     ) -> None:
         self._guard = guarded
+        self._tracer = tracer
         self._infer = infer
         self._reads = reads
 
@@ -60,6 +65,7 @@ class FastPath:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         request_id = logs.request_id_of(headers.get(edge.HEADER, ""))
         logs.REQUEST_ID.set(request_id)
+        self._tracer.begin(headers.get("traceparent"))
         began, status, path = time.perf_counter(), 200, scope["path"]
         try:
             edge.let_in(self._guard, "POST", path, headers)
@@ -74,6 +80,7 @@ class FastPath:
         fields.append((b"x-request-id", request_id.encode("latin-1")))
         await send({"type": "http.response.start", "status": status, "headers": fields})
         await send({"type": "http.response.body", "body": body})
+        edge.traced(self._tracer, "POST", path, status, request_id)
         logs.request("POST", path, status, began)
 
     def _answerer(self, scope: Scope) -> Answerer | None:

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from mainspring.serving import bundles, endpoints, native_front, sanitise, watchers
+from mainspring.serving import bundles, endpoints, native_front, sanitise, traces, watchers
 from mainspring.serving.access import guard
 from mainspring.serving.http import payload
 from mainspring.serving.models import book
@@ -45,6 +45,7 @@ class Books(Collector):
     sanitiser: sanitise.Sanitiser
     watching: watchers.Watchers
     front: native_front.NativeFront | None = None
+    spans: traces.Exporter | None = None
 
     def collect(self) -> Iterator[Metric]:
         yield from self._gate()
@@ -129,6 +130,11 @@ class Books(Collector):
             ):
                 yield CounterMetricFamily(f"mainspring_logged_predictions_{name}", text, value)
 
+        if self.spans is not None:
+            yield CounterMetricFamily("mainspring_spans_sent", "spans that were received", self.spans.sent)
+            yield CounterMetricFamily(
+                "mainspring_spans_dropped", "spans without room or receiver", self.spans.dropped
+            )
         monitor = self.watching.extraction
         if monitor is not None:
             yield CounterMetricFamily(

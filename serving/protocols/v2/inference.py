@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
 from mainspring.core import errors
-from mainspring.serving import gate
+from mainspring.serving import gate, traces
 from mainspring.serving.access import guard
 from mainspring.serving.models import book, repository, tensor_model
 from mainspring.serving.protocols.v2 import request, response
@@ -91,13 +91,18 @@ class Inference:
         if self.gate.runs_inline(costs, rows) and model.is_resident(version):
             self.gate.check_deadline(deadline)
             self.gate.counts.inline += 1
-            answer = model.infer(version, inputs)
+            with traces.span("infer", model=model.name, rows=rows):
+                answer = model.infer(version, inputs)
             phases.infer = time.perf_counter_ns() - began
             costs.measured(rows, phases.infer / 1e9)
             return answer
+
+        def work() -> tensor_model.Inferred:
+            with traces.span("infer", model=model.name, rows=rows):
+                return model.infer(version, inputs)
+
         answer, waited = await gate.until_gone(
-            self.gate.run(lambda: model.infer(version, inputs), deadline=deadline, costs=costs, rows=rows),
-            gone,
+            self.gate.run(work, deadline=deadline, costs=costs, rows=rows), gone
         )
         phases.queue = int(waited * 1e9)
         phases.infer = time.perf_counter_ns() - began - phases.queue
@@ -119,7 +124,8 @@ class Inference:
             asked = request.read(body, json_length, signature)
             guard.charge(signature.rows(asked.inputs))
             parsed = time.perf_counter_ns()
-            answer = model.infer(version, asked.inputs)
+            with traces.span("infer", model=model.name, rows=signature.rows(asked.inputs)):
+                answer = model.infer(version, asked.inputs)
             ran = time.perf_counter_ns()
             encoded = response.write(model.name, answer, asked.outputs, asked.id)
             phases.input, phases.infer = parsed - began, ran - parsed

@@ -1,0 +1,279 @@
+"""Traces from the client's header to the model, over every protocol, at a receiver of OTLP; and what costs nothing."""
+
+from __future__ import annotations
+
+import base64
+import contextvars
+import http.server
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import serving_access_world as access_world
+import serving_tensors as tensors
+import serving_world as world
+import tritonclient.grpc as triton_grpc
+from serving_access_world import ASKED, INFER, PREDICT, ROW
+
+from mainspring.core import errors
+from mainspring.core.client import serving as client_module
+from mainspring.core.contracts.deployment import TrafficTable
+from mainspring.serving import logs, traces
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+SAMPLED, UNSAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"
+
+
+class Receiver:
+    """Takes OTLP's JSON over HTTP."""
+
+    def __init__(self) -> None:
+        receiver = self
+        self.documents: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.status = 200
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                receiver.headers.append({k.lower(): v for k, v in self.headers.items()})
+                if receiver.status == 200:
+                    receiver.documents.append(json.loads(body))
+                self.send_response(receiver.status)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1/traces"
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+    def spans(self) -> list[dict[str, Any]]:
+        return [
+            span
+            for document in self.documents
+            for resource in document["resourceSpans"]
+            for scope in resource["scopeSpans"]
+            for span in scope["spans"]
+        ]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    built = Receiver()
+    yield built
+    built.close()
+
+
+def attributes(span: dict[str, Any]) -> dict[str, Any]:
+    return {a["key"]: next(iter(a["value"].values())) for a in span["attributes"]}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("way", world.WAYS)
+def test_a_request_is_one_trace_from_the_clients_header_to_the_model(
+    tmp_path: Path, receiver: Receiver, way: str
+) -> None:
+    bundle, port = world.World(), access_world.free_port()
+    with world.serve(
+        tmp_path,
+        bundle,
+        models={"linear": tensors.network},
+        grpc_port=port,
+        trace_endpoint=receiver.url,
+        trace_headers="x-team=ml, authorization=Bearer t",
+        **world.WAYS[way],
+    ) as served:
+        with client_module.ServingClient(served.url, token=served.tokens.token_of("service@local")) as c:
+            c.load_bundle(bundle.digest)
+            c.set_traffic(TrafficTable(endpoint="flights", version=1, stable=bundle.digest))
+        headers = {"traceparent": SAMPLED, "x-request-id": "traced-1"}
+        for path, document in ((PREDICT, ASKED), (INFER, ROW)):
+            assert httpx.post(served.url + path, json=document, headers=headers, trust_env=False).is_success
+        with triton_grpc.InferenceServerClient(f"127.0.0.1:{port}") as client:
+            client.infer("linear", [access_world.filled(triton_grpc)], headers=headers)
+        quiet = {"traceparent": UNSAMPLED, "x-request-id": "quiet"}
+        assert httpx.post(served.url + INFER, json=ROW, headers=quiet, trust_env=False).is_success
+        missing = served.url + "/v2/models/nowhere/infer"
+        assert httpx.post(missing, json=ROW, headers=headers, trust_env=False).status_code == 404
+    spans = [s for s in receiver.spans() if s["traceId"] == TRACE]
+    roots = [s for s in spans if s["parentSpanId"] == PARENT]
+    assert [(s["name"], s["kind"]) for s in roots] == [
+        (f"POST {PREDICT}", 2),
+        (f"POST {INFER}", 2),
+        ("GRPCInferenceService/ModelInfer", 2),
+        ("POST /v2/models/nowhere/infer", 2),
+    ]
+    inner = {s["name"]: [x["name"] for x in spans if x["parentSpanId"] == s["spanId"]] for s in roots}
+    assert list(inner.values()) == [["look up", "transform", "model"], ["infer"], ["infer"], []]
+    for root in roots:
+        inside = [x for x in spans if x["parentSpanId"] == root["spanId"]]
+        for one in inside:
+            assert (
+                int(root["startTimeUnixNano"]) <= int(one["startTimeUnixNano"]) <= int(one["endTimeUnixNano"])
+            )
+            assert int(one["endTimeUnixNano"]) <= int(root["endTimeUnixNano"])
+    told = attributes(roots[0])
+    assert told["mainspring.request_id"] == "traced-1" and told["mainspring.caller"] == "anonymous"
+    assert told["http.response.status_code"] == "200"
+    assert attributes(roots[3])["http.response.status_code"] == "404" and "status" not in roots[3]
+    assert attributes(roots[2])["rpc.grpc.status_code"] == "0"
+    assert not [s for s in receiver.spans() if attributes(s).get("mainspring.request_id") == "quiet"]
+    assert (receiver.headers[0]["x-team"], receiver.headers[0]["authorization"]) == ("ml", "Bearer t")
+    assert served.front.counts().get("answered", 0) == 0, "the native front writes no traces, so it passes on"
+
+
+@pytest.mark.integration
+def test_what_is_sent_is_what_opentelemetry_reads(receiver: Receiver) -> None:
+    service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
+    json_format = pytest.importorskip("google.protobuf.json_format")
+    exporter = traces.Exporter(traces_sender(receiver.url), "1.2.3", every_seconds=3600)
+    tracer = traces.Tracer(exporter, 1.0)
+    tracer.begin(SAMPLED)
+    with traces.span("inner", rows=3, share=0.5, is_first=True, name="x"):
+        pass
+    with pytest.raises(ZeroDivisionError), traces.span("broken"):
+        raise ZeroDivisionError
+    tracer.end("outer", {"a": 1}, "500")
+    exporter.close()
+    (document,) = receiver.documents
+    for span in receiver.spans():
+        for name in ("traceId", "spanId", "parentSpanId"):  # hexadecimal in OTLP's JSON, base64 in protobuf's
+            span[name] = base64.b64encode(bytes.fromhex(span[name])).decode()
+    read = json_format.ParseDict(document, service.ExportTraceServiceRequest())
+    inner, broken, outer = read.resource_spans[0].scope_spans[0].spans
+    assert (inner.name, outer.name) == ("inner", "outer")
+    assert inner.trace_id.hex() == outer.trace_id.hex() == TRACE
+    assert inner.parent_span_id == outer.span_id and outer.parent_span_id.hex() == PARENT
+    values = {a.key: a.value for a in inner.attributes}
+    assert (values["rows"].int_value, values["share"].double_value, values["is_first"].bool_value) == (
+        3,
+        0.5,
+        True,
+    )
+    assert (broken.status.code, broken.status.message) == (2, "ZeroDivisionError")
+    assert (outer.status.code, inner.status.code) == (2, 0)
+    assert {a.key: a.value.string_value for a in read.resource_spans[0].resource.attributes} == {
+        "service.name": "mainspring-serving",
+        "service.version": "1.2.3",
+    }
+
+
+def traces_sender(url: str, headers: str = "") -> traces.Send:
+    settings = world.settings_in(Path.cwd(), trace_endpoint=url, trace_headers=headers)
+    return traces.sender(settings.serving)
+
+
+@pytest.mark.integration
+def test_a_receiver_that_fails_fails_nothing_else(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.status = 500
+    exporter = traces.Exporter(traces_sender(receiver.url), "1", every_seconds=3600)
+    tracer = traces.Tracer(exporter, 1.0)
+    for _ in range(3):
+        tracer.begin(None)
+        tracer.end("x", {})
+        exporter.flush()
+    assert (exporter.sent, exporter.dropped) == (0, 3)
+    assert [r.getMessage() for r in caplog.records if "answered 500" in r.getMessage()] == [
+        f"traces are not received: `{receiver.url}` answered 500: ; look at `serving.trace_endpoint` and"
+        " `serving.trace_headers`"
+    ]
+    receiver.status = 200
+    tracer.end("x", {})
+    exporter.close()
+    assert exporter.sent == 1
+
+
+def collecting(share: float = 1.0) -> tuple[traces.Tracer, list[bytes], traces.Exporter]:
+    sent: list[bytes] = []
+    exporter = traces.Exporter(sent.append, "1", every_seconds=3600)
+    return traces.Tracer(exporter, share), sent, exporter
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "garbage",
+        SAMPLED.upper(),
+        f"ff-{TRACE}-{PARENT}-01",
+        f"00-{'0' * 32}-{PARENT}-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        f"00-{TRACE}-{PARENT}-01-more",
+        f"00-{TRACE}-{PARENT}",
+    ],
+)
+def test_a_header_that_is_none_begins_a_trace_of_its_own(header: str | None) -> None:
+    tracer, sent, exporter = collecting()
+    tracer.begin(header)
+    assert traces.current_trace_id() not in ("", TRACE)
+    tracer.end("x", {})
+    exporter.close()
+    (span,) = json.loads(sent[0])["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert "parentSpanId" not in span and len(span["traceId"]) == 32 and len(span["spanId"]) == 16
+
+
+def test_later_versions_of_the_header_are_read_as_far_as_they_are_known() -> None:
+    tracer, _, exporter = collecting()
+    tracer.begin(f"01-{TRACE}-{PARENT}-03-more")
+    assert traces.current_trace_id() == TRACE
+    exporter.close()
+
+
+def test_the_client_decides_and_else_the_share() -> None:
+    for share, header, expected in ((0.0, SAMPLED, 1), (1.0, UNSAMPLED, 0), (0.0, None, 0), (1.0, None, 1)):
+        tracer, sent, exporter = collecting(share)
+        tracer.begin(header)
+        with traces.span("inner"):
+            pass
+        tracer.end("x", {})
+        exporter.close()
+        assert (len(sent), exporter.sent) == (expected, 2 * expected)
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "MAX_WAITING_SPANS", 5)
+    tracer, _, exporter = collecting()
+    tracer.begin(None)
+    for _ in range(9):
+        tracer.end("x", {})
+    exporter.close()
+    assert (exporter.sent, exporter.dropped) == (5, 4)
+
+
+def test_log_lines_carry_the_trace_with_or_without_a_receiver() -> None:
+    def line() -> dict[str, Any]:
+        record = logging.LogRecord("a", logging.INFO, "f", 1, "x", (), None)
+        found: dict[str, Any] = json.loads(logs.JsonLines().format(record))
+        return found
+
+    def logged() -> None:
+        tracer = traces.Tracer(None, 1.0)
+        tracer.begin(SAMPLED)
+        assert line()["trace_id"] == TRACE
+        tracer.begin(None)
+        assert "trace_id" not in line()
+
+    contextvars.copy_context().run(logged)
+
+
+def test_headers_for_the_receiver_that_are_none_are_refused() -> None:
+    for wrong in ("novalue", "=x"):
+        with pytest.raises(errors.InvalidSettings, match="`serving.trace_headers` is not usable"):
+            traces_sender("http://127.0.0.1:1", wrong)
