@@ -242,6 +242,10 @@ class CostSettings(_Group):
     """One data-centre GPU for one hour."""
     thousand_predictions: Annotated[float, Field(ge=0)] = 0.001
     """A thousand predicted rows."""
+    run_reservation: Annotated[float, Field(ge=0)] = 0.1
+    """Kept free in the project's budget for a run that says no `max_cost`; two cores for the hour that it may train cost 0.08."""
+    reservation_hours: Annotated[float, Field(gt=0)] = 24.0
+    """What is kept free for a run whose end nobody reports is let go of after so long."""
 
 
 class NativeSettings(_Group):

@@ -108,6 +108,16 @@ serving_usage: Final = sa.Table(
     sa.Column("record", sa.JSON, nullable=False),
 )
 
+#: Gone when the run has ended; `lapses_at` for those that nobody ends.
+reservations: Final = sa.Table(
+    "reservations",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("runs.run_id"), primary_key=True),
+    sa.Column("project", sa.ForeignKey("projects.name"), nullable=False, index=True),
+    sa.Column("nanos", sa.BigInteger, nullable=False),
+    sa.Column("lapses_at", TEXT, nullable=False),
+)
+
 intents: Final = sa.Table(
     "intents",
     metadata,

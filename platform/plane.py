@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mainspring.core import identity, settings
@@ -19,7 +19,6 @@ class ControlPlane:
     database: database.Database
     issuer: identity.TokenIssuer
     launcher: launcher.RunLauncher
-    scheduler: engine.Scheduler
     book: settings.CostSettings
     train_workers: int
     """Data-parallel workers of a training, from `ray.train_workers`."""
@@ -27,3 +26,5 @@ class ControlPlane:
     """Signs the audit log's head; None: what was cut off its end is not shown."""
     state_dir: Path | None = None
     """Where the workers' folders are, on their machine; None: elsewhere, and nothing is released from here."""
+    scheduler: engine.Scheduler = field(default_factory=engine.MemoryScheduler)
+    """What runs by the clock; by default nothing does."""

@@ -31,6 +31,8 @@ class ProjectView(Message):
     description: str
     monthly_budget: float | None
     spent_this_month: float
+    reserved: float = 0.0
+    """Kept free for runs that have not ended, beside what they have used already."""
     created_at: UtcTime
     created_by: str
 
@@ -58,6 +60,8 @@ class RunCreate(Request):
     """Score: required."""
     cause: Annotated[str, Field(max_length=2000)] = ""
     """Why it is started, where a process does it: what drifted."""
+    max_cost: Annotated[float, Field(gt=0)] | None = None
+    """Kept free in the project's budget until the run has ended, in the price book's currency; None: as settings say."""
     idempotency_key: Annotated[str, Field(max_length=200)] = ""
     """The same key again answers with the run that it started first."""
 

@@ -38,10 +38,12 @@ class Requester(Protocol):
 
 @dataclass(frozen=True)
 class BudgetFacts:
-    """A project's month: its limit (None: none) and what is spent, in the price book's currency."""
+    """A project's month: its limit (None: none), what is spent and what is kept free, in the price book's currency."""
 
     limit: float | None
     spent: float
+    committed: float = 0.0
+    """What is spent, kept free for runs that have not ended, and wanted by this one: added up exactly."""
 
 
 @dataclass(frozen=True)
@@ -131,10 +133,15 @@ def _full_data_in_prod(facts: _RunFacts) -> str:
 
 
 def _budget_left(facts: _RunFacts) -> str:
-    limit, spent = facts.budget.limit, facts.budget.spent
-    if limit is None or spent < limit:
+    limit, spent, committed = facts.budget.limit, facts.budget.spent, facts.budget.committed
+    if limit is None or (spent < limit and committed <= limit):
         return ""
-    return f"the month's budget {limit} is spent ({spent}); raise it or wait for the next month"
+    if spent >= limit:
+        return f"the month's budget {limit} is spent ({spent}); raise it or wait for the next month"
+    return (
+        f"the month's budget {limit} is less than {committed}: what is spent ({spent}), kept free for runs that have not"
+        " ended, and asked for by this one; wait for one to end, ask for less, or raise it"
+    )
 
 
 def _four_eyes(facts: _ApprovalFacts) -> str:

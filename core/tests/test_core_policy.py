@@ -55,6 +55,8 @@ def denying(result: policy.PolicyResult) -> set[str]:
         ({"environment": "prod", "sample_fraction": 0.5}, DEVELOPER, FREE, {"run.prod.full-data"}),
         ({}, DEVELOPER, policy.BudgetFacts(limit=1.0, spent=0.99), set()),
         ({}, DEVELOPER, policy.BudgetFacts(limit=1.0, spent=1.0), {"run.budget"}),
+        ({}, DEVELOPER, policy.BudgetFacts(limit=1.0, spent=0.5, committed=1.0), set()),
+        ({}, DEVELOPER, policy.BudgetFacts(limit=1.0, spent=0.5, committed=1.1), {"run.budget"}),
     ],
 )
 def test_runs(

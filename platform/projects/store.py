@@ -59,7 +59,7 @@ async def page(connection: AsyncConnection, *, after: str, limit: int) -> Sequen
     return (await connection.execute(query)).all()
 
 
-def view(row: sa.Row[Any], spent_nanos: int) -> control.ProjectView:
+def view(row: sa.Row[Any], spent_nanos: int, held_nanos: int = 0) -> control.ProjectView:
     budget = row.monthly_budget_nanos
     return control.ProjectView(
         name=row.name,
@@ -67,6 +67,7 @@ def view(row: sa.Row[Any], spent_nanos: int) -> control.ProjectView:
         description=row.description,
         monthly_budget=None if budget is None else cost.to_amount(budget),
         spent_this_month=cost.to_amount(spent_nanos),
+        reserved=cost.to_amount(held_nanos),
         created_at=row.created_at,
         created_by=row.created_by,
     )

@@ -21,6 +21,7 @@ from mainspring.core.contracts import base, control, deployment, scoring, traini
 from mainspring.platform import mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
+from mainspring.platform.costs import reservations
 from mainspring.platform.runs import intents
 
 T = TypeVar("T")
@@ -179,6 +180,8 @@ async def _settle(
 ) -> None:
     async def do(connection: AsyncConnection) -> mutation.Change[None]:
         is_new = await intents.settle(connection, intent.intent_id, state)
+        if is_new and state is intents.State.REFUSED and intent.kind == intents.Kind.START:
+            await reservations.release(connection, intent.run_id)
         return mutation.Change(
             None,
             f"run/{intent.run_id}",

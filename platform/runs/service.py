@@ -14,6 +14,7 @@ from mainspring.core.contracts import base, control, training
 from mainspring.platform import mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
+from mainspring.platform.costs import reservations
 from mainspring.platform.costs import store as cost_store
 from mainspring.platform.projects import store as project_store
 from mainspring.platform.runs import intents, outbox, store
@@ -32,7 +33,7 @@ async def create(
 
     async def authorise(connection: AsyncConnection, actor: identity.Actor) -> None:
         if await store.find_by_key(connection, actor.name, request.idempotency_key) is None:
-            await _authorise_start(connection, actor, request)
+            await _authorise_start(connection, actor, request, _wanted_nanos(plane, request))
 
     async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[_Asked]:
         known = await store.find_by_key(connection, actor.name, request.idempotency_key)
@@ -53,6 +54,9 @@ async def create(
         else:
             run_id = ids.new_id("run")
             await store.insert(connection, run_id, request, actor.name)
+            now, hours = base.utc_now(), plane.book.reservation_hours
+            wanted = _wanted_nanos(plane, request)
+            await reservations.insert(connection, run_id, request.project, wanted, now=now, hours=hours)
         body = request.model_dump(mode="json")
         intent = await intents.insert(connection, run_id, intents.Kind.START, actor.name, body)
         return _intended(run_id, intent, body)
@@ -108,19 +112,28 @@ def _check_complete(request: control.RunCreate) -> None:
         )
 
 
+def _wanted_nanos(plane: control_plane.ControlPlane, request: control.RunCreate) -> int:
+    return cost.to_nanos(plane.book.run_reservation if request.max_cost is None else request.max_cost)
+
+
 async def _authorise_start(
-    connection: AsyncConnection, actor: identity.Actor, request: control.RunCreate
+    connection: AsyncConnection, actor: identity.Actor, request: control.RunCreate, wanted: int
 ) -> None:
-    project = await project_store.find(connection, request.project)
+    project, now = await project_store.find(connection, request.project), base.utc_now()
     limit = project.monthly_budget_nanos
-    spent = cost.to_amount(await cost_store.spent_nanos(connection, request.project, base.utc_now()))
-    facts = policy.BudgetFacts(limit=None if limit is None else cost.to_amount(limit), spent=spent)
+    spent = await cost_store.spent_nanos(connection, request.project, now)
+    held = await reservations.held_nanos(connection, request.project, now)
+    facts = policy.BudgetFacts(
+        limit=None if limit is None else cost.to_amount(limit),
+        spent=cost.to_amount(spent),
+        committed=cost.to_amount(spent + held + wanted),
+    )
     denial = policy.decide_run(request, actor, facts).denial
     if denial is None:
         return
     if denial.rule_id == "run.budget" and facts.limit is not None:
         raise errors.BudgetExceeded(
-            denial.message, project=request.project, limit_usd=facts.limit, needed_usd=spent
+            denial.message, project=request.project, limit_usd=facts.limit, needed_usd=facts.committed
         )
     raise denial
 
@@ -252,7 +265,10 @@ async def report(
             return mutation.Change(None, f"run/{run_id}", is_new=False)
         stage = event.detail.get("stage")
         if stage in set(training.Stage):
-            await store.set_stage(connection, run_id, training.Stage(stage), event.detail.get("result") or {})
+            reached = training.Stage(stage)
+            await store.set_stage(connection, run_id, reached, event.detail.get("result") or {})
+            if reached in store.TERMINAL:
+                await reservations.release(connection, run_id)
         return mutation.Change(
             None, f"run/{run_id}", event.detail, event_key=event.event_key, on_behalf_of=event.actor
         )

@@ -94,7 +94,7 @@ def started() -> Iterator[Server]:
             _await(server)
             yield server
         finally:
-            process.send_signal(signal.SIGINT)  # at once, but in order
+            process.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept
             process.wait(timeout=START_SECONDS)
 
 
