@@ -243,6 +243,7 @@ NATIVE_EXT_SRCS = [
 ]
 
 NATIVE_TEST_SRCS = [
+    "tests/asof_test.cc",
     "tests/bags_test.cc",
     "tests/batcher_test.cc",
     "tests/cuda_emulation_test.cc",

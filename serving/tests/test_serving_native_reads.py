@@ -266,6 +266,7 @@ def test_every_mutation_is_answered_alike(both: Both, data: st.DataObject) -> No
         {"inference-header-content-length": "5"},
         {"accept-encoding": "gzip"},
         {"content-type": "text/plain"},
+        {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
     ],
 )
 def test_every_field_is_read_alike(both: Both, fields: dict[str, str]) -> None:
