@@ -95,7 +95,6 @@ class SignedBundleLoader:
         runtime = self._factory(manifest.kind)(opened, compiled)
         grown = memory.allocated_bytes() - before
         _warm_up(opened, compiled, runtime)
-        learned = manifest.files[bundle.LEARNED[manifest.kind]].bytes
         return SignedBundle(
             digest=opened.digest,
             name=manifest.name,
@@ -108,7 +107,9 @@ class SignedBundleLoader:
             program=compiled,
             derivation=self._derivations(manifest.project),
             input_policy=_input_policy(opened),
-            memory_bytes=self._size(digest, max(grown, learned) + _PLAN_COPIES * len(opened.plan)),
+            memory_bytes=self._size(
+                digest, max(grown, manifest.learned_bytes) + _PLAN_COPIES * len(opened.plan)
+            ),
         )
 
     def _size(self, digest: str, measured: int) -> int:

@@ -8,7 +8,8 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mainspring.core import errors, projects
-from mainspring.core.models import bundle
+from mainspring.core.models import manifest
+from mainspring.core.models import source as sources
 
 
 class Table(BaseModel):
@@ -108,13 +109,13 @@ class Architecture(BaseModel):
         return self.model_copy(update={"tables": tables, "hidden_sizes": (), "dropout": 0.0})
 
 
-def of_bundle(source: bundle.Bundle) -> Architecture:
+def of_bundle(source: sources.ModelSource) -> Architecture:
     """What a verified bundle's network is made of. Errors: CorruptArtifact if it says no such thing."""
     try:
         return Architecture.parse(source.model)
     except errors.InvalidRequest as error:
         raise errors.CorruptArtifact(
-            f"`{source.digest}/{bundle.MODEL}` is no architecture: {error.message}",
+            f"`{source.digest}/{manifest.MODEL}` is no architecture: {error.message}",
             artifact=source.digest,
             expected="an architecture",
             got=error.field,

@@ -92,9 +92,14 @@ class Bundle:
         return value
 
     @property
+    def kind(self) -> Kind:
+        return self.manifest.kind
+
+    @property
     def weights(self) -> bytes:
-        """What was learned: the bytes of the kind's own file."""
-        return self.read(LEARNED[self.manifest.kind])
+        """What was learned: the bytes of the kind's own file; none of an ensemble, whose steps have theirs."""
+        name = LEARNED[self.kind]
+        return self.read(name) if name else b""
 
 
 class BundleStore:

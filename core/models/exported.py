@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
-from mainspring.core.features import program
-from mainspring.core.models import bundle, model_input, model_spec
+from mainspring.core.models import model_input, model_spec
+from mainspring.core.models import source as sources
 
 _SAMPLES: Final = re.compile(r"[\w.-]+/data/sample_inputs/[\w.-]+\.pt")
 _MEMBERS: Final = re.compile(
@@ -78,7 +78,9 @@ class ExportedRuntime:
         self._expected = model_input.ExpectedInput(spec.dense_width, len(spec.id_columns))
 
     @classmethod
-    def load(cls, source: bundle.Bundle, compiled: program.Program, *, threads: int) -> ExportedRuntime:
+    def load(
+        cls, source: sources.ModelSource, compiled: sources.PlanOutput, *, threads: int
+    ) -> ExportedRuntime:
         """Read a verified bundle's program; `threads` is set for the whole process.
 
         Errors: CorruptArtifact if it is no program, holds a pickle or an operator that is not let through, or does not

@@ -23,14 +23,18 @@ MODEL: Final = "model.json"
 WEIGHTS: Final = "weights.safetensors"
 CARD: Final = "card.md"
 
-Kind: TypeAlias = Literal["embedding_mlp", "trees", "onnx", "torch_export"]
+Kind: TypeAlias = Literal["embedding_mlp", "trees", "onnx", "torch_export", "ensemble"]
 
-#: By kind, the file that holds what was learned. `model.json` says how it is asked.
+#: An ensemble's steps have theirs in folders of their own below this one.
+STEPS: Final = "steps/"
+
+#: By kind, the file that holds what was learned; empty: an ensemble has its steps'. `model.json` says how it is asked.
 LEARNED: Final[Mapping[Kind, str]] = {
     "embedding_mlp": WEIGHTS,
     "trees": "trees.model",
     "onnx": "model.onnx",
     "torch_export": "program.pt2",
+    "ensemble": "",
 }
 
 _PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -38,7 +42,7 @@ _PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 def required(kind: Kind) -> tuple[str, ...]:
     """The files that a bundle of this kind must list."""
-    return (PLAN, MODEL, LEARNED[kind], CARD)
+    return tuple(name for name in (PLAN, MODEL, LEARNED[kind], CARD) if name)
 
 
 class FileEntry(base.Message):
@@ -68,13 +72,20 @@ class Manifest(base.Message):
     files: dict[str, FileEntry]
     """By POSIX path relative to the bundle; all files but the manifest and the signature."""
 
+    @property
+    def learned_bytes(self) -> int:
+        """Size of what was learned, of all steps of an ensemble."""
+        own = LEARNED[self.kind]
+        return sum(e.bytes for name, e in self.files.items() if name == own or name.startswith(STEPS))
+
 
 @dataclass(frozen=True)
 class BundleContents:
     """What goes into a bundle.
 
     `plan` is canonical JSON; `weights` the bytes of the kind's own file (:data:`LEARNED`) and `model` what
-    `model.json` says of them; `extra_files` are more files by relative path (an SBOM).
+    `model.json` says of them; `extra_files` are more files by relative path: an SBOM, or an ensemble's steps
+    (`ensemble.files_of`), which has no weights itself.
     """
 
     name: str
@@ -103,10 +114,15 @@ class BundleContents:
                 f"no bundle is of kind `{self.kind}`; kinds are {', '.join(f'`{k}`' for k in LEARNED)}",
                 field="kind",
             )
+        if self.weights and not LEARNED[self.kind]:
+            raise errors.InvalidRequest(
+                f"a bundle of kind `{self.kind}` has no weights itself; pass its steps' files",
+                field="weights",
+            )
         files = {
             PLAN: self.plan,
             MODEL: canonical.dumps(dict(self.model)),
-            LEARNED[self.kind]: self.weights,
+            **({name: self.weights} if (name := LEARNED[self.kind]) else {}),
             CARD: self.card.encode(),
         }
         for path, data in self.extra_files.items():

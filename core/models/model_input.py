@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
-from mainspring.core.features import program
+from mainspring.core.models import source as sources
 
 
 class ExpectedInput:
@@ -41,7 +41,9 @@ class ExpectedInput:
         )
 
 
-def check_plan(compiled: program.Program, digest: str, *, dense_width: int, ids: Mapping[str, int]) -> None:
+def check_plan(
+    compiled: sources.PlanOutput, digest: str, *, dense_width: int, ids: Mapping[str, int]
+) -> None:
     """Whether the model of bundle `digest` takes what its plan gives: so many columns, and these id columns.
 
     `ids`: how many ids the model knows by id column, in its order; 0: it does not look at them.

@@ -10,7 +10,8 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mainspring.core import errors
-from mainspring.core.models import bundle
+from mainspring.core.models import manifest
+from mainspring.core.models import source as sources
 
 _Spec = TypeVar("_Spec", bound="ModelSpec")
 
@@ -57,7 +58,7 @@ class ExportedSpec(ModelSpec):
     """What makes a score of it; "sigmoid" where the program gives logits."""
 
 
-def read(source: bundle.Bundle, spec: type[_Spec]) -> _Spec:
+def read(source: sources.ModelSource, spec: type[_Spec]) -> _Spec:
     """What a verified bundle says of its model. Errors: CorruptArtifact naming the field that is wrong."""
     try:
         return spec.model_validate(source.model)
@@ -65,7 +66,7 @@ def read(source: bundle.Bundle, spec: type[_Spec]) -> _Spec:
         first = error.errors()[0]
         path = ".".join(str(p) for p in first["loc"]) or "the document"
         raise errors.CorruptArtifact(
-            f"`{source.digest}/{bundle.MODEL}` does not say how to ask a model of kind `{source.manifest.kind}`:"
+            f"`{source.digest}/{manifest.MODEL}` does not say how to ask a model of kind `{source.kind}`:"
             f" `{path}`: {first['msg']}; build the bundle anew",
             artifact=source.digest,
             expected=spec.__name__,
@@ -73,10 +74,12 @@ def read(source: bundle.Bundle, spec: type[_Spec]) -> _Spec:
         ) from error
 
 
-def unfit(source: bundle.Bundle, why: str, *, expected: str = "", got: str = "") -> errors.CorruptArtifact:
+def unfit(
+    source: sources.ModelSource, why: str, *, expected: str = "", got: str = ""
+) -> errors.CorruptArtifact:
     """What to raise where a bundle's model is not what its `model.json` says."""
     return errors.CorruptArtifact(
-        f"model of bundle `{source.digest}` is not what its `{bundle.MODEL}` says: {why}; build the bundle anew",
+        f"model of bundle `{source.digest}` is not what its `{manifest.MODEL}` says: {why}; build the bundle anew",
         artifact=source.digest,
         expected=expected,
         got=got,

@@ -10,7 +10,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
-from mainspring.core.models import architecture, bundle, model_input
+from mainspring.core.models import architecture, manifest, model_input
+from mainspring.core.models import source as sources
 from mainspring.native import mlp, status
 
 #: How far its scores may be from torch's, as `numpy.testing.assert_allclose` counts: sums go in another order there.
@@ -32,7 +33,7 @@ class NativeRuntime:
         self._expected = model_input.ExpectedInput(model.dense_width, model.n_ids)
 
     @classmethod
-    def load(cls, source: bundle.Bundle, *, target: str | None = None) -> NativeRuntime:
+    def load(cls, source: sources.ModelSource, *, target: str | None = None) -> NativeRuntime:
         """Pack the network of a verified bundle; `target` as in `native.mlp.make`.
 
         Errors: CorruptArtifact if architecture and weights do not belong together; MissingTool if they do, and this
@@ -107,7 +108,7 @@ def _weights(spec: architecture.Architecture, data: bytes) -> dict[str, NDArray[
 def _corrupt(spec: architecture.Architecture, why: str, got: str) -> errors.CorruptArtifact:
     return errors.CorruptArtifact(
         f"{why}; write the bundle again from the run that trained it",
-        artifact=bundle.WEIGHTS,
+        artifact=manifest.WEIGHTS,
         expected="float32 tensors " + ", ".join(f"{k} {v}" for k, v in spec.tensors.items()),
         got=got,
     )

@@ -10,8 +10,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
-from mainspring.core.features import program
-from mainspring.core.models import bundle, model_input, model_spec
+from mainspring.core.models import model_input, model_spec
+from mainspring.core.models import source as sources
 
 _IDS: Final = {"tensor(int32)": np.int32, "tensor(int64)": np.int64}
 _OUTPUTS: Final = ("tensor(float)", "tensor(double)")
@@ -32,7 +32,7 @@ class OnnxRuntime:
         self._expected = model_input.ExpectedInput(spec.dense_width, len(spec.id_columns))
 
     @classmethod
-    def load(cls, source: bundle.Bundle, compiled: program.Program, *, threads: int) -> OnnxRuntime:
+    def load(cls, source: sources.ModelSource, compiled: sources.PlanOutput, *, threads: int) -> OnnxRuntime:
         """Build a session of a verified bundle's graph, on `threads` of its own.
 
         Errors: CorruptArtifact if it is no graph, keeps its weights in other files, uses operators that onnxruntime
@@ -66,7 +66,7 @@ class OnnxRuntime:
         return model_input.score_of(answer, batch.n_rows, spec.column, spec.activation, "onnx_runtime.scores")
 
 
-def _session(source: bundle.Bundle, threads: int) -> Any:
+def _session(source: sources.ModelSource, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -82,7 +82,7 @@ def _session(source: bundle.Bundle, threads: int) -> Any:
         ) from error
 
 
-def _check_graph(session: Any, spec: model_spec.OnnxSpec, source: bundle.Bundle) -> Any:
+def _check_graph(session: Any, spec: model_spec.OnnxSpec, source: sources.ModelSource) -> Any:
     """Whether names, types and shapes are what `spec` says; returns the dtype of the ids."""
     wanted: dict[str, tuple[tuple[str, ...], int]] = {}
     if spec.dense_width:

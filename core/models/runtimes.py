@@ -11,7 +11,8 @@ from typing import Final, Literal, TypeAlias
 
 from mainspring.core import errors, ports
 from mainspring.core.features import program
-from mainspring.core.models import architecture, bundle, model_input, native_runtime, trees_runtime
+from mainspring.core.models import architecture, bundle, ensemble, model_input, native_runtime, trees_runtime
+from mainspring.core.models import source as sources
 
 _LOG: Final = logging.getLogger("mainspring.models")
 
@@ -36,7 +37,7 @@ def factories(options: Options) -> Mapping[str, RuntimeFactory]:
     what its plan gives; MissingTool for a runtime that is not installed, or a model that nothing here executes.
     """
 
-    def embedding_mlp(opened: bundle.Bundle, compiled: program.Program) -> ports.ModelRuntime:
+    def embedding_mlp(opened: sources.ModelSource, compiled: sources.PlanOutput) -> ports.ModelRuntime:
         spec = architecture.of_bundle(opened)
         known = {t.column: t.rows for t in spec.tables}
         ids = {name: known.get(name, 0) for name in spec.id_columns}
@@ -54,26 +55,31 @@ def factories(options: Options) -> Mapping[str, RuntimeFactory]:
             raise _not_installed("torch", "serving", error) from error
         return torch_runtime.TorchRuntime.load(opened, threads=options.torch_threads)
 
-    def onnx(opened: bundle.Bundle, compiled: program.Program) -> ports.ModelRuntime:
+    def onnx(opened: sources.ModelSource, compiled: sources.PlanOutput) -> ports.ModelRuntime:
         try:
             from mainspring.core.models import onnx_runtime
         except ImportError as error:
             raise _not_installed("onnxruntime", "onnx", error) from error
         return onnx_runtime.OnnxRuntime.load(opened, compiled, threads=options.onnx_threads)
 
-    def torch_export(opened: bundle.Bundle, compiled: program.Program) -> ports.ModelRuntime:
+    def torch_export(opened: sources.ModelSource, compiled: sources.PlanOutput) -> ports.ModelRuntime:
         try:
             from mainspring.core.models import exported
         except ImportError as error:
             raise _not_installed("torch", "serving", error) from error
         return exported.ExportedRuntime.load(opened, compiled, threads=options.torch_threads)
 
-    return {
+    of_models: dict[str, sources.ModelFactory] = {
         "embedding_mlp": embedding_mlp,
         "trees": trees_runtime.TreesRuntime.load,
         "onnx": onnx,
         "torch_export": torch_export,
     }
+
+    def of_steps(opened: bundle.Bundle, compiled: program.Program) -> ports.ModelRuntime:
+        return ensemble.EnsembleRuntime.load(opened, compiled, of_models)
+
+    return {**of_models, "ensemble": of_steps}
 
 
 def preload(kind: str) -> None:

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
-from mainspring.core.models import architecture, bundle, model_input, network
+from mainspring.core.models import architecture, model_input, network
+from mainspring.core.models import source as sources
 
 
 class TorchRuntime:
@@ -31,7 +32,7 @@ class TorchRuntime:
         )
 
     @classmethod
-    def load(cls, source: bundle.Bundle, *, threads: int) -> TorchRuntime:
+    def load(cls, source: sources.ModelSource, *, threads: int) -> TorchRuntime:
         """Build the network from a verified bundle; `threads` is set for the whole process.
 
         Errors: CorruptArtifact if architecture and weights do not belong together.

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
-from mainspring.core.features import program
-from mainspring.core.models import bundle, model_input, model_spec
+from mainspring.core.models import model_input, model_spec
+from mainspring.core.models import source as sources
 from mainspring.native import status, trees
 
 
@@ -27,7 +27,7 @@ class TreesRuntime:
         self._expected = model_input.ExpectedInput(spec.dense_width, len(spec.id_columns))
 
     @classmethod
-    def load(cls, source: bundle.Bundle, compiled: program.Program) -> TreesRuntime:
+    def load(cls, source: sources.ModelSource, compiled: sources.PlanOutput) -> TreesRuntime:
         """Read a verified bundle's trees.
 
         Errors: CorruptArtifact if they are damaged, or do not take what the plan gives; MissingTool for a feature of
@@ -82,7 +82,7 @@ def _features(batch: ports.ModelInput) -> NDArray[np.float32]:
     return np.concatenate([batch.dense, batch.ids], axis=1, dtype=np.float32, casting="unsafe")
 
 
-def _read(source: bundle.Bundle, spec: model_spec.TreesSpec) -> trees.Trees:
+def _read(source: sources.ModelSource, spec: model_spec.TreesSpec) -> trees.Trees:
     reader = trees.Trees.from_lightgbm if spec.format == "lightgbm" else trees.Trees.from_xgboost
     try:
         return reader(source.weights)

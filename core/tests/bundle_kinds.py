@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from bundle_contents import CONTENTS
 
 from mainspring.core import ports
 from mainspring.core.features import ops, plan
-from mainspring.core.models import bundle, runtimes, signing
+from mainspring.core.models import bundle, network, runtimes, signing
 
 
 def fitted(*columns: plan.PlanColumn) -> plan.FittedPlan:
@@ -44,6 +45,12 @@ def batch(rows: int, seed: int = 0) -> ports.ModelInput:
         random.normal(size=(rows, DENSE_WIDTH)).astype(np.float32),
         random.integers(0, N_IDS, (rows, 1), np.int32),
     )
+
+
+def torch_scores(model: network.EmbeddingMlp, batch: ports.ModelInput) -> Any:
+    """What the network itself answers (n,) float32."""
+    with torch.inference_mode():
+        return torch.sigmoid(model(torch.from_numpy(batch.dense), torch.from_numpy(batch.ids))).numpy()
 
 
 class Store:

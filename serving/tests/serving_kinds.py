@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from serving_bundles import ARCHITECTURE
 
 from mainspring.core import ports
-from mainspring.core.models import bundle, exported, network
+from mainspring.core.models import bundle, ensemble, exported, network
 
 _PLAN = {"dense_width": 2, "id_columns": ["carrier"]}
 
@@ -29,10 +29,21 @@ class Made:
     learned: bytes
     answer: Callable[[ports.ModelInput], NDArray[np.float32]]
     runtime: str
+    steps: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
     @property
     def contents(self) -> dict[str, Any]:
-        return {"kind": self.kind, "model": self.model, "weights": self.learned}
+        return {
+            "kind": self.kind,
+            "model": self.model,
+            "weights": self.learned,
+            "extra_files": dict(self.steps),
+        }
+
+    @property
+    def learned_file(self) -> str:
+        """A file of what was learned."""
+        return bundle.LEARNED[self.kind] or next(iter(self.steps))
 
 
 def _torch() -> tuple[network.EmbeddingMlp, Callable[[ports.ModelInput], NDArray[np.float32]]]:
@@ -131,9 +142,28 @@ def _torch_export() -> Made:
     )
 
 
+def _ensemble() -> Made:
+    """Twice the trees and once the network, all by three."""
+    net, trees = _network(), _trees()
+    steps = [
+        {"name": "trees", "kind": "trees", "model": trees.model},
+        {"name": "net", "kind": "embedding_mlp", "model": net.model},
+        {"name": "blend", "kind": "mean", "scores_of": ["trees", "net"], "weights": [2, 1]},
+    ]
+    return Made(
+        "ensemble",
+        {**_PLAN, "steps": steps, "output": "blend"},
+        b"",
+        lambda batch: (2 * trees.answer(batch) + net.answer(batch)) / 3,
+        "ensemble",
+        ensemble.files_of({"trees": ("trees", trees.learned), "net": ("embedding_mlp", net.learned)}),
+    )
+
+
 MAKERS: Mapping[str, Callable[[], Made]] = {
     "embedding_mlp": _network,
     "trees": _trees,
     "onnx": _onnx,
     "torch_export": _torch_export,
+    "ensemble": _ensemble,
 }

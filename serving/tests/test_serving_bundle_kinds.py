@@ -80,7 +80,7 @@ def test_a_touched_file_does_not_load(
     path = (
         home.store.root
         / digest.removeprefix("sha256:")
-        / (bundle.LEARNED[made.kind] if touched == "learned" else touched)
+        / (made.learned_file if touched == "learned" else touched)
     )
     good = path.read_bytes()
     path.chmod(0o644)
@@ -108,7 +108,8 @@ def test_a_strangers_signature_does_not_load(
 
 def test_another_kinds_file_does_not_load(home: Home, client: ServingClient, made: kinds.Made) -> None:
     """A bundle that is signed and whole, and holds the model of another kind."""
-    other = next(k for k in kinds.MAKERS if k != made.kind)
-    digest = home.write(**{**made.contents, "weights": kinds.MAKERS[other]().learned})
+    other = kinds.MAKERS["onnx" if made.kind in ("trees", "ensemble") else "trees"]().learned
+    changed = {"extra_files": {**made.steps, made.learned_file: other}} if made.steps else {"weights": other}
+    digest = home.write(**made.contents | changed)
     with pytest.raises(errors.CorruptArtifact):
         client.load_bundle(digest)

@@ -56,7 +56,7 @@ def test_a_bundle_answers_its_own_samples_before_it_serves(home: Home, kind: str
     scores = made.answer(FITTED.compile().run(COLUMNS))
 
     def load(recorded: bytes) -> str:
-        written = home.write(**made.contents, extra_files={samples.FILE: recorded})
+        written = home.write(**made.contents | {"extra_files": {**made.steps, samples.FILE: recorded}})
         return home.loader.load(written).digest
 
     assert load(samples.record(COLUMNS, scores))
