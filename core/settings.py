@@ -146,6 +146,8 @@ class ServingSettings(_Group):
     """API keys (hashes of them) and limits in force, `keys.json` and `limits.json`; default: under the state directory."""
     log_requests: bool = False
     """A log line for each request; off: for those that are our own mistake (500) only."""
+    tensor_models: str = ""
+    """Models of bundles without their plan, over v2 beside the endpoints: `name=sha256:...`, with commas between."""
     bundle_memory_bytes: Annotated[int, Field(ge=0)] = 0
     """Bundles beyond it make room for those that were asked last, and are loaded again when asked; 0: all of them stay."""
     pinned_endpoints: str = ""

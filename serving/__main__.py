@@ -20,6 +20,7 @@ from mainspring.core.features import online
 from mainspring.core.models import bundle
 from mainspring.native import front as native
 from mainspring.serving import app, logs, native_front, server, signed_bundles, tls, usage
+from mainspring.serving.models import bundle_models
 from mainspring.serving.runtimes import chosen
 
 EXIT_MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
@@ -50,6 +51,11 @@ def main() -> int:
                 online=store,
                 loader=loader,
                 issuer=issuer,
+                models=bundle_models.factories(
+                    in_force.serving.tensor_models,
+                    loader.load,
+                    max_rows=in_force.serving.max_rows_per_request,
+                ),
                 front=front,
                 send_usage=usage_sender(in_force, issuer),
                 certificates=certificates,

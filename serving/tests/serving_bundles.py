@@ -17,27 +17,32 @@ from mainspring.core.models import runtimes as known
 from mainspring.serving import signed_bundles
 from mainspring.serving.runtimes import chosen
 
-FITTED = plan.TransformPlan(
-    name="tiny",
-    columns=(
-        plan.dense("origin_stats__mean_delay", ops.Impute()),
-        plan.dense("distance_km", ops.Impute()),
-        plan.vocabulary("carrier"),
-    ),
-).fit(
-    pl.DataFrame(
-        {
-            "origin_stats__mean_delay": [2.0, 4.0],
-            "distance_km": [1.0, 3.0],
-            "carrier": ["UA", "AA"],
-        },
-        schema={
-            "origin_stats__mean_delay": pl.Float32,
-            "distance_km": pl.Float32,
-            "carrier": pl.String,
-        },
+
+def _fitted(*columns: plan.PlanColumn) -> plan.FittedPlan:
+    return plan.TransformPlan(name="tiny", columns=columns).fit(
+        pl.DataFrame(
+            {
+                "origin_stats__mean_delay": [2.0, 4.0],
+                "distance_km": [1.0, 3.0],
+                "carrier": ["UA", "AA"],
+            },
+            schema={
+                "origin_stats__mean_delay": pl.Float32,
+                "distance_km": pl.Float32,
+                "carrier": pl.String,
+            },
+        )
     )
-)
+
+
+_DENSE = tuple(plan.dense(name, ops.Impute()) for name in ("origin_stats__mean_delay", "distance_km"))
+FITTED = _fitted(*_DENSE, plan.vocabulary("carrier"))
+
+
+def dense_plan() -> plan.FittedPlan:
+    """The same without ids: what it gives is one matrix."""
+    return _fitted(*_DENSE)
+
 
 #: A network over that plan's output.
 ARCHITECTURE = architecture.Architecture(

@@ -5,39 +5,20 @@ from __future__ import annotations
 import concurrent.futures
 import http.client
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import httpx
 import pytest
+from serving_process import free_port, start
 
 from mainspring.core import identity
 from mainspring.core.client.serving import ServingClient
 from mainspring.core.features import online
 
 pytestmark = pytest.mark.integration
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        return int(s.getsockname()[1])
-
-
-def start(directory: Path, **variables: str) -> subprocess.Popen[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("MAINSPRING_")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "mainspring.serving"],
-        cwd=directory,
-        env=kept | {"MAINSPRING_SERVING_GRPC_PORT": "0"} | variables,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
 
 
 def refused(directory: Path, code: int, **variables: str) -> str:

@@ -1,0 +1,26 @@
+"""`python -m mainspring.serving` as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return int(s.getsockname()[1])
+
+
+def start(directory: Path, **variables: str) -> subprocess.Popen[str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("MAINSPRING_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "mainspring.serving"],
+        cwd=directory,
+        env=kept | {"MAINSPRING_SERVING_GRPC_PORT": "0"} | variables,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
