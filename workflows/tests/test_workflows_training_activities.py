@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import httpx
 import job_double
+import polars as pl
 import pytest
 import tiny_project
 from ray_double import TOKEN, RayDouble, serve
@@ -17,7 +18,7 @@ from temporalio.exceptions import ApplicationError
 from training_doubles import AT
 
 from mainspring.core import errors, projects, settings
-from mainspring.core.contracts import prediction, training
+from mainspring.core.contracts import inputs, prediction, training
 from mainspring.core.features import plan
 from mainspring.core.models import bundle, mlflow_adapter, network, signing
 from mainspring.workflows import errors as temporal_errors
@@ -218,6 +219,14 @@ def test_bundles_are_signed_open_in_serving_and_the_same_again(tmp_path: Path, r
         fitted = plan.FittedPlan.from_bytes(opened.plan)
         assert fitted.inputs == opened.manifest.input_columns
     assert f"{found.metrics['test'].auc:.4f}" in candidate.read(bundle.CARD).decode()
+    declared = inputs.InputPolicy.model_validate_json(candidate.read(inputs.FILE))
+    train = pl.read_parquet(world.folder(request()).kept(projects.TrainingSetReport).path).filter(
+        split="train"
+    )
+    assert set(declared.columns) == {"x", "y", "carrier_stats__late_share"}
+    for name, column in declared.columns.items():
+        assert (column.low, column.high) == (train[name].min(), train[name].max())
+        assert (column.out_of_range, column.is_pii) == ("warn", False)
     # The worker died before it could say so: the next one makes the same bundles.
     assert world.bundle(request())[0] == made
     assert len(store.list()) == 2

@@ -16,13 +16,13 @@ import polars as pl
 from temporalio import activity
 
 from mainspring.core import canonical, errors, policy, projects, settings
-from mainspring.core.contracts import training
+from mainspring.core.contracts import inputs, training
 from mainspring.core.features import frames, plan
 from mainspring.core.lineage import emitter, jobs
 from mainspring.core.models import bundle, evaluation, signing
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows.ray_jobs import attach, client, train_messages
-from mainspring.workflows.training import card, lineage, messages, run_folder
+from mainspring.workflows.training import card, catalog, input_policy, lineage, messages, run_folder
 from mainspring.workflows.training.data_activities import in_thread
 
 LEAK_EVIDENCE = "evidence/leak_check.json"
@@ -277,6 +277,7 @@ def _contents(
     rows, views = folder.kept(projects.TrainingSetReport), folder.kept(projects.FeatureReport)
     fitted = _fitted(folder)
     leak_report = folder.kept(projects.LeakReport)
+    declared = input_policy.declare(rows, fitted.inputs, catalog.gather(request.project, folder, fitted))
 
     def contents(
         name: str, model: dict[str, Any], weights: Path, metrics: dict[str, training.Metrics]
@@ -298,6 +299,7 @@ def _contents(
             extra_files={
                 LEAK_EVIDENCE: canonical.dumps(leak_report.model_dump(mode="json")),
                 GATES_EVIDENCE: canonical.dumps(asked.gates),
+                inputs.FILE: canonical.dumps(declared.model_dump(mode="json")),
             },
         )
 
