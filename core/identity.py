@@ -13,11 +13,14 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from mainspring.core import errors
 
 ROLES: Final = ("viewer", "developer", "approver", "admin", "service")
+
+#: How the names of the embedded issuer's actors end, and nobody else's.
+LOCAL: Final = "@local"
 
 #: The actors of a new embedded stack. Developer and approver differ, so that four eyes are possible from the start.
 EMBEDDED_ACTORS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -48,6 +51,18 @@ class Actor:
             )
 
 
+class Issuer(Protocol):
+    """Tells who sends a request. `prepare` fetches what is needed, `authenticate` decides by what is there."""
+
+    async def prepare(self, authorization: str | None) -> None:
+        """Errors: DependencyDown."""
+        ...
+
+    def authenticate(self, authorization: str | None) -> Actor:
+        """Errors: Unauthenticated."""
+        ...
+
+
 class TokenIssuer:
     """Reads the token file once. Immutable, thread-safe."""
 
@@ -71,6 +86,9 @@ class TokenIssuer:
                 f"token file `{path.name}` is malformed: {error!r}; remove it and run `mainspring up`",
                 problems=(path.name,),
             ) from error
+
+    async def prepare(self, authorization: str | None) -> None:
+        """Nothing: every token is known."""
 
     def authenticate(self, authorization: str | None) -> Actor:
         """The actor of an `Authorization: Bearer` header. Compares in constant time. Errors: Unauthenticated."""

@@ -62,6 +62,29 @@ class ControlSettings(_Group):
     """Development tokens of the embedded issuer, mode 0600; default: under the state directory."""
 
 
+class IdentitySettings(_Group):
+    """The OpenID provider whose bearer tokens the control API takes."""
+
+    issuer: str = ""
+    """Its `iss`, from which its keys are found by discovery; https, or http on this machine. Empty: there is none."""
+    audience: str = ""
+    """Whom tokens must be for (`aud`); required beside an issuer."""
+    algorithms: str = "RS256,ES256"
+    """Signatures that are taken, by comma; asymmetric ones only."""
+    name_claim: str = "sub"
+    """The claim that names the actor on record. Choose one that nobody can give himself."""
+    roles_claim: str = "roles"
+    """The claim that has roles, a list or words; dots lead into objects: `realm_access.roles`."""
+    roles_prefix: str = ""
+    """What stands before our roles there, as in `mainspring:developer`."""
+    leeway_seconds: Annotated[int, Field(ge=0, le=300)] = 30
+    """How far the provider's clock may be from ours."""
+    keys_cache_seconds: Annotated[float, Field(gt=0, le=86_400)] = 300.0
+    """After so long its keys are fetched again: the time in which a withdrawn one is still taken."""
+    embedded: bool = True
+    """Are the embedded issuer's tokens taken as well; workers and serving of this machine have those."""
+
+
 class ServingSettings(_Group):
     """The data plane."""
 
@@ -262,6 +285,7 @@ class Settings(_Group):
 
     stack: StackSettings
     control: ControlSettings
+    identity: IdentitySettings
     serving: ServingSettings
     streams: StreamSettings
     workflow: WorkflowSettings
@@ -285,6 +309,7 @@ class Settings(_Group):
 _GROUPS: Final[Mapping[str, type[_Group]]] = {
     "stack": StackSettings,
     "control": ControlSettings,
+    "identity": IdentitySettings,
     "serving": ServingSettings,
     "streams": StreamSettings,
     "workflow": WorkflowSettings,

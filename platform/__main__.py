@@ -16,7 +16,11 @@ def main() -> int:
     """Serve until told to stop. Exit code 78: misconfigured."""
     try:
         s = settings.load()
-        issuer = identity.ensure_token_file(s.control.tokens_file)
+        issuer: identity.Issuer = identity.ensure_token_file(s.control.tokens_file)
+        if s.identity.issuer:
+            from mainspring.core import oidc  # an embedded stack starts without it
+
+            issuer = oidc.issuer(s.identity, identity.TokenIssuer.load(s.control.tokens_file))
         app = control_app.create_app(
             s,
             issuer=issuer,

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from litestar import Litestar, Request
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.openapi.config import OpenAPIConfig
 
 from mainspring.core import errors, identity, settings
@@ -48,7 +48,7 @@ HANDLERS = (
 def create_app(
     s: settings.Settings,
     *,
-    issuer: identity.TokenIssuer,
+    issuer: identity.Issuer,
     launcher: run_launcher.RunLauncher,
     scheduler: engine.Scheduler | None = None,
 ) -> Litestar:
@@ -90,7 +90,7 @@ def create_app(
         route_handlers=list(HANDLERS),
         dependencies={
             "plane": Provide(lambda: plane, sync_to_thread=False),
-            "credential": Provide(_credential, sync_to_thread=False),
+            "credential": Provide(_credential),
         },
         exception_handlers=http_errors.HANDLERS,
         lifespan=[lifespan],
@@ -99,6 +99,10 @@ def create_app(
     )
 
 
-def _credential(request: Request[Any, Any, Any]) -> str:
+async def _credential(
+    request: Request[Any, Any, Any], plane: NamedDependency[control_plane.ControlPlane]
+) -> str:
     """The Authorization header as it came; `mutation.mutate` and the reads authenticate it."""
-    return request.headers.get("authorization", "")
+    found = request.headers.get("authorization", "")
+    await plane.issuer.prepare(found)
+    return found

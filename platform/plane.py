@@ -17,7 +17,7 @@ class ControlPlane:
     """The parts of one control API."""
 
     database: database.Database
-    issuer: identity.TokenIssuer
+    issuer: identity.Issuer
     launcher: launcher.RunLauncher
     book: settings.CostSettings
     train_workers: int
