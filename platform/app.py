@@ -21,6 +21,7 @@ from mainspring.platform.catalog import routes as catalog_routes
 from mainspring.platform.costs import routes as cost_routes
 from mainspring.platform.health import routes as health_routes
 from mainspring.platform.http import errors as http_errors
+from mainspring.platform.http import idempotency
 from mainspring.platform.lineage import routes as lineage_routes
 from mainspring.platform.metering import routes as metering_routes
 from mainspring.platform.projects import routes as project_routes
@@ -93,6 +94,7 @@ def create_app(
             "credential": Provide(_credential),
         },
         exception_handlers=http_errors.HANDLERS,
+        middleware=[idempotency.Idempotency(plane)],
         lifespan=[lifespan],
         openapi_config=OpenAPIConfig(title="Mainspring control API", version="v1"),
         request_max_body_size=1 << 20,

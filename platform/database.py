@@ -140,6 +140,19 @@ intents: Final = sa.Table(
     ),
 )
 
+#: Requests by idempotency key; `status` is null while the first is under way.
+request_keys: Final = sa.Table(
+    "request_keys",
+    metadata,
+    sa.Column("actor", TEXT, primary_key=True),
+    sa.Column("key", TEXT, primary_key=True),
+    sa.Column("fingerprint", TEXT, nullable=False),
+    sa.Column("reserved_at", TEXT, nullable=False, index=True),
+    sa.Column("status", sa.Integer),
+    sa.Column("media_type", TEXT),
+    sa.Column("body", TEXT),
+)
+
 lineage_events: Final = sa.Table(
     "lineage_events",
     metadata,

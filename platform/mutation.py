@@ -141,3 +141,9 @@ async def around(
         raise
     await on_record("done", found)
     return value
+
+
+async def note(plane: control_plane.ControlPlane, do: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    """Write down how a request goes, in `request_keys` alone: the database refuses any other change without audit row."""
+    async with plane.database.write() as connection:
+        return await do(connection)
