@@ -17,6 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflows" / "tests"))
 
+import poisoned_project
 import score_world
 
 from mainspring.core import errors, projects
@@ -177,6 +178,21 @@ def test_a_bad_part_fails_the_job_and_keeps_the_good_ones(
     assert f"rows {ROWS - 1000} to {ROWS - 1}" in error.message
     kept = outputs.Output(places.Place.at(spec.output), spec.identity).done()
     assert f"part-{ROWS // 1000 - 1:06d}.parquet" not in kept
+
+
+def test_a_part_that_kills_its_workers_ends_the_job(
+    world: score_world.World, cluster: dict[str, str], tmp_path: Path
+) -> None:
+    at = pl.int_range(pl.len()) == ROWS - 1
+    poison = pl.when(at).then(poisoned_project.POISON).otherwise("x").cast(pl.Float32)
+    digest = score_world.write_bundle(world.directory, world.fitted, project="poisoned")
+    dataset = world.dataset("poison", x=poison)
+    changes = {"project": "poisoned", "bundle_digest": digest, "part_rows": 1000}
+    error = Job(cluster, tmp_path, world.spec(dataset, "poison-out", **changes)).error()
+    assert isinstance(error, errors.JobFailed) and "died again and again" in error.message
+    spec = world.spec(dataset, "poison-out", **changes)
+    kept = outputs.Output(places.Place.at(spec.output), spec.identity).done()
+    assert f"part-{ROWS // 1000 - 1:06d}.parquet" not in kept and kept
 
 
 def test_an_output_of_another_scoring_is_left_as_it_is(

@@ -95,7 +95,7 @@ async def _follow(jobs: client.RayJobs, work: Work[T], k: int, poll_seconds: flo
                 await _stop(jobs, submission_id, poll_seconds)
                 raise errors.JobFailed(
                     f"ray job `{submission_id}` was stopped after {work.timeout_seconds:.0f} s; raise"
-                    " `ray.job_timeout_seconds` or train on fewer rows",
+                    " `ray.job_timeout_seconds` or give it fewer rows",
                     job_id=submission_id,
                     status="timed_out",
                 )

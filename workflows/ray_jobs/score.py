@@ -30,6 +30,10 @@ _RAY_ENVIRONMENT: Final = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
 #: A block of Ray Data is a part; beyond this many, a block has several.
 _MAX_BLOCKS: Final = 10_000
 
+#: A part whose worker died is tried again so often: a machine that was taken away costs nothing, and a part that kills
+#: every worker ends the job. Ray Data's own default is for ever.
+_MAX_PART_RETRIES: Final = 2
+
 #: Progress is written at most so often.
 _PROGRESS_SECONDS: Final = 0.5
 
@@ -113,6 +117,8 @@ def _scored(spec: score_messages.ScoreSpec, left: Sequence[parts.Part]) -> Itera
             size=min(spec.num_workers, len(left)), max_tasks_in_flight_per_actor=2
         ),
         num_cpus=1,
+        max_restarts=-1,
+        max_task_retries=_MAX_PART_RETRIES,
     )
     try:
         yield from dataset.iter_rows()

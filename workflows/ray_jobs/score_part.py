@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,8 +22,8 @@ __all__ = ["PartScorer", "load"]
 class PartScorer:
     """What Ray Data maps over the parts. Ray makes one a worker, and makes it anew where it dies.
 
-    An error of ours is an answer and not an exception: Ray would try the part again after an exception, and the same
-    rows would fail in the same way.
+    An error is an answer and not an exception: with its kind it says whether another job may succeed, and Ray's own tries
+    are for workers that died.
     """
 
     def __init__(self, spec: score_messages.ScoreSpec) -> None:
@@ -36,6 +37,8 @@ class PartScorer:
             self._scorer = load(spec)
         except errors.MainspringError as error:
             self._error = error
+        except Exception as error:  # noqa: BLE001 - the edge of Ray's worker; a project's code may raise anything
+            self._error = _crashed(error)
         # The first part's answer has what loading took.
         self._loading_seconds = time.process_time() - begun
 
@@ -50,6 +53,8 @@ class PartScorer:
             receipt = self._output.write(part, rows, scores, time.process_time() - begun)
         except errors.MainspringError as error:
             return {"error": errors.to_wire(_of_part(error, part))}
+        except Exception as error:  # noqa: BLE001 - as above
+            return {"error": errors.to_wire(_of_part(_crashed(error), part))}
         loading, self._loading_seconds = self._loading_seconds, 0.0
         return {"name": receipt.name, "cpu_seconds": receipt.cpu_seconds + loading}
 
@@ -94,6 +99,14 @@ def _rows(view: str, file: score_messages.ViewFile) -> pl.DataFrame:
             name=view,
         )
     return pl.read_parquet(io.BytesIO(data))
+
+
+def _crashed(error: Exception) -> errors.InvariantViolated:
+    traceback.print_exception(error)  # into the worker's log
+    return errors.InvariantViolated(
+        f"a worker crashed with {type(error).__name__}: {error}; read its log, and look at the project's derived features",
+        where="ray_jobs.score_part",
+    )
 
 
 def _of_part(error: errors.MainspringError, part: parts.Part) -> errors.MainspringError:

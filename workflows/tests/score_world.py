@@ -16,7 +16,7 @@ from mainspring.core.scoring import parts, places
 from mainspring.workflows.ray_jobs import score_messages
 
 #: What an installed distribution says of its projects; other processes find the project by it.
-_ENTRY_POINTS = "[mainspring.projects]\ntiny = tiny_project:PROJECT\n"
+_ENTRY_POINTS = "[mainspring.projects]\ntiny = tiny_project:PROJECT\npoisoned = poisoned_project:PROJECT\n"
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,12 @@ def write_bundle(directory: Path, fitted: plan.FittedPlan, *, project: str = "ti
 
 
 def install(folder: Path) -> Path:
-    """A folder for PYTHONPATH in which other processes find the project `tiny`."""
+    """A folder for PYTHONPATH in which other processes find the projects `tiny` and `poisoned`."""
     info = folder / "tiny_project-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-project\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(_ENTRY_POINTS)
-    (folder / "tiny_project.py").symlink_to(Path(tiny_project.__file__))
+    here = Path(tiny_project.__file__).parent
+    for name in ("tiny_project.py", "poisoned_project.py"):
+        (folder / name).symlink_to(here / name)
     return folder

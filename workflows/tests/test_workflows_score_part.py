@@ -126,6 +126,24 @@ def test_what_cannot_be_loaded_is_an_answer(
     assert isinstance(found, error) and words in found.message
 
 
+def test_a_projects_own_mistake_is_an_answer_too(
+    world: score_world.World, name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def derive(columns: Any) -> dict[str, Any]:
+        return {"gate": columns["gate"]}
+
+    spec = world.spec(world.dataset(), name)
+    monkeypatch.setattr(tiny_project.PROJECT, "derive", derive)
+    error = error_of(spec, 1)
+    assert isinstance(error, errors.InvariantViolated)
+    assert error.message.startswith(
+        "rows 500 to 999 of `000.parquet`: a worker crashed with KeyError: 'gate'"
+    )
+    assert 'return {"gate": columns["gate"]}' in capfd.readouterr().err
+    monkeypatch.setattr(projects, "load_project", lambda _: 1 / 0)
+    assert "ZeroDivisionError" in error_of(spec).message
+
+
 def test_features_that_were_made_anew_are_refused(
     world: score_world.World, name: str, tmp_path: Path
 ) -> None:
