@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,12 @@ def fit() -> plan.FittedPlan:
         ),
     )
     return declared.fit(frame(300, seed=2))
+
+
+def device_environment() -> dict[str, str]:
+    """Python of a device: NumPy, and nothing of ours on its path."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "MAINSPRING_"))}
+    return {**kept, "PYTHONPATH": str(Path(np.__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,9 +28,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> core_edge_world.World:
 def device(folder: Path, code: str = "", lines: str = "", **more: str) -> subprocess.CompletedProcess[str]:
     """Python with nothing of ours on its path but the release: `run.py` on `lines`, or `code`."""
     command = [sys.executable, *(["-c", code] if code else ["run.py"])]
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "MAINSPRING_"))}
     return subprocess.run(
-        command, cwd=folder, env=kept | more, input=lines, capture_output=True, text=True, timeout=60
+        command,
+        cwd=folder,
+        env=core_edge_world.device_environment() | more,
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
 
 
