@@ -25,7 +25,7 @@ import polars as pl
 from mainspring.core import errors
 from mainspring.core.features import frames, lake, matching, segment_file, segment_manifest, segment_search
 
-__all__ = ["Refreshed", "Segments"]
+__all__ = ["Current", "Refreshed", "Segments"]
 
 _LOG: Final = logging.getLogger("mainspring.features")
 #: A segment is sorted in memory: at 64 bytes a row this takes half a gigabyte.
@@ -41,6 +41,24 @@ class Refreshed:
     rows_read: int = 0
     rebuilt: tuple[str, ...] = ()
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Current:
+    """Segments that were those of the source when they were opened: one question reads them, whatever comes meanwhile."""
+
+    opened: tuple[segment_file.Segment, ...]
+
+    @property
+    def schema(self) -> pl.Schema:
+        """The columns."""
+        return self.opened[0].rows.schema
+
+    def match(
+        self, asked: pl.DataFrame, *, keys: Sequence[str], times: matching.Times, columns: Sequence[str]
+    ) -> pl.DataFrame:
+        """As :meth:`Segments.match`."""
+        return segment_search.match(self.opened, asked, keys=keys, times=times, columns=columns)
 
 
 class Segments:
@@ -65,15 +83,38 @@ class Segments:
         Errors: NotFound, CorruptArtifact, SchemaMismatch for what is wrong with the source; Conflict if it changes
         meanwhile; DependencyDown if the disk refuses.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with self._alone():
-                return self._refresh()
-        except OSError as error:
-            raise errors.DependencyDown(
-                f"segments in `{self.folder}` cannot be written: {error}; check the disk and refresh again",
-                name=str(self.folder),
-            ) from error
+        return self._refreshed()[0]
+
+    def current(self, *, refresh: bool = False) -> Current:
+        """The segments for one question, brought up to the source first if `refresh`; the source is listed once.
+
+        Errors: as :meth:`match`, or as :meth:`refresh`.
+        """
+        if refresh:
+            manifest = self._refreshed()[1]
+            # Another process may have merged them away since.
+            with contextlib.suppress(FileNotFoundError):
+                return self._opened(manifest)
+        for _ in range(3):
+            manifest = segment_manifest.read(self.folder)
+            if why := manifest.staleness(self.source, self.source.listed(), self.order):
+                raise errors.Conflict(
+                    f"segments in `{self.folder}` are stale: {why}; refresh them",
+                    resource="segments",
+                    name=str(self.folder),
+                )
+            # A file may be gone because another process has just merged it away: then there is a newer manifest.
+            with contextlib.suppress(FileNotFoundError):
+                return self._opened(manifest)
+        missing = [
+            name for entry in manifest.segments for name in entry.files if not (self.folder / name).exists()
+        ]
+        raise errors.CorruptArtifact(
+            f"segment files {missing} of `{self.folder}` are gone; refresh the segments",
+            artifact=str(self.folder),
+            expected="every file of the manifest",
+            got=str(missing),
+        )
 
     def match(
         self, asked: pl.DataFrame, *, keys: Sequence[str], times: matching.Times, columns: Sequence[str]
@@ -84,7 +125,7 @@ class Segments:
         Errors: NotFound if there are no segments, Conflict if they are stale, CorruptArtifact if one is damaged (all
         mended by :meth:`refresh`); SchemaMismatch for a key of another type or an absent column.
         """
-        return segment_search.match(self._opened(), asked, keys=keys, times=times, columns=columns)
+        return self.current().match(asked, keys=keys, times=times, columns=columns)
 
     @property
     def uri(self) -> str:
@@ -97,37 +138,26 @@ class Segments:
 
     def scan(self) -> pl.LazyFrame:
         """All rows that have a key and an event time, segment by segment. Errors: as :meth:`match`."""
-        return pl.concat([segment.rows.lazy() for segment in self._opened()])
+        return pl.concat([segment.rows.lazy() for segment in self.current().opened])
 
-    def schema(self) -> pl.Schema:
-        """The columns of the segments. Errors: as :meth:`match`."""
-        return self._opened()[0].rows.schema
+    def _opened(self, manifest: segment_manifest.Manifest) -> Current:
+        """Errors: FileNotFoundError, CorruptArtifact."""
+        found = [segment_search.opened(self.folder, entry, self.order) for entry in manifest.segments]
+        segment_search.forget_others(self.folder, manifest.segments)
+        return Current(tuple(found))
 
-    def _opened(self) -> list[segment_file.Segment]:
-        for _ in range(3):
-            manifest = segment_manifest.read(self.folder)
-            if why := manifest.staleness(self.source, self.source.listed(), self.order):
-                raise errors.Conflict(
-                    f"segments in `{self.folder}` are stale: {why}; refresh them",
-                    resource="segments",
-                    name=str(self.folder),
-                )
-            # A file may be gone because another process has just merged it away: then there is a newer manifest.
-            with contextlib.suppress(FileNotFoundError):
-                found = [segment_search.opened(self.folder, entry, self.order) for entry in manifest.segments]
-                segment_search.forget_others(self.folder, manifest.segments)
-                return found
-        missing = [
-            name for entry in manifest.segments for name in entry.files if not (self.folder / name).exists()
-        ]
-        raise errors.CorruptArtifact(
-            f"segment files {missing} of `{self.folder}` are gone; refresh the segments",
-            artifact=str(self.folder),
-            expected="every file of the manifest",
-            got=str(missing),
-        )
+    def _refreshed(self) -> tuple[Refreshed, segment_manifest.Manifest]:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._alone():
+                return self._refresh()
+        except OSError as error:
+            raise errors.DependencyDown(
+                f"segments in `{self.folder}` cannot be written: {error}; check the disk and refresh again",
+                name=str(self.folder),
+            ) from error
 
-    def _refresh(self) -> Refreshed:
+    def _refresh(self) -> tuple[Refreshed, segment_manifest.Manifest]:
         files = self.source.listed()
         kept, reason = self._kept(files)
         entries = list(kept.segments) if kept else []
@@ -141,18 +171,19 @@ class Segments:
         except errors.Rejected as error:
             self._require_unchanged(files, kept, error)
             raise
-        if added or rebuilt:
+        if kept is None or added or rebuilt:
             self._require_unchanged(files, kept)
             kept = segment_manifest.Manifest(self.source.uri, self.order, tuple(files), tuple(entries))
             segment_manifest.write(self.folder, kept)
             self._sweep(kept)
-        return Refreshed(
+        done = Refreshed(
             rows=sum(entry.rows for entry in entries),
             segments=len(entries),
             rows_read=sum(entry.source_rows for entry in added),
             rebuilt=rebuilt,
             reason=reason,
         )
+        return done, kept
 
     def _require_unchanged(
         self,

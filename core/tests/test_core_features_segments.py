@@ -239,6 +239,27 @@ def test_a_bad_file_leaves_the_old_segments(
     assert ask(two_files, ASKED) == [20, 21, 12, None, None, None]
 
 
+def test_a_question_lists_the_source_once_and_keeps_what_it_found(
+    two_files: segments.Segments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, listings = lake.Parquet.listed, list[str]()
+
+    def counted(source: lake.Parquet) -> list[lake.File]:
+        listings.append(source.uri)
+        return listed(source)
+
+    monkeypatch.setattr(lake.Parquet, "listed", counted)
+    for refresh in (True, False):
+        found = two_files.current(refresh=refresh)
+        put(Path(two_files.source.uri), 2, MORE)
+        got = found.match(
+            reference.questions(ASKED), keys=["a", "b"], times=matching.Times("t", "e", "c"), columns=["v"]
+        )
+        assert got["v"].to_list() == [20, 21, 12, None, None, None] and len(listings) == 1
+        (Path(two_files.source.uri) / "part-002.parquet").unlink()
+        listings.clear()
+
+
 def test_no_source_is_refused(tmp_path: Path) -> None:
     with pytest.raises(errors.NotFound, match="no Parquet"):
         made(tmp_path).refresh()

@@ -69,7 +69,7 @@ def join(
     what = f"`{files.uri}` of view `{view.name}`"
     sorted_rows = sources.segments_of(config, source, files, keys)
     rows = files.scan() if sorted_rows is None else pl.LazyFrame()
-    schema = rows.collect_schema() if sorted_rows is None else sorted_rows.schema()
+    schema = rows.collect_schema() if sorted_rows is None else sorted_rows.schema
     renamed = {old: new for old, new in source.field_mapping.items() if old in schema}
     schema = pl.Schema({renamed.get(name, name): dtype for name, dtype in schema.items()})
     frames.require(schema, (*keys, *features), what=what)

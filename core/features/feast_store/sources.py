@@ -38,11 +38,11 @@ def parquet(config: RepoConfig, source: Any) -> lake.Parquet:
 
 def segments_of(
     config: RepoConfig, source: Any, files: lake.Rows, keys: Sequence[str]
-) -> segments.Segments | None:
+) -> segments.Current | None:
     """The source's segments for joins by `keys`, None where the store is configured without, and for a query.
 
     With `stale_segments: refresh` they are made or brought up to date here, what the store then does is logged.
-    Errors: as :meth:`segments.Segments.refresh`.
+    Errors: as :meth:`segments.Segments.current`.
     """
     store = config.offline_store
     if store.segments is None or not isinstance(files, lake.Parquet):
@@ -60,10 +60,8 @@ def segments_of(
         parts.append(endpoint)
     digest = canonical.digest(parts)
     name = f"{urllib.parse.quote(source.name, safe='')[:80]}-{digest.removeprefix('sha256:')[:12]}"
-    found = segments.Segments(_folder(config, store.segments) / name, files, order)
-    if store.stale_segments == "refresh":
-        found.refresh()
-    return found
+    kept = segments.Segments(_folder(config, store.segments) / name, files, order)
+    return kept.current(refresh=store.stale_segments == "refresh")
 
 
 def _folder(config: RepoConfig, path: str) -> Path:
