@@ -128,6 +128,8 @@ def _candidates(
         wanted = wanted.join(distinct.lazy(), on=list(keys), how="inner")
     else:
         wanted = wanted.with_columns(pl.lit(0, pl.UInt32).alias(_CODE))
+    # Tried: keys and times first, and the features of the rows that answer in a second pass. 1.2 times less processor
+    # time (1 M rows, 100 k questions, Xeon, 2026-11), but rows that are replaced between the passes would be mixed.
     found = wanted.select(_CODE, _ROW, _EVENT, _CREATED, *columns).collect(engine="streaming")
     return found.rechunk()  # a gather from the chunks of a stream takes five times as long
 
