@@ -246,6 +246,38 @@ TEST_F(FeatureReadsTest, OneNameOfTwoViewsNeedsTheWholeName) {
       << answer;
 }
 
+TEST_F(FeatureReadsTest, RowsThatAreTooLongAreLeftToTheAppWhateverIsAskedOfThem) {
+  TableSchema schema = StringSchema();
+  schema.fields.push_back({"x", FieldType::kInt64, 1});
+  auto table = std::make_shared<OnlineTable>();
+  ASSERT_TRUE(OnlineTable::Create(schema, {}, table.get()).ok());
+  const auto put = [&table](std::int64_t event, std::size_t size) {
+    const std::string text(size, 'a');
+    const std::int64_t x = 5, offsets[] = {0, static_cast<std::int64_t>(size)};
+    const Text key{"k", 1};
+    const KeyColumn column{nullptr, nullptr, nullptr, &key};
+    const InputColumn columns[] = {{text.data(), offsets, nullptr}, {&x, nullptr, nullptr}};
+    UpsertBatch batch;
+    batch.keys = {&column, nullptr, 1};
+    batch.event_us = batch.created_us = &event;
+    batch.columns = columns;
+    UpsertResult result;
+    EXPECT_TRUE(table->Upsert(batch, &result).ok());
+  };
+  std::vector<FrontView> views{{"u", table, nullptr}};
+  const FeatureReads reads(std::move(views), {}, 10, book_);
+  const std::string_view one = R"({"features":["u:x"],"entities":{"name":["k"]}})";
+  const std::string_view five = R"({"features":["u:x"],"entities":{"name":["k","k","k","k","k"]}})";
+  put(1, 30'000);
+  EXPECT_NE(Ask(reads, one), "");
+  EXPECT_EQ(Ask(reads, five), "");
+  EXPECT_EQ(Ask(reads, R"({"features":["u:text"],"entities":{"name":["k","k","k","k","k"]}})"), "");
+  put(2, 150'000);
+  EXPECT_EQ(Ask(reads, one), "");
+  put(3, 3);
+  EXPECT_NE(Ask(reads, five).find(R"({"values":[5,5,5,5,5],)"), std::string::npos);
+}
+
 TEST_F(FeatureReadsTest, AServiceIsANameForFeatures) {
   const std::string entities = R"("entities":{"name":["a"],"id":[1]}})";
   const std::string answer = Ask(*Reads(), R"({"feature_service":"s","features":null,)" + entities);

@@ -90,10 +90,11 @@ struct ReadBatch {
   KeyBatch keys;
   std::int64_t now_us = 0;
   std::int64_t max_age_us = kNoMaxAge;
-  const OutputColumn* columns = nullptr;  // one a field of the selection, or nullptr
-  float* matrix = nullptr;                // n x selection.width(), or nullptr
-  std::uint8_t* status = nullptr;         // n of RowStatus
-  std::int64_t* event_us = nullptr;       // n; 0 where the row is not found
+  std::uint64_t max_outside_bytes = ~std::uint64_t{0};  // for who may not wait; see ReadWorkspace
+  const OutputColumn* columns = nullptr;                // one a field of the selection, or nullptr
+  float* matrix = nullptr;                              // n x selection.width(), or nullptr
+  std::uint8_t* status = nullptr;                       // n of RowStatus
+  std::int64_t* event_us = nullptr;                     // n; 0 where the row is not found
 };
 
 // Fields to read, in the order of the answer, and which words of a row that takes. Of one schema.
@@ -126,10 +127,13 @@ class ReadWorkspace {
  public:
   // How often a part of a read was begun again, because what it needed had been taken away meanwhile.
   std::uint64_t restarts() const { return restarts_; }
+  // Bytes of keys and strings that the last read copied from outside of their rows. Above its
+  // max_outside_bytes: it was given up, and its answer is of no use.
+  std::uint64_t outside_bytes() const { return outside_bytes_; }
 
  private:
   friend class TableReader;
-  std::uint64_t restarts_ = 0;
+  std::uint64_t restarts_ = 0, outside_bytes_ = 0;
   std::vector<std::uint64_t> rows_;
   std::vector<char> keys_;
   std::vector<std::vector<char>> tails_;

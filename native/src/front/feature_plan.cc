@@ -38,7 +38,6 @@ bool AddReference(const KnownViews& views, const Reference& reference, FeaturePl
   FeaturePart* const part = PartOf(known->second, plan);
   part->fields.push_back(field->second);
   part->types.push_back(type);
-  plan->has_texts = plan->has_texts || type == FieldType::kString;
   return true;
 }
 

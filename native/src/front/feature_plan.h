@@ -49,8 +49,6 @@ struct FeaturePlan {
   std::string names;  // ,"name" for each feature, in the order of the answer
   std::vector<FeaturePart> parts;
   std::size_t n_features = 0;
-  bool has_texts = false;
-  bool is_heavy = false;  // its texts were once too long for a loop: the app reads them
 };
 
 // Features of one name, and views, fields or types that are not known here: false.

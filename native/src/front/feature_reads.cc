@@ -14,7 +14,8 @@ namespace {
 
 // Values and keys of one answer: about half a millisecond, most of it digits.
 constexpr std::size_t kMaxCells = 4096;
-// Of texts in one answer.
+// Of texts in one answer, and of what lies outside of the rows of one view, asked for or not: a row is read
+// with its key and texts.
 constexpr std::size_t kMaxTextBytes = std::size_t{128} << 10;
 
 std::int64_t NowUs() {
@@ -90,7 +91,7 @@ void FeatureReads::Reading::BindColumns(const FeaturePart& part, std::size_t row
   }
 }
 
-// Rows of one view for the request's keys. False: the keys are not the view's.
+// Rows of one view for the request's keys. False: the keys are not the view's, or the rows are too long.
 bool FeatureReads::Reading::Read(const FeaturePart& part, std::int64_t now_us) {
   const OnlineTable& table = *part.known->view.table;
   ReadBatch batch;
@@ -102,6 +103,7 @@ bool FeatureReads::Reading::Read(const FeaturePart& part, std::int64_t now_us) {
   batch.max_age_us = table.schema().max_age_us;
   batch.status = status.data();
   batch.event_us = event_us.data();
+  batch.max_outside_bytes = kMaxTextBytes;
   if (part.floats == FeaturePart::Floats::kFloat32) {
     matrix.resize(rows * part.fields.size());
     batch.matrix = matrix.data();
@@ -110,7 +112,7 @@ bool FeatureReads::Reading::Read(const FeaturePart& part, std::int64_t now_us) {
     batch.columns = columns.data();
   }
   table.Get(part.selection, batch, &workspace);
-  return true;
+  return workspace.outside_bytes() <= batch.max_outside_bytes;
 }
 
 std::size_t FeatureReads::Reading::TextBytes(const FeaturePart& part) const {
@@ -182,8 +184,7 @@ bool FeatureReads::Answer(const AskedHead& head, std::string_view body, std::siz
   const std::size_t rows = call.entities[0].n;
   if (rows > max_rows_) return false;
   FeaturePlan* const plan = reading.plans.Find(views_, services_, call);
-  if (plan == nullptr || plan->is_heavy || rows * (plan->n_features + call.n_entities) > kMaxCells)
-    return false;
+  if (plan == nullptr || rows * (plan->n_features + call.n_entities) > kMaxCells) return false;
   std::int64_t mark = NowNanos();
   const std::int64_t input = mark - began;
   std::int64_t reads = 0, writes = 0;
@@ -204,12 +205,7 @@ bool FeatureReads::Answer(const AskedHead& head, std::string_view body, std::siz
     if (!reading.Read(part, now_us)) return false;
     passed(&reads);
     text_bytes += reading.TextBytes(part);
-    if (text_bytes > kMaxTextBytes) {
-      plan->is_heavy = true;
-      reading.workspace = {};
-      reading.texts.clear();
-      return false;
-    }
+    if (text_bytes > kMaxTextBytes) return false;
     if (!reading.AppendPart(part, &out)) return false;
     passed(&writes);
   }

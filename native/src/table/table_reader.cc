@@ -79,6 +79,9 @@ struct TableReader::View {
   bool is_direct;  // into the matrix
   char* encoded;   // where the next key goes that needs encoding
 
+  // Whether more was copied than the reader wants: what is left is not read.
+  bool IsOver() const { return workspace->outside_bytes_ > batch.max_outside_bytes; }
+
   char* MatrixRow(std::size_t i) const {
     return reinterpret_cast<char*>(batch.matrix + i * selection.width_);
   }
@@ -140,6 +143,7 @@ FieldSelection TableReader::Select(const std::vector<std::uint32_t>& fields) con
 void TableReader::Get(const FieldSelection& selection, const ReadBatch& batch,
                       ReadWorkspace* workspace) const {
   const std::size_t stride = memory_->layout.row_bytes;
+  workspace->outside_bytes_ = 0;
   if (workspace->rows_.size() < kGroup * stride / 8) workspace->rows_.resize(kGroup * stride / 8);
   if (memory_->layout.has_heap && workspace->tails_.size() < kGroup) workspace->tails_.resize(kGroup);
   const bool has_strings = selection.has_strings_ && batch.columns != nullptr;
@@ -387,6 +391,7 @@ TableReader::Found TableReader::Take(const View& view, std::uint32_t row, const 
   const char* const copy = view.rows + i * view.stride;
   std::uint64_t version = Load(Words(memory_->RowAt(row)));
   if (version == 0 || !Copy(view, row, version, i, at)) return Found::kRestart;
+  if (view.IsOver()) return Found::kNo;
   *newest = version;
   const RowLayout& layout = memory_->layout;
   const bool is_outside =
@@ -399,6 +404,7 @@ TableReader::Found TableReader::Take(const View& view, std::uint32_t row, const 
     const std::uint64_t older = Load(Words(memory_->RowAt(previous)));
     // A row that was used again is newer than the one that replaced it; of one batch both may be.
     if (older == 0 || older > version || !Copy(view, previous, older, i, at)) return Found::kRestart;
+    if (view.IsOver()) return Found::kNo;
     version = older;
   }
   return Found::kYes;
@@ -425,6 +431,8 @@ bool TableReader::Copy(const View& view, std::uint32_t row, std::uint64_t versio
   if (!layout.has_heap) return true;
   const std::uint32_t tail_size = FieldOf<std::uint32_t>(to, RowLayout::kTailSizeAt);
   if (tail_size <= layout.tail_bytes) return true;
+  view.workspace->outside_bytes_ += tail_size;
+  if (view.IsOver()) return true;
   std::vector<char>& tail = view.workspace->tails_[i];
   const std::size_t words = (tail_size + 7) / 8;
   if (tail.size() < 8 * words) tail.resize(8 * words);
