@@ -22,7 +22,7 @@ import orjson
 
 from mainspring.core import errors, settings
 
-__all__ = ["Exporter", "Trace", "Tracer", "current_trace_id", "encode", "sender", "span"]
+__all__ = ["Exporter", "Trace", "Tracer", "current_trace_id", "encode", "is_sampled", "sender", "span"]
 
 _LOG: Final = logging.getLogger("mainspring.serving")
 _TRACEPARENT: Final = re.compile(r"^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$")
@@ -82,6 +82,12 @@ def span(name: str, /, **attributes: Value) -> contextlib.AbstractContextManager
     return _timed(trace, trace.exporter, name, attributes)
 
 
+def is_sampled() -> bool:
+    """Whether the spans of the request at work are kept: what they would say need not be put together else."""
+    trace = _CURRENT.get()
+    return trace is not None and trace.exporter is not None
+
+
 @contextlib.contextmanager
 def _timed(trace: Trace, exporter: Exporter, name: str, attributes: Mapping[str, Value]) -> Iterator[None]:
     began, error = time.time_ns(), ""
@@ -107,16 +113,20 @@ class Tracer:
 
     def begin(self, traceparent: str | None) -> None:
         """Make the request the one at work. A header that is not W3C's is as good as none."""
-        trace_id, parent_id, is_sampled = _read(traceparent)
+        if traceparent is None and self._exporter is None:
+            if _CURRENT.get() is not None:
+                _CURRENT.set(None)
+            return
+        trace_id, parent_id, decided = _read(traceparent)
         if self._exporter is None:
             _CURRENT.set(Trace(trace_id, parent_id, "", None, 0) if trace_id else None)
             return
-        if is_sampled is None:
-            is_sampled = random.random() < self._share
-        if not is_sampled and not trace_id:
+        if decided is None:
+            decided = random.random() < self._share
+        if not decided and not trace_id:
             _CURRENT.set(None)
             return
-        exporter = self._exporter if is_sampled else None
+        exporter = self._exporter if decided else None
         _CURRENT.set(Trace(trace_id or _new_id(32), parent_id, _new_id(16), exporter, time.time_ns()))
 
     def end(self, name: str, attributes: Mapping[str, Value], error: str = "") -> None:

@@ -47,6 +47,7 @@ class Callers:
 
     def __init__(self, issuer: Issuer, keys: api_keys.KeyRing, *, require_token: bool) -> None:
         self._issuer, self._keys, self._require_token = issuer, keys, require_token
+        self._of_keys: dict[str, tuple[access.KeyView, Caller]] = {}
 
     @property
     def keys_are_stale(self) -> bool:
@@ -92,7 +93,11 @@ class Callers:
         key = key_of(authorization)
         if key is not None:
             view = self._keys.authenticate(key)
-            return Caller(view.caller, frozenset(view.scopes), view.project or "")
+            known = self._of_keys.get(view.key_id)
+            if known is None or known[0] is not view:
+                caller = Caller(view.caller, frozenset(view.scopes), view.project or "")
+                known = self._of_keys[view.key_id] = view, caller
+            return known[1]
         actor = self._issuer.authenticate(authorization)
         return Caller(
             actor.name, frozenset().union(*(SCOPES_OF_ROLE.get(r, frozenset()) for r in actor.roles))

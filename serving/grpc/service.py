@@ -67,6 +67,8 @@ class Service:
 
     def end(self, method: str, error: errors.MainspringError | None = None) -> None:
         """The call was answered, with `error` or without."""
+        if not traces.is_sampled():
+            return
         attributes: dict[str, traces.Value] = {
             "rpc.system": "grpc",
             "rpc.service": f"{schema.PACKAGE}.{schema.SERVICE}",

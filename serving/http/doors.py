@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Final, NamedTuple
 
 from mainspring.core.contracts import access
@@ -30,6 +31,7 @@ class Door(NamedTuple):
     target: str
 
 
+@functools.lru_cache(maxsize=4096)
 def door_of(method: str, path: str) -> Door | None:
     """None: open to everybody. What is not known here is a change, which needs more than a question does."""
     if path in OPEN:

@@ -40,7 +40,9 @@ def let_in(guarded: guard.Guard, method: str, path: str, headers: Mapping[str, s
 
 
 def traced(tracer: traces.Tracer, method: str, path: str, status: int, request_id: str) -> None:
-    """End the request's span."""
+    """End the request's span, if it has one."""
+    if not traces.is_sampled():
+        return
     attributes: dict[str, traces.Value] = {
         "http.request.method": method,
         "url.path": path,
