@@ -61,7 +61,7 @@ def install(*, log_requests: bool) -> None:
     _ACCESS.setLevel(logging.INFO if log_requests else logging.WARNING)
 
 
-def request(method: str, path: str, status: int, started: float) -> None:
+def request(method: str, path: str, status: int, started: float, caller: str) -> None:
     """One line for a request that ended: always if it was our mistake, else if requests are logged.
 
     What was shed or came too late is counted by the metrics: a line for each would make an overload worse.
@@ -70,6 +70,17 @@ def request(method: str, path: str, status: int, started: float) -> None:
     """
     level = logging.WARNING if status == 500 else logging.INFO
     if _ACCESS.isEnabledFor(level):
-        millis = (time.perf_counter() - started) * 1000
-        fields = {"method": method, "path": path, "status": status, "ms": round(millis, 3)}
-        _ACCESS.log(level, "%s %s %d", method, path, status, extra={"fields": fields})
+        _line(level, method, path, status, started, caller)
+
+
+def call(method: str, code: str, started: float, caller: str) -> None:
+    """The same for a gRPC call that ended with the status called `code`."""
+    level = logging.WARNING if code == "INTERNAL" else logging.INFO
+    if _ACCESS.isEnabledFor(level):
+        _line(level, "GRPC", method, code, started, caller)
+
+
+def _line(level: int, method: str, path: str, status: int | str, started: float, caller: str) -> None:
+    millis = round((time.perf_counter() - started) * 1000, 3)
+    fields = {"method": method, "path": path, "status": status, "ms": millis, "caller": caller}
+    _ACCESS.log(level, "%s %s %s", method, path, status, extra={"fields": fields})

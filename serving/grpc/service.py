@@ -65,15 +65,17 @@ class Service:
             return callers.ANONYMOUS
         return self.guard.identify(authorization_of(metadata), _SCOPES.get(method, "read"))
 
-    def end(self, method: str, error: errors.MainspringError | None = None) -> None:
-        """The call was answered, with `error` or without."""
+    def end(self, method: str, began: float, error: errors.MainspringError | None = None) -> None:
+        """The call was answered, with `error` or without; `began` is on `time.perf_counter`."""
+        code = grpc.StatusCode.OK if error is None else status.code_of(error)
+        logs.call(method, code.name, began, guard.current().caller.name)
         if not traces.is_sampled():
             return
         attributes: dict[str, traces.Value] = {
             "rpc.system": "grpc",
             "rpc.service": f"{schema.PACKAGE}.{schema.SERVICE}",
             "rpc.method": method,
-            "rpc.grpc.status_code": 0 if error is None else status.code_of(error).value[0],
+            "rpc.grpc.status_code": code.value[0],
             "mainspring.request_id": logs.REQUEST_ID.get(),
             "mainspring.caller": guard.current().caller.name,
         }
@@ -221,17 +223,18 @@ def _guarded(
     method: Method, enter: Enter, end: End, parse: Callable[[bytes], Any]
 ) -> Callable[[bytes, Context], Awaitable[Any]]:
     async def call(sent: bytes, context: Context) -> Any:
+        began = time.perf_counter()
         try:
             caller = enter(context)
             answer = await method(parse(sent), context, caller)
         except errors.MainspringError as error:
-            end(error)
+            end(began, error)
             return await status.abort(context, error)
         except Exception:  # noqa: BLE001 - the edge of the process: the caller gets an answer, the log the trace
             mistake = _own_mistake()
-            end(mistake)
+            end(began, mistake)
             return await status.abort(context, mistake)
-        end()
+        end(began)
         return answer
 
     return call
@@ -244,18 +247,19 @@ def _guarded_stream(
     parse: Callable[[bytes], Any],
 ) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[Any]]:
     async def call(sent: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+        began = time.perf_counter()
         try:
             caller = enter(context)
             async for answer in method((parse(one) async for one in sent), context, caller):
                 yield answer
         except errors.MainspringError as error:
-            end(error)
+            end(began, error)
             await status.abort(context, error)
         except Exception:  # noqa: BLE001 - as above
             mistake = _own_mistake()
-            end(mistake)
+            end(began, mistake)
             await status.abort(context, mistake)
-        end()
+        end(began)
 
     return call
 

@@ -98,4 +98,4 @@ class Edge:
             refusal = http_errors.answer(own_mistake(scope["path"], request_id), scope["path"], request_id)
             await refusal(scope, receive, send_with_id)
         traced(self._tracer, scope["method"], scope["path"], status, request_id)
-        logs.request(scope["method"], scope["path"], status, began)
+        logs.request(scope["method"], scope["path"], status, began, guard.current().caller.name)

@@ -81,7 +81,7 @@ class FastPath:
         await send({"type": "http.response.start", "status": status, "headers": fields})
         await send({"type": "http.response.body", "body": body})
         edge.traced(self._tracer, "POST", path, status, request_id)
-        logs.request("POST", path, status, began)
+        logs.request("POST", path, status, began, guard.current().caller.name)
 
     def _answerer(self, scope: Scope) -> Answerer | None:
         if scope["type"] != "http" or scope["method"] != "POST":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from tritonclient.grpc import service_pb2_grpc
 from mainspring.core import errors
 from mainspring.core.client.serving import ServingClient
 from mainspring.core.contracts.prediction import PredictRequest
+from mainspring.serving import logs
 
 pytestmark = pytest.mark.integration
 
@@ -218,3 +221,33 @@ def test_the_native_front_is_no_way_round(tmp_path: Path, path: str, document: d
         assert house.ask(path, document).status_code == 401
         assert house.ask(path, document, house.key("a", "predict", "read")).status_code == 200
         assert house.served.front.counts()["answered"] == 0
+
+
+def test_log_lines_say_who_asked_over_every_protocol(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with access_world.opened(tmp_path, require_token=True) as house:
+        key = house.key("team-a/checkout", "predict")
+        with caplog.at_level(logging.INFO, "mainspring.serving.access"):
+            caplog.handler.setFormatter(logs.JsonLines())
+            named = {"authorization": f"Bearer {key}", "x-request-id": "over-http"}
+            for path, document in ((PREDICT, ASKED), (INFER, ROW)):
+                assert house.http.post(path, json=document, headers=named).status_code == 200
+            house.ask(INFER, ROW)
+            house.triton_grpc(key)
+            access_world.refused(house.triton_grpc)
+            deadline = time.monotonic() + 30
+            while len(caplog.text.splitlines()) < 5:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        lines = [json.loads(line) for line in caplog.text.splitlines()]
+    assert [(x["method"], x["path"], x["status"], x["caller"]) for x in lines] == [
+        ("POST", PREDICT, 200, "team-a/checkout"),
+        ("POST", INFER, 200, "team-a/checkout"),
+        ("POST", INFER, 401, "anonymous"),
+        ("GRPC", "ModelInfer", "OK", "team-a/checkout"),
+        ("GRPC", "ModelInfer", "UNAUTHENTICATED", "anonymous"),
+    ]
+    assert [x["request_id"] for x in lines[:2]] == ["over-http"] * 2
+    assert all(x["request_id"] and x["ms"] > 0 for x in lines)
+    assert key not in caplog.text
