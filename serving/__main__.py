@@ -7,21 +7,27 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from mainspring.core import errors, identity, settings
-from mainspring.core.contracts import metering
 from mainspring.core.features import online
 from mainspring.core.models import bundle
 from mainspring.native import front as native
 from mainspring.serving import app, logs, native_front, server, signed_bundles, tls, usage
 from mainspring.serving.models import bundle_models
 from mainspring.serving.runtimes import chosen
+
+if TYPE_CHECKING:
+    from mainspring.core.client import control
+
+#: What is not received by then waits on disk; a stop must not wait for long.
+_USAGE_TIMEOUT_SECONDS: Final = 5.0
 
 EXIT_MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
 
@@ -57,7 +63,7 @@ def main() -> int:
                     max_rows=in_force.serving.max_rows_per_request,
                 ),
                 front=front,
-                send_usage=usage_sender(in_force, issuer),
+                send_usage=opened.enter_context(usage_sender(in_force, issuer)),
                 certificates=certificates,
             )
             # log_config: ours is installed already.
@@ -70,16 +76,21 @@ def main() -> int:
     return 0
 
 
-def usage_sender(s: settings.Settings, issuer: identity.TokenIssuer) -> usage.Send:
-    """Tells the control API what was used. Its client is imported with the first report: the start is not for it."""
+@contextlib.contextmanager
+def usage_sender(s: settings.Settings, issuer: identity.TokenIssuer) -> Iterator[usage.Send]:
+    """What tells the control API what was used. Its client is imported with the first report: the start is not for it."""
+    with contextlib.ExitStack() as opened:
 
-    def send(records: Sequence[metering.ServingUsage]) -> None:
-        from mainspring.core.client import control
+        @functools.cache
+        def client() -> control.ControlClient:
+            # One for all: making it reads the system's certificates, some 30 ms that hold the interpreter.
+            from mainspring.core.client import control
 
-        with control.ControlClient(s.control_url, issuer.token_of("service@local")) as client:
-            client.record_serving_usage(records)
+            token = issuer.token_of("service@local")
+            made = control.ControlClient(s.control_url, token, timeout_seconds=_USAGE_TIMEOUT_SECONDS)
+            return opened.enter_context(made)
 
-    return send
+        yield lambda records: client().record_serving_usage(records)
 
 
 def bind(serving: settings.ServingSettings) -> list[socket.socket]:

@@ -114,9 +114,9 @@ def create_app(
     inferring = inference.Inference(known, doorkeeper, counts)
     infer = v2_infer.Infer(inferring, limits)
     reads = feature_reads.FeatureReads(online, shelf, limits, doorkeeper, serving.max_rows_per_request)
-    exporter = None
+    receiver, exporter = traces.Receiver(serving), None
     if serving.trace_endpoint:
-        exporter = traces.Exporter(traces.sender(serving), release.version())
+        exporter = traces.Exporter(receiver, release.version())
     tracer = traces.Tracer(exporter, serving.trace_share)
     admit = functools.partial(routes.admit, asking)
     remote = grpc_service.Service(inferring, online, admit, guarded, tracer, release.version())
@@ -158,6 +158,7 @@ def create_app(
         watching.close()
         if exporter is not None:
             exporter.close()
+        receiver.close()
         if log is not None:
             log.close()
 

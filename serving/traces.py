@@ -16,13 +16,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
 from mainspring.core import errors, settings
 
-__all__ = ["Exporter", "Trace", "Tracer", "current_trace_id", "encode", "is_sampled", "sender", "span"]
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Exporter", "Receiver", "Trace", "Tracer", "current_trace_id", "encode", "is_sampled", "span"]
 
 _LOG: Final = logging.getLogger("mainspring.serving")
 _TRACEPARENT: Final = re.compile(r"^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$")
@@ -200,33 +203,39 @@ class Exporter:
                 _LOG.exception("sending traces failed")
 
 
-def sender(serving: settings.ServingSettings) -> Send:
-    """Posts to `serving.trace_endpoint`. Its client is imported with the first spans: the start is not for it.
+class Receiver:
+    """Posts to `serving.trace_endpoint`. Used by one thread at a time; `close` it."""
 
-    Errors: InvalidSettings for headers that are none.
-    """
-    headers = {"content-type": "application/json", **_headers(serving.trace_headers)}
+    def __init__(self, serving: settings.ServingSettings) -> None:
+        """Errors: InvalidSettings for headers that are none."""
+        self._endpoint = serving.trace_endpoint
+        self._headers = {"content-type": "application/json", **_headers(serving.trace_headers)}
+        self._client: httpx.Client | None = None
 
-    def send(document: bytes) -> None:
-        import httpx
+    def __call__(self, document: bytes) -> None:
+        """Errors: DependencyDown."""
+        import httpx  # with the first spans: the start is not for it
 
+        if self._client is None:
+            # One for all: making it reads the system's certificates, some 30 ms that hold the interpreter.
+            self._client = httpx.Client(headers=self._headers, timeout=5.0, trust_env=False)
         try:
-            answer = httpx.post(
-                serving.trace_endpoint, content=document, headers=headers, timeout=5.0, trust_env=False
-            )
+            answer = self._client.post(self._endpoint, content=document)
         except httpx.HTTPError as error:
             raise errors.DependencyDown(
-                f"`{serving.trace_endpoint}` does not answer: {error}; look at `serving.trace_endpoint`",
+                f"`{self._endpoint}` does not answer: {error}; look at `serving.trace_endpoint`",
                 name="traces",
             ) from error
         if not answer.is_success:
             raise errors.DependencyDown(
-                f"`{serving.trace_endpoint}` answered {answer.status_code}: {answer.text[:200]}; look at"
+                f"`{self._endpoint}` answered {answer.status_code}: {answer.text[:200]}; look at"
                 " `serving.trace_endpoint` and `serving.trace_headers`",
                 name="traces",
             )
 
-    return send
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
 
 
 def encode(spans: Sequence[Span], version: str) -> bytes:

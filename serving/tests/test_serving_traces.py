@@ -140,7 +140,8 @@ def test_a_request_is_one_trace_from_the_clients_header_to_the_model(
 def test_what_is_sent_is_what_opentelemetry_reads(receiver: Receiver) -> None:
     service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
     json_format = pytest.importorskip("google.protobuf.json_format")
-    exporter = traces.Exporter(traces_sender(receiver.url), "1.2.3", every_seconds=3600)
+    sending = receiving(receiver.url)
+    exporter = traces.Exporter(sending, "1.2.3", every_seconds=3600)
     tracer = traces.Tracer(exporter, 1.0)
     tracer.begin(SAMPLED)
     with traces.span("inner", rows=3, share=0.5, is_first=True, name="x"):
@@ -149,6 +150,7 @@ def test_what_is_sent_is_what_opentelemetry_reads(receiver: Receiver) -> None:
         raise ZeroDivisionError
     tracer.end("outer", {"a": 1}, "500")
     exporter.close()
+    sending.close()
     (document,) = receiver.documents
     for span in receiver.spans():
         for name in ("traceId", "spanId", "parentSpanId"):  # hexadecimal in OTLP's JSON, base64 in protobuf's
@@ -172,9 +174,9 @@ def test_what_is_sent_is_what_opentelemetry_reads(receiver: Receiver) -> None:
     }
 
 
-def traces_sender(url: str, headers: str = "") -> traces.Send:
+def receiving(url: str, headers: str = "") -> traces.Receiver:
     settings = world.settings_in(Path.cwd(), trace_endpoint=url, trace_headers=headers)
-    return traces.sender(settings.serving)
+    return traces.Receiver(settings.serving)
 
 
 @pytest.mark.integration
@@ -182,7 +184,8 @@ def test_a_receiver_that_fails_fails_nothing_else(
     receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.status = 500
-    exporter = traces.Exporter(traces_sender(receiver.url), "1", every_seconds=3600)
+    sending = receiving(receiver.url)
+    exporter = traces.Exporter(sending, "1", every_seconds=3600)
     tracer = traces.Tracer(exporter, 1.0)
     for _ in range(3):
         tracer.begin(None)
@@ -196,6 +199,7 @@ def test_a_receiver_that_fails_fails_nothing_else(
     receiver.status = 200
     tracer.end("x", {})
     exporter.close()
+    sending.close()
     assert exporter.sent == 1
 
 
@@ -276,4 +280,4 @@ def test_log_lines_carry_the_trace_with_or_without_a_receiver() -> None:
 def test_headers_for_the_receiver_that_are_none_are_refused() -> None:
     for wrong in ("novalue", "=x"):
         with pytest.raises(errors.InvalidSettings, match="`serving.trace_headers` is not usable"):
-            traces_sender("http://127.0.0.1:1", wrong)
+            receiving("http://127.0.0.1:1", wrong)

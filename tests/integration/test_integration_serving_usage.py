@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -37,7 +38,8 @@ def test_used_units_are_in_the_ledger_once_though_it_was_away_at_first(tmp_path:
     s = settings.load(variables, directory=tmp_path)
     issuer = identity.ensure_token_file(s.control.tokens_file)
     meter = usage.Meter()
-    send = serving_main.usage_sender(s, issuer)
+    stack = contextlib.ExitStack()
+    send = stack.enter_context(serving_main.usage_sender(s, issuer))
     reporter = usage.Reporter(meter, send, s.serving.usage_spool, every_seconds=3600)
     asked = admission.Asked(3, False, {}, {})
     scored = observed.Scored(
@@ -76,6 +78,7 @@ def test_used_units_are_in_the_ledger_once_though_it_was_away_at_first(tmp_path:
             reporter.close()
             total = client.serving_usage(group_by="caller").groups["anonymous"]
     finally:
+        stack.close()
         process.terminate()
         process.wait(60)
     assert (total.requests, total.predictions, total.cpu_microseconds) == (2, 6, 4000)
