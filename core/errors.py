@@ -6,6 +6,7 @@
     │   ├── SchemaMismatch      a column or tensor is not what the plan or signature says
     │   ├── NotFound            nothing has that name
     │   ├── Conflict            the name or version is taken, or the state does not allow it
+    │   ├── PreconditionFailed  the resource is not the one that the caller looked at
     │   ├── CorruptArtifact     a file or bundle is not what its digest or signature says
     │   ├── DataInvalid         a batch of data failed its checks
     │   ├── LeakDetected        a feature knows the future
@@ -146,6 +147,16 @@ class Conflict(Rejected):
     code = "conflict"
     resource: str = ""
     name: str = ""
+
+
+@dataclass(eq=False)
+class PreconditionFailed(Rejected):
+    """Somebody changed the resource since the caller looked at it; `current` is its version now."""
+
+    code = "precondition_failed"
+    resource: str = ""
+    name: str = ""
+    current: str = ""
 
 
 @dataclass(eq=False)

@@ -59,6 +59,13 @@ class ControlClient:
     def project(self, name: str) -> control.ProjectView:
         return self._get(f"/api/v1/projects/{name}", control.ProjectView)
 
+    def update_project(self, name: str, patch: control.ProjectPatch, *, version: str) -> control.ProjectView:
+        """Role admin. `version` is that of the project one has looked at. Errors: PreconditionFailed."""
+        body = patch.model_dump(mode="json", exclude_unset=True)
+        headers = {"If-Match": f'"{version}"'}
+        answer = self._send("PATCH", f"/api/v1/projects/{quote(name)}", body, {}, headers)
+        return self._read(control.ProjectView, answer)
+
     def projects(self, *, after: str = "", limit: int = 100) -> control.Page:
         return self._get("/api/v1/projects", control.Page, after=after, limit=limit)
 
@@ -111,9 +118,8 @@ class ControlClient:
     def catalog_entry(self, project: str, name: str) -> catalog.CatalogView:
         return self._get(f"/api/v1/catalog/{quote(project)}/{quote(name)}", catalog.CatalogView)
 
-    def quarantine(self, project: str) -> list[quality.HeldBatch]:
-        found = self._send("GET", f"/api/v1/quarantine/{quote(project)}", None, {})
-        return [self._read(quality.HeldBatch, one) for one in found]
+    def quarantine(self, project: str, *, after: str = "", limit: int = 100) -> control.Page:
+        return self._get(f"/api/v1/quarantine/{quote(project)}", control.Page, after=after, limit=limit)
 
     def held_batch(self, project: str, name: str) -> quality.HeldBatch:
         return self._get(f"/api/v1/quarantine/{quote(project)}/{quote(name)}", quality.HeldBatch)
@@ -215,9 +221,16 @@ class ControlClient:
                 f"`{self._url}` answered what is no `{answer.__name__}`; is it a control API of this version?"
             ) from error
 
-    def _send(self, method: str, path: str, json: Any, params: dict[str, Any]) -> Any:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        json: Any,
+        params: dict[str, Any],
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         try:
-            answer = self._http.request(method, path, json=json, params=params)
+            answer = self._http.request(method, path, json=json, params=params, headers=headers)
         except httpx.TimeoutException as error:
             raise errors.DeadlineExceeded(
                 f"the control API at `{self._url}` did not answer in time; see `mainspring status`",

@@ -23,6 +23,15 @@ class ProjectCreate(Request):
     """Spending limit per calendar month in the price book's currency; None: no limit."""
 
 
+class ProjectPatch(Request):
+    """What to change of a project; what is left out stays."""
+
+    owner: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    description: Annotated[str, Field(max_length=2000)] | None = None
+    monthly_budget: Annotated[float, Field(gt=0)] | None = None
+    """None, if it is written: no limit any more."""
+
+
 class ProjectView(Message):
     """A team's unit of access and cost."""
 
@@ -33,6 +42,8 @@ class ProjectView(Message):
     spent_this_month: float
     reserved: float = 0.0
     """Kept free for runs that have not ended, beside what they have used already."""
+    version: str = ""
+    """Of what people set, and not of what is spent: its ETag, which a change names as `If-Match`."""
     created_at: UtcTime
     created_by: str
 

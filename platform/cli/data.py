@@ -167,14 +167,17 @@ def quarantine() -> None:
 
 @quarantine.command("list")
 @click.argument("project_name")
+@click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True)
 @session.AS
 @session.JSON
-def quarantine_list(project_name: str, actor: str, as_json: bool) -> None:
+def quarantine_list(project_name: str, limit: int, actor: str, as_json: bool) -> None:
     """What is held of a project, and what was released."""
     with session.client(actor or "developer@local") as client:
-        found = [held.model_dump(mode="json") for held in client.quarantine(project_name)]
-    rows = found if as_json else [{**h, "failed": "; ".join(h["failed"])} for h in found]
+        page = client.quarantine(project_name, limit=limit)
+    rows = page.items if as_json else [{**h, "failed": "; ".join(h["failed"])} for h in page.items]
     output.show(rows, as_json=as_json, columns=("name", "dataset", "workspace", "released_by", "failed"))
+    if page.next and not as_json:
+        click.echo(f"the first {limit}; ask for more by --limit", err=True)
 
 
 @quarantine.command("show")

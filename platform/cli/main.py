@@ -198,6 +198,38 @@ def project_create(
         output.show(client.create_project(request).model_dump(mode="json"), as_json=as_json)
 
 
+@project.command("update")
+@click.argument("name")
+@click.option("--owner", help="Who answers for it.")
+@click.option("--description")
+@click.option("--monthly-budget", type=click.FloatRange(min=0, min_open=True))
+@click.option("--no-budget", is_flag=True, help="No limit any more.")
+@_AS
+@_JSON
+def project_update(
+    name: str,
+    owner: str | None,
+    description: str | None,
+    monthly_budget: float | None,
+    no_budget: bool,
+    actor: str,
+    as_json: bool,
+) -> None:
+    """Change a project as it is now; refused if somebody else changes it meanwhile."""
+    from mainspring.core.contracts import control
+
+    if no_budget and monthly_budget is not None:
+        raise click.UsageError("`--monthly-budget` and `--no-budget` exclude each other")
+    given = {"owner": owner, "description": description, "monthly_budget": monthly_budget}
+    fields: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+    if no_budget:
+        fields["monthly_budget"] = None
+    with _client(actor or "admin@local") as client:
+        version = client.project(name).version
+        changed = client.update_project(name, control.ProjectPatch(**fields), version=version)
+        output.show(changed.model_dump(mode="json"), as_json=as_json)
+
+
 @project.command("list")
 @_AS
 @_JSON

@@ -18,6 +18,7 @@ STATUS_BY_CODE: Final[Mapping[str, int]] = {
     "invalid_request": 400,
     "not_found": 404,
     "conflict": 409,
+    "precondition_failed": 412,
     "unauthenticated": 401,
     "deadline_exceeded": 504,
 }

@@ -50,9 +50,8 @@ class Idempotency(ASGIMiddleware):
                 field="Idempotency-Key",
             )
         body = _Body(receive)
-        fingerprint = canonical.digest(
-            [scope["method"], scope["path"], scope["query_string"].decode("latin-1"), await body.digest()]
-        )
+        asked = (scope["method"], scope["path"], scope["query_string"].decode("latin-1"))
+        fingerprint = canonical.digest([*asked, _header(scope, "if-match") or "", await body.digest()])
         known = await mutation.note(
             self._plane,
             lambda connection: request_keys.reserve(connection, actor, key, fingerprint, base.utc_now()),

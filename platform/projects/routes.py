@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from litestar import get, post
+from litestar import Response, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 
 from mainspring.core.contracts import control
 from mainspring.platform import plane as control_plane
+from mainspring.platform.http import versions
 from mainspring.platform.projects import service
 
 
@@ -18,9 +19,10 @@ async def create_project(
     plane: NamedDependency[control_plane.ControlPlane],
     credential: NamedDependency[str],
     data: JSONBody[control.ProjectCreate],
-) -> control.ProjectView:
+) -> Response[control.ProjectView]:
     """Create a project."""
-    return await service.create(plane, credential, data)
+    made = await service.create(plane, credential, data)
+    return versions.tagged(made, made.version, status=201)
 
 
 @get("/api/v1/projects", tags=["projects"])
@@ -37,9 +39,23 @@ async def list_projects(
 @get("/api/v1/projects/{name:str}", tags=["projects"])
 async def show_project(
     plane: NamedDependency[control_plane.ControlPlane], credential: NamedDependency[str], name: FromPath[str]
-) -> control.ProjectView:
+) -> Response[control.ProjectView]:
     """One project with what it spent this month."""
-    return await service.show(plane, credential, name)
+    found = await service.show(plane, credential, name)
+    return versions.tagged(found, found.version)
 
 
-HANDLERS = (create_project, list_projects, show_project)
+@patch("/api/v1/projects/{name:str}", tags=["projects"])
+async def update_project(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    name: FromPath[str],
+    data: JSONBody[control.ProjectPatch],
+    if_match: Annotated[str, HeaderParameter(name="If-Match")] = "",
+) -> Response[control.ProjectView]:
+    """Change owner, description or budget of the project that `If-Match` names the version of. Role: admin."""
+    changed = await service.update(plane, credential, name, data, if_match=if_match)
+    return versions.tagged(changed, changed.version)
+
+
+HANDLERS = (create_project, list_projects, show_project, update_project)

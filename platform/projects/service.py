@@ -8,12 +8,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mainspring.core import identity
+from mainspring.core import errors, identity
 from mainspring.core.contracts import base, control
 from mainspring.platform import mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.costs import reservations
 from mainspring.platform.costs import store as cost_store
+from mainspring.platform.http import versions
 from mainspring.platform.projects import store
 
 
@@ -34,6 +35,39 @@ async def create(
         resource=f"project/{request.name}",
         roles=("developer",),
         do=do,
+    )
+
+
+async def update(
+    plane: control_plane.ControlPlane,
+    credential: str,
+    name: str,
+    patch: control.ProjectPatch,
+    *,
+    if_match: str,
+) -> control.ProjectView:
+    """Change what people set of a project, its budget too; the same again changes nothing. Role: admin.
+
+    Errors: NotFound; PreconditionFailed if it is not the one of `if_match`; InvalidRequest for an empty patch, a field
+    that cannot be taken away, or without `if_match`.
+    """
+    wanted = store.columns(patch)
+    empty = next((field for field in ("owner", "description") if wanted.get(field, "") is None), "")
+    if not wanted or empty:
+        problem = f"`{empty}` cannot be taken away" if empty else "the patch changes nothing"
+        raise errors.InvalidRequest(f"{problem}; send the fields to set", field=empty)
+
+    async def do(connection: AsyncConnection, _actor: identity.Actor) -> mutation.Change[control.ProjectView]:
+        before = await store.find(connection, name)
+        versions.require(if_match, store.version(before), resource="project", name=name)
+        changed = {k: v for k, v in wanted.items() if before._mapping[k] != v}
+        await store.update(connection, name, changed)
+        view = await _view(connection, await store.find(connection, name), base.utc_now())
+        detail = {k: {"from": before._mapping[k], "to": v} for k, v in changed.items()}
+        return mutation.Change(view, f"project/{name}", detail, is_new=bool(changed))
+
+    return await mutation.mutate(
+        plane, credential, action="project.update", resource=f"project/{name}", roles=("admin",), do=do
     )
 
 

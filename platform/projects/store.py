@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mainspring.core import cost, errors
 from mainspring.core.contracts import base, control
 from mainspring.platform import database
+from mainspring.platform.http import versions
 
 
 async def insert(connection: AsyncConnection, request: control.ProjectCreate, created_by: str) -> None:
@@ -49,6 +50,22 @@ async def find(connection: AsyncConnection, name: str) -> sa.Row[Any]:
     raise errors.NotFound(f"no project `{name}`; {hint}", resource="project", name=name, did_you_mean=close)
 
 
+async def update(connection: AsyncConnection, name: str, changed: Mapping[str, Any]) -> None:
+    """Set columns of a project; nothing for none."""
+    if changed:
+        table = database.projects
+        await connection.execute(sa.update(table).where(table.c.name == name).values(**changed))
+
+
+def columns(patch: control.ProjectPatch) -> dict[str, Any]:
+    """What a patch sets, by column. A limit that is written as null is one taken away."""
+    values = patch.model_dump(exclude_unset=True)
+    if "monthly_budget" in values:
+        budget = values.pop("monthly_budget")
+        values["monthly_budget_nanos"] = None if budget is None else cost.to_nanos(budget)
+    return values
+
+
 async def page(connection: AsyncConnection, *, after: str, limit: int) -> Sequence[sa.Row[Any]]:
     query = (
         sa.select(database.projects)
@@ -70,4 +87,9 @@ def view(row: sa.Row[Any], spent_nanos: int, held_nanos: int = 0) -> control.Pro
         reserved=cost.to_amount(held_nanos),
         created_at=row.created_at,
         created_by=row.created_by,
+        version=version(row),
     )
+
+
+def version(row: sa.Row[Any]) -> str:
+    return versions.of(row.name, row.owner, row.description, row.monthly_budget_nanos, row.created_at)

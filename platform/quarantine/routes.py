@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from litestar import get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from mainspring.core.contracts import quality
+from mainspring.core.contracts import control, quality
 from mainspring.platform import plane as control_plane
 from mainspring.platform.quarantine import service
 
@@ -16,9 +18,11 @@ async def list_quarantine(
     plane: NamedDependency[control_plane.ControlPlane],
     credential: NamedDependency[str],
     project: FromPath[str],
-) -> list[quality.HeldBatch]:
-    """Batches that failed their expectations, held or released."""
-    return await service.read(plane, credential, project)
+    after: FromQuery[str] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=500)] = 100,
+) -> control.Page:
+    """Batches that failed their expectations, held or released, by name."""
+    return await service.read(plane, credential, project, after=after, limit=limit)
 
 
 @get("/api/v1/quarantine/{project:str}/{name:str}", tags=["quarantine"])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.core import errors, identity
-from mainspring.core.contracts import quality
+from mainspring.core.contracts import control, quality
 from mainspring.core.quality import gate
 from mainspring.platform import mutation
 from mainspring.platform import plane as control_plane
@@ -15,12 +15,16 @@ from mainspring.platform.projects import store as project_store
 from mainspring.platform.quarantine import store
 
 
-async def read(plane: control_plane.ControlPlane, credential: str, project: str) -> list[quality.HeldBatch]:
-    """Every held batch of a project. Errors: NotFound for the project."""
+async def read(
+    plane: control_plane.ControlPlane, credential: str, project: str, *, after: str, limit: int
+) -> control.Page:
+    """A page of a project's held batches by name. Errors: NotFound for the project."""
     plane.issuer.authenticate(credential)
     state = await _folders_of(plane, project)
     found = await asyncio.to_thread(lambda: list(store.places(state, project)))
-    return [place.view(project) for place in found]
+    rest = sorted((p for p in found if p.held.name > after), key=lambda p: p.held.name)
+    items = [place.view(project).model_dump(mode="json") for place in rest[:limit]]
+    return control.Page(items=items, next=rest[limit - 1].held.name if len(rest) > limit else "")
 
 
 async def show(

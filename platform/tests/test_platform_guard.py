@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Iterable
+import typing
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from litestar import Litestar, delete, post
+from litestar import Litestar, delete, get, post
+from litestar.params import FromQuery
 from litestar.routes import HTTPRoute
 
 from mainspring.core import identity, settings
+from mainspring.core.contracts import control
 from mainspring.platform import app as control_app
 from mainspring.platform import mutation
 from mainspring.platform.runs import launcher
@@ -75,12 +78,48 @@ def test_every_changing_route_goes_through_the_mutation(tmp_path: Path) -> None:
         for r in app.routes
         if isinstance(r, HTTPRoute) and CHANGING & {m for h in r.route_handlers for m in h.http_methods}
     ]
-    assert len(changing) == 14  # the walk sees the table: all paths of the API that change something
+    assert len(changing) == 15  # the walk sees the table: all paths of the API that change something
     assert unguarded(app) == []
 
 
 def test_the_guard_sees_a_route_that_goes_round() -> None:
     assert unguarded(Litestar([seeded_post, seeded_delete])) == ["DELETE /seeded/{name:str}", "POST /seeded"]
+
+
+def unpaged(app: Litestar) -> list[str]:
+    """Lists that come whole, and pages that cannot be asked for one by one."""
+    found = []
+    for route in app.routes:
+        for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
+            answer, asked = (
+                handler.parsed_fn_signature.return_type,
+                set(handler.parsed_fn_signature.parameters),
+            )
+            is_list = typing.get_origin(answer.annotation) in (list, tuple, set, Sequence)
+            is_page = answer.annotation is control.Page
+            if is_list or (is_page and not ("limit" in asked and {"after", "before"} & asked)):
+                found.append(route.path)
+    return sorted(found)
+
+
+@get("/seeded-list")
+async def seeded_list() -> list[str]:
+    return []
+
+
+@get("/seeded-page")
+async def seeded_page(limit: FromQuery[int]) -> control.Page:
+    return control.Page(items=[], next=str(limit))
+
+
+def test_every_list_is_paged(tmp_path: Path) -> None:
+    app = control_app.create_app(
+        settings.load({}, directory=tmp_path),
+        issuer=identity.TokenIssuer({}),
+        launcher=launcher.MemoryLauncher(),
+    )
+    assert unpaged(app) == []
+    assert unpaged(Litestar([seeded_list, seeded_page])) == ["/seeded-list", "/seeded-page"]
 
 
 def writers(room: Path) -> list[str]:

@@ -74,7 +74,11 @@ def rows_of(world: World) -> pl.DataFrame:
 
 
 def test_a_held_batch_is_listed_shown_and_released_on_record(world: World) -> None:
-    (listed,) = world.call("viewer", "GET", "/api/v1/quarantine/hospital", 200)
+    page = world.call("viewer", "GET", "/api/v1/quarantine/hospital?limit=1", 200)
+    (listed,) = page["items"]
+    assert page["next"] == ""
+    after = world.call("viewer", "GET", f"/api/v1/quarantine/hospital?after={listed['name']}", 200)
+    assert after == {"items": [], "next": ""}
     assert (listed["name"], listed["dataset"], listed["workspace"]) == (world.name, "lake", "sample-0.5")
     assert listed["failed"] == ["things: id is unique"] and listed["released_by"] == ""
     shown = world.call("viewer", "GET", world.path, 200)
@@ -114,7 +118,7 @@ def test_a_release_that_would_put_older_data_back_fails_on_record(world: World) 
 def test_a_list_reads_no_data_and_a_release_all_of_it(world: World) -> None:
     data = world.lake.with_name("lake.quarantine") / world.name / "data" / "rows.parquet"
     data.write_bytes(data.read_bytes()[:-1])
-    assert len(world.call("viewer", "GET", "/api/v1/quarantine/hospital", 200)) == 1
+    assert len(world.call("viewer", "GET", "/api/v1/quarantine/hospital", 200)["items"]) == 1
     world.call("approver", "POST", f"{world.path}/release", 422, {"reason": "x"})
     assert [outcome for _, outcome, _ in world.releases()] == ["requested", "failed"]
     assert rows_of(world).equals(GOOD)
