@@ -261,6 +261,11 @@ def run() -> None:
 @click.option("--sample-fraction", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
 @click.option("--epochs", type=click.IntRange(1, 1000))
 @click.option("--endpoint", default="", help="Deploy here after approval.")
+@click.option(
+    "--max-cost",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Kept free in the project's budget until it has ended; default: `cost.run_reservation`.",
+)
 @click.option("--key", default="", help="Idempotency key; default: a fresh one.")
 @_AS
 @_JSON
@@ -270,6 +275,7 @@ def run_start(
     sample_fraction: float,
     epochs: int | None,
     endpoint: str,
+    max_cost: float | None,
     key: str,
     actor: str,
     as_json: bool,
@@ -284,6 +290,7 @@ def run_start(
         sample_fraction=sample_fraction,
         epochs=epochs,
         endpoint=endpoint,
+        max_cost=max_cost,
         idempotency_key=key or ids.new_id("key"),
     )
     click.echo(f"idempotency key: {request.idempotency_key}", err=True)

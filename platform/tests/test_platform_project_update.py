@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from litestar.testing import TestClient
 
-from mainspring.core import identity, settings
+from mainspring.core import errors, identity, settings
 from mainspring.core.client import control as control_client
 from mainspring.core.contracts import control
 from mainspring.platform import app as control_app
@@ -130,24 +130,40 @@ def test_what_is_spent_or_kept_free_is_no_new_version(api: Api) -> None:
     assert api.call("GET").json()["reserved"] > 0 and api.tag() == before
 
 
-def test_the_command_line_raises_a_budget(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def run(api: Api, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A command line over this API, as whoever the command is by default."""
+
     def forward(request: httpx.Request) -> httpx.Response:
         sent = api.client.request(
             request.method, str(request.url.path), content=request.content, headers=dict(request.headers)
         )
         return httpx.Response(sent.status_code, content=sent.content, headers=dict(sent.headers))
 
-    def client(_actor: str) -> control_client.ControlClient:
-        return control_client.ControlClient("http://control", "adm", transport=httpx.MockTransport(forward))
+    def client(actor: str) -> control_client.ControlClient:
+        transport = httpx.MockTransport(forward)
+        return control_client.ControlClient("http://control", actor[:3], transport=transport)
 
     monkeypatch.setattr(cli, "_client", client)
-    done = CliRunner().invoke(cli.cli, ["project", "update", "alpha", "--monthly-budget", "7.5"])
+    return lambda *arguments: CliRunner().invoke(cli.cli, list(arguments))
+
+
+def test_the_command_line_raises_a_budget(api: Api, run: Callable[..., Any]) -> None:
+    done = run("project", "update", "alpha", "--monthly-budget", "7.5")
     assert done.exit_code == 0 and "monthly_budget: 7.5" in done.output
-    done = CliRunner().invoke(cli.cli, ["project", "update", "alpha", "--no-budget"])
+    done = run("project", "update", "alpha", "--no-budget")
     assert done.exit_code == 0 and "monthly_budget: None" in done.output
-    both = CliRunner().invoke(cli.cli, ["project", "update", "alpha", "--no-budget", "--monthly-budget", "1"])
+    both = run("project", "update", "alpha", "--no-budget", "--monthly-budget", "1")
     assert both.exit_code == 2 and "exclude" in both.output
-    with client("") as typed:
-        stale = control.ProjectPatch(owner="x")
-        with pytest.raises(control_client.errors.PreconditionFailed, match="look at it again"):
-            typed.update_project("alpha", stale, version="0")
+    assert run("project", "update", "alpha", "--owner", "x", "--as", "developer@local").exit_code == 3
+    with cli._client("admin@local") as typed:
+        with pytest.raises(errors.PreconditionFailed, match="look at it again"):
+            typed.update_project("alpha", control.ProjectPatch(owner="x"), version="0")
+
+
+def test_the_command_line_says_what_a_run_may_cost(api: Api, run: Callable[..., Any]) -> None:
+    assert run("run", "start", "alpha", "--max-cost", "0.75").exit_code == 0
+    assert api.call("GET").json()["reserved"] == 0.75
+    refused = run("run", "start", "alpha", "--max-cost", "0.5")
+    assert refused.exit_code == 3 and "kept free for runs that have not ended" in refused.output
+    assert run("run", "start", "alpha", "--max-cost", "0").exit_code == 2
