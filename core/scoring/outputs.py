@@ -92,11 +92,8 @@ class Output:
 
     def done(self) -> dict[str, Receipt]:
         """The receipts of all parts that are there, by name. Errors: Conflict for a part of another scoring."""
-        found = {}
-        for name in self.place.names():
-            if name.startswith("part-") and name.endswith(".parquet"):
-                found[name] = self._receipt(name)
-        return found
+        names = [n for n in self.place.names() if n.startswith("part-") and n.endswith(".parquet")]
+        return dict(zip(names, self.place.each(self._receipt, names), strict=True))
 
     def write(
         self, part: parts.Part, rows: pl.DataFrame, scores: NDArray[np.float32], cpu_seconds: float

@@ -55,9 +55,12 @@ def survey(place: places.Place, part_rows: int) -> Survey:
     parts: list[Part] = []
     files = place.parquet()
     columns: dict[str, str] = {}
-    for file in files:
+
+    def read_footer(file: places.File) -> Any:
         with place.open(file.path) as opened:
-            footer = _footer(place, file, opened)
+            return _footer(place, file, opened)
+
+    for file, footer in zip(files, place.each(read_footer, files), strict=True):
         found = {f.name: str(f.type) for f in footer.schema.to_arrow_schema()}
         columns = columns or found
         if found != columns:

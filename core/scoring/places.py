@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import Any, Final, Self, TypeVar
 
 from pyarrow import fs
 
@@ -16,8 +17,14 @@ from mainspring.core import durable, errors
 
 __all__ = ["File", "Place"]
 
+K = TypeVar("K")
+V = TypeVar("V")
+
+#: Requests to an object store at once, each a round trip of some ten milliseconds.
+_AT_ONCE: Final = 16
+
 #: What lies beside a file while it is written.
-_ASIDE = ".writing-"
+_ASIDE: Final = ".writing-"
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,13 @@ class Place:
             infos = self._files.get_file_info(fs.FileSelector(self._root, allow_not_found=True))
         names = (info.base_name for info in infos if info.type == fs.FileType.File)
         return sorted(name for name in names if not name.startswith(_ASIDE))
+
+    def each(self, look: Callable[[K], V], names: Iterable[K]) -> list[V]:
+        """`look` of every name, in their order; several at once where the answer to each is far away."""
+        if self.is_local:
+            return [look(name) for name in names]
+        with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+            return list(pool.map(look, names))
 
     def sweep(self) -> None:
         """Remove what a writer that was killed left half written. Nobody may write here meanwhile."""
