@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from mainspring.core import errors, ports
 from mainspring.core.contracts import prediction
 from mainspring.core.features import schema
-from mainspring.serving import bundles, sanitise
+from mainspring.core.models import sanitise
+from mainspring.serving import bundles
 
 _NONE: Final = type(None)
 _ACCEPTED: Final[Mapping[str, frozenset[type]]] = {

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
 from mainspring.core.contracts import deployment, prediction
-from mainspring.serving import admission, bundles, observed, sanitise, stats, traces, traffic
+from mainspring.core.models import sanitise
+from mainspring.serving import admission, bundles, observed, stats, traces, traffic
 from mainspring.serving.features import push, reader
 from mainspring.serving.runtimes import scores
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from mainspring.core import errors, ports, projects
 from mainspring.core.contracts import inputs
 from mainspring.core.features import plan, program, schema
-from mainspring.core.models import bundle, memory, samples, signing
+from mainspring.core.models import bundle, memory, samples, sanitise, signing
 from mainspring.core.models import runtimes as known
 
 #: A vocabulary is in memory as the plan's strings, as the native program's and as its index.
@@ -106,7 +105,7 @@ class SignedBundleLoader:
             runtime=runtime,
             program=compiled,
             derivation=self._derivations(manifest.project),
-            input_policy=_input_policy(opened),
+            input_policy=sanitise.policy_of(opened),
             memory_bytes=self._size(
                 digest, max(grown, manifest.learned_bytes) + _PLAN_COPIES * len(opened.plan)
             ),
@@ -129,22 +128,6 @@ class SignedBundleLoader:
                 fix="pip install 'mainspring[serving]'",
             )
         return self._runtimes[kind]
-
-
-def _input_policy(opened: bundle.Bundle) -> inputs.InputPolicy:
-    """Errors: CorruptArtifact for a policy that this version cannot read: it may refuse what we would accept."""
-    if inputs.FILE not in opened.manifest.files:
-        return inputs.InputPolicy()
-    try:
-        return inputs.InputPolicy.model_validate_json(opened.read(inputs.FILE))
-    except ValidationError as error:
-        raise errors.CorruptArtifact(
-            f"`{inputs.FILE}` of bundle `{opened.digest}` is not understood:"
-            f" {error.errors()[0]['msg']}; build the bundle anew, or run a newer release",
-            artifact=opened.digest,
-            expected="an input policy",
-            got=inputs.FILE,
-        ) from error
 
 
 def _warm_up(opened: bundle.Bundle, compiled: program.Program, runtime: ports.ModelRuntime) -> None:

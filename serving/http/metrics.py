@@ -12,7 +12,8 @@ from fastapi.responses import Response
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from mainspring.serving import bundles, endpoints, native_front, sanitise, traces, watchers
+from mainspring.core.models import sanitise
+from mainspring.serving import bundles, endpoints, native_front, traces, watchers
 from mainspring.serving.access import guard
 from mainspring.serving.http import payload
 from mainspring.serving.models import book

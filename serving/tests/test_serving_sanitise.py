@@ -22,7 +22,7 @@ from mainspring.core import errors
 from mainspring.core.client import serving as client_module
 from mainspring.core.contracts import inputs
 from mainspring.core.contracts.deployment import TrafficTable
-from mainspring.serving import sanitise
+from mainspring.core.models import sanitise
 
 Action = inputs.Action
 

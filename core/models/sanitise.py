@@ -12,17 +12,38 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from mainspring.core import errors
 from mainspring.core.contracts import inputs
+from mainspring.core.models import bundle
 
-_LOG: Final = logging.getLogger("mainspring.serving")
+_LOG: Final = logging.getLogger("mainspring.models")
 
 #: One line in the log a column and bundle in so long; the metric counts all.
 _LOG_SECONDS: Final = 60.0
 
 Columns: TypeAlias = Mapping[str, NDArray[Any]]
 Place: TypeAlias = Callable[[str, int], str]
+
+
+def policy_of(opened: bundle.Bundle) -> inputs.InputPolicy:
+    """What a verified bundle declares, the default if nothing.
+
+    Errors: CorruptArtifact for a policy that this version cannot read: it may refuse what we would accept.
+    """
+    if inputs.FILE not in opened.manifest.files:
+        return inputs.InputPolicy()
+    try:
+        return inputs.InputPolicy.model_validate_json(opened.read(inputs.FILE))
+    except ValidationError as error:
+        raise errors.CorruptArtifact(
+            f"`{inputs.FILE}` of bundle `{opened.digest}` is not understood:"
+            f" {error.errors()[0]['msg']}; build the bundle anew, or run a newer release",
+            artifact=opened.digest,
+            expected="an input policy",
+            got=inputs.FILE,
+        ) from error
 
 
 class Sanitiser:
