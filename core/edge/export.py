@@ -23,9 +23,10 @@ from typing import Any, Final
 import numpy as np
 
 from mainspring.core import canonical, durable, errors
+from mainspring.core.contracts import inputs
 from mainspring.core.edge.device import run
 from mainspring.core.features import plan
-from mainspring.core.models import architecture, bundle, model_spec, runtimes, signing
+from mainspring.core.models import architecture, bundle, model_spec, runtimes, sanitise, signing
 from mainspring.native import _native, mlp, program, spec, status, trees
 
 __all__ = ["DOMAIN", "RELEASE", "SIGNATURE", "Exported", "export"]
@@ -126,6 +127,13 @@ def _model(source: bundle.Bundle) -> dict[str, Any]:
             f"the native core does not run bundles of kind `{kind}`; export one of kind `embedding_mlp` or `trees`",
             tool=kind,
         )
+    policy = sanitise.policy_of(source)
+    if changes := sorted(name for name, column in policy.columns.items() if _changes(column)):
+        raise errors.MissingTool(
+            f"bundle `{source.digest}` declares of inputs {changes} what a device does not do (clip, refuse); build it with"
+            " `warn` or `accept` there, or serve it",
+            tool="input_policy",
+        )
     compiled = plan.FittedPlan.from_bytes(source.plan).compile()
     runtimes.factories(runtimes.Options(network="native"))[kind](source, compiled)
     if kind == "trees":
@@ -137,6 +145,12 @@ def _model(source: bundle.Bundle) -> dict[str, Any]:
         "n_ids": len(spec.id_columns),
         "output": "sigmoid",
     }
+
+
+def _changes(column: inputs.ColumnPolicy) -> bool:
+    """Whether the policy would give other answers than none."""
+    is_bounded = column.low is not None or column.high is not None
+    return column.missing == "refuse" or (is_bounded and column.out_of_range in ("clip", "refuse"))
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -130,13 +130,16 @@ class Sanitiser:
 
 
 def _clipped(column: NDArray[Any], low: float, high: float) -> NDArray[Any]:
+    clipped: NDArray[Any]
     if column.dtype.kind == "i":
         limits = np.iinfo(column.dtype)
         # The nearest whole numbers within; as ints, because a float64 has not every int64.
         bottom = limits.min if low == -math.inf else max(limits.min, math.ceil(low))
         top = limits.max if high == math.inf else min(limits.max, math.floor(high))
-        return np.clip(column, bottom, top)
-    return np.clip(column, column.dtype.type(low), column.dtype.type(high))
+        clipped = np.clip(column, bottom, top)
+    else:
+        clipped = np.clip(column, column.dtype.type(low), column.dtype.type(high))
+    return clipped
 
 
 def _refuse_missing(column: NDArray[Any], place: Place, name: str) -> None:

@@ -12,7 +12,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
+from mainspring.core.contracts import inputs
 from mainspring.core.features import frames, lake, point_in_time, program, schema
+from mainspring.core.models import sanitise
 
 __all__ = ["AS_OF", "Derivation", "Scorer", "check_columns", "check_service", "columns_of"]
 
@@ -35,6 +37,11 @@ class Scorer:
     """By view of the service: keys, `event_timestamp`, `created_timestamp` and fields."""
     as_of: datetime | None = None
     """The time of every row; None: each row's own `as_of`."""
+    policy: inputs.InputPolicy = field(default_factory=inputs.InputPolicy)
+    """What the bundle declares of keys and request columns, applied as serving does."""
+    digest: str = ""
+    """Of the bundle, for the log of what the policy found."""
+    sanitiser: sanitise.Sanitiser = field(default_factory=sanitise.Sanitiser, repr=False)
 
     def score(self, rows: pl.DataFrame) -> NDArray[np.float32]:
         """Scores (n,) float32 of n rows, in their order: what serving answers for the same keys, columns and time.
@@ -42,17 +49,27 @@ class Scorer:
         Join keys and request columns of `rows` have the types that the bundle declares.
         Missing: null and NaN, as in serving: an entity without a key, or that no view knows, has missing features.
         Errors:  SchemaMismatch for an absent column, another type, or a null in `as_of`, an int64 or a bool column;
-                 DataInvalid for an infinite request value; InvariantViolated if the model broke its contract.
+                 DataInvalid for a value that the policy refuses; InvariantViolated if the model broke its contract.
         """
-        asked = self._asked(rows)
+        asked, known = self._sane(self._asked(rows))
         joined = point_in_time.join_service(asked, self.service, self.views)
-        known = frames.to_numpy(asked, columns_of(self.service, self.request_columns))
-        _refuse_infinite(known, self.request_columns)
         columns = frames.to_numpy(joined, self.service.columns)
         known |= {c.name: columns[c.name] for c in self.service.columns}
         known |= self.derive(known)
         scores = self.runtime.predict(self.program.run(self._inputs(known)))
         return _checked(scores, rows.height, self.runtime.name)
+
+    def _sane(self, asked: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, NDArray[Any]]]:
+        """Keys and request columns as the policy lets them in, as a frame to join and as arrays."""
+        sent = frames.to_numpy(asked, columns_of(self.service, self.request_columns))
+        try:
+            sane = self.sanitiser.apply(self.digest, self.policy, sent, lambda name, at: f"{name}[{at}]")
+        except errors.InvalidRequest as error:
+            # Here nobody asked: it is the data that is wrong.
+            raise errors.DataInvalid(error.message, dataset="entity rows", failed=(error.field,)) from error
+        keys = {key.name for key in self.service.keys}
+        changed = [pl.Series(n, sane[n]) for n in sent if n in keys and sane[n] is not sent[n]]
+        return asked.with_columns(changed), dict(sane)
 
     def _asked(self, rows: pl.DataFrame) -> pl.DataFrame:
         wanted = columns_of(self.service, self.request_columns)
@@ -122,18 +139,6 @@ def check_service(wanted: schema.FeatureService, found: schema.FeatureService) -
                 feature=view.name,
                 expected=view.model_dump_json(),
                 got=views[view.name].model_dump_json() if view.name in views else "no such view",
-            )
-
-
-def _refuse_infinite(known: Mapping[str, NDArray[Any]], request: Sequence[schema.Column]) -> None:
-    for column in request:
-        values = known[column.name]
-        if values.dtype.kind == "f" and np.isinf(values).any():
-            raise errors.DataInvalid(
-                f"column `{column.name}` is infinite in {int(np.isinf(values).sum())} rows, which serving refuses, too;"
-                " write null for what is not known",
-                dataset="entity rows",
-                failed=(column.name,),
             )
 
 

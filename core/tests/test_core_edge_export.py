@@ -11,7 +11,8 @@ from typing import Any
 import core_edge_world
 import pytest
 
-from mainspring.core import errors
+from mainspring.core import canonical, errors
+from mainspring.core.contracts import inputs
 from mainspring.core.edge import channel, export
 from mainspring.core.edge.device import run
 from mainspring.core.features import frames
@@ -179,6 +180,28 @@ def test_what_a_device_cannot_run_is_not_exported(world: core_edge_world.World) 
     left = {p.name for p in world.directory.iterdir()}
     assert not left & {"half", "no-weights", "no-model", "narrow", "onnx"}
     assert not [name for name in left if name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_let"),
+    [
+        (inputs.ColumnPolicy(low=0, high=1), True),
+        (inputs.ColumnPolicy(out_of_range="clip"), True),
+        (inputs.ColumnPolicy(low=0, out_of_range="clip"), False),
+        (inputs.ColumnPolicy(high=1, out_of_range="refuse"), False),
+        (inputs.ColumnPolicy(missing="refuse"), False),
+    ],
+)
+def test_a_policy_that_a_device_does_not_apply_is_not_left_out(
+    world: core_edge_world.World, policy: inputs.ColumnPolicy, is_let: bool, tmp_path: Path
+) -> None:
+    declared = inputs.InputPolicy(columns={"x": policy}).model_dump(mode="json")
+    opened = world.bundle(extra_files={inputs.FILE: canonical.dumps(declared)})
+    if is_let:
+        export.export(opened, tmp_path / "out", world.key)
+        return
+    with pytest.raises(errors.MissingTool, match=r"declares of inputs \['x'\]"):
+        export.export(opened, tmp_path / "out", world.key)
 
 
 def test_a_signature_is_of_a_release_only(world: core_edge_world.World, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
+from mainspring.core.contracts import inputs
 from mainspring.core.features import ops, plan, schema
 from mainspring.core.scoring import scorer
 
@@ -158,7 +159,7 @@ def test_rows_alone_score_as_in_a_batch() -> None:
         (
             {"x": pl.Series([float("inf")] * 6, dtype=pl.Float32)},
             errors.DataInvalid,
-            "`x` is infinite in 6 rows",
+            r"`x\[0\]` is infinite",
         ),
     ],
 )
@@ -167,6 +168,50 @@ def test_wrong_rows_are_named(
 ) -> None:
     with pytest.raises(error, match=words):
         make().score(asked(**change))
+
+
+def test_a_policy_is_applied_before_anything_is_looked_up() -> None:
+    declared = {
+        "x": inputs.ColumnPolicy(low=2.0, high=4.0, out_of_range="clip"),
+        "due_us": inputs.ColumnPolicy(low=0, high=3_600_000_000 * 3, out_of_range="clip"),
+    }
+    policy = inputs.InputPolicy(columns=declared, infinite="missing")
+    infinite = [*asked()["x"].to_list()[:-1], float("inf")]
+    rows = asked(x=pl.Series(infinite, dtype=pl.Float32))
+    expected = [1 + 2 + 0 + 3000, 2 + 2 + 1 + 2000, 8 + 3 + 2 + 3000, 100 + 4 + 3, 100 + 4 + 3, 100 + 200 + 3]
+    assert make(policy=policy).score(rows).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("column", "policy", "words"),
+    [
+        (
+            "x",
+            inputs.ColumnPolicy(low=2, high=9, out_of_range="refuse"),
+            r"`x\[0\]` is 1, training saw 2 to 9",
+        ),
+        ("x", inputs.ColumnPolicy(missing="refuse"), r"`x\[5\]` is missing, the model needs it"),
+        ("carrier", inputs.ColumnPolicy(missing="refuse"), r"`carrier\[5\]` is missing"),
+    ],
+)
+def test_what_a_policy_refuses_is_named(column: str, policy: inputs.ColumnPolicy, words: str) -> None:
+    with pytest.raises(errors.DataInvalid, match=words):
+        make(policy=inputs.InputPolicy(columns={column: policy})).score(asked())
+
+
+def test_a_key_that_a_policy_changes_is_looked_up_changed() -> None:
+    """As in serving: int64 keys are clipped before the look-up."""
+    view = VIEW.with_columns(number=pl.Series([1, 1, 2])).drop("carrier")
+    service = schema.FeatureService(
+        name="by-number",
+        views=(SERVICE.views[0].model_copy(update={"keys": (schema.Column(name="number", dtype="int64"),)}),),
+    )
+    rows = asked().with_columns(number=pl.Series([1, 1, 2, 2, 9, 9]))[:3]
+    plain = make(service=service, views={"stats": view})
+    policy = inputs.InputPolicy(columns={"number": inputs.ColumnPolicy(low=2, high=2, out_of_range="clip")})
+    clipped = make(service=service, views={"stats": view}, policy=policy)
+    assert plain.score(rows).tolist() == EXPECTED[:3]
+    assert clipped.score(rows).tolist() == [8 + 1 + 0 + 3000, 8 + 2 + 1 + 3000, EXPECTED[2]]
 
 
 def test_absent_columns_are_named() -> None:

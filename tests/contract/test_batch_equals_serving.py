@@ -13,10 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from mainspring.core import canonical
+from mainspring.core.contracts import inputs
 from mainspring.core.contracts.deployment import TrafficTable
 from mainspring.core.contracts.prediction import PredictRequest
 from mainspring.core.features import online, ops, plan, schema
-from mainspring.core.models import architecture, bundle, network, runtimes, signing
+from mainspring.core.models import architecture, bundle, network, runtimes, sanitise, signing
 from mainspring.core.scoring import scorer
 from mainspring.serving import bundles, endpoints, plane, signed_bundles, stats, traffic
 
@@ -128,13 +129,13 @@ def fitted() -> plan.FittedPlan:
 class World:
     """One signed bundle, loaded by serving, and by a batch scoring."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, policy: inputs.InputPolicy | None = None) -> None:
         rng = np.random.default_rng(1)
         self.views, self.asked = views(rng), asked(rng, 150)
         key = signing.ensure_key(folder / "key.pem")
         key.publish(folder / "trusted")
         store = bundle.BundleStore(folder / "bundles")
-        self.digest = store.write(self._contents(), key).digest
+        self.digest = store.write(self._contents(policy), key).digest
         known = runtimes.factories(runtimes.Options(network="native"))
         self.online = online.OnlineStore()
         loader = signed_bundles.SignedBundleLoader(store, folder / "trusted", known, lambda _: derive)
@@ -153,9 +154,10 @@ class World:
             runtime=known["embedding_mlp"](opened, compiled),
             derive=derive,
             views=self.views,
+            policy=sanitise.policy_of(opened),
         )
 
-    def _contents(self) -> bundle.BundleContents:
+    def _contents(self, policy: inputs.InputPolicy | None) -> bundle.BundleContents:
         made = fitted()
         compiled = made.compile()
         sizes = dict(zip(compiled.id_names, compiled.id_sizes, strict=True))
@@ -181,6 +183,9 @@ class World:
             data_digest=canonical.digest("data"),
             training_run_id="run_1",
             code_version="0",
+            extra_files={}
+            if policy is None
+            else {inputs.FILE: canonical.dumps(policy.model_dump(mode="json"))},
         )
 
     def serve(self, group: int) -> list[float]:
@@ -228,6 +233,16 @@ def test_a_row_of_a_dataset_scores_as_it_would_have_been_served(world: World, gr
     offline = world.scorer.score(world.asked)
     assert bits(world.serve(group)) == bits(offline)
     assert len(set(offline.tolist())) > 120
+
+
+def test_what_a_bundle_declares_of_its_inputs_holds_for_both(tmp_path: Path, world: World) -> None:
+    columns = {
+        "distance": inputs.ColumnPolicy(low=200, high=1500, out_of_range="clip"),
+        "flight": inputs.ColumnPolicy(low=1, high=3, out_of_range="clip"),
+    }
+    strict = World(tmp_path / "strict", inputs.InputPolicy(columns=columns))
+    offline = bits(strict.scorer.score(strict.asked))
+    assert bits(strict.serve(1)) == offline != bits(world.scorer.score(world.asked))
 
 
 def test_how_a_dataset_is_cut_changes_no_bit(world: World) -> None:

@@ -12,7 +12,7 @@ import polars as pl
 
 from mainspring.core import canonical, errors, projects
 from mainspring.core.features import plan
-from mainspring.core.models import bundle, runtimes, signing
+from mainspring.core.models import bundle, runtimes, sanitise, signing
 from mainspring.core.scoring import outputs, parts, places, scorer
 from mainspring.workflows.ray_jobs import score_messages
 
@@ -79,6 +79,8 @@ def load(spec: score_messages.ScoreSpec) -> scorer.Scorer:
         derive=projects.load_project(spec.project).derive,
         views={name: _rows(name, file) for name, file in spec.views.items()},
         as_of=spec.as_of,
+        policy=sanitise.policy_of(opened),
+        digest=opened.digest,
     )
 
 

@@ -94,8 +94,8 @@ def test_a_bad_row_names_its_part(world: score_world.World, name: str) -> None:
     assert "error" not in score_part.PartScorer(spec)({"index": 0})
     error = error_of(spec, 1)
     assert isinstance(error, errors.DataInvalid)
-    assert error.message.startswith("rows 500 to 999 of `000.parquet`: column `x` is infinite in 1 rows")
-    assert error.failed == ("x",)
+    assert error.message.startswith("rows 500 to 999 of `000.parquet`: `x[200]` is infinite; send a number")
+    assert error.failed == ("x[200]",)
 
 
 def test_a_bundle_that_is_not_trusted_scores_nothing(
