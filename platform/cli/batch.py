@@ -39,6 +39,11 @@ def batch() -> None:
 @click.option("--part-rows", type=click.IntRange(1, 10_000_000), default=100_000, show_default=True)
 @click.option("--environment", default="dev", show_default=True)
 @click.option("--sample-fraction", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
+@click.option(
+    "--max-cost",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Kept free in the project's budget until it has ended; default: `cost.run_reservation`.",
+)
 @click.option("--key", default="", help="Idempotency key; default: a fresh one.")
 @click.option("--wait", is_flag=True, help="Until it ends, with its progress on stderr.")
 @click.option("--timeout-seconds", type=click.FloatRange(min=0), default=86_400.0, show_default=True)
@@ -53,6 +58,7 @@ def batch_score(
     part_rows: int,
     environment: str,
     sample_fraction: float,
+    max_cost: float | None,
     key: str,
     wait: bool,
     timeout_seconds: float,
@@ -68,6 +74,7 @@ def batch_score(
         kind=control.RunKind.SCORE,
         environment=environment,
         sample_fraction=sample_fraction,
+        max_cost=max_cost,
         bundle_digest=bundle_digest,
         score=scoring.ScoreOptions(
             input=_absolute(source), output=_absolute(target), as_of=as_of, part_rows=part_rows

@@ -57,9 +57,9 @@ class World:
     port: int
     scorings: Scorings = field(default_factory=Scorings)
 
-    def score(self, *more: str) -> subprocess.CompletedProcess[str]:
+    def score(self, *more: str, project: str = "flight-delay") -> subprocess.CompletedProcess[str]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MAINSPRING_")}
-        command = [sys.executable, "-m", "mainspring.platform.cli.main", "batch", "score", "flight-delay"]
+        command = [sys.executable, "-m", "mainspring.platform.cli.main", "batch", "score", project]
         return subprocess.run(
             [*command, "--bundle", BUNDLE, "--output", "s3://bucket/out", *more],
             cwd=self.folder,
@@ -131,6 +131,17 @@ def test_cancelled_and_slow_runs_leave_with_their_codes(world: World) -> None:
     world.scorings.statuses = [("score", "")]
     done = world.score("--input", "/in", "--wait", "--timeout-seconds", "0")
     assert done.returncode == 5 and "mainspring run watch" in done.stderr
+
+
+def test_what_it_may_cost_is_held_against_the_budget(world: World) -> None:
+    url = f"http://127.0.0.1:{world.port}"
+    issuer = identity.TokenIssuer.load(settings.load({}, directory=world.folder).control.tokens_file)
+    with control_client.ControlClient(url, issuer.token_of("developer@local")) as client:
+        client.create_project(control.ProjectCreate(name="small", owner="team", monthly_budget=5.0))
+    dear = world.score("--input", "/in", "--max-cost", "6", project="small")
+    assert dear.returncode == 3 and "budget" in dear.stderr and world.started == []
+    assert world.score("--input", "/in", "--max-cost", "4", project="small").returncode == 0
+    assert [r.project for r in world.started] == ["small"]
 
 
 def test_usage_errors_start_nothing(world: World) -> None:
