@@ -226,21 +226,23 @@ def test_large_bodies_count_until_they_are_answered(loaded: Loaded) -> None:
 def test_metrics_tell_of_models_phases_and_bundles(loaded: Loaded) -> None:
     x = np.ones((3, 8), np.float32)
     document = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [3, 8], "data": x.ravel().tolist()}]}
-    for _ in range(2):
+    asked = 0
+    # The first one is measured in a thread; once runs are known to be short, they are inline: on a busy machine after some.
+    while loaded.metric("mainspring_inline_requests_total") == 0:
         assert loaded.post("/v2/models/linear/infer", document).status_code == 200
+        asked += 1
+        assert asked < 1000
+    assert asked >= 2
     of = {"model": "linear", "version": "1"}
-    assert loaded.metric("mainspring_model_rows_total", **of) == 6
-    assert loaded.metric("mainspring_model_request_seconds_count", **of) == 2
+    assert loaded.metric("mainspring_model_rows_total", **of) == 3 * asked
+    assert loaded.metric("mainspring_model_request_seconds_count", **of) == asked
     assert loaded.metric("mainspring_model_request_seconds_sum", **of) > 0
     assert loaded.metric("mainspring_model_request_rows_bucket", le="2", **of) == 0
-    assert loaded.metric("mainspring_model_request_rows_bucket", le="4", **of) == 2
+    assert loaded.metric("mainspring_model_request_rows_bucket", le="4", **of) == asked
     assert loaded.metric("mainspring_model_phase_seconds_total", phase="infer", **of) > 0
-    assert loaded.metric("mainspring_inline_requests_total") == 1, (
-        "the first one measured, the second ran inline"
-    )
     loaded.bundle.go.set()
-    asked = {"as_of": world.AS_OF, "entities": [world.entity()] * 2}
-    assert loaded.post("/v1/endpoints/flights:predict", asked).status_code == 200
+    two = {"as_of": world.AS_OF, "entities": [world.entity()] * 2}
+    assert loaded.post("/v1/endpoints/flights:predict", two).status_code == 200
     assert loaded.metric("mainspring_endpoint_rows_total", endpoint="flights", role="stable") == 2
     assert loaded.metric("process_resident_memory_bytes") > 1e6
     loaded.post("/v2/models/made-up/infer", document)
