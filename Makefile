@@ -31,6 +31,8 @@ demo: setup ## the whole platform on a year of real flights; ends by saying wher
 	$(BIN)/mainspring demo
 
 test: setup ## unit, contract, integration, e2e and guards; one file: make test PYTEST_ARGS=core/tests/test_x.py
+	# Tests have no network: what they start has to be here.
+	tools/oidc_provider.sh >/dev/null || echo "make test: tests that log in at a real OpenID provider will be skipped" >&2
 	tools/isolated.sh $(BIN)/python -m pytest -m "not soak" $(PYTEST_ARGS)
 
 soak: setup ## what kills workers and jobs in the middle and starts them again: minutes

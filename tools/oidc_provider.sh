@@ -7,6 +7,7 @@ VERSION=9.13.3
 folder=.tools/oidc-provider-$VERSION
 if [[ ! -e $folder/node_modules/oidc-provider/package.json ]]; then
   command -v npm >/dev/null || { echo "tools/oidc_provider.sh: no npm to fetch oidc-provider with" >&2; exit 1; }
-  npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$folder" "oidc-provider@$VERSION" >&2
+  # Without a network it should say so soon.
+  npm install --fetch-retries 1 --fetch-retry-mintimeout 1000 --fetch-retry-maxtimeout 2000 --silent --no-audit --no-fund --ignore-scripts --prefix "$folder" "oidc-provider@$VERSION" >&2
 fi
 echo "$PWD/$folder"
