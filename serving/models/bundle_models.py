@@ -17,7 +17,7 @@ import numpy as np
 from mainspring.core import errors, ids, ports
 from mainspring.core.models import native_runtime, trees_runtime
 from mainspring.serving import signed_bundles
-from mainspring.serving.models import function_model, native_model, repository, tensor_model
+from mainspring.serving.models import native_model, repository, single_version, tensor_model
 
 PLATFORM: Final = "mainspring_bundle_model"
 DENSE: Final = "dense"
@@ -29,40 +29,23 @@ _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 Load = Callable[[str], signed_bundles.SignedBundle]
 
 
-class BundleModel:
+class BundleModel(single_version.SingleVersion):
     """One bundle's model, whichever runtime executes it. Thread-safe."""
 
     def __init__(self, name: str, bundle: signed_bundles.SignedBundle, *, max_rows: int) -> None:
         """Inputs: `dense` FP32 [rows, columns] and `ids` INT32 [rows, id columns], each if the plan gives it; output
         `score` FP32 [rows, 1].
         """
-        self._name = name
-        self._version = bundle.digest
-        self._runtime = bundle.runtime
         program = bundle.program
-        self._widths = (len(program.dense_names), len(program.id_names))
-        named = ((DENSE, "FP32", self._widths[0]), (IDS, "INT32", self._widths[1]))
-        self._signature = tensor_model.Signature(
+        named = ((DENSE, "FP32", len(program.dense_names)), (IDS, "INT32", len(program.id_names)))
+        signature = tensor_model.Signature(
             tuple(tensor_model.TensorSpec(n, datatype, (-1, width)) for n, datatype, width in named if width),
             (tensor_model.TensorSpec(SCORE, "FP32", (-1, 1)),),
             PLATFORM,
             max_batch_size=max_rows,
         )
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    def versions(self) -> tuple[str, ...]:
-        return (self._version,)
-
-    def signature(self, version: str) -> tensor_model.Signature:
-        if version not in ("", self._version):
-            raise function_model.unknown_version(self._name, version, self.versions())
-        return self._signature
-
-    def is_resident(self, version: str) -> bool:
-        return True
+        super().__init__(name, bundle.digest, signature)
+        self._runtime = bundle.runtime
 
     def infer(self, version: str, inputs: tensor_model.Tensors) -> tensor_model.Inferred:
         """Errors: NotFound for another version; InvalidRequest for ids or numbers that the model has no answer to."""

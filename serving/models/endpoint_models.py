@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mainspring.core import errors
 from mainspring.core.contracts import prediction
 from mainspring.serving import bundles, plane, traffic
-from mainspring.serving.models import function_model, tensor_model
+from mainspring.serving.models import single_version, tensor_model
 
 PLATFORM: Final = "mainspring_bundle"
 SCORE: Final = "score"
@@ -59,7 +59,7 @@ class EndpointModel:
         versions = self.versions()
         digest = version or versions[0]
         if digest not in versions:
-            raise function_model.unknown_version(self._name, version, versions)
+            raise single_version.unknown_version(self._name, version, versions)
         found = self._signatures.get(digest)
         if found is None:
             found = self._signatures[digest] = _signature(self._shelf.view(digest), self._max_rows)

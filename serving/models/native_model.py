@@ -9,7 +9,7 @@ import numpy as np
 
 from mainspring.core import errors
 from mainspring.native import front, mlp, trees
-from mainspring.serving.models import function_model, tensor_model
+from mainspring.serving.models import single_version, tensor_model
 
 PLATFORM: Final = "mainspring_native"
 
@@ -18,7 +18,7 @@ _PLAIN: Final = re.compile(r"[ !#-\[\]-~]{1,256}")
 _PLAIN_IN_PATHS: Final = re.compile(r"[^ /%?#]+")
 
 
-class NativeModel:
+class NativeModel(single_version.SingleVersion):
     """One version of a native model. Thread-safe."""
 
     def __init__(
@@ -43,30 +43,14 @@ class NativeModel:
             width, datatype = model.dense_width, "FP32"
         else:
             width, datatype = model.width, "FP32" if model.dtype == np.float32 else "FP64"
-        self._name = name
-        self._model = model
-        self._version = version
-        self._signature = tensor_model.Signature(
+        signature = tensor_model.Signature(
             (tensor_model.TensorSpec(input, datatype, (-1, width)),),
             (tensor_model.TensorSpec(output, datatype, (-1, model.n_outputs)),),
             PLATFORM,
             max_batch_size=max_rows,
         )
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    def versions(self) -> tuple[str, ...]:
-        return (self._version,)
-
-    def signature(self, version: str) -> tensor_model.Signature:
-        if version not in ("", self._version):
-            raise function_model.unknown_version(self._name, version, self.versions())
-        return self._signature
-
-    def is_resident(self, version: str) -> bool:
-        return True
+        super().__init__(name, version, signature)
+        self._model = model
 
     def infer(self, version: str, inputs: tensor_model.Tensors) -> tensor_model.Inferred:
         """Errors: NotFound for another version."""

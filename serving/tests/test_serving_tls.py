@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 import ssl
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -93,6 +95,18 @@ def infer_grpc(port: int, authority: Authority, certificate: tuple[Path, Path] |
         client.infer("linear", [access_world.filled(triton_grpc)])
 
 
+@contextlib.contextmanager
+def served_with(
+    directory: Path, certificate: Path, key: Path, **more: object
+) -> Iterator[tuple[world.Served, int]]:
+    """A server on both ports under that certificate, and its port of gRPC."""
+    port = access_world.free_port()
+    models = {"linear": tensors.network}
+    how = {"grpc_port": port, "tls_certificate": certificate, "tls_key": key, **more}
+    with world.serve(directory, models=models, **how) as served:
+        yield served, port
+
+
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path, "ours")
@@ -101,14 +115,7 @@ def authority(tmp_path: Path) -> Authority:
 @pytest.mark.integration
 def test_both_ports_speak_tls_and_nothing_else(tmp_path: Path, authority: Authority) -> None:
     certificate, key = authority.issue("server")
-    port = access_world.free_port()
-    with world.serve(
-        tmp_path,
-        models={"linear": tensors.network},
-        grpc_port=port,
-        tls_certificate=certificate,
-        tls_key=key,
-    ) as served:
+    with served_with(tmp_path, certificate, key) as (served, port):
         address = served.url.removeprefix("https://")
         believing = client_context(authority)
         answer = httpx.post(served.url + INFER, json=ROW, verify=believing, trust_env=False)
@@ -144,15 +151,7 @@ def test_with_a_client_authority_nobody_without_its_certificate_comes_in(
     (tmp_path / "theirs").mkdir()
     theirs = Authority(tmp_path / "theirs", "clients")
     good, wrong = theirs.issue("good"), authority.issue("wrong")
-    port = access_world.free_port()
-    with world.serve(
-        tmp_path,
-        models={"linear": tensors.network},
-        grpc_port=port,
-        tls_certificate=certificate,
-        tls_key=key,
-        tls_client_ca=theirs.file,
-    ) as served:
+    with served_with(tmp_path, certificate, key, tls_client_ca=theirs.file) as (served, port):
         context = client_context(authority, good)
         assert httpx.post(served.url + INFER, json=ROW, verify=context, trust_env=False).status_code == 200
         infer_grpc(port, authority, good)
@@ -166,14 +165,7 @@ def test_with_a_client_authority_nobody_without_its_certificate_comes_in(
 @pytest.mark.integration
 def test_a_replaced_certificate_is_used_without_a_restart(tmp_path: Path, authority: Authority) -> None:
     certificate, key = authority.issue("server")
-    port = access_world.free_port()
-    with world.serve(
-        tmp_path,
-        models={"linear": tensors.network},
-        grpc_port=port,
-        tls_certificate=certificate,
-        tls_key=key,
-    ) as served:
+    with served_with(tmp_path, certificate, key) as (served, port):
         host, _, at = served.url.removeprefix("https://").partition(":")
 
         def shown() -> bytes:

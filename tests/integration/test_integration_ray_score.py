@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflows" / "tests"))
 
+import integration_ray
 import poisoned_project
 import score_world
 
@@ -36,77 +36,20 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> score_world.World:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A Ray of our own, which ends with this process; its address and the environment of whoever speaks to it."""
+    """A Ray of our own, whose processes find the tiny project."""
     folder = tmp_path_factory.mktemp("ray")
-    token = folder / "token"
-    token.touch(mode=0o600)
-    token.write_text("0123456789abcdef" * 4)
-    project = score_world.install(folder / "site")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(project), os.environ.get("PYTHONPATH")))),
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
-    }
-    code = (
-        "import ray, sys; c = ray.init(address='local', num_cpus=3, include_dashboard=False);"
-        " print(c.address_info['gcs_address'], flush=True); sys.stdin.read()"
+    paths = str(score_world.install(folder / "site")), os.environ.get("PYTHONPATH")
+    variables = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    with integration_ray.started(folder, 3, variables) as found:
+        yield found
+
+
+def submit(
+    cluster: dict[str, str], folder: Path, spec: score_messages.ScoreSpec
+) -> integration_ray.Job[score_messages.ScoreOutput]:
+    return integration_ray.Job(
+        cluster, folder, spec, score_messages.MODULE, score_messages.read_output, seconds=120
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    ) as ray:
-        assert ray.stdout is not None and ray.stdin is not None
-        yield {**environment, "ADDRESS": ray.stdout.readline().strip()}
-        ray.stdin.close()
-
-
-class Job:
-    """The command as the workflow submits it."""
-
-    def __init__(self, cluster: dict[str, str], folder: Path, spec: score_messages.ScoreSpec) -> None:
-        folder.mkdir(exist_ok=True)
-        self.out = folder / "out.json"
-        (folder / "spec.json").write_text(spec.model_dump_json())
-        self.log = folder / "log.txt"
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", score_messages.MODULE),
-                    *("--spec", str(folder / "spec.json"), "--out", str(self.out)),
-                    *("--ray-address", cluster["ADDRESS"]),
-                ],
-                stdout=log,
-                stderr=log,
-                env=cluster,
-                start_new_session=True,
-            )
-
-    def wait(self) -> int:
-        """The exit code; a job that does not end is killed."""
-        try:
-            return self.process.wait(timeout=120)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            pytest.fail(self.log.read_text())
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def output(self) -> score_messages.ScoreOutput:
-        assert self.wait() == 0, self.log.read_text()
-        return score_messages.read_output(self.out)
-
-    def error(self) -> errors.MainspringError:
-        assert self.wait() == 1, self.log.read_text()
-        with pytest.raises(errors.MainspringError) as raised:
-            score_messages.read_output(self.out)
-        return raised.value
 
 
 def finish(spec: score_messages.ScoreSpec) -> outputs.Manifest:
@@ -124,7 +67,7 @@ def straight(
 ) -> tuple[score_messages.ScoreSpec, score_messages.ScoreOutput]:
     """A scoring on two workers that nobody disturbs: 24 parts of 250 rows."""
     spec = world.spec(world.dataset(files=3), "straight", part_rows=250)
-    return spec, Job(cluster, tmp_path_factory.mktemp("straight"), spec).output()
+    return spec, submit(cluster, tmp_path_factory.mktemp("straight"), spec).output()
 
 
 def test_every_row_has_one_score_in_its_place(
@@ -161,7 +104,7 @@ def test_a_job_again_finds_all_parts_and_scores_none(
 ) -> None:
     spec, first = straight
     before = {p.name: p.stat().st_mtime_ns for p in Path(spec.output).iterdir()}
-    output = Job(cluster, tmp_path, spec).output()
+    output = submit(cluster, tmp_path, spec).output()
     assert output.parts_found == output.parts == 24
     assert output.cpu_seconds <= first.cpu_seconds
     assert {p.name: p.stat().st_mtime_ns for p in Path(spec.output).iterdir()} == before
@@ -173,7 +116,7 @@ def test_a_bad_part_fails_the_job_and_keeps_the_good_ones(
     at = pl.int_range(pl.len()) == ROWS - 1
     bad = world.dataset("bad", x=pl.when(at).then(float("inf")).otherwise("x").cast(pl.Float32))
     spec = world.spec(bad, "bad-out", part_rows=1000, num_workers=1)
-    error = Job(cluster, tmp_path, spec).error()
+    error = submit(cluster, tmp_path, spec).error()
     assert isinstance(error, errors.DataInvalid)
     assert f"rows {ROWS - 1000} to {ROWS - 1}" in error.message
     kept = outputs.Output(places.Place.at(spec.output), spec.identity).done()
@@ -188,7 +131,7 @@ def test_a_part_that_kills_its_workers_ends_the_job(
     digest = score_world.write_bundle(world.directory, world.fitted, project="poisoned")
     dataset = world.dataset("poison", x=poison)
     changes = {"project": "poisoned", "bundle_digest": digest, "part_rows": 1000}
-    error = Job(cluster, tmp_path, world.spec(dataset, "poison-out", **changes)).error()
+    error = submit(cluster, tmp_path, world.spec(dataset, "poison-out", **changes)).error()
     assert isinstance(error, errors.JobFailed) and "died again and again" in error.message
     spec = world.spec(dataset, "poison-out", **changes)
     kept = outputs.Output(places.Place.at(spec.output), spec.identity).done()
@@ -201,7 +144,7 @@ def test_an_output_of_another_scoring_is_left_as_it_is(
     tmp_path: Path,
 ) -> None:
     spec, _ = straight
-    error = Job(cluster, tmp_path, spec.model_copy(update={"identity": "sha256:other"})).error()
+    error = submit(cluster, tmp_path, spec.model_copy(update={"identity": "sha256:other"})).error()
     assert isinstance(error, errors.Conflict)
     finish(spec)
 
@@ -211,7 +154,7 @@ def test_no_cluster_is_said_at_once(
 ) -> None:
     spec = world.spec(world.dataset(files=3), "nowhere")
     began = time.monotonic()
-    error = Job({**cluster, "ADDRESS": "127.0.0.1:1"}, tmp_path, spec).error()
+    error = submit({**cluster, "ADDRESS": "127.0.0.1:1"}, tmp_path, spec).error()
     assert isinstance(error, errors.DependencyDown) and time.monotonic() - began < 30
 
 
@@ -231,7 +174,7 @@ def test_kills_lose_nothing_and_double_nothing(
     done: dict[str, str] = {}
     kills = 0
     for wanted in sorted(chance.sample(range(1, 23), 3)):
-        job = Job(cluster, tmp_path, spec)
+        job = submit(cluster, tmp_path, spec)
         until = time.monotonic() + 100
         while len(output.done()) < wanted and job.process.poll() is None and time.monotonic() < until:
             time.sleep(0.005)
@@ -241,7 +184,7 @@ def test_kills_lose_nothing_and_double_nothing(
         assert done.items() <= found.items(), "a part that was done is another one now"
         done = found
     assert kills > 0
-    last = Job(cluster, tmp_path, spec).output()
+    last = submit(cluster, tmp_path, spec).output()
     assert last.parts_found >= len(done) > 0
     manifest, undisturbed = finish(spec), finish(straight[0])
     assert manifest.scores_digest == undisturbed.scores_digest
@@ -272,7 +215,7 @@ def test_a_worker_that_is_killed_is_made_anew(
 ) -> None:
     spec = world.spec(world.dataset(files=3), "worker-killed", part_rows=250)
     output = outputs.Output(places.Place.at(spec.output), spec.identity)
-    job = Job(cluster, tmp_path, spec)
+    job = submit(cluster, tmp_path, spec)
     until = time.monotonic() + 100
     while not output.done() and job.process.poll() is None and time.monotonic() < until:
         time.sleep(0.005)

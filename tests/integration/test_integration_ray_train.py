@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import integration_ray
 import numpy as np
 import polars as pl
 import pytest
@@ -92,70 +90,16 @@ def spec_for(data: Path, folder: Path, **changes: Any) -> train_messages.TrainSp
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A Ray of our own, which ends with this process; its address and the environment of whoever speaks to it."""
-    token = tmp_path_factory.mktemp("ray") / "token"
-    token.touch(mode=0o600)
-    token.write_text("0123456789abcdef" * 4)
-    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    code = (
-        "import ray, sys; c = ray.init(address='local', num_cpus=2, include_dashboard=False);"
-        " print(c.address_info['gcs_address'], flush=True); sys.stdin.read()"
+    with integration_ray.started(tmp_path_factory.mktemp("ray"), 2) as found:
+        yield found
+
+
+def submit(
+    cluster: dict[str, str], folder: Path, spec: train_messages.TrainSpec
+) -> integration_ray.Job[train_messages.TrainOutput]:
+    return integration_ray.Job(
+        cluster, folder, spec, train_messages.MODULE, train_messages.read_output, seconds=200
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    ) as ray:
-        assert ray.stdout is not None and ray.stdin is not None
-        yield {**environment, "ADDRESS": ray.stdout.readline().strip()}
-        ray.stdin.close()
-
-
-class Job:
-    """The command as the workflow submits it."""
-
-    def __init__(self, cluster: dict[str, str], folder: Path, spec: train_messages.TrainSpec) -> None:
-        folder.mkdir(exist_ok=True)
-        self.out = folder / "out.json"
-        (folder / "spec.json").write_text(spec.model_dump_json())
-        self.log = folder / "log.txt"
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", train_messages.MODULE),
-                    *("--spec", str(folder / "spec.json"), "--out", str(self.out)),
-                    *("--ray-address", cluster["ADDRESS"]),
-                ],
-                stdout=log,
-                stderr=log,
-                env=cluster,
-                start_new_session=True,
-            )
-
-    def wait(self) -> int:
-        """The exit code; a job that does not end is killed."""
-        try:
-            return self.process.wait(timeout=200)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            pytest.fail(self.log.read_text())
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def output(self) -> train_messages.TrainOutput:
-        assert self.wait() == 0, self.log.read_text()
-        return train_messages.read_output(self.out)
-
-    def error(self) -> errors.MainspringError:
-        assert self.wait() == 1, self.log.read_text()
-        with pytest.raises(errors.MainspringError) as raised:
-            train_messages.read_output(self.out)
-        return raised.value
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +108,7 @@ def straight(
 ) -> tuple[Path, train_messages.TrainOutput]:
     """A training on two workers that nobody disturbs, and its folder."""
     folder = tmp_path_factory.mktemp("straight")
-    return folder, Job(cluster, folder, spec_for(data, folder)).output()
+    return folder, submit(cluster, folder, spec_for(data, folder)).output()
 
 
 def aucs(output: train_messages.TrainOutput, split: str, *, of: str = "score") -> float:
@@ -210,14 +154,14 @@ def test_a_killed_job_goes_on_where_it_was_and_ends_with_the_same_predictions(
     data: Path, cluster: dict[str, str], straight: tuple[Path, train_messages.TrainOutput], tmp_path: Path
 ) -> None:
     spec = spec_for(data, tmp_path)
-    first = Job(cluster, tmp_path, spec)
+    first = submit(cluster, tmp_path, spec)
     try:
         wait_for((spec.storage_path / spec.run_name / "checkpoint_manager_snapshot.json").exists, first)
     finally:
         first.kill()
     assert not first.out.exists()
 
-    second = Job(cluster, tmp_path, spec)
+    second = submit(cluster, tmp_path, spec)
     # A worker dies, too: Ray starts the group again, in the same job.
     wait_for(lambda: b"epoch " in second.log.read_bytes().partition(b"validation auc")[2], second)
     workers = {
@@ -234,7 +178,7 @@ def test_a_killed_job_goes_on_where_it_was_and_ends_with_the_same_predictions(
     assert pl.read_parquet(output.predictions_path).equals(pl.read_parquet(undisturbed.predictions_path))
 
 
-def wait_for(condition: Callable[[], bool], job: Job) -> None:
+def wait_for(condition: Callable[[], bool], job: integration_ray.Job[train_messages.TrainOutput]) -> None:
     """Until it holds; fails when the job ends before."""
     while not condition():
         assert job.process.poll() is None, job.log.read_text()
@@ -247,7 +191,7 @@ def test_one_worker_without_a_cluster_takes_the_same_steps(
 ) -> None:
     # The one difference is what dropout drops.
     spec = spec_for(data, tmp_path, num_workers=1, epochs=2)
-    output = Job({**cluster, "ADDRESS": "local"}, tmp_path, spec).output()
+    output = submit({**cluster, "ADDRESS": "local"}, tmp_path, spec).output()
     assert output.num_workers == 1 and len(output.epochs) == 2
     for one, two in zip(output.epochs, straight[1].epochs, strict=False):
         assert one.train_loss == pytest.approx(two.train_loss, abs=0.02)
@@ -257,7 +201,7 @@ def test_one_worker_without_a_cluster_takes_the_same_steps(
 def test_another_training_under_the_same_name_is_refused(
     data: Path, cluster: dict[str, str], straight: tuple[Path, train_messages.TrainOutput], tmp_path: Path
 ) -> None:
-    error = Job(cluster, tmp_path, spec_for(data, straight[0], num_workers=1)).error()
+    error = submit(cluster, tmp_path, spec_for(data, straight[0], num_workers=1)).error()
     assert isinstance(error, errors.Conflict) and "run_name" in error.message
 
 
@@ -272,7 +216,7 @@ def test_a_diverging_worker_ends_the_training_for_all(
     rows.with_columns(pl.Series("a", a, pl.Float32)).write_parquet(tmp_path / "set.parquet")
     raw = plan.TransformPlan(name="raw", columns=(plan.dense("a", ops.Impute()), plan.vocabulary("carrier")))
     (tmp_path / "plan.json").write_bytes(raw.fit(rows).to_bytes())
-    error = Job(cluster, tmp_path, spec_for(tmp_path, tmp_path)).error()
+    error = submit(cluster, tmp_path, spec_for(tmp_path, tmp_path)).error()
     assert isinstance(error, errors.JobFailed)
     assert error.status == "diverged" and "learning_rate" in error.message
 
@@ -281,7 +225,7 @@ def test_what_is_wrong_is_said_in_one_line_and_in_the_file(
     data: Path, cluster: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "out.json").write_text("an answer of an earlier job")
-    job = Job(cluster, tmp_path, spec_for(data, tmp_path, label="latte"))
+    job = submit(cluster, tmp_path, spec_for(data, tmp_path, label="latte"))
     error = job.error()
     assert isinstance(error, errors.SchemaMismatch) and error.feature == "latte"
     assert "did you mean `late`" in error.message
@@ -290,5 +234,5 @@ def test_what_is_wrong_is_said_in_one_line_and_in_the_file(
 
 
 def test_ray_that_does_not_answer_is_named(data: Path, cluster: dict[str, str], tmp_path: Path) -> None:
-    error = Job({**cluster, "ADDRESS": "127.0.0.1:9"}, tmp_path, spec_for(data, tmp_path)).error()
+    error = submit({**cluster, "ADDRESS": "127.0.0.1:9"}, tmp_path, spec_for(data, tmp_path)).error()
     assert isinstance(error, errors.DependencyDown) and error.name == "ray" and error.retryable

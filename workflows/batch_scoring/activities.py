@@ -21,7 +21,7 @@ from mainspring.core.models import bundle, signing
 from mainspring.core.scoring import outputs, parts, places, scorer
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows.batch_scoring import lineage, messages
-from mainspring.workflows.ray_jobs import attach, client, score_messages, train_messages
+from mainspring.workflows.ray_jobs import attach, client, job_files, score_messages
 from mainspring.workflows.training import run_folder
 from mainspring.workflows.training.data_activities import in_thread
 
@@ -100,7 +100,7 @@ class ScoringActivities:
             progress=folder.root / "score-progress.json",
         )
         path = folder.root / "score-spec.json"
-        train_messages.write_file(path, spec.model_dump_json().encode())
+        job_files.write_file(path, spec.model_dump_json().encode())
         return messages.Planned(
             spec_path=str(path),
             identity=identity,

@@ -7,13 +7,9 @@ command goes on with the parts that are not there yet.
 
 from __future__ import annotations
 
-import argparse
-import socket
 import sys
 import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import ray
@@ -22,7 +18,7 @@ import ray.exceptions
 
 from mainspring.core import errors
 from mainspring.core.scoring import outputs, parts, places
-from mainspring.workflows.ray_jobs import score_messages, score_part
+from mainspring.workflows.ray_jobs import command, score_messages, score_part
 
 #: For Ray's own processes: a worker is one CPU, and Polars would take all that the machine has.
 _RAY_ENVIRONMENT: Final = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -40,32 +36,12 @@ _PROGRESS_SECONDS: Final = 0.5
 
 def main() -> int:
     begun = time.perf_counter()
-    parser = argparse.ArgumentParser(prog="score", description="Score a dataset with Ray Data.")
-    parser.add_argument("--spec", type=Path, required=True, help="a ScoreSpec as JSON")
-    parser.add_argument("--out", type=Path, required=True, help="where the ScoreOutput or the error goes")
-    parser.add_argument(
-        "--ray-address",
-        help="a Ray cluster, or `local` for one of our own; default: as Ray finds it, within a job its cluster",
+    return command.run(
+        "score",
+        "scoring",
+        "Score a dataset with Ray Data.",
+        lambda spec, address: _run(score_messages.read_spec(spec), address, begun),
     )
-    arguments = parser.parse_args()
-    arguments.out.unlink(missing_ok=True)
-    answer: score_messages.ScoreOutput | errors.MainspringError
-    try:
-        spec = score_messages.read_spec(arguments.spec)
-        answer = _run(spec, arguments.ray_address, begun)
-    except errors.MainspringError as error:
-        answer = error
-    except Exception as error:  # noqa: BLE001 - who waits for OUT.json must learn of our mistakes too
-        traceback.print_exc()
-        answer = errors.InvariantViolated(
-            f"scoring job crashed with {type(error).__name__}: {error}; report it with the job's log",
-            where="ray_jobs.score",
-        )
-    score_messages.write_output(arguments.out, answer)
-    if isinstance(answer, errors.MainspringError):
-        print(f"error: {answer.message}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def _run(spec: score_messages.ScoreSpec, address: str | None, begun: float) -> score_messages.ScoreOutput:
@@ -78,7 +54,7 @@ def _run(spec: score_messages.ScoreSpec, address: str | None, begun: float) -> s
     score_messages.write_progress(spec.progress, wanted, done)
     cpu_seconds = sum(r.cpu_seconds for r in found.values() if r.run_id == spec.run_id)
     if left:
-        _connect(address, spec.num_workers)
+        command.connect(address, spec.num_workers, _RAY_ENVIRONMENT)
         try:
             told = time.monotonic()
             for answer in _scored(spec, left):
@@ -127,24 +103,6 @@ def _scored(spec: score_messages.ScoreSpec, left: Sequence[parts.Part]) -> Itera
             f"a worker of the scoring died again and again: {' '.join(str(error).split())[:400]}; read the job's log, give"
             " the workers more memory or make parts of fewer rows",
             status="workers_failed",
-        ) from error
-
-
-def _connect(address: str | None, num_workers: int) -> None:
-    """Errors: DependencyDown."""
-    alone: dict[str, Any] = (
-        {"num_cpus": num_workers, "include_dashboard": False} if address == "local" else {}
-    )
-    try:
-        if address and ":" in address:
-            # Ray itself gives up after some minutes only.
-            host, port = address.rsplit(":", 1)
-            socket.create_connection((host, int(port)), timeout=10).close()
-        ray.init(address=address, runtime_env={"env_vars": _RAY_ENVIRONMENT}, log_to_driver=True, **alone)
-    except (OSError, ValueError, ray.exceptions.RayError) as error:
-        raise errors.DependencyDown(
-            f"ray at `{address or 'its default address'}` does not answer: {error}; start it with `mainspring up`",
-            name="ray",
         ) from error
 
 

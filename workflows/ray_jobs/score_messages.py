@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from mainspring.core import errors
 from mainspring.core.contracts import scoring
 from mainspring.core.contracts.base import Digest, Message, Slug, UtcTime
 from mainspring.core.scoring import parts, places
-from mainspring.workflows.ray_jobs import train_messages
+from mainspring.workflows.ray_jobs import job_files
 
 MODULE: Final = "mainspring.workflows.ray_jobs.score"
-
-_ERROR: Final = "error"
 
 
 class ViewFile(Message):
@@ -97,57 +93,13 @@ class ScoreOutput(Message):
 
 
 def read_spec(path: Path) -> ScoreSpec:
-    """Errors: NotFound if there is no such file; InvalidRequest naming the first wrong field."""
-    try:
-        return ScoreSpec.model_validate_json(path.read_bytes())
-    except FileNotFoundError as error:
-        raise errors.NotFound(
-            f"scoring spec `{path}` does not exist; write it before the job is submitted",
-            resource="scoring spec",
-            name=str(path),
-        ) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise errors.InvalidRequest(
-            f"scoring spec `{path}` is wrong at `{field}`: {first['msg']}; write it with `ScoreSpec`",
-            field=field,
-        ) from error
-
-
-def write_output(path: Path, answer: ScoreOutput | errors.MainspringError) -> None:
-    """The answer or the error as JSON, whole or not at all."""
-    value = (
-        {_ERROR: errors.to_wire(answer)}
-        if isinstance(answer, errors.MainspringError)
-        else answer.model_dump(mode="json")
-    )
-    train_messages.write_file(path, json.dumps(value, indent=1).encode())
+    """Errors: those of `job_files.read_spec`."""
+    return job_files.read_spec(path, ScoreSpec, "scoring")
 
 
 def read_output(path: Path) -> ScoreOutput:
-    """What :func:`write_output` wrote.
-
-    Errors: the job's own error, rebuilt; NotFound if the job left no answer; CorruptArtifact if it is not one.
-    """
-    try:
-        value = json.loads(path.read_bytes())
-        if isinstance(value, dict) and isinstance(value.get(_ERROR), dict):
-            raise errors.from_wire(value[_ERROR])
-        return ScoreOutput.model_validate(value)
-    except FileNotFoundError as error:
-        raise errors.NotFound(
-            f"the scoring left no answer at `{path}`; it was stopped or its machine was lost: submit it again",
-            resource="scoring output",
-            name=str(path),
-        ) from error
-    except ValueError as error:
-        raise errors.CorruptArtifact(
-            f"`{path}` is no answer of a scoring: {error}; submit it again",
-            artifact=str(path),
-            expected="ScoreOutput as JSON",
-            got=str(error),
-        ) from error
+    """Errors: those of `job_files.read_output`, the job's own among them."""
+    return job_files.read_output(path, ScoreOutput, "scoring")
 
 
 def write_progress(path: Path, all_parts: Sequence[parts.Part], done: set[str]) -> None:

@@ -7,12 +7,8 @@ command goes on from the last checkpoint.
 
 from __future__ import annotations
 
-import argparse
-import socket
 import sys
 import time
-import traceback
-from pathlib import Path
 from typing import Any, Final
 
 import ray
@@ -22,7 +18,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from mainspring.core import errors
 from mainspring.core.models import network
-from mainspring.workflows.ray_jobs import train_data, train_loop, train_messages
+from mainspring.workflows.ray_jobs import command, train_data, train_loop, train_messages
 
 #: For Ray's own processes.
 _RAY_ENVIRONMENT: Final = {
@@ -43,32 +39,12 @@ _MAX_START_FAILURES: Final = 2
 
 def main() -> int:
     begun = time.perf_counter()
-    parser = argparse.ArgumentParser(prog="train", description="Train one model with Ray Train.")
-    parser.add_argument("--spec", type=Path, required=True, help="a TrainSpec as JSON")
-    parser.add_argument("--out", type=Path, required=True, help="where the TrainOutput or the error goes")
-    parser.add_argument(
-        "--ray-address",
-        help="a Ray cluster, or `local` for one of our own; default: as Ray finds it, within a job its cluster",
+    return command.run(
+        "train",
+        "training",
+        "Train one model with Ray Train.",
+        lambda spec, address: _run(train_messages.read_spec(spec), address, begun),
     )
-    arguments = parser.parse_args()
-    arguments.out.unlink(missing_ok=True)
-    answer: train_messages.TrainOutput | errors.MainspringError
-    try:
-        spec = train_messages.read_spec(arguments.spec)
-        answer = _run(spec, arguments.ray_address, begun)
-    except errors.MainspringError as error:
-        answer = error
-    except Exception as error:  # noqa: BLE001 - who waits for OUT.json must learn of our mistakes too
-        traceback.print_exc()
-        answer = errors.InvariantViolated(
-            f"training job crashed with {type(error).__name__}: {error}; report it with the job's log",
-            where="ray_jobs.train",
-        )
-    train_messages.write_output(arguments.out, answer)
-    if isinstance(answer, errors.MainspringError):
-        print(f"error: {answer.message}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def _run(spec: train_messages.TrainSpec, address: str | None, begun: float) -> train_messages.TrainOutput:
@@ -77,7 +53,7 @@ def _run(spec: train_messages.TrainSpec, address: str | None, begun: float) -> t
     architecture = network.Architecture.of(
         spec.model, dense_width=prepared.dense_width, id_columns=prepared.id_columns
     )
-    _connect(address, spec.num_workers)
+    command.connect(address, spec.num_workers, _RAY_ENVIRONMENT)
     try:
         job = train_loop.Job(
             spec, architecture, prepared.identity, {k: ray.put(part) for k, part in prepared.parts.items()}
@@ -88,24 +64,6 @@ def _run(spec: train_messages.TrainSpec, address: str | None, begun: float) -> t
     if "error" in answer:
         raise errors.from_wire(answer["error"])
     return train_messages.TrainOutput(**answer, wall_seconds=time.perf_counter() - begun)
-
-
-def _connect(address: str | None, num_workers: int) -> None:
-    """Errors: DependencyDown."""
-    alone: dict[str, Any] = (
-        {"num_cpus": num_workers, "include_dashboard": False} if address == "local" else {}
-    )
-    try:
-        if address and ":" in address:
-            # Ray itself gives up after some minutes only.
-            host, port = address.rsplit(":", 1)
-            socket.create_connection((host, int(port)), timeout=10).close()
-        ray.init(address=address, runtime_env={"env_vars": _RAY_ENVIRONMENT}, **alone)
-    except (OSError, ValueError, ray.exceptions.RayError) as error:
-        raise errors.DependencyDown(
-            f"ray at `{address or 'its default address'}` does not answer: {error}; start it with `mainspring up`",
-            name="ray",
-        ) from error
 
 
 def _fit(job: train_loop.Job) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mainspring.core import errors, projects
 from mainspring.core.models import network, training
-from mainspring.workflows.ray_jobs import train_data, train_messages
+from mainspring.workflows.ray_jobs import job_files, train_data, train_messages
 
 WEIGHTS: Final = "weights.safetensors"
 BASELINE_WEIGHTS: Final = "baseline_weights.safetensors"
@@ -243,6 +243,6 @@ def _write_results(
     ]
     file = io.BytesIO()
     pl.concat(scored).sort("row").drop("row").write_parquet(file)
-    train_messages.write_file(spec.out_dir / PREDICTIONS, file.getvalue())
-    train_messages.write_file(spec.out_dir / WEIGHTS, network.save_weights(candidate))
-    train_messages.write_file(spec.out_dir / BASELINE_WEIGHTS, network.save_weights(baseline))
+    job_files.write_file(spec.out_dir / PREDICTIONS, file.getvalue())
+    job_files.write_file(spec.out_dir / WEIGHTS, network.save_weights(candidate))
+    job_files.write_file(spec.out_dir / BASELINE_WEIGHTS, network.save_weights(baseline))

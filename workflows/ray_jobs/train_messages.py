@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from mainspring.core import errors, projects
+from mainspring.core import projects
 from mainspring.core.contracts.base import Message
+from mainspring.workflows.ray_jobs import job_files
 
 MODULE: Final = "mainspring.workflows.ray_jobs.train"
-
-_ERROR: Final = "error"
 
 
 class TrainSpec(Message):
@@ -81,68 +77,10 @@ class TrainOutput(Message):
 
 
 def read_spec(path: Path) -> TrainSpec:
-    """Errors: NotFound if there is no such file; InvalidRequest naming the first wrong field."""
-    try:
-        return TrainSpec.model_validate_json(path.read_bytes())
-    except FileNotFoundError as error:
-        raise errors.NotFound(
-            f"training spec `{path}` does not exist; write it before the job is submitted",
-            resource="training spec",
-            name=str(path),
-        ) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise errors.InvalidRequest(
-            f"training spec `{path}` is wrong at `{field}`: {first['msg']}; write it with `TrainSpec`",
-            field=field,
-        ) from error
-
-
-def write_output(path: Path, answer: TrainOutput | errors.MainspringError) -> None:
-    """The answer or the error as JSON, whole or not at all."""
-    value = (
-        {_ERROR: errors.to_wire(answer)}
-        if isinstance(answer, errors.MainspringError)
-        else answer.model_dump(mode="json")
-    )
-    write_file(path, json.dumps(value, indent=1).encode())
+    """Errors: those of `job_files.read_spec`."""
+    return job_files.read_spec(path, TrainSpec, "training")
 
 
 def read_output(path: Path) -> TrainOutput:
-    """What :func:`write_output` wrote.
-
-    Errors: the job's own error, rebuilt; NotFound if the job left no answer; CorruptArtifact if it is not one.
-    """
-    try:
-        value = json.loads(path.read_bytes())
-        if isinstance(value, dict) and isinstance(value.get(_ERROR), dict):
-            raise errors.from_wire(value[_ERROR])
-        return TrainOutput.model_validate(value)
-    except FileNotFoundError as error:
-        raise errors.NotFound(
-            f"the training left no answer at `{path}`; it was stopped or its machine was lost: submit it again",
-            resource="training output",
-            name=str(path),
-        ) from error
-    except ValueError as error:
-        raise errors.CorruptArtifact(
-            f"`{path}` is no answer of a training: {error}; submit it again",
-            artifact=str(path),
-            expected="TrainOutput as JSON",
-            got=str(error),
-        ) from error
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Durable, and whole or not at all: a temporary file, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    try:
-        with new.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+    """Errors: those of `job_files.read_output`, the job's own among them."""
+    return job_files.read_output(path, TrainOutput, "training")

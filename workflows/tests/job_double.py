@@ -12,7 +12,7 @@ import polars as pl
 
 from mainspring.core import errors
 from mainspring.core.models import network, training
-from mainspring.workflows.ray_jobs import train_data, train_messages
+from mainspring.workflows.ray_jobs import job_files, train_data, train_messages
 
 
 def run(entrypoint: str) -> str:
@@ -26,9 +26,9 @@ def run(entrypoint: str) -> str:
     try:
         answer = _train(train_messages.read_spec(arguments.spec))
     except errors.MainspringError as error:
-        train_messages.write_output(arguments.out, error)
+        job_files.write_output(arguments.out, error)
         return "FAILED"
-    train_messages.write_output(arguments.out, answer)
+    job_files.write_output(arguments.out, answer)
     return "SUCCEEDED"
 
 
@@ -48,7 +48,7 @@ def _train(spec: train_messages.TrainSpec) -> train_messages.TrainOutput:
         for name, model in models.items()
     }
     for name, model in models.items():
-        train_messages.write_file(spec.out_dir / f"{name}.safetensors", network.save_weights(model))
+        job_files.write_file(spec.out_dir / f"{name}.safetensors", network.save_weights(model))
     scored = pl.concat(
         pl.DataFrame(
             {

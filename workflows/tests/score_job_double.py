@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mainspring.core import errors
 from mainspring.core.scoring import outputs, places
-from mainspring.workflows.ray_jobs import score_messages, score_part
+from mainspring.workflows.ray_jobs import job_files, score_messages, score_part
 
 #: Parts that a job does before it is lost without a word; None: all.
 lost_after: list[int | None] = [None]
@@ -27,11 +27,11 @@ def run(entrypoint: str) -> str:
     try:
         answer = _score(spec, limit)
     except errors.MainspringError as error:
-        score_messages.write_output(arguments.out, error)
+        job_files.write_output(arguments.out, error)
         return "FAILED"
     if answer is None:
         return "STOPPED"
-    score_messages.write_output(arguments.out, answer)
+    job_files.write_output(arguments.out, answer)
     return "SUCCEEDED"
 
 

@@ -17,7 +17,7 @@ from mainspring.core.contracts import scoring
 from mainspring.core.features import frames
 from mainspring.core.models import bundle, runtimes, signing
 from mainspring.core.scoring import outputs, places
-from mainspring.workflows.ray_jobs import score_messages, score_part
+from mainspring.workflows.ray_jobs import job_files, score_messages, score_part
 
 
 @pytest.fixture(scope="module")
@@ -170,9 +170,9 @@ def test_messages_come_back_as_they_went(world: score_world.World, name: str, tm
     answer = score_messages.ScoreOutput(
         rows=3, parts=2, parts_found=1, cpu_seconds=1.5, wall_seconds=2.0, num_workers=2
     )
-    score_messages.write_output(tmp_path / "out.json", answer)
+    job_files.write_output(tmp_path / "out.json", answer)
     assert score_messages.read_output(tmp_path / "out.json") == answer
-    score_messages.write_output(tmp_path / "out.json", errors.DataInvalid("no", dataset="d", failed=("x",)))
+    job_files.write_output(tmp_path / "out.json", errors.DataInvalid("no", dataset="d", failed=("x",)))
     with pytest.raises(errors.DataInvalid, match="no"):
         score_messages.read_output(tmp_path / "out.json")
     (tmp_path / "out.json").write_text("{")

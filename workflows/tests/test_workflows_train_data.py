@@ -12,7 +12,7 @@ import pytest
 
 from mainspring.core import errors, projects
 from mainspring.core.features import ops, plan
-from mainspring.workflows.ray_jobs import train_data, train_messages
+from mainspring.workflows.ray_jobs import job_files, train_data, train_messages
 
 SPEC: dict[str, Any] = {
     "label": "late",
@@ -160,10 +160,10 @@ def test_answers_and_errors_come_back_whole(tmp_path: Path) -> None:
         cpu_seconds=2.5,
         num_workers=2,
     )
-    train_messages.write_output(path, answer)
+    job_files.write_output(path, answer)
     assert train_messages.read_output(path) == answer
     error = errors.JobFailed("training loss became nan", status="diverged")
-    train_messages.write_output(path, error)
+    job_files.write_output(path, error)
     with pytest.raises(errors.JobFailed) as raised:
         train_messages.read_output(path)
     assert errors.to_wire(raised.value) == errors.to_wire(error)

@@ -16,7 +16,7 @@ from mainspring.core.features import replay
 from mainspring.core.lineage import emitter
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows import heartbeat, probes
-from mainspring.workflows.ray_jobs import train_messages
+from mainspring.workflows.ray_jobs import job_files
 from mainspring.workflows.training import catalog, lineage, messages, run_folder
 
 T = TypeVar("T")
@@ -154,7 +154,7 @@ class DataActivities:
                 told.reads.append(lineage.read_training_set(made))
                 rows = pl.scan_parquet(made.path)
                 fitted = project.declare_plan().fit(rows.filter(pl.col("split") == "train"))
-                train_messages.write_file(folder.plan, fitted.to_bytes())
+                job_files.write_file(folder.plan, fitted.to_bytes())
                 told.makes.append(lineage.fitted_plan(fitted))
             catalog.publish(self._catalogue, request.project, folder, fitted)
             detail = {"rows": fitted.fit_rows, "dense": len(fitted.dense), "ids": len(fitted.ids)}

@@ -21,7 +21,7 @@ from mainspring.core.features import frames, plan
 from mainspring.core.lineage import emitter, jobs
 from mainspring.core.models import bundle, evaluation, signing
 from mainspring.workflows import errors as temporal_errors
-from mainspring.workflows.ray_jobs import attach, client, train_messages
+from mainspring.workflows.ray_jobs import attach, client, job_files, train_messages
 from mainspring.workflows.training import card, catalog, input_policy, lineage, messages, run_folder
 from mainspring.workflows.training.data_activities import in_thread
 
@@ -54,7 +54,7 @@ class ModelActivities:
         folder = self._folder(request)
         with temporal_errors.typed():
             spec = self._spec(request, folder)
-            train_messages.write_file(folder.spec, spec.model_dump_json(indent=1).encode())
+            job_files.write_file(folder.spec, spec.model_dump_json(indent=1).encode())
             work = attach.Work(
                 base_id=f"{request.run_id}-train",
                 entrypoint=lambda k: shlex.join(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from mainspring.core import errors, workspace
 from mainspring.core.contracts import training
-from mainspring.workflows.ray_jobs import train_messages
+from mainspring.workflows.ray_jobs import job_files
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -51,7 +51,7 @@ class RunFolder:
 
     def keep(self, report: BaseModel) -> None:
         """Keep a step's report under its class."""
-        train_messages.write_file(self._report(type(report)), report.model_dump_json(indent=1).encode())
+        job_files.write_file(self._report(type(report)), report.model_dump_json(indent=1).encode())
 
     def kept(self, kind: type[M]) -> M:
         """Errors: NotFound if the step that makes it has not run; CorruptArtifact."""
