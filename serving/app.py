@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from mainspring.core import api_keys, ports, settings, watched
 from mainspring.serving import (
@@ -27,21 +27,7 @@ from mainspring.serving import (
 from mainspring.serving.access import callers, guard
 from mainspring.serving.access import limits as caller_limits
 from mainspring.serving.features import expectations, recorded
-from mainspring.serving.grpc import server as grpc_server
-from mainspring.serving.grpc import service as grpc_service
-from mainspring.serving.http import (
-    access_routes,
-    doors,
-    edge,
-    errors,
-    fast_path,
-    feature_reads,
-    metrics,
-    payload,
-    routes,
-    v2_infer,
-    v2_routes,
-)
+from mainspring.serving.http import doors, fast_path, feature_reads, payload, serving_app, v2_infer
 from mainspring.serving.models import book as model_book
 from mainspring.serving.models import repository
 from mainspring.serving.protocols.v2 import inference
@@ -57,7 +43,7 @@ def create_app(
     front: native_front.NativeFront | None = None,
     send_usage: usage.Send | None = None,
     certificates: tls.Certificates | None = None,
-) -> FastAPI:
+) -> serving_app.ServingApp:
     """The data plane, with every bundle loaded that the traffic in force names.
 
     `models`: tensor models beside the endpoints, by name; they are served over v2 only.
@@ -118,8 +104,7 @@ def create_app(
     if serving.trace_endpoint:
         exporter = traces.Exporter(receiver, release.version())
     tracer = traces.Tracer(exporter, serving.trace_share)
-    admit = functools.partial(routes.admit, asking)
-    remote = grpc_service.Service(inferring, online, admit, guarded, tracer, release.version())
+    admit = functools.partial(callers.admit, asking)
 
     def limits_changed() -> None:
         if front is not None:
@@ -137,22 +122,27 @@ def create_app(
                 limits_changed()
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        server = None
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        stop_remote: Callable[[], Awaitable[None]] | None = None
         if serving.grpc_port:
+            # 10 MB, and 0.05 s of a start, for those who want it.
+            from mainspring.serving.grpc import server as grpc_server
+            from mainspring.serving.grpc import service as grpc_service
+
             server = await grpc_server.start(
-                remote,
+                grpc_service.Service(inferring, online, admit, guarded, tracer, release.version()),
                 host=serving.host,
                 port=serving.grpc_port,
                 max_body_bytes=serving.max_body_bytes,
                 max_calls=serving.workers + serving.max_waiting,
                 credentials=None if certificates is None else certificates.for_grpc(),
             )
+            stop_remote = functools.partial(grpc_server.stop, server)
         following = asyncio.create_task(follow_files())
         yield
         following.cancel()
-        if server is not None:
-            await grpc_server.stop(server)
+        if stop_remote is not None:
+            await stop_remote()
         doorkeeper.close()
         answerer.close()
         watching.close()
@@ -162,28 +152,30 @@ def create_app(
         if log is not None:
             log.close()
 
-    app = fast_path.ServingApp(title="Mainspring serving", version="1", lifespan=lifespan)
-    app.include_router(
-        routes.build(
-            routes.Parts(answerer, served, shelf, online, issuer, admit, limits, doorkeeper, reads, checked)
+    def build() -> ASGIApp:
+        # They import FastAPI, which is most of a start: not before the first request may come.
+        from mainspring.serving.http import access_routes, framework, metrics, routes, v2_routes
+
+        books = metrics.Books(
+            inferring, served, shelf, limits, guarded, answerer.sanitiser, watching, front, exporter
         )
-    )
-    app.include_router(v2_routes.build(v2_routes.Parts(infer, online, admit, release.version())))
-    app.include_router(
-        access_routes.build(access_routes.Parts(keys, limiter, issuer, limits, limits_changed))
-    )
-    app.include_router(
-        metrics.build(
-            metrics.Books(
-                inferring, served, shelf, limits, guarded, answerer.sanitiser, watching, front, exporter
-            )
+        return framework.build(
+            [
+                routes.build(
+                    routes.Parts(
+                        answerer, served, shelf, online, issuer, admit, limits, doorkeeper, reads, checked
+                    )
+                ),
+                v2_routes.build(v2_routes.Parts(infer, online, admit, release.version())),
+                access_routes.build(access_routes.Parts(keys, limiter, issuer, limits, limits_changed)),
+                metrics.build(books),
+            ],
+            guarded,
+            tracer,
         )
-    )
-    errors.install(app)
-    app.add_middleware(edge.Edge, guarded=guarded, tracer=tracer)
-    if serving.fast_path:
-        app.fast_path = fast_path.FastPath(infer, reads, guarded, tracer)
-    return app
+
+    hot = fast_path.FastPath(infer, reads, guarded, tracer) if serving.fast_path else None
+    return serving_app.ServingApp(build, lifespan=lifespan, check_ready=online.views, hot=hot)
 
 
 def _names(written: str) -> frozenset[str]:

@@ -6,11 +6,12 @@ import logging
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
-
-import grpc
+from typing import TYPE_CHECKING, Any, Final
 
 from mainspring.core import errors, settings
+
+if TYPE_CHECKING:
+    import grpc
 
 __all__ = ["Certificates"]
 
@@ -85,6 +86,7 @@ class Certificates:
 
     def for_grpc(self) -> grpc.ServerCredentials:
         """Credentials that ask for the chain at each handshake."""
+        import grpc  # only those that serve it pay for it
 
         def configuration() -> grpc.ServerCertificateConfiguration:
             return grpc.ssl_server_certificate_configuration([self._chain], root_certificates=self._roots)

@@ -20,6 +20,9 @@ SCOPES_OF_ROLE: Final[Mapping[str, frozenset[access.Scope]]] = {
     "admin": frozenset({"predict", "read", "admin"}),
 }
 
+#: Who may change what is served.
+ADMIN_ROLES: Final = ("service", "developer", "admin")
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -110,3 +113,10 @@ def key_of(authorization: str | None) -> str | None:
         return None
     credential = authorization[len(_BEARER) :].strip()
     return credential if credential.startswith(api_keys.PREFIX) else None
+
+
+def admit(known: Callers, authorization: str | None) -> identity.Actor:
+    """Who may change what is served. Errors: Unauthenticated, PermissionDenied."""
+    actor = known.admin(authorization)
+    actor.require(*ADMIN_ROLES)
+    return actor

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import orjson
-from fastapi import Request
-from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
 
 from mainspring.core import errors
 from mainspring.serving.http import errors as http_errors

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Final
 
 import orjson
-from fastapi import FastAPI, Request
-from fastapi.responses import Response
 from pydantic import ValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 
 from mainspring.core import errors
 from mainspring.serving.protocols.v2 import response as v2_response
@@ -109,7 +110,7 @@ def from_validation(error: ValidationError) -> errors.InvalidRequest:
     )
 
 
-def install(app: FastAPI) -> None:
+def install(app: Starlette) -> None:
     """Answer our errors, and Starlette's own 404 and 405, as problem documents."""
     app.add_exception_handler(errors.MainspringError, _on_error)
     app.add_exception_handler(HTTPException, _on_http)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mainspring.core import errors
@@ -27,23 +26,11 @@ HeaderList = list[tuple[bytes, bytes]]
 Answerer = Callable[[dict[str, str], Receive], Awaitable[tuple[HeaderList, bytes]]]
 
 
-class ServingApp(FastAPI):
-    """FastAPI with a fast path before it, if it was given one.
+class FastPath:
+    """Answers infer requests and reads of features; passes everything else on.
 
     As a middleware it would come after FastAPI's telemetry, which costs every request 8 us.
     """
-
-    fast_path: FastPath | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.fast_path is None:
-            await super().__call__(scope, receive, send)
-        else:
-            await self.fast_path(scope, receive, send, super().__call__)
-
-
-class FastPath:
-    """Answers infer requests and reads of features; passes everything else on."""
 
     def __init__(
         self,
