@@ -22,8 +22,6 @@ from mainspring.serving.http import bodies, feature_reads, payload, v2_infer
 if TYPE_CHECKING:
     from mainspring.core.quality import pushes
 
-#: Who may change what is served or what features say.
-
 
 @dataclass(frozen=True)
 class Parts:
