@@ -20,13 +20,14 @@ from training_doubles import AT
 from mainspring.core import errors, projects, settings
 from mainspring.core.contracts import inputs, prediction, training
 from mainspring.core.features import plan
-from mainspring.core.models import bundle, mlflow_adapter, network, signing
+from mainspring.core.models import bundle, mlflow_adapter, native_runtime, network, samples, signing
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows.training import (
     activities,
     data_activities,
     messages,
     model_activities,
+    recorded_samples,
     run_folder,
 )
 
@@ -227,6 +228,14 @@ def test_bundles_are_signed_open_in_serving_and_the_same_again(tmp_path: Path, r
     for name, column in declared.columns.items():
         assert (column.low, column.high) == (train[name].min(), train[name].max())
         assert (column.out_of_range, column.is_pii) == ("warn", False)
+    for opened in (candidate, baseline):
+        recorded = samples.parse(opened.read(samples.FILE), opened.digest)
+        compiled = plan.FittedPlan.from_bytes(opened.plan).compile()
+        answers = native_runtime.NativeRuntime.load(opened).predict(
+            compiled.run(recorded.arrays(compiled.inputs))
+        )
+        assert recorded.n_rows == recorded_samples.ROWS
+        assert recorded.scores == tuple(map(float, answers))
     # The worker died before it could say so: the next one makes the same bundles.
     assert world.bundle(request())[0] == made
     assert len(store.list()) == 2

@@ -19,10 +19,18 @@ from mainspring.core import canonical, errors, policy, projects, settings
 from mainspring.core.contracts import inputs, training
 from mainspring.core.features import frames, plan
 from mainspring.core.lineage import emitter, jobs
-from mainspring.core.models import bundle, evaluation, signing
+from mainspring.core.models import bundle, evaluation, samples, signing
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows.ray_jobs import attach, client, job_files, train_messages
-from mainspring.workflows.training import card, catalog, input_policy, lineage, messages, run_folder
+from mainspring.workflows.training import (
+    card,
+    catalog,
+    input_policy,
+    lineage,
+    messages,
+    recorded_samples,
+    run_folder,
+)
 from mainspring.workflows.training.data_activities import in_thread
 
 LEAK_EVIDENCE = "evidence/leak_check.json"
@@ -278,16 +286,21 @@ def _contents(
     fitted = _fitted(folder)
     leak_report = folder.kept(projects.LeakReport)
     declared = input_policy.declare(rows, fitted.inputs, catalog.gather(request.project, folder, fitted))
+    asked_first, compiled = (
+        recorded_samples.rows_of(rows.path, fitted.inputs, declared.private),
+        fitted.compile(),
+    )
 
     def contents(
         name: str, model: dict[str, Any], weights: Path, metrics: dict[str, training.Metrics]
     ) -> bundle.BundleContents:
+        learned = weights.read_bytes()
         return bundle.BundleContents(
             name=name,
             project=request.project,
             plan=fitted.to_bytes(),
             model=model,
-            weights=weights.read_bytes(),
+            weights=learned,
             card=card.render(name, request, rows, metrics, asked.gates, leak_report),
             service=views.service,
             request_columns=project.request_columns,
@@ -300,6 +313,7 @@ def _contents(
                 LEAK_EVIDENCE: canonical.dumps(leak_report.model_dump(mode="json")),
                 GATES_EVIDENCE: canonical.dumps(asked.gates),
                 inputs.FILE: canonical.dumps(declared.model_dump(mode="json")),
+                samples.FILE: recorded_samples.write(asked_first, compiled, model, learned),
             },
         )
 
