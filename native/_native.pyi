@@ -480,6 +480,41 @@ class Mlp:
         """The instruction set in force."""
 
 @final
+class Contributions:
+    """What each feature adds to a margin of boosted trees. Immutable, thread-safe."""
+
+    @staticmethod
+    def from_lightgbm(text: str | bytes) -> Contributions:
+        """Of `Booster.model_to_string()`: the numbers of `predict(pred_contrib=True)`.
+
+        Errors: NativeError as `Trees.from_lightgbm`; `unsupported_model` also for a model that does not say how many
+                training rows went where, or is deeper than 1,024 splits.
+        """
+    @staticmethod
+    def from_xgboost(json: str | bytes) -> Contributions:
+        """Of `Booster.save_raw("json")`: the numbers of `predict(pred_contribs=True)`. Errors: as above."""
+    def run(self, features: NDArray[Any], *, output: int = 0) -> NDArray[np.float64]:
+        """Explain a batch.
+
+        Shapes:  features (n_rows, width) float32, for LightGBM also float64, C-contiguous; result (n_rows, width + 1):
+                 each feature's contribution to `output`, then the base value; a row sums to its margin.
+        Missing: NaN, as the library that trained the model treats it.
+        Errors:  NativeError `bad_shape`, `bad_dtype`, `not_contiguous`, `out_of_range` for `output`. Values never raise.
+        Threads: safe to call at once from many threads; the GIL is released.
+        """
+    @property
+    def width(self) -> int:
+        """Features."""
+    @property
+    def n_outputs(self) -> int:
+        """Margins a row."""
+    @property
+    def n_trees(self) -> int: ...
+    @property
+    def depth(self) -> int:
+        """Splits on the longest way down; a row costs about trees x leaves x depth^2."""
+
+@final
 class Trees:
     """Gradient-boosted trees. Immutable, thread-safe.
 

@@ -31,6 +31,7 @@ PYBIND11_MODULE(_native, module) {
       pybind11::arg("name") = pybind11::none());
   mainspring::BindAsof(module);
   mainspring::BindBatcher(module);
+  mainspring::BindContributions(module);
   mainspring::BindDense(module);
   mainspring::BindFront(module);
   mainspring::BindJagged(module);

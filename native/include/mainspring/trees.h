@@ -30,7 +30,7 @@ enum class Missing : std::uint8_t {
   kNaN,   // NaN takes the default side
 };
 
-// A node as the libraries describe it. Of a leaf only `value` counts.
+// A node as the libraries describe it. Of a leaf only `value` and `cover` count.
 struct TreeNode {
   bool is_leaf = false;
   bool is_categorical = false;
@@ -42,6 +42,8 @@ struct TreeNode {
   std::uint32_t bits_begin = 0, bits_words = 0;  // of the set of categories, in ForestModel::bits
   double threshold = 0;
   double value = 0;
+  double cover =
+      0;  // training rows that came here, or the sum of their weights; 0 where the file leaves it out
 };
 
 // What is done to the sums of the leaves.

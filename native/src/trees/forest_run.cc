@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "bitvectors.h"
+#include "decision.h"
 #include "mainspring/float_environment.h"
 #include "mainspring/trees.h"
 #include "walk.h"
@@ -20,14 +21,6 @@ namespace mainspring {
 namespace {
 
 constexpr std::size_t kBlockRows = kMainspringTreesBlockRows;
-constexpr double kZeroThreshold = 1e-35f;  // LightGBM's, a float there too
-
-bool IsInSet(double x, bool is_xgboost, const std::uint32_t* bits, std::uint32_t words) {
-  // XGBoost: below 0 is no category. LightGBM cuts towards zero first, so -0.5 is category 0.
-  if (is_xgboost ? !(x >= 0 && x < (1 << 24)) : !(x > -1 && x < 2147483648.0)) return false;
-  const auto category = static_cast<std::uint32_t>(static_cast<std::int32_t>(x));
-  return category / 32 < words && (bits[category / 32] >> category % 32 & 1) != 0;
-}
 
 // Whether each value is a float, or NaN.
 bool AreFloats(const double* rows, std::size_t n_rows, std::size_t width) {

@@ -215,7 +215,7 @@ class Reader {
       return Unsupported(Place() + "leaves with linear models (`linear_tree`) are not supported");
     }
     const std::size_t n = n_leaves - 1;
-    std::vector<double> values, thresholds;
+    std::vector<double> values, thresholds, leaf_rows, split_rows;
     std::vector<std::uint32_t> features, kinds, boundaries, words;
     std::vector<std::int32_t> left, right;
     ModelError error = List(fields, "leaf_value", n_leaves, &values);
@@ -224,6 +224,11 @@ class Reader {
     if (error.ok()) error = List(fields, "decision_type", n, &kinds);
     if (error.ok()) error = List(fields, "left_child", n, &left);
     if (error.ok()) error = List(fields, "right_child", n, &right);
+    // Only contributions need them, and `Booster.refit` or another tool may have left them out.
+    if (error.ok() && fields.count("leaf_count") != 0)
+      error = List(fields, "leaf_count", n_leaves, &leaf_rows);
+    if (error.ok() && fields.count("internal_count") != 0)
+      error = List(fields, "internal_count", n, &split_rows);
     if (error.ok() && n_sets > 0)
       error = List(fields, "cat_boundaries", std::size_t{n_sets} + 1, &boundaries);
     if (error.ok() && n_sets > 0) {
@@ -261,6 +266,7 @@ class Reader {
       node.default_left = kinds[i] & 2;
       node.missing = static_cast<Missing>(kinds[i] >> 2);
       node.threshold = AroundZero(thresholds[i]);
+      if (!split_rows.empty()) node.cover = split_rows[i];
       if (!node.is_categorical) continue;
       if (!(thresholds[i] >= 0 && thresholds[i] < n_sets)) {
         return Bad(Place() + "split " + std::to_string(i) + " names a set of categories that does not exist");
@@ -272,6 +278,7 @@ class Reader {
     for (std::size_t i = 0; i < n_leaves; ++i) {
       nodes[n + i].is_leaf = true;
       nodes[n + i].value = values[i];
+      if (!leaf_rows.empty()) nodes[n + i].cover = leaf_rows[i];
     }
     model_->output_of.push_back(static_cast<std::uint32_t>(model_->trees.size() % model_->n_outputs));
     model_->trees.push_back(std::move(nodes));

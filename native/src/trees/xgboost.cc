@@ -206,6 +206,7 @@ class Reader {
     const std::vector<double>& conditions = At(tree, "split_conditions").numbers;
     const std::vector<double>& defaults = At(tree, "default_left").numbers;
     const std::vector<double>& types = At(tree, "split_type").numbers;
+    const std::vector<double>& covers = At(tree, "sum_hessian").numbers;  // only contributions need them
     const std::size_t n = left.size();
     if (n == 0 || n > kMaxNodes) return Bad(Place() + "there must be nodes, got " + std::to_string(n));
     if (right.size() != n || features.size() != n || conditions.size() != n || defaults.size() != n ||
@@ -225,6 +226,7 @@ class Reader {
       TreeNode& node = nodes[i];
       node.is_leaf = left[i] < 0;
       const auto condition = static_cast<float>(conditions[i]);
+      if (covers.size() == n) node.cover = static_cast<float>(covers[i]);
       if (node.is_leaf) {
         node.value = condition;
         continue;
