@@ -81,6 +81,7 @@ def create_app(
         online=online,
         book=book,
         max_rows=serving.max_rows_per_request,
+        max_explain_rows=serving.max_explain_rows,
         observers=watching.observers,
     )
 
@@ -154,7 +155,14 @@ def create_app(
 
     def build() -> ASGIApp:
         # They import FastAPI, which is most of a start: not before the first request may come.
-        from mainspring.serving.http import access_routes, framework, metrics, routes, v2_routes
+        from mainspring.serving.http import (
+            access_routes,
+            explain_routes,
+            framework,
+            metrics,
+            routes,
+            v2_routes,
+        )
 
         books = metrics.Books(
             inferring, served, shelf, limits, guarded, answerer.sanitiser, watching, front, exporter
@@ -166,6 +174,7 @@ def create_app(
                         answerer, served, shelf, online, issuer, admit, limits, doorkeeper, reads, checked
                     )
                 ),
+                explain_routes.build(explain_routes.Parts(answerer, limits, doorkeeper)),
                 v2_routes.build(v2_routes.Parts(infer, online, admit, release.version())),
                 access_routes.build(access_routes.Parts(keys, limiter, issuer, limits, limits_changed)),
                 metrics.build(books),

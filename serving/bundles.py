@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mainspring.core import errors, ports
 from mainspring.core.contracts import inputs, prediction
 from mainspring.core.features import schema
+from mainspring.core.models import explain
 
 
 class LoadedBundle(Protocol):
@@ -68,6 +69,12 @@ class LoadedBundle(Protocol):
 
     def prepare(self, columns: Mapping[str, NDArray[Any]]) -> ports.ModelInput:
         """Run the fitted plan over the input columns, each (n,)."""
+        ...
+
+    def explain(self, batch: ports.ModelInput) -> explain.ByInput:
+        """Why the model answers that batch of :meth:`prepare` as it does; slow. Errors: Conflict, with the next step, if
+        its kind has no method; DependencyDown if its files are not there any more.
+        """
         ...
 
 

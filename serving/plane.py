@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mainspring.core import errors, ports
 from mainspring.core.contracts import deployment, prediction
 from mainspring.core.models import sanitise
-from mainspring.serving import admission, bundles, observed, stats, traces, traffic
+from mainspring.serving import admission, bundles, explaining, observed, stats, traces, traffic
 from mainspring.serving.features import push, reader
 from mainspring.serving.runtimes import scores
 
@@ -68,6 +68,7 @@ class Plane:
         online: ports.OnlineFeatures,
         book: stats.StatsBook,
         max_rows: int,
+        max_explain_rows: int = 256,
         max_in_flight: int = MAX_IN_FLIGHT,
         now_us: Callable[[], int] = _now_us,
         observers: Sequence[observed.Observer] = (),
@@ -78,6 +79,7 @@ class Plane:
         self._online = online
         self._book = book
         self._max_rows = max_rows
+        self._max_explain_rows = min(max_rows, max_explain_rows)
         self._slots = threading.BoundedSemaphore(max_in_flight)
         self._now_us = now_us
         self._observers = tuple(observers)
@@ -97,16 +99,38 @@ class Plane:
         Errors: NotFound for the endpoint, InvalidRequest and SchemaMismatch for the request, Overloaded when too
         many requests are at work, and whatever the bundle fails with, which is then counted against it.
         """
-        label = "entities" if request.entities is not None else "rows"
-        question = _Question(
-            label=label,
+        question = self._question(request)
+        answered, digest, role = self._answer(endpoint, question)
+        return _respond(request_id, endpoint, digest, role, answered, question.as_of_us)
+
+    def explain(
+        self, endpoint: str, request: prediction.PredictRequest, request_id: str
+    ) -> prediction.ExplainResponse:
+        """As :meth:`predict`, with what each input column added to each answer.
+
+        It is recorded as the prediction that it explains; the time of explaining is in no statistics, which deployments are
+        judged by, and the shadow is not asked.
+        Errors: as `predict`, and Conflict if the bundle's kind has no method.
+        """
+        question = self._question(request)
+        with self._admitted(question, self._max_explain_rows):
+            table = self._tables.table(endpoint)
+            bundle, role = self._choose(table, question)
+            asked = question.admit(bundle)
+            answered = self._run_and_record(table, bundle, role, asked, question.as_of_us)
+            with traces.span("explain", rows=asked.n_rows, bundle=bundle.digest):
+                found = bundle.explain(bundle.prepare(answered.inputs))
+        predicted = _respond(request_id, endpoint, bundle.digest, role, answered, question.as_of_us)
+        return explaining.respond(predicted, found)
+
+    def _question(self, request: prediction.PredictRequest) -> _Question:
+        return _Question(
+            label="entities" if request.entities is not None else "rows",
             n_rows=request.n_rows,
             key=lambda bundle: admission.request_key(request, bundle),
             admit=lambda bundle: admission.admit(bundle, request, self.sanitiser),
             as_of_us=self._now_us() if request.as_of is None else push.to_us(request.as_of),
         )
-        answered, digest, role = self._answer(endpoint, question)
-        return _respond(request_id, endpoint, digest, role, answered, question.as_of_us)
 
     def infer(
         self, endpoint: str, columns: Mapping[str, NDArray[Any]], *, digest: str = ""
@@ -127,7 +151,7 @@ class Plane:
         return answered.scores, chosen, role
 
     def _answer(self, endpoint: str, question: _Question, digest: str = "") -> tuple[Answered, str, str]:
-        with self._admitted(question):
+        with self._admitted(question, self._max_rows):
             table = self._tables.table(endpoint)
             bundle, role = self._pinned(table, digest) if digest else self._choose(table, question)
             asked = question.admit(bundle)
@@ -137,10 +161,10 @@ class Plane:
         return answered, bundle.digest, role
 
     @contextmanager
-    def _admitted(self, question: _Question) -> Iterator[None]:
-        if not 1 <= question.n_rows <= self._max_rows:
+    def _admitted(self, question: _Question, max_rows: int) -> Iterator[None]:
+        if not 1 <= question.n_rows <= max_rows:
             raise errors.InvalidRequest(
-                f"`{question.label}` has {question.n_rows} rows, expected 1 to {self._max_rows}; split the request",
+                f"`{question.label}` has {question.n_rows} rows, expected 1 to {max_rows}; split the request",
                 field=question.label,
             )
         if not self._slots.acquire(blocking=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from mainspring.core import errors, ports, projects
 from mainspring.core.contracts import inputs
 from mainspring.core.features import plan, program, schema
-from mainspring.core.models import bundle, memory, samples, sanitise, signing
+from mainspring.core.models import bundle, explain, explainers, memory, samples, sanitise, signing
 from mainspring.core.models import runtimes as known
+from mainspring.serving import explaining
 
 #: A vocabulary is in memory as the plan's strings, as the native program's and as its index.
 _PLAN_COPIES: Final = 3
@@ -43,6 +45,7 @@ class SignedBundle:
     derivation: Derivation
     input_policy: inputs.InputPolicy
     memory_bytes: int
+    explainer: explaining.Lazy
 
     def derive(self, columns: Columns) -> Columns:
         """The project's request-time features: the function that made the training set."""
@@ -51,6 +54,10 @@ class SignedBundle:
     def prepare(self, columns: Columns) -> ports.ModelInput:
         """Run the program the model was trained on."""
         return self.program.run(columns)
+
+    def explain(self, batch: ports.ModelInput) -> explain.ByInput:
+        """By the method of the bundle's kind, which is made when somebody first asks."""
+        return explain.explained(self.explainer.get(), self.program, batch)
 
 
 class SignedBundleLoader:
@@ -109,7 +116,13 @@ class SignedBundleLoader:
             memory_bytes=self._size(
                 digest, max(grown, manifest.learned_bytes) + _PLAN_COPIES * len(opened.plan)
             ),
+            explainer=explaining.Lazy(functools.partial(self._explainer, digest, compiled), digest),
         )
+
+    def _explainer(self, digest: str, compiled: program.Program) -> explain.Explainer:
+        """From the store, verified again: nothing of it was kept."""
+        opened = self._store.open(digest, signing.TrustedKeys.load(self._trusted_keys_dir))
+        return explainers.of_bundle(opened, compiled)
 
     def _size(self, digest: str, measured: int) -> int:
         """The smallest of all loads: what other threads take meanwhile is in a measurement, too.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -66,6 +66,35 @@ class PredictResponse(Message):
     role: str
     """`stable` or `canary`."""
     predictions: list[Prediction]
+
+
+class Explanation(Message):
+    """Why one prediction is what it is: margin = base_value + the contributions + residual."""
+
+    score: float
+    margin: float
+    """What the model sums up, before the link that makes the score of it."""
+    base_value: float
+    """The margin where nothing is known; see `ExplainResponse.method`."""
+    contributions: dict[str, float]
+    """By input column of the plan, in units of the margin: what knowing its value adds."""
+    residual: float
+    """What the contributions leave unexplained."""
+    feature_status: dict[str, LookupStatus] = {}
+    feature_age_seconds: dict[str, float] = {}
+
+
+class ExplainResponse(Message):
+    """Explanations in the order asked."""
+
+    request_id: str
+    endpoint: Slug
+    model_version: Digest
+    role: str
+    method: Literal["tree_shap", "integrated_gradients"]
+    """`tree_shap`: exact Shapley values, the base is what the training rows expect. `integrated_gradients`: the base is a
+    row whose every column is as the plan fills a missing one in; `residual` is what the sum over the line leaves."""
+    explanations: list[Explanation]
 
 
 class FeaturePush(Request):

@@ -48,6 +48,16 @@ class Program:
         return tuple(o.name for o in self._ids)
 
     @property
+    def dense_outputs(self) -> tuple[ops.DenseOutput, ...]:
+        """The dense matrix's columns, in order: what each is made of."""
+        return self._dense
+
+    @property
+    def id_outputs(self) -> tuple[ops.IdOutput, ...]:
+        """The id matrix's columns, in order."""
+        return self._ids
+
+    @property
     def id_sizes(self) -> tuple[int, ...]:
         """How many ids each id column has, missing and unknown included."""
         return tuple(o.size for o in self._ids)

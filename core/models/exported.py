@@ -105,6 +105,11 @@ class ExportedRuntime:
             raise model_spec.unfit(source, error.message, expected="(dense, ids) in, (n,) out") from error
         return loaded
 
+    @property
+    def module(self) -> torch.nn.Module:
+        """The program."""
+        return self._module
+
     def predict(self, batch: ports.ModelInput) -> NDArray[np.float32]:
         """Scores (n,) float32; n may be 0.
 

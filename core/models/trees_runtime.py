@@ -37,7 +37,7 @@ class TreesRuntime:
         model_input.check_plan(
             compiled, source.digest, dense_width=spec.dense_width, ids=dict.fromkeys(spec.id_columns, 0)
         )
-        model = _read(source, spec)
+        model = read(source, spec)
         width = spec.dense_width + len(spec.id_columns)
         if model.width != width:
             raise model_spec.unfit(source, f"the trees take {model.width} features, not {width}")
@@ -66,7 +66,7 @@ class TreesRuntime:
         """
         self._expected.check(batch)
         with np.errstate(over="ignore"):  # of float64 that float32 has not: not finite, as below
-            scores = self._model.run(_features(batch))[:, self._column].astype(np.float32)
+            scores = self._model.run(features(batch))[:, self._column].astype(np.float32)
         if not np.isfinite(scores).all():
             raise errors.InvariantViolated(
                 "a score is not finite; look at the objective and the leaves of the trees",
@@ -75,14 +75,16 @@ class TreesRuntime:
         return scores
 
 
-def _features(batch: ports.ModelInput) -> NDArray[np.float32]:
+def features(batch: ports.ModelInput) -> NDArray[np.float32]:
+    """What the trees take, (n, dense_width + id columns)."""
     if not batch.ids.shape[1]:
         return np.ascontiguousarray(batch.dense)
     # float32 holds each id of a vocabulary of up to 2^24 exactly.
     return np.concatenate([batch.dense, batch.ids], axis=1, dtype=np.float32, casting="unsafe")
 
 
-def _read(source: sources.ModelSource, spec: model_spec.TreesSpec) -> trees.Trees:
+def read(source: sources.ModelSource, spec: model_spec.TreesSpec) -> trees.Trees:
+    """The trees of a verified bundle. Errors: CorruptArtifact, MissingTool."""
     reader = trees.Trees.from_lightgbm if spec.format == "lightgbm" else trees.Trees.from_xgboost
     try:
         return reader(source.weights)

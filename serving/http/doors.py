@@ -19,7 +19,7 @@ OPEN: Final = frozenset(
 #: What limits call reads of features.
 FEATURES: Final = "features"
 
-_PREDICT: Final = ":predict"
+_ASKING: Final = (":predict", ":explain")
 _ENDPOINTS: Final = "/v1/endpoints/"
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -42,7 +42,7 @@ def door_of(method: str, path: str) -> Door | None:
             return Door("predict", asked[0])
         if path in feature_reads.PATHS:
             return Door("read", FEATURES)
-        if path.startswith(_ENDPOINTS) and path.endswith(_PREDICT):
+        if path.startswith(_ENDPOINTS) and path.endswith(_ASKING):
             return Door("predict", path[len(_ENDPOINTS) :].rpartition(":")[0])
         # An approver's, which the route itself checks; and a question that is asked by POST.
         if path.endswith(":release") or path == "/v2/repository/index":

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mainspring.core import canonical, errors, identity, ports, settings
 from mainspring.core.contracts import inputs
 from mainspring.core.features import online, schema
+from mainspring.core.models import explain
 from mainspring.native import front
 from mainspring.serving import app, bundles, native_front, server, tls, usage
 from mainspring.serving.models import repository
@@ -112,6 +113,9 @@ class World:
         return ports.ModelInput(
             np.ascontiguousarray(np.stack(numbers, axis=1)), np.zeros((len(numbers[0]), 1), np.int32)
         )
+
+    def explain(self, batch: ports.ModelInput) -> explain.ByInput:
+        raise explain.inexplicable(self.digest, "it is a function", "bundle a model")
 
 
 @dataclasses.dataclass
