@@ -134,6 +134,8 @@ class ServingSettings(_Group):
     """How often the control API is told what endpoints used, by bundle, caller and project; 0: never."""
     usage_spool: Path = Path("usage/spool.jsonl")
     """What it has not received yet; default: under the state directory."""
+    shadow_tolerance: Annotated[float, Field(ge=0)] = 1e-3
+    """Score differences between a shadow and the stable bundle above it are counted apart."""
     traffic_dir: Path = Path("traffic")
     """The traffic tables in force, one JSON document per endpoint; default: under the state directory."""
     max_rows_per_request: Annotated[int, Field(ge=1, le=1_000_000)] = 4096

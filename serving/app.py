@@ -66,7 +66,7 @@ def create_app(
         budget_bytes=serving.bundle_memory_bytes,
         is_pinned=functools.partial(tables.leads_to, endpoints=_names(serving.pinned_endpoints)),
     )
-    book = stats.StatsBook()
+    book = stats.StatsBook(shadow_tolerance=serving.shadow_tolerance)
     served = endpoints.Endpoints(tables, shelf, book)
     served.restore()
     keys = api_keys.KeyRing(serving.access_dir / "keys.json")

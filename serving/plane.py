@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextvars
-import logging
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,18 +16,14 @@ from numpy.typing import NDArray
 from mainspring.core import errors, ports
 from mainspring.core.contracts import deployment, prediction
 from mainspring.core.models import sanitise
-from mainspring.serving import admission, bundles, explaining, observed, stats, traces, traffic
+from mainspring.serving import admission, bundles, explaining, observed, shadow, stats, traces, traffic
+from mainspring.serving.access import guard
 from mainspring.serving.features import push, reader
 from mainspring.serving.runtimes import scores
-
-_LOG: Final = logging.getLogger("mainspring.serving")
 
 #: Requests at work at once. Beyond that, waiting only adds latency: two cores clear 64 small batches in well under
 #: the second that callers are told to wait.
 MAX_IN_FLIGHT: Final = 64
-
-#: Requests that may wait for the shadow. It sees every request until it is this far behind, then it skips.
-MAX_SHADOW_BACKLOG: Final = 256
 
 
 def _now_us() -> int:
@@ -84,12 +78,11 @@ class Plane:
         self._now_us = now_us
         self._observers = tuple(observers)
         self.sanitiser: Final = sanitise.Sanitiser()
-        self._shadows = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shadow")
-        self._shadow_slots = threading.BoundedSemaphore(MAX_SHADOW_BACKLOG)
+        self._shadow = shadow.Shadow(book)
 
     def close(self) -> None:
         """Wait for the shadow's backlog and end its thread."""
-        self._shadows.shutdown(wait=True)
+        self._shadow.close()
 
     def predict(
         self, endpoint: str, request: prediction.PredictRequest, request_id: str
@@ -115,7 +108,7 @@ class Plane:
         question = self._question(request)
         with self._admitted(question, self._max_explain_rows):
             table = self._tables.table(endpoint)
-            bundle, role = self._choose(table, question)
+            bundle, role = self._choose(table, question, _wanted(""))
             asked = question.admit(bundle)
             answered = self._run_and_record(table, bundle, role, asked, question.as_of_us)
             with traces.span("explain", rows=asked.n_rows, bundle=bundle.digest):
@@ -153,11 +146,12 @@ class Plane:
     def _answer(self, endpoint: str, question: _Question, digest: str = "") -> tuple[Answered, str, str]:
         with self._admitted(question, self._max_rows):
             table = self._tables.table(endpoint)
-            bundle, role = self._pinned(table, digest) if digest else self._choose(table, question)
+            bundle, role = self._choose(table, question, _wanted(digest))
             asked = question.admit(bundle)
             answered = self._run_and_record(table, bundle, role, asked, question.as_of_us)
-        if table.shadow is not None:
-            self._send_to_shadow(table, table.shadow, question)
+        if table.shadow is not None and role != traffic.CHOSEN:
+            ask = functools.partial(self._ask_shadow, table, table.shadow, question)
+            self._shadow.send(table, answered.scores, role, ask)
         return answered, bundle.digest, role
 
     @contextmanager
@@ -177,24 +171,15 @@ class Plane:
             self._slots.release()
 
     def _choose(
-        self, table: deployment.TrafficTable, question: _Question
+        self, table: deployment.TrafficTable, question: _Question, wanted: str
     ) -> tuple[bundles.LoadedBundle, str]:
+        if wanted:
+            return self._shelf.get(traffic.named(table, wanted)), traffic.CHOSEN
         stable = self._shelf.get(table.stable)
         if table.canary is None:
             return stable, traffic.STABLE
         digest, role = traffic.route(table, question.key(stable))
         return self._shelf.get(digest), role
-
-    def _pinned(self, table: deployment.TrafficTable, digest: str) -> tuple[bundles.LoadedBundle, str]:
-        for role, named in ((traffic.STABLE, table.stable), (traffic.CANARY, table.canary)):
-            if named == digest:
-                return self._shelf.get(digest), role
-        raise errors.NotFound(
-            f"endpoint `{table.endpoint}` has no bundle `{digest}` in its traffic; ask without a version, or set the"
-            " traffic",
-            resource="model_version",
-            name=digest,
-        )
 
     def _run_and_record(
         self,
@@ -249,33 +234,21 @@ class Plane:
             answer = scores.checked(bundle.runtime.predict(batch), asked.n_rows, f"bundle {bundle.digest}")
         return Answered(answer, looked_up, inputs)
 
-    def _send_to_shadow(
-        self,
-        table: deployment.TrafficTable,
-        shadow: str,
-        question: _Question,
-    ) -> None:
-        if not self._shadow_slots.acquire(blocking=False):
-            _LOG.warning(
-                "shadow of `%s` is %d requests behind; skipped one", table.endpoint, MAX_SHADOW_BACKLOG
-            )
-            return
-        # With the request's id and caller, for the records.
-        self._shadows.submit(contextvars.copy_context().run, self._run_shadow, table, shadow, question)
+    def _ask_shadow(
+        self, table: deployment.TrafficTable, digest: str, question: _Question
+    ) -> NDArray[np.float32]:
+        bundle, role = self._shelf.get(digest), traffic.SHADOW
+        return self._run_and_record(table, bundle, role, question.admit(bundle), question.as_of_us).scores
 
-    def _run_shadow(
-        self,
-        table: deployment.TrafficTable,
-        shadow: str,
-        question: _Question,
-    ) -> None:
-        try:
-            bundle = self._shelf.get(shadow)
-            self._run_and_record(table, bundle, traffic.SHADOW, question.admit(bundle), question.as_of_us)
-        except Exception as error:  # noqa: BLE001 - the edge of the shadow's thread: nobody waits for its answer
-            _LOG.warning("shadow of `%s` failed: %s", table.endpoint, error)
-        finally:
-            self._shadow_slots.release()
+
+def _wanted(version: str) -> str:
+    """The role or digest of the bundle that the call at work or its version asks for; "": traffic chooses."""
+    wanted = guard.wanted()
+    if version and wanted:
+        raise errors.InvalidRequest(
+            "a version and a wish in the headers are both there; send one of them", field="model_version"
+        )
+    return version or wanted
 
 
 def _derive(

@@ -10,11 +10,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mainspring.core.contracts import deployment
 
 #: Latencies kept per bundle: the newest, so that a warm-up is forgotten and memory is bounded (32 KiB).
 LATENCY_WINDOW: Final = 4096
+
+#: A shadow's score this far from the answered one, a probability as a rule, is another score.
+SHADOW_TOLERANCE: Final = 1e-3
 
 
 @dataclass
@@ -25,6 +29,11 @@ class _Tally:
     score_sum: float = 0.0
     scored_rows: int = 0
     latency_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
+    skipped: int = 0
+    compared_rows: int = 0
+    difference_sum: float = 0.0
+    difference_max: float = 0.0
+    rows_above: int = 0
 
 
 @dataclass
@@ -37,8 +46,12 @@ class _Window:
 class StatsBook:
     """One window per endpoint, begun anew with each traffic version. Thread-safe."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, shadow_tolerance: float = SHADOW_TOLERANCE
+    ) -> None:
+        """`shadow_tolerance`: score differences above it are counted apart."""
         self._clock = clock
+        self._tolerance = shadow_tolerance
         self._lock = threading.Lock()
         self._windows: dict[str, _Window] = {}
 
@@ -70,6 +83,25 @@ class StatsBook:
                 tally.rows += rows
                 tally.errors += 1
 
+    def record_skipped(self, endpoint: str, version: int, digest: str, role: str) -> None:
+        """One request that the bundle should have seen and had no time for."""
+        with self._lock:
+            if (tally := self._tally(endpoint, version, digest, role)) is not None:
+                tally.skipped += 1
+
+    def record_differences(
+        self, endpoint: str, version: int, digest: str, role: str, differences: NDArray[np.float64]
+    ) -> None:
+        """How far the bundle's scores were, row by row (n,), from those that were answered; absolute, finite."""
+        total, largest = float(differences.sum()), float(differences.max(initial=0.0))
+        above = int(np.count_nonzero(differences > self._tolerance))
+        with self._lock:
+            if (tally := self._tally(endpoint, version, digest, role)) is not None:
+                tally.compared_rows += len(differences)
+                tally.difference_sum += total
+                tally.difference_max = max(tally.difference_max, largest)
+                tally.rows_above += above
+
     def view(self, endpoint: str, version: int) -> deployment.EndpointStats:
         """The window of that traffic version; percentiles are of the newest LATENCY_WINDOW answers, 0 for none."""
         with self._lock:
@@ -82,7 +114,9 @@ class StatsBook:
                 endpoint=endpoint,
                 traffic_version=window.version,
                 window_seconds=self._clock() - window.began,
-                bundles=[_view(digest, role, t) for (digest, role), t in window.tallies.items()],
+                bundles=[
+                    _view(digest, role, t, self._tolerance) for (digest, role), t in window.tallies.items()
+                ],
             )
 
     def _window(self, endpoint: str, version: int) -> _Window | None:
@@ -97,7 +131,7 @@ class StatsBook:
         return None if window is None else window.tallies.setdefault((digest, role), _Tally())
 
 
-def _view(digest: str, role: str, tally: _Tally) -> deployment.BundleStats:
+def _view(digest: str, role: str, tally: _Tally, tolerance: float) -> deployment.BundleStats:
     latencies = np.array(tally.latency_seconds or [0.0])
     p50, p95, p99 = (np.percentile(latencies, (50, 95, 99)) * 1000.0).tolist()
     return deployment.BundleStats(
@@ -110,4 +144,19 @@ def _view(digest: str, role: str, tally: _Tally) -> deployment.BundleStats:
         latency_p95_ms=p95,
         latency_p99_ms=p99,
         mean_score=tally.score_sum / tally.scored_rows if tally.scored_rows else 0.0,
+        skipped=tally.skipped,
+        difference=_difference(tally, tolerance),
+    )
+
+
+def _difference(tally: _Tally, tolerance: float) -> deployment.ScoreDifference | None:
+    rows = tally.compared_rows
+    if not rows:
+        return None
+    return deployment.ScoreDifference(
+        rows=rows,
+        mean_absolute=tally.difference_sum / rows,
+        max_absolute=tally.difference_max,
+        tolerance=tolerance,
+        share_above=tally.rows_above / rows,
     )

@@ -18,6 +18,10 @@ STABLE: Final = "stable"
 CANARY: Final = "canary"
 SHADOW: Final = "shadow"
 
+#: What was asked of one bundle by name, not by traffic. It has a tally of its own: who chooses his answerer would bias
+#: what a canary is judged by.
+CHOSEN: Final = "chosen"
+
 _BUCKETS: Final = 1 << 64
 
 
@@ -35,6 +39,21 @@ def route(table: deployment.TrafficTable, key: str) -> tuple[str, str]:
     if bucket * 100 < table.canary_percent * _BUCKETS:
         return table.canary, CANARY
     return table.stable, STABLE
+
+
+def named(table: deployment.TrafficTable, wanted: str) -> str:
+    """The digest of the bundle that has this role in the table, or this digest. Errors: NotFound."""
+    found = {STABLE: table.stable, CANARY: table.canary, SHADOW: table.shadow}.get(wanted)
+    if found is not None:
+        return found
+    if wanted in digests(table):
+        return wanted
+    raise errors.NotFound(
+        f"endpoint `{table.endpoint}` has no bundle `{wanted}` in its traffic; ask without a version, or set the"
+        " traffic",
+        resource="model_version",
+        name=wanted,
+    )
 
 
 def digests(table: deployment.TrafficTable) -> tuple[str, ...]:

@@ -8,12 +8,13 @@ from pydantic import Field, model_validator
 
 from mainspring.core.contracts.base import Message, Request, Slug, UtcTime
 
-#: `predict`: scores and inference; `read`: features, and what is served; `admin`: change what is served.
-Scope: TypeAlias = Literal["predict", "read", "admin"]
+#: `predict`: scores and inference; `read`: features, and what is served; `admin`: change what is served; `route`: choose,
+#: for a request of its own, which bundle of an endpoint's traffic answers.
+Scope: TypeAlias = Literal["predict", "read", "admin", "route"]
 
 #: A name for records and metrics: `team-a/checkout`, `developer@local`.
 CallerName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9@._/-]{0,99}$", examples=["team-a/checkout"])]
-Scopes = Annotated[list[Scope], Field(min_length=1, max_length=3)]
+Scopes = Annotated[list[Scope], Field(min_length=1, max_length=4)]
 _Rate = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1, le=10**12)]
 

@@ -61,12 +61,23 @@ class TrafficTable(Message):
         return self
 
 
+class ScoreDifference(Message):
+    """How far a shadow's scores were from those that the stable bundle answered, over the same rows."""
+
+    rows: int
+    mean_absolute: float
+    max_absolute: float
+    tolerance: float
+    share_above: float
+    """Share of the rows whose scores differ by more than `tolerance`."""
+
+
 class BundleStats(Message):
     """What serving saw of one bundle on one endpoint since the window began."""
 
     bundle_digest: Digest
     role: str
-    """`stable`, `canary` or `shadow`."""
+    """`stable`, `canary` or `shadow`; `chosen`: asked for by role, digest or version, which nothing is judged by."""
     requests: int
     rows: int
     errors: int
@@ -74,6 +85,10 @@ class BundleStats(Message):
     latency_p95_ms: float
     latency_p99_ms: float
     mean_score: float
+    skipped: int = 0
+    """Requests that a shadow did not see because it was too far behind."""
+    difference: ScoreDifference | None = None
+    """Of a shadow; None before it was compared."""
 
 
 class EndpointStats(Message):

@@ -64,7 +64,7 @@ class PredictResponse(Message):
     model_version: Digest
     """The bundle that answered."""
     role: str
-    """`stable` or `canary`."""
+    """`stable` or `canary`; `chosen` where the request asked for one bundle."""
     predictions: list[Prediction]
 
 

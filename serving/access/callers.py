@@ -14,10 +14,10 @@ _BEARER: Final = "bearer "
 #: What the roles of the issuer's actors may do here. Changes look at the roles themselves once more.
 SCOPES_OF_ROLE: Final[Mapping[str, frozenset[access.Scope]]] = {
     "viewer": frozenset({"read"}),
-    "approver": frozenset({"predict", "read"}),
-    "developer": frozenset({"predict", "read", "admin"}),
-    "service": frozenset({"predict", "read", "admin"}),
-    "admin": frozenset({"predict", "read", "admin"}),
+    "approver": frozenset({"predict", "read", "route"}),
+    "developer": frozenset({"predict", "read", "admin", "route"}),
+    "service": frozenset({"predict", "read", "admin", "route"}),
+    "admin": frozenset({"predict", "read", "admin", "route"}),
 }
 
 #: Who may change what is served.

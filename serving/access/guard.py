@@ -9,7 +9,7 @@ from typing import Final
 
 from mainspring.core import errors
 from mainspring.core.contracts import access
-from mainspring.serving.access import callers, limits
+from mainspring.serving.access import callers, limits, wishes
 
 
 @dataclass(slots=True)  # frozen would cost each request half a microsecond; nobody changes one
@@ -19,6 +19,7 @@ class Call:
     caller: callers.Caller
     target: str
     limiter: limits.Limiter | None = None
+    wish: wishes.Wish = wishes.NONE
 
 
 #: The call at work. The gate takes it along into threads.
@@ -30,6 +31,15 @@ _NOBODY: Final = Call(callers.ANONYMOUS, "")
 def current() -> Call:
     """The call at work; an anonymous one where nobody came through a guard."""
     return _CALL.get() or _NOBODY
+
+
+def wanted() -> str:
+    """The role or digest of the bundle that the call at work asks for; "": traffic chooses.
+
+    Errors: PermissionDenied, InvalidRequest.
+    """
+    call = current()
+    return wishes.granted(call.wish, call.caller)
 
 
 def charge(rows: int) -> None:
@@ -61,8 +71,8 @@ class Guard:
             self.refused[error.code] += 1
             raise
 
-    def admit(self, caller: callers.Caller, target: str) -> None:
-        """Count the request and make it the call at work; "" is a target without limits. Errors: RateLimited."""
+    def admit(self, caller: callers.Caller, target: str, wish: wishes.Wish = wishes.NONE) -> None:
+        """Count the request and make it the call at work; "" is a target without limits or wishes. Errors: RateLimited."""
         if not target:
             _CALL.set(Call(caller, target))
             return
@@ -71,4 +81,4 @@ class Guard:
         except errors.RateLimited as error:
             self.refused[error.code] += 1
             raise
-        _CALL.set(Call(caller, charged, self.limiter))
+        _CALL.set(Call(caller, charged, self.limiter, wish))

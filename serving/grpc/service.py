@@ -17,7 +17,7 @@ import grpc
 from mainspring.core import errors, identity, ports
 from mainspring.core.contracts import access
 from mainspring.serving import logs, traces
-from mainspring.serving.access import callers, guard
+from mainspring.serving.access import callers, guard, wishes
 from mainspring.serving.grpc import schema, status, tensors
 from mainspring.serving.models import book
 from mainspring.serving.protocols.v2 import describe, inference, request
@@ -134,7 +134,8 @@ class Service:
 
     async def model_infer(self, asked: Any, context: Context, caller: callers.Caller) -> Any:
         """The client's deadline is the request's: it is dropped from the queue when that has passed."""
-        self.guard.admit(caller, asked.model_name)
+        wish = wishes.sent(dict(context.invocation_metadata() or ()))
+        self.guard.admit(caller, asked.model_name, wish)
         remaining = context.time_remaining()
         deadline = math.inf if remaining is None else time.monotonic() + remaining
         model = self.inference.models.get(asked.model_name)

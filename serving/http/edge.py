@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mainspring.core import errors
 from mainspring.serving import gate, logs, traces
-from mainspring.serving.access import guard
+from mainspring.serving.access import guard, wishes
 from mainspring.serving.http import doors
 from mainspring.serving.http import errors as http_errors
 
@@ -36,7 +36,7 @@ def let_in(guarded: guard.Guard, method: str, path: str, headers: Mapping[str, s
     authorization = headers.get("authorization")
     if authorization is None and (key := headers.get("x-api-key")) is not None:
         authorization = f"Bearer {key}"
-    guarded.admit(guarded.identify(authorization, door.scope), door.target)
+    guarded.admit(guarded.identify(authorization, door.scope), door.target, wishes.sent(headers))
 
 
 def traced(tracer: traces.Tracer, method: str, path: str, status: int, request_id: str) -> None:

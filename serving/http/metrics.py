@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from mainspring.core.models import sanitise
-from mainspring.serving import bundles, endpoints, native_front, traces, watchers
+from mainspring.serving import bundles, endpoints, native_front, traces, traffic, watchers
 from mainspring.serving.access import guard
 from mainspring.serving.http import payload
 from mainspring.serving.models import book
@@ -237,15 +237,32 @@ class Books(Collector):
                 ("requests", "requests under the traffic in force"),
                 ("rows", "rows under the traffic in force"),
                 ("errors", "requests the bundle failed on under the traffic in force"),
+                ("skipped", "requests that a shadow had no time for"),
+                ("compared_rows", "rows whose shadow score was compared with the stable one"),
+                ("differing_rows", "compared rows whose scores differ by more than serving.shadow_tolerance"),
+                ("score_difference", "absolute score differences of the compared rows, summed"),
             )
         }
+        largest = GaugeMetricFamily(
+            "mainspring_endpoint_score_difference_max",
+            "largest absolute score difference of a compared row",
+            labels=labels,
+        )
         for view in self.endpoints.views():
             stats = self.endpoints.stats(view.endpoint)
             for bundle in stats.bundles:
                 key = (view.endpoint, bundle.bundle_digest, bundle.role, str(stats.traffic_version))
-                for name, family in families.items():
-                    family.add_metric(key, getattr(bundle, name))
+                for name in ("requests", "rows", "errors"):
+                    families[name].add_metric(key, getattr(bundle, name))
+                if bundle.role == traffic.SHADOW:
+                    families["skipped"].add_metric(key, bundle.skipped)
+                if (seen := bundle.difference) is not None:
+                    families["compared_rows"].add_metric(key, seen.rows)
+                    families["differing_rows"].add_metric(key, round(seen.share_above * seen.rows))
+                    families["score_difference"].add_metric(key, seen.mean_absolute * seen.rows)
+                    largest.add_metric(key, seen.max_absolute)
         yield from families.values()
+        yield largest
 
 
 def build(books: Books) -> APIRouter:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mainspring.core import errors
 from mainspring.core.contracts import prediction
 from mainspring.serving import bundles, plane, traffic
+from mainspring.serving.access import guard, wishes
 from mainspring.serving.models import single_version, tensor_model
 
 PLATFORM: Final = "mainspring_bundle"
@@ -66,7 +67,9 @@ class EndpointModel:
         return found
 
     def is_resident(self, version: str) -> bool:
-        """Of a version its bundle; of none the bundles that traffic may choose."""
+        """Of a version its bundle; of none the bundles that traffic, or its caller, may choose."""
+        if not version and guard.current().wish is not wishes.NONE:
+            return all(map(self._shelf.is_resident, traffic.digests(self._tables.table(self._name))))
         return all(map(self._shelf.is_resident, (version,) if version else self.versions()))
 
     def infer(self, version: str, inputs: tensor_model.Tensors) -> tensor_model.Inferred:

@@ -51,6 +51,15 @@ class House:
         token = self.served.tokens.token_of("admin@local")
         return self.http.request(method, path, json=document, headers={"authorization": f"Bearer {token}"})
 
+    def take(self, table: TrafficTable, *bundles: world.World) -> None:
+        """Load the bundles and put the table in force."""
+        with client_module.ServingClient(
+            self.served.url, token=self.served.tokens.token_of("service@local")
+        ) as c:
+            for bundle in bundles:
+                c.load_bundle(bundle.digest)
+            c.set_traffic(table)
+
     def ask(self, path: str, document: Any, key: str = "") -> httpx.Response:
         headers = {"authorization": f"Bearer {key}"} if key else {}
         return self.http.post(path, json=document, headers=headers)
@@ -92,12 +101,16 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def opened(directory: Path, **serving: object) -> Iterator[House]:
+def opened(directory: Path, *bundles: world.World, **serving: object) -> Iterator[House]:
+    """Without `bundles` one of them has the traffic; with them it is the caller's to set."""
     bundle, port = world.World(), free_port()
     models = {"linear": tensors.network, "floats": tensors.models()["floats"]}
-    with world.serve(directory, bundle, models=models, **{"grpc_port": port, **serving}) as served:
-        with client_module.ServingClient(served.url, token=served.tokens.token_of("service@local")) as c:
-            c.load_bundle(bundle.digest)
-            c.set_traffic(TrafficTable(endpoint="flights", version=1, stable=bundle.digest))
-        with httpx.Client(base_url=served.url, trust_env=False, timeout=30) as http:
-            yield House(served, port, http)
+    loaded = bundles or (bundle,)
+    with (
+        world.serve(directory, *loaded, models=models, **{"grpc_port": port, **serving}) as served,
+        httpx.Client(base_url=served.url, trust_env=False, timeout=30) as http,
+    ):
+        house = House(served, port, http)
+        if not bundles:
+            house.take(TrafficTable(endpoint="flights", version=1, stable=bundle.digest), bundle)
+        yield house

@@ -16,7 +16,7 @@ from mainspring.core import errors, ports
 from mainspring.core.contracts.deployment import TrafficTable
 from mainspring.core.contracts.prediction import PredictRequest
 from mainspring.core.features import online, schema
-from mainspring.serving import bundles, endpoints, plane, stats, traffic
+from mainspring.serving import bundles, endpoints, plane, shadow, stats, traffic
 
 
 class CountingStore(online.OnlineStore):
@@ -186,22 +186,89 @@ def test_a_failing_canary_is_counted_against_itself(tmp_path: Path) -> None:
 
 
 def test_a_shadow_sees_every_request_and_never_answers(tmp_path: Path) -> None:
-    stable, shadow = world.World(), world.World(name="shadow")
-    house = House(tmp_path, stable, shadow)
-    house.serve(stable, shadow=shadow.digest)
+    stable, other = world.World(), world.World(name="shadow")
+    house = House(tmp_path, stable, other)
+    house.serve(stable, shadow=other.digest)
     for i in range(20):
         assert house.ask(world.entity(flight=i)).model_version == stable.digest
     house.plane.close()
     assert house.counts() == {"stable": (20, 0), "shadow": (20, 0)}
-    for ours, theirs in zip(stable.seen, shadow.seen, strict=True):
+    for ours, theirs in zip(stable.seen, other.seen, strict=True):
         assert all(np.array_equal(ours[n], theirs[n], equal_nan=ours[n].dtype.kind == "f") for n in ours)
+
+
+def test_a_shadows_scores_are_compared_with_the_stable_ones(tmp_path: Path) -> None:
+    shift = 0.25
+    stable = world.World()
+    other = world.World(
+        name="shadow", function=lambda b: world.linear(b) + np.where(b.dense[:, 1] > 2, shift, 0)
+    )
+    house = House(tmp_path, stable, other)
+    house.serve(stable, shadow=other.digest)
+    overrides = {"flight_stats__mean_delay": 0.0}
+    house.ask(*[world.entity(distance=-d) for d in (1.0, 2.0, 3.0)], overrides=overrides)
+    house.ask(world.entity(distance=-5.0), overrides={"flight_stats__mean_delay": 3.0})
+    house.plane.close()
+    seen = {b.role: b for b in house.endpoints.stats("flights").bundles}
+    difference = seen["shadow"].difference
+    assert difference is not None and seen["stable"].difference is None
+    assert (difference.rows, difference.share_above, difference.tolerance) == (
+        4,
+        0.25,
+        stats.SHADOW_TOLERANCE,
+    )
+    assert difference.max_absolute == pytest.approx(shift, abs=1e-6)
+    assert difference.mean_absolute == pytest.approx(shift / 4, abs=1e-6)
+    house.serve(stable, version=2, shadow=other.digest)
+    assert house.endpoints.stats("flights").bundles == [], "each traffic version has its own"
+
+
+def test_a_shadow_is_not_compared_with_what_the_canary_answered(tmp_path: Path) -> None:
+    stable, canary, other = (world.World(name=n) for n in ("stable", "canary", "shadow"))
+    house = House(tmp_path, stable, canary, other)
+    house.serve(stable, canary=canary.digest, canary_percent=100, shadow=other.digest)
+    house.ask()
+    house.plane.close()
+    assert house.counts() == {"canary": (1, 0), "shadow": (1, 0)}
+    assert all(b.difference is None for b in house.endpoints.stats("flights").bundles)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sent", "skipped"),
+    [(1, shadow.MAX_BACKLOG + 9, 9), (40_000, 4, 3), (shadow.MAX_BACKLOG_ROWS + 1, 1, 1)],
+)
+def test_a_shadow_that_is_behind_skips_and_is_counted(
+    tmp_path: Path, rows: int, sent: int, skipped: int
+) -> None:
+    leave = threading.Event()
+
+    def slow(batch: ports.ModelInput) -> NDArray[Any]:
+        assert leave.wait(60)
+        return world.linear(batch)
+
+    stable, behind = world.World(), world.World(name="shadow", function=slow)
+    house = House(tmp_path, stable, behind)
+    house.serve(stable, shadow=behind.digest)
+    asked = [world.entity()] * rows
+    for _ in range(sent):
+        assert house.ask(*asked).model_version == stable.digest
+    leave.set()
+    house.plane.close()
+    seen = {b.role: b for b in house.endpoints.stats("flights").bundles}
+    assert seen["stable"].requests == sent
+    compared = seen["shadow"].difference
+    assert seen["shadow"].skipped == skipped
+    assert (seen["shadow"].requests, 0 if compared is None else compared.rows) == (
+        sent - skipped,
+        (sent - skipped) * rows,
+    )
 
 
 def test_a_failing_shadow_hurts_nobody(tmp_path: Path) -> None:
     stable = world.World()
-    shadow = world.World(name="shadow", function=lambda batch: batch.no_such_attribute)  # type: ignore[attr-defined]
-    house = House(tmp_path, stable, shadow)
-    house.serve(stable, shadow=shadow.digest)
+    broken = world.World(name="shadow", function=lambda batch: batch.no_such_attribute)  # type: ignore[attr-defined]
+    house = House(tmp_path, stable, broken)
+    house.serve(stable, shadow=broken.digest)
     house.ask()
     house.plane.close()
     assert house.counts() == {"stable": (1, 0), "shadow": (1, 1)}
