@@ -208,6 +208,11 @@ class WorkflowSettings(_Group):
     """Temporal namespace of all workflows."""
     task_queue: str = "mainspring"
     """The one task queue of the embedded worker."""
+    encrypt_payloads: bool = True
+    """Temporal keeps what workflows are told and answer encrypted. Off: as it is, for a look with Temporal's own tools."""
+    payload_keys: Path = Path("keys/payload.keys")
+    """`<id> <64 hex digits>` a line, mode 0600: the first key encrypts, all decrypt. Client, control API and workers have
+    the same; made on first use. Default: under the state directory."""
     score_roots: str = ""
     """Places, separated by commas (`/data/,s3://bucket/scores/`), below which batch scoring may read and write, as a guard
     against who may start runs and should not see every file of the worker's; empty: wherever the worker itself may."""

@@ -41,9 +41,7 @@ def _launcher(s: settings.Settings) -> launcher.Connect:
     async def connect() -> launcher.RunLauncher:
         from mainspring.core.client import workflows
 
-        return await workflows.WorkflowClient.connect(
-            s.workflow.address, namespace=s.workflow.namespace, task_queue=s.workflow.task_queue
-        )
+        return await workflows.WorkflowClient.connect_by(s.workflow)
 
     return connect
 
@@ -52,9 +50,7 @@ def _scheduler(s: settings.Settings) -> engine.Connect:
     async def connect() -> engine.Scheduler:
         from mainspring.core.client import schedules
 
-        return await schedules.ScheduleClient.connect(
-            s.workflow.address, namespace=s.workflow.namespace, task_queue=s.workflow.task_queue
-        )
+        return await schedules.ScheduleClient.connect_by(s.workflow)
 
     return connect
 

@@ -18,9 +18,9 @@ from typing import Final
 import httpx
 from temporalio import client as temporal
 from temporalio import runtime, worker
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from mainspring.core import errors, identity, settings
+from mainspring.core.client import connection
 from mainspring.core.client import control as control_client
 from mainspring.core.lineage import emitter
 from mainspring.workflows.batch_scoring import activities as scoring_activities
@@ -93,23 +93,12 @@ async def _run(in_force: settings.Settings, ready_file: Path | None) -> None:
 
 
 async def connect(in_force: settings.Settings) -> temporal.Client:
-    """Errors: DependencyDown where no frontend answers."""
+    """Errors: DependencyDown where no frontend answers; Misconfigured for a bad file of payload keys."""
     # The core's own lines go to stdout in colours, and its warnings are about servers older than ours.
     quiet = runtime.TelemetryConfig(
         logging=runtime.LoggingConfig(filter=runtime.TelemetryFilter(core_level="ERROR", other_level="ERROR"))
     )
-    try:
-        return await temporal.Client.connect(
-            in_force.workflow.address,
-            namespace=in_force.workflow.namespace,
-            data_converter=pydantic_data_converter,
-            runtime=runtime.Runtime(telemetry=quiet),
-        )
-    except RuntimeError as error:
-        raise errors.DependencyDown(
-            f"temporal does not answer at `{in_force.workflow.address}`; start it or correct `workflow.address`",
-            name="temporal",
-        ) from error
+    return await connection.connect_by(in_force.workflow, within=runtime.Runtime(telemetry=quiet))
 
 
 def build(

@@ -9,8 +9,8 @@ from typing import Any, Final
 from temporalio import client as temporal
 from temporalio import common, exceptions, service
 
-from mainspring.core import errors
-from mainspring.core.client import connection, failures
+from mainspring.core import errors, settings
+from mainspring.core.client import connection, failures, payloads
 from mainspring.core.contracts import base, schedules
 
 __all__ = ["ScheduleClient"]
@@ -33,10 +33,22 @@ class ScheduleClient:
         self._task_queue = task_queue
 
     @classmethod
-    async def connect(cls, address: str, *, namespace: str, task_queue: str) -> ScheduleClient:
-        """Errors: DependencyDown where no frontend answers at `address`."""
-        found = await connection.connect(address, namespace=namespace)
+    async def connect(
+        cls,
+        address: str,
+        *,
+        namespace: str,
+        task_queue: str,
+        codec: payloads.SealedPayloads | None = None,
+    ) -> ScheduleClient:
+        """`codec` is the workers'; see `payloads.codec_of`. Errors: DependencyDown where no frontend answers."""
+        found = await connection.connect(address, namespace=namespace, codec=codec)
         return cls(found, task_queue)
+
+    @classmethod
+    async def connect_by(cls, where: settings.WorkflowSettings) -> ScheduleClient:
+        """As the settings say, encryption included. Errors: DependencyDown, Misconfigured."""
+        return cls(await connection.connect_by(where), where.task_queue)
 
     async def put(
         self, project: str, process: schedules.Process, asked: schedules.ScheduleCreate

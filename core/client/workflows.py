@@ -9,8 +9,8 @@ from typing import Final, TypeVar
 from temporalio import client as temporal
 from temporalio import common, exceptions, service
 
-from mainspring.core import errors
-from mainspring.core.client import connection, failures
+from mainspring.core import errors, settings
+from mainspring.core.client import connection, failures, payloads
 from mainspring.core.contracts import deployment, scoring, training
 
 R = TypeVar("R", training.TrainResult, deployment.DeployResult, scoring.ScoreResult)
@@ -35,10 +35,22 @@ class WorkflowClient:
         self._task_queue = task_queue
 
     @classmethod
-    async def connect(cls, address: str, *, namespace: str, task_queue: str) -> WorkflowClient:
-        """Errors: DependencyDown where no frontend answers at `address`."""
-        found = await connection.connect(address, namespace=namespace)
+    async def connect(
+        cls,
+        address: str,
+        *,
+        namespace: str,
+        task_queue: str,
+        codec: payloads.SealedPayloads | None = None,
+    ) -> WorkflowClient:
+        """`codec` is the workers'; see `payloads.codec_of`. Errors: DependencyDown where no frontend answers."""
+        found = await connection.connect(address, namespace=namespace, codec=codec)
         return cls(found, task_queue)
+
+    @classmethod
+    async def connect_by(cls, where: settings.WorkflowSettings) -> WorkflowClient:
+        """As the settings say, encryption included. Errors: DependencyDown, Misconfigured."""
+        return cls(await connection.connect_by(where), where.task_queue)
 
     async def start_training(self, request: training.TrainRequest) -> str:
         """Start, or join the run of that id; only a failed one is started again. Returns the run id."""

@@ -14,7 +14,7 @@ from typing import Any
 import rich_click as click
 
 from mainspring.core import errors
-from mainspring.platform.cli import batch, bundles, data, output, schedules, session, upkeep
+from mainspring.platform.cli import batch, bundles, data, output, payloads, schedules, session, upkeep
 
 _JSON, _AS, _client = session.JSON, session.AS, session.client
 _RUN_COLUMNS = ("run_id", "project", "kind", "stage", "cost", "requested_by")
@@ -586,6 +586,7 @@ cli.add_command(data.catalog)
 cli.add_command(data.lineage)
 cli.add_command(data.quarantine)
 cli.add_command(data.trace)
+cli.add_command(payloads.payloads)
 cli.add_command(schedules.schedule)
 
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
@@ -46,20 +47,24 @@ def run(
     activities: Sequence[Callable[..., Any]],
     *,
     real: bool = False,
+    database: Path | None = None,
+    converter: DataConverter = pydantic_data_converter,
 ) -> T:
     """`story` against a fresh server and a worker of these workflows and activities.
 
     The server skips time, and differs from a real one in places; `real`: Temporal's own development server, in whose
-    time a second takes a second.
+    time a second takes a second. It keeps everything in `database`, if there is one.
     """
 
     async def start() -> WorkflowEnvironment:
         if real:
             return await WorkflowEnvironment.start_local(
-                dev_server_existing_path=program("temporal"), data_converter=pydantic_data_converter
+                dev_server_existing_path=program("temporal"),
+                dev_server_database_filename=None if database is None else str(database),
+                data_converter=converter,
             )
         return await WorkflowEnvironment.start_time_skipping(
-            test_server_existing_path=program("temporal-test-server"), data_converter=pydantic_data_converter
+            test_server_existing_path=program("temporal-test-server"), data_converter=converter
         )
 
     async def main() -> T:
