@@ -72,11 +72,20 @@ class FairQueue:
         """
         if not self._lines:
             return None
-        longest = max(self._lines, key=lambda c: len(self._lines[c].waiting))
+        longest = self._longest()
         own = self._lines.get(caller)
         if len(self._lines[longest].waiting) < (len(own.waiting) if own else 0) + 2:
             return None
-        line = self._lines[longest]
-        last = max(line.waiting, key=lambda waiting: waiting[:2])
-        self.remove(longest, last[2])
+        return self._without_last(longest)
+
+    def displace(self) -> Place:
+        """The last of the longest line, whoever takes its place. The queue is not empty."""
+        return self._without_last(self._longest())
+
+    def _longest(self) -> str:
+        return max(self._lines, key=lambda c: len(self._lines[c].waiting))
+
+    def _without_last(self, caller: str) -> Place:
+        last = max(self._lines[caller].waiting, key=lambda waiting: waiting[:2])
+        self.remove(caller, last[2])
         return last[2]

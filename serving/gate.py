@@ -2,8 +2,8 @@
 
 A thread hop costs about 50 us, more than a small model. Work whose measured cost is below INLINE_SECONDS therefore
 runs where it was asked for, when nothing waits. Everything else takes one of `workers` threads; what finds none waits
-in a queue of at most `max_waiting`, callers taking turns and each one's latest possible start first, and is refused
-beyond that: whoever has most waiting is refused first (`fair_queue.py`). Work that can no longer
+in a queue of at most `max_waiting`, by priority, callers taking turns and each one's latest possible start first, and is
+refused beyond that: the lowest priority first, and whoever has most waiting (`waiting_line.py`, `fair_queue.py`). Work that can no longer
 end in time, or whose caller has gone, leaves the queue without having run: what is late helps nobody and makes the
 next one late.
 """
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from mainspring.core import errors
-from mainspring.serving import fair_queue
-from mainspring.serving.access import guard
+from mainspring.serving import waiting_line
+from mainspring.serving.access import guard, priorities
 
 R = TypeVar("R")
 
@@ -138,7 +138,7 @@ class Gate:
         self._max_waiting = max_waiting
         self._clock = clock
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="serving")
-        self._queue = fair_queue.FairQueue()
+        self._queue = waiting_line.WaitingLine()
         self._mean_seconds = 0.0
         self.counts = GateCounts()
 
@@ -157,10 +157,11 @@ class Gate:
         deadline: float = math.inf,
         costs: Costs | None = None,
         rows: int = 1,
+        priority: int = 0,
     ) -> tuple[R, float]:
         """What `call` gives, run in a thread, and the seconds it waited for one.
 
-        `deadline` is on the gate's clock.
+        `deadline` is on the gate's clock; `priority` is what the request says itself, as in :func:`priorities.level`.
         Errors: Overloaded if the queue is full; DeadlineExceeded if the time left while waiting falls below what the
         call is known to need (it is not run), or if the deadline passes while it runs (its result is thrown away);
         whatever the call raises.
@@ -171,7 +172,7 @@ class Gate:
         if costs is not None and deadline != math.inf:
             expected = costs.expected(rows)
             needs = 0.0 if expected == math.inf else expected * _MARGIN
-        await self._enter(deadline, needs)
+        await self._enter(deadline, needs, priority)
         started = self._clock()
         running = asyncio.get_running_loop().run_in_executor(
             self._pool, contextvars.copy_context().run, _timed, call
@@ -192,7 +193,7 @@ class Gate:
                 raise _too_late("run") from None
         return result, started - asked
 
-    async def _enter(self, deadline: float, needs: float) -> None:
+    async def _enter(self, deadline: float, needs: float, priority: int) -> None:
         counts = self.counts
         self.check_deadline(deadline)
         if counts.running < self._workers:
@@ -200,28 +201,29 @@ class Gate:
             counts.running += 1
             return
         self.check_deadline(deadline - needs)
-        caller = guard.current().caller.name
+        call = guard.current()
+        caller, level = call.caller.name, priorities.level(call.priority_class, priority)
         if counts.waiting >= self._max_waiting:
             counts.shed += 1
-            displaced = self._queue.displace_for(caller) if self._max_waiting else None
+            displaced = self._queue.displace_for(level, caller) if self._max_waiting else None
             if displaced is None:
                 raise self.overloaded()
             counts.waiting -= 1
             displaced.set_exception(self.overloaded())
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.push(caller, deadline - needs, place)
+        self._queue.push(level, caller, deadline - needs, place)
         counts.waiting += 1
         timer = None
         if deadline != math.inf:
             timer = asyncio.get_running_loop().call_later(
-                deadline - needs - self._clock(), self._expire, caller, place
+                deadline - needs - self._clock(), self._expire, level, caller, place
             )
         try:
             await place
         except asyncio.CancelledError:
             if place.cancelled():
                 counts.waiting -= 1
-                self._queue.remove(caller, place)
+                self._queue.remove(level, caller, place)
             elif place.exception() is None:
                 self._pass_on()  # the place was given in the same turn in which its taker went away
             counts.left += 1
@@ -245,11 +247,11 @@ class Gate:
             retry_after_seconds=seconds,
         )
 
-    def _expire(self, caller: str, place: asyncio.Future[None]) -> None:
+    def _expire(self, level: int, caller: str, place: asyncio.Future[None]) -> None:
         if not place.done():
             self.counts.waiting -= 1
             self.counts.expired += 1
-            self._queue.remove(caller, place)
+            self._queue.remove(level, caller, place)
             place.set_exception(_too_late("queue"))
 
     def _leave(self, done: asyncio.Future[tuple[Any, float, float]], costs: Costs | None, rows: int) -> None:

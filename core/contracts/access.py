@@ -68,6 +68,10 @@ class LimitRule(Request):
     """Of UTC, and of one process: a restart begins anew."""
     rows_per_day: _Count | None = None
 
+    priority: Literal["high", "normal", "low"] | None = None
+    """The caller's class where requests wait for a thread; it may ask for less (v2's `priority`), not for more. None: the
+    request's own word counts."""
+
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if self.burst_requests is not None and self.requests_per_second is None:

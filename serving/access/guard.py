@@ -9,7 +9,7 @@ from typing import Final
 
 from mainspring.core import errors
 from mainspring.core.contracts import access
-from mainspring.serving.access import callers, limits, wishes
+from mainspring.serving.access import callers, limits, priorities, wishes
 
 
 @dataclass(slots=True)  # frozen would cost each request half a microsecond; nobody changes one
@@ -20,6 +20,8 @@ class Call:
     target: str
     limiter: limits.Limiter | None = None
     wish: wishes.Wish = wishes.NONE
+    priority_class: int | None = None
+    """The caller's, of `priorities.LEVELS`; None: it has none."""
 
 
 #: The call at work. The gate takes it along into threads.
@@ -55,6 +57,7 @@ class Guard:
     def __init__(self, known: callers.Callers, limiter: limits.Limiter, *, require_token: bool) -> None:
         self.callers: Final = known
         self.limiter: Final = limiter
+        self._classes = priorities.Classes(limiter)
         self._require_token = require_token
         self.refused: Final[Counter[str]] = Counter()
 
@@ -81,4 +84,5 @@ class Guard:
         except errors.RateLimited as error:
             self.refused[error.code] += 1
             raise
-        _CALL.set(Call(caller, charged, self.limiter, wish))
+        priority_class = self._classes.of(caller.name, charged)
+        _CALL.set(Call(caller, charged, self.limiter, wish, priority_class))

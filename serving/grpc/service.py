@@ -151,7 +151,13 @@ class Service:
             read = time.perf_counter_ns()
             deadline = min(deadline, time.monotonic() + checked.timeout_seconds)
             answer = await self.inference.infer(
-                model, asked.model_version, signature, checked.inputs, deadline, phases
+                model,
+                asked.model_version,
+                signature,
+                checked.inputs,
+                deadline,
+                phases,
+                priority=checked.priority,
             )
             ran = time.perf_counter_ns()
             response = tensors.write(model.name, answer, checked)

@@ -62,7 +62,12 @@ def read(asked: Any, signature: tensor_model.Signature) -> request.InferRequest:
         inputs[spec.name] = values.reshape(shape)
     request.check_inputs(inputs, signature)
     return request.InferRequest(
-        inputs, _wanted(asked, signature), asked.id, request.timeout_of(parameters), parameters
+        inputs,
+        _wanted(asked, signature),
+        asked.id,
+        request.timeout_of(parameters),
+        parameters,
+        request.priority_of(parameters),
     )
 
 

@@ -62,7 +62,9 @@ class Inference:
             read = time.perf_counter_ns()
             if asked.timeout_seconds != math.inf:
                 deadline = min(deadline, time.monotonic() + asked.timeout_seconds)
-            answer = await self.infer(model, version, signature, asked.inputs, deadline, phases, gone)
+            answer = await self.infer(
+                model, version, signature, asked.inputs, deadline, phases, gone, priority=asked.priority
+            )
             ran = time.perf_counter_ns()
             encoded = response.write(name, answer, asked.outputs, asked.id)
         except BaseException as error:
@@ -82,6 +84,8 @@ class Inference:
         deadline: float,
         phases: book.Phases,
         gone: Gone | None = None,
+        *,
+        priority: int = 0,
     ) -> tensor_model.Inferred:
         """Run the model on inputs that fit, here or in a thread; fills `phases.queue` and `phases.infer`."""
         rows = signature.rows(inputs)
@@ -102,7 +106,7 @@ class Inference:
                 return model.infer(version, inputs)
 
         answer, waited = await gate.until_gone(
-            self.gate.run(work, deadline=deadline, costs=costs, rows=rows), gone
+            self.gate.run(work, deadline=deadline, costs=costs, rows=rows, priority=priority), gone
         )
         phases.queue = int(waited * 1e9)
         phases.infer = time.perf_counter_ns() - began - phases.queue

@@ -75,6 +75,8 @@ class InferRequest:
     id: str = ""
     timeout_seconds: float = math.inf
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    priority: int = 0
+    """1 is the highest; 0: none is asked for."""
 
 
 _DECODER: Final = msgspec.json.Decoder(JsonInfer)
@@ -198,6 +200,17 @@ def timeout_of(parameters: Mapping[str, Any]) -> float:
     return value / 1e6 if value else math.inf
 
 
+def priority_of(parameters: Mapping[str, Any]) -> int:
+    """The scheduling extension's `priority`, 0 without one. Errors: InvalidRequest."""
+    value = parameters.get("priority", 0)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise errors.InvalidRequest(
+            "parameter `priority` is no whole number; send 1 for the highest, larger ones for less, or 0",
+            field="priority",
+        )
+    return value
+
+
 def _parse(text: bytes | bytearray | memoryview) -> JsonInfer:
     try:
         return _DECODER.decode(text)
@@ -241,6 +254,7 @@ def _checked(asked: JsonInfer, binary: memoryview, signature: tensor_model.Signa
         asked.id,
         timeout_of(parameters) if parameters else math.inf,
         parameters,
+        priority_of(parameters) if parameters else 0,
     )
 
 
