@@ -178,6 +178,8 @@ class ServingSettings(_Group):
     """Models of bundles without their plan, over v2 beside the endpoints: `name=sha256:...`, with commas between."""
     bundle_memory_bytes: Annotated[int, Field(ge=0)] = 0
     """Bundles beyond it make room for those that were asked last, and are loaded again when asked; 0: all of them stay."""
+    response_cache_bytes: Annotated[int, Field(ge=0)] = 0
+    """Scores of endpoints that are kept by bundle and inputs, those used longest ago going first; 0: all are computed."""
     pinned_endpoints: str = ""
     """Endpoints whose bundles always stay, by name with commas between."""
     runtime: Literal["auto", "native", "torch"] = "auto"

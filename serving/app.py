@@ -17,6 +17,7 @@ from mainspring.serving import (
     native_front,
     plane,
     release,
+    response_cache,
     stats,
     tls,
     traces,
@@ -75,6 +76,9 @@ def create_app(
         lambda name: name == doors.FEATURES or tables.has(name) or name in (models or {}),
     )
     watching = watchers.start(serving, limiter, send_usage)
+    cache = None
+    if serving.response_cache_bytes:
+        cache = response_cache.ResponseCache(serving.response_cache_bytes)
     answerer = plane.Plane(
         tables=tables,
         shelf=shelf,
@@ -83,6 +87,7 @@ def create_app(
         max_rows=serving.max_rows_per_request,
         max_explain_rows=serving.max_explain_rows,
         observers=watching.observers,
+        cache=cache,
     )
 
     doorkeeper = gate.Gate(workers=serving.workers, max_waiting=serving.max_waiting)
@@ -165,7 +170,7 @@ def create_app(
         )
 
         books = metrics.Books(
-            inferring, served, shelf, limits, guarded, answerer.sanitiser, watching, front, exporter
+            inferring, served, shelf, limits, guarded, answerer.sanitiser, watching, front, exporter, cache
         )
         return framework.build(
             [

@@ -64,16 +64,17 @@ class StatsBook:
         *,
         scores_sum: float,
         rows: int,
-        seconds: float,
+        seconds: float | None,
     ) -> None:
-        """One answered request of `rows` rows, `seconds` long."""
+        """One answered request of `rows` rows, `seconds` long; None: it was not computed, and has no part in latencies."""
         with self._lock:
             if (tally := self._tally(endpoint, version, digest, role)) is not None:
                 tally.requests += 1
                 tally.rows += rows
                 tally.score_sum += scores_sum
                 tally.scored_rows += rows
-                tally.latency_seconds.append(seconds)
+                if seconds is not None:
+                    tally.latency_seconds.append(seconds)
 
     def record_error(self, endpoint: str, version: int, digest: str, role: str, *, rows: int) -> None:
         """One request the bundle failed on. Requests refused before the bundle saw them are the caller's."""

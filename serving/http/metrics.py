@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from mainspring.core.models import sanitise
-from mainspring.serving import bundles, endpoints, native_front, traces, traffic, watchers
+from mainspring.serving import bundles, endpoints, native_front, response_cache, traces, traffic, watchers
 from mainspring.serving.access import guard
 from mainspring.serving.http import payload
 from mainspring.serving.models import book
@@ -47,12 +47,14 @@ class Books(Collector):
     watching: watchers.Watchers
     front: native_front.NativeFront | None = None
     spans: traces.Exporter | None = None
+    cache: response_cache.ResponseCache | None = None
 
     def collect(self) -> Iterator[Metric]:
         yield from self._gate()
         yield from self._models()
         yield from self._bundles()
         yield from self._shelf()
+        yield from self._cache()
         yield from self._access()
         yield from self._inputs()
         yield from self._records()
@@ -228,6 +230,20 @@ class Books(Collector):
             ("let_go", "bundles that made room for another one", shelf.counts.let_go),
         ):
             yield CounterMetricFamily(f"mainspring_bundle_{name}", text, value)
+
+    def _cache(self) -> Iterator[Metric]:
+        if self.cache is None:
+            return
+        counts = self.cache.counts
+        yield GaugeMetricFamily(
+            "mainspring_response_cache_bytes", "memory of answers that are kept", self.cache.held_bytes
+        )
+        for name, text, value in (
+            ("hits", "requests answered by scores that were kept", counts.hits),
+            ("misses", "requests whose scores were not there", counts.misses),
+            ("evicted", "answers that made room for others", counts.evicted),
+        ):
+            yield CounterMetricFamily(f"mainspring_response_cache_{name}", text, value)
 
     def _bundles(self) -> Iterator[Metric]:
         labels = ("endpoint", "bundle", "role", "traffic_version")
