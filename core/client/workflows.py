@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
-from typing import Final, TypeVar
+from datetime import timedelta
+from typing import Any, Final, TypeVar
 
 from temporalio import client as temporal
 from temporalio import common, exceptions, service
@@ -25,6 +27,23 @@ ENDED: Final = frozenset(
         training.Stage.FAILED,
     }
 )
+
+
+#: `DependencyDown.name` where a run's worker does not answer, and Temporal does.
+WORKER: Final = "worker"
+
+#: What Temporal says of a query that nobody took: in the time given, or at once where no worker polled for minutes.
+_NO_WORKER: Final = frozenset(
+    {
+        service.RPCStatusCode.DEADLINE_EXCEEDED,
+        service.RPCStatusCode.CANCELLED,
+        service.RPCStatusCode.FAILED_PRECONDITION,
+    }
+)
+_DESCRIBE: Final = timedelta(seconds=5)
+
+#: Events of a run that no worker has seen: it was started, and its first task is waiting.
+_NOT_BEGUN: Final = 2
 
 
 class WorkflowClient:
@@ -89,15 +108,42 @@ class WorkflowClient:
             raise _typed(error, run_id) from error
         return run_id
 
-    async def status(self, run_id: str) -> training.RunStatus:
+    async def status(self, run_id: str, *, within_seconds: float = 1.0) -> training.RunStatus:
+        """Where a run is: what its worker says of it, or what Temporal knows where none says anything in time.
+
+        Without a worker, the end of a run and a run that has not begun can still be told.
+        Errors: NotFound; DependencyDown, with the name `worker` where only a worker could tell.
+        """
         handle = self._client.get_workflow_handle(run_id)
         try:
             status: training.RunStatus = await handle.query(
-                training.STATUS_QUERY, result_type=training.RunStatus
+                training.STATUS_QUERY,
+                result_type=training.RunStatus,
+                rpc_timeout=timedelta(seconds=within_seconds),
             )
             return status
         except service.RPCError as error:
+            if error.status in _NO_WORKER:
+                return await self._status_without_worker(run_id)
             raise _typed(error, run_id) from error
+
+    async def _status_without_worker(self, run_id: str) -> training.RunStatus:
+        handle = self._client.get_workflow_handle(run_id)
+        try:
+            found = await handle.describe(rpc_timeout=_DESCRIBE)
+            if found.status is not temporal.WorkflowExecutionStatus.RUNNING:
+                return await _ended(handle, run_id)
+        except service.RPCError as error:
+            raise _typed(error, run_id) from error
+        if found.history_length <= _NOT_BEGUN:
+            return training.RunStatus(
+                run_id=run_id, stage=training.Stage.PENDING, message="no worker has taken it yet"
+            )
+        raise errors.DependencyDown(
+            f"no worker answers for run `{run_id}` on task queue `{found.task_queue}`; the run goes on when there is"
+            " one: start it, or look at its log",
+            name=WORKER,
+        )
 
     async def decide(
         self, run_id: str, decision: training.Decision, *, intent_id: str | None = None
@@ -136,14 +182,25 @@ class WorkflowClient:
         """As `training_result`, for a batch scoring."""
         return await self._result(run_id, scoring.ScoreResult)
 
-    async def watch(self, run_id: str, *, poll_seconds: float = 0.5) -> AsyncIterator[training.RunStatus]:
+    async def watch(
+        self, run_id: str, *, poll_seconds: float = 0.5, patience_seconds: float = 30.0
+    ) -> AsyncIterator[training.RunStatus]:
         """Every status that differs from the one before, up to the final one.
 
-        Errors: NotFound; DependencyDown where Temporal does not answer.
+        A worker that is renewed is waited for. Errors: NotFound; DependencyDown where Temporal does not answer, or no
+        worker for `patience_seconds`.
         """
         before: training.RunStatus | None = None
+        heard = time.monotonic()
         while True:
-            now = await self.status(run_id)
+            try:
+                now = await self.status(run_id)
+            except errors.DependencyDown as error:
+                if error.name != WORKER or time.monotonic() - heard > patience_seconds:
+                    raise
+                await asyncio.sleep(poll_seconds)
+                continue
+            heard = time.monotonic()
             if now != before:
                 yield now
                 before = now
@@ -164,6 +221,36 @@ class WorkflowClient:
             raise failures.from_failure(error) from error
         except service.RPCError as error:
             raise _typed(error, run_id) from error
+
+
+async def _ended(handle: temporal.WorkflowHandle[Any, Any], run_id: str) -> training.RunStatus:
+    """The final status, out of what the run answered or failed with."""
+    try:
+        answer = await handle.result()
+    except temporal.WorkflowFailureError as failure:
+        cause = failure.cause
+        if exceptions.is_cancelled_exception(cause) or isinstance(cause, exceptions.TerminatedError):
+            return training.RunStatus(
+                run_id=run_id, stage=training.Stage.CANCELLED, progress=1.0, message="cancelled"
+            )
+        error = failures.from_failure(failure)
+        return training.RunStatus(
+            run_id=run_id,
+            stage=training.Stage.FAILED,
+            progress=1.0,
+            message=error.message,
+            error=errors.to_wire(error),
+        )
+    said = answer if isinstance(answer, dict) else {}
+    return training.RunStatus.model_validate(
+        {
+            "run_id": run_id,
+            "stage": said.get("stage", training.Stage.DONE),
+            "steps": said.get("steps", []),
+            "progress": 1.0,
+            "message": said.get("message", ""),
+        }
+    )
 
 
 def _typed(error: service.RPCError, run_id: str) -> errors.MainspringError:
