@@ -50,7 +50,8 @@ def test_a_worker_killed_in_training_costs_nothing_but_time(world: World) -> Non
     second = world.start_worker()
     ended = world.wait_for_end(run_id)
     assert ended.stage is Stage.DONE, ended.status
-    assert list(world.jobs(run_id)) == [f"{run_id}-train-0"]
+    (job,) = world.jobs(run_id)
+    assert job.startswith(f"{run_id}-train-") and job.endswith("-0")
     result = TrainResult.model_validate(ended.result)
     assert result.model_version == "1"
     assert result.bundle_digest is not None
@@ -87,7 +88,8 @@ def test_a_worker_that_stops_in_training_leaves_the_job_to_the_next(world: World
     assert {j["status"] for j in world.jobs(run_id).values()} <= {"RUNNING", "SUCCEEDED"}
     world.start_worker()
     assert world.wait_for_end(run_id).stage is Stage.DONE
-    assert list(world.jobs(run_id)) == [f"{run_id}-train-0"]
+    (job,) = world.jobs(run_id)
+    assert job.startswith(f"{run_id}-train-") and job.endswith("-0")
 
 
 def test_workers_need_tokens_and_say_so(tmp_path: Path) -> None:

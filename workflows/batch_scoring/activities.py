@@ -115,9 +115,7 @@ class ScoringActivities:
         """Submit the job, or attach to the one that a worker before us submitted."""
         request = asked.request
         spec_path = Path(asked.planned.spec_path)
-        # A failed run that is started again is another execution: its jobs are its own.
-        execution = activity.info().workflow_run_id if activity.in_activity() else ""
-        base_id = f"{request.run_id}-score-{(execution or 'none')[:8]}"
+        base_id = f"{request.run_id}-score-{attach.family()}"
         with temporal_errors.typed():
             spec = score_messages.read_spec(spec_path)
 

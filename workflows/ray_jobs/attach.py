@@ -19,6 +19,13 @@ T = TypeVar("T")
 _STOP_SECONDS: Final = 30.0
 
 
+def family() -> str:
+    """What the jobs of this execution have in their ids. A run that failed and is started again under its id is another
+    execution: its jobs are new ones, and do not meet the errors of the old."""
+    execution = activity.info().workflow_run_id if activity.in_activity() else None
+    return (execution or "none")[:8]
+
+
 @dataclass(frozen=True)
 class Work(Generic[T]):
     """What is to be done. Attempt k runs as job `<base_id>-<k>`, so that a new worker finds it again by counting."""

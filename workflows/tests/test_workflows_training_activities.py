@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import tiny_project
 from ray_double import TOKEN, RayDouble, serve
 from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 from training_doubles import AT
 
 from mainspring.core import errors, projects, settings
@@ -22,6 +24,7 @@ from mainspring.core.contracts import inputs, prediction, training
 from mainspring.core.features import plan
 from mainspring.core.models import bundle, mlflow_adapter, native_runtime, network, samples, signing
 from mainspring.workflows import errors as temporal_errors
+from mainspring.workflows.ray_jobs import train_messages
 from mainspring.workflows.training import (
     activities,
     data_activities,
@@ -158,13 +161,59 @@ def test_training_is_submitted_once_and_metered(tmp_path: Path, ray: RayDouble) 
     world.prepare(request())
     trained = do(world.model.train(request()))
     assert trained == do(world.model.train(request()))
-    assert ray.submitted == ["run_1-train-0"]
-    assert trained.usage.usage_key == "run_1/train/0"
+    assert ray.submitted == ["run_1-train-none-0"]
+    assert trained.usage.usage_key == "run_1/train/none/0"
     assert trained.usage.consumed_quantity == pytest.approx(0.001)
     assert trained.detail["epochs"] >= 1
     do(world.all.report_usage(messages.ReportUsage(record=trained.usage)))
     assert world.posted[0][0] == "/api/v1/usage"
     assert training.UsageRecord.model_validate(world.posted[0][1]) == trained.usage
+
+
+def in_execution(name: str, step: Callable[..., Awaitable[T]], asked: Any) -> T:
+    """`step` as an activity of that execution of its workflow."""
+    environment = ActivityEnvironment()
+    environment.info = dataclasses.replace(environment.info, workflow_run_id=name)
+    return asyncio.run(environment.run(step, asked))
+
+
+def test_a_run_started_again_has_a_job_of_its_own(tmp_path: Path, ray: RayDouble) -> None:
+    """The error of the first execution's job stays with it."""
+    world = World(tmp_path, ray.url)
+    world.prepare(request())
+    plan_file = world.folder(request()).plan
+    good = plan_file.read_text()
+    plan_file.write_text("{}")
+    for _ in range(2):  # the second time is another worker of the same execution
+        error = refused(lambda: in_execution("11111111-a", world.model.train, request()))
+        assert isinstance(error, errors.SchemaMismatch)
+    plan_file.write_text(good)
+    trained = in_execution("22222222-b", world.model.train, request())
+    assert ray.submitted == ["run_1-train-11111111-0", "run_1-train-22222222-0"]
+    assert trained.usage.usage_key == "run_1/train/22222222/0"
+    assert trained == in_execution("22222222-b", world.model.train, request())
+
+
+def test_what_an_earlier_execution_has_paid_is_not_paid_again(tmp_path: Path) -> None:
+    folder = World(tmp_path).folder(request())
+    assert folder.metered("a", 10.0, goes_on=False) == 10.0
+    for _ in range(2):
+        assert folder.metered("b", 14.0, goes_on=True) == 4.0
+    assert folder.metered("c", 15.0, goes_on=True) == 1.0
+    assert folder.metered("d", 9.0, goes_on=False) == 9.0, "it began anew"
+
+
+def test_a_checkpoint_is_gone_on_from_by_the_same_training_only(tmp_path: Path, ray: RayDouble) -> None:
+    world = World(tmp_path, ray.url)
+    world.prepare(request())
+
+    def name(**changes: Any) -> str:
+        in_execution("x" * 8, world.model.train, request(**changes))
+        return train_messages.read_spec(world.folder(request()).spec).run_name
+
+    first = name()
+    assert name() == first
+    assert len({first, name(seed=8), name(epochs=1), name(num_workers=1)}) == 4
 
 
 def test_a_job_that_says_what_is_wrong_is_not_tried_again(tmp_path: Path, ray: RayDouble) -> None:
@@ -265,7 +314,7 @@ def test_registered_once_with_its_curve_and_made_champion(tmp_path: Path, ray: R
     world = World(tmp_path, ray.url)
     world.prepare(request())
     made, found = world.bundle(request())
-    output = str(world.folder(request()).output(0))
+    output = str(world.folder(request()).output("none", 0))
     asked = messages.Register(request=request(), bundles=made, metrics=found.metrics, output_path=output)
     assert do(world.model.register(asked)) == messages.Registered(name="tiny", version="1")
     assert do(world.model.register(asked)).version == "1"

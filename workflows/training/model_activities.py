@@ -63,15 +63,16 @@ class ModelActivities:
         with temporal_errors.typed():
             spec = self._spec(request, folder)
             job_files.write_file(folder.spec, spec.model_dump_json(indent=1).encode())
+            family = attach.family()
             work = attach.Work(
-                base_id=f"{request.run_id}-train",
+                base_id=f"{request.run_id}-train-{family}",
                 entrypoint=lambda k: shlex.join(
                     (
                         *(sys.executable, "-m", train_messages.MODULE),
-                        *("--spec", str(folder.spec), "--out", str(folder.output(k))),
+                        *("--spec", str(folder.spec), "--out", str(folder.output(family, k))),
                     )
                 ),
-                answer=lambda k: train_messages.read_output(folder.output(k)),
+                answer=lambda k: train_messages.read_output(folder.output(family, k)),
                 metadata={"run_id": request.run_id, "project": request.project},
                 timeout_seconds=self._settings.ray.job_timeout_seconds,
             )
@@ -81,7 +82,8 @@ class ModelActivities:
                     done = await attach.run_to_end(ray_jobs, work, poll_seconds=self._poll_seconds)
                 told.reads += _learned_from(folder)
                 told.makes.append(lineage.weights(request, _fitted(folder)))
-        return _trained(request, done, folder.output(done.attempts - 1))
+            own = folder.metered(family, done.answer.cpu_seconds, goes_on=done.answer.resumed_epochs > 0)
+        return _trained(request, done, folder.output(family, done.attempts - 1), family, own)
 
     def _spec(self, request: training.TrainRequest, folder: run_folder.RunFolder) -> train_messages.TrainSpec:
         project = projects.load_project(request.project)
@@ -94,7 +96,7 @@ class ModelActivities:
             num_workers=request.num_workers,
             epochs=request.epochs,
             seed=request.seed,
-            run_name=request.run_id,
+            run_name=f"{request.run_id}-{_learning(request, rows.digest, folder, project.model_spec())}",
             storage_path=folder.checkpoints,
             out_dir=folder.root,
         )
@@ -216,9 +218,27 @@ def _learned_from(folder: run_folder.RunFolder) -> list[jobs.Dataset]:
     ]
 
 
+def _learning(
+    request: training.TrainRequest, rows: str, folder: run_folder.RunFolder, spec: projects.ModelSpec
+) -> str:
+    """Names what decides the weights: a run that is started again goes on from its checkpoint only if it is the same."""
+    decides = {
+        "rows": rows,
+        "plan": folder.plan.read_text(),
+        "model": spec.model_dump(mode="json"),
+        "request": [request.num_workers, request.epochs, request.seed],
+    }
+    return canonical.digest(decides).removeprefix("sha256:")[:12]
+
+
 def _trained(
-    request: training.TrainRequest, done: attach.Done[train_messages.TrainOutput], output: Path
+    request: training.TrainRequest,
+    done: attach.Done[train_messages.TrainOutput],
+    output: Path,
+    family: str,
+    cpu_seconds: float,
 ) -> messages.Trained:
+    """`cpu_seconds`: what is this execution's to pay."""
     answer, job = done.answer, done.job
     ended = _time(job.end_time) or datetime.now(UTC)
     return messages.Trained(
@@ -234,13 +254,13 @@ def _trained(
         output_path=str(output),
         usage=training.UsageRecord(
             # The last job's answer has the CPU time of the ones before it, up to their checkpoints.
-            usage_key=f"{request.run_id}/train/{done.attempts - 1}",
+            usage_key=f"{request.run_id}/train/{family}/{done.attempts - 1}",
             run_id=request.run_id,
             project=request.project,
             environment=request.environment,
             service="ray-train",
             sku="cpu_core_hour",
-            consumed_quantity=answer.cpu_seconds / 3600,
+            consumed_quantity=cpu_seconds / 3600,
             consumed_unit="core-hours",
             started_at=_time(job.start_time) or ended,
             ended_at=ended,

@@ -15,6 +15,12 @@ from mainspring.workflows.ray_jobs import job_files
 M = TypeVar("M", bound=BaseModel)
 
 
+class Metered(BaseModel):
+    """By execution: the CPU seconds that its finished training had cost, checkpoints of earlier ones included."""
+
+    cpu_seconds: dict[str, float] = {}
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """`space` has the project's shared folders; what is below `root` is this run's alone."""
@@ -41,9 +47,20 @@ class RunFolder:
         """What the training job is told."""
         return self.root / "train-spec.json"
 
-    def output(self, attempt: int) -> Path:
-        """What attempt `attempt` of the training job answers."""
-        return self.root / f"train-output-{attempt}.json"
+    def output(self, family: str, attempt: int) -> Path:
+        """What attempt `attempt` of an execution's training job answers."""
+        return self.root / f"train-output-{family}-{attempt}.json"
+
+    def metered(self, family: str, cpu_seconds: float, *, goes_on: bool) -> float:
+        """CPU seconds that are this execution's own, of the `cpu_seconds` that its training has cost so far.
+
+        A training that goes on from the checkpoint of an earlier execution counts that one's time too, and what it
+        handed over was paid there. The same question again has the same answer.
+        """
+        told = self.kept(Metered).cpu_seconds if self._report(Metered).exists() else {}
+        before = max((spent for name, spent in told.items() if name != family), default=0.0)
+        self.keep(Metered(cpu_seconds={**told, family: cpu_seconds}))
+        return max(0.0, cpu_seconds - before) if goes_on else cpu_seconds
 
     @property
     def checkpoints(self) -> Path:
