@@ -52,6 +52,19 @@ class KeyRing:
         """The file on disk cannot be read, so what it said before is in force."""
         return self._keys.is_stale
 
+    def on_change(self, changed: Callable[[], None]) -> None:
+        """Call `changed` after every change, before :meth:`issue` or :meth:`revoke` returns."""
+        self._keys.on_change(changed)
+
+    def look(self) -> None:
+        """See now what other processes changed."""
+        self._keys.look()
+
+    def counting(self) -> list[tuple[access.KeyView, bytes]]:
+        """Keys that are not revoked, each with the SHA-256 of its secret: for who tells callers apart elsewhere."""
+        records = self._keys.content.values()
+        return [(r.view, bytes.fromhex(r.secret_sha256)) for r in records if r.view.revoked_at is None]
+
     def authenticate(self, key: str) -> access.KeyView:
         """The record of a key that counts. Compares in constant time. Errors: Unauthenticated."""
         key_id, _, secret = key.removeprefix(PREFIX).partition("_")

@@ -45,6 +45,7 @@ class Watched(Generic[T]):
         self._lock = threading.Lock()
         self._seen = self._state()
         self._next_look = clock() + LOOK_SECONDS
+        self._changed: list[Callable[[], None]] = []
         self.is_stale = False
         try:
             self._content = self._load()
@@ -52,6 +53,19 @@ class Watched(Generic[T]):
             raise errors.Misconfigured(
                 f"`{path.name}` cannot be read: {error}; restore it or remove it"
             ) from error
+
+    @property
+    def content(self) -> T:
+        """The content as it was last seen."""
+        return self._content
+
+    def on_change(self, changed: Callable[[], None]) -> None:
+        """Call `changed` after every change, in the thread that made or saw it, before that goes on."""
+        self._changed.append(changed)
+
+    def look(self) -> None:
+        """See now whether another process changed it: for those who keep copies of the content."""
+        self._look(at_once=True)
 
     def get(self) -> T:
         """The content in force, at most `LOOK_SECONDS` old."""
@@ -80,10 +94,13 @@ class Watched(Generic[T]):
                 self._take(content, self._state())
             finally:
                 os.close(held)
-            return content
+        self._tell()
+        return content
 
-    def _look(self) -> None:
+    def _look(self, *, at_once: bool = False) -> None:
         with self._lock:
+            if not at_once and self._clock() < self._next_look:
+                return  # another thread has just looked
             self._next_look = self._clock() + LOOK_SECONDS
             state = self._state()
             if state == self._seen:
@@ -93,6 +110,12 @@ class Watched(Generic[T]):
             except (errors.MainspringError, OSError) as error:
                 self._seen, self.is_stale = state, True
                 _LOG.error("`%s` cannot be read, what was in force stays: %s", self._path.name, error)
+                return
+        self._tell()
+
+    def _tell(self) -> None:
+        for changed in self._changed:
+            changed()
 
     def _take(self, content: T, state: tuple[int, int, int] | None) -> None:
         self._content, self._seen, self.is_stale = content, state, False

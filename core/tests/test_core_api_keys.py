@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,3 +91,23 @@ def test_a_damaged_file_is_said_without_what_is_in_it(tmp_path: Path) -> None:
     with pytest.raises(errors.Misconfigured, match=r"keys\.0\.secret_sha256") as refused:
         api_keys.KeyRing(path)
     assert digest[:-1] not in str(refused.value)
+
+
+def test_who_tells_callers_apart_elsewhere_is_told_before_the_key_counts_no_more(tmp_path: Path) -> None:
+    ring = api_keys.KeyRing(tmp_path / "keys.json")
+    told: list[dict[str, bytes]] = []
+    ring.on_change(lambda: told.append({view.key_id: digest for view, digest in ring.counting()}))
+    first, second = (ring.issue(ASKED, by="admin@local") for _ in range(2))
+    ring.revoke(first.view.key_id, by="admin@local")
+    assert [set(keys) for keys in told] == [
+        {first.view.key_id},
+        {first.view.key_id, second.view.key_id},
+        {second.view.key_id},
+    ]
+    secret = second.key.partition(second.view.key_id + "_")[2]
+    assert told[-1][second.view.key_id] == hashlib.sha256(secret.encode()).digest()
+    other = api_keys.KeyRing(tmp_path / "keys.json")
+    other.revoke(second.view.key_id, by="admin@local")
+    assert ring.counting() != []
+    ring.look()
+    assert ring.counting() == [] and len(told) == 4

@@ -41,6 +41,26 @@ def test_it_is_what_the_file_says_a_second_later(tmp_path: Path) -> None:
     assert followed.get() == 0
 
 
+def test_who_keeps_copies_is_told_of_every_change_and_may_look_at_once(tmp_path: Path) -> None:
+    path, clock = tmp_path / "n.json", Clock()
+    followed = watched.Watched(path, number, 0, clock=clock)
+    seen: list[int] = []
+    followed.on_change(lambda: seen.append(followed.content))
+    followed.look()
+    assert seen == [], "nothing changed"
+    assert followed.change(lambda _: (1, b"1")) == 1
+    durable.replace_file(path, "2")
+    followed.look()
+    assert seen == [1, 2]
+    durable.replace_file(path, "3")
+    assert followed.content == 2
+    clock.now += 1
+    assert followed.get() == 3
+    durable.replace_file(path, "four")
+    followed.look()
+    assert (seen, followed.is_stale, followed.content) == ([1, 2, 3], True, 3)
+
+
 def test_what_cannot_be_read_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path, clock = tmp_path / "n.json", Clock()
     path.write_text("1")
