@@ -24,12 +24,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self, final
 
-from mainspring.native import _native, mlp, status, table, trees
+from mainspring.native import _native, limits, mlp, status, table, trees
 
 __all__ = [
     "LATENCY_EDGES",
     "ROW_EDGES",
     "Front",
+    "Key",
     "Model",
     "ModelCounts",
     "Options",
@@ -118,6 +119,20 @@ class Service:
 
 
 @dataclass(frozen=True)
+class Key:
+    """An API key that counts, `msk_<id>_<secret>`: issued, and not revoked. Of its secret only the hash is known."""
+
+    id: str
+    caller: str
+    """Whom limits and traces name."""
+    secret_sha256: bytes
+    may_predict: bool = False
+    may_read: bool = False
+    expires_us: int = 0
+    """Unix microseconds; 0: never."""
+
+
+@dataclass(frozen=True)
 class ModelCounts:
     """What was answered of one model's version since the front began; of reads of features, without name and version.
 
@@ -129,7 +144,7 @@ class ModelCounts:
     requests: int
     rows: int
     passed_on: int
-    """Requests for it that were wrong, unusual or large."""
+    """Requests for it that were wrong, unusual or large, or whose caller was the app's to judge."""
     last_ms: int
     """Unix milliseconds of the newest answer; 0: none."""
     input_nanos: int
@@ -222,6 +237,23 @@ class Front:
             [(view.name, view.table.native) for view in views],
             [(service.name, list(service.features)) for service in services],
             max_rows,
+        )
+
+    def set_guard(
+        self, keys: Sequence[Key] = (), *, needs_key: bool = False, limited_by: limits.Limits | None = None
+    ) -> None:
+        """Answer these callers from now on; every request whose head is read after the return meets these keys.
+
+        Everybody else is the app's to judge: who shows another key or none where `needs_key`, a token, a key without the
+        scope, more than one of them, and who is beyond the limits, from which nothing is taken then. Without a demand
+        and without limits in force nobody is asked. Who shows nothing counts as `anonymous`; models count by their name,
+        reads as `features`.
+        Errors: NativeError `bad_spec`; nothing changes then.
+        """
+        self._front.set_guard(
+            [(k.id, k.caller, k.secret_sha256, k.may_predict, k.may_read, k.expires_us) for k in keys],
+            None if limited_by is None else limited_by.native,
+            needs_key,
         )
 
     def model_counts(self) -> list[ModelCounts]:

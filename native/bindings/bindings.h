@@ -13,6 +13,7 @@ void BindContributions(pybind11::module_& module);
 void BindDense(pybind11::module_& module);
 void BindFront(pybind11::module_& module);
 void BindJagged(pybind11::module_& module);
+void BindLimits(pybind11::module_& module);
 void BindMlp(pybind11::module_& module);
 void BindProgram(pybind11::module_& module);
 void BindTrees(pybind11::module_& module);

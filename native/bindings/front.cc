@@ -4,9 +4,11 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -85,6 +87,22 @@ FrontView ToView(const ViewTuple& from) {
   return {name, std::move(parts.table), std::move(parts.is_closed)};
 }
 
+// As mainspring.native.front writes it: id, caller, secret_sha256, may_predict, may_read, expires_us.
+using KeyTuple = std::tuple<std::string, std::string, py::bytes, bool, bool, std::int64_t>;
+
+FrontKey ToKey(const KeyTuple& from) {
+  const auto& [id, caller, digest, may_predict, may_read, expires_us] = from;
+  FrontKey key{id, caller, {}, may_predict, may_read, expires_us};
+  const auto bytes = static_cast<std::string_view>(digest);
+  if (bytes.size() != key.secret_sha256.size()) {
+    Raise(StatusCode::kBadSpec, "`secret_sha256` of key `" + id + "` has " + std::to_string(bytes.size()) +
+                                    " bytes; give all 32 of the digest");
+  }
+  if (caller.empty()) Raise(StatusCode::kBadSpec, "key `" + id + "` has no caller; name one");
+  std::copy(bytes.begin(), bytes.end(), key.secret_sha256.begin());
+  return key;
+}
+
 FrontOptions ToOptions(const py::dict& from) {
   FrontOptions options;
   for (const auto& [key, value] : from) {
@@ -157,6 +175,16 @@ class NativeFront {
     front_->SetViews(std::move(made), std::move(named), max_rows);
   }
 
+  // Needs the GIL: it looks into Python objects. `limits` may be None.
+  void SetGuard(const std::vector<KeyTuple>& keys, std::shared_ptr<Limits> limits, bool needs_key) {
+    FrontGuard guard;
+    guard.needs_key = needs_key;
+    guard.limits = std::move(limits);
+    for (const KeyTuple& key : keys) guard.keys.push_back(ToKey(key));
+    const py::gil_scoped_release released;
+    front_->SetGuard(std::move(guard));
+  }
+
   // Gives the GIL up while requests end.
   void Stop(double drain_seconds) {
     const py::gil_scoped_release released;
@@ -198,6 +226,7 @@ void BindFront(py::module_& module) {
       .def(py::init<const std::vector<int>&, const py::dict&>(), py::arg("listeners"), py::arg("options"))
       .def("set_models", &NativeFront::SetModels, py::arg("models"))
       .def("set_views", &NativeFront::SetViews, py::arg("views"), py::arg("services"), py::arg("max_rows"))
+      .def("set_guard", &NativeFront::SetGuard, py::arg("keys"), py::arg("limits"), py::arg("needs_key"))
       .def("stop", &NativeFront::Stop, py::arg("drain_seconds"))
       .def("model_counts", &NativeFront::ModelCounts)
       .def("read_counts", &NativeFront::ReadCounts)

@@ -35,6 +35,7 @@ PYBIND11_MODULE(_native, module) {
   mainspring::BindDense(module);
   mainspring::BindFront(module);
   mainspring::BindJagged(module);
+  mainspring::BindLimits(module);
   mainspring::BindMlp(module);
   mainspring::BindProgram(module);
   mainspring::BindTrees(module);

@@ -8,6 +8,7 @@
 #ifndef MAINSPRING_FRONT_H_
 #define MAINSPRING_FRONT_H_
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -16,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "mainspring/limits.h"
 #include "mainspring/mlp.h"
 #include "mainspring/status.h"
 #include "mainspring/table.h"
@@ -61,6 +63,24 @@ struct FrontService {
   std::vector<std::pair<std::string, std::string>> features;
 };
 
+// What a caller may do: ask models, or read features.
+enum class FrontScope { kPredict, kRead };
+
+// An API key that counts: issued, and not revoked. Of its secret only the hash is known.
+struct FrontKey {
+  std::string id, caller;
+  std::array<std::uint8_t, 32> secret_sha256{};
+  bool may_predict = false, may_read = false;
+  std::int64_t expires_us = 0;  // Unix time; 0: never
+};
+
+// Who is answered here, and how much of it. Everybody else is the app's to answer or to refuse.
+struct FrontGuard {
+  bool needs_key = false;  // who shows none is the app's
+  std::vector<FrontKey> keys;
+  std::shared_ptr<Limits> limits;  // the app takes from the same; nullptr: nobody is limited
+};
+
 // Upper edges of the histograms, as serving's book has them; the last bucket is open.
 inline constexpr std::uint64_t kFrontEdgesNanos[] = {100'000,       250'000,       500'000,       1'000'000,
                                                      2'500'000,     5'000'000,     10'000'000,    25'000'000,
@@ -101,6 +121,10 @@ class Front {
   // The views whose reads are answered here from now on, by feature and by service, all at once, as above.
   // None: reads are the app's. `max_rows`: of a request; more is for the app to refuse.
   void SetViews(std::vector<FrontView> views, std::vector<FrontService> services, std::size_t max_rows);
+
+  // Who is answered from now on: a request whose head is read after the return meets these keys. Until the
+  // first call everybody is.
+  void SetGuard(FrontGuard guard);
 
   // Takes no more connections, lets requests end for so long, closes the rest, and ends the threads. Idle
   // connections have half a second, at most, to bring a last request.

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "callers.h"
 #include "http_head.h"
 #include "infer_call.h"
 #include "mainspring/front.h"
@@ -59,6 +60,7 @@ struct AskedHead {
   bool accepts_other = false;  // the caller names what it takes, and it may not be JSON
   double deadline_ms = 0;      // after its arrival; 0: none
   std::string_view request_id;
+  std::string_view caller;  // who asks, where it matters
 };
 
 // Reads it. False for what is not understood: content codings, fields that are there twice, odd values.
@@ -85,6 +87,7 @@ struct Scratch {
 struct MadeAnswer {
   bool is_binary = false;
   std::size_t json_length = 0;
+  std::size_t rows = 0;  // that limits charge
 };
 
 // Immutable but for what each thread has for itself.
@@ -98,12 +101,14 @@ class Answering {
                       MadeAnswer* answer) const = 0;
 
   LoopModelCounts& counts(std::size_t loop) const { return book_->loops[loop]; }
+  const Door& door() const { return door_; }
 
  protected:
-  explicit Answering(std::shared_ptr<ModelBook> book) : book_(std::move(book)) {}
+  Answering(Door door, std::shared_ptr<ModelBook> book) : door_(std::move(door)), book_(std::move(book)) {}
   std::size_t n_loops() const { return book_->loops.size(); }
 
  private:
+  const Door door_;
   const std::shared_ptr<ModelBook> book_;
 };
 
@@ -120,6 +125,12 @@ class PathTable {
 
  private:
   std::vector<Entry> by_path_;  // sorted
+};
+
+// What the loops answer by. Immutable.
+struct InForce {
+  PathTable paths;
+  std::shared_ptr<const Callers> callers = std::make_shared<const Callers>();
 };
 
 }  // namespace mainspring::front

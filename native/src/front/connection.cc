@@ -27,8 +27,9 @@ Connection::Connection(Loop* loop, int fd, std::string peer)
     : loop_(loop), fd_(fd), peer_(std::move(peer)), body_(&loop->shared().held_bytes) {}
 
 Connection::~Connection() {
-  close(fd_);
+  // First: whoever sees the end finds it counted.
   loop_->shared().connections.fetch_sub(1, std::memory_order_relaxed);
+  close(fd_);
 }
 
 bool Connection::Open() {

@@ -91,7 +91,8 @@ class Connection final : public Handler {
   void Route(const RequestHead& head, std::string_view head_bytes, std::string_view* rest);
   bool Collect(const RequestHead& head, const AskedHead& asked, std::string_view head_bytes,
                std::string_view* rest);
-  bool AnswerHere(const Answering& answering, const AskedHead& asked, std::string_view body);
+  bool AnswerHere(const Answering& answering, const Callers& callers, const AskedHead& asked,
+                  std::string_view body);
   void Collected();
   void Pass(const RequestHead& head, std::string_view* body, bool is_whole);
   void NoteRequest(const RequestHead& head);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "admission.h"
 #include "connection.h"
 
 namespace mainspring::front {
@@ -67,14 +68,16 @@ bool Connection::ConsumeHead(std::string_view* bytes, std::size_t* n_requests) {
 void Connection::Route(const RequestHead& head, std::string_view head_bytes, std::string_view* rest) {
   closes_ = head.wants_close || loop_->is_stopping();
   if (head.method == "POST" && head.framing.has_length) {
-    if (const Answering* const found = loop_->table().Find(head.target)) {
+    const InForce& in_force = loop_->in_force();
+    if (const Answering* const found = in_force.paths.Find(head.target)) {
       const auto length = head.framing.length;
       arrived_ms_ = loop_->now_ms();
       AskedHead asked;
-      if (ReadAskedHead(head, &asked)) {
+      if (LetIn(head, found->door(), *in_force.callers, &asked)) {
         if (length > rest->size()) {
           if (Collect(head, asked, head_bytes, rest)) return;
-        } else if (AnswerHere(*found, asked, rest->substr(0, static_cast<std::size_t>(length)))) {
+        } else if (AnswerHere(*found, *in_force.callers, asked,
+                              rest->substr(0, static_cast<std::size_t>(length)))) {
           rest->remove_prefix(static_cast<std::size_t>(length));
           return;
         }
@@ -112,8 +115,11 @@ void Connection::Collected() {
   wait_ = Wait::kNone;
   AskedHead asked;
   std::string_view body = body_.view();
-  const Answering* const found = loop_->table().Find(head.target);
-  const bool is_answered = found != nullptr && ReadAskedHead(head, &asked) && AnswerHere(*found, asked, body);
+  // Who asks is told again: a key may have been revoked while the body came.
+  const InForce& in_force = loop_->in_force();
+  const Answering* const found = in_force.paths.Find(head.target);
+  const bool is_answered = found != nullptr && LetIn(head, found->door(), *in_force.callers, &asked) &&
+                           AnswerHere(*found, *in_force.callers, asked, body);
   if (!is_answered) {
     if (found != nullptr) found->counts(loop_->index()).passed_on.Add(1);
     Pass(head, &body, true);
@@ -122,15 +128,19 @@ void Connection::Collected() {
   if (held_head_.capacity() > kCountedBytes) std::string().swap(held_head_);
 }
 
-bool Connection::AnswerHere(const Answering& answering, const AskedHead& asked, std::string_view body) {
+bool Connection::AnswerHere(const Answering& answering, const Callers& callers, const AskedHead& asked,
+                            std::string_view body) {
   // What comes too late is the app's to refuse.
   if (asked.deadline_ms > 0 && static_cast<double>(loop_->now_ms() - arrived_ms_) >= asked.deadline_ms) {
     return false;
   }
+  Taken taken(callers, answering.door(), asked.caller);
+  if (!taken.is_taken()) return false;
   Scratch& scratch = loop_->scratch;
   MadeAnswer answer;
   const bool is_answered = answering.Answer(asked, body, loop_->index(), &scratch, &answer);
   if (is_answered) {
+    taken.Answered(answer.rows);
     loop_->counts().answered.Add(1);
     out_.append("HTTP/1.1 200 OK\r\ndate: ").append(loop_->date());
     if (answer.is_binary) {

@@ -160,7 +160,7 @@ bool FeatureReads::Reading::AppendPart(const FeaturePart& part, std::string* out
 
 FeatureReads::FeatureReads(std::vector<FrontView> views, std::vector<FrontService> services,
                            std::size_t max_rows, std::shared_ptr<ModelBook> book)
-    : Answering(std::move(book)), max_rows_(max_rows) {
+    : Answering({FrontScope::kRead, "features"}, std::move(book)), max_rows_(max_rows) {
   for (FrontView& view : views) {
     std::string name = view.name;
     views_.emplace(std::move(name), KnownView(std::move(view)));
@@ -212,6 +212,7 @@ bool FeatureReads::Answer(const AskedHead& head, std::string_view body, std::siz
   out.append("]}");
   answer->is_binary = false;
   answer->json_length = out.size();
+  answer->rows = rows;
   const auto nanos = [](std::int64_t span) { return static_cast<std::uint64_t>(span); };
   counts(loop).Answered(rows, nanos(input), nanos(reads), nanos(writes));
   return true;

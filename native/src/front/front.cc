@@ -49,10 +49,11 @@ struct Front::State {
   std::map<std::pair<std::string, std::string>, std::shared_ptr<front::ModelBook>> books;
   std::shared_ptr<front::ModelBook> read_book;
 
-  // What the table in force is made of. Held until it is in force: the last one set is.
+  // What is in force is made of these. Held until it is in force: the last one set is.
   std::mutex answering_mutex;
   std::vector<std::shared_ptr<const front::Served>> served;
   std::shared_ptr<const front::FeatureReads> reads;  // nullptr: none
+  std::shared_ptr<const front::Callers> callers = std::make_shared<const front::Callers>();
 
   std::mutex stop_mutex;
 
@@ -100,10 +101,11 @@ void Front::State::PutInForce() {
   std::vector<front::PathTable::Entry> by_path;
   for (const auto& model : served) front::AddPaths(model, &by_path);
   if (reads != nullptr) front::AddPaths(reads, &by_path);
-  auto table = std::make_shared<const front::PathTable>(std::move(by_path));
-  const std::lock_guard<std::mutex> lock(shared.table_mutex);
-  shared.table.swap(table);  // the old one ends outside of the lock, or with the last loop that has it
-  shared.table_number.fetch_add(1, std::memory_order_release);
+  std::shared_ptr<const front::InForce> made =
+      std::make_shared<const front::InForce>(front::InForce{front::PathTable(std::move(by_path)), callers});
+  const std::lock_guard<std::mutex> lock(shared.in_force_mutex);
+  shared.in_force.swap(made);  // the old one ends outside of the lock, or with the last loop that has it
+  shared.in_force_number.fetch_add(1, std::memory_order_release);
 }
 
 void Front::SetModels(std::vector<FrontModel> models) {
@@ -131,6 +133,13 @@ void Front::SetViews(std::vector<FrontView> views, std::vector<FrontService> ser
   }
   const std::lock_guard<std::mutex> lock(state_->answering_mutex);
   state_->reads.swap(reads);
+  state_->PutInForce();
+}
+
+void Front::SetGuard(FrontGuard guard) {
+  auto callers = std::make_shared<const front::Callers>(std::move(guard));
+  const std::lock_guard<std::mutex> lock(state_->answering_mutex);
+  state_->callers = std::move(callers);
   state_->PutInForce();
 }
 

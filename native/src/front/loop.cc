@@ -65,7 +65,11 @@ std::unique_ptr<Handler> Calls(Call call) {
 }  // namespace
 
 Loop::Loop(Shared* shared, std::size_t index, int listener)
-    : read_buffer(kReadBytes), shared_(shared), index_(index), listener_(listener), table_(shared->table) {
+    : read_buffer(kReadBytes),
+      shared_(shared),
+      index_(index),
+      listener_(listener),
+      in_force_(shared->in_force) {
   accepting_ = Calls([this] { Accept(); });
   waking_ = Calls([this] {
     std::uint64_t times;
@@ -198,14 +202,14 @@ void Loop::DropIdle(Exchange* exchange) {
   idle_.erase(found);
 }
 
-const PathTable& Loop::table() {
-  const std::uint64_t number = shared_->table_number.load(std::memory_order_acquire);
-  if (number != table_number_) {
-    const std::lock_guard<std::mutex> lock(shared_->table_mutex);
-    table_ = shared_->table;
-    table_number_ = shared_->table_number.load(std::memory_order_relaxed);
+const InForce& Loop::in_force() {
+  const std::uint64_t number = shared_->in_force_number.load(std::memory_order_acquire);
+  if (number != in_force_number_) {
+    const std::lock_guard<std::mutex> lock(shared_->in_force_mutex);
+    in_force_ = shared_->in_force;
+    in_force_number_ = shared_->in_force_number.load(std::memory_order_relaxed);
   }
-  return *table_;
+  return *in_force_;
 }
 
 std::string Loop::MakeRequestId() {

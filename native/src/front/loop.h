@@ -28,10 +28,10 @@ class Exchange;
 struct Shared {
   FrontOptions options;
 
-  // The table in force; loops look at the number first, and take the lock only where it changed.
-  std::mutex table_mutex;
-  std::shared_ptr<const PathTable> table = std::make_shared<PathTable>();
-  std::atomic<std::uint64_t> table_number{0};
+  // Loops look at the number first, and take the lock only where it changed.
+  std::mutex in_force_mutex;
+  std::shared_ptr<const InForce> in_force = std::make_shared<const InForce>();
+  std::atomic<std::uint64_t> in_force_number{0};
 
   std::atomic<std::size_t> connections{0}, held_bytes{0};
   std::atomic<bool> is_stopping{false};
@@ -80,7 +80,8 @@ class Loop {
   void ReturnExchange(std::unique_ptr<Exchange> exchange);
   void DropIdle(Exchange* exchange);
 
-  const PathTable& table();
+  // Valid until the next call.
+  const InForce& in_force();
   std::string MakeRequestId();
   void AppendRequestId(std::string* out);
   std::string_view date();
@@ -118,8 +119,8 @@ class Loop {
   std::vector<std::unique_ptr<Exchange>> idle_, ended_;
   std::vector<Connection*> later_, later_now_;
 
-  std::shared_ptr<const PathTable> table_;
-  std::uint64_t table_number_ = 0;
+  std::shared_ptr<const InForce> in_force_;
+  std::uint64_t in_force_number_ = 0;
   std::int64_t now_ms_ = 0, sweep_at_ms_ = 0;
   std::int64_t date_second_ = -1;
   char date_[32] = {};

@@ -35,7 +35,9 @@ void AppendList(const std::vector<Value>& values, std::size_t n, std::string* ou
 }  // namespace
 
 Served::Served(FrontModel model, std::shared_ptr<ModelBook> book)
-    : Answering(std::move(book)), model_(std::move(model)), workspaces_(n_loops()) {
+    : Answering({FrontScope::kPredict, model.name}, std::move(book)),
+      model_(std::move(model)),
+      workspaces_(n_loops()) {
   std::size_t rows = 0;
   if (model_.mlp != nullptr) {
     const Mlp& mlp = *model_.mlp;
@@ -77,6 +79,7 @@ bool Served::Answer(const AskedHead& head, std::string_view body, std::size_t lo
   if (!Run(input, call.rows, loop, scratch)) return false;
   const std::int64_t ran = NowNanos();
   if (!Write(scratch, answer)) return false;
+  answer->rows = call.rows;
   const auto span = [](std::int64_t from, std::int64_t to) { return static_cast<std::uint64_t>(to - from); };
   counts(loop).Answered(call.rows, span(began, read), span(read, ran), span(ran, NowNanos()));
   return true;

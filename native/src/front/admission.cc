@@ -1,0 +1,43 @@
+#include "admission.h"
+
+#include <time.h>
+
+namespace mainspring::front {
+namespace {
+
+std::int64_t NowUs() {
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return std::int64_t{now.tv_sec} * 1'000'000 + now.tv_nsec / 1000;
+}
+
+bool AreOn(const Limits* limits) { return limits != nullptr && limits->is_on(); }
+
+}  // namespace
+
+bool LetIn(const RequestHead& head, const Door& door, const Callers& callers, AskedHead* asked) {
+  if (!ReadAskedHead(head, asked)) return false;
+  if (!callers.needs_key() && !AreOn(callers.limits())) return true;
+  asked->caller = callers.Identify(head, door.scope, NowUs());
+  return !asked->caller.empty();
+}
+
+Taken::Taken(const Callers& callers, const Door& door, std::string_view caller)
+    : caller_(caller), target_(door.target) {
+  if (!AreOn(callers.limits())) return;
+  // Limits that came into force since the head was read: who asks was of no matter then.
+  is_taken_ =
+      !caller.empty() && !callers.limits()->Admit(caller, target_, LimitTime::Now(), false).has_value();
+  if (is_taken_) limits_ = callers.limits();
+}
+
+Taken::~Taken() {
+  if (limits_ != nullptr) limits_->GiveBack(caller_, target_, LimitTime::Now());
+}
+
+void Taken::Answered(std::uint64_t rows) {
+  if (limits_ != nullptr) limits_->Charge(caller_, target_, rows, LimitTime::Now());
+  limits_ = nullptr;
+}
+
+}  // namespace mainspring::front
