@@ -99,7 +99,7 @@ def create_app(
     asking = callers.Callers(issuer, keys, require_token=serving.require_token)
     guarded = guard.Guard(asking, limiter, require_token=serving.require_token)
     if front is not None:
-        front.guard(lambda: guarded.is_on)
+        front.guard(guarded, keys)
         front.follow(known)
         front.follow_features(store, shelf)
         counts.add_from(front.entries)
@@ -112,20 +112,15 @@ def create_app(
     tracer = traces.Tracer(exporter, serving.trace_share)
     admit = functools.partial(callers.admit, asking)
 
-    def limits_changed() -> None:
-        if front is not None:
-            front.refresh()
-
     async def follow_files() -> None:
-        # Another process may have set limits, and the front, which would not see it, answers until then.
-        was_on = guarded.is_on
+        # Another process may have changed keys and limits: the front, which does not look, has them within a second.
         while True:
-            await asyncio.sleep(watched.LOOK_SECONDS)
+            await asyncio.sleep(watched.LOOK_SECONDS / 2)
             if certificates is not None:
                 certificates.refresh()
-            if guarded.is_on != was_on:
-                was_on = not was_on
-                limits_changed()
+            if front is not None:
+                keys.look()
+                limiter.look()
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
@@ -181,7 +176,7 @@ def create_app(
                 ),
                 explain_routes.build(explain_routes.Parts(answerer, limits, doorkeeper)),
                 v2_routes.build(v2_routes.Parts(infer, online, admit, release.version())),
-                access_routes.build(access_routes.Parts(keys, limiter, issuer, limits, limits_changed)),
+                access_routes.build(access_routes.Parts(keys, limiter, issuer, limits)),
                 metrics.build(books),
             ],
             guarded,

@@ -1,7 +1,7 @@
 """The native front before the app: which models and features it answers, on which sockets, and what it counted.
 
 It takes the port; the app listens on a Unix socket behind it, in a folder that only this user may enter. See
-docs/adr/0014-native-front.md and docs/adr/0016-feature-reads-in-the-front.md.
+docs/adr/0014-native-front.md, docs/adr/0016-feature-reads-in-the-front.md and docs/adr/0023-the-front-knows-callers.md.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from mainspring.core import errors, ids, ports, settings
+from mainspring.core import api_keys, errors, ids, ports, settings
+from mainspring.core.contracts import access
 from mainspring.core.features import online, schema
 from mainspring.native import front, status
 from mainspring.serving import bundles
+from mainspring.serving.access import guard
 from mainspring.serving.models import book, native_model, repository
 
 #: The app's own limit on bodies is higher: what is larger streams through to it.
@@ -37,8 +39,8 @@ class NativeFront:
         self._folder: pathlib.Path | None = None
         #: Held while models or views are looked up and set, so that the last ones set are the newest.
         self._choosing = threading.Lock()
-        self._updates: list[Callable[[], None]] = []
-        self._is_guarded: Callable[[], bool] = lambda: False
+        self._guard: guard.Guard | None = None
+        self._keys: api_keys.KeyRing | None = None
 
     @property
     def is_wanted(self) -> bool:
@@ -48,14 +50,15 @@ class NativeFront:
         has_work = bool(self._models) or self._has_views
         return self._settings.front == "on" or (self._settings.front == "auto" and has_work)
 
-    def guard(self, is_guarded: Callable[[], bool]) -> None:
-        """Pass everything on while `is_guarded` says so: it knows no callers. Before :meth:`follow` and the like."""
-        self._is_guarded = is_guarded
+    def guard(self, guarded: guard.Guard, keys: api_keys.KeyRing) -> None:
+        """Answer only who may ask, by these keys, and take from the guard's limits, now and after every change."""
+        self._guard, self._keys = guarded, keys
 
-    def refresh(self) -> None:
-        """Look again whether requests must be passed on."""
-        for update in self._updates:
-            update()
+        def update() -> None:
+            with self._choosing:
+                self._set_guard()
+
+        keys.on_change(update)
 
     def follow(self, models: repository.Repository) -> None:
         """Answer for the native models that are loaded, now and after every change."""
@@ -68,7 +71,6 @@ class NativeFront:
                 if self._running is not None:
                     self._running.set_models(chosen)
 
-        self._updates.append(update)
         models.on_change(update)
 
     def follow_features(self, features: ports.OnlineFeatures, shelf: bundles.BundleShelf) -> None:
@@ -90,13 +92,21 @@ class NativeFront:
                 self._services = tuple(_service(service) for service in shelf.services())
                 self._set_views()
 
-        self._updates.append(update)
         shelf.on_change(update)
         store.on_change(update)
 
     def _passes(self) -> bool:
-        """A log line and a trace for each request are the app's to write, and so is who may ask and how much."""
-        return self._settings.log_requests or bool(self._settings.trace_endpoint) or self._is_guarded()
+        """A log line and a trace for each request are the app's to write."""
+        return self._settings.log_requests or bool(self._settings.trace_endpoint)
+
+    def _set_guard(self) -> None:
+        if self._running is None or self._guard is None or self._keys is None:
+            return
+        self._running.set_guard(
+            [_key(view, digest) for view, digest in self._keys.counting()],
+            needs_key=self._guard.needs_token,
+            limited_by=self._guard.limiter.accounts,
+        )
 
     def _set_views(self) -> None:
         if self._running is not None:
@@ -124,13 +134,14 @@ class NativeFront:
             max_held_bytes=serving.max_held_body_bytes,
             body_seconds=serving.body_timeout_seconds,
         )
-        try:
-            self._running = front.Front(listeners, options)
-        except status.NativeError as error:
-            raise errors.Misconfigured(
-                f"the native front does not start: {error}; correct it or set `serving.front` to `off`"
-            ) from error
         with self._choosing:
+            try:
+                self._running = front.Front(listeners, options)
+            except status.NativeError as error:
+                raise errors.Misconfigured(
+                    f"the native front does not start: {error}; correct it or set `serving.front` to `off`"
+                ) from error
+            self._set_guard()  # before there is anything to answer
             self._running.set_models(self._models)
             self._set_views()
 
@@ -161,6 +172,17 @@ class NativeFront:
         if self._running is None:
             return {}
         return {(c.name, c.version): _entry(c) for c in self._running.model_counts() if c.requests}
+
+
+def _key(view: access.KeyView, digest: bytes) -> front.Key:
+    return front.Key(
+        view.key_id,
+        view.caller,
+        digest,
+        may_predict="predict" in view.scopes,
+        may_read="read" in view.scopes,
+        expires_us=0 if view.expires_at is None else int(view.expires_at.timestamp() * 1e6),
+    )
 
 
 def _service(service: schema.FeatureService) -> front.Service:

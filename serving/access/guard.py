@@ -58,13 +58,8 @@ class Guard:
         self.callers: Final = known
         self.limiter: Final = limiter
         self._classes = priorities.Classes(limiter)
-        self._require_token = require_token
+        self.needs_token: Final = require_token
         self.refused: Final[Counter[str]] = Counter()
-
-    @property
-    def is_on(self) -> bool:
-        """Whether a request must come through here to be answered: else whoever answers it may do so at once."""
-        return self._require_token or self.limiter.is_on
 
     def identify(self, authorization: str | None, scope: access.Scope) -> callers.Caller:
         """Who asks, if they may. Errors: Unauthenticated, PermissionDenied."""

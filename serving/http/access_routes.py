@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
@@ -17,13 +16,12 @@ from mainspring.serving.http import bodies, payload
 
 @dataclass(frozen=True)
 class Parts:
-    """What the routes call. `changed` is told of limits that came into force."""
+    """What the routes call."""
 
     keys: api_keys.KeyRing
     limiter: limits.Limiter
     issuer: callers.Issuer
     body_limits: payload.Limits
-    changed: Callable[[], None]
 
 
 def build(parts: Parts) -> APIRouter:
@@ -82,9 +80,7 @@ def _limits(router: APIRouter, parts: Parts) -> None:
         asked = await bodies.read(request, access.LimitsDocument, parts.body_limits)
         if not asked.set_by:
             asked = asked.model_copy(update={"set_by": actor.name})
-        applied = await run_in_threadpool(parts.limiter.apply, asked)
-        parts.changed()
-        return bodies.answer(applied)
+        return bodies.answer(await run_in_threadpool(parts.limiter.apply, asked))
 
 
 def _admin(parts: Parts, request: Request) -> identity.Actor:
