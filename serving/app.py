@@ -7,6 +7,7 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from mainspring.core import api_keys, ports, settings, watched
@@ -28,7 +29,16 @@ from mainspring.serving import (
 from mainspring.serving.access import callers, guard
 from mainspring.serving.access import limits as caller_limits
 from mainspring.serving.features import expectations, recorded
-from mainspring.serving.http import doors, fast_path, feature_reads, payload, serving_app, v2_infer
+from mainspring.serving.http import (
+    doors,
+    edge,
+    fast_path,
+    feature_reads,
+    payload,
+    probes,
+    serving_app,
+    v2_infer,
+)
 from mainspring.serving.models import book as model_book
 from mainspring.serving.models import repository
 from mainspring.serving.protocols.v2 import inference
@@ -153,38 +163,63 @@ def create_app(
         if log is not None:
             log.close()
 
-    def build() -> ASGIApp:
-        # They import FastAPI, which is most of a start: not before the first request may come.
-        from mainspring.serving.http import (
-            access_routes,
-            explain_routes,
-            framework,
-            metrics,
-            routes,
-            v2_routes,
+    def exposition() -> Callable[[], Response]:
+        # It imports prometheus_client, for the first scrape.
+        from mainspring.serving.http import metrics
+
+        return metrics.exposition(
+            metrics.Books(
+                inferring,
+                served,
+                shelf,
+                limits,
+                guarded,
+                answerer.sanitiser,
+                watching,
+                front,
+                exporter,
+                cache,
+            )
         )
 
-        books = metrics.Books(
-            inferring, served, shelf, limits, guarded, answerer.sanitiser, watching, front, exporter, cache
-        )
+    probed = probes.Probes(online.views, served.views, exposition)
+
+    def build() -> ASGIApp:
+        # They import FastAPI, which is most of a start: not before there is a request for them.
+        from mainspring.serving.http import access_routes, explain_routes, framework, routes, v2_routes
+
         return framework.build(
             [
                 routes.build(
                     routes.Parts(
-                        answerer, served, shelf, online, issuer, admit, limits, doorkeeper, reads, checked
+                        answerer,
+                        served,
+                        shelf,
+                        online,
+                        issuer,
+                        admit,
+                        limits,
+                        doorkeeper,
+                        reads,
+                        probed,
+                        checked,
                     )
                 ),
                 explain_routes.build(explain_routes.Parts(answerer, limits, doorkeeper)),
-                v2_routes.build(v2_routes.Parts(infer, online, admit, release.version())),
+                v2_routes.build(v2_routes.Parts(infer, probed, admit, release.version())),
                 access_routes.build(access_routes.Parts(keys, limiter, issuer, limits)),
-                metrics.build(books),
             ],
             guarded,
             tracer,
         )
 
-    hot = fast_path.FastPath(infer, reads, guarded, tracer) if serving.fast_path else None
-    return serving_app.ServingApp(build, lifespan=lifespan, check_ready=online.views, hot=hot)
+    return serving_app.ServingApp(
+        build,
+        lifespan=lifespan,
+        probed=edge.Edge(probed, guarded, tracer),
+        builds_ahead=serving.builds_routes_ahead,
+        hot=fast_path.FastPath(infer, reads, guarded, tracer) if serving.fast_path else None,
+    )
 
 
 def _names(written: str) -> frozenset[str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 import prometheus_client
-from fastapi import APIRouter
-from fastapi.responses import Response
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from starlette.responses import Response
 
 from mainspring.core.models import sanitise
 from mainspring.serving import bundles, endpoints, native_front, response_cache, traces, traffic, watchers
@@ -281,21 +280,17 @@ class Books(Collector):
         yield largest
 
 
-def build(books: Books) -> APIRouter:
-    """The one route. It needs no token, as scrapers expect."""
+def exposition(books: Books) -> Callable[[], Response]:
+    """What answers a scrape. It needs no token, as scrapers expect."""
     registry = prometheus_client.CollectorRegistry()
     registry.register(books)
     prometheus_client.ProcessCollector(registry=registry)
-    router = APIRouter(tags=["health"])
 
-    @router.get("/metrics")
-    async def metrics() -> Response:
-        """Every counter in Prometheus' text format."""
-        return Response(
-            prometheus_client.generate_latest(registry), media_type=prometheus_client.CONTENT_TYPE_LATEST
-        )
+    def scrape() -> Response:
+        text = prometheus_client.generate_latest(registry)
+        return Response(text, media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
-    return router
+    return scrape
 
 
 def _cumulative(edges: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:

@@ -17,7 +17,7 @@ from mainspring.core.contracts import deployment, features, prediction, quality
 from mainspring.serving import bundles, endpoints, gate, plane
 from mainspring.serving.access import callers, guard
 from mainspring.serving.features import expectations, push
-from mainspring.serving.http import bodies, feature_reads, payload, v2_infer
+from mainspring.serving.http import bodies, feature_reads, payload, probes, v2_infer
 
 if TYPE_CHECKING:
     from mainspring.core.quality import pushes
@@ -36,6 +36,7 @@ class Parts:
     limits: payload.Limits
     gate: gate.Gate
     reads: feature_reads.FeatureReads
+    probes: probes.Probes
     checked: pushes.CheckedFeatures | None = None
     """The online store's gate; None where no view has expectations."""
 
@@ -54,18 +55,17 @@ def _health(parts: Parts) -> APIRouter:
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
         """The process answers."""
-        return {"status": "ok"}
+        return await parts.probes.healthz()
 
     @router.get("/readyz")
     async def readyz() -> dict[str, object]:
         """The online store answers. Bundles need no check: without all of them the process does not start."""
-        views = await run_in_threadpool(parts.online.views)
-        known = parts.endpoints.views()
-        return {
-            "status": "ready",
-            "endpoints": [view.endpoint for view in known],
-            "views": [view.name for view in views],
-        }
+        return await parts.probes.readyz()
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        """Every counter in Prometheus' text format."""
+        return await parts.probes.metrics()
 
     return router
 

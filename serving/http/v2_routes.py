@@ -12,8 +12,8 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
-from mainspring.core import errors, identity, ports
-from mainspring.serving.http import payload, v2_infer
+from mainspring.core import errors, identity
+from mainspring.serving.http import payload, probes, v2_infer
 from mainspring.serving.protocols.v2 import describe
 
 _INFER_BODY: Final[dict[str, Any]] = {
@@ -35,7 +35,7 @@ class Parts:
     """What the routes call. `admit` authenticates whoever changes what is served."""
 
     infer: v2_infer.Infer
-    online: ports.OnlineFeatures
+    probes: probes.Probes
     admit: Callable[[str | None], identity.Actor]
     version: str
 
@@ -62,8 +62,7 @@ def _health(router: APIRouter, parts: Parts) -> None:
     @router.get("/v2/health/ready")
     async def ready() -> Response:
         """The online store answers; 503 if it does not."""
-        await run_in_threadpool(parts.online.views)
-        return Response()
+        return await parts.probes.ready()
 
 
 def _statistics(router: APIRouter, parts: Parts) -> None:

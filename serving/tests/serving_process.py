@@ -14,10 +14,11 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-def start(directory: Path, **variables: str) -> subprocess.Popen[str]:
+def start(directory: Path, *options: str, **variables: str) -> subprocess.Popen[str]:
+    """`options` are the interpreter's."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("MAINSPRING_")}
     return subprocess.Popen(
-        [sys.executable, "-m", "mainspring.serving"],
+        [sys.executable, *options, "-m", "mainspring.serving"],
         cwd=directory,
         env=kept | {"MAINSPRING_SERVING_GRPC_PORT": "0"} | variables,
         stderr=subprocess.PIPE,
