@@ -1,9 +1,10 @@
 """The native front: HTTP/1.1 before the Python app, without Python.
 
-Threads of its own answer the v2 protocol's infer requests for native models and reads of features in native tables, and
+Threads of its own answer the v2 protocol's infer requests for native models, predictions of endpoints that are native
+throughout, and reads of features in native tables, and
 pass every other request, byte for byte, over a Unix socket to the app behind them; and so they do with a request of those
 that is wrong or unusual, so that every refusal is worded by the app. See docs/adr/0014-native-front.md and
-docs/adr/0016-feature-reads-in-the-front.md.
+docs/adr/0016-feature-reads-in-the-front.md and docs/adr/0024-predictions-in-the-front.md.
 
     >>> import numpy as np
     >>> from mainspring.native import front, mlp
@@ -18,22 +19,28 @@ docs/adr/0016-feature-reads-in-the-front.md.
 from __future__ import annotations
 
 import dataclasses
+import math
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self, final
+from typing import Any, Final, Self, final
 
-from mainspring.native import _native, limits, mlp, status, table, trees
+from mainspring.native import _native, limits, mlp, program, status, table, trees
 
 __all__ = [
     "LATENCY_EDGES",
     "ROW_EDGES",
+    "Bundle",
+    "Endpoint",
     "Front",
     "Key",
+    "Lookup",
     "Model",
     "ModelCounts",
     "Options",
+    "Policy",
+    "Predictions",
     "Service",
     "View",
     "listen",
@@ -130,6 +137,76 @@ class Key:
     may_read: bool = False
     expires_us: int = 0
     """Unix microseconds; 0: never."""
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A view that a bundle looks up: some of the table's fields, which are called `view__field` then."""
+
+    view: str
+    table: table.OnlineTable
+    fields: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Values of a column that the app judges: those outside of `low` to `high`, and missing ones if it refuses them."""
+
+    column: str
+    low: float = -math.inf
+    high: float = math.inf
+    refuses_missing: bool = False
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model with all that makes its input. Fields are (name, type): float32, float64, int64, bool or string."""
+
+    digest: str
+    inputs: Sequence[tuple[str, str]]
+    """The program's; what a prediction by row sends."""
+    program: program.Program
+    """Of float32, int64 and string inputs, with vocabularies of the strings."""
+    model: mlp.Mlp | trees.Trees
+    """Takes what the program gives; trees take the ids behind the dense columns."""
+    output: int = 0
+    """Which of the numbers that it gives for a row is the score."""
+    entity: Sequence[tuple[str, str]] = ()
+    """What a prediction by entity sends, join keys among it; none: such predictions are the app's."""
+    keys: Sequence[str] = ()
+    """The join keys of all views."""
+    lookups: Sequence[Lookup] = ()
+    """Their names and fields are those of the answer, and in its order."""
+    policies: Sequence[Policy] = ()
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Whose predictions are answered, and by whom, under one version of its traffic."""
+
+    name: str
+    version: int
+    max_rows: int
+    """In a request; more is for the app to refuse."""
+    stable: Bundle
+    canary: Bundle | None = None
+    canary_percent: int = 0
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one bundle answered under one version of traffic, in one role, since the last drain."""
+
+    endpoint: str
+    version: int
+    digest: str
+    role: str
+    requests: int
+    rows: int
+    scores_sum: float
+    cpu_nanos: int
+    latency_seconds: Sequence[float]
+    """Of the newest requests, 4,096 of each thread at most: look-up, transform and model."""
 
 
 @dataclass(frozen=True)
@@ -256,6 +333,26 @@ class Front:
             needs_key,
         )
 
+    def set_endpoints(self, endpoints: Sequence[Endpoint]) -> list[str]:
+        """Answer predictions of these from now on, and of no others, at `/v1/endpoints/NAME:predict`.
+
+        Every request sees the old ones or the new ones. Returns what is wrong with those whose parts do not belong together:
+        a table with other keys, an input that nothing gives, a canary that asks for other fields; they are the app's.
+        Errors: NativeError `bad_spec`, `bad_dtype` for a name or a part that only the app can serve; nothing changes then.
+        """
+        return self._front.set_endpoints([_endpoint(e) for e in endpoints])
+
+    def drain_predictions(self) -> list[Predictions]:
+        """What was answered since the last call, also by endpoints that are no longer answered here.
+
+        Every answer is in one drain, and in one only.
+        """
+        return [Predictions(*sums) for sums in self._front.drain_predictions()]
+
+    def predict_counts(self) -> list[ModelCounts]:
+        """Of predictions, by endpoint, of every one that was ever set; `infer_nanos` is look-up, transform and model."""
+        return [ModelCounts(*counts) for counts in self._front.predict_counts()]
+
     def model_counts(self) -> list[ModelCounts]:
         """Of every version that was ever set, by name and version."""
         return [ModelCounts(*counts) for counts in self._front.model_counts()]
@@ -277,6 +374,31 @@ class Front:
         self._front.stop(drain_seconds)
         for one in self._listeners:
             one.close()
+
+
+def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "name": endpoint.name,
+        "version": endpoint.version,
+        "max_rows": endpoint.max_rows,
+        "stable": _bundle(endpoint.stable),
+        "canary": None if endpoint.canary is None else _bundle(endpoint.canary),
+        "canary_percent": endpoint.canary_percent,
+    }
+
+
+def _bundle(bundle: Bundle) -> dict[str, Any]:
+    return {
+        "digest": bundle.digest,
+        "entity": list(bundle.entity),
+        "keys": list(bundle.keys),
+        "inputs": list(bundle.inputs),
+        "lookups": [(one.view, one.table.native, list(one.fields)) for one in bundle.lookups],
+        "policies": [(p.column, p.low, p.high, p.refuses_missing) for p in bundle.policies],
+        "program": bundle.program.native,
+        "model": bundle.model,
+        "output": bundle.output,
+    }
 
 
 def _check(options: Options) -> None:

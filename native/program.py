@@ -160,6 +160,11 @@ class Program:
         )
 
     @property
+    def native(self) -> _native.Program:
+        """The compiled program, for what runs it without Python."""
+        return self._compiled
+
+    @property
     def inputs(self) -> tuple[specs.Column, ...]:
         """What `run` wants, by name."""
         return self._inputs

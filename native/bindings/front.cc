@@ -15,6 +15,7 @@
 
 #include "arrays.h"
 #include "bindings.h"
+#include "front_endpoints.h"
 #include "models.h"
 
 namespace mainspring {
@@ -23,25 +24,6 @@ namespace {
 // As mainspring.native.front writes it: name, version, input, output, is_default, max_rows, model.
 using ModelTuple =
     std::tuple<std::string, std::string, std::string, std::string, bool, std::size_t, py::object>;
-
-// JSON writes these as they are.
-void CheckPlain(const std::string& text, const std::string& what) {
-  bool is_plain = !text.empty() && text.size() <= 256;
-  for (char c : text) is_plain = is_plain && c >= 0x20 && c <= 0x7E && c != '"' && c != '\\';
-  if (!is_plain) {
-    Raise(StatusCode::kBadSpec, "`" + what +
-                                    "` must be 1 to 256 printable ASCII characters without quotes and"
-                                    " backslashes; leave such a model to the app");
-  }
-}
-
-// And paths these: with others the app would read a path as another model's.
-void CheckPath(const std::string& text, const std::string& what) {
-  CheckPlain(text, what);
-  if (text.find_first_of(" /%?#") == std::string::npos) return;
-  Raise(StatusCode::kBadSpec, "`" + what + "` must have no blank, `/`, `%`, `?` and `#`, got `" + text +
-                                  "`; leave such a model to the app");
-}
 
 FrontModel ToModel(ModelTuple from) {
   auto& [name, version, input, output, is_default, max_rows, object] = from;
@@ -185,6 +167,31 @@ class NativeFront {
     front_->SetGuard(std::move(guard));
   }
 
+  // Needs the GIL: it looks into Python objects. What is wrong with those that are the app's.
+  std::vector<std::string> SetEndpoints(const std::vector<py::dict>& endpoints) {
+    std::vector<FrontEndpoint> made;
+    made.reserve(endpoints.size());
+    for (const py::dict& endpoint : endpoints) made.push_back(ToEndpoint(endpoint));
+    std::vector<std::string> refused;
+    const py::gil_scoped_release released;
+    front_->SetEndpoints(std::move(made), &refused);
+    return refused;
+  }
+
+  py::list DrainPredictions() {
+    std::vector<FrontPredictions> drained;
+    {
+      const py::gil_scoped_release released;
+      drained = front_->DrainPredictions();
+    }
+    py::list list;
+    for (const FrontPredictions& sums : drained) {
+      list.append(py::make_tuple(sums.endpoint, sums.version, sums.digest, sums.role, sums.requests,
+                                 sums.rows, sums.scores_sum, sums.cpu_nanos, sums.latency_seconds));
+    }
+    return list;
+  }
+
   // Gives the GIL up while requests end.
   void Stop(double drain_seconds) {
     const py::gil_scoped_release released;
@@ -198,6 +205,12 @@ class NativeFront {
   }
 
   py::tuple ReadCounts() const { return ToTuple(front_->ReadCounts()); }
+
+  py::list PredictCounts() const {
+    py::list list;
+    for (const FrontModelCounts& counts : front_->PredictCounts()) list.append(ToTuple(counts));
+    return list;
+  }
 
   py::dict Counts() const {
     const FrontCounts counts = front_->Counts();
@@ -227,6 +240,9 @@ void BindFront(py::module_& module) {
       .def("set_models", &NativeFront::SetModels, py::arg("models"))
       .def("set_views", &NativeFront::SetViews, py::arg("views"), py::arg("services"), py::arg("max_rows"))
       .def("set_guard", &NativeFront::SetGuard, py::arg("keys"), py::arg("limits"), py::arg("needs_key"))
+      .def("set_endpoints", &NativeFront::SetEndpoints, py::arg("endpoints"))
+      .def("drain_predictions", &NativeFront::DrainPredictions)
+      .def("predict_counts", &NativeFront::PredictCounts)
       .def("stop", &NativeFront::Stop, py::arg("drain_seconds"))
       .def("model_counts", &NativeFront::ModelCounts)
       .def("read_counts", &NativeFront::ReadCounts)

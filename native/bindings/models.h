@@ -8,6 +8,7 @@
 #include <atomic>
 #include <memory>
 
+#include "mainspring/front_predict.h"
 #include "mainspring/mlp.h"
 #include "mainspring/table.h"
 #include "mainspring/trees.h"
@@ -25,6 +26,10 @@ struct TableParts {
   std::shared_ptr<const std::atomic<bool>> is_closed;
 };
 TableParts TableOf(const pybind11::handle& object);
+
+// Of a program of columns and vocabularies; `program` is nullptr where the object is of another class, or the
+// program has anything else: event lists, ragged lists, hashes of strings. Holds on to no Python object.
+FrontProgram FrontProgramOf(const pybind11::handle& object);
 
 }  // namespace mainspring
 

@@ -24,29 +24,33 @@ class NativeProgram {
  public:
   // Of a spec whose inputs are those of `names`.
   NativeProgram(Names names, const ProgramSpec& spec, const py::object& target) : names_(std::move(names)) {
-    const Status status = Program::Compile(spec, ChosenTarget(target), &program_);
+    auto program = std::make_shared<Program>();
+    const Status status = Program::Compile(spec, ChosenTarget(target), program.get());
     if (!status.ok()) Raise(status.code, Message(status, Place(spec, status.column)));
+    program_ = std::move(program);
   }
 
-  const Program& program() const { return program_; }
+  const Program& program() const { return *program_; }
+  // For who runs it without Python; without this object, whose names are Python's.
+  std::shared_ptr<const Program> shared_program() const { return program_; }
   const Names& names() const { return names_; }
 
-  std::size_t width() const { return program_.width(); }
-  std::size_t n_ids() const { return program_.n_ids(); }
-  std::size_t n_bags() const { return program_.n_bags(); }
-  const char* target() const { return TargetName(program_.target()); }
+  std::size_t width() const { return program_->width(); }
+  std::size_t n_ids() const { return program_->n_ids(); }
+  std::size_t n_bags() const { return program_->n_bags(); }
+  const char* target() const { return TargetName(program_->target()); }
 
   std::unique_ptr<Slot> NewSlot(int threads) const {
     CheckThreads(threads);
     auto slot = std::make_unique<Slot>();
-    slot->workspace = program_.MakeWorkspace(threads);
+    slot->workspace = program_->MakeWorkspace(threads);
     return slot;
   }
 
   // Needs the GIL; how many ids the bags of these rows hold. Before Run, if there are bags.
   std::size_t PrepareBags(Slot* slot, std::size_t rows) const {
     std::size_t size = 0;
-    Status status = program_.PrepareBags(slot->buffers.Input(rows), &slot->workspace, &size);
+    Status status = program_->PrepareBags(slot->buffers.Input(rows), &slot->workspace, &size);
     if (status.ok()) return size;
     if (status.column < 0) Raise(status.code, Message(status, ""));
     const std::string row = std::to_string(static_cast<std::int64_t>(status.got));
@@ -71,9 +75,9 @@ class NativeProgram {
     Status status;
     if (IsLong(rows, bag_ids)) {
       const py::gil_scoped_release released;
-      status = program_.Run(input, &slot->workspace, b.dense_data(), b.ids_data(), b.rows(), threads, bags);
+      status = program_->Run(input, &slot->workspace, b.dense_data(), b.ids_data(), b.rows(), threads, bags);
     } else {
-      status = program_.Run(input, &slot->workspace, b.dense_data(), b.ids_data(), b.rows(), threads, bags);
+      status = program_->Run(input, &slot->workspace, b.dense_data(), b.ids_data(), b.rows(), threads, bags);
     }
     if (status.ok()) return;
     const std::string row = std::to_string(static_cast<std::int64_t>(status.got));
@@ -157,8 +161,8 @@ class NativeProgram {
 
   // Whether a run is long enough to let others have the lock.
   bool IsLong(std::size_t rows, std::size_t bag_ids) const {
-    return program_.Work(rows) + 2 * bag_ids >=
-           (program_.target() == Target::kGeneric ? kReleaseValuesGeneric : kReleaseValues);
+    return program_->Work(rows) + 2 * bag_ids >=
+           (program_->target() == Target::kGeneric ? kReleaseValuesGeneric : kReleaseValues);
   }
 
   static std::string Place(const ProgramSpec& spec, std::int32_t column) {
@@ -173,7 +177,7 @@ class NativeProgram {
   }
 
   Names names_;
-  Program program_;
+  std::shared_ptr<const Program> program_;
   std::vector<std::unique_ptr<Slot>> idle_;  // taken and given back under the GIL
 };
 

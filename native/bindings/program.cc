@@ -13,6 +13,7 @@
 
 #include "bindings.h"
 #include "mainspring/device_plan.h"
+#include "models.h"
 #include "native_program.h"
 
 namespace mainspring {
@@ -149,6 +150,22 @@ class Bound {
 };
 
 }  // namespace
+
+FrontProgram FrontProgramOf(const py::handle& object) {
+  if (!py::isinstance<NativeProgram>(object)) return {};
+  const auto owner = py::cast<std::shared_ptr<NativeProgram>>(object);
+  const Names& names = owner->names();
+  if (names.n_events + names.n_lists + names.n_string_lists > 0) return {};
+  FrontProgram made;
+  for (std::size_t i = 0; i < names.n_floats; ++i) made.floats.push_back(names.all[i].text);
+  for (std::size_t i = 0; i < names.n_ints; ++i) made.ints.push_back(names.all[names.n_floats + i].text);
+  for (const Derived& derived : names.derived) {
+    if (derived.kind != Derivation::kVocabulary) return {};
+    made.texts.push_back({names.string(derived.string).text, derived.vocabulary});
+  }
+  made.program = owner->shared_program();
+  return made;
+}
 
 void BindProgram(py::module_& module) {
   py::class_<NativeProgram, std::shared_ptr<NativeProgram>>(module, "Program", py::is_final(),

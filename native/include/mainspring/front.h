@@ -1,9 +1,10 @@
 // The native front: an HTTP/1.1 server of a few threads, without Python, before the app that serves
 // everything.
 //
-// It answers the v2 protocol's infer requests for models it holds, and reads of online features from tables
-// it holds, and passes every other request on, over a Unix socket, to the app behind it, streaming bodies
-// both ways. So does it with a request of its own that is wrong or unusual: the app words every refusal.
+// It answers the v2 protocol's infer requests for models it holds, predictions of endpoints whose bundles it
+// holds, and reads of online features from tables it holds, and passes every other request on, over a Unix
+// socket, to the app behind it, streaming bodies both ways. So does it with a request of its own that is
+// wrong or unusual: the app words every refusal.
 
 #ifndef MAINSPRING_FRONT_H_
 #define MAINSPRING_FRONT_H_
@@ -17,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "mainspring/front_predict.h"
 #include "mainspring/limits.h"
 #include "mainspring/mlp.h"
 #include "mainspring/status.h"
@@ -48,13 +50,6 @@ struct FrontModel {
   std::size_t max_rows = 0;   // in a request; more is for the app to refuse
   std::shared_ptr<const Mlp> mlp;
   std::shared_ptr<const Forest> forest;
-};
-
-// One view of online features: its keys, fields and age are the table's.
-struct FrontView {
-  std::string name;
-  std::shared_ptr<const OnlineTable> table;
-  std::shared_ptr<const std::atomic<bool>> is_closed;  // then the app refuses; nullptr: never
 };
 
 // A name for features of some views, as (view, field).
@@ -126,6 +121,13 @@ class Front {
   // first call everybody is.
   void SetGuard(FrontGuard guard);
 
+  // The endpoints whose predictions are answered here from now on, all at once, as above. `*refused` names
+  // those whose parts do not belong together, with what is wrong: they are the app's.
+  void SetEndpoints(std::vector<FrontEndpoint> endpoints, std::vector<std::string>* refused);
+
+  // What was answered of them since the last call: every answer is in one of these, and in one only.
+  std::vector<FrontPredictions> DrainPredictions();
+
   // Takes no more connections, lets requests end for so long, closes the rest, and ends the threads. Idle
   // connections have half a second, at most, to bring a last request.
   void Stop(double drain_seconds);
@@ -133,6 +135,8 @@ class Front {
   std::vector<FrontModelCounts> ModelCounts() const;
   // Of reads of features; infer_nanos is the tables' part. No name and no version.
   FrontModelCounts ReadCounts() const;
+  // Of predictions, by endpoint; no version.
+  std::vector<FrontModelCounts> PredictCounts() const;
   FrontCounts Counts() const;
 
  private:

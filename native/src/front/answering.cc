@@ -22,6 +22,12 @@ bool AtMostOnce(const RequestHead& head, std::string_view name, bool* is_there, 
   return times < 2;
 }
 
+bool IsSent(const RequestHead& head, std::string_view name) {
+  int times = 0;
+  (void)head.Only(name, &times);
+  return times > 0;
+}
+
 // Plain decimals only: what else Python's float takes is left to the app.
 bool ReadDeadline(std::string_view text, double* millis) {
   for (char c : text) {
@@ -105,6 +111,8 @@ bool ReadAskedHead(const RequestHead& head, AskedHead* asked) {
   if (is_there && !ReadDeadline(value, &asked->deadline_ms)) return false;
   if (!AtMostOnce(head, "x-request-id", &is_there, &value)) return false;
   if (is_there && IsRequestId(value)) asked->request_id = value;
+  asked->has_credentials = IsSent(head, "authorization") || IsSent(head, "x-api-key");
+  asked->has_wish = IsSent(head, "x-mainspring-role") || IsSent(head, "x-mainspring-bundle");
   return true;
 }
 

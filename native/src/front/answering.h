@@ -61,6 +61,8 @@ struct AskedHead {
   double deadline_ms = 0;      // after its arrival; 0: none
   std::string_view request_id;
   std::string_view caller;  // who asks, where it matters
+  bool has_credentials = false;  // a token or a key
+  bool has_wish = false;         // of who answers, where traffic should not choose
 };
 
 // Reads it. False for what is not understood: content codings, fields that are there twice, odd values.
@@ -77,6 +79,7 @@ struct Scratch {
   std::vector<float> input;
   std::vector<float> floats;  // what models give
   std::vector<double> doubles;
+  std::string request_id;  // of the request at hand: sent with it, or made
   std::string body;
 
   // Gives back what only a large request needed.

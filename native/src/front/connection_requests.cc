@@ -137,6 +137,8 @@ bool Connection::AnswerHere(const Answering& answering, const Callers& callers, 
   Taken taken(callers, answering.door(), asked.caller);
   if (!taken.is_taken()) return false;
   Scratch& scratch = loop_->scratch;
+  scratch.request_id.assign(asked.request_id);
+  if (scratch.request_id.empty()) loop_->AppendRequestId(&scratch.request_id);
   MadeAnswer answer;
   const bool is_answered = answering.Answer(asked, body, loop_->index(), &scratch, &answer);
   if (is_answered) {
@@ -150,8 +152,7 @@ bool Connection::AnswerHere(const Answering& answering, const Callers& callers, 
       out_.append("\r\ncontent-type: application/json");
     }
     out_.append("\r\ncontent-length: ").append(std::to_string(scratch.body.size()));
-    out_.append("\r\nx-request-id: ");
-    asked.request_id.empty() ? loop_->AppendRequestId(&out_) : (void)out_.append(asked.request_id);
+    out_.append("\r\nx-request-id: ").append(scratch.request_id);
     out_.append(closes_ ? "\r\nconnection: close\r\n\r\n" : "\r\n\r\n").append(scratch.body);
   }
   scratch.Trim();

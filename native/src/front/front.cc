@@ -13,6 +13,7 @@
 
 #include "feature_reads.h"
 #include "loop.h"
+#include "predicting.h"
 #include "served.h"
 
 namespace mainspring {
@@ -48,16 +49,24 @@ struct Front::State {
   std::mutex books_mutex;
   std::map<std::pair<std::string, std::string>, std::shared_ptr<front::ModelBook>> books;
   std::shared_ptr<front::ModelBook> read_book;
+  std::map<std::string, std::shared_ptr<front::ModelBook>> predict_books;  // by endpoint
+
+  // Of endpoints that are answered, and of those that were until what they counted is drained.
+  std::mutex tallies_mutex;
+  std::vector<std::shared_ptr<front::PredictTally>> tallies;
 
   // What is in force is made of these. Held until it is in force: the last one set is.
   std::mutex answering_mutex;
   std::vector<std::shared_ptr<const front::Served>> served;
   std::shared_ptr<const front::FeatureReads> reads;  // nullptr: none
   std::shared_ptr<const front::Callers> callers = std::make_shared<const front::Callers>();
+  std::vector<std::shared_ptr<const front::Predicting>> predicting;
 
   std::mutex stop_mutex;
 
   void PutInForce();
+  std::shared_ptr<front::ModelBook> PredictBook(const std::string& endpoint);
+  std::shared_ptr<const front::Predicting> Made(FrontEndpoint endpoint, std::string* wrong);
 };
 
 Front::Front() : state_(std::make_unique<State>()) {}
@@ -101,6 +110,7 @@ void Front::State::PutInForce() {
   std::vector<front::PathTable::Entry> by_path;
   for (const auto& model : served) front::AddPaths(model, &by_path);
   if (reads != nullptr) front::AddPaths(reads, &by_path);
+  for (const auto& endpoint : predicting) by_path.emplace_back(endpoint->path(), endpoint);
   std::shared_ptr<const front::InForce> made =
       std::make_shared<const front::InForce>(front::InForce{front::PathTable(std::move(by_path)), callers});
   const std::lock_guard<std::mutex> lock(shared.in_force_mutex);
@@ -143,6 +153,71 @@ void Front::SetGuard(FrontGuard guard) {
   state_->PutInForce();
 }
 
+std::shared_ptr<front::ModelBook> Front::State::PredictBook(const std::string& endpoint) {
+  const std::lock_guard<std::mutex> lock(books_mutex);
+  auto& book = predict_books[endpoint];
+  if (book == nullptr) book = std::make_shared<front::ModelBook>(endpoint, "", loops.size());
+  return book;
+}
+
+// nullptr: its parts do not belong together.
+std::shared_ptr<const front::Predicting> Front::State::Made(FrontEndpoint endpoint, std::string* wrong) {
+  const auto role = [&](const char* name, FrontBundle bundle) {
+    front::PredictRole made;
+    made.name = name;
+    made.tally = std::make_shared<front::PredictTally>(endpoint.name, endpoint.version, bundle.digest, name,
+                                                       loops.size());
+    made.bundle = front::PredictBundle::Make(std::move(bundle), loops.size(), wrong);
+    return made;
+  };
+  front::PredictRole stable = role("stable", std::move(endpoint.stable)), canary;
+  if (stable.bundle == nullptr) return nullptr;
+  if (endpoint.canary.has_value()) {
+    canary = role("canary", std::move(*endpoint.canary));
+    if (canary.bundle == nullptr) return nullptr;
+    if (!(canary.bundle->schema() == stable.bundle->schema())) {
+      *wrong = "the canary's fields";
+      return nullptr;
+    }
+  }
+  {
+    const std::lock_guard<std::mutex> lock(tallies_mutex);
+    tallies.push_back(stable.tally);
+    if (canary.tally != nullptr) tallies.push_back(canary.tally);
+  }
+  auto book = PredictBook(endpoint.name);
+  return std::make_shared<const front::Predicting>(std::move(endpoint.name), endpoint.max_rows,
+                                                   std::move(stable), std::move(canary),
+                                                   endpoint.canary_percent, std::move(book));
+}
+
+void Front::SetEndpoints(std::vector<FrontEndpoint> endpoints, std::vector<std::string>* refused) {
+  std::vector<std::shared_ptr<const front::Predicting>> predicting;
+  for (FrontEndpoint& endpoint : endpoints) {
+    const std::string name = endpoint.name;
+    std::string wrong;
+    auto made = state_->Made(std::move(endpoint), &wrong);
+    made == nullptr ? refused->push_back(name + ": " + wrong) : predicting.push_back(std::move(made));
+  }
+  const std::lock_guard<std::mutex> lock(state_->answering_mutex);
+  state_->predicting.swap(predicting);
+  state_->PutInForce();
+}
+
+std::vector<FrontPredictions> Front::DrainPredictions() {
+  std::vector<FrontPredictions> drained;
+  const std::lock_guard<std::mutex> lock(state_->tallies_mutex);
+  auto& tallies = state_->tallies;
+  for (std::size_t i = tallies.size(); i-- > 0;) {
+    // First: who has it could still count. If we alone have it, nothing will come after this drain.
+    const bool is_last = tallies[i].use_count() == 1;
+    FrontPredictions sums = tallies[i]->Drain();
+    if (sums.requests > 0) drained.push_back(std::move(sums));
+    if (is_last) tallies.erase(tallies.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+  return drained;
+}
+
 void Front::Stop(double drain_seconds) {
   const std::lock_guard<std::mutex> lock(state_->stop_mutex);
   front::Shared& shared = state_->shared;
@@ -161,6 +236,13 @@ std::vector<FrontModelCounts> Front::ModelCounts() const {
 }
 
 FrontModelCounts Front::ReadCounts() const { return state_->read_book->Sum(); }
+
+std::vector<FrontModelCounts> Front::PredictCounts() const {
+  const std::lock_guard<std::mutex> lock(state_->books_mutex);
+  std::vector<FrontModelCounts> counts;
+  for (const auto& [_, book] : state_->predict_books) counts.push_back(book->Sum());
+  return counts;
+}
 
 FrontCounts Front::Counts() const {
   FrontCounts sum;

@@ -81,6 +81,9 @@ class JsonReader {
     return at_;
   }
 
+  // What was taken since `begin`, which was at() then: no blanks are behind it.
+  std::string_view Since(const char* begin) const { return {begin, static_cast<std::size_t>(at_ - begin)}; }
+
   bool Bool(bool* value) {
     Space();
     if (Word("true")) return *value = true, true;

@@ -1,0 +1,139 @@
+#include "predicting.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "json_number.h"
+#include "json_text.h"
+#include "predict_key.h"
+
+namespace mainspring::front {
+namespace {
+
+constexpr std::string_view kStatus[] = {"\"present\"", "\"not_found\"", "\"outside_max_age\""};
+
+std::int64_t MicrosOf(clockid_t clock) {
+  timespec now;
+  clock_gettime(clock, &now);
+  return std::int64_t{now.tv_sec} * 1'000'000 + now.tv_nsec / 1000;
+}
+
+// Of this thread. A call into the kernel, some 0.2 us: what is metered is what was used.
+std::uint64_t CpuNanos() {
+  timespec used;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return static_cast<std::uint64_t>(used.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(used.tv_nsec);
+}
+
+std::vector<std::size_t> SortedByName(const PredictFields& fields, const std::vector<std::string>* names) {
+  std::vector<std::size_t> order;
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    if (names == nullptr || std::find(names->begin(), names->end(), fields[i].name) != names->end()) {
+      order.push_back(i);
+    }
+  }
+  std::sort(order.begin(), order.end(),
+            [&fields](std::size_t a, std::size_t b) { return fields[a].name < fields[b].name; });
+  return order;
+}
+
+}  // namespace
+
+struct Predicting::Room {
+  PredictCall call;
+  std::string key;
+};
+
+Predicting::Predicting(std::string endpoint, std::size_t max_rows, PredictRole stable, PredictRole canary,
+                       std::uint32_t canary_percent, std::shared_ptr<ModelBook> book)
+    : Answering({FrontScope::kPredict, endpoint}, std::move(book)),
+      endpoint_(std::move(endpoint)),
+      max_rows_(canary.bundle == nullptr
+                    ? std::min(max_rows, stable.bundle->max_rows())
+                    : std::min({max_rows, stable.bundle->max_rows(), canary.bundle->max_rows()})),
+      stable_(std::move(stable)),
+      canary_(std::move(canary)),
+      canary_percent_(canary_percent) {
+  const PredictSchema& schema = stable_.bundle->schema();
+  entity_order_ = SortedByName(schema.entity, &stable_.bundle->parts().keys);
+  row_order_ = SortedByName(schema.inputs, nullptr);
+  for (std::size_t i = 0; i < n_loops(); ++i) rooms_.push_back(std::make_unique<Room>());
+}
+
+Predicting::~Predicting() = default;
+
+// nullptr: the choice depends on a text that only the app can write.
+const PredictRole* Predicting::Choose(const PredictCall& call, std::string* key) const {
+  if (canary_.bundle == nullptr) return &stable_;
+  const PredictSchema& schema = stable_.bundle->schema();
+  key->clear();
+  const bool is_written = call.by_entity ? AppendRequestKey(call, schema.entity, entity_order_, key)
+                                         : AppendRequestKey(call, schema.inputs, row_order_, key);
+  if (!is_written) return nullptr;
+  return GoesToCanary(endpoint_, *key, canary_percent_) ? &canary_ : &stable_;
+}
+
+void Predicting::Write(const PredictRole& role, const PredictCall& call, const PredictScores& scores,
+                       std::int64_t as_of_us, std::string_view request_id, std::string* out) const {
+  const FrontBundle& parts = role.bundle->parts();
+  out->assign(R"({"request_id":")").append(request_id).append(R"(","endpoint":")").append(endpoint_);
+  out->append(R"(","model_version":")").append(parts.digest).append(R"(","role":")").append(role.name);
+  out->append(R"(","predictions":[)");
+  const std::size_t n_views = call.by_entity ? parts.lookups.size() : 0;
+  for (std::size_t i = 0; i < call.rows; ++i) {
+    out->append(i > 0 ? R"(,{"score":)" : R"({"score":)");
+    AppendJsonNumber(double{(*scores.scores)[i]}, out);
+    out->append(R"(,"feature_status":{)");
+    for (std::size_t j = 0; j < n_views; ++j) {
+      if (j > 0) out->push_back(',');
+      AppendJsonText(parts.lookups[j].view.name, out);
+      out->append(":").append(kStatus[(*scores.views)[j].status[i]]);
+    }
+    out->append(R"(},"feature_age_seconds":{)");
+    bool is_first = true;
+    for (std::size_t j = 0; j < n_views; ++j) {
+      const LookedUp& found = (*scores.views)[j];
+      if (found.status[i] == static_cast<std::uint8_t>(RowStatus::kNotFound)) continue;
+      if (!std::exchange(is_first, false)) out->push_back(',');
+      AppendJsonText(parts.lookups[j].view.name, out);
+      out->push_back(':');
+      AppendJsonNumber(static_cast<double>(as_of_us - found.event_us[i]) / 1e6, out);
+    }
+    out->append("}}");
+  }
+  out->append("]}");
+}
+
+bool Predicting::Answer(const AskedHead& head, std::string_view body, std::size_t loop, Scratch* scratch,
+                        MadeAnswer* answer) const {
+  const std::int64_t began = NowNanos();
+  const std::uint64_t cpu_began = CpuNanos();
+  // Who has credentials is known to the app, and so is whom it charges, and who may choose.
+  if (head.has_credentials || head.has_wish || body.size() > kMaxJsonBytes) return false;
+  Room& room = *rooms_[loop];
+  PredictCall& call = room.call;
+  if (!ReadPredictCall(body, stable_.bundle->schema(), max_rows_, &call)) return false;
+  const PredictRole* const role = Choose(call, &room.key);
+  if (role == nullptr) return false;
+  const std::int64_t as_of_us = call.has_time ? call.as_of_us : MicrosOf(CLOCK_REALTIME);
+  const std::int64_t read = NowNanos();
+  PredictScores scores;
+  if (!role->bundle->Run(call, as_of_us, loop, &scores)) return false;
+  const std::int64_t ran = NowNanos();
+  Write(*role, call, scores, as_of_us, scratch->request_id, &scratch->body);
+  answer->is_binary = false;
+  answer->json_length = scratch->body.size();
+  answer->rows = call.rows;
+  double sum = 0;
+  for (const float score : *scores.scores) sum += double{score};
+  const std::int64_t ended = NowNanos();
+  const auto span = [](std::int64_t from, std::int64_t to) { return static_cast<std::uint64_t>(to - from); };
+  // As the app: what reading and writing take is not the bundle's.
+  role->tally->Answered(loop, call.rows, sum, static_cast<double>(ran - read) / 1e9, CpuNanos() - cpu_began);
+  counts(loop).Answered(call.rows, span(began, read), span(read, ran), span(ran, ended));
+  return true;
+}
+
+}  // namespace mainspring::front

@@ -1,0 +1,57 @@
+// Predictions of one endpoint: who answers, by sticky choice, what the answer says, and what is counted of
+// it.
+
+#ifndef MAINSPRING_SRC_FRONT_PREDICTING_H_
+#define MAINSPRING_SRC_FRONT_PREDICTING_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "answering.h"
+#include "mainspring/front_predict.h"
+#include "predict_bundle.h"
+#include "predict_tally.h"
+
+namespace mainspring::front {
+
+// A bundle in its role, with who counts for it.
+struct PredictRole {
+  std::string name;  // as serving/traffic.py calls it
+  std::unique_ptr<const PredictBundle> bundle;
+  std::shared_ptr<PredictTally> tally;
+};
+
+class Predicting final : public Answering {
+ public:
+  // `canary`: without a bundle where there is none; else its schema is that of `stable`.
+  Predicting(std::string endpoint, std::size_t max_rows, PredictRole stable, PredictRole canary,
+             std::uint32_t canary_percent, std::shared_ptr<ModelBook> book);
+  ~Predicting() override;
+
+  bool Answer(const AskedHead& head, std::string_view body, std::size_t loop, Scratch* scratch,
+              MadeAnswer* answer) const override;
+
+  std::string path() const { return "/v1/endpoints/" + endpoint_ + ":predict"; }
+
+ private:
+  struct Room;
+
+  const PredictRole* Choose(const PredictCall& call, std::string* key) const;
+  void Write(const PredictRole& role, const PredictCall& call, const PredictScores& scores,
+             std::int64_t as_of_us, std::string_view request_id, std::string* out) const;
+
+  const std::string endpoint_;
+  const std::size_t max_rows_;
+  const PredictRole stable_, canary_;
+  const std::uint32_t canary_percent_;
+  std::vector<std::size_t> entity_order_, row_order_;  // of the fields that stick a request, sorted by name
+  std::vector<std::unique_ptr<Room>> rooms_;           // one for each loop, used by it alone
+};
+
+}  // namespace mainspring::front
+
+#endif  // MAINSPRING_SRC_FRONT_PREDICTING_H_
