@@ -112,6 +112,8 @@ def create_app(
         front.guard(guarded, keys)
         front.follow(known)
         front.follow_features(store, shelf)
+        if not watching.see_rows:
+            front.follow_endpoints(served, tables, shelf, store, book, watching.meter)
         counts.add_from(front.entries)
     inferring = inference.Inference(known, doorkeeper, counts)
     infer = v2_infer.Infer(inferring, limits)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mainspring.core import errors
 from mainspring.core.contracts import deployment
 from mainspring.serving import admission, bundles, stats, traffic
@@ -16,6 +18,12 @@ class Endpoints:
         self._tables = tables
         self._shelf = shelf
         self._book = book
+        self._changed: Callable[[], None] = lambda: None
+
+    def on_change(self, changed: Callable[[], None]) -> None:
+        """Call `changed` now and after each change of traffic, before the one who asked is answered. One caller."""
+        self._changed = changed
+        changed()
 
     def restore(self) -> None:
         """Load every bundle that the tables in force name. Errors: Misconfigured naming endpoint and bundle."""
@@ -40,6 +48,7 @@ class Endpoints:
             if digest is not None:
                 _check_same_request(table.endpoint, role, stable, self._shelf.get(digest))
         self._tables.apply(table)
+        self._changed()
         self._book.view(table.endpoint, table.version)  # the window begins now, not with the first request
         return self.view(table.endpoint)
 

@@ -1,26 +1,30 @@
-"""The native front before the app: which models and features it answers, on which sockets, and what it counted.
+"""The native front before the app: which models, endpoints and features it answers, on which sockets, and what it counted.
 
 It takes the port; the app listens on a Unix socket behind it, in a folder that only this user may enter. See
-docs/adr/0014-native-front.md, docs/adr/0016-feature-reads-in-the-front.md and docs/adr/0023-the-front-knows-callers.md.
+docs/adr/0014-native-front.md, docs/adr/0016-feature-reads-in-the-front.md, docs/adr/0023-the-front-knows-callers.md and
+docs/adr/0024-predictions-in-the-front.md.
 """
 
 from __future__ import annotations
 
+import logging
 import pathlib
 import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from mainspring.core import api_keys, errors, ids, ports, settings
 from mainspring.core.contracts import access
 from mainspring.core.features import online, schema
 from mainspring.native import front, status
-from mainspring.serving import bundles
+from mainspring.serving import bundles, endpoints, native_endpoints, stats, traffic, usage
 from mainspring.serving.access import guard
 from mainspring.serving.models import book, native_model, repository
+
+_LOG: Final = logging.getLogger("mainspring.serving")
 
 #: The app's own limit on bodies is higher: what is larger streams through to it.
 _COLLECTED_BYTES: Final = 4 << 20
@@ -34,11 +38,19 @@ class NativeFront:
         self._models: tuple[front.Model, ...] = ()
         self._views: tuple[front.View, ...] = ()
         self._services: tuple[front.Service, ...] = ()
+        self._endpoints: tuple[front.Endpoint, ...] = ()
         self._has_views = False
         self._running: front.Front | None = None
         self._folder: pathlib.Path | None = None
         #: Held while models or views are looked up and set, so that the last ones set are the newest.
         self._choosing = threading.Lock()
+        #: What looks again where there is a new table or bundle.
+        self._updates: list[Callable[[], None]] = []
+        self._books: tuple[stats.StatsBook, usage.Meter | None] | None = None
+        #: By digest of bundles that answered here: whom their use is charged to.
+        self._projects: dict[str, str] = {}
+        #: Held while what was drained is put into the books: who waits for it finds all of it there.
+        self._draining = threading.Lock()
         self._guard: guard.Guard | None = None
         self._keys: api_keys.KeyRing | None = None
 
@@ -47,7 +59,7 @@ class NativeFront:
         """As `serving.front` says; by itself where there is a model or a view that it answers. Never with TLS, which it has not."""
         if self._settings.tls_certificate:
             return False
-        has_work = bool(self._models) or self._has_views
+        has_work = bool(self._models) or bool(self._endpoints) or self._has_views
         return self._settings.front == "on" or (self._settings.front == "auto" and has_work)
 
     def guard(self, guarded: guard.Guard, keys: api_keys.KeyRing) -> None:
@@ -92,8 +104,86 @@ class NativeFront:
                 self._services = tuple(_service(service) for service in shelf.services())
                 self._set_views()
 
-        shelf.on_change(update)
-        store.on_change(update)
+        self._updates.append(update)
+        shelf.on_change(self._look_again)
+        store.on_change(self._look_again)
+
+    def follow_endpoints(
+        self,
+        served: endpoints.Endpoints,
+        tables: traffic.TrafficStore,
+        shelf: bundles.BundleShelf,
+        features: ports.OnlineFeatures,
+        book: stats.StatsBook,
+        meter: usage.Meter | None,
+    ) -> None:
+        """Answer predictions of endpoints that are native throughout, now and after every change of their traffic.
+
+        What it answered is in `book` and `meter` whenever they are looked at. After :meth:`follow_features`, which tells
+        of new tables. Not where reads are recorded, or bundles make room for others by when they were asked last: what it
+        answers the shelf does not see.
+        """
+        if not isinstance(features, online.OnlineStore) or self._settings.record_reads:
+            return
+        store = features
+        self._books = book, meter
+        book.brings(self._drain)
+        if meter is not None:
+            meter.brings(self._drain)
+
+        def update() -> None:
+            with self._choosing:
+                chosen = [] if self._passes() else [t for t in tables.tables() if self._stays(t.endpoint)]
+                native = store.tables()
+                rows = self._settings.max_rows_per_request
+                found = [native_endpoints.endpoint(t, shelf, native, max_rows=rows) for t in chosen]
+                self._endpoints = tuple(e for e in found if e is not None)
+                for bundle in (b for e in self._endpoints for b in (e.stable, e.canary) if b is not None):
+                    self._projects[bundle.digest] = shelf.get(bundle.digest).project
+                self._set_endpoints()
+
+        self._updates.append(update)
+        served.on_change(update)
+
+    def _look_again(self) -> None:
+        for update in self._updates:
+            update()
+
+    def _stays(self, endpoint: str) -> bool:
+        """Whether the endpoint's bundles never make room for others."""
+        pinned = self._settings.pinned_endpoints.split(",")
+        return not self._settings.bundle_memory_bytes or endpoint in (name.strip() for name in pinned)
+
+    def _set_endpoints(self) -> None:
+        if self._running is not None:
+            for wrong in self._running.set_endpoints(self._endpoints):
+                _LOG.info("the native front leaves an endpoint to the app: %s", wrong)
+
+    def _drain(self) -> None:
+        if self._running is None or self._books is None:
+            return
+        book, meter = self._books
+        with self._draining:
+            for one in self._running.drain_predictions():
+                book.add(
+                    one.endpoint,
+                    one.version,
+                    one.digest,
+                    one.role,
+                    requests=one.requests,
+                    rows=one.rows,
+                    scores_sum=one.scores_sum,
+                    latency_seconds=one.latency_seconds,
+                )
+                if meter is not None:
+                    meter.add(
+                        one.endpoint,
+                        one.digest,
+                        self._projects[one.digest],
+                        requests=one.requests,
+                        rows=one.rows,
+                        cpu_nanos=one.cpu_nanos,
+                    )
 
     def _passes(self) -> bool:
         """A log line and a trace for each request are the app's to write."""
@@ -144,6 +234,7 @@ class NativeFront:
             self._set_guard()  # before there is anything to answer
             self._running.set_models(self._models)
             self._set_views()
+            self._set_endpoints()
 
     def stop(self, drain_seconds: float) -> None:
         """Take no more connections, let requests end, close the rest; blocks. Again, or without a start: no change."""
@@ -166,6 +257,10 @@ class NativeFront:
     def reads(self) -> front.ModelCounts | None:
         """Reads of features that it answered, and left to the app; None where none runs."""
         return None if self._running is None else self._running.read_counts()
+
+    def predictions(self) -> Sequence[front.ModelCounts]:
+        """Predictions that it answered, and left to the app, by endpoint."""
+        return () if self._running is None else self._running.predict_counts()
 
     def entries(self) -> Mapping[tuple[str, str], book.Entry]:
         """What it answered, as the app's book has it."""

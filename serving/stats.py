@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -54,6 +54,11 @@ class StatsBook:
         self._tolerance = shadow_tolerance
         self._lock = threading.Lock()
         self._windows: dict[str, _Window] = {}
+        self._bring: Callable[[], None] = lambda: None
+
+    def brings(self, bring: Callable[[], None]) -> None:
+        """Call `bring` before each view: it adds what others answered. One caller."""
+        self._bring = bring
 
     def record(
         self,
@@ -75,6 +80,27 @@ class StatsBook:
                 tally.scored_rows += rows
                 if seconds is not None:
                     tally.latency_seconds.append(seconds)
+
+    def add(
+        self,
+        endpoint: str,
+        version: int,
+        digest: str,
+        role: str,
+        *,
+        requests: int,
+        rows: int,
+        scores_sum: float,
+        latency_seconds: Sequence[float],
+    ) -> None:
+        """Answered requests, summed up elsewhere; `latency_seconds` of the newest of them."""
+        with self._lock:
+            if (tally := self._tally(endpoint, version, digest, role)) is not None:
+                tally.requests += requests
+                tally.rows += rows
+                tally.score_sum += scores_sum
+                tally.scored_rows += rows
+                tally.latency_seconds.extend(latency_seconds)
 
     def record_error(self, endpoint: str, version: int, digest: str, role: str, *, rows: int) -> None:
         """One request the bundle failed on. Requests refused before the bundle saw them are the caller's."""
@@ -105,6 +131,7 @@ class StatsBook:
 
     def view(self, endpoint: str, version: int) -> deployment.EndpointStats:
         """The window of that traffic version; percentiles are of the newest LATENCY_WINDOW answers, 0 for none."""
+        self._bring()
         with self._lock:
             window = self._window(endpoint, version)
             if window is None:

@@ -20,7 +20,7 @@ from mainspring.core import errors, ids
 from mainspring.core.contracts import base, metering
 from mainspring.core.lineage import spool
 from mainspring.serving import observed, traffic
-from mainspring.serving.access import guard
+from mainspring.serving.access import callers, guard
 
 __all__ = ["Meter", "Reporter", "Send"]
 
@@ -58,22 +58,37 @@ class Meter:
         self._began = now()
         self._used: dict[_Key, _Used] = {}
         self._rest_nanos: dict[_Key, int] = {}
+        self._bring: Callable[[], None] = lambda: None
+
+    def brings(self, bring: Callable[[], None]) -> None:
+        """Call `bring` before each window is closed: it adds what others answered. One caller."""
+        self._bring = bring
 
     def observe(self, scored: observed.Scored) -> None:
         """Count one answer."""
         call = guard.current().caller
         caller, project = (SHADOW, "") if scored.role == traffic.SHADOW else (call.name, call.project)
         key = scored.endpoint, scored.bundle.digest, caller, project or scored.bundle.project
+        self._add(key, 1, len(scored.scores), scored.cpu_nanos)
+
+    def add(
+        self, endpoint: str, digest: str, project: str, *, requests: int, rows: int, cpu_nanos: int
+    ) -> None:
+        """Count answers that anonymous callers got elsewhere, of a bundle of `project`."""
+        self._add((endpoint, digest, callers.ANONYMOUS.name, project), requests, rows, cpu_nanos)
+
+    def _add(self, key: _Key, requests: int, rows: int, cpu_nanos: int) -> None:
         with self._lock:
             used = self._used.get(key)
             if used is None:
                 used = self._used[key] = _Used()
-            used.requests += 1
-            used.rows += len(scored.scores)
-            used.cpu_nanos += scored.cpu_nanos
+            used.requests += requests
+            used.rows += rows
+            used.cpu_nanos += cpu_nanos
 
     def close_window(self) -> list[metering.ServingUsage]:
         """The records of the window that ends now; none where nothing was used."""
+        self._bring()
         with self._lock:
             began, self._began = self._began, self._now()
             window, self._window = self._window, self._window + 1

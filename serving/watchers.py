@@ -23,8 +23,14 @@ class Watchers:
 
     observers: list[observed.Observer] = field(default_factory=list)
     predictions: core_log.PredictionLog | None = None
+    meter: usage.Meter | None = None
     usage: usage.Reporter | None = None
     extraction: extraction.Monitor | None = None
+
+    @property
+    def see_rows(self) -> bool:
+        """Whether anybody wants to know more of an answer than what it used."""
+        return self.predictions is not None or self.extraction is not None
 
     def close(self) -> None:
         """Write and send what waits."""
@@ -41,7 +47,7 @@ def start(
     if watching.predictions is not None:
         watching.observers.append(prediction_log.observer(watching.predictions, serving.log_predictions))
     if send_usage is not None and serving.usage_report_seconds:
-        meter = usage.Meter()
+        meter = watching.meter = usage.Meter()
         watching.observers.append(meter.observe)
         watching.usage = usage.Reporter(
             meter, send_usage, serving.usage_spool, every_seconds=serving.usage_report_seconds

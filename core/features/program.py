@@ -38,6 +38,11 @@ class Program:
         return self._inputs
 
     @property
+    def compiled(self) -> native_program.Program:
+        """What does the work, for what runs it without Python."""
+        return self._compiled
+
+    @property
     def dense_names(self) -> tuple[str, ...]:
         """Names of the dense matrix's columns, in order."""
         return tuple(o.name for o in self._dense)

@@ -59,6 +59,11 @@ class TreesRuntime:
         """The trees."""
         return self._model
 
+    @property
+    def output(self) -> int:
+        """Which of the numbers that the trees give is the score."""
+        return self._column
+
     def predict(self, batch: ports.ModelInput) -> NDArray[np.float32]:
         """Scores (n,) float32; n may be 0.
 

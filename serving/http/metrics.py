@@ -175,7 +175,25 @@ class Books(Collector):
             for key, count in sorted(self.front.passed_on().items()):
                 passed.add_metric(key, count)
             yield passed
+            yield from self._front_predictions(self.front)
             yield from self._front_reads(self.front)
+
+    def _front_predictions(self, front: native_front.NativeFront) -> Iterator[Metric]:
+        answered = CounterMetricFamily(
+            "mainspring_front_predictions",
+            "predictions of an endpoint that the native front answered",
+            labels=("endpoint",),
+        )
+        passed = CounterMetricFamily(
+            "mainspring_front_predictions_passed",
+            "predictions of an endpoint that the native front left to the app",
+            labels=("endpoint",),
+        )
+        for counts in front.predictions():
+            answered.add_metric([counts.name], counts.requests)
+            passed.add_metric([counts.name], counts.passed_on)
+        yield answered
+        yield passed
 
     def _front_reads(self, front: native_front.NativeFront) -> Iterator[Metric]:
         counts = front.reads()

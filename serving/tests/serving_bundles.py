@@ -11,7 +11,7 @@ import polars as pl
 import serving_world as world
 
 from mainspring.core import canonical, errors
-from mainspring.core.features import ops, plan
+from mainspring.core.features import derivation, ops, plan
 from mainspring.core.models import architecture, bundle, network, signing
 from mainspring.core.models import runtimes as known
 from mainspring.serving import signed_bundles
@@ -54,6 +54,8 @@ ARCHITECTURE = architecture.Architecture(
 
 
 def derivations(project: str) -> signed_bundles.Derivation:
+    if project == "plain-project":
+        return derivation.nothing
     if project != "tiny-project":
         raise errors.NotFound(f"no project `{project}` is installed", resource="project", name=project)
     return lambda columns: {"distance_km": columns["distance"] * np.float32(2)}
