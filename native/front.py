@@ -43,6 +43,7 @@ __all__ = [
     "Predictions",
     "Service",
     "View",
+    "goes_to_canary",
     "listen",
 ]
 
@@ -374,6 +375,11 @@ class Front:
         self._front.stop(drain_seconds)
         for one in self._listeners:
             one.close()
+
+
+def goes_to_canary(endpoint: str, key: str, percent: int) -> bool:
+    """Whether a prediction that `key` sticks goes to the endpoint's canary, which has `percent` of 100 of them."""
+    return _native.Front.goes_to_canary(endpoint, key, percent)
 
 
 def _endpoint(endpoint: Endpoint) -> dict[str, Any]:

@@ -240,6 +240,7 @@ void BindFront(py::module_& module) {
       .def("set_models", &NativeFront::SetModels, py::arg("models"))
       .def("set_views", &NativeFront::SetViews, py::arg("views"), py::arg("services"), py::arg("max_rows"))
       .def("set_guard", &NativeFront::SetGuard, py::arg("keys"), py::arg("limits"), py::arg("needs_key"))
+      .def_static("goes_to_canary", &GoesToCanary, py::arg("endpoint"), py::arg("key"), py::arg("percent"))
       .def("set_endpoints", &NativeFront::SetEndpoints, py::arg("endpoints"))
       .def("drain_predictions", &NativeFront::DrainPredictions)
       .def("predict_counts", &NativeFront::PredictCounts)

@@ -21,8 +21,11 @@ from hypothesis import strategies as st
 from serving_both import Both
 from serving_native_world import ROW, body, path, put
 
+from mainspring.core import canonical
 from mainspring.core.contracts import inputs, metering
 from mainspring.core.contracts.deployment import TrafficTable
+from mainspring.native import front
+from mainspring.serving import traffic
 
 pytestmark = pytest.mark.integration
 
@@ -330,8 +333,20 @@ def test_every_stored_value_is_taken_alike(both: Both, values: Sequence[tuple[fl
         ask(both, endpoint, body(entities=entities, as_of=world.AS_OF))
 
 
-def test_the_choice_is_the_apps_for_all_keys(both: Both) -> None:
-    """4,000 keys of texts and numbers, in one-row requests and in longer ones."""
+def test_the_choice_is_the_routers_for_every_key() -> None:
+    digests = [canonical.digest(i) for i in range(2)]
+    for percent in (1, 37, 50, 99):
+        table = TrafficTable(
+            endpoint="flights", version=1, stable=digests[0], canary=digests[1], canary_percent=percent
+        )
+        for i in range(25_000):
+            key = f"[['{i}é'], [{i * i}]]" + "x" * (i % 70)
+            expected = traffic.route(table, key)[1] == traffic.CANARY
+            assert front.goes_to_canary("flights", key, percent) is expected, key
+
+
+def test_the_choice_is_the_apps_for_all_values(both: Both) -> None:
+    """Texts and numbers in one-row requests and in longer ones; of 300 floats a request each digit counts."""
     before, roles = both.answered_by_the_front(), []
     for i in range(400):
         asked = [E(origin=f"o{i}'", carrier='"' * (i % 3), flight=i * j) for j in range(1 + i % 5)]
@@ -339,9 +354,16 @@ def test_the_choice_is_the_apps_for_all_keys(both: Both) -> None:
     for i in range(200):
         row = ROW | {"distance": [i, i / 7, i * 1e15, i * 1e-6][i % 4]}
         roles.append(ask(both, "canaried", body(rows=[row])).json()["role"])
-    assert both.answered_by_the_front() == before + 600
-    assert 0.3 < roles.count("canary") / 600 < 0.5
-    assert roles.count("canary") + roles.count("stable") == 600
+    generator = np.random.default_rng(5)
+    names = [name for name in ROW if "delay" in name or name == "distance"]
+    for _ in range(100):
+        values = generator.normal(size=(MAX_ROWS, 3)) * 10.0 ** generator.integers(-30, 30, (MAX_ROWS, 3))
+        rows = [ROW | dict(zip(names, row, strict=True)) for row in values.tolist()]
+        roles.append(ask(both, "canaried", body(rows=rows)).json()["role"])
+    n = len(roles)
+    assert both.answered_by_the_front() == before + n
+    assert 0.3 < roles.count("canary") / n < 0.5
+    assert roles.count("canary") + roles.count("stable") == n
 
 
 def stats(both: Both, endpoint: str) -> dict[str, Any]:

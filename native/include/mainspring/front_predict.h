@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -99,6 +100,10 @@ struct FrontPredictions {
   double scores_sum = 0;
   std::vector<double> latency_seconds;  // of the newest requests, 4,096 of each thread at most
 };
+
+// Whether a prediction that `key` sticks is among the `percent` of 100 of the endpoint's that go to the
+// canary: the choice of serving/traffic.py.
+bool GoesToCanary(std::string_view endpoint, std::string_view key, std::uint32_t percent);
 
 }  // namespace mainspring
 

@@ -97,11 +97,15 @@ bool AppendRequestKey(const PredictCall& call, const PredictFields& fields,
   return true;
 }
 
+}  // namespace mainspring::front
+
+namespace mainspring {
+
 bool GoesToCanary(std::string_view endpoint, std::string_view key, std::uint32_t percent) {
   std::string text(endpoint);
   text.push_back('\0');
   text.append(key);
-  const auto digest = Sha256(text);
+  const auto digest = front::Sha256(text);
   std::uint64_t bucket = 0;
   for (std::size_t i = 0; i < 8; ++i) bucket = bucket << 8 | digest[i];
   // bucket * 100 < percent * 2^64, in what of it is above 2^64 and what is below.
@@ -110,4 +114,4 @@ bool GoesToCanary(std::string_view endpoint, std::string_view key, std::uint32_t
   return high >> 32 < percent;
 }
 
-}  // namespace mainspring::front
+}  // namespace mainspring

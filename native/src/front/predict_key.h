@@ -1,4 +1,4 @@
-// Which of two bundles answers: the sticky choice of serving/traffic.py.
+// What sticks a prediction to one of two bundles, as serving/admission.py writes it.
 
 #ifndef MAINSPRING_SRC_FRONT_PREDICT_KEY_H_
 #define MAINSPRING_SRC_FRONT_PREDICT_KEY_H_
@@ -20,9 +20,6 @@ void AppendRepr(double value, std::string* out);
 // `order`: of the call's columns, sorted by name. False: a text that is not written here.
 bool AppendRequestKey(const PredictCall& call, const PredictFields& fields,
                       const std::vector<std::size_t>& order, std::string* out);
-
-// Whether the key is among the `percent` of 100 that go to the canary.
-bool GoesToCanary(std::string_view endpoint, std::string_view key, std::uint32_t percent);
 
 }  // namespace mainspring::front
 
