@@ -28,6 +28,7 @@ SHIPPED_ENDINGS = [
     ".json",
     ".yaml",
     ".toml",
+    ".txt",
     ".html",
     ".css",
     ".js",

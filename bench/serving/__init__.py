@@ -1,3 +1,14 @@
-"""The data plane under load, against the bare server and a plain FastAPI route, in one run on one machine."""
+"""The data plane under load, against the bare server, a plain FastAPI route and servers that others wrote."""
 
-__all__ = ["goals", "load", "machine", "measure", "model", "servers"]
+__all__ = [
+    "compiled",
+    "contestants",
+    "forms",
+    "goals",
+    "load",
+    "machine",
+    "measure",
+    "model",
+    "peers",
+    "servers",
+]

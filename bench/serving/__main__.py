@@ -1,67 +1,115 @@
-"""The data plane under load: `python -m mainspring.bench.serving [--quick] [--json] [--output FILE]`.
+"""The data plane under load: `python -m mainspring.bench serving [--quick | --full] [--json] [--output FILE]`.
 
-Servers and load are processes of their own, on a core each. Every contestant's answer is checked before it is timed;
-rounds are interleaved. Exit code 1 if an answer is wrong. Data goes to stdout. `--quick` takes less than 55 seconds.
+Servers and load are processes of their own, on a core each. Every contestant's answer is checked before it is timed,
+and every answer under load is compared with the checked one; rounds are interleaved, and all but the one whose turn it
+is stand still. Peers are installed by `python -m mainspring.bench serving peers install`; one that is not here, or does
+not start, is a row that says why. Exit code 1 if an answer is wrong. Data goes to stdout.
+
+`--quick` takes less than 55 seconds and leaves out BentoML and Ray Serve, whose starts would be most of it. `--full` adds
+Ray Serve, Triton's batching, longer rounds and a minute of overload at three times the capacity: about 8 minutes.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import time
 from typing import Any
 
 from mainspring.bench import suite
-from mainspring.bench.serving import goals, measure
+from mainspring.bench.native import machine as described
+from mainspring.bench.serving import forms, goals, measure, servers
+from mainspring.bench.serving.forms import Form
+from mainspring.bench.serving.peers import commands, environments
 
-#: Requests a second of the open loop: what plain FastAPI can still carry on one core, at about half of its limit.
-OPEN_RATE = 1000.0
+#: Requests a second of the open loop: about half of what the slowest peer carries on one core.
+OPEN_RATE = 250.0
 
 
-def run(*, quick: bool) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Extent:
+    """How long, how often and against whom."""
+
+    seconds: float
+    rounds: int
+    open_seconds: float
+    open_rounds: int
+    overload_seconds: float
+    peers: tuple[Form, ...]
+    has_ray: bool = False
+    long_overload_seconds: float = 0.0
+
+
+QUICK = Extent(0.4, 2, 1.0, 1, 3.0, tuple(f for f in forms.PEERS if f.contestant != commands.BENTOML))
+USUAL = Extent(2.0, 5, 6.0, 2, 20.0, forms.PEERS)
+FULL = Extent(3.0, 9, 10.0, 3, 20.0, (*forms.PEERS, *forms.BATCHING), True, 60.0)
+
+
+def run(extent: Extent) -> dict[str, Any]:
     """The whole suite as one JSON value."""
     began = time.monotonic()
     result: dict[str, Any] = {
         "suite": "serving",
-        "version": 1,
-        "quick": quick,
+        "version": 2,
+        "extent": next(name for name, one in EXTENTS.items() if one == extent),
         "cores": len(os.sched_getaffinity(0)),
-        "load_average_1m": round(os.getloadavg()[0], 2),
+        **described.describe(),
     }
     start = measure.start()
-    result["results"] = measure.throughput(seconds=0.7 if quick else 3.0, rounds=2 if quick else 7)
-    result["open_loop"] = measure.open_loop(seconds=1.5 if quick else 10.0, rate=OPEN_RATE)
-    result["overload"] = measure.overload(seconds=3.0 if quick else 20.0, deadline_ms=20.0, times=2.0)
+    results = measure.throughput((*forms.OURS, *extent.peers), seconds=extent.seconds, rounds=extent.rounds)
+    if extent.has_ray:
+        beside = (Form(servers.FRONT, "json"), forms.RAY)
+        results += measure.throughput(beside, seconds=extent.seconds, rounds=extent.rounds)[1:]
+    timed = (Form(servers.FRONT, "json"), Form(servers.OURS, "json"), Form(servers.FASTAPI, "json"))
+    others = tuple(f for f in extent.peers if f.body == "json" and f.model == "mlp")
+    result["results"] = results
+    result["open_loop"] = measure.open_loop(
+        (*timed, *others), seconds=extent.open_seconds, rate=OPEN_RATE, rounds=extent.open_rounds
+    )
+    overloads = [measure.overload(seconds=extent.overload_seconds, deadline_ms=20.0, times=2.0)]
+    if extent.long_overload_seconds:
+        overloads.append(measure.overload(seconds=extent.long_overload_seconds, deadline_ms=20.0, times=3.0))
+    result["overload"] = overloads
     result["start"] = start
-    result["goals"] = goals.judge(result["results"], result["open_loop"], result["overload"], start)
+    result["goals"] = goals.judge(results, result["open_loop"], overloads, start)
     result["seconds"] = round(time.monotonic() - began, 1)
     return result
+
+
+EXTENTS = {"quick": QUICK, "usual": USUAL, "full": FULL}
 
 
 def table(result: dict[str, Any]) -> str:
     """For people: one line a row, then the targets."""
     lines = [f"{'':32} {'requests/s':>11} {'CPU us':>8} {'p50 ms':>8} {'p99 ms':>8} {'MB':>7}"]
     for row in result["results"]:
-        if not row["correct"]:
-            lines.append(f"{row['name']:32} WRONG: {row['wrong']}")
+        if row.get("absent") or not row["correct"]:
+            lines.append(f"{row['name']:32} {row.get('absent') or 'WRONG: ' + row['wrong']}")
             continue
         lines.append(
             f"{row['name']:32} {row['requests_per_second']:>11,.0f} {row['cpu_us_per_request']:>8.1f}"
             f" {row['p50_ms']:>8.2f} {row['p99_ms']:>8.2f} {row['resident_mb']:>7.0f}"
         )
-    lines.append(f"{'':68} {'value':>9} {'ratio':>7} {'target':>7}")
+    lines.append(f"{'':84} {'value':>9} {'ratio':>7} {'target':>7}")
     for goal in result["goals"]:
         state = "ok" if goal["ok"] else f"NOT MET {goal.get('why', '')}".rstrip()
         value, ratio = (goal[k] if goal[k] is not None else "-" for k in ("value", "ratio"))
-        lines.append(f"{goal['name']:68} {value:>9} {ratio:>7} {goal['target']:>7} {state}")
+        lines.append(f"{goal['name']:84} {value:>9} {ratio:>7} {goal['target']:>7} {state}")
     return "\n".join(lines)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parse, run, print."""
-    parser = suite.parser("serving", __doc__, quick="shorter and fewer rounds")
-    arguments = parser.parse_args(argv)
-    result = run(quick=arguments.quick)
+    """Parse, run, print; or what `peers` says."""
+    given = sys.argv[1:] if argv is None else argv
+    if given[:1] == ["peers"]:
+        return environments.main(given[1:])
+    parser = suite.parser("serving", __doc__, quick="shorter and fewer rounds, fewer peers")
+    parser.add_argument("--full", action="store_true", help="all peers, longer rounds, a minute of overload")
+    arguments = parser.parse_args(given)
+    if arguments.quick and arguments.full:
+        parser.error("--quick and --full exclude one another")
+    result = run(QUICK if arguments.quick else FULL if arguments.full else USUAL)
     suite.show(result, arguments, table)
     return suite.exit_code(result)
 

@@ -2,109 +2,158 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from mainspring.bench import suite
 from mainspring.bench.serving import servers
+from mainspring.bench.serving.peers import commands
 
 NOT_BUILT: Final = (
-    ("native front, v2 binary, against Triton Inference Server", "ratio", 5.0, "peer not wired in yet"),
-    ("native front, v2 binary, against the best Python server", "ratio", 40.0, "peers not wired in yet"),
-    ("native front, v2 JSON, against Triton Inference Server", "ratio", 3.0, "peer not wired in yet"),
-    ("ASGI fast path against Triton Inference Server", "ratio", 1.3, "peer not wired in yet"),
-    ("ASGI fast path against MLServer", "ratio", 10.0, "peer not wired in yet"),
-    ("open loop p99 against MLServer, LitServe, BentoML", "ratio", 5.0, "peers not wired in yet"),
-    ("high priority p99 under overload", "ratio", 1.2, "no priorities before the native batcher"),
+    ("high priority p99 under overload", "ratio", 1.2, "no priorities in serving yet"),
     ("predict by entity, p50 beyond echo", "us", 150.0, "not measured yet"),
-    ("overload 3x for 60 s, goodput", "share", 0.9, "in --full, which is not built yet"),
     ("hot reload, canary shift and kill -9 under load, failed requests", "count", 0.0, "not built yet"),
-    ("start to ready with one native bundle", "s", 0.5, "no native bundle kind yet"),
+    ("start to ready with one native bundle", "s", 0.5, "not measured yet"),
+)
+
+#: Peers in Python; the best of them is what a target against "the best Python server" means.
+PYTHON: Final = (commands.MLSERVER, commands.LITSERVE, commands.BENTOML, commands.RAY, servers.FASTAPI)
+
+_CLOSED: Final = (
+    # what, ours, body, peers, target
+    ("native front, binary, times", servers.FRONT, "binary", (commands.TRITON,), 5.0),
+    ("native front, json, times", servers.FRONT, "json", (commands.TRITON,), 3.0),
+    ("native front, json, times", servers.FRONT, "json", (servers.FASTAPI,), 20.0),
+    ("ASGI fast path, binary, share of the echo", servers.OURS, "binary", (servers.ECHO,), 0.75),
+    ("ASGI fast path, json, share of the echo", servers.OURS, "json", (servers.ECHO,), 0.75),
+    ("ASGI fast path, json, times", servers.OURS, "json", (servers.FASTAPI,), 5.0),
+    ("ASGI fast path, json, times", servers.OURS, "json", (commands.TRITON,), 1.3),
+    ("ASGI fast path, json, times", servers.OURS, "json", (commands.MLSERVER,), 10.0),
+    ("gRPC on grpc.aio, times", servers.OURS_GRPC, "grpc", (commands.TRITON,), 1.0),
+    ("gRPC on grpc.aio, share of its echo", servers.OURS_GRPC, "grpc", (servers.GRPC_ECHO,), 0.8),
 )
 
 
 def judge(
-    results: list[dict[str, Any]],
-    opened: list[dict[str, Any]],
-    overload: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    opened: Sequence[Mapping[str, Any]],
+    overloads: Sequence[Mapping[str, Any]],
     start: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """One record a target: value, unit, ratio, peer, target, ok."""
-    found = {r["name"]: r for r in results if r["correct"]}
-    judged = []
-    for body in ("binary", "json"):
-        ours = found.get(f"{servers.OURS}/{body}")
-        judged.append(
-            _cpu(
-                f"ASGI fast path, {body}, share of the echo", ours, found.get(f"{servers.ECHO}/{body}"), 0.75
-            )
-        )
-    plain = found.get(f"{servers.FASTAPI}/json")
-    for body in ("binary", "json"):
-        judged.append(_cpu(f"native front, {body}, times", found.get(f"{servers.FRONT}/{body}"), plain, 20.0))
-    ours = found.get(f"{servers.OURS}/json")
-    judged.append(_cpu("ASGI fast path, json, times", ours, plain, 5.0))
-    judged.append(
-        _cpu(
-            "gRPC on grpc.aio, share of its echo",
-            found.get(f"{servers.OURS_GRPC}/grpc"),
-            found.get(f"{servers.GRPC_ECHO}/grpc"),
-            0.8,
-        )
-    )
-    judged.append(_open_loop(opened))
-    judged.append(
-        _record(
-            "overload 2x, 20 ms deadlines, goodput",
-            overload["goodput"],
-            "share",
-            None,
-            None,
-            0.9,
-            ok=overload["goodput"] >= 0.9,
-        )
-    )
-    wasted = overload["run_without_answer"]
-    judged.append(
-        _record("overload 2x, models run for nothing", wasted, "count", None, None, 0, ok=wasted == 0)
-    )
+    judged = [closed(results, *row) for row in _CLOSED]
+    judged.insert(1, best_python(results))
+    judged.insert(2, tail(results))
+    for ours in (servers.FRONT, servers.OURS):
+        for peer in (commands.MLSERVER, commands.LITSERVE, commands.BENTOML, servers.FASTAPI):
+            judged.append(_open_loop(opened, ours, peer, 1.0 if peer == servers.FASTAPI else 5.0))
+    for overload in overloads:
+        judged += _overload(overload)
     for name, unit, target, why in NOT_BUILT:
         judged.append(_record(name, None, unit, None, None, target, ok=False) | {"why": why})
     judged[-1] |= {"without_a_bundle_seconds": start["seconds"], "resident_mb": start["resident_mb"]}
     return judged
 
 
-def _cpu(
-    what: str, ours: Mapping[str, Any] | None, peer: Mapping[str, Any] | None, target: float
+def closed(
+    results: Iterable[Mapping[str, Any]],
+    what: str,
+    who: str,
+    body: str,
+    peers: tuple[str, ...],
+    target: float,
 ) -> dict[str, Any]:
-    """By server CPU per request: on one core it is the inverse of throughput, without the client's share of noise."""
+    """Throughput against the best form of `peers`: the median ratio of rounds that stood side by side.
+
+    On one core it is the inverse of server CPU a request; that ratio stands beside it, free of the client's share.
+    """
+    rows = list(results)
+    ours = best(rows, (who,), body)
+    peer = best(rows, peers, body)
     if ours is None or peer is None:
-        return _record(what, None, "us", None, None, target, ok=False) | {
-            "why": "no right answer in this run"
-        }
-    ratio = round(peer["cpu_us_per_request"] / ours["cpu_us_per_request"], 3)
-    return _record(
-        what, ours["cpu_us_per_request"], "us", ratio, peer["contestant"], target, ok=ratio >= target
-    ) | {
-        "throughput_ratio": round(ours["requests_per_second"] / peer["requests_per_second"], 3),
-    }
-
-
-def _open_loop(opened: list[dict[str, Any]]) -> dict[str, Any]:
-    def best(name: str) -> float:
-        return min(float(r["p99_ms"]) for r in opened if r["name"] == f"open-loop/{name}")
-
-    ours, peer = best(servers.OURS), best(servers.FASTAPI)
-    ratio = round(peer / ours, 3) if ours else None
-    return _record(
-        f"open loop {opened[0]['rate']:g}/s, p99",
-        ours,
-        "ms",
-        ratio,
-        servers.FASTAPI,
-        1.0,
-        ok=bool(ratio and ratio >= 1),
+        return _missing(what, "1/s", peers, target, rows)
+    ratio = _ratio(ours["rounds"], peer["rounds"])
+    record = _record(
+        what, ours["requests_per_second"], "1/s", ratio, peer["contestant"], target, ok=ratio >= target
     )
+    cpu = peer["cpu_us_per_request"] / max(0.01, ours["cpu_us_per_request"])
+    return record | {"peer_value": peer["requests_per_second"], "cpu_ratio": suite.rounded(cpu)}
+
+
+def best_python(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The front's binary form against whichever Python server answers most; they have JSON alone."""
+    what, target = "native front, binary, times the best Python server", 40.0
+    ours, peer = best(results, (servers.FRONT,), "binary"), best(results, PYTHON, "json")
+    if ours is None or peer is None:
+        return _missing(what, "1/s", PYTHON, target, results)
+    ratio = _ratio(ours["rounds"], peer["rounds"])
+    record = _record(
+        what, ours["requests_per_second"], "1/s", ratio, peer["contestant"], target, ok=ratio >= target
+    )
+    heard = sorted({r["contestant"] for r in results if r["contestant"] in PYTHON and "rounds" in r})
+    return record | {"peer_value": peer["requests_per_second"], "among": heard}
+
+
+def tail(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """p99 of the front's binary form as a share of Triton's at the same number of connections."""
+    what, target = "native front, binary, p99 as a share", 0.3333
+    ours, peer = best(results, (servers.FRONT,), "binary"), best(results, (commands.TRITON,), "binary")
+    if ours is None or peer is None:
+        return _missing(what, "ms", (commands.TRITON,), target, results)
+    ratio = ours["p99_ms"] / peer["p99_ms"]
+    record = _record(what, ours["p99_ms"], "ms", ratio, peer["contestant"], target, ok=ratio <= target)
+    return record | {"peer_value": peer["p99_ms"]}
+
+
+def best(results: Iterable[Mapping[str, Any]], who: tuple[str, ...], body: str) -> Mapping[str, Any] | None:
+    """The right one of these rows that answers most; None if there is none."""
+    found = [
+        r
+        for r in results
+        if r["contestant"] in who and r["body"] == body and r["correct"] and r.get("rounds")
+    ]
+    return max(found, key=lambda r: float(r["requests_per_second"]), default=None)
+
+
+def _ratio(ours: Sequence[float], peers: Sequence[float]) -> float:
+    return round(statistics.median(a / max(b, 1e-9) for a, b in zip(ours, peers, strict=False)), 3)
+
+
+def _open_loop(opened: Sequence[Mapping[str, Any]], who: str, peer: str, target: float) -> dict[str, Any]:
+    found = {r["contestant"]: r for r in opened if "p99_ms" in r}
+    rate = next((r["rate"] for r in opened if "rate" in r), 0.0)
+    what = f"open loop {rate:g}/s, {who}, times lower p99"
+    if who not in found or peer not in found:
+        return _missing(what, "ms", (peer,), target, opened)
+    ours, theirs = found[who]["p99_ms"], found[peer]["p99_ms"]
+    ratio = theirs / max(ours, 1e-9)
+    record = _record(what, ours, "ms", ratio, peer, target, ok=ratio >= target)
+    return record | {"peer_value": theirs}
+
+
+def _overload(overload: Mapping[str, Any]) -> list[dict[str, Any]]:
+    name = f"{overload['name'].replace('/', ' ')} for {overload['seconds']:g} s, 20 ms deadlines"
+    good, wasted = overload["goodput"], overload["run_without_answer"]
+    unclear = overload["wrong"] + overload["unanswered"]
+    # Answers wait for their turn by design; what counts is that those accepted keep to their deadline.
+    late = overload["accepted_p99_ms"] / max(1e-9, 20.0)
+    return [
+        _record(f"{name}, goodput", good, "share", None, None, 0.9, ok=good >= 0.9),
+        _record(f"{name}, models run for nothing", wasted, "count", None, None, 0, ok=wasted == 0),
+        _record(f"{name}, neither right nor refused", unclear, "count", None, None, 0, ok=unclear == 0),
+        _record(f"{name}, p99 of accepted to the deadline", late, "share", None, None, 2.0, ok=late <= 2),
+    ]
+
+
+def _missing(
+    what: str, unit: str, peers: Sequence[str], target: float, rows: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """A row without numbers, and why: the peer's own reason where there is one."""
+    reasons = {r["contestant"]: r["absent"] for r in rows if r.get("absent") and r["contestant"] in peers}
+    why = "; ".join(f"{peer}: {reason}" for peer, reason in reasons.items())
+    peer = peers[0] if len(peers) == 1 else None
+    return _record(what, None, unit, None, peer, target, ok=False) | {"why": why or "not in this run"}
 
 
 def _record(

@@ -69,11 +69,10 @@ def held() -> function_model.FunctionModel:
     return function_model.FunctionModel("held", _signature(), slow)
 
 
-def json_body() -> bytes:
+def json_body(id: str | None = None) -> bytes:
     """The request as v2 JSON: one row."""
-    return orjson.dumps(
-        {"inputs": [{"name": "x", "shape": [1, 64], "datatype": "FP32", "data": ROW.ravel().tolist()}]}
-    )
+    tensor = {"name": "x", "shape": [1, 64], "datatype": "FP32", "data": ROW.ravel().tolist()}
+    return orjson.dumps(({} if id is None else {"id": id}) | {"inputs": [tensor]})
 
 
 def binary_body() -> tuple[bytes, int]:

@@ -1,68 +1,19 @@
-"""The suite measures what it says: its load counts rightly, its answers are checked, its rows are all there."""
+"""The suite measures what it says: its answers are checked, its peers are named, its rows are all there."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import json
+import pathlib
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
 from mainspring.bench.serving import __main__ as suite
-from mainspring.bench.serving import goals, load, machine, measure, model, servers
-
-
-async def answering(status: int, delay: float, work: Any) -> Any:
-    """`work` of a port on which a server gives that status after that many seconds."""
-
-    handlers: list[asyncio.Task[Any] | None] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        handlers.append(asyncio.current_task())
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
-                await asyncio.sleep(delay)
-                writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: 2\r\n\r\nok".encode())
-        except asyncio.IncompleteReadError:
-            writer.close()
-            await writer.wait_closed()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        seen = await work(server.sockets[0].getsockname()[1])
-        await asyncio.gather(*(task for task in handlers if task is not None))
-        return seen
-
-
-def sent(port: int, **how: Any) -> load.Load:
-    request = base64.b64encode(measure.http_request("/x", b"{}", {})).decode()
-    return load.Load(port, request, **how)
-
-
-def test_closed_and_open_loops_count_every_answer() -> None:
-    closed = asyncio.run(answering(200, 0.0, lambda port: load.http(sent(port, seconds=0.2, connections=3))))
-    assert closed.answers == closed.sent == closed.good > 3
-    assert closed.statuses == {"200": closed.answers}
-    opened = asyncio.run(answering(503, 0.0, lambda port: load.http(sent(port, seconds=0.3, rate=200))))
-    assert opened.answers == opened.sent > 20
-    assert (opened.good, opened.statuses) == (0, {"503": opened.answers})
-
-
-def test_an_open_loop_charges_a_slow_server_from_the_intended_time() -> None:
-    """One connection and 50 ms a request: the wait of those that could not be sent counts, and none is in time."""
-    seen = asyncio.run(
-        answering(
-            200,
-            0.05,
-            lambda port: load.http(sent(port, seconds=0.4, rate=200, connections=1, in_time_ms=20)),
-        )
-    )
-    assert seen.answers == seen.sent
-    assert seen.p99_ms > 1000
-    assert seen.good == 0
+from mainspring.bench.serving import contestants, forms, goals, machine, measure, model, servers
+from mainspring.bench.serving.peers import commands, environments
 
 
 def test_a_wrong_answer_is_seen() -> None:
@@ -75,58 +26,166 @@ def test_a_wrong_answer_is_seen() -> None:
 
 
 @pytest.mark.integration
-def test_contestants_answer_rightly_and_can_be_driven() -> None:
+def test_contestants_answer_rightly_and_take_turns() -> None:
     names = (servers.OURS, servers.FASTAPI, servers.ECHO, servers.FRONT, servers.PASSED)
-    with measure.running(*names, cpu=-1) as found:
+    with contestants.running(*names, cpu=-1) as found:
+        assert found.absent == {}
+        found.hold_still()
         for name in names:
-            form = measure.Form(name, "json")
-            assert measure.check(found[name], form) == ""
-            seen, cpu = measure.drive(found[name], measure.request_of(form), -1, seconds=0.2, connections=2)
-            assert seen.statuses == {"200": seen.answers}
-            assert cpu >= 0
-        for name in (servers.OURS, servers.FRONT):
-            assert measure.check(found[name], measure.Form(name, "binary")) == ""
-        passed, answered = (
-            [measure.metric(found[name], f"mainspring_front_{how}_total") for how in ("passed", "answered")]
-            for name in (servers.PASSED, servers.FRONT)
-        )
-        assert passed[0] > 1 and passed[1] == 0
-        assert answered[1] > 1
+            server = found[name]
+            form = forms.Form(name, "json")
+            assert machine.is_stopped(server.pid)
+            with server.turn():
+                body, wrong = server.check(form)
+                assert wrong == ""
+                how: dict[str, Any] = {"seconds": 0.2, "connections": 2, "answers": (body,)}
+                seen, cpu = measure.drive(server, forms.request_of(form), -1, **how)
+                assert (seen.statuses, seen.wrong, seen.failed) == ({"200": seen.answers}, 0, 0)
+                assert cpu >= 0
+            assert machine.is_stopped(server.pid)
+        for server in found.servers.values():
+            with server.turn():
+                if server.name in (servers.OURS, servers.FRONT):
+                    assert server.check(forms.Form(server.name, "binary"))[1] == ""
+                if server.name in (servers.PASSED, servers.FRONT):
+                    passed = measure.metric(server, "mainspring_front_passed_total")
+                    answered = measure.metric(server, "mainspring_front_answered_total")
+                    assert (passed > 1) == (
+                        server.name == servers.PASSED
+                    )  # what is asked here is passed itself
+                    assert (answered > 1) == (server.name == servers.FRONT)
+    assert all(machine.family(server.pid) == [] for server in found.servers.values())
 
 
 @pytest.mark.integration
 def test_grpc_contestants_answer_rightly() -> None:
-    with measure.running(servers.OURS_GRPC, servers.GRPC_ECHO, cpu=-1) as found:
-        for name, server in found.items():
-            assert measure.check(server, measure.Form(name, "grpc")) == ""
+    with contestants.running(servers.OURS_GRPC, servers.GRPC_ECHO, cpu=-1) as found:
+        for name, server in found.servers.items():
+            assert server.check(forms.Form(name, "grpc"))[1] == ""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", [commands.TRITON, commands.MLSERVER, commands.LITSERVE, commands.BENTOML])
+def test_a_peer_that_is_installed_answers_rightly(name: str) -> None:
+    try:
+        environments.found(name)
+    except environments.NotInstalled as error:
+        pytest.skip(str(error))
+    with contestants.running(name, cpu=-1) as found:
+        assert found.absent == {}
+        for form in (*forms.PEERS, *forms.BATCHING):
+            if form.contestant == name:
+                assert found[name].check(form)[1] == ""
+
+
+def test_a_peer_that_is_not_here_is_a_row_that_says_what_to_do(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environments, "cache", lambda: tmp_path)
+    asked = [forms.Form(commands.MLSERVER, "json"), forms.Form(commands.TRITON, "binary")]
+    rows = measure.throughput(asked, seconds=0.1, rounds=1)
+    for row in rows:
+        assert row["absent"] == (
+            f"not installed; run `python -m mainspring.bench.serving peers install {row['contestant']}`"
+        )
+    goal = goals.closed(rows, "x", servers.FRONT, "binary", (commands.TRITON,), 5.0)
+    assert (goal["ok"], goal["value"]) == (False, None)
+    assert goal["why"].startswith("triton: not installed")
+
+
+def test_the_peers_command_says_what_is_there(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(environments, "cache", lambda: tmp_path)
+    assert suite.main(["peers", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [[name, "absent"] for name in environments.NAMES]
+    with pytest.raises(SystemExit) as stopped:
+        suite.main(["peers", "install", "torchserve"])
+    assert stopped.value.code == 2
+    assert "no peer `torchserve`" in capsys.readouterr().err
+
+
+def test_a_failed_installation_leaves_nothing(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(argv: list[Any], **_: Any) -> None:
+        (tmp_path / pathlib.Path(argv[-1]).name).mkdir(parents=True, exist_ok=True)
+        raise subprocess.CalledProcessError(1, argv)
+
+    monkeypatch.setattr(environments, "cache", lambda: tmp_path)
+    monkeypatch.setattr(subprocess, "run", fail)
+    with pytest.raises(subprocess.CalledProcessError):
+        environments.install("litserve")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(environments.NotInstalled):
+        environments.found("litserve")
+
+
+def test_every_peer_is_locked_by_exact_versions() -> None:
+    for name in environments.NAMES:
+        lines = (environments.LOCKS / f"{name}.txt").read_text().split()
+        assert lines
+        assert all(line.count("==") == 1 for line in lines)
+
+
+def test_a_peer_that_dies_tells_its_last_words(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = [sys.executable, "-c", "raise SystemExit('no model here')"]
+    monkeypatch.setattr(commands, "lay", lambda *_, **__: dying)
+    with contestants.running(commands.MLSERVER, cpu=-1) as found:
+        pass
+    assert found.absent[commands.MLSERVER] == (
+        "ended with 1 before it answered; its last words: no model here"
+    )
 
 
 def test_ports_differ() -> None:
     assert len(set(machine.free_ports(20))) == 20
 
 
+def test_a_family_is_a_process_and_its_descendants() -> None:
+    argv = ["/bin/sh", "-c", "sleep 30 & sleep 30"]
+    with subprocess.Popen(argv, start_new_session=True) as process:
+        try:
+            while len(machine.family(process.pid)) < 3:
+                assert process.poll() is None
+            family = machine.family(process.pid)
+            assert family[0] == process.pid
+        finally:
+            machine.tell(process.pid, signal.SIGKILL)
+    assert machine.family(process.pid) == []
+
+
 def result() -> dict[str, Any]:
-    rows = [
-        {
-            "name": form.name,
-            "contestant": form.contestant,
-            "body": form.body,
-            "correct": True,
-            "requests_per_second": 1000.0,
-            "cpu_us_per_request": 200.0 if form.contestant == servers.FASTAPI else 40.0,
-            "p50_ms": 1.0,
-            "p99_ms": 2.0,
-            "resident_mb": 80.0,
-        }
-        for form in measure.FORMS
-    ]
+    rows = []
+    for form in (*forms.OURS, *forms.PEERS):
+        speed = {servers.FASTAPI: 1000.0, servers.FRONT: 50_000.0}.get(form.contestant, 5000.0)
+        rows.append(
+            {
+                "name": form.name,
+                "contestant": form.contestant,
+                "body": form.body,
+                "correct": True,
+                "requests_per_second": speed,
+                "rounds": [speed, speed],
+                "cpu_us_per_request": 1e6 / speed,
+                "p50_ms": 1.0,
+                "p99_ms": 2.0,
+                "resident_mb": 80.0,
+            }
+        )
     opened = [
-        {"name": f"open-loop/{name}", "rate": 1000.0, "p99_ms": 1.0}
-        for name in (servers.OURS, servers.FASTAPI)
+        {"name": f"open-loop/{name}", "contestant": name, "rate": 250.0, "p99_ms": p99}
+        for name, p99 in ((servers.FRONT, 1.0), (servers.OURS, 1.0), (commands.MLSERVER, 6.0))
     ]
-    overload = {"goodput": 0.5, "run_without_answer": 3}
+    overload = {
+        "name": "overload/2x", "seconds": 3.0, "goodput": 0.5, "run_without_answer": 3, "wrong": 0,
+        "unanswered": 0, "accepted_p99_ms": 22.0,
+    }  # fmt: skip
     start = {"seconds": 1.0, "resident_mb": 80.0}
-    return {"results": rows, "goals": goals.judge(rows, opened, overload, start)}
+    return {"results": rows, "goals": goals.judge(rows, opened, [overload], start)}
 
 
 def test_every_target_has_a_row_met_or_not() -> None:
@@ -134,14 +193,39 @@ def test_every_target_has_a_row_met_or_not() -> None:
     by_name = {g["name"]: g for g in judged}
     assert by_name["ASGI fast path, json, times against fastapi-pydantic"]["ratio"] == 5.0
     assert by_name["ASGI fast path, json, times against fastapi-pydantic"]["ok"]
-    assert not by_name["overload 2x, 20 ms deadlines, goodput"]["ok"]
-    assert not by_name["overload 2x, models run for nothing"]["ok"]
+    front = by_name["native front, binary, times against triton"]
+    assert (front["ratio"], front["cpu_ratio"], front["peer_value"], front["ok"]) == (
+        10.0,
+        10.0,
+        5000.0,
+        True,
+    )
+    python = by_name["native front, binary, times the best Python server against mlserver"]
+    assert (python["ratio"], python["ok"]) == (10.0, False)
+    assert not by_name["native front, binary, p99 as a share against triton"]["ok"]
+    assert by_name["open loop 250/s, mainspring-front, times lower p99 against mlserver"]["ok"]
+    absent = by_name["open loop 250/s, mainspring-front, times lower p99 against bentoml"]
+    assert (absent["ok"], absent["why"]) == (False, "not in this run")
+    assert not by_name["overload 2x for 3 s, 20 ms deadlines, goodput"]["ok"]
+    assert not by_name["overload 2x for 3 s, 20 ms deadlines, models run for nothing"]["ok"]
+    assert by_name["overload 2x for 3 s, 20 ms deadlines, p99 of accepted to the deadline"]["ok"]
     for name, _, _, why in goals.NOT_BUILT:
         assert (by_name[name]["ok"], by_name[name]["value"], by_name[name]["why"]) == (False, None, why)
 
 
 def test_the_table_has_every_row() -> None:
-    text = suite.table(result())
-    for form in measure.FORMS:
+    measured = result()
+    gone = {"name": "ray-serve/json", "contestant": "ray-serve", "body": "json", "correct": True, "wrong": ""}
+    measured["results"].append(gone | {"absent": "did not listen"})
+    text = suite.table(measured)
+    for form in (*forms.OURS, *forms.PEERS):
         assert form.name in text
-    assert text.count("NOT MET") == len(goals.NOT_BUILT) + 4
+    assert "ray-serve/json                   did not listen" in text
+    assert text.count("NOT MET") == sum(not g["ok"] for g in measured["goals"])
+
+
+def test_quick_and_full_exclude_one_another(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        suite.main(["--quick", "--full"])
+    assert stopped.value.code == 2
+    assert "exclude one another" in capsys.readouterr().err
