@@ -32,6 +32,7 @@ demo: setup ## the whole platform on a year of real flights; ends by saying wher
 
 test: setup ## unit, contract, integration, e2e and guards; one file: make test PYTEST_ARGS=core/tests/test_x.py
 	# Tests have no network: what they start has to be here.
+	$(BIN)/python -m mainspring.bench serving peers install triton >/dev/null || echo "make test: tests beside a real Triton server will be skipped" >&2
 	tools/oidc_provider.sh >/dev/null || echo "make test: tests that log in at a real OpenID provider will be skipped" >&2
 	tools/isolated.sh $(BIN)/python -m pytest -m "not soak" $(PYTEST_ARGS)
 

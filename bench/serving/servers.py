@@ -87,11 +87,15 @@ def fastapi_pydantic(port: int) -> None:
 
 
 def ours(port: int, *, grpc_port: int = 0, workers: int = 2) -> None:
-    """The whole data plane with the model in it: limits, metrics, request ids, everything in force."""
+    """The whole data plane with the native model in it, and no front: limits, metrics, request ids, everything in force."""
     from mainspring.bench.serving import model
 
-    environ = {"MAINSPRING_SERVING_WORKERS": str(workers), "MAINSPRING_SERVING_GRPC_PORT": str(grpc_port)}
-    data_plane(port, environ, online.OnlineStore(), models={"mlp": model.mlp, "held": model.held})
+    environ = {
+        "MAINSPRING_SERVING_FRONT": "off",
+        "MAINSPRING_SERVING_WORKERS": str(workers),
+        "MAINSPRING_SERVING_GRPC_PORT": str(grpc_port),
+    }
+    data_plane(port, environ, online.OnlineStore(), models={"mlp": model.native, "held": model.held})
 
 
 def data_plane(
