@@ -145,12 +145,16 @@ class BundleShelf:
         *,
         budget_bytes: int = 0,
         is_pinned: Callable[[str], bool] = lambda digest: False,
+        may_load: Callable[[str], bool] = lambda digest: False,
     ) -> None:
-        """`budget_bytes` 0: no bundle is ever let go of. `is_pinned`: by digest, those that never are."""
+        """`budget_bytes` 0: no bundle is ever let go of. `is_pinned`: by digest, those that never are. `may_load`: those that
+        are loaded when somebody asks for them, without :meth:`load`.
+        """
         self._loader = loader
         self._online = online
         self._budget_bytes = budget_bytes
         self._is_pinned = is_pinned
+        self._may_load = may_load
         self._shelf: dict[str, _Place] = {}
         self._views: dict[str, prediction.BundleView] = {}
         self._services: dict[str, schema.FeatureService] = {}
@@ -203,6 +207,8 @@ class BundleShelf:
     def view(self, digest: str) -> prediction.BundleView:
         """What a bundle is that was loaded, without loading it again. Errors: NotFound with the next step."""
         found = self._views.get(digest)
+        if found is None and self._may_load(digest):
+            found = self.load(digest).view
         if found is None:
             close = tuple(difflib.get_close_matches(digest, self._views, n=1))
             raise errors.NotFound(

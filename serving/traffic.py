@@ -11,7 +11,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from mainspring.core import durable, errors
+from mainspring.core import durable, errors, ids
 from mainspring.core.contracts import deployment
 
 STABLE: Final = "stable"
@@ -65,20 +65,31 @@ class TrafficStore:
     """The tables in force, one JSON document per endpoint.
 
     Reads never wait: they see the table before or after a change, never half of it. A change is written beside the
-    document, synced and renamed, so a crash leaves the old table or the new one. One process writes to a directory.
+    document, synced and renamed, so a crash leaves the old table or the new one. One process writes to a directory; others
+    may follow it: they look at the document, some 3 us, whenever they are asked for a table, so a change that was answered is
+    in force in all of them.
     """
 
-    def __init__(self, directory: Path) -> None:
-        """Errors: Misconfigured if a document cannot be read."""
+    def __init__(self, directory: Path, *, follows: bool = False) -> None:
+        """`follows`: another process writes. Errors: Misconfigured if a document cannot be read."""
         self._directory = directory
         self._writing = threading.Lock()
+        self._follows = follows
+        #: The state of each document that was read, of a follower.
+        self._seen: dict[str, tuple[int, int, int]] = {}
         directory.mkdir(parents=True, exist_ok=True)
+        if follows:
+            self._tables = {}
+            self._look_at_all()
+            return
         for torn in directory.glob("*.json.new"):
             torn.unlink()
         self._tables = {t.endpoint: t for t in map(_read, sorted(directory.glob("*.json")))}
 
     def table(self, endpoint: str) -> deployment.TrafficTable:
-        """The table in force. Errors: NotFound with close names."""
+        """The table in force. Errors: NotFound with close names; of a follower Misconfigured, if the document is unreadable."""
+        if self._follows:
+            self._look(endpoint)
         table = self._tables.get(endpoint)
         if table is None:
             raise _unknown(endpoint, self._tables)
@@ -86,21 +97,33 @@ class TrafficStore:
 
     def has(self, endpoint: str) -> bool:
         """Whether the endpoint has traffic."""
+        if self._follows:
+            self._look(endpoint)
         return endpoint in self._tables
 
     def leads_to(self, digest: str, *, endpoints: frozenset[str]) -> bool:
         """Whether the traffic of one of these endpoints names the bundle."""
+        if self._follows:
+            self._look_at_all()
         return any(digest in digests(t) for name in endpoints if (t := self._tables.get(name)) is not None)
 
     def tables(self) -> list[deployment.TrafficTable]:
         """Every table in force, by endpoint."""
+        if self._follows:
+            self._look_at_all()
         return [table for _, table in sorted(self._tables.items())]
 
     def apply(self, table: deployment.TrafficTable) -> deployment.TrafficTable:
         """Put `table` in force if its version is one above the one in force; an identical repeat changes nothing.
 
-        Errors: Conflict naming both versions.
+        Errors: Conflict naming both versions, or for a follower.
         """
+        if self._follows:
+            raise errors.Conflict(
+                "this process follows the traffic of another one; set it there",
+                resource="traffic",
+                name=table.endpoint,
+            )
         with self._writing:
             current = self._tables.get(table.endpoint)
             in_force = 0 if current is None else current.version
@@ -117,6 +140,28 @@ class TrafficStore:
             self._write(table)
             self._tables = {**self._tables, table.endpoint: table}
             return table
+
+    def _look_at_all(self) -> None:
+        for path in sorted(self._directory.glob("*.json")):
+            self._look(path.stem)
+
+    def _look(self, endpoint: str) -> None:
+        """Take in the document if it is another one than was read. A caller's name is no path before it is known as one."""
+        try:
+            ids.check_slug(endpoint, "endpoint")
+            path = self._directory / f"{endpoint}.json"
+            found = path.stat()
+        except (errors.InvalidRequest, FileNotFoundError):
+            return
+        state = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if self._seen.get(endpoint) == state:
+            return
+        with self._writing:
+            # Read after the look: what came between them is read now, and once more at the next look.
+            table = _read(path)
+            if (known := self._tables.get(endpoint)) is None or known.version <= table.version:
+                self._tables = {**self._tables, endpoint: table}
+            self._seen = {**self._seen, endpoint: state}
 
     def _write(self, table: deployment.TrafficTable) -> None:
         durable.replace_file(self._directory / f"{table.endpoint}.json", table.model_dump_json(indent=1))

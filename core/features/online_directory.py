@@ -25,8 +25,12 @@ class OnlineDirectory:
     refuses.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, reads_only: bool = False) -> None:
+        """`reads_only`: another process has it, or will; nothing is held, made or written."""
         self._path = path
+        self._lock = -1
+        if reads_only:
+            return
         if path.exists() and not path.is_dir():
             raise self._corrupt(path, "a file")
         try:
@@ -42,7 +46,7 @@ class OnlineDirectory:
 
     def views(self) -> Iterator[tuple[ports.ViewSchema, Path]]:
         """Each view and the folder of its rows, which may not be there yet."""
-        for folder in sorted(self._path.iterdir()):
+        for folder in sorted(self._path.iterdir()) if self._path.is_dir() else ():
             if folder.name == "lock":
                 continue
             definition = folder / "view.json"

@@ -166,3 +166,13 @@ def test_a_reload_takes_the_place_only_once_it_stands() -> None:
         with pytest.raises((errors.CorruptArtifact, errors.DependencyDown)):
             it.shelf.reload(A.digest)
         assert it.shelf.get(A.digest) is newer
+
+
+def test_what_may_be_loaded_when_it_is_asked_for_is(tmp_path: Path) -> None:
+    wanted, other = world.World(name="wanted"), world.World(name="other")
+    loader = world.DictLoader({b.digest: b for b in (wanted, other)})
+    shelf = bundles.BundleShelf(loader, world.filled_store(), may_load={wanted.digest}.__contains__)
+    assert shelf.get(wanted.digest) is wanted
+    assert shelf.get(wanted.digest) is wanted and loader.loads == [wanted.digest]
+    with pytest.raises(errors.NotFound, match="is not loaded"):
+        shelf.get(other.digest)

@@ -133,3 +133,37 @@ def test_two_endpoints_do_not_pick_the_same_keys() -> None:
     two = table(canary=B, canary_percent=50, endpoint="other-delay")
     same = sum(traffic.route(one, str(i)) == traffic.route(two, str(i)) for i in range(4000))
     assert 1800 < same < 2200
+
+
+def test_a_follower_has_a_change_as_soon_as_it_was_answered(tmp_path: Path) -> None:
+    follower = traffic.TrafficStore(tmp_path, follows=True)
+    assert not follower.has("flight-delay") and not follower.tables()
+    writer = traffic.TrafficStore(tmp_path)
+    for version in range(1, 200):
+        canary = {"canary": B, "canary_percent": 5} if version % 2 else {}
+        applied = writer.apply(table(version, **canary))
+        assert follower.table("flight-delay") == applied
+    assert follower.leads_to(B, endpoints=frozenset({"flight-delay"}))
+    assert follower.tables() == writer.tables()
+    with pytest.raises(errors.Conflict, match="follows the traffic of another one"):
+        follower.apply(table(200))
+
+
+@pytest.mark.parametrize("name", ["../secret", "a/b", "", "..", "flight-delay\0", "x" * 300])
+def test_a_callers_name_is_no_path(tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret.json").write_text(table().model_dump_json())
+    follower = traffic.TrafficStore(tmp_path / "traffic", follows=True)
+    assert not follower.has(name)
+    with pytest.raises(errors.NotFound):
+        follower.table(name)
+
+
+def test_a_follower_goes_on_with_what_it_read(tmp_path: Path) -> None:
+    writer = traffic.TrafficStore(tmp_path)
+    writer.apply(table())
+    follower = traffic.TrafficStore(tmp_path, follows=True)
+    (tmp_path / "flight-delay.json").unlink()
+    assert follower.table("flight-delay") == table()
+    (tmp_path / "flight-delay.json").write_text("{")
+    with pytest.raises(errors.Misconfigured, match="cannot be read"):
+        follower.table("flight-delay")
