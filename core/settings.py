@@ -64,7 +64,7 @@ class ControlSettings(_Group):
 
 
 class IdentitySettings(_Group):
-    """The OpenID provider whose bearer tokens the control API takes."""
+    """The OpenID provider whose bearer tokens the control API and serving take."""
 
     issuer: str = ""
     """Its `iss`, from which its keys are found by discovery; https, or http on this machine. Empty: there is none."""

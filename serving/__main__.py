@@ -45,7 +45,7 @@ def main() -> int:
         with contextlib.ExitStack() as opened:
             listeners = [opened.enter_context(one) for one in bind(in_force.serving)]
             store = opened.enter_context(online.OnlineStore(in_force.serving.online_store))
-            issuer = identity.TokenIssuer.load(in_force.control.tokens_file)
+            embedded = identity.TokenIssuer.load(in_force.control.tokens_file)
             loader = signed_bundles.SignedBundleLoader(
                 bundle.BundleStore(in_force.serving.bundle_dir),
                 in_force.serving.trusted_keys_dir,
@@ -56,14 +56,14 @@ def main() -> int:
                 in_force,
                 online=store,
                 loader=loader,
-                issuer=issuer,
+                issuer=believed(in_force.identity, embedded),
                 models=bundle_models.factories(
                     in_force.serving.tensor_models,
                     loader.load,
                     max_rows=in_force.serving.max_rows_per_request,
                 ),
                 front=front,
-                send_usage=opened.enter_context(usage_sender(in_force, issuer)),
+                send_usage=opened.enter_context(usage_sender(in_force, embedded)),
                 certificates=certificates,
             )
             # log_config: ours is installed already.
@@ -76,8 +76,17 @@ def main() -> int:
     return 0
 
 
+def believed(s: settings.IdentitySettings, embedded: identity.TokenIssuer) -> identity.Issuer:
+    """Whose tokens are taken: as the control API. Errors: InvalidSettings."""
+    if not s.issuer:
+        return embedded
+    from mainspring.core import oidc  # a start without a provider is not for it
+
+    return oidc.issuer(s, embedded)
+
+
 @contextlib.contextmanager
-def usage_sender(s: settings.Settings, issuer: identity.TokenIssuer) -> Iterator[usage.Send]:
+def usage_sender(s: settings.Settings, embedded: identity.TokenIssuer) -> Iterator[usage.Send]:
     """What tells the control API what was used. Its client is imported with the first report: the start is not for it."""
     with contextlib.ExitStack() as opened:
 
@@ -86,7 +95,7 @@ def usage_sender(s: settings.Settings, issuer: identity.TokenIssuer) -> Iterator
             # One for all: making it reads the system's certificates, some 30 ms that hold the interpreter.
             from mainspring.core.client import control
 
-            token = issuer.token_of("service@local")
+            token = embedded.token_of("service@local")
             made = control.ControlClient(s.control_url, token, timeout_seconds=_USAGE_TIMEOUT_SECONDS)
             return opened.enter_context(made)
 

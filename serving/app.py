@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from mainspring.core import api_keys, ports, settings, watched
+from mainspring.core import api_keys, identity, ports, settings, watched
 from mainspring.serving import (
     bundles,
     endpoints,
@@ -49,7 +49,7 @@ def create_app(
     *,
     online: ports.OnlineFeatures,
     loader: bundles.BundleLoader,
-    issuer: callers.Issuer,
+    issuer: identity.Issuer,
     models: Mapping[str, repository.ModelFactory] | None = None,
     front: native_front.NativeFront | None = None,
     send_usage: usage.Send | None = None,

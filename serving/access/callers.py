@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from mainspring.core import api_keys, errors, identity
 from mainspring.core.contracts import access
@@ -37,18 +37,10 @@ class Caller:
 ANONYMOUS: Final = Caller("anonymous", frozenset({"predict", "read"}))
 
 
-class Issuer(Protocol):
-    """What knows tokens: the embedded issuer, or one that verifies an identity provider's JWTs."""
-
-    def authenticate(self, authorization: str | None) -> identity.Actor:
-        """Errors: Unauthenticated."""
-        ...
-
-
 class Callers:
-    """Tells callers apart. Thread-safe."""
+    """Tells callers apart. Thread-safe, but for :meth:`prepare`, which is for one event loop."""
 
-    def __init__(self, issuer: Issuer, keys: api_keys.KeyRing, *, require_token: bool) -> None:
+    def __init__(self, issuer: identity.Issuer, keys: api_keys.KeyRing, *, require_token: bool) -> None:
         self._issuer, self._keys, self._require_token = issuer, keys, require_token
         self._of_keys: dict[str, tuple[access.KeyView, Caller]] = {}
 
@@ -56,6 +48,20 @@ class Callers:
     def keys_are_stale(self) -> bool:
         """Keys are those of before: their file cannot be read."""
         return self._keys.is_stale
+
+    async def prepare(self, authorization: str | None, scope: access.Scope) -> None:
+        """Have what is needed to tell who shows this: an OpenID provider's keys. Before :meth:`identify` and :meth:`admin`.
+
+        A provider that is away is an error for those only who need to be known.
+        Errors: DependencyDown.
+        """
+        if authorization is None or key_of(authorization) is not None:
+            return
+        try:
+            await self._issuer.prepare(authorization)
+        except errors.DependencyDown:
+            if self._require_token or scope == "admin":
+                raise
 
     def identify(self, authorization: str | None, scope: access.Scope) -> Caller:
         """Who asks, if they may.

@@ -61,8 +61,10 @@ class Guard:
         self.needs_token: Final = require_token
         self.refused: Final[Counter[str]] = Counter()
 
-    def identify(self, authorization: str | None, scope: access.Scope) -> callers.Caller:
-        """Who asks, if they may. Errors: Unauthenticated, PermissionDenied."""
+    async def identify(self, authorization: str | None, scope: access.Scope) -> callers.Caller:
+        """Who asks, if they may. Errors: Unauthenticated, PermissionDenied, DependencyDown."""
+        if authorization is not None:
+            await self.callers.prepare(authorization, scope)
         try:
             return self.callers.identify(authorization, scope)
         except errors.Denied as error:

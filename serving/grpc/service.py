@@ -37,7 +37,7 @@ _OPEN: Final = frozenset({"ServerLive", "ServerReady"})
 #: grpc.aio.ServicerContext; the package ships no types.
 Context: TypeAlias = Any
 Method: TypeAlias = Callable[[Any, Context, callers.Caller], Awaitable[Any]]
-Enter: TypeAlias = Callable[[Context], callers.Caller]
+Enter: TypeAlias = Callable[[Context], Awaitable[callers.Caller]]
 End: TypeAlias = Callable[..., None]
 
 
@@ -52,10 +52,10 @@ class Service:
     tracer: traces.Tracer
     version: str
 
-    def identify(self, method: str, context: Context) -> callers.Caller:
+    async def identify(self, method: str, context: Context) -> callers.Caller:
         """Who calls the method, if they may, before anything of the message is read.
 
-        Errors: Unauthenticated, PermissionDenied.
+        Errors: Unauthenticated, PermissionDenied, DependencyDown.
         """
         metadata = dict(context.invocation_metadata() or ())
         logs.REQUEST_ID.set(logs.request_id_of(str(metadata.get("x-request-id", ""))))
@@ -63,7 +63,7 @@ class Service:
         self.tracer.begin(traceparent if isinstance(traceparent, str) else None)
         if method in _OPEN:
             return callers.ANONYMOUS
-        return self.guard.identify(authorization_of(metadata), _SCOPES.get(method, "read"))
+        return await self.guard.identify(authorization_of(metadata), _SCOPES.get(method, "read"))
 
     def end(self, method: str, began: float, error: errors.MainspringError | None = None) -> None:
         """The call was answered, with `error` or without; `began` is on `time.perf_counter`."""
@@ -232,7 +232,7 @@ def _guarded(
     async def call(sent: bytes, context: Context) -> Any:
         began = time.perf_counter()
         try:
-            caller = enter(context)
+            caller = await enter(context)
             answer = await method(parse(sent), context, caller)
         except errors.MainspringError as error:
             end(began, error)
@@ -256,7 +256,7 @@ def _guarded_stream(
     async def call(sent: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
         began = time.perf_counter()
         try:
-            caller = enter(context)
+            caller = await enter(context)
             async for answer in method((parse(one) async for one in sent), context, caller):
                 yield answer
         except errors.MainspringError as error:

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from mainspring.core import api_keys, identity
 from mainspring.core.contracts import access
-from mainspring.serving.access import callers, limits
+from mainspring.serving.access import limits
 from mainspring.serving.http import bodies, payload
 
 
@@ -20,7 +20,7 @@ class Parts:
 
     keys: api_keys.KeyRing
     limiter: limits.Limiter
-    issuer: callers.Issuer
+    issuer: identity.Issuer
     body_limits: payload.Limits
 
 
@@ -41,7 +41,7 @@ def _keys(router: APIRouter, parts: Parts) -> None:
     )
     async def issue(request: Request) -> Response:
         """Issue a key for a caller. It is shown in this answer only. Role: admin."""
-        actor = _admin(parts, request)
+        actor = await _admin(parts, request)
         asked = await bodies.read(request, access.KeyCreate, parts.body_limits)
         issued = await run_in_threadpool(parts.keys.issue, asked, by=actor.name)
         answer = bodies.answer(issued)
@@ -52,13 +52,13 @@ def _keys(router: APIRouter, parts: Parts) -> None:
     @router.get("/v1/keys", response_model=list[access.KeyView])
     async def key_list(request: Request) -> Response:
         """Every key that was ever issued, without the keys themselves. Role: admin."""
-        _admin(parts, request)
+        await _admin(parts, request)
         return bodies.answer(parts.keys.views())
 
     @router.delete("/v1/keys/{key_id}", response_model=access.KeyView)
     async def revoke(key_id: str, request: Request) -> Response:
         """Let a key count no more: here at once, in other processes of this host within a second. Role: admin."""
-        actor = _admin(parts, request)
+        actor = await _admin(parts, request)
         return bodies.answer(await run_in_threadpool(parts.keys.revoke, key_id, by=actor.name))
 
 
@@ -66,7 +66,7 @@ def _limits(router: APIRouter, parts: Parts) -> None:
     @router.get("/v1/limits", response_model=access.LimitsDocument)
     async def limits_in_force(request: Request) -> Response:
         """The limits in force. Role: admin."""
-        _admin(parts, request)
+        await _admin(parts, request)
         return bodies.answer(parts.limiter.document)
 
     @router.put(
@@ -76,14 +76,16 @@ def _limits(router: APIRouter, parts: Parts) -> None:
     )
     async def set_limits(request: Request) -> Response:
         """Put the next version of the limits in force, all of it or nothing. Role: admin."""
-        actor = _admin(parts, request)
+        actor = await _admin(parts, request)
         asked = await bodies.read(request, access.LimitsDocument, parts.body_limits)
         if not asked.set_by:
             asked = asked.model_copy(update={"set_by": actor.name})
         return bodies.answer(await run_in_threadpool(parts.limiter.apply, asked))
 
 
-def _admin(parts: Parts, request: Request) -> identity.Actor:
-    actor = parts.issuer.authenticate(request.headers.get("authorization"))
+async def _admin(parts: Parts, request: Request) -> identity.Actor:
+    authorization = request.headers.get("authorization")
+    await parts.issuer.prepare(authorization)
+    actor = parts.issuer.authenticate(authorization)
     actor.require("admin")
     return actor

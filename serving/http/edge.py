@@ -28,15 +28,17 @@ def own_mistake(path: str, request_id: str) -> errors.InvariantViolated:
     )
 
 
-def let_in(guarded: guard.Guard, method: str, path: str, headers: Mapping[str, str]) -> None:
-    """Ask who it is and make the request the call at work. Errors: Unauthenticated, PermissionDenied, RateLimited."""
+async def let_in(guarded: guard.Guard, method: str, path: str, headers: Mapping[str, str]) -> None:
+    """Ask who it is and make the request the call at work. Errors: Unauthenticated, PermissionDenied, RateLimited,
+    DependencyDown.
+    """
     door = doors.door_of(method, path)
     if door is None:
         return
     authorization = headers.get("authorization")
     if authorization is None and (key := headers.get("x-api-key")) is not None:
         authorization = f"Bearer {key}"
-    guarded.admit(guarded.identify(authorization, door.scope), door.target, wishes.sent(headers))
+    guarded.admit(await guarded.identify(authorization, door.scope), door.target, wishes.sent(headers))
 
 
 def traced(tracer: traces.Tracer, method: str, path: str, status: int, request_id: str) -> None:
@@ -83,7 +85,7 @@ class Edge:
             await send(message)
 
         try:
-            let_in(self._guard, scope["method"], scope["path"], headers)
+            await let_in(self._guard, scope["method"], scope["path"], headers)
             await self._app(scope, receive, send_with_id)
         except gate.ClientGone:
             return  # nobody is there to answer

@@ -55,7 +55,7 @@ class FastPath:
         self._tracer.begin(headers.get("traceparent"))
         began, status, path = time.perf_counter(), 200, scope["path"]
         try:
-            edge.let_in(self._guard, "POST", path, headers)
+            await edge.let_in(self._guard, "POST", path, headers)
             fields, body = await answerer(headers, receive)
         except gate.ClientGone:
             return

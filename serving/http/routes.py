@@ -15,7 +15,7 @@ from fastapi.responses import Response
 from mainspring.core import errors, identity, ports
 from mainspring.core.contracts import deployment, features, prediction, quality
 from mainspring.serving import bundles, endpoints, gate, plane
-from mainspring.serving.access import callers, guard
+from mainspring.serving.access import guard
 from mainspring.serving.features import expectations, push
 from mainspring.serving.http import bodies, feature_reads, payload, probes, v2_infer
 
@@ -31,7 +31,7 @@ class Parts:
     endpoints: endpoints.Endpoints
     shelf: bundles.BundleShelf
     online: ports.OnlineFeatures
-    issuer: callers.Issuer
+    issuer: identity.Issuer
     admit: Callable[[str | None], identity.Actor]
     limits: payload.Limits
     gate: gate.Gate
@@ -206,7 +206,9 @@ def _quarantine(parts: Parts) -> APIRouter:
     )
     async def release(name: str, request: Request) -> Response:
         """Push a refused batch although it failed. Role: approver, with a reason. Newer rows of its keys stay."""
-        actor = parts.issuer.authenticate(request.headers.get("authorization"))
+        authorization = request.headers.get("authorization")
+        await parts.issuer.prepare(authorization)
+        actor = parts.issuer.authenticate(authorization)
         asked = await bodies.read(request, quality.ReleaseCreate, parts.limits)
         checked = expectations.require(parts.checked)
         work = functools.partial(checked.release, name, actor=actor, reason=asked.reason)
