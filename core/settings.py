@@ -61,6 +61,8 @@ class ControlSettings(_Group):
     """PostgreSQL: the same database as the role that owns its tables, for `mainspring db upgrade`; empty: the same role."""
     tokens_file: Path = Path("tokens.json")
     """Development tokens of the embedded issuer, mode 0600; default: under the state directory."""
+    policies_dir: Path | None = None
+    """An organisation's own Cedar policies (`*.cedar`), in force beside ours; none: ours alone."""
 
 
 class IdentitySettings(_Group):

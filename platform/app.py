@@ -23,7 +23,9 @@ from mainspring.platform.health import routes as health_routes
 from mainspring.platform.http import errors as http_errors
 from mainspring.platform.http import idempotency
 from mainspring.platform.lineage import routes as lineage_routes
+from mainspring.platform.members import routes as member_routes
 from mainspring.platform.metering import routes as metering_routes
+from mainspring.platform.policies import engine as policy_engine
 from mainspring.platform.projects import routes as project_routes
 from mainspring.platform.quarantine import routes as quarantine_routes
 from mainspring.platform.runs import launcher as run_launcher
@@ -34,6 +36,7 @@ from mainspring.platform.schedules import routes as schedule_routes
 
 HANDLERS = (
     *project_routes.HANDLERS,
+    *member_routes.HANDLERS,
     *run_routes.HANDLERS,
     *audit_routes.HANDLERS,
     *cost_routes.HANDLERS,
@@ -67,6 +70,7 @@ def create_app(
         train_workers=s.ray.train_workers,
         checkpointer=checkpoints.embedded(db, s.stack.state_dir),
         state_dir=s.stack.state_dir,
+        policies=policy_engine.PolicyEngine.load(s.control.policies_dir),
     )
 
     @asynccontextmanager

@@ -43,6 +43,17 @@ projects: Final = sa.Table(
     sa.Column("created_by", TEXT, nullable=False),
 )
 
+#: `roles`: lists by environment; `*` is every environment.
+members: Final = sa.Table(
+    "members",
+    metadata,
+    sa.Column("project", sa.ForeignKey("projects.name"), primary_key=True),
+    sa.Column("actor", TEXT, primary_key=True, index=True),
+    sa.Column("roles", sa.JSON, nullable=False),
+    sa.Column("set_at", TEXT, nullable=False),
+    sa.Column("set_by", TEXT, nullable=False),
+)
+
 runs: Final = sa.Table(
     "runs",
     metadata,

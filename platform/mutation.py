@@ -1,4 +1,4 @@
-"""The one way in which state changes: authenticate, authorise, budget, do, and put it on record, or nothing.
+"""The one way in which state changes: authenticate, ask the policies, budget, do, and put it on record, or nothing.
 
 Every POST, PUT, PATCH and DELETE goes through :func:`mutate`, and only this file opens a writing transaction; a test
 walks the route table and proves both. What has to ask another system first records the intent by :func:`mutate`, asks
@@ -7,17 +7,27 @@ outside of any transaction, and records the outcome by :func:`settle`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors, identity
+from mainspring.platform import access
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
+from mainspring.platform.policies import engine, questions
 
 T = TypeVar("T")
+
+#: What is to be changed: known from the request, or to be looked up; of several each is asked about.
+On: TypeAlias = access.Target | Sequence[access.Target] | access.Finder
+
+#: Where a row of the log has what the policies were asked and answered. Nobody who reports a fact writes there.
+AUTHORISATION: Final = "authorisation"
+#: Of one change, so many are kept on record.
+_MAX_DECISIONS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -41,22 +51,29 @@ async def mutate(
     *,
     action: str,
     resource: str,
-    roles: tuple[str, ...],
+    on: On,
     do: Callable[[AsyncConnection, identity.Actor], Awaitable[Change[T]]],
-    authorise: Callable[[AsyncConnection, identity.Actor], Awaitable[None]] | None = None,
+    afford: Callable[[AsyncConnection, identity.Actor], Awaitable[None]] | None = None,
+    right: str = "",
 ) -> T:
     """Change state and append the audit row in the same transaction.
 
-    `authorise` asks the policy and the budget, on the same snapshot that `do` works on. A denial of a known actor
-    is put on record too, with outcome `denied`; an unknown caller is not, or anybody could fill the log.
-    Errors: Unauthenticated, Denied kinds, and whatever `do` raises; then nothing has changed.
+    The policies are asked about `action` (or `right`, where the log's word is the caller's) on each target, then
+    `afford` about the budget, on the same snapshot that `do` works on. What was asked and answered goes on record with
+    the change. A denial of a known actor is put on record too, with outcome `denied`; an unknown caller is not, or
+    anybody could fill the log. Whoever may not know of the target is told that there is none.
+    Errors: Unauthenticated, Denied kinds, NotFound, and whatever `do` raises; then nothing has changed.
     """
     actor = plane.issuer.authenticate(credential)
+    asked = _Asked(plane.policies)
     try:
         async with plane.database.write() as connection:
-            actor.require(*roles)
-            if authorise is not None:
-                await authorise(connection, actor)
+            who = await access.identify(connection, actor)
+            targets = await on(connection) if callable(on) else on
+            for target in [targets] if isinstance(targets, access.Target) else targets:
+                await asked.require(connection, who, right or action, target)
+            if afford is not None:
+                await afford(connection, actor)
             change = await do(connection, actor)
             if change.is_new:
                 reporter = {"reported_by": actor.name} if change.on_behalf_of else {}
@@ -65,7 +82,7 @@ async def mutate(
                     action=action,
                     resource=change.resource,
                     outcome=change.outcome,
-                    detail={**change.detail, **reporter},
+                    detail={**change.detail, **reporter, **asked.on_record()},
                     event_key=change.event_key,
                 )
                 await audit_store.append(connection, [fact])
@@ -77,10 +94,53 @@ async def mutate(
                 action=action,
                 resource=resource,
                 outcome="denied",
-                detail=errors.to_wire(denial),
+                detail={**errors.to_wire(denial), **asked.on_record()},
             )
             await audit_store.append(connection, [fact])
-        raise
+        raise asked.hidden or denial from None
+
+
+class _Asked:
+    """What the policies were asked for one change, and what they answered."""
+
+    def __init__(self, policies: engine.PolicyEngine) -> None:
+        self._policies = policies
+        self._answers: list[dict[str, Any]] = []
+        self.hidden: errors.MainspringError | None = None
+        """What somebody is told who may not know what was denied."""
+
+    async def require(
+        self, connection: AsyncConnection, who: access.Who, action: str, target: access.Target
+    ) -> None:
+        """Errors: PermissionDenied, PolicyDenied."""
+        question = access.to_change(who, action, target)
+        decision = self._policies.decide(question)
+        self._answers.append(_on_record(question, decision))
+        if not decision.allowed:
+            self._answers = self._answers[-1:]
+            denial = engine.denial(self._policies, question, decision)
+            told = await access.unless_hidden(self._policies, connection, who, target, denial)
+            self.hidden = None if told is denial else told
+            raise denial
+
+    def on_record(self) -> dict[str, Any]:
+        if not self._answers:
+            return {}
+        return {
+            AUTHORISATION: {
+                "policies": self._policies.version,
+                "decisions": self._answers[:_MAX_DECISIONS],
+            }
+        }
+
+
+def _on_record(question: questions.Question, decision: questions.Decision) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "allowed": decision.allowed,
+        "policies": list(decision.policies),
+        "asked": question.to_record(),
+    }
+    return found | ({"errors": [e[:500] for e in decision.errors[:5]]} if decision.errors else {})
 
 
 async def settle(
@@ -112,7 +172,7 @@ async def around(
     *,
     action: str,
     resource: str,
-    roles: tuple[str, ...],
+    on: On,
     detail: dict[str, Any],
     work: Callable[[identity.Actor], Awaitable[tuple[T, dict[str, Any]]]],
 ) -> T:
@@ -126,7 +186,7 @@ async def around(
     async def intend(_: AsyncConnection, actor: identity.Actor) -> Change[identity.Actor]:
         return Change(actor, resource, detail, outcome="requested")
 
-    actor = await mutate(plane, credential, action=action, resource=resource, roles=roles, do=intend)
+    actor = await mutate(plane, credential, action=action, resource=resource, on=on, do=intend)
 
     async def on_record(outcome: str, found: dict[str, Any]) -> None:
         async def do(_: AsyncConnection) -> Change[None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from mainspring.core import identity, settings
 from mainspring.platform import database
 from mainspring.platform.audit import checkpoints
+from mainspring.platform.policies import engine as policy_engine
 from mainspring.platform.runs import launcher
 from mainspring.platform.schedules import engine
 
@@ -28,3 +29,5 @@ class ControlPlane:
     """Where the workers' folders are, on their machine; None: elsewhere, and nothing is released from here."""
     scheduler: engine.Scheduler = field(default_factory=engine.MemoryScheduler)
     """What runs by the clock; by default nothing does."""
+    policies: policy_engine.PolicyEngine = field(default_factory=policy_engine.PolicyEngine.load)
+    """Who may do what; by default our own policies alone."""

@@ -35,4 +35,6 @@ SHIPPED_ENDINGS = [
     ".svg",
     ".mako",
     ".proto",
+    ".cedar",
+    ".cedarschema",
 ]

@@ -12,7 +12,16 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from mainspring.core import errors
-from mainspring.core.contracts import catalog, control, lineage, metering, quality, schedules, training
+from mainspring.core.contracts import (
+    catalog,
+    control,
+    lineage,
+    metering,
+    quality,
+    schedules,
+    training,
+)
+from mainspring.core.contracts import members as member_contracts
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -68,6 +77,24 @@ class ControlClient:
 
     def projects(self, *, after: str = "", limit: int = 100) -> control.Page:
         return self._get("/api/v1/projects", control.Page, after=after, limit=limit)
+
+    def members(self, project: str, *, after: str = "", limit: int = 100) -> control.Page:
+        return self._get(f"/api/v1/projects/{quote(project)}/members", control.Page, after=after, limit=limit)
+
+    def member(self, project: str, actor: str) -> member_contracts.MemberView:
+        return self._get(_member(project, actor), member_contracts.MemberView)
+
+    def put_member(
+        self, project: str, actor: str, wanted: member_contracts.MemberPut, *, version: str = ""
+    ) -> member_contracts.MemberView:
+        """Role admin. Exactly these roles. `version` is that of the member one has looked at; empty: a new one."""
+        headers = {"If-Match": f'"{version}"'} if version else {}
+        answer = self._send("PUT", _member(project, actor), wanted.model_dump(mode="json"), {}, headers)
+        return self._read(member_contracts.MemberView, answer)
+
+    def remove_member(self, project: str, actor: str, *, version: str) -> None:
+        """Role admin. Errors: PreconditionFailed if somebody changed it since."""
+        self._send("DELETE", _member(project, actor), None, {}, {"If-Match": f'"{version}"'})
 
     def create_run(self, request: control.RunCreate) -> control.RunView:
         return self._post("/api/v1/runs", request, control.RunView)
@@ -251,6 +278,10 @@ class ControlClient:
         raise errors.Broken(
             f"`{self._url}` answered {answer.status_code} without a reason of ours; see its log"
         )
+
+
+def _member(project: str, actor: str) -> str:
+    return f"/api/v1/projects/{quote(project)}/members/{quote(actor, safe='')}"
 
 
 def _schedule(project: str, process: schedules.Process) -> str:

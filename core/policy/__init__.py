@@ -1,4 +1,4 @@
-"""Who may do what, as named rules over plain facts: pure decisions, failing closed."""
+"""Named rules over plain facts: pure decisions, failing closed, for who has no policy engine."""
 
 from mainspring.core.policy.decisions import (
     BudgetFacts,
@@ -8,7 +8,7 @@ from mainspring.core.policy.decisions import (
     RuleResult,
     admit_bundle,
     decide_approval,
-    decide_run,
+    decide_budget,
 )
 
 __all__ = [
@@ -19,5 +19,5 @@ __all__ = [
     "RuleResult",
     "admit_bundle",
     "decide_approval",
-    "decide_run",
+    "decide_budget",
 ]

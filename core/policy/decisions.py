@@ -1,4 +1,7 @@
-"""The decisions: may this run start, may this person decide on it, may this bundle serve."""
+"""The decisions that need no policy engine: what a budget allows, and what workers ask, who have no engine.
+
+Who may do what on the control plane is `platform/policies`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final, Protocol
 
-from mainspring.core.contracts import control
 from mainspring.core.policy.rules import PolicyResult, Rule, RuleResult, ask
 
 __all__ = [
@@ -17,7 +19,7 @@ __all__ = [
     "RuleResult",
     "admit_bundle",
     "decide_approval",
-    "decide_run",
+    "decide_budget",
 ]
 
 ENVIRONMENTS: Final = ("dev", "staging", "prod")
@@ -64,26 +66,19 @@ class BundleFacts:
 
 
 @dataclass(frozen=True)
-class _RunFacts:
-    request: control.RunCreate
-    actor: Requester
-    budget: BudgetFacts
-
-
-@dataclass(frozen=True)
 class _ApprovalFacts:
     actor: Requester
     requested_by: str
     environment: str
 
 
-def decide_run(request: control.RunCreate, actor: Requester, budget: BudgetFacts) -> PolicyResult:
-    """May `actor` start this run now?"""
-    return ask(_RUN_RULES, _RunFacts(request, actor, budget))
+def decide_budget(budget: BudgetFacts) -> PolicyResult:
+    """May a run start that costs what it asks for?"""
+    return ask(_BUDGET_RULES, budget)
 
 
 def decide_approval(actor: Requester, *, requested_by: str, environment: str) -> PolicyResult:
-    """May `actor` approve or reject a run that `requested_by` started?"""
+    """May `actor` approve or reject a run that `requested_by` started? For the workflow, which asks once more."""
     return ask(_APPROVAL_RULES, _ApprovalFacts(actor, requested_by, environment))
 
 
@@ -98,42 +93,14 @@ def _has_role(actor: Requester, *roles: str) -> str:
     return f"`{actor.name}` has roles `{', '.join(actor.roles)}`, expected `{roles[0]}`; ask an admin of the project"
 
 
-def _may_start(facts: _RunFacts) -> str:
-    if "service" in facts.actor.roles and facts.request.kind is control.RunKind.TRAIN:
-        return "" if facts.request.cause else "a process starts a training for a `cause`; say what it is"
-    return _has_role(facts.actor, "developer")
-
-
 def _environment_known(environment: str) -> str:
     if environment in ENVIRONMENTS:
         return ""
     return f"environment `{environment}` is unknown; use one of `{'`, `'.join(ENVIRONMENTS)}`"
 
 
-def _person_decides_in_prod(facts: _RunFacts) -> str:
-    if facts.request.environment == "prod" and facts.request.auto_approve_by:
-        return "`auto_approve_by` is set for `prod`; leave it out, an approver decides there"
-    return ""
-
-
-def _approves_for_self(facts: _RunFacts) -> str:
-    by = facts.request.auto_approve_by
-    # An approval is on record under its name: nobody gives it in the name of somebody else.
-    if by and by != facts.actor.name:
-        return (
-            f"`auto_approve_by` is `{by}`, expected `{facts.actor.name}`; nobody approves in another's name"
-        )
-    return ""
-
-
-def _full_data_in_prod(facts: _RunFacts) -> str:
-    if facts.request.environment == "prod" and facts.request.sample_fraction < 1.0:
-        return f"`sample_fraction` is {facts.request.sample_fraction} for `prod`; train on all rows there"
-    return ""
-
-
-def _budget_left(facts: _RunFacts) -> str:
-    limit, spent, committed = facts.budget.limit, facts.budget.spent, facts.budget.committed
+def _budget_left(facts: BudgetFacts) -> str:
+    limit, spent, committed = facts.limit, facts.spent, facts.committed
     if limit is None or (spent < limit and committed <= limit):
         return ""
     if spent >= limit:
@@ -179,14 +146,7 @@ def _not_a_sample_in_prod(facts: BundleFacts) -> str:
     return ""
 
 
-_RUN_RULES: Final[tuple[Rule[_RunFacts], ...]] = (
-    ("run.role", _may_start),
-    ("run.environment", lambda f: _environment_known(f.request.environment)),
-    ("run.prod.person-decides", _person_decides_in_prod),
-    ("run.approves-for-self", _approves_for_self),
-    ("run.prod.full-data", _full_data_in_prod),
-    ("run.budget", _budget_left),
-)
+_BUDGET_RULES: Final[tuple[Rule[BudgetFacts], ...]] = (("run.budget", _budget_left),)
 
 _APPROVAL_RULES: Final[tuple[Rule[_ApprovalFacts], ...]] = (
     ("approval.role", lambda f: _has_role(f.actor, "approver")),

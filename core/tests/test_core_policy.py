@@ -5,18 +5,11 @@ import dataclasses
 import pytest
 
 from mainspring.core import errors, identity, policy
-from mainspring.core.contracts import control
 from mainspring.core.policy import decisions, rules
 
 DEVELOPER = identity.Actor("dev@local", ("developer",))
 APPROVER = identity.Actor("app@local", ("approver",))
 ADMIN = identity.Actor("adm@local", ("admin",))
-VIEWER = identity.Actor("see@local", ("viewer",))
-FREE = policy.BudgetFacts(limit=None, spent=9e9)
-
-
-def request(**fields: object) -> control.RunCreate:
-    return control.RunCreate.model_validate({"project": "flight-delay", **fields})
 
 
 GOOD = policy.BundleFacts(
@@ -34,35 +27,17 @@ def denying(result: policy.PolicyResult) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("fields", "actor", "budget", "expected"),
+    ("budget", "expected"),
     [
-        ({}, DEVELOPER, FREE, set()),
-        ({}, ADMIN, FREE, set()),
-        ({"environment": "prod"}, DEVELOPER, FREE, set()),
-        ({"auto_approve_by": "dev@local"}, DEVELOPER, FREE, set()),
-        ({}, VIEWER, FREE, {"run.role"}),
-        ({}, identity.Actor("s", ("service",)), FREE, {"run.role"}),
-        ({"cause": "drift"}, identity.Actor("s", ("service",)), FREE, set()),
-        ({"cause": "drift"}, VIEWER, FREE, {"run.role"}),
-        ({"environment": "moon"}, DEVELOPER, FREE, {"run.environment"}),
-        (
-            {"environment": "prod", "auto_approve_by": "dev@local"},
-            DEVELOPER,
-            FREE,
-            {"run.prod.person-decides"},
-        ),
-        ({"auto_approve_by": "app@local"}, DEVELOPER, FREE, {"run.approves-for-self"}),
-        ({"environment": "prod", "sample_fraction": 0.5}, DEVELOPER, FREE, {"run.prod.full-data"}),
-        ({}, DEVELOPER, policy.BudgetFacts(limit=1.0, spent=0.99), set()),
-        ({}, DEVELOPER, policy.BudgetFacts(limit=1.0, spent=1.0), {"run.budget"}),
-        ({}, DEVELOPER, policy.BudgetFacts(limit=1.0, spent=0.5, committed=1.0), set()),
-        ({}, DEVELOPER, policy.BudgetFacts(limit=1.0, spent=0.5, committed=1.1), {"run.budget"}),
+        (policy.BudgetFacts(limit=None, spent=9e9), set()),
+        (policy.BudgetFacts(limit=1.0, spent=0.99), set()),
+        (policy.BudgetFacts(limit=1.0, spent=1.0), {"run.budget"}),
+        (policy.BudgetFacts(limit=1.0, spent=0.5, committed=1.0), set()),
+        (policy.BudgetFacts(limit=1.0, spent=0.5, committed=1.1), {"run.budget"}),
     ],
 )
-def test_runs(
-    fields: dict[str, object], actor: identity.Actor, budget: policy.BudgetFacts, expected: set[str]
-) -> None:
-    assert denying(policy.decide_run(request(**fields), actor, budget)) == expected
+def test_budgets(budget: policy.BudgetFacts, expected: set[str]) -> None:
+    assert denying(policy.decide_budget(budget)) == expected
 
 
 @pytest.mark.parametrize(
@@ -115,7 +90,7 @@ def test_no_rule_is_a_no() -> None:
 def test_rule_ids_are_unique() -> None:
     ids = [
         r
-        for table in (decisions._RUN_RULES, decisions._APPROVAL_RULES, decisions._BUNDLE_RULES)
+        for table in (decisions._BUDGET_RULES, decisions._APPROVAL_RULES, decisions._BUNDLE_RULES)
         for r, _ in table
     ]
     assert len(ids) == len(set(ids))

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from mainspring.core import errors
 from mainspring.core.contracts import control
 from mainspring.platform import plane as control_plane
+from mainspring.platform import reads
 from mainspring.platform.audit import rows, store
 
 _PAGE_ROWS = 1000
@@ -29,21 +30,29 @@ class Verification(BaseModel):
 
 
 async def read(plane: control_plane.ControlPlane, credential: str, *, after: str, limit: int) -> control.Page:
-    """A page of the log, oldest first; `after` is the cursor of the page before."""
+    """A page of the log, oldest first; `after` is the cursor of the page before.
+
+    Whoever may not read every project's gets the rows of those that it may, with the numbers that they have.
+    """
     plane.issuer.authenticate(credential)
     if after and not after.isdigit():
         raise errors.InvalidRequest(
             f"cursor `{after}` is not one of ours; send the `next` of a page", field="after"
         )
-    async with plane.database.read() as connection:
-        found = await store.page(connection, after=int(after or 0), limit=limit + 1)
+    async with reads.reading(plane, credential, action="audit.read") as reader:
+        projects = await reader.projects()
+        found = await store.page(reader.connection, after=int(after or 0), limit=limit + 1, projects=projects)
     items = [store.view(row).model_dump(mode="json") for row in found[:limit]]
     return control.Page(items=items, next=str(found[limit - 1].sequence) if len(found) > limit else "")
 
 
 async def verify(plane: control_plane.ControlPlane, credential: str) -> Verification:
-    """Recompute every hash and link from the first row on, in one snapshot, and hold them against the checkpoints."""
-    plane.issuer.authenticate(credential)
+    """Recompute every hash and link from the first row on, in one snapshot, and hold them against the checkpoints.
+
+    Of the whole log or not at all. Errors: PermissionDenied.
+    """
+    async with reads.reading(plane, credential, action="audit.verify") as reader:
+        reader.require_platform()
     head, count = rows.GENESIS, 0
     try:
         heads = await plane.checkpointer.heads() if plane.checkpointer else {}
@@ -78,9 +87,10 @@ async def verify(plane: control_plane.ControlPlane, credential: str) -> Verifica
 async def export(plane: control_plane.ControlPlane, credential: str) -> AsyncIterator[bytes]:
     """The log as lines of `rows.to_line`, up to a checkpoint that is taken first.
 
-    Errors: Unauthenticated; CorruptArtifact if the log contradicts its checkpoints, before the first line.
+    Errors: Denied kinds; CorruptArtifact if the log contradicts its checkpoints, before the first line.
     """
-    plane.issuer.authenticate(credential)
+    async with reads.reading(plane, credential, action="audit.export") as reader:
+        reader.require_platform()
     until = await plane.checkpointer.take() if plane.checkpointer else None
 
     async def lines() -> AsyncIterator[bytes]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,6 +14,9 @@ from mainspring.core import canonical, ids
 from mainspring.core.contracts import base, control
 from mainspring.platform import database
 from mainspring.platform.audit import rows
+
+#: Resources whose second part is their project.
+_OF_PROJECTS: Final = ("member", "quarantine", "schedule", "lineage")
 
 
 @dataclass(frozen=True)
@@ -92,15 +95,32 @@ def problem(row: sa.Row[Any], expected_sequence: int, head: str) -> str:
     return "" if is_intact else f"row {row.sequence} was changed"
 
 
-async def page(connection: AsyncConnection, *, after: int, limit: int) -> Sequence[sa.Row[Any]]:
-    """Up to `limit` rows after a sequence number, oldest first."""
+async def page(
+    connection: AsyncConnection, *, after: int, limit: int, projects: Collection[str] | None = None
+) -> Sequence[sa.Row[Any]]:
+    """Up to `limit` rows after a sequence number, oldest first; those about `projects`, None: about anything."""
     query = (
         sa.select(database.audit)
         .where(database.audit.c.sequence > after)
         .order_by(database.audit.c.sequence)
         .limit(limit)
     )
+    if projects is not None:
+        query = query.where(_about(projects))
     return (await connection.execute(query)).all()
+
+
+def _about(projects: Collection[str]) -> sa.ColumnElement[bool]:
+    """Rows whose resource is a project of these, or something of it. Names of projects have no wildcards."""
+    resource, runs, usage = database.audit.c.resource, database.runs.c, database.usage.c
+    named = [f"{kind}/{name}" for name in projects for kind in ("project", "catalog")]
+    below = [f"{kind}/{name}/%" for name in projects for kind in _OF_PROJECTS]
+    return sa.or_(
+        resource.in_(named),
+        *(resource.like(pattern) for pattern in below),
+        resource.in_(sa.select("run/" + runs.run_id).where(runs.project.in_(projects))),
+        resource.in_(sa.select("usage/" + usage.usage_key).where(usage.project.in_(projects))),
+    )
 
 
 async def is_recorded(connection: AsyncConnection, event_key: str) -> sa.Row[Any] | None:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mainspring.core import canonical, errors, identity
 from mainspring.core.catalog import rules
 from mainspring.core.contracts import base, catalog, control
-from mainspring.platform import mutation
+from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.catalog import store
 from mainspring.platform.lineage import store as lineage_store
@@ -60,7 +60,7 @@ async def put(
         credential,
         action="catalog.put",
         resource=f"catalog/{project}",
-        roles=("service", "developer"),
+        on=access.project(project),
         do=do,
     )
 
@@ -68,10 +68,12 @@ async def put(
 async def search(
     plane: control_plane.ControlPlane, credential: str, wanted: store.Wanted, *, after: str, limit: int
 ) -> control.Page:
-    """A page of entries by project and name, without their users."""
-    plane.issuer.authenticate(credential)
-    async with plane.database.read() as connection:
-        rows = await store.page(connection, wanted, after=_cursor(after), limit=limit + 1)
+    """A page of entries by project and name, of projects that the actor may know of, without their users."""
+    async with reads.reading(plane, credential, action="catalog.read") as reader:
+        visible = await reader.projects()
+        rows = await store.page(
+            reader.connection, wanted, after=_cursor(after), limit=limit + 1, visible=visible
+        )
     now = base.utc_now()
     items = [_view(row, now).model_dump(mode="json") for row in rows[:limit]]
     last = json.dumps([rows[limit - 1].project, rows[limit - 1].name]) if len(rows) > limit else ""
@@ -82,11 +84,11 @@ async def show(
     plane: control_plane.ControlPlane, credential: str, project: str, name: str
 ) -> catalog.CatalogView:
     """One entry with what lineage knows to be made of it. Errors: NotFound with close names."""
-    plane.issuer.authenticate(credential)
-    async with plane.database.read() as connection:
-        row = await store.find(connection, project, name)
+    async with reads.reading(plane, credential, action="catalog.read") as reader:
+        connection, is_known = reader.connection, reader.may(project)
+        row = await store.find(connection, project, name) if is_known else None
         if row is None:
-            known = await store.names(connection, project)
+            known = await store.names(connection, project) if is_known else []
             close = tuple(difflib.get_close_matches(name, known, n=3))
             hint = f"did you mean `{close[0]}`" if close else "see `mainspring catalog list`"
             raise errors.NotFound(
@@ -95,17 +97,19 @@ async def show(
                 name=name,
                 did_you_mean=close,
             )
-        users, is_cut = await _users(connection, project, name)
+        users, is_cut = await _users(connection, project, name, await reader.projects())
     return _view(row, base.utc_now()).model_copy(update={"downstream": users, "is_downstream_cut": is_cut})
 
 
 async def _users(
-    connection: AsyncConnection, project: str, name: str
+    connection: AsyncConnection, project: str, name: str, visible: frozenset[str] | None
 ) -> tuple[tuple[catalog.CatalogUser, ...], bool]:
     starts = await lineage_store.find(connection, project, name, version="", column="")
     if not starts:
         return (), False
-    found = await lineage_store.walk(connection, [s.id for s in starts], "downstream", limit=MAX_EDGES)
+    found = await lineage_store.walk(
+        connection, [s.id for s in starts], "downstream", limit=MAX_EDGES, visible=visible
+    )
     ids = {edge.target for edge in found.edges} - {s.id for s in starts}
     versions: dict[tuple[str, str], int] = {}
     for node in (await lineage_store.nodes_of(connection, ids)).values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,11 +72,18 @@ async def find(connection: AsyncConnection, project: str, name: str) -> sa.Row[A
 
 
 async def page(
-    connection: AsyncConnection, wanted: Wanted, *, after: tuple[str, str], limit: int
+    connection: AsyncConnection,
+    wanted: Wanted,
+    *,
+    after: tuple[str, str],
+    limit: int,
+    visible: Collection[str] | None,
 ) -> Sequence[sa.Row[Any]]:
-    """Entries by project and name, those after `after`."""
+    """Entries by project and name, those after `after`; of the projects in `visible`, None: of all."""
     key = sa.tuple_(_table.c.project, _table.c.name)
     query = sa.select(_table).where(key > sa.tuple_(*map(sa.literal, after)))
+    if visible is not None:
+        query = query.where(_table.c.project.in_(visible))
     for column in ("project", "kind", "classification", "owner"):
         if value := getattr(wanted, column):
             query = query.where(_table.c[column] == value)

@@ -14,7 +14,18 @@ from typing import Any
 import rich_click as click
 
 from mainspring.core import errors
-from mainspring.platform.cli import batch, bundles, data, output, payloads, schedules, session, upkeep
+from mainspring.platform.cli import (
+    batch,
+    bundles,
+    data,
+    members,
+    output,
+    payloads,
+    policies,
+    schedules,
+    session,
+    upkeep,
+)
 
 _JSON, _AS, _client = session.JSON, session.AS, session.client
 _RUN_COLUMNS = ("run_id", "project", "kind", "stage", "cost", "requested_by")
@@ -588,6 +599,8 @@ cli.add_command(data.quarantine)
 cli.add_command(data.trace)
 cli.add_command(payloads.payloads)
 cli.add_command(schedules.schedule)
+cli.add_command(members.member)
+cli.add_command(policies.policy)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mainspring.core import cost, errors, identity
 from mainspring.core.contracts import control, training
 from mainspring.core.cost import pricing
-from mainspring.platform import mutation
+from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.costs import store
 from mainspring.platform.projects import store as project_store
@@ -42,7 +42,7 @@ async def record(
         credential,
         action="usage.record",
         resource=f"usage/{usage.usage_key}",
-        roles=("service",),
+        on=access.project(usage.project),
         do=do,
     )
 
@@ -50,9 +50,7 @@ async def record(
 async def summarise(
     plane: control_plane.ControlPlane, credential: str, *, group_by: pricing.GroupBy, project: str
 ) -> control.CostSummary:
-    """Costs added up, of one project if it is named."""
-    plane.issuer.authenticate(credential)
-    async with plane.database.read() as connection:
-        if project:
-            await project_store.find(connection, project)
-        return cost.summarise(await store.views(connection, project), group_by, plane.book.currency)
+    """Costs added up, of one project if it is named, or of those that the actor may know of. Errors: NotFound."""
+    async with reads.reading(plane, credential, action="cost.read") as reader:
+        views = await store.views(reader.connection, await reader.projects(project))
+    return cost.summarise(views, group_by, plane.book.currency)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -56,9 +56,9 @@ async def run_costs(connection: AsyncConnection, run_ids: Sequence[str]) -> dict
     return {run_id: cost.to_amount(int(nanos)) for run_id, nanos in (await connection.execute(query)).all()}
 
 
-async def views(connection: AsyncConnection, project: str) -> list[control.CostView]:
-    """Every priced record, of one project if it is named."""
+async def views(connection: AsyncConnection, projects: Collection[str] | None) -> list[control.CostView]:
+    """Every priced record of `projects`; None: of all."""
     query = sa.select(database.usage.c.view)
-    if project:
-        query = query.where(database.usage.c.project == project)
+    if projects is not None:
+        query = query.where(database.usage.c.project.in_(projects))
     return [control.CostView.model_validate(v) for v in (await connection.execute(query)).scalars()]

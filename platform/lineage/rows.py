@@ -9,8 +9,8 @@ from pathlib import Path
 from mainspring.core import canonical, errors, projects
 from mainspring.core.contracts import lineage
 from mainspring.platform import plane as control_plane
+from mainspring.platform import reads
 from mainspring.platform.lineage import store
-from mainspring.platform.projects import store as project_store
 
 
 async def rows_of(
@@ -27,10 +27,9 @@ async def rows_of(
     Errors: NotFound for a model that no run of the project made, or whose folders are not here; Conflict if the views
     were made anew since: their rows are others now; InvalidRequest for a key.
     """
-    plane.issuer.authenticate(credential)
-    async with plane.database.read() as connection:
-        await project_store.find(connection, project)
-        run_id = await store.run_that_made(connection, project, "model", model_version)
+    async with reads.reading(plane, credential, action="lineage.read") as reader:
+        await reader.project(project)
+        run_id = await store.run_that_made(reader.connection, project, "model", model_version)
     if not run_id:
         raise errors.NotFound(
             f"no run of project `{project}` is known to have made model `{model_version}`; take a prediction's"

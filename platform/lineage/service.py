@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mainspring.core import errors, identity
 from mainspring.core.contracts import lineage
 from mainspring.core.lineage import reading
-from mainspring.platform import mutation
+from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.lineage import store
 
@@ -28,6 +28,9 @@ async def record(
     """
     event = reading.parse(value)
     job = f"{event.job_namespace}/{event.job_name}"
+    # Whoever tells of a dataset writes into its project's graph, read or made.
+    told = {d.node.namespace for d in (*event.inputs, *event.outputs)} - {event.job_namespace}
+    namespaces = [event.job_namespace, *sorted(told)]
 
     async def do(
         connection: AsyncConnection, actor: identity.Actor
@@ -51,7 +54,7 @@ async def record(
         credential,
         action="lineage.record",
         resource=f"lineage/{job}",
-        roles=("service", "developer"),
+        on=[access.project(name) for name in namespaces],
         do=do,
     )
 
@@ -72,12 +75,16 @@ async def walk(
     `kind` keeps the nodes of that kind only, and then no edges: the models that a column feeds.
     Errors: NotFound with close names.
     """
-    plane.issuer.authenticate(credential)
-    async with plane.database.read() as connection:
+    async with reads.reading(plane, credential, action="lineage.read") as reader:
+        connection, visible = reader.connection, await reader.projects()
+        if visible is not None and namespace not in visible:
+            raise _not_found("dataset", name, [], f"namespace `{namespace}`")
         starts = await store.find(connection, namespace, name, version=version, column=column)
         if not starts:
             raise await _unknown(connection, namespace, name, version, column)
-        found = await store.walk(connection, [row.id for row in starts], direction, limit=MAX_EDGES)
+        found = await store.walk(
+            connection, [row.id for row in starts], direction, limit=MAX_EDGES, visible=visible
+        )
         ids = {row.id for row in starts} | {i for e in found.edges for i in (e.source, e.target)}
         rows = await store.nodes_of(connection, ids)
     steps = _steps([row.id for row in starts], found, direction)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -119,9 +119,16 @@ async def run_that_made(connection: AsyncConnection, namespace: str, name: str, 
 
 
 async def walk(
-    connection: AsyncConnection, starts: Sequence[int], direction: lineage.Direction, *, limit: int
+    connection: AsyncConnection,
+    starts: Sequence[int],
+    direction: lineage.Direction,
+    *,
+    limit: int,
+    visible: Collection[str] | None = None,
 ) -> Found:
     """Every edge on a way from `starts`, up to `limit`; each node is visited once, so cycles end.
+
+    A way ends where it would lead out of the namespaces in `visible`; None: it leads everywhere.
 
     SQLite takes a recursive query's rows in the order in which it found them: what is cut off is what is farthest.
     PostgreSQL promises no order: what is cut off there may be any of them.
@@ -133,8 +140,12 @@ async def walk(
     )
     start = sa.select(_nodes.c.id.label("id")).where(_nodes.c.id.in_(starts))
     reached = start.cte("reached", recursive=True)
-    reached = reached.union(sa.select(there.label("id")).join(reached, here == reached.c.id))
+    step = sa.select(there.label("id")).join(reached, here == reached.c.id)
+    seen = None if visible is None else sa.select(_nodes.c.id).where(_nodes.c.namespace.in_(visible))
+    reached = reached.union(step if seen is None else step.where(there.in_(seen)))
     query = sa.select(_edges).join(reached, here == reached.c.id).limit(limit + 1)
+    if seen is not None:
+        query = query.where(there.in_(seen))
     rows = (await connection.execute(query)).all()
     return Found(rows[:limit], len(rows) > limit)
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import canonical, cost, errors, identity
 from mainspring.core.contracts import metering
-from mainspring.platform import mutation
+from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.metering import store
 
@@ -54,19 +54,24 @@ async def record(
         )
 
     return await mutation.mutate(
-        plane, credential, action="usage.record-serving", resource="usage/serving", roles=("service",), do=do
+        plane,
+        credential,
+        action="usage.record-serving",
+        resource="usage/serving",
+        on=access.platform(),
+        do=do,
     )
 
 
 async def summarise(
     plane: control_plane.ControlPlane, credential: str, *, group_by: store.GroupBy, project: str
 ) -> metering.ServingUsageSummary:
-    """Serving usage added up, of one project if it is named. Errors: NotFound for the project."""
-    plane.issuer.authenticate(credential)
-    async with plane.database.read() as connection:
-        if project:
-            await store.require_projects(connection, {project})
-        sums = await store.sums(connection, group_by, project)
+    """Serving usage added up, of one project if it is named, or of those that the actor may know of.
+
+    Errors: NotFound for the project.
+    """
+    async with reads.reading(plane, credential, action="cost.read") as reader:
+        sums = await store.sums(reader.connection, group_by, await reader.projects(project))
     total = [sum(column) for column in zip(*sums.values(), strict=True)] or [0, 0, 0, 0]
     return metering.ServingUsageSummary(
         group_by=group_by,

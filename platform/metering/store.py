@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, TypeAlias
 
 import sqlalchemy as sa
@@ -69,14 +69,14 @@ async def insert(
 
 
 async def sums(
-    connection: AsyncConnection, group_by: GroupBy, project: str
+    connection: AsyncConnection, group_by: GroupBy, projects: Collection[str] | None
 ) -> dict[str, tuple[int, int, int, int]]:
-    """By group: requests, predictions, CPU microseconds, billionths of the currency."""
+    """By group: requests, predictions, CPU microseconds, billionths of the currency; of `projects`, None: of all."""
     table = database.serving_usage
     units = (table.c.requests, table.c.predictions, table.c.cpu_microseconds, table.c.cost_nanos)
     key = table.c[group_by]
     query = sa.select(key, *(sa.func.sum(unit) for unit in units)).group_by(key).order_by(key)
-    if project:
-        query = query.where(table.c.project == project)
+    if projects is not None:
+        query = query.where(table.c.project.in_(projects))
     rows = (await connection.execute(query)).all()
     return {name: (int(a), int(b), int(c), int(d)) for name, a, b, c, d in rows}

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors, identity
 from mainspring.core.contracts import base, control
-from mainspring.platform import mutation
+from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.costs import reservations
 from mainspring.platform.costs import store as cost_store
@@ -33,7 +33,7 @@ async def create(
         credential,
         action="project.create",
         resource=f"project/{request.name}",
-        roles=("developer",),
+        on=access.platform(name=request.name),
         do=do,
     )
 
@@ -67,23 +67,28 @@ async def update(
         return mutation.Change(view, f"project/{name}", detail, is_new=bool(changed))
 
     return await mutation.mutate(
-        plane, credential, action="project.update", resource=f"project/{name}", roles=("admin",), do=do
+        plane,
+        credential,
+        action="project.update",
+        resource=f"project/{name}",
+        on=access.project(name),
+        do=do,
     )
 
 
 async def show(plane: control_plane.ControlPlane, credential: str, name: str) -> control.ProjectView:
-    plane.issuer.authenticate(credential)
-    async with plane.database.read() as connection:
-        return await _view(connection, await store.find(connection, name), base.utc_now())
+    """Errors: NotFound."""
+    async with reads.reading(plane, credential, action="project.read") as reader:
+        return await _view(reader.connection, await reader.project(name), base.utc_now())
 
 
 async def read(plane: control_plane.ControlPlane, credential: str, *, after: str, limit: int) -> control.Page:
-    """A page of projects by name."""
-    plane.issuer.authenticate(credential)
-    async with plane.database.read() as connection:
-        rows = await store.page(connection, after=after, limit=limit + 1)
+    """A page of the projects that the actor may know of, by name."""
+    async with reads.reading(plane, credential, action="project.read") as reader:
+        visible = await reader.projects()
+        rows = await store.page(reader.connection, after=after, limit=limit + 1, visible=visible)
         now = base.utc_now()
-        items = [(await _view(connection, row, now)).model_dump(mode="json") for row in rows[:limit]]
+        items = [(await _view(reader.connection, row, now)).model_dump(mode="json") for row in rows[:limit]]
     return control.Page(items=items, next=rows[limit - 1].name if len(rows) > limit else "")
 
 

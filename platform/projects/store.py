@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -44,10 +44,19 @@ async def find(connection: AsyncConnection, name: str) -> sa.Row[Any]:
     ).one_or_none()
     if row is not None:
         return row
-    known = (await connection.execute(sa.select(database.projects.c.name))).scalars().all()
-    close = tuple(difflib.get_close_matches(name, known, n=3))
+    raise await unknown(connection, name)
+
+
+async def unknown(
+    connection: AsyncConnection, name: str, visible: Collection[str] | None = None
+) -> errors.NotFound:
+    """What is said of a project that is not there, or that somebody may not know of; `visible`: names to suggest, None: all."""
+    known = visible
+    if known is None:
+        known = (await connection.execute(sa.select(database.projects.c.name))).scalars().all()
+    close = tuple(difflib.get_close_matches(name, sorted(known), n=3))
     hint = f"did you mean `{close[0]}`?" if close else f"create it with `mainspring project create {name}`"
-    raise errors.NotFound(f"no project `{name}`; {hint}", resource="project", name=name, did_you_mean=close)
+    return errors.NotFound(f"no project `{name}`; {hint}", resource="project", name=name, did_you_mean=close)
 
 
 async def update(connection: AsyncConnection, name: str, changed: Mapping[str, Any]) -> None:
@@ -66,13 +75,18 @@ def columns(patch: control.ProjectPatch) -> dict[str, Any]:
     return values
 
 
-async def page(connection: AsyncConnection, *, after: str, limit: int) -> Sequence[sa.Row[Any]]:
+async def page(
+    connection: AsyncConnection, *, after: str, limit: int, visible: Collection[str] | None = None
+) -> Sequence[sa.Row[Any]]:
+    """Projects by name; of those in `visible`, None: of all."""
     query = (
         sa.select(database.projects)
         .where(database.projects.c.name > after)
         .order_by(database.projects.c.name)
         .limit(limit)
     )
+    if visible is not None:
+        query = query.where(database.projects.c.name.in_(visible))
     return (await connection.execute(query)).all()
 
 

@@ -9,9 +9,8 @@ from typing import Any
 from mainspring.core import errors, identity
 from mainspring.core.contracts import control, quality
 from mainspring.core.quality import gate
-from mainspring.platform import mutation
+from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
-from mainspring.platform.projects import store as project_store
 from mainspring.platform.quarantine import store
 
 
@@ -19,8 +18,7 @@ async def read(
     plane: control_plane.ControlPlane, credential: str, project: str, *, after: str, limit: int
 ) -> control.Page:
     """A page of a project's held batches by name. Errors: NotFound for the project."""
-    plane.issuer.authenticate(credential)
-    state = await _folders_of(plane, project)
+    state = await _folders_of(plane, credential, project)
     found = await asyncio.to_thread(lambda: list(store.places(state, project)))
     rest = sorted((p for p in found if p.held.name > after), key=lambda p: p.held.name)
     items = [place.view(project).model_dump(mode="json") for place in rest[:limit]]
@@ -31,8 +29,7 @@ async def show(
     plane: control_plane.ControlPlane, credential: str, project: str, name: str
 ) -> quality.HeldBatch:
     """One held batch with its reports. Errors: NotFound."""
-    plane.issuer.authenticate(credential)
-    state = await _folders_of(plane, project)
+    state = await _folders_of(plane, credential, project)
     place = await asyncio.to_thread(store.find, state, project, name)
     return place.view(project, with_reports=True)
 
@@ -45,8 +42,7 @@ async def release(
     Files may be many: they are linked outside of any transaction, between two rows of the audit log.
     Errors: NotFound; Conflict if another batch was accepted since; PermissionDenied.
     """
-    plane.issuer.authenticate(credential)  # before anybody learns what there is
-    state = await _folders_of(plane, project)
+    state = await _folders_of(plane, credential, project)  # before anybody learns what there is
     place = await asyncio.to_thread(store.find, state, project, name)
 
     async def work(actor: identity.Actor) -> tuple[None, dict[str, Any]]:
@@ -58,7 +54,7 @@ async def release(
         credential,
         action="quarantine.release",
         resource=f"quarantine/{project}/{name}",
-        roles=("approver",),
+        on=access.project(project),
         detail={
             "reason": reason,
             "failed": [check.name for check in place.held.failed],
@@ -70,10 +66,10 @@ async def release(
     return after.view(project, with_reports=True)
 
 
-async def _folders_of(plane: control_plane.ControlPlane, project: str) -> Path:
+async def _folders_of(plane: control_plane.ControlPlane, credential: str, project: str) -> Path:
     """Where the folders of a project are that exists: names out of a path are looked up before they are one."""
-    async with plane.database.read() as connection:
-        await project_store.find(connection, project)
+    async with reads.reading(plane, credential, action="quarantine.read") as reader:
+        await reader.project(project)
     if plane.state_dir is None:
         raise errors.NotFound(
             "this control API has no folders of data; ask the one beside the workers",

@@ -11,11 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import cost, errors, identity, ids, policy
 from mainspring.core.contracts import base, control, training
-from mainspring.platform import mutation
+from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
 from mainspring.platform.costs import reservations
 from mainspring.platform.costs import store as cost_store
+from mainspring.platform.policies import questions
 from mainspring.platform.projects import store as project_store
 from mainspring.platform.runs import intents, outbox, store
 
@@ -31,9 +32,9 @@ async def create(
     """
     _check_complete(request)
 
-    async def authorise(connection: AsyncConnection, actor: identity.Actor) -> None:
+    async def afford(connection: AsyncConnection, actor: identity.Actor) -> None:
         if await store.find_by_key(connection, actor.name, request.idempotency_key) is None:
-            await _authorise_start(connection, actor, request, _wanted_nanos(plane, request))
+            await _afford_start(connection, request, _wanted_nanos(plane, request))
 
     async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[_Asked]:
         known = await store.find_by_key(connection, actor.name, request.idempotency_key)
@@ -66,8 +67,8 @@ async def create(
         credential,
         action="run.start",
         resource=f"project/{request.project}",
-        roles=("developer", "service"),
-        authorise=authorise,
+        on=_start_of(request),
+        afford=afford,
         do=do,
     )
     return await _carry_out(plane, asked)
@@ -116,9 +117,19 @@ def _wanted_nanos(plane: control_plane.ControlPlane, request: control.RunCreate)
     return cost.to_nanos(plane.book.run_reservation if request.max_cost is None else request.max_cost)
 
 
-async def _authorise_start(
-    connection: AsyncConnection, actor: identity.Actor, request: control.RunCreate, wanted: int
-) -> None:
+def _start_of(request: control.RunCreate) -> access.Target:
+    return access.project(
+        request.project,
+        request.environment,
+        kind=str(request.kind),
+        environment=request.environment[: questions.MAX_CHARACTERS],
+        auto_approve_by=request.auto_approve_by[: questions.MAX_CHARACTERS],
+        is_sample=request.sample_fraction < 1.0,
+        has_cause=bool(request.cause),
+    )
+
+
+async def _afford_start(connection: AsyncConnection, request: control.RunCreate, wanted: int) -> None:
     project, now = await project_store.find(connection, request.project), base.utc_now()
     limit = project.monthly_budget_nanos
     spent = await cost_store.spent_nanos(connection, request.project, now)
@@ -128,19 +139,22 @@ async def _authorise_start(
         spent=cost.to_amount(spent),
         committed=cost.to_amount(spent + held + wanted),
     )
-    denial = policy.decide_run(request, actor, facts).denial
+    denial = policy.decide_budget(facts).denial
     if denial is None:
         return
-    if denial.rule_id == "run.budget" and facts.limit is not None:
-        raise errors.BudgetExceeded(
-            denial.message, project=request.project, limit_usd=facts.limit, needed_usd=facts.committed
-        )
-    raise denial
+    if facts.limit is None:  # the rule crashed
+        raise denial
+    raise errors.BudgetExceeded(
+        denial.message, project=request.project, limit_usd=facts.limit, needed_usd=facts.committed
+    )
 
 
 async def show(plane: control_plane.ControlPlane, credential: str, run_id: str) -> control.RunView:
     """Errors: NotFound."""
-    plane.issuer.authenticate(credential)
+    async with reads.reading(plane, credential, action="run.read") as reader:
+        row = await store.find(reader.connection, run_id)
+        if not reader.may(row.project):
+            raise store.unknown(run_id)
     return await _show(plane, run_id)
 
 
@@ -154,11 +168,16 @@ async def _show(plane: control_plane.ControlPlane, run_id: str) -> control.RunVi
 async def read(
     plane: control_plane.ControlPlane, credential: str, *, project: str, before: str, limit: int
 ) -> control.Page:
-    """A page of runs, newest first; those that have not ended show their present stage."""
-    plane.issuer.authenticate(credential)
-    async with plane.database.read() as connection:
-        rows = await store.page(connection, project=project, before=before, limit=limit + 1)
-        costs = await cost_store.run_costs(connection, [row.run_id for row in rows])
+    """A page of runs, newest first; those that have not ended show their present stage.
+
+    A project that is not there has no runs, and so has one that the actor may not know of.
+    """
+    async with reads.reading(plane, credential, action="run.read") as reader:
+        projects = await reader.projects()
+        if project:
+            projects = frozenset({project} if projects is None else {project} & projects)
+        rows = await store.page(reader.connection, projects=projects, before=before, limit=limit + 1)
+        costs = await cost_store.run_costs(reader.connection, [row.run_id for row in rows])
     shown = rows[:limit]
     live = [row for row in shown if training.Stage(row.stage) not in store.TERMINAL]
     statuses = await asyncio.gather(*(outbox.live_status(plane, row.run_id) for row in live))
@@ -179,9 +198,8 @@ async def decide(
     Errors: PolicyDenied; Conflict if the run does not wait for a decision, or another one is under way.
     """
 
-    async def authorise(connection: AsyncConnection, actor: identity.Actor) -> None:
-        row = await store.find(connection, run_id)
-        policy.decide_approval(actor, requested_by=row.requested_by, environment=row.environment).require()
+    async def on(connection: AsyncConnection) -> access.Target:
+        return access.run(await store.find(connection, run_id), approve=request.approve)
 
     async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[_Asked]:
         decision = training.Decision(approve=request.approve, by=actor.name, reason=request.reason)
@@ -203,8 +221,7 @@ async def decide(
         credential,
         action="run.decide",
         resource=f"run/{run_id}",
-        roles=("approver",),
-        authorise=authorise,
+        on=on,
         do=do,
     )
     return await _carry_out(plane, asked)
@@ -236,7 +253,7 @@ async def cancel(plane: control_plane.ControlPlane, credential: str, run_id: str
         credential,
         action="run.cancel",
         resource=f"run/{run_id}",
-        roles=("developer", "approver"),
+        on=_run_of(run_id),
         do=do,
     )
     return await _carry_out(plane, asked)
@@ -274,13 +291,26 @@ async def report(
         )
 
     await mutation.mutate(
-        plane, credential, action=event.action, resource=f"run/{run_id}", roles=("service",), do=do
+        plane,
+        credential,
+        action=event.action,
+        right="run.report",
+        resource=f"run/{run_id}",
+        on=_run_of(run_id),
+        do=do,
     )
     async with plane.database.read() as connection:
         row = await audit_store.is_recorded(connection, event.event_key)
     if row is None:
         raise errors.InvariantViolated("a recorded event is not in the log", where="platform.runs.report")
     return audit_store.view(row)
+
+
+def _run_of(run_id: str) -> access.Finder:
+    async def find(connection: AsyncConnection) -> access.Target:
+        return access.run(await store.find(connection, run_id))
+
+    return find
 
 
 def _check_same(known: control.AuditView, event: training.RunEvent) -> None:

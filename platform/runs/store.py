@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -48,10 +48,15 @@ async def find(connection: AsyncConnection, run_id: str) -> sa.Row[Any]:
         await connection.execute(sa.select(database.runs).where(database.runs.c.run_id == run_id))
     ).one_or_none()
     if row is None:
-        raise errors.NotFound(
-            f"no run `{run_id}`; see `mainspring run list` for those there are", resource="run", name=run_id
-        )
+        raise unknown(run_id)
     return row
+
+
+def unknown(run_id: str) -> errors.NotFound:
+    """What is said of a run that is not there, or that somebody may not know of."""
+    return errors.NotFound(
+        f"no run `{run_id}`; see `mainspring run list` for those there are", resource="run", name=run_id
+    )
 
 
 async def find_by_key(connection: AsyncConnection, requested_by: str, key: str) -> sa.Row[Any] | None:
@@ -79,12 +84,12 @@ async def set_stage(
 
 
 async def page(
-    connection: AsyncConnection, *, project: str, before: str, limit: int
+    connection: AsyncConnection, *, projects: Collection[str] | None, before: str, limit: int
 ) -> Sequence[sa.Row[Any]]:
-    """Up to `limit` runs, newest first: run ids sort by creation."""
+    """Up to `limit` runs of `projects` (None: of all), newest first: run ids sort by creation."""
     query = sa.select(database.runs).order_by(database.runs.c.run_id.desc()).limit(limit)
-    if project:
-        query = query.where(database.runs.c.project == project)
+    if projects is not None:
+        query = query.where(database.runs.c.project.in_(projects))
     if before:
         query = query.where(database.runs.c.run_id < before)
     return (await connection.execute(query)).all()

@@ -6,12 +6,9 @@ from typing import Any
 
 from mainspring.core import identity, ids
 from mainspring.core.contracts import schedules
-from mainspring.platform import mutation
+from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
-from mainspring.platform.projects import store as project_store
 from mainspring.platform.runs import outbox
-
-_ROLES = ("developer",)
 
 
 async def put(
@@ -33,7 +30,7 @@ async def put(
         credential,
         action="schedule.put",
         resource=_resource(project, process),
-        roles=_ROLES,
+        on=access.project(project, process=str(process)),
         detail=asked.model_dump(mode="json"),
         work=work,
     )
@@ -53,7 +50,7 @@ async def remove(
         credential,
         action="schedule.remove",
         resource=_resource(project, process),
-        roles=_ROLES,
+        on=access.project(project, process=str(process)),
         detail={},
         work=work,
     )
@@ -75,7 +72,7 @@ async def run_now(
         credential,
         action="schedule.run",
         resource=_resource(project, process),
-        roles=_ROLES,
+        on=access.project(project, process=str(process)),
         detail={"key": key},
         work=work,
     )
@@ -107,6 +104,5 @@ def _resource(project: str, process: schedules.Process) -> str:
 
 
 async def _check(plane: control_plane.ControlPlane, credential: str, project: str) -> None:
-    plane.issuer.authenticate(credential)
-    async with plane.database.read() as connection:
-        await project_store.find(connection, project)
+    async with reads.reading(plane, credential, action="schedule.read") as reader:
+        await reader.project(project)

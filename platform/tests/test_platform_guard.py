@@ -1,4 +1,4 @@
-"""No route changes state except through the mutation, and nothing else opens a writing transaction."""
+"""No route changes or reads state without asking the policies, and nothing else opens a writing transaction."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from litestar.routes import HTTPRoute
 from mainspring.core import identity, settings
 from mainspring.core.contracts import control
 from mainspring.platform import app as control_app
-from mainspring.platform import mutation
+from mainspring.platform import mutation, reads
+from mainspring.platform.policies import engine
 from mainspring.platform.runs import launcher
 
 # Where the package is imported from: the source tree, or the tree that Bazel lays out.
 ROOM = Path(mutation.__file__).parent
 CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
+#: What anybody may ask: is the process alive, and what is its API.
+OPEN = {"/healthz", "/readyz"}
 
 
 def calls(function: Callable[..., Any]) -> Iterable[Any]:
@@ -37,23 +40,25 @@ def calls(function: Callable[..., Any]) -> Iterable[Any]:
             yield getattr(function.__globals__.get(target.value.id), target.attr, None)
 
 
-def mutates(function: Callable[..., Any], depth: int = 2) -> bool:
-    """Does it call `mutation.mutate`, itself or through a function of this room that it calls."""
+def goes_through(door: Callable[..., Any], function: Callable[..., Any], depth: int = 3) -> bool:
+    """Does it call the door, itself or through a function of this room that it calls."""
     found = list(calls(function))
-    if mutation.mutate in found:
+    if door in found:
         return True
     ours = [f for f in found if inspect.isfunction(f) and f.__module__.startswith("mainspring.platform.")]
-    return depth > 0 and any(mutates(f, depth - 1) for f in ours)
+    return depth > 0 and any(goes_through(door, f, depth - 1) for f in ours)
 
 
 def unguarded(app: Litestar) -> list[str]:
+    """Routes that change something without the mutation, and others that read without the reader."""
     return sorted(
         f"{method} {route.path}"
         for route in app.routes
-        if isinstance(route, HTTPRoute)
+        if isinstance(route, HTTPRoute) and route.path not in OPEN
         for handler in route.route_handlers
-        for method in CHANGING & set(handler.http_methods)
-        if not mutates(handler.fn)
+        for method in set(handler.http_methods) - {"OPTIONS", "HEAD"}
+        if handler.fn.__module__.startswith(("mainspring.", __name__))
+        and not goes_through(mutation.mutate if method in CHANGING else reads.reading, handler.fn)
     )
 
 
@@ -67,7 +72,12 @@ async def seeded_delete() -> str:
     return str(ROOM)
 
 
-def test_every_changing_route_goes_through_the_mutation(tmp_path: Path) -> None:
+@get("/seeded")
+async def seeded_get() -> str:
+    return str(ROOM)
+
+
+def test_every_route_goes_through_the_mutation_or_the_reader(tmp_path: Path) -> None:
     app = control_app.create_app(
         settings.load({}, directory=tmp_path),
         issuer=identity.TokenIssuer({}),
@@ -78,12 +88,36 @@ def test_every_changing_route_goes_through_the_mutation(tmp_path: Path) -> None:
         for r in app.routes
         if isinstance(r, HTTPRoute) and CHANGING & {m for h in r.route_handlers for m in h.http_methods}
     ]
-    assert len(changing) == 15  # the walk sees the table: all paths of the API that change something
+    assert len(changing) == 17  # the walk sees the table: all paths of the API that change something
     assert unguarded(app) == []
 
 
 def test_the_guard_sees_a_route_that_goes_round() -> None:
-    assert unguarded(Litestar([seeded_post, seeded_delete])) == ["DELETE /seeded/{name:str}", "POST /seeded"]
+    found = unguarded(Litestar([seeded_post, seeded_delete, seeded_get]))
+    assert found == ["DELETE /seeded/{name:str}", "GET /seeded", "POST /seeded"]
+
+
+def rights(room: Path) -> set[str]:
+    """Every right that the room asks the policies for: `right=`, or `action=`, of a call to one of the doors.
+
+    One that is not written out where it is asked for cannot be held against the schema, and is `?`.
+    """
+    found = set()
+    for path in room.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or path.name == "mutation.py" or "tests" in path.parts:
+                continue
+            if ast.unparse(node.func) in ("mutation.mutate", "mutation.around", "reads.reading"):
+                given = {word.arg: word.value for word in node.keywords}
+                asked = given.get("right", given.get("action"))
+                found.add(str(asked.value) if isinstance(asked, ast.Constant) else "?")
+    return found
+
+
+def test_the_schema_has_every_right_that_is_asked_for_and_no_other(tmp_path: Path) -> None:
+    assert rights(ROOM) == engine.PolicyEngine.load().actions
+    (tmp_path / "seeded.py").write_text("async def f(p, c, a):\n    await mutation.mutate(p, c, action=a)\n")
+    assert rights(tmp_path) == {"?"}
 
 
 def unpaged(app: Litestar) -> list[str]:

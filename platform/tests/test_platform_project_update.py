@@ -16,6 +16,7 @@ from mainspring.core import errors, identity, settings
 from mainspring.core.client import control as control_client
 from mainspring.core.contracts import control
 from mainspring.platform import app as control_app
+from mainspring.platform import mutation
 from mainspring.platform.cli import main as cli
 from mainspring.platform.runs import launcher
 
@@ -41,7 +42,12 @@ class Api:
 
     def details(self) -> list[Any]:
         rows = self.call("GET", "/api/v1/audit").json()["items"]
-        return [r["detail"] for r in rows if (r["action"], r["outcome"]) == ("project.update", "done")]
+        told = [{k: v for k, v in r["detail"].items() if k != mutation.AUTHORISATION} for r in rows]
+        return [
+            d
+            for d, r in zip(told, rows, strict=True)
+            if (r["action"], r["outcome"]) == ("project.update", "done")
+        ]
 
 
 @pytest.fixture

@@ -64,6 +64,7 @@ def test_a_schedule_is_made_shown_run_and_removed_on_record(world: World) -> Non
         for what in ("put", "run", "remove")
         for outcome in ("requested", "done")
     ]
+    assert rows[0][2].pop("authorisation")["decisions"][0]["policies"] == ["schedule.change"]
     assert rows[0][2] == {"every_minutes": 60.0, "is_paused": False, "request": {"max_rows": 7}}
     assert rows[3][2] == {"run_id": started["run_id"]}
 

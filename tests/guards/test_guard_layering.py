@@ -33,6 +33,7 @@ ADAPTERS = {
     "litestar": ("platform/",),
     "confluent_kafka": ("core/features/streams/kafka.py", "bench/features/"),
     "obstore": ("core/features/objects.py",),
+    "cedarpy": ("platform/policies/engine.py",),
     "joserfc": ("core/oidc.py",),
     "fsspec": ("core/features/object_files.py",),
     "fastavro": ("core/features/streams/decoding.py",),

@@ -1,0 +1,136 @@
+"""Who somebody is to a project, and what is asked of the policies about it.
+
+Roles of a token hold everywhere. Roles of a member hold in the project, in one environment or in all (`*`). An actor
+whose token has no role of ours is a tenant: there is nothing for it but the projects that it is a member of, and of all
+others it is not even told that they exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mainspring.core import errors, identity
+from mainspring.platform import database
+from mainspring.platform.policies import engine, questions
+from mainspring.platform.projects import store as project_store
+from mainspring.platform.runs import store as run_store
+
+#: The environments of a member's role, or of a change that is of the project as a whole.
+EVERY: Final = "*"
+
+
+@dataclass(frozen=True)
+class Who:
+    """An actor with its grants: roles by project and environment."""
+
+    actor: identity.Actor
+    grants: Mapping[str, Mapping[str, frozenset[str]]]
+
+    @property
+    def platform_roles(self) -> frozenset[str]:
+        return frozenset(self.actor.roles) & frozenset(identity.ROLES)
+
+    def roles(self, project: str, environment: str) -> frozenset[str]:
+        """Those that let it change something there: a change of all environments needs a role in all."""
+        mine = self.grants.get(project, {})
+        return self.platform_roles | mine.get(EVERY, frozenset()) | mine.get(environment, frozenset())
+
+    def roles_anywhere(self, project: str) -> frozenset[str]:
+        """Those that let it look: a project is read as a whole."""
+        return self.platform_roles.union(*self.grants.get(project, {}).values())
+
+
+async def identify(connection: AsyncConnection, actor: identity.Actor) -> Who:
+    table = database.members
+    query = sa.select(table.c.project, table.c.roles).where(table.c.actor == actor.name)
+    rows = (await connection.execute(query)).all()
+    return Who(
+        actor,
+        {row.project: {place: frozenset(roles) for place, roles in row.roles.items()} for row in rows},
+    )
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be changed. `project` is empty for what is the platform's."""
+
+    project: str = ""
+    environment: str = EVERY
+    resource: questions.Resource = questions.PLATFORM
+    context: Mapping[str, str | bool] = field(default_factory=dict)
+
+
+#: Of what has to be looked up first, in the transaction of the change.
+Finder: TypeAlias = Callable[[AsyncConnection], Awaitable[Target]]
+
+
+def platform(**context: str | bool) -> Target:
+    return Target(context=context)
+
+
+def project(name: str, environment: str = EVERY, /, **context: str | bool) -> Target:
+    return Target(name, environment, questions.project(name), context)
+
+
+def run(row: sa.Row[Any], /, **context: str | bool) -> Target:
+    """A run's, by its row."""
+    names = {name: str(row._mapping[name]) for name in ("project", "kind", "environment", "requested_by")}
+    return Target(
+        names["project"],
+        names["environment"],
+        questions.run(str(row._mapping["run_id"]), **names),
+        context,
+    )
+
+
+def to_change(who: Who, action: str, target: Target) -> questions.Question:
+    roles = who.roles(target.project, target.environment) if target.project else who.platform_roles
+    principal = questions.Principal(who.actor.name, roles, who.platform_roles)
+    return questions.Question(principal, action, target.resource, target.context)
+
+
+def to_read(who: Who, action: str, project: str = "") -> questions.Question:
+    """Of one project; of none: of all."""
+    roles = who.roles_anywhere(project) if project else who.platform_roles
+    principal = questions.Principal(who.actor.name, roles, who.platform_roles)
+    return questions.Question(
+        principal, action, questions.project(project) if project else questions.PLATFORM
+    )
+
+
+async def readable(
+    policies: engine.PolicyEngine, connection: AsyncConnection, who: Who, action: str
+) -> frozenset[str] | None:
+    """The projects whose part of a list somebody may read; None: all of them.
+
+    Our own policies ask for a role only: a role of the token opens every project at once. An organisation's may tell
+    projects apart, and then each is asked about.
+    """
+    of_all = policies.decide(to_read(who, action)).allowed
+    if of_all and not policies.has_own:
+        return None
+    names: Iterable[str] = who.grants
+    if who.platform_roles:
+        names = (await connection.execute(sa.select(database.projects.c.name))).scalars().all()
+    return frozenset(name for name in names if policies.decide(to_read(who, action, name)).allowed)
+
+
+async def unless_hidden(
+    policies: engine.PolicyEngine,
+    connection: AsyncConnection,
+    who: Who,
+    target: Target,
+    denial: errors.Denied,
+) -> errors.MainspringError:
+    """The denial; NotFound in its place for who may not know that there is something to be denied."""
+    if not target.project or policies.decide(to_read(who, "project.read", target.project)).allowed:
+        return denial
+    if target.resource.type == "Run":
+        return run_store.unknown(target.resource.id)
+    known = await readable(policies, connection, who, "project.read")
+    return await project_store.unknown(connection, target.project, known)
