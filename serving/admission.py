@@ -73,7 +73,7 @@ def admit(
         rows, label = request.rows or [], "rows"
         wanted = dict(bundle.input_columns)
     if policy.unknown_fields == "refuse":
-        _check_names(label, itertools.chain.from_iterable(rows), wanted)
+        check_names(label, itertools.chain.from_iterable(rows), wanted)
     columns = {
         name: typed(_pick(label, rows, name), dtype, name=name, label=label) for name, dtype in wanted.items()
     }
@@ -101,7 +101,7 @@ def admit_columns(
     wanted = bundle.input_columns
     if bundle.input_policy.unknown_fields == "ignore":
         columns = {name: column for name, column in columns.items() if name in wanted}
-    _check_names("rows", columns, wanted)
+    check_names("rows", columns, wanted)
     n_rows = len(next(iter(columns.values()), ()))
     for name, dtype in wanted.items():
         column = columns.get(name)
@@ -168,7 +168,7 @@ def _overrides(bundle: bundles.LoadedBundle, request: prediction.PredictRequest)
         # A key that is overridden after the look-up would disagree with what was looked up.
         wanted.pop(key.name, None)
     if bundle.input_policy.unknown_fields == "refuse":
-        _check_names("overrides", request.overrides, wanted)
+        check_names("overrides", request.overrides, wanted)
     return {
         name: np.repeat(typed([value], wanted[name], name=name, label="overrides"), request.n_rows)
         for name, value in request.overrides.items()
@@ -176,7 +176,8 @@ def _overrides(bundle: bundles.LoadedBundle, request: prediction.PredictRequest)
     }
 
 
-def _check_names(label: str, given: Iterable[str], wanted: Iterable[str]) -> None:
+def check_names(label: str, given: Iterable[str], wanted: Iterable[str]) -> None:
+    """Errors: InvalidRequest for a name that nobody asked for, with a close one."""
     known = set(wanted)
     unknown = sorted(set(given) - known)
     if unknown:

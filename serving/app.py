@@ -204,6 +204,7 @@ def create_app(
                         doorkeeper,
                         reads,
                         probed,
+                        serving.max_rows_per_request,
                         checked,
                     )
                 ),

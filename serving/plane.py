@@ -19,6 +19,7 @@ from mainspring.core.models import sanitise
 from mainspring.serving import (
     admission,
     bundles,
+    columnar,
     explaining,
     observed,
     response_cache,
@@ -49,6 +50,29 @@ class Answered:
     inputs: Mapping[str, NDArray[Any]]
     """What the plan was given, each (n,)."""
     from_cache: bool = False
+
+
+@dataclass(frozen=True)
+class Given:
+    """What one bundle answered, and as of when."""
+
+    answered: Answered
+    digest: str
+    role: str
+    as_of_us: int
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Each prediction as `prediction.Prediction` has it."""
+        n = len(self.answered.scores)
+        return [
+            {"score": score, "feature_status": status, "feature_age_seconds": age}
+            for score, status, age in zip(
+                self.answered.scores.tolist(),
+                self.answered.looked_up.status_rows(n),
+                self.answered.looked_up.age_rows(n, self.as_of_us),
+                strict=True,
+            )
+        ]
 
 
 @dataclass(frozen=True)
@@ -105,9 +129,13 @@ class Plane:
         Errors: NotFound for the endpoint, InvalidRequest and SchemaMismatch for the request, Overloaded when too
         many requests are at work, and whatever the bundle fails with, which is then counted against it.
         """
+        return respond(request_id, endpoint, self.give(endpoint, request))
+
+    def give(self, endpoint: str, request: prediction.PredictRequest | columnar.Columns) -> Given:
+        """As :meth:`predict`, before anything is made of the answer. Columns are asked as of now."""
         question = self._question(request)
         answered, digest, role = self._answer(endpoint, question)
-        return _respond(request_id, endpoint, digest, role, answered, question.as_of_us)
+        return Given(answered, digest, role, question.as_of_us)
 
     def explain(
         self, endpoint: str, request: prediction.PredictRequest, request_id: str
@@ -126,10 +154,18 @@ class Plane:
             answered = self._run_and_record(table, bundle, role, asked, question.as_of_us)
             with traces.span("explain", rows=asked.n_rows, bundle=bundle.digest):
                 found = bundle.explain(bundle.prepare(answered.inputs))
-        predicted = _respond(request_id, endpoint, bundle.digest, role, answered, question.as_of_us)
+        predicted = respond(request_id, endpoint, Given(answered, bundle.digest, role, question.as_of_us))
         return explaining.respond(predicted, found)
 
-    def _question(self, request: prediction.PredictRequest) -> _Question:
+    def _question(self, request: prediction.PredictRequest | columnar.Columns) -> _Question:
+        if isinstance(request, columnar.Columns):
+            return _Question(
+                label=request.label,
+                n_rows=request.n_rows,
+                key=lambda bundle: columnar.key(request, bundle),
+                admit=lambda bundle: columnar.admit(bundle, request, self.sanitiser),
+                as_of_us=self._now_us(),
+            )
         return _Question(
             label="entities" if request.entities is not None else "rows",
             n_rows=request.n_rows,
@@ -301,25 +337,14 @@ def _narrow(column: NDArray[Any], dtype: ports.FieldType) -> NDArray[Any]:
     return column
 
 
-def _respond(
-    request_id: str, endpoint: str, digest: str, role: str, answered: Answered, as_of_us: int
-) -> prediction.PredictResponse:
-    n = len(answered.scores)
-    rows = zip(
-        answered.scores.tolist(),
-        answered.looked_up.status_rows(n),
-        answered.looked_up.age_rows(n, as_of_us),
-        strict=True,
-    )
+def respond(request_id: str, endpoint: str, given: Given) -> prediction.PredictResponse:
+    """The answer as one JSON object has it."""
     return prediction.PredictResponse.model_validate(
         {
             "request_id": request_id,
             "endpoint": endpoint,
-            "model_version": digest,
-            "role": role,
-            "predictions": [
-                {"score": score, "feature_status": status, "feature_age_seconds": age}
-                for score, status, age in rows
-            ],
+            "model_version": given.digest,
+            "role": given.role,
+            "predictions": given.rows(),
         }
     )

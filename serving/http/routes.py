@@ -17,7 +17,7 @@ from mainspring.core.contracts import deployment, features, prediction, quality
 from mainspring.serving import bundles, endpoints, gate, plane
 from mainspring.serving.access import guard
 from mainspring.serving.features import expectations, push
-from mainspring.serving.http import bodies, feature_reads, payload, probes, v2_infer
+from mainspring.serving.http import bodies, feature_reads, payload, predict_bodies, probes, v2_infer
 
 if TYPE_CHECKING:
     from mainspring.core.quality import pushes
@@ -37,6 +37,8 @@ class Parts:
     gate: gate.Gate
     reads: feature_reads.FeatureReads
     probes: probes.Probes
+    max_rows: int
+    """Of one request for predictions."""
     checked: pushes.CheckedFeatures | None = None
     """The online store's gate; None where no view has expectations."""
 
@@ -72,6 +74,7 @@ def _health(parts: Parts) -> APIRouter:
 
 def _predictions(parts: Parts) -> APIRouter:
     router = APIRouter(tags=["predictions"])
+    other_bodies = predict_bodies.Parts(parts.plane, parts.limits, parts.gate, parts.max_rows)
 
     @router.post(
         "/v1/endpoints/{name}:predict",
@@ -80,6 +83,8 @@ def _predictions(parts: Parts) -> APIRouter:
     )
     async def predict(name: str, request: Request) -> Response:
         """Score every entity or row of the body, in order."""
+        if predict_bodies.applies(request):
+            return await predict_bodies.answer(other_bodies, name, request)
         asked = await bodies.read(request, prediction.PredictRequest, parts.limits)
         guard.charge(asked.n_rows)
         deadline = v2_infer.deadline_of(dict(request.headers))

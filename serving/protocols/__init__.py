@@ -1,3 +1,3 @@
 """Protocols that have a codec of their own; HTTP and gRPC carry them."""
 
-__all__ = ["v2"]
+__all__ = ["predict", "v2"]

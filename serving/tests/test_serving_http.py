@@ -390,6 +390,7 @@ def test_the_api_is_described(served: world.Served) -> None:
         "/metrics",
         "/v1/endpoints",
         "/v1/endpoints/{name}",
+        "/v1/endpoints/{name}:explain",
         "/v1/endpoints/{name}:predict",
         "/v1/endpoints/{name}/traffic",
         "/v1/endpoints/{name}/stats",
