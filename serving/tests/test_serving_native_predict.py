@@ -198,6 +198,36 @@ def test_who_has_credentials_is_known_to_the_app(both: Both) -> None:
     assert both.answered_by_the_front() == before
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"content-type": "application/jsonl"},
+        {"content-type": "application/vnd.apache.arrow.stream"},
+        {"accept": "application/jsonl"},
+        {"accept": "application/x-ndjson, */*"},
+        {"accept": "Text/Event-Stream"},
+        {"accept": "application/vnd.apache.arrow.stream"},
+    ],
+)
+def test_other_forms_than_json_are_the_apps(both: Both, fields: dict[str, str]) -> None:
+    before = both.answered_by_the_front()
+    answers = [
+        c.post(path("flights"), content=body(rows=[ROW]), headers=fields) for c in (both.front, both.app)
+    ]
+    assert answers[0].status_code == answers[1].status_code
+    assert answers[0].headers["content-type"] == answers[1].headers["content-type"]
+    assert both.answered_by_the_front() == before
+
+
+@pytest.mark.parametrize(
+    "fields", [{"content-type": "Application/JSON; charset=utf-8"}, {"accept": "application/json"}]
+)
+def test_json_by_its_name_is_the_fronts(both: Both, fields: dict[str, str]) -> None:
+    before = both.answered_by_the_front()
+    assert ask(both, "flights", body(rows=[ROW]), **fields).status_code == 200
+    assert both.answered_by_the_front() == before + 1
+
+
 strings = st.sampled_from(
     ["UA", "AA", "JFK", "LGA", "", "köln", "a'b", 'a"b', "a'\"\\", "\t", "Zürich 😀", None]
 )

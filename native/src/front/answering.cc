@@ -28,6 +28,8 @@ bool IsSent(const RequestHead& head, std::string_view name) {
   return times > 0;
 }
 
+bool IsJson(std::string_view media_type) { return EqualsIgnoringCase(media_type, "application/json"); }
+
 // Plain decimals only: what else Python's float takes is left to the app.
 bool ReadDeadline(std::string_view text, double* millis) {
   for (char c : text) {
@@ -104,6 +106,10 @@ bool ReadAskedHead(const RequestHead& head, AskedHead* asked) {
   // Arrow, which the app answers where it is named anywhere; two such fields are the app's to choose from.
   const bool accepts_once = AtMostOnce(head, "accept", &is_there, &value);
   asked->accepts_other = !accepts_once || value.find("arrow") != std::string_view::npos;
+  const bool accepts_json = accepts_once && (!is_there || value == "*/*" || IsJson(value));
+  const bool sends_once = AtMostOnce(head, "content-type", &is_there, &value);
+  const bool sends_json = sends_once && (!is_there || IsJson(value.substr(0, value.find(';'))));
+  asked->has_other_form = !accepts_json || !sends_json;
   if (!AtMostOnce(head, "accept-encoding", &is_there, &value)) return false;
   // A quality of 0 would say no: the app knows.
   asked->may_compress = is_there && !value.empty() && !EqualsIgnoringCase(value, "identity");

@@ -56,11 +56,12 @@ struct ModelBook {
 struct AskedHead {
   bool has_json_length = false;
   std::uint64_t json_length = 0;
-  bool may_compress = false;   // the caller takes gzip or deflate
-  bool accepts_other = false;  // the caller names what it takes, and it may not be JSON
-  double deadline_ms = 0;      // after its arrival; 0: none
+  bool may_compress = false;    // the caller takes gzip or deflate
+  bool accepts_other = false;   // the caller names what it takes, and it may not be JSON
+  bool has_other_form = false;  // what came, or what is asked for, may be something else than JSON
+  double deadline_ms = 0;       // after its arrival; 0: none
   std::string_view request_id;
-  std::string_view caller;  // who asks, where it matters
+  std::string_view caller;       // who asks, where it matters
   bool has_credentials = false;  // a token or a key
   bool has_wish = false;         // of who answers, where traffic should not choose
 };

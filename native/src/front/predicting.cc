@@ -111,7 +111,8 @@ bool Predicting::Answer(const AskedHead& head, std::string_view body, std::size_
   const std::int64_t began = NowNanos();
   const std::uint64_t cpu_began = CpuNanos();
   // Who has credentials is known to the app, and so is whom it charges, and who may choose.
-  if (head.has_credentials || head.has_wish || body.size() > kMaxJsonBytes) return false;
+  if (head.has_credentials || head.has_wish || head.has_other_form || body.size() > kMaxJsonBytes)
+    return false;
   Room& room = *rooms_[loop];
   PredictCall& call = room.call;
   if (!ReadPredictCall(body, stable_.bundle->schema(), max_rows_, &call)) return false;
