@@ -1,0 +1,278 @@
+"""Two tenants with one of everything each, and a table of requests over the whole route table of the control API."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from litestar.testing import TestClient
+
+from mainspring.core import errors, identity, workspace
+from mainspring.core.features import folders
+from mainspring.core.lineage import jobs, openlineage_adapter
+from mainspring.core.quality import expectations, gate, measures
+from mainspring.core.quality.report import QualityReport
+
+ACTORS = {
+    "root": identity.Actor("root", ("admin",)),
+    "worker": identity.Actor("worker", ("service",)),
+    "ana": identity.Actor("ana", ()),
+    "eva": identity.Actor("eva", ("a-role-of-another-system",)),
+    "uno": identity.Actor("uno", ()),
+    "vic": identity.Actor("vic", ()),
+}
+DIGEST = "sha256:" + "a" * 64
+TIMES = {name: datetime(2026, 11, 1, 10, tzinfo=UTC).isoformat() for name in ("started_at", "ended_at")}
+#: Is in everything that is ana's, and in nothing else.
+SECRET = "zebra"
+
+
+@dataclass
+class Names:
+    """What a request can name: one tenant's things, or what there is nowhere."""
+
+    project: str
+    run_id: str
+    actor: str
+    batch: str
+    entry: str
+    scheduled: str
+    usage: str
+
+    def fill(self, value: Any) -> Any:
+        """Put the names in the places of a path, a query or a body."""
+        if isinstance(value, dict):
+            return {k: self.fill(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [self.fill(v) for v in value]
+        return value.format(**vars(self)) if isinstance(value, str) else value
+
+    def unnamed(self, text: str) -> str:
+        for one in sorted(vars(self).values(), key=len, reverse=True):
+            text = text.replace(one, "?")
+        return text
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request. `may_answer`: a list or a sum, which is of what one may see and not refused."""
+
+    method: str
+    path: str
+    body: Any = None
+    query: str = ""
+    may_answer: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def _usage() -> dict[str, Any]:
+    return {
+        "usage_key": "{usage}",
+        "run_id": "{run_id}",
+        "project": "{project}",
+        "service": "ray-train",
+        "sku": "cpu_core_hour",
+        "consumed_quantity": 2.5,
+        "consumed_unit": "core-hours",
+        **TIMES,
+    }
+
+
+def _served() -> dict[str, Any]:
+    return {
+        "usage_key": "s-{usage}",
+        "project": "{project}",
+        "endpoint": "e-{project}",
+        "model_version": DIGEST,
+        "caller": "c-{project}",
+        "requests": 1,
+        "predictions": 1,
+        "cpu_microseconds": 1,
+        **TIMES,
+    }
+
+
+def _lineage(reads: str, makes: str, job: str) -> dict[str, Any]:
+    run, at = jobs.JobRun("beta", "join", "run_1"), datetime(2026, 11, 1, 10, tzinfo=UTC)
+    one, other = (jobs.Dataset(name, "v1", "view") for name in "xy")
+    told: dict[str, Any] = json.loads(
+        openlineage_adapter.to_json(run, "COMPLETE", at=at, reads=[one], makes=[other])
+    )
+    told["job"]["namespace"] = job
+    told["inputs"][0].update(namespace=reads, name="{entry}")
+    told["outputs"][0].update(namespace=makes, name="{entry}-made")
+    return told
+
+
+_V = ("/api/v1", "/v1")
+_MEMBER, SCHEDULE = "/projects/{project}/members/{actor}", "/api/v1/projects/{project}/schedules/skew"
+_IF = {"If-Match": "*"}
+REQUESTS = (
+    Asked("GET", "/api/v1/projects", may_answer=True),
+    Asked("GET", "/api/v1/projects/{project}"),
+    Asked("PATCH", "/api/v1/projects/{project}", {"owner": "thief"}, headers=_IF),
+    *(Asked("GET", v + "/projects/{project}/members") for v in _V),
+    *(Asked("GET", v + _MEMBER) for v in _V),
+    *(Asked("PUT", v + _MEMBER, {"roles": {"*": ["admin"]}}, headers=_IF) for v in _V),
+    *(Asked("DELETE", v + _MEMBER, headers=_IF) for v in _V),
+    Asked("GET", "/api/v1/runs", may_answer=True),
+    Asked("GET", "/api/v1/runs", query="project={project}", may_answer=True),
+    Asked("POST", "/api/v1/runs", {"project": "{project}"}),
+    Asked("POST", "/api/v1/runs", {"project": "{project}", "environment": "moon"}),
+    Asked("GET", "/api/v1/runs/{run_id}"),
+    Asked("POST", "/api/v1/runs/{run_id}/decision", {"approve": True}),
+    Asked("POST", "/api/v1/runs/{run_id}/cancel"),
+    Asked(
+        "POST",
+        "/api/v1/runs/{run_id}/events",
+        {"run_id": "{run_id}", "event_key": "k-{run_id}", "action": "run.end", "actor": "x", "detail": {}},
+    ),
+    Asked("GET", "/api/v1/audit", query="limit=500", may_answer=True),
+    Asked("GET", "/api/v1/audit:verify"),
+    Asked("GET", "/api/v1/audit:export"),
+    Asked("POST", "/api/v1/usage", _usage()),
+    *(
+        Asked("GET", "/api/v1/costs", query=f"group_by={key}", may_answer=True)
+        for key in ("project", "run", "service")
+    ),
+    Asked("GET", "/api/v1/costs", query="project={project}"),
+    Asked("POST", "/api/v1/serving-usage", {"records": [_served()]}),
+    *(
+        Asked("GET", "/api/v1/serving-usage", query=f"group_by={key}", may_answer=True)
+        for key in ("project", "endpoint", "model_version", "caller")
+    ),
+    Asked("GET", "/api/v1/serving-usage", query="project={project}"),
+    # A job of one's own that writes into another's graph, that says it read from it, and one that is another's.
+    *(
+        Asked("POST", v + "/lineage", _lineage(*where))
+        for v, where in itertools.product(
+            _V,
+            (
+                ("beta", "{project}", "beta"),
+                ("{project}", "beta", "beta"),
+                ("beta", "beta", "{project}"),
+            ),
+        )
+    ),
+    *(
+        Asked("GET", v + "/lineage/{project}/{entry}:" + way)
+        for v in _V
+        for way in ("upstream", "downstream")
+    ),
+    Asked("GET", "/api/v1/lineage:walk", query="direction=upstream&namespace={project}&name={entry}"),
+    Asked(
+        "GET",
+        "/api/v1/lineage:rows",
+        query="project={project}&model_version=v1&as_of=2026-11-01T10:00:00Z&entity=a:b",
+    ),
+    *(Asked("PUT", v + "/catalog/{project}", {"entries": []}) for v in _V),
+    *(Asked("GET", v + "/catalog", may_answer=True) for v in _V),
+    *(Asked("GET", v + "/catalog", query="project={project}", may_answer=True) for v in _V),
+    *(Asked("GET", v + "/catalog/{project}/{entry}") for v in _V),
+    Asked("GET", "/api/v1/quarantine/{project}"),
+    Asked("GET", "/api/v1/quarantine/{project}/{batch}"),
+    Asked("POST", "/api/v1/quarantine/{project}/{batch}/release", {"reason": "because"}),
+    Asked("PUT", SCHEDULE, {"every_minutes": 5}),
+    Asked("GET", SCHEDULE),
+    Asked("DELETE", SCHEDULE),
+    Asked("POST", SCHEDULE + "/runs"),
+    Asked("GET", SCHEDULE + "/runs/{scheduled}"),
+)
+#: Name nothing that anybody has: what they make is the caller's.
+NAMELESS = {"POST /api/v1/projects"}
+OPEN = ("/healthz", "/readyz", "/schema")
+
+NOWHERE = Names(
+    "nowhere",
+    "run_00000000000000000000000000",
+    "nobody-there",
+    "batch-nowhere",
+    "view.nowhere",
+    "schedule-nowhere",
+    "usage-nowhere",
+)
+
+
+def publish(target: Path, ids: list[int]) -> None:
+    """A batch that is held if an id is in it twice."""
+    suite = expectations.Suite(dataset="things", expectations=(expectations.Unique(columns=("id",)),))
+
+    def write(new: Path) -> Mapping[str, Any]:
+        pl.DataFrame({"id": ids}).write_parquet(new / "rows.parquet")
+        return {}
+
+    def checks(new: Path, _: Mapping[str, Any], __: Mapping[str, QualityReport]) -> list[QualityReport]:
+        return [measures.evaluate(suite, pl.scan_parquet(new / "rows.parquet"))]
+
+    made: folders.Folder = gate.publish(target, kind="lake", inputs={"ids": ids}, write=write, checks=checks)
+    assert made.path.exists()
+
+
+class World:
+    """ana's project with one of everything, beside eva's, which has its own."""
+
+    def __init__(self, client: TestClient[Any], state: Path) -> None:
+        self.client = client
+        self.theirs = self.fill("ana", f"alpha-{SECRET}", state)
+        self.own = self.fill("eva", "beta", state)
+        self.call(
+            "root", "PUT", f"/api/v1/projects/{self.theirs.project}/members/vic", {"roles": {"*": ["viewer"]}}
+        )
+
+    def call(self, who: str, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        answer = self.client.request(
+            method, path, json=body, headers={"Authorization": f"Bearer {who}", **headers}
+        )
+        assert answer.is_success, (method, path, answer.text)
+        return answer.json() if answer.content else None
+
+    def ask(self, who: str, asked: Asked, names: Names) -> tuple[int, str]:
+        path = names.fill(asked.path) + (f"?{names.fill(asked.query)}" if asked.query else "")
+        answer = self.client.request(
+            asked.method,
+            path,
+            json=names.fill(asked.body),
+            headers={"Authorization": f"Bearer {who}", **asked.headers},
+        )
+        return answer.status_code, answer.text
+
+    def fill(self, owner: str, project: str, state: Path) -> Names:
+        mark = SECRET if SECRET in project else "plain"
+        self.call("root", "POST", "/api/v1/projects", {"name": project, "owner": mark, "description": mark})
+        place = f"/api/v1/projects/{project}"
+        self.call("root", "PUT", f"{place}/members/{owner}", {"roles": {"*": ["admin"]}})
+        self.call(owner, "PUT", f"{place}/members/member-{mark}", {"roles": {"dev": ["developer"]}})
+        run = self.call(owner, "POST", "/api/v1/runs", {"project": project, "cause": mark})
+        self.call(owner, "PUT", f"{place}/schedules/skew", {"every_minutes": 60})
+        scheduled = self.call(owner, "POST", f"{place}/schedules/skew/runs")["run_id"]
+        lake = workspace.Workspace(state, project, 0.5).lake
+        publish(lake, [1, 2])
+        with pytest.raises(errors.DataInvalid) as held:
+            publish(lake, [7, 7, 7] if mark == SECRET else [8, 8])
+        batch = held.value.quarantined
+        names = Names(
+            project,
+            run["run_id"],
+            f"member-{mark}",
+            batch,
+            f"view.{mark}",
+            scheduled,
+            f"usage-{mark}",
+        )
+        entry = {"kind": "view", "name": names.entry, "owner": mark, "description": mark}
+        self.call(owner, "PUT", f"/api/v1/catalog/{project}", {"entries": [entry]})
+        self.call(owner, "POST", "/api/v1/lineage", names.fill(_lineage(project, project, project)))
+        # A service tells of what crosses projects: from each into one that both could reach by.
+        crossing = names.fill(_lineage(project, "shared", "shared"))
+        crossing["outputs"][0]["name"] = "common"
+        self.call("worker", "POST", "/api/v1/lineage", crossing)
+        self.call("worker", "POST", "/api/v1/usage", names.fill(_usage()))
+        self.call("worker", "POST", "/api/v1/serving-usage", {"records": [names.fill(_served())]})
+        return names
