@@ -26,6 +26,7 @@ from mainspring.platform.lineage import routes as lineage_routes
 from mainspring.platform.members import routes as member_routes
 from mainspring.platform.metering import routes as metering_routes
 from mainspring.platform.policies import engine as policy_engine
+from mainspring.platform.policies import routes as policy_routes
 from mainspring.platform.projects import routes as project_routes
 from mainspring.platform.quarantine import routes as quarantine_routes
 from mainspring.platform.runs import launcher as run_launcher
@@ -37,6 +38,7 @@ from mainspring.platform.schedules import routes as schedule_routes
 HANDLERS = (
     *project_routes.HANDLERS,
     *member_routes.HANDLERS,
+    *policy_routes.HANDLERS,
     *run_routes.HANDLERS,
     *audit_routes.HANDLERS,
     *cost_routes.HANDLERS,

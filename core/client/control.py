@@ -22,6 +22,7 @@ from mainspring.core.contracts import (
     training,
 )
 from mainspring.core.contracts import members as member_contracts
+from mainspring.core.contracts import policies as policy_contracts
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -95,6 +96,10 @@ class ControlClient:
     def remove_member(self, project: str, actor: str, *, version: str) -> None:
         """Role admin. Errors: PreconditionFailed if somebody changed it since."""
         self._send("DELETE", _member(project, actor), None, {}, {"If-Match": f'"{version}"'})
+
+    def try_policies(self, trial: policy_contracts.PolicyTrial) -> policy_contracts.PolicyTrialResult:
+        """Roles approver, admin. What the policies would have decided otherwise."""
+        return self._post("/api/v1/policies:dry-run", trial, policy_contracts.PolicyTrialResult)
 
     def create_run(self, request: control.RunCreate) -> control.RunView:
         return self._post("/api/v1/runs", request, control.RunView)

@@ -42,3 +42,24 @@ def policy_check(folder: Path, as_json: bool) -> None:
         raise errors.Misconfigured(
             f"{len(missed)} of {len(asked)} cases are answered otherwise; first {missed[0]}; mend the policies or the cases"
         )
+
+
+@policy.command("diff")
+@_FOLDER
+@click.option("--days", type=click.IntRange(1, 90), default=7, show_default=True)
+@session.AS
+@session.JSON
+def policy_diff(folder: Path, days: int, actor: str, as_json: bool) -> None:
+    """Which changes of the last days the policies of FOLDER would decide otherwise, in the place of the organisation's own."""
+    from mainspring.core.contracts import policies
+    from mainspring.platform.policies import sources
+
+    trial = policies.PolicyTrial(policies=sources.read(folder), days=days)
+    with session.client(actor or "admin@local") as client:
+        found = client.try_policies(trial).model_dump(mode="json")
+    if as_json:
+        output.show(found, as_json=True)
+        return
+    output.show({k: v for k, v in found.items() if k != "changes"}, as_json=False)
+    columns = ("at", "actor", "action", "resource", "was_allowed", "is_allowed", "is_by")
+    output.show(found["changes"], as_json=False, columns=columns)

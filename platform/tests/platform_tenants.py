@@ -122,6 +122,7 @@ REQUESTS = (
     *(Asked("GET", v + _MEMBER) for v in _V),
     *(Asked("PUT", v + _MEMBER, {"roles": {"*": ["admin"]}}, headers=_IF) for v in _V),
     *(Asked("DELETE", v + _MEMBER, headers=_IF) for v in _V),
+    *(Asked("POST", v + "/policies:dry-run", {"policies": {}}) for v in _V),
     Asked("GET", "/api/v1/runs", may_answer=True),
     Asked("GET", "/api/v1/runs", query="project={project}", may_answer=True),
     Asked("POST", "/api/v1/runs", {"project": "{project}"}),
