@@ -34,6 +34,8 @@ from mainspring.workflows.skew import workflow as skew_workflow
 from mainspring.workflows.training import activities as training_activities
 from mainspring.workflows.training import catalog as training_catalog
 from mainspring.workflows.training import workflow as training_workflow
+from mainspring.workflows.tuning import activities as tuning_activities
+from mainspring.workflows.tuning import workflow as tuning_workflow
 
 EXIT_MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
 
@@ -49,6 +51,7 @@ WORKFLOWS: Final = (
     scoring_workflow.BatchScore,
     skew_workflow.CheckSkew,
     retraining_workflow.RetrainOnDrift,
+    tuning_workflow.TuneModel,
 )
 
 _LOG: Final = logging.getLogger("mainspring.workflows")
@@ -115,11 +118,19 @@ def build(
     scoring = scoring_activities.ScoringActivities(in_force, tell)
     skew = skew_activities.SkewActivities(in_force.stack.state_dir, in_force.serving.reads_dir)
     retraining = retraining_activities.RetrainingActivities(in_force, control)
+    tuning = tuning_activities.TuningActivities(in_force, control)
     return worker.Worker(
         client,
         task_queue=in_force.workflow.task_queue,
         workflows=WORKFLOWS,
-        activities=[*training.all(), *deployment.all(), *scoring.all(), *skew.all(), *retraining.all()],
+        activities=[
+            *training.all(),
+            *deployment.all(),
+            *scoring.all(),
+            *skew.all(),
+            *retraining.all(),
+            *tuning.all(),
+        ],
         sticky_queue_schedule_to_start_timeout=STICKY,
         graceful_shutdown_timeout=DRAIN,
     )

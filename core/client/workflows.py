@@ -13,9 +13,9 @@ from temporalio import common, exceptions, service
 
 from mainspring.core import errors, settings
 from mainspring.core.client import connection, failures, payloads
-from mainspring.core.contracts import deployment, scoring, training
+from mainspring.core.contracts import deployment, scoring, training, tuning
 
-R = TypeVar("R", training.TrainResult, deployment.DeployResult, scoring.ScoreResult)
+R = TypeVar("R", training.TrainResult, deployment.DeployResult, scoring.ScoreResult, tuning.TuneResult)
 
 #: After these a run's status does not change any more.
 ENDED: Final = frozenset(
@@ -83,10 +83,14 @@ class WorkflowClient:
         """As `start_training`, for a batch scoring; one that failed goes on with the parts that are missing."""
         return await self._start(scoring.SCORE_WORKFLOW, request, request.run_id)
 
+    async def start_tuning(self, request: tuning.TuneRequest) -> str:
+        """As `start_training`, for a study; one that failed goes on with its trials."""
+        return await self._start(tuning.TUNE_WORKFLOW, request, request.run_id)
+
     async def _start(
         self,
         name: str,
-        request: training.TrainRequest | deployment.DeployRequest | scoring.ScoreRequest,
+        request: training.TrainRequest | deployment.DeployRequest | scoring.ScoreRequest | tuning.TuneRequest,
         run_id: str,
     ) -> str:
         try:
@@ -181,6 +185,10 @@ class WorkflowClient:
     async def scoring_result(self, run_id: str) -> scoring.ScoreResult:
         """As `training_result`, for a batch scoring."""
         return await self._result(run_id, scoring.ScoreResult)
+
+    async def tuning_result(self, run_id: str) -> tuning.TuneResult:
+        """As `training_result`, for a study."""
+        return await self._result(run_id, tuning.TuneResult)
 
     async def watch(
         self, run_id: str, *, poll_seconds: float = 0.5, patience_seconds: float = 30.0

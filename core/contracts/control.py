@@ -9,7 +9,8 @@ from pydantic import Field
 
 from mainspring.core.contracts.base import Digest, Fraction, Message, Request, Slug, UtcTime
 from mainspring.core.contracts.scoring import ScoreOptions
-from mainspring.core.contracts.training import RunStatus, Stage
+from mainspring.core.contracts.training import ModelChanges, RunStatus, Stage
+from mainspring.core.contracts.tuning import TuneOptions
 
 
 class ProjectCreate(Request):
@@ -52,10 +53,11 @@ class RunKind(StrEnum):
     TRAIN = "train"
     DEPLOY = "deploy"
     SCORE = "score"
+    TUNE = "tune"
 
 
 class RunCreate(Request):
-    """Start a training, or a deployment or a batch scoring of a bundle that exists."""
+    """Start a training or a study of its parameters, or a deployment or a batch scoring of a bundle that exists."""
 
     project: Slug
     kind: RunKind = RunKind.TRAIN
@@ -64,11 +66,15 @@ class RunCreate(Request):
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
     auto_approve_by: str = ""
     endpoint: str = ""
-    """Train: deploy here after approval; deploy: required."""
+    """Train and tune: deploy here after approval; deploy: required."""
     bundle_digest: Digest | None = None
     """Deploy and score: required."""
     score: ScoreOptions | None = None
     """Score: required."""
+    tune: TuneOptions | None = None
+    """Tune: None is the defaults."""
+    model: ModelChanges = ModelChanges()
+    """Train: what is otherwise than in the project's own model."""
     cause: Annotated[str, Field(max_length=2000)] = ""
     """Why it is started, where a process does it: what drifted."""
     max_cost: Annotated[float, Field(gt=0)] | None = None

@@ -37,12 +37,23 @@ class Stage(StrEnum):
     PROMOTE = "promote"
     PLAN = "plan"
     SCORE = "score"
+    TUNE = "tune"
     PUBLISH = "publish"
     DONE = "done"
     ROLLED_BACK = "rolled_back"
     REJECTED = "rejected"
     CANCELLED = "cancelled"
     FAILED = "failed"
+
+
+class ModelChanges(Message):
+    """What is otherwise than in the project's own model; None: as there."""
+
+    hidden_sizes: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    batch_rows: Annotated[int, Field(ge=1)] | None = None
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
 
 
 class TrainRequest(Message):
@@ -65,6 +76,8 @@ class TrainRequest(Message):
     """No decision by then is a rejection."""
     cause: str = ""
     """Why a process started it; empty: a person did."""
+    model: ModelChanges = ModelChanges()
+    """Parameters of this training, as a study found them."""
     deploy_to: str = ""
     """Endpoint to deploy to after approval; empty: register only."""
 

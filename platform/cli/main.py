@@ -24,6 +24,7 @@ from mainspring.platform.cli import (
     policies,
     schedules,
     session,
+    tuning,
     upkeep,
 )
 
@@ -601,6 +602,7 @@ cli.add_command(payloads.payloads)
 cli.add_command(schedules.schedule)
 cli.add_command(members.member)
 cli.add_command(policies.policy)
+cli.add_command(tuning.tune)
 
 
 def main() -> None:

@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
 from mainspring.core import errors
-from mainspring.core.contracts import deployment, scoring, training
+from mainspring.core.contracts import deployment, scoring, training, tuning
 
 #: What starts a run.
-Request: TypeAlias = training.TrainRequest | deployment.DeployRequest | scoring.ScoreRequest
+Request: TypeAlias = (
+    training.TrainRequest | deployment.DeployRequest | scoring.ScoreRequest | tuning.TuneRequest
+)
 
 
 class RunLauncher(Protocol):
@@ -25,6 +27,8 @@ class RunLauncher(Protocol):
     async def start_deployment(self, request: deployment.DeployRequest) -> object: ...
 
     async def start_scoring(self, request: scoring.ScoreRequest) -> object: ...
+
+    async def start_tuning(self, request: tuning.TuneRequest) -> object: ...
 
     async def status(self, run_id: str) -> training.RunStatus: ...
 
@@ -52,6 +56,9 @@ class MemoryLauncher:
         self._start(request)
 
     async def start_scoring(self, request: scoring.ScoreRequest) -> None:
+        self._start(request)
+
+    async def start_tuning(self, request: tuning.TuneRequest) -> None:
         self._start(request)
 
     def _start(self, request: Request) -> None:
@@ -116,6 +123,9 @@ class LazyLauncher:
 
     async def start_scoring(self, request: scoring.ScoreRequest) -> None:
         await (await self._engine()).start_scoring(request)
+
+    async def start_tuning(self, request: tuning.TuneRequest) -> None:
+        await (await self._engine()).start_tuning(request)
 
     async def status(self, run_id: str) -> training.RunStatus:
         return await (await self._engine()).status(run_id)

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors
-from mainspring.core.contracts import base, control, deployment, scoring, training
+from mainspring.core.contracts import base, control, deployment, scoring, training, tuning
 from mainspring.platform import mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
@@ -142,6 +142,20 @@ async def _start(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None
                 **request.score.model_dump(),
             )
         )
+    elif request.kind is control.RunKind.TUNE:
+        await plane.launcher.start_tuning(
+            tuning.TuneRequest(
+                run_id=intent.run_id,
+                project=request.project,
+                environment=request.environment,
+                requested_by=intent.actor,
+                sample_fraction=request.sample_fraction,
+                epochs=request.epochs,
+                num_workers=plane.train_workers,
+                deploy_to=request.endpoint,
+                **(request.tune or tuning.TuneOptions()).model_dump(),
+            )
+        )
     else:
         await plane.launcher.start_training(
             training.TrainRequest(
@@ -154,6 +168,7 @@ async def _start(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None
                 num_workers=plane.train_workers,
                 auto_approve_by=request.auto_approve_by,
                 cause=request.cause,
+                model=request.model,
                 deploy_to=request.endpoint,
             )
         )

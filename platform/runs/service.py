@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import cost, errors, identity, ids, policy
-from mainspring.core.contracts import base, control, training
+from mainspring.core.contracts import base, control, training, tuning
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
@@ -102,6 +102,12 @@ def _check_complete(request: control.RunCreate) -> None:
         for name in ("endpoint", "bundle_digest"):
             if not getattr(request, name):
                 raise errors.InvalidRequest(f"a deployment needs `{name}`; add it", field=name)
+    for name, kind in (("tune", control.RunKind.TUNE), ("model", control.RunKind.TRAIN)):
+        if request.kind is not kind and getattr(request, name) not in (None, training.ModelChanges()):
+            raise errors.InvalidRequest(
+                f"`{name}` goes with kind `{kind}`, not with `{request.kind}`; leave it out, or change the kind",
+                field=name,
+            )
     if request.kind is control.RunKind.SCORE:
         for name in ("score", "bundle_digest"):
             if not getattr(request, name):
@@ -114,7 +120,13 @@ def _check_complete(request: control.RunCreate) -> None:
 
 
 def _wanted_nanos(plane: control_plane.ControlPlane, request: control.RunCreate) -> int:
-    return cost.to_nanos(plane.book.run_reservation if request.max_cost is None else request.max_cost)
+    """What is kept free for the run. A study says itself how much it may take at most."""
+    if request.max_cost is not None:
+        return cost.to_nanos(request.max_cost)
+    if request.kind is control.RunKind.TUNE:
+        hours = (request.tune or tuning.TuneOptions()).max_cpu_hours
+        return cost.to_nanos(hours * plane.book.cpu_core_hour)
+    return cost.to_nanos(plane.book.run_reservation)
 
 
 def _start_of(request: control.RunCreate) -> access.Target:

@@ -18,6 +18,7 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from training_doubles import Steps, all_activities, train_request
+from tuning_doubles import Study, tune_request
 from workflows_doubles import QUEUE, Endpoint, deploy_request, run
 
 from mainspring.core import errors
@@ -30,6 +31,7 @@ from mainspring.workflows.skew import messages as skew_messages
 from mainspring.workflows.skew.workflow import CheckSkew
 from mainspring.workflows.training import messages
 from mainspring.workflows.training.workflow import TrainModel
+from mainspring.workflows.tuning.workflow import TuneModel
 
 HISTORIES = Path(__file__).parent / "histories"
 
@@ -79,6 +81,13 @@ async def retrained(client: Client) -> WorkflowHandle[Any, Any]:
     return handle
 
 
+async def tuned(client: Client) -> WorkflowHandle[Any, Any]:
+    handle = await client.start_workflow(TuneModel.run, tune_request(), id="run_tune", task_queue=QUEUE)
+    with contextlib.suppress(WorkflowFailureError):
+        await handle.result()
+    return handle
+
+
 @activity.defn(name=skew_messages.CHECK)
 async def check_skew(request: skew.SkewRequest) -> skew.SkewOutcome:
     """What stands for the real check."""
@@ -93,6 +102,11 @@ SCORES: dict[str, ScoreSteps] = {
     "score_bad_rows": ScoreSteps(
         failing={scoring_messages.SCORE: errors.DataInvalid("infinite", dataset="rows", failed=("x",))}
     )
+}
+
+#: The studies, likewise.
+STUDIES: dict[str, Study] = {
+    "tune_no_trial": Study(error=errors.JobFailed("none of 2 trials came to a result", status="no_trial"))
 }
 
 #: Name -> endpoint, steps, and what is started with which changes.
@@ -111,6 +125,8 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
     "train_nobody_decided": (Endpoint(), Steps(), train),
     "skew_found": (Endpoint(), Steps(), skewed),
     "retrain_started": (Endpoint(), Steps(), retrained),
+    "tune_best_trained": (Endpoint(), Steps(), tuned),
+    "tune_no_trial": (Endpoint(), Steps(), tuned),
     "score_published": (Endpoint(), Steps(), score),
     "score_bad_rows": (Endpoint(), Steps(), score),
     "train_gate_failed": (
@@ -132,8 +148,10 @@ def record(name: str) -> None:
         return (await (await start(client)).fetch_history()).to_json()
 
     scoring = SCORES.get(name, ScoreSteps()).activities(with_usage=False)
-    activities = [*all_activities(steps, endpoint), *scoring, check_skew, *alarmed().activities()]
-    history = run(story, [TrainModel, DeployModel, BatchScore, CheckSkew, RetrainOnDrift], activities)
+    tuning = STUDIES.get(name, Study()).activities()
+    activities = [*all_activities(steps, endpoint), *scoring, check_skew, *alarmed().activities(), *tuning]
+    workflows = [TrainModel, DeployModel, BatchScore, CheckSkew, RetrainOnDrift, TuneModel]
+    history = run(story, workflows, activities)
     (HISTORIES / f"{name}.json").write_text(
         json.dumps(without_machine(json.loads(history)), indent=1, sort_keys=True) + "\n"
     )

@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from mainspring.core.contracts import deployment, performance, retraining, scoring, skew, training
+from mainspring.core.contracts import deployment, performance, retraining, scoring, skew, training, tuning
 from mainspring.core.contracts.base import Message
 from mainspring.workflows.batch_scoring import messages as scoring_messages
 from mainspring.workflows.deployment import messages as deployment_messages
 from mainspring.workflows.retraining import messages as retraining_messages
 from mainspring.workflows.training import messages as training_messages
+from mainspring.workflows.tuning import messages as tuning_messages
 
 STORED = Path(__file__).parent / "message_shapes.json"
 MODULES = (
@@ -29,10 +30,12 @@ MODULES = (
     scoring,
     skew,
     training,
+    tuning,
     deployment_messages,
     retraining_messages,
     scoring_messages,
     training_messages,
+    tuning_messages,
 )
 
 

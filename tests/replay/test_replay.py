@@ -14,12 +14,13 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from mainspring.core.contracts import deployment, retraining, scoring, skew, training
+from mainspring.core.contracts import deployment, retraining, scoring, skew, training, tuning
 from mainspring.workflows.batch_scoring import workflow as score_source
 from mainspring.workflows.deployment import workflow as deploy_source
 from mainspring.workflows.retraining import workflow as retrain_source
 from mainspring.workflows.skew import workflow as skew_source
 from mainspring.workflows.training import workflow as train_source
+from mainspring.workflows.tuning import workflow as tune_source
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 SOURCES = {
@@ -28,6 +29,7 @@ SOURCES = {
     "CheckSkew": skew_source,
     "RetrainOnDrift": retrain_source,
     "BatchScore": score_source,
+    "TuneModel": tune_source,
 }
 
 
@@ -48,6 +50,7 @@ def test_every_workflow_has_a_history() -> None:
         scoring.SCORE_WORKFLOW,
         skew.SKEW_WORKFLOW,
         retraining.RETRAIN_WORKFLOW,
+        tuning.TUNE_WORKFLOW,
     }
 
 
@@ -60,6 +63,7 @@ def test_replays(path: Path) -> None:
             score_source.BatchScore,
             skew_source.CheckSkew,
             retrain_source.RetrainOnDrift,
+            tune_source.TuneModel,
         ],
         data_converter=pydantic_data_converter,
     )
@@ -155,6 +159,21 @@ BREAKING = [
     ("RetrainOnDrift", "retrain_started", "if not alarms:", "if alarms:"),
     ("RetrainOnDrift", "retrain_started", "messages.START,", "messages.START + 'x',"),
     ("BatchScore", "score_published", "messages.PLAN, self._request", "messages.PLAN + 'x', self._request"),
+    (
+        "TuneModel",
+        "tune_best_trained",
+        "(Stage.FIT_PLAN, training_messages.FIT_PLAN,",
+        "(Stage.FIT_PLAN, 'x',",
+    ),
+    ("TuneModel", "tune_best_trained", "messages.TUNE, self._request", "messages.TUNE + 'x', self._request"),
+    ("TuneModel", "tune_best_trained", "if not self._request.train_best:", "if self._request.train_best:"),
+    ("TuneModel", "tune_best_trained", "messages.START, asked", "messages.TUNE, asked"),
+    (
+        "TuneModel",
+        "tune_no_trial",
+        "Stage.FAILED, why, error))",
+        "Stage.FAILED, why, error)) if cancelled else None",
+    ),
     (
         "BatchScore",
         "score_published",

@@ -21,7 +21,7 @@ from mainspring.core.features import frames, plan
 from mainspring.core.lineage import emitter, jobs
 from mainspring.core.models import bundle, evaluation, samples, signing
 from mainspring.workflows import errors as temporal_errors
-from mainspring.workflows.ray_jobs import attach, client, job_files, train_messages
+from mainspring.workflows.ray_jobs import attach, client, job_files, train_messages, tune_messages
 from mainspring.workflows.training import (
     card,
     catalog,
@@ -86,17 +86,17 @@ class ModelActivities:
         return _trained(request, done, folder.output(family, done.attempts - 1), family, own)
 
     def _spec(self, request: training.TrainRequest, folder: run_folder.RunFolder) -> train_messages.TrainSpec:
-        project = projects.load_project(request.project)
+        model_spec = tune_messages.changed(projects.load_project(request.project).model_spec(), request.model)
         rows = folder.kept(projects.TrainingSetReport)
         return train_messages.TrainSpec(
             training_set=rows.path,
             plan=folder.plan,
             label=rows.label,
-            model_spec=project.model_spec(),
+            model_spec=model_spec,
             num_workers=request.num_workers,
             epochs=request.epochs,
             seed=request.seed,
-            run_name=f"{request.run_id}-{_learning(request, rows.digest, folder, project.model_spec())}",
+            run_name=f"{request.run_id}-{_learning(request, rows.digest, folder, model_spec)}",
             storage_path=folder.checkpoints,
             out_dir=folder.root,
         )

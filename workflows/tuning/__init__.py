@@ -1,0 +1,3 @@
+"""TuneModel: trials of a project's model, and a training with the best."""
+
+__all__: list[str] = []

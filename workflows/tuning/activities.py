@@ -1,0 +1,161 @@
+"""A study's side effects: the Ray job with its trials, and the start of a training with the best of them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from temporalio import activity
+
+from mainspring.core import canonical, projects, settings
+from mainspring.core.contracts import control, training, tuning
+from mainspring.workflows import errors as temporal_errors
+from mainspring.workflows import heartbeat
+from mainspring.workflows.exchange import exchange
+from mainspring.workflows.ray_jobs import attach, client, job_files, train_messages, tune_messages
+from mainspring.workflows.training import run_folder
+from mainspring.workflows.tuning import draw, messages
+
+__all__ = ["TuningActivities"]
+
+
+class TuningActivities:
+    """`control` is a client with its base URL and the service's credentials set."""
+
+    def __init__(
+        self, in_force: settings.Settings, control: httpx.AsyncClient, *, poll_seconds: float = 1.0
+    ) -> None:
+        """`poll_seconds`: between two looks at the Ray job."""
+        self._settings, self._control, self._poll_seconds = in_force, control, poll_seconds
+
+    def all(self) -> list[Callable[..., Any]]:
+        """What a worker registers."""
+        return [self.tune, self.start]
+
+    @activity.defn(name=messages.TUNE)
+    async def tune(self, request: tuning.TuneRequest) -> messages.Tuned:
+        """Submit the job, or attach to the one that a worker before us submitted."""
+        folder = run_folder.RunFolder.of(self._settings.stack.state_dir, messages.data_request(request))
+        family = attach.family()
+        with temporal_errors.typed():
+            spec = self._spec(request, folder)
+            path = folder.root / "tune-spec.json"
+            job_files.write_file(path, spec.model_dump_json(indent=1).encode())
+
+            def output(k: int) -> Path:
+                return folder.root / f"tune-output-{family}-{k}.json"
+
+            work = attach.Work(
+                base_id=f"{request.run_id}-tune-{family}",
+                entrypoint=lambda k: shlex.join(
+                    (
+                        *(sys.executable, "-m", tune_messages.MODULE),
+                        *("--spec", str(path), "--out", str(output(k))),
+                    )
+                ),
+                answer=lambda k: tune_messages.read_output(output(k)),
+                metadata={"run_id": request.run_id, "project": request.project},
+                timeout_seconds=self._settings.ray.job_timeout_seconds,
+            )
+            ray = self._settings.ray
+            async with client.RayJobs.connect(ray.dashboard_url, ray.token_file) as ray_jobs:
+                done = await attach.run_to_end(ray_jobs, work, poll_seconds=self._poll_seconds)
+            own = folder.metered(family, done.answer.cpu_seconds, goes_on=done.answer.is_resumed)
+        return _tuned(request, done, family, own)
+
+    def _spec(self, request: tuning.TuneRequest, folder: run_folder.RunFolder) -> tune_messages.TuneSpec:
+        model_spec = projects.load_project(request.project).model_spec()
+        rows = folder.kept(projects.TrainingSetReport)
+        trials = draw.draw(model_spec, request.space, trials=request.trials, seed=request.seed)
+        # Trials of other data, model or draw must not be taken for this study's.
+        decides = {
+            "rows": rows.digest,
+            "plan": folder.plan.read_text(),
+            "model": model_spec.model_dump(mode="json"),
+            "trials": [t.model_dump(mode="json") for t in trials],
+            "request": [request.epochs, request.seed, request.grace_epochs],
+        }
+        name = f"{request.run_id}-{canonical.digest(decides).removeprefix('sha256:')[:12]}"
+        return tune_messages.TuneSpec(
+            base=train_messages.TrainSpec(
+                training_set=rows.path,
+                plan=folder.plan,
+                label=rows.label,
+                model_spec=model_spec,
+                num_workers=request.num_workers,
+                epochs=request.epochs,
+                seed=request.seed,
+                run_name=name,
+                storage_path=folder.root / "trials",
+                out_dir=folder.root / "studies" / name,
+            ),
+            trials=trials,
+            grace_epochs=request.grace_epochs,
+            max_cpu_seconds=request.max_cpu_hours * 3600,
+        )
+
+    @activity.defn(name=messages.START)
+    async def start(self, asked: messages.Start) -> messages.Started:
+        """By the control API, so that it has a budget, a record and an approval. Once, however often it is asked."""
+        request = asked.request
+        wanted = control.RunCreate(
+            project=request.project,
+            environment=request.environment,
+            sample_fraction=request.sample_fraction,
+            epochs=request.epochs,
+            endpoint=request.deploy_to,
+            model=asked.parameters,
+            cause=asked.cause,
+            idempotency_key=f"tune-{request.run_id}",
+        )
+        with temporal_errors.typed():
+            async with heartbeat.beating():
+                made = control.RunView.model_validate(
+                    await exchange(self._control, "control", "POST", "/api/v1/runs", wanted.model_dump_json())
+                )
+        return messages.Started(run_id=made.run_id)
+
+
+def _tuned(
+    request: tuning.TuneRequest,
+    done: attach.Done[tune_messages.TuneOutput],
+    family: str,
+    cpu_seconds: float,
+) -> messages.Tuned:
+    """`cpu_seconds`: what is this execution's to pay."""
+    answer, job = done.answer, done.job
+    ended = _time(job.end_time) or datetime.now(UTC)
+    states = [str(trial.state) for trial in answer.trials]
+    return messages.Tuned(
+        trials=list(answer.trials),
+        best=answer.best,
+        is_cut_short=answer.is_cut_short,
+        detail={
+            "job": job.submission_id,
+            "best": answer.best,
+            "valid_auc": round(answer.trials[answer.best].valid_auc or 0.0, 4),
+            **{state: states.count(state) for state in sorted(set(states))},
+            "cpu_seconds": round(answer.cpu_seconds, 1),
+        },
+        usage=training.UsageRecord(
+            usage_key=f"{request.run_id}/tune/{family}/{done.attempts - 1}",
+            run_id=request.run_id,
+            project=request.project,
+            environment=request.environment,
+            service="ray-tune",
+            sku="cpu_core_hour",
+            consumed_quantity=cpu_seconds / 3600,
+            consumed_unit="core-hours",
+            started_at=_time(job.start_time) or ended,
+            ended_at=ended,
+        ),
+    )
+
+
+def _time(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
