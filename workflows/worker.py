@@ -27,6 +27,8 @@ from mainspring.workflows.batch_scoring import activities as scoring_activities
 from mainspring.workflows.batch_scoring import workflow as scoring_workflow
 from mainspring.workflows.deployment import activities as deployment_activities
 from mainspring.workflows.deployment import workflow as deployment_workflow
+from mainspring.workflows.retention import activities as retention_activities
+from mainspring.workflows.retention import workflow as retention_workflow
 from mainspring.workflows.retraining import activities as retraining_activities
 from mainspring.workflows.retraining import workflow as retraining_workflow
 from mainspring.workflows.skew import activities as skew_activities
@@ -52,6 +54,7 @@ WORKFLOWS: Final = (
     skew_workflow.CheckSkew,
     retraining_workflow.RetrainOnDrift,
     tuning_workflow.TuneModel,
+    retention_workflow.EnforceRetention,
 )
 
 _LOG: Final = logging.getLogger("mainspring.workflows")
@@ -119,6 +122,7 @@ def build(
     skew = skew_activities.SkewActivities(in_force.stack.state_dir, in_force.serving.reads_dir)
     retraining = retraining_activities.RetrainingActivities(in_force, control)
     tuning = tuning_activities.TuningActivities(in_force, control)
+    retention = retention_activities.RetentionActivities(in_force)
     return worker.Worker(
         client,
         task_queue=in_force.workflow.task_queue,
@@ -130,6 +134,7 @@ def build(
             *skew.all(),
             *retraining.all(),
             *tuning.all(),
+            *retention.all(),
         ],
         sticky_queue_schedule_to_start_timeout=STICKY,
         graceful_shutdown_timeout=DRAIN,

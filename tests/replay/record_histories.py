@@ -22,10 +22,12 @@ from tuning_doubles import Study, tune_request
 from workflows_doubles import QUEUE, Endpoint, deploy_request, run
 
 from mainspring.core import errors
-from mainspring.core.contracts import skew
+from mainspring.core.contracts import retention, skew
 from mainspring.workflows.batch_scoring import messages as scoring_messages
 from mainspring.workflows.batch_scoring.workflow import BatchScore
 from mainspring.workflows.deployment.workflow import DeployModel
+from mainspring.workflows.retention import messages as retention_messages
+from mainspring.workflows.retention.workflow import EnforceRetention
 from mainspring.workflows.retraining.workflow import RetrainOnDrift
 from mainspring.workflows.skew import messages as skew_messages
 from mainspring.workflows.skew.workflow import CheckSkew
@@ -88,6 +90,24 @@ async def tuned(client: Client) -> WorkflowHandle[Any, Any]:
     return handle
 
 
+async def removed(client: Client) -> WorkflowHandle[Any, Any]:
+    request = retention.RetentionRequest(project="flight-delay", skew_reports_days=30)
+    handle = await client.start_workflow(
+        EnforceRetention.run, request, id="retention-flight-delay", task_queue=QUEUE
+    )
+    await handle.result()
+    return handle
+
+
+@activity.defn(name=retention_messages.REMOVE)
+async def remove_old(request: retention.RetentionRequest) -> retention.RetentionOutcome:
+    """What stands for the real removal."""
+    one = retention.RemovedKind(kind=retention.KeptKind.SKEW_REPORTS, removed=3, bytes=300, held=1, kept=7)
+    return retention.RetentionOutcome(
+        project=request.project, is_dry=request.is_dry, kinds=(one,), report_path="report.json"
+    )
+
+
 @activity.defn(name=skew_messages.CHECK)
 async def check_skew(request: skew.SkewRequest) -> skew.SkewOutcome:
     """What stands for the real check."""
@@ -125,6 +145,7 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
     "train_nobody_decided": (Endpoint(), Steps(), train),
     "skew_found": (Endpoint(), Steps(), skewed),
     "retrain_started": (Endpoint(), Steps(), retrained),
+    "retention_removed": (Endpoint(), Steps(), removed),
     "tune_best_trained": (Endpoint(), Steps(), tuned),
     "tune_no_trial": (Endpoint(), Steps(), tuned),
     "score_published": (Endpoint(), Steps(), score),
@@ -149,8 +170,15 @@ def record(name: str) -> None:
 
     scoring = SCORES.get(name, ScoreSteps()).activities(with_usage=False)
     tuning = STUDIES.get(name, Study()).activities()
-    activities = [*all_activities(steps, endpoint), *scoring, check_skew, *alarmed().activities(), *tuning]
-    workflows = [TrainModel, DeployModel, BatchScore, CheckSkew, RetrainOnDrift, TuneModel]
+    activities = [
+        *all_activities(steps, endpoint),
+        *scoring,
+        check_skew,
+        *alarmed().activities(),
+        *tuning,
+        remove_old,
+    ]
+    workflows = [TrainModel, DeployModel, BatchScore, CheckSkew, RetrainOnDrift, TuneModel, EnforceRetention]
     history = run(story, workflows, activities)
     (HISTORIES / f"{name}.json").write_text(
         json.dumps(without_machine(json.loads(history)), indent=1, sort_keys=True) + "\n"

@@ -14,7 +14,16 @@ from typing import Any
 
 import pytest
 
-from mainspring.core.contracts import deployment, performance, retraining, scoring, skew, training, tuning
+from mainspring.core.contracts import (
+    deployment,
+    performance,
+    retention,
+    retraining,
+    scoring,
+    skew,
+    training,
+    tuning,
+)
 from mainspring.core.contracts.base import Message
 from mainspring.workflows.batch_scoring import messages as scoring_messages
 from mainspring.workflows.deployment import messages as deployment_messages
@@ -26,6 +35,7 @@ STORED = Path(__file__).parent / "message_shapes.json"
 MODULES = (
     deployment,
     performance,
+    retention,
     retraining,
     scoring,
     skew,

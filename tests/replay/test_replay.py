@@ -14,9 +14,10 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from mainspring.core.contracts import deployment, retraining, scoring, skew, training, tuning
+from mainspring.core.contracts import deployment, retention, retraining, scoring, skew, training, tuning
 from mainspring.workflows.batch_scoring import workflow as score_source
 from mainspring.workflows.deployment import workflow as deploy_source
+from mainspring.workflows.retention import workflow as retention_source
 from mainspring.workflows.retraining import workflow as retrain_source
 from mainspring.workflows.skew import workflow as skew_source
 from mainspring.workflows.training import workflow as train_source
@@ -30,6 +31,7 @@ SOURCES = {
     "RetrainOnDrift": retrain_source,
     "BatchScore": score_source,
     "TuneModel": tune_source,
+    "EnforceRetention": retention_source,
 }
 
 
@@ -51,6 +53,7 @@ def test_every_workflow_has_a_history() -> None:
         skew.SKEW_WORKFLOW,
         retraining.RETRAIN_WORKFLOW,
         tuning.TUNE_WORKFLOW,
+        retention.RETENTION_WORKFLOW,
     }
 
 
@@ -64,6 +67,7 @@ def test_replays(path: Path) -> None:
             skew_source.CheckSkew,
             retrain_source.RetrainOnDrift,
             tune_source.TuneModel,
+            retention_source.EnforceRetention,
         ],
         data_converter=pydantic_data_converter,
     )
@@ -155,6 +159,7 @@ BREAKING = [
     ),
     ("TrainModel", "train_gate_failed", "messages.EVALUATE, asked", "messages.BUNDLE, asked"),
     ("CheckSkew", "skew_found", "messages.CHECK, request", "messages.CHECK + 'x', request"),
+    ("EnforceRetention", "retention_removed", "messages.REMOVE, request", "messages.REMOVE + 'x', request"),
     ("RetrainOnDrift", "retrain_started", "messages.CHECK, request", "messages.CHECK + 'x', request"),
     ("RetrainOnDrift", "retrain_started", "if not alarms:", "if alarms:"),
     ("RetrainOnDrift", "retrain_started", "messages.START,", "messages.START + 'x',"),

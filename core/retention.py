@@ -1,0 +1,130 @@
+"""Which files of logs and reports are older than they may get, and their removal: each whole or not at all."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from mainspring.core import durable
+from mainspring.core.contracts.retention import KeptKind, LegalHold
+from mainspring.core.monitoring import read_log
+
+__all__ = ["Item", "Places", "Sorted", "items", "remove", "sort"]
+
+#: A log's file is written up to so long after the rows in it were answered: a hold covers it, too.
+_WRITTEN_LATE: Final = timedelta(hours=1)
+_GONE: Final = ".gone-"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that is removed as a whole: a file, or the folder of a held batch."""
+
+    kind: KeptKind
+    path: Path
+    written_at: datetime
+    """Nothing in it is newer."""
+
+    def size(self) -> int:
+        files = self.path.rglob("*") if self.path.is_dir() else [self.path]
+        return sum(f.lstat().st_size for f in files if not f.is_dir())
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders, each with the entries that are looked at: those of others are nobody's business."""
+
+    predictions: Path
+    endpoints: Sequence[str]
+    reads: Path
+    views: Sequence[str]
+    workspace: Path
+    """`Workspace.root`, which has skew reports and quarantines."""
+
+
+@dataclass(frozen=True)
+class Sorted:
+    old: tuple[Item, ...]
+    """To be removed."""
+    held: tuple[Item, ...]
+    """Old enough, and kept by a hold."""
+    kept: tuple[Item, ...]
+
+
+def items(places: Places, kinds: Iterable[KeptKind]) -> Iterator[Item]:
+    """What there is of `kinds`. Files of a log say in their names when they were written; the rest says the disk.
+
+    Names that no log gives are passed over.
+    """
+    for kind in kinds:
+        if kind is KeptKind.PREDICTIONS:
+            paths = [p for e in places.endpoints for p in (places.predictions / e).glob("*/*.parquet")]
+        elif kind is KeptKind.READS:
+            paths = [p for v in places.views for p in (places.reads / v).glob("*.parquet")]
+        elif kind is KeptKind.SKEW_REPORTS:
+            paths = list((places.workspace / "skew").glob("*.json"))
+        else:
+            paths = [p for p in places.workspace.glob("*.quarantine/*") if p.is_dir() and p.name[0] != "."]
+        for path in sorted(paths):
+            at = _written_at(path, by_name=kind in (KeptKind.PREDICTIONS, KeptKind.READS))
+            if at is not None and not path.is_symlink():
+                yield Item(kind, path, at)
+
+
+def sort(
+    found: Iterable[Item], days: Mapping[KeptKind, float], holds: Sequence[LegalHold], *, now: datetime
+) -> Sorted:
+    """Pure. Something exactly as old as it may get is kept."""
+    old, held, kept = list[Item](), list[Item](), list[Item]()
+    for item in found:
+        if item.kind not in days or now - item.written_at <= timedelta(days=days[item.kind]):
+            kept.append(item)
+        elif any(_covers(hold, item) for hold in holds):
+            held.append(item)
+        else:
+            old.append(item)
+    return Sorted(tuple(old), tuple(held), tuple(kept))
+
+
+def remove(item: Item) -> int:
+    """Take it away; how many bytes that were. What another process took first is 0. Errors: OSError."""
+    try:
+        size = item.size()
+        if not item.path.is_dir():
+            item.path.unlink()
+            return size
+        # By its name it is there whole, or not at all; what a crash leaves is hidden, and removed by the next run.
+        gone = item.path.with_name(f"{_GONE}{item.path.name}-{secrets.token_hex(4)}")
+        item.path.rename(gone)
+        durable.sync_folder(gone.parent)
+    except FileNotFoundError:
+        return 0
+    sweep(gone.parent)
+    return size
+
+
+def sweep(folder: Path) -> None:
+    """Remove what earlier removals have hidden. Errors: OSError."""
+    for gone in folder.glob(f"{_GONE}*"):
+        shutil.rmtree(gone)
+
+
+def _covers(hold: LegalHold, item: Item) -> bool:
+    if hold.kind is not None and hold.kind is not item.kind:
+        return False
+    until = datetime.max.replace(tzinfo=UTC) if hold.until is None else hold.until + _WRITTEN_LATE
+    return hold.since <= item.written_at <= until
+
+
+def _written_at(path: Path, *, by_name: bool) -> datetime | None:
+    try:
+        if by_name:
+            return read_log.written_at(path)
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except (ValueError, OverflowError, FileNotFoundError):
+        return None
