@@ -24,7 +24,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self, final
+from typing import Any, Final, NamedTuple, Self, final
 
 from mainspring.native import _native, limits, mlp, program, status, table, trees
 
@@ -42,6 +42,7 @@ __all__ = [
     "Policy",
     "Predictions",
     "Service",
+    "Span",
     "View",
     "goes_to_canary",
     "listen",
@@ -138,6 +139,26 @@ class Key:
     may_read: bool = False
     expires_us: int = 0
     """Unix microseconds; 0: never."""
+
+
+class Span(NamedTuple):
+    """A sampled request that was answered here. Times are Unix nanoseconds, ids hexadecimal."""
+
+    trace_id: str
+    parent_id: str
+    """"": no client named one."""
+    span_id: str
+    path: str
+    request_id: str
+    caller: str
+    start_ns: int
+    end_ns: int
+    model: str
+    """"": no model ran."""
+    model_span_id: str
+    rows: int
+    model_start_ns: int
+    model_end_ns: int
 
 
 @dataclass(frozen=True)
@@ -353,6 +374,25 @@ class Front:
     def predict_counts(self) -> list[ModelCounts]:
         """Of predictions, by endpoint, of every one that was ever set; `infer_nanos` is look-up, transform and model."""
         return [ModelCounts(*counts) for counts in self._front.predict_counts()]
+
+    def set_traces(self, share: float, *, max_waiting: int) -> None:
+        """Keep a span of each answer from now on that is sampled: as its client says in `traceparent`, else a `share`.
+
+        At most `max_waiting` requests wait for :meth:`drain_spans`; what is more is dropped and counted. Who shows a
+        credential that is not surely known is the app's where he is sampled: a span names its caller.
+        Errors: NativeError `bad_spec`.
+        """
+        if not 0 <= share <= 1 or not 1 <= max_waiting <= 1 << 20:
+            raise status.NativeError(
+                "bad_spec",
+                f"`share` is {share} and `max_waiting` {max_waiting}; expected 0 to 1, and 1 to {1 << 20}",
+            )
+        self._front.set_traces(share, max_waiting)
+
+    def drain_spans(self) -> tuple[list[Span], int]:
+        """Take what waits, and how many spans were dropped since the last time; also after :meth:`stop`."""
+        spans, dropped = self._front.drain_spans()
+        return [Span(*span) for span in spans], dropped
 
     def model_counts(self) -> list[ModelCounts]:
         """Of every version that was ever set, by name and version."""

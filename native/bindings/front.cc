@@ -116,6 +116,12 @@ py::tuple ToTuple(const FrontModelCounts& counts) {
                         ListOf(counts.latency), ListOf(counts.row_sizes));
 }
 
+py::tuple ToTuple(const FrontSpan& span) {
+  return py::make_tuple(span.trace_id, span.parent_id, span.span_id, span.path, span.request_id, span.caller,
+                        span.start_ns, span.end_ns, span.model, span.model_span_id, span.rows,
+                        span.model_start_ns, span.model_end_ns);
+}
+
 class NativeFront {
  public:
   // Needs the GIL; gives it up while the threads start.
@@ -192,6 +198,26 @@ class NativeFront {
     return list;
   }
 
+  // Gives the GIL up: who answers may hold the snapshot's lock.
+  void SetTraces(double share, std::size_t max_waiting) {
+    const py::gil_scoped_release released;
+    front_->SetTraces(share, max_waiting);
+  }
+
+  // Needs the GIL to make objects; gives it up while it takes spans. Spans as tuples, and how many were
+  // dropped.
+  py::tuple DrainSpans() {
+    std::uint64_t dropped = 0;
+    std::vector<FrontSpan> spans;
+    {
+      const py::gil_scoped_release released;
+      spans = front_->DrainSpans(&dropped);
+    }
+    py::list list(spans.size());
+    for (std::size_t i = 0; i < spans.size(); ++i) list[i] = ToTuple(spans[i]);
+    return py::make_tuple(list, dropped);
+  }
+
   // Gives the GIL up while requests end.
   void Stop(double drain_seconds) {
     const py::gil_scoped_release released;
@@ -244,6 +270,8 @@ void BindFront(py::module_& module) {
       .def("set_endpoints", &NativeFront::SetEndpoints, py::arg("endpoints"))
       .def("drain_predictions", &NativeFront::DrainPredictions)
       .def("predict_counts", &NativeFront::PredictCounts)
+      .def("set_traces", &NativeFront::SetTraces, py::arg("share"), py::arg("max_waiting"))
+      .def("drain_spans", &NativeFront::DrainSpans)
       .def("stop", &NativeFront::Stop, py::arg("drain_seconds"))
       .def("model_counts", &NativeFront::ModelCounts)
       .def("read_counts", &NativeFront::ReadCounts)

@@ -12,6 +12,7 @@
 #include "../src/front/admission.h"
 #include "../src/front/callers.h"
 #include "../src/front/sha256.h"
+#include "../src/front/spans.h"
 #include "mainspring/limits.h"
 
 namespace mainspring::front {
@@ -142,6 +143,47 @@ TEST(LimitsTest, ThreadsTakeWhatIsThereWhileRulesChange) {
   int left = 0;
   while (!limits.Admit("a", "m", {0, 0})) ++left;
   EXPECT_EQ(taken + left, 10'000);
+}
+
+TEST(SpansTest, ATraceparentIsReadAsFarAsItIsKnown) {
+  const std::string trace = "4bf92f3577b34da6a3ce929d0e0e4736", parent = "00f067aa0ba902b7";
+  const std::string known = "-" + trace + "-" + parent + "-";
+  TraceParent read;
+  for (const auto& [text, is_sampled] :
+       {std::pair("00" + known + "01", true), std::pair("00" + known + "00", false),
+        std::pair("00" + known + "fe", false), std::pair("fe" + known + "0b-more", true)}) {
+    ASSERT_TRUE(ReadTraceParent(text, &read)) << text;
+    EXPECT_EQ(read.trace_id, trace);
+    EXPECT_EQ(read.parent_id, parent);
+    EXPECT_EQ(read.is_sampled, is_sampled) << text;
+  }
+  for (const std::string& wrong :
+       {std::string(), "00" + known + "0", "ff" + known + "01", "00" + known + "01-", "00" + known + "01x",
+        "01" + known + "01x", "0A" + known + "01", "00" + known + "0A",
+        "00-" + std::string(32, '0') + "-" + parent + "-01",
+        "00-" + trace + "-" + std::string(16, '0') + "-01"}) {
+    EXPECT_FALSE(ReadTraceParent(wrong, &read)) << wrong;
+  }
+}
+
+TEST(SpansTest, EverySpanIsTakenOnceOrCountedAsDropped) {
+  SpanBuffer buffer;
+  buffer.Limit(50);
+  std::atomic<bool> is_over{false};
+  std::vector<FrontSpan> taken;
+  std::uint64_t dropped = 0;
+  std::thread taking([&] {
+    while (!is_over) buffer.Drain(&taken, &dropped);
+  });
+  for (int i = 0; i < 20'000; ++i) {
+    FrontSpan span;
+    span.model = "m";
+    buffer.Add(std::move(span));
+  }
+  is_over = true;
+  taking.join();
+  buffer.Drain(&taken, &dropped);
+  EXPECT_EQ(taken.size() + dropped / 2, 20'000u);
 }
 
 }  // namespace

@@ -76,6 +76,19 @@ struct FrontGuard {
   std::shared_ptr<Limits> limits;  // the app takes from the same; nullptr: nobody is limited
 };
 
+// A sampled request that was answered here, and within it what the model took. Times are Unix nanoseconds,
+// ids hexadecimal.
+struct FrontSpan {
+  std::string trace_id, parent_id, span_id;  // parent_id is "" where no client named one
+  std::string path, request_id, caller;
+  std::int64_t start_ns = 0, end_ns = 0;
+  std::string model, model_span_id;  // "": no model ran
+  std::uint64_t rows = 0;
+  std::int64_t model_start_ns = 0, model_end_ns = 0;
+
+  std::uint64_t n_spans() const { return model.empty() ? 1 : 2; }
+};
+
 // Upper edges of the histograms, as serving's book has them; the last bucket is open.
 inline constexpr std::uint64_t kFrontEdgesNanos[] = {100'000,       250'000,       500'000,       1'000'000,
                                                      2'500'000,     5'000'000,     10'000'000,    25'000'000,
@@ -127,6 +140,12 @@ class Front {
 
   // What was answered of them since the last call: every answer is in one of these, and in one only.
   std::vector<FrontPredictions> DrainPredictions();
+
+  // Keeps spans of answers from now on: `share` (0 to 1) of the requests is sampled whose client has not
+  // decided it in `traceparent`. At most `max_waiting` requests wait for DrainSpans, what is more is dropped.
+  void SetTraces(double share, std::size_t max_waiting);
+  // What waits, oldest first of each thread, and how many spans were dropped since the last time.
+  std::vector<FrontSpan> DrainSpans(std::uint64_t* dropped);
 
   // Takes no more connections, lets requests end for so long, closes the rest, and ends the threads. Idle
   // connections have half a second, at most, to bring a last request.

@@ -1,24 +1,17 @@
 #include "admission.h"
 
-#include <time.h>
-
 namespace mainspring::front {
 namespace {
-
-std::int64_t NowUs() {
-  timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return std::int64_t{now.tv_sec} * 1'000'000 + now.tv_nsec / 1000;
-}
 
 bool AreOn(const Limits* limits) { return limits != nullptr && limits->is_on(); }
 
 }  // namespace
 
-bool LetIn(const RequestHead& head, const Door& door, const Callers& callers, AskedHead* asked) {
+bool LetIn(const RequestHead& head, const Door& door, const Callers& callers, bool is_told,
+           AskedHead* asked) {
   if (!ReadAskedHead(head, asked)) return false;
-  if (!callers.needs_key() && !AreOn(callers.limits())) return true;
-  asked->caller = callers.Identify(head, door.scope, NowUs());
+  if (!callers.needs_key() && !is_told && !AreOn(callers.limits())) return true;
+  asked->caller = callers.Identify(head, door.scope, UnixNanos() / 1000);
   return !asked->caller.empty();
 }
 

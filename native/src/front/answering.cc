@@ -53,6 +53,12 @@ std::int64_t NowNanos() {
       .count();
 }
 
+std::int64_t UnixNanos() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
 void LoopModelCounts::Answered(std::uint64_t n_rows, std::uint64_t input, std::uint64_t infer,
                                std::uint64_t output) {
   requests.Add(1);
@@ -96,6 +102,7 @@ bool IsRequestId(std::string_view id) {
 
 bool ReadAskedHead(const RequestHead& head, AskedHead* asked) {
   *asked = {};
+  asked->path = head.target;
   bool is_there = false;
   std::string_view value;
   if (!AtMostOnce(head, "content-encoding", &is_there, &value) || is_there) return false;

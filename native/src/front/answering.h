@@ -64,6 +64,7 @@ struct AskedHead {
   std::string_view caller;       // who asks, where it matters
   bool has_credentials = false;  // a token or a key
   bool has_wish = false;         // of who answers, where traffic should not choose
+  std::string_view path;
 };
 
 // Reads it. False for what is not understood: content codings, fields that are there twice, odd values.
@@ -72,7 +73,8 @@ bool ReadAskedHead(const RequestHead& head, AskedHead* asked);
 // An id that a caller may give its request.
 bool IsRequestId(std::string_view id);
 
-std::int64_t NowNanos();  // of the steady clock
+std::int64_t NowNanos();   // of the steady clock
+std::int64_t UnixNanos();  // of the one that people set
 
 // Scratch of one thread, shared by all that answer on it.
 struct Scratch {
@@ -91,7 +93,8 @@ struct Scratch {
 struct MadeAnswer {
   bool is_binary = false;
   std::size_t json_length = 0;
-  std::size_t rows = 0;  // that limits charge
+  std::size_t rows = 0;                           // that limits charge
+  std::int64_t model_began = 0, model_ended = 0;  // on NowNanos; 0: no model ran
 };
 
 // Immutable but for what each thread has for itself.
@@ -106,6 +109,8 @@ class Answering {
 
   LoopModelCounts& counts(std::size_t loop) const { return book_->loops[loop]; }
   const Door& door() const { return door_; }
+  // Whether all that the app would trace of an answer is in it: else sampled requests are the app's.
+  virtual bool tells_spans() const { return false; }
 
  protected:
   Answering(Door door, std::shared_ptr<ModelBook> book) : door_(std::move(door)), book_(std::move(book)) {}
@@ -135,6 +140,7 @@ class PathTable {
 struct InForce {
   PathTable paths;
   std::shared_ptr<const Callers> callers = std::make_shared<const Callers>();
+  double trace_share = -1;  // below 0: nothing is traced
 };
 
 }  // namespace mainspring::front

@@ -13,6 +13,7 @@
 #include "exchange.h"
 #include "loop.h"
 #include "refusal.h"
+#include "spans.h"
 
 namespace mainspring::front {
 
@@ -93,6 +94,7 @@ class Connection final : public Handler {
                std::string_view* rest);
   bool AnswerHere(const Answering& answering, const Callers& callers, const AskedHead& asked,
                   std::string_view body);
+  void KeepSpan(const Answering& answering, const AskedHead& asked, const MadeAnswer& answer);
   void Collected();
   void Pass(const RequestHead& head, std::string_view* body, bool is_whole);
   void NoteRequest(const RequestHead& head);
@@ -122,6 +124,7 @@ class Connection final : public Handler {
   std::string request_id_;
   std::string held_head_;
   std::int64_t arrived_ms_ = 0;
+  Tracing tracing_;
   CollectedBody body_;
   std::unique_ptr<Exchange> exchange_;
 };

@@ -73,7 +73,8 @@ void Connection::Route(const RequestHead& head, std::string_view head_bytes, std
       const auto length = head.framing.length;
       arrived_ms_ = loop_->now_ms();
       AskedHead asked;
-      if (LetIn(head, found->door(), *in_force.callers, &asked)) {
+      if (tracing_.Begin(head, in_force.trace_share, found->tells_spans(), &loop_->trace_ids) &&
+          LetIn(head, found->door(), *in_force.callers, tracing_.is_sampled, &asked)) {
         if (length > rest->size()) {
           if (Collect(head, asked, head_bytes, rest)) return;
         } else if (AnswerHere(*found, *in_force.callers, asked,
@@ -118,7 +119,8 @@ void Connection::Collected() {
   // Who asks is told again: a key may have been revoked while the body came.
   const InForce& in_force = loop_->in_force();
   const Answering* const found = in_force.paths.Find(head.target);
-  const bool is_answered = found != nullptr && LetIn(head, found->door(), *in_force.callers, &asked) &&
+  const bool is_answered = found != nullptr &&
+                           LetIn(head, found->door(), *in_force.callers, tracing_.is_sampled, &asked) &&
                            AnswerHere(*found, *in_force.callers, asked, body);
   if (!is_answered) {
     if (found != nullptr) found->counts(loop_->index()).passed_on.Add(1);
@@ -155,8 +157,31 @@ bool Connection::AnswerHere(const Answering& answering, const Callers& callers, 
     out_.append("\r\nx-request-id: ").append(scratch.request_id);
     out_.append(closes_ ? "\r\nconnection: close\r\n\r\n" : "\r\n\r\n").append(scratch.body);
   }
+  if (is_answered && tracing_.is_sampled) KeepSpan(answering, asked, answer);
   scratch.Trim();
   return is_answered;
+}
+
+void Connection::KeepSpan(const Answering& answering, const AskedHead& asked, const MadeAnswer& answer) {
+  FrontSpan span;
+  span.trace_id = tracing_.trace_id;
+  span.parent_id = tracing_.parent_id;
+  loop_->trace_ids.AppendId(1, &span.span_id);
+  span.path = asked.path;
+  span.request_id = loop_->scratch.request_id;
+  span.caller = asked.caller;
+  // All by one clock that never goes back, and one look at the other.
+  const std::int64_t now = NowNanos(), to_unix = UnixNanos() - now;
+  span.start_ns = tracing_.began + to_unix;
+  span.end_ns = now + to_unix;
+  span.rows = answer.rows;
+  if (answer.model_began != 0) {
+    span.model = answering.door().target;
+    loop_->trace_ids.AppendId(1, &span.model_span_id);
+    span.model_start_ns = answer.model_began + to_unix;
+    span.model_end_ns = answer.model_ended + to_unix;
+  }
+  loop_->spans.Add(std::move(span));
 }
 
 // Gives the request to the app, with what is there of its body. `is_whole`: all of it, and it will not come

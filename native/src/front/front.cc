@@ -61,6 +61,7 @@ struct Front::State {
   std::shared_ptr<const front::FeatureReads> reads;  // nullptr: none
   std::shared_ptr<const front::Callers> callers = std::make_shared<const front::Callers>();
   std::vector<std::shared_ptr<const front::Predicting>> predicting;
+  double trace_share = -1;
 
   std::mutex stop_mutex;
 
@@ -111,8 +112,8 @@ void Front::State::PutInForce() {
   for (const auto& model : served) front::AddPaths(model, &by_path);
   if (reads != nullptr) front::AddPaths(reads, &by_path);
   for (const auto& endpoint : predicting) by_path.emplace_back(endpoint->path(), endpoint);
-  std::shared_ptr<const front::InForce> made =
-      std::make_shared<const front::InForce>(front::InForce{front::PathTable(std::move(by_path)), callers});
+  std::shared_ptr<const front::InForce> made = std::make_shared<const front::InForce>(
+      front::InForce{front::PathTable(std::move(by_path)), callers, trace_share});
   const std::lock_guard<std::mutex> lock(shared.in_force_mutex);
   shared.in_force.swap(made);  // the old one ends outside of the lock, or with the last loop that has it
   shared.in_force_number.fetch_add(1, std::memory_order_release);
@@ -216,6 +217,21 @@ std::vector<FrontPredictions> Front::DrainPredictions() {
     if (is_last) tallies.erase(tallies.begin() + static_cast<std::ptrdiff_t>(i));
   }
   return drained;
+}
+
+void Front::SetTraces(double share, std::size_t max_waiting) {
+  const std::lock_guard<std::mutex> lock(state_->answering_mutex);
+  const std::size_t n = state_->loops.size();
+  for (const auto& loop : state_->loops) loop->spans.Limit((max_waiting + n - 1) / n);
+  state_->trace_share = share;
+  state_->PutInForce();
+}
+
+std::vector<FrontSpan> Front::DrainSpans(std::uint64_t* dropped) {
+  std::vector<FrontSpan> spans;
+  *dropped = 0;
+  for (const auto& loop : state_->loops) loop->spans.Drain(&spans, dropped);
+  return spans;
 }
 
 void Front::Stop(double drain_seconds) {

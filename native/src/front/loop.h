@@ -18,6 +18,7 @@
 #include "http_head.h"
 #include "mainspring/front.h"
 #include "mainspring/status.h"
+#include "spans.h"
 
 namespace mainspring::front {
 
@@ -96,6 +97,8 @@ class Loop {
   RequestHead request_head;    // the one at hand
   ResponseHead response_head;  //
   Scratch scratch;
+  TraceIds trace_ids;
+  SpanBuffer spans;
   std::vector<char> read_buffer;
 
  private:

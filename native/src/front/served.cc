@@ -80,6 +80,8 @@ bool Served::Answer(const AskedHead& head, std::string_view body, std::size_t lo
   const std::int64_t ran = NowNanos();
   if (!Write(scratch, answer)) return false;
   answer->rows = call.rows;
+  answer->model_began = read;
+  answer->model_ended = ran;
   const auto span = [](std::int64_t from, std::int64_t to) { return static_cast<std::uint64_t>(to - from); };
   counts(loop).Answered(call.rows, span(began, read), span(read, ran), span(ran, NowNanos()));
   return true;
