@@ -121,6 +121,8 @@ def create_app(
     receiver, exporter = traces.Receiver(serving), None
     if serving.trace_endpoint:
         exporter = traces.Exporter(receiver, release.version())
+        if front is not None:
+            front.trace(exporter)
     tracer = traces.Tracer(exporter, serving.trace_share)
     admit = functools.partial(callers.admit, asking)
 

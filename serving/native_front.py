@@ -20,7 +20,7 @@ from mainspring.core import api_keys, errors, ids, ports, settings
 from mainspring.core.contracts import access
 from mainspring.core.features import online, schema
 from mainspring.native import front, status
-from mainspring.serving import bundles, endpoints, native_endpoints, stats, traffic, usage
+from mainspring.serving import bundles, endpoints, native_endpoints, stats, traces, traffic, usage
 from mainspring.serving.access import guard
 from mainspring.serving.models import book, native_model, repository
 
@@ -28,6 +28,9 @@ _LOG: Final = logging.getLogger("mainspring.serving")
 
 #: The app's own limit on bodies is higher: what is larger streams through to it.
 _COLLECTED_BYTES: Final = 4 << 20
+
+#: Requests whose spans wait in it; each has two at most.
+_MAX_WAITING: Final = traces.MAX_WAITING_SPANS // 2
 
 
 class NativeFront:
@@ -53,6 +56,7 @@ class NativeFront:
         self._draining = threading.Lock()
         self._guard: guard.Guard | None = None
         self._keys: api_keys.KeyRing | None = None
+        self._is_traced = False
 
     @property
     def is_wanted(self) -> bool:
@@ -93,9 +97,7 @@ class NativeFront:
         if not isinstance(features, online.OnlineStore) or self._settings.record_reads:
             return
         store = features
-        self._has_views = bool(store.views()) and not (
-            self._settings.log_requests or self._settings.trace_endpoint
-        )
+        self._has_views = bool(store.views()) and not self._settings.log_requests
 
         def update() -> None:
             with self._choosing:
@@ -185,9 +187,14 @@ class NativeFront:
                         cpu_nanos=one.cpu_nanos,
                     )
 
+    def trace(self, exporter: traces.Exporter) -> None:
+        """Give the exporter the spans of what is answered here."""
+        self._is_traced = True
+        exporter.brings(self.spans)
+
     def _passes(self) -> bool:
-        """A log line and a trace for each request are the app's to write."""
-        return self._settings.log_requests or bool(self._settings.trace_endpoint)
+        """A log line for each request is the app's to write."""
+        return self._settings.log_requests
 
     def _set_guard(self) -> None:
         if self._running is None or self._guard is None or self._keys is None:
@@ -232,6 +239,8 @@ class NativeFront:
                     f"the native front does not start: {error}; correct it or set `serving.front` to `off`"
                 ) from error
             self._set_guard()  # before there is anything to answer
+            if self._is_traced:
+                self._running.set_traces(self._settings.trace_share, max_waiting=_MAX_WAITING)
             self._running.set_models(self._models)
             self._set_views()
             self._set_endpoints()
@@ -262,6 +271,13 @@ class NativeFront:
         """Predictions that it answered, and left to the app, by endpoint."""
         return () if self._running is None else self._running.predict_counts()
 
+    def spans(self) -> tuple[list[traces.Span], int]:
+        """Spans of answers since the last call, and how many found no room; also after :meth:`stop`."""
+        if self._running is None:
+            return [], 0
+        answered, dropped = self._running.drain_spans()
+        return [span for one in answered for span in _spans(one)], dropped
+
     def entries(self) -> Mapping[tuple[str, str], book.Entry]:
         """What it answered, as the app's book has it."""
         if self._running is None:
@@ -278,6 +294,39 @@ def _key(view: access.KeyView, digest: bytes) -> front.Key:
         may_read="read" in view.scopes,
         expires_us=0 if view.expires_at is None else int(view.expires_at.timestamp() * 1e6),
     )
+
+
+def _spans(one: front.Span) -> list[traces.Span]:
+    """As the app has them, the inner one first."""
+    spans = []
+    if one.model:
+        inner: dict[str, traces.Value] = {"model": one.model, "rows": one.rows}
+        spans.append(
+            traces.Span(
+                one.trace_id,
+                one.model_span_id,
+                one.span_id,
+                "infer",
+                traces.INTERNAL,
+                one.model_start_ns,
+                one.model_end_ns,
+                inner,
+            )
+        )
+    attributes = traces.request_attributes("POST", one.path, 200, one.request_id, one.caller)
+    spans.append(
+        traces.Span(
+            one.trace_id,
+            one.span_id,
+            one.parent_id,
+            f"POST {one.path}",
+            traces.SERVER,
+            one.start_ns,
+            one.end_ns,
+            attributes,
+        )
+    )
+    return spans
 
 
 def _service(service: schema.FeatureService) -> front.Service:

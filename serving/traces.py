@@ -25,12 +25,22 @@ from mainspring.core import errors, settings
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Exporter", "Receiver", "Trace", "Tracer", "current_trace_id", "encode", "is_sampled", "span"]
+__all__ = [
+    "Exporter",
+    "Receiver",
+    "Trace",
+    "Tracer",
+    "current_trace_id",
+    "encode",
+    "is_sampled",
+    "request_attributes",
+    "span",
+]
 
 _LOG: Final = logging.getLogger("mainspring.serving")
 _TRACEPARENT: Final = re.compile(r"^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$")
 _SAMPLED: Final = 0x01
-_SERVER, _INTERNAL = 2, 1
+SERVER, INTERNAL = 2, 1
 _ERROR: Final = 2
 
 MAX_WAITING_SPANS: Final = 8192
@@ -103,8 +113,19 @@ def _timed(trace: Trace, exporter: Exporter, name: str, attributes: Mapping[str,
         ended = time.time_ns()
         span_id = _new_id(16)
         exporter.add(
-            Span(trace.trace_id, span_id, trace.span_id, name, _INTERNAL, began, ended, attributes, error)
+            Span(trace.trace_id, span_id, trace.span_id, name, INTERNAL, began, ended, attributes, error)
         )
+
+
+def request_attributes(method: str, path: str, status: int, request_id: str, caller: str) -> dict[str, Value]:
+    """What a request's span says, whoever answered it."""
+    return {
+        "http.request.method": method,
+        "url.path": path,
+        "http.response.status_code": status,
+        "mainspring.request_id": request_id,
+        "mainspring.caller": caller,
+    }
 
 
 class Tracer:
@@ -142,7 +163,7 @@ class Tracer:
                     trace.span_id,
                     trace.parent_id,
                     name,
-                    _SERVER,
+                    SERVER,
                     trace.start_ns,
                     time.time_ns(),
                     attributes,
@@ -158,6 +179,7 @@ class Exporter:
         self._send, self._version, self._every_seconds = send, version, every_seconds
         self._lock = threading.Lock()
         self._waiting: list[Span] = []
+        self._bring: Callable[[], tuple[list[Span], int]] = lambda: ([], 0)
         self.sent = 0
         self.dropped = 0
         self._is_away = False
@@ -173,6 +195,10 @@ class Exporter:
             else:
                 self._waiting.append(one)
 
+    def brings(self, bring: Callable[[], tuple[list[Span], int]]) -> None:
+        """Take the spans of who answers without Python, too: `bring` gives those that wait there, and counts the dropped."""
+        self._bring = bring
+
     def close(self) -> None:
         self._stop.set()
         self._thread.join()
@@ -180,14 +206,17 @@ class Exporter:
 
     def flush(self) -> None:
         """Send what waits, once: traces are worth no second try."""
+        brought, dropped = self._bring()
         with self._lock:
-            taken, self._waiting = self._waiting, []
+            taken, self._waiting = self._waiting + brought, []
+            self.dropped += dropped
         if not taken:
             return
         try:
             self._send(encode(taken, self._version))
         except (errors.MainspringError, OSError) as error:
-            self.dropped += len(taken)
+            with self._lock:
+                self.dropped += len(taken)
             if not self._is_away:
                 _LOG.warning("traces are not received: %s", error)
             self._is_away = True

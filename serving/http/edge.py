@@ -45,13 +45,8 @@ def traced(tracer: traces.Tracer, method: str, path: str, status: int, request_i
     """End the request's span, if it has one."""
     if not traces.is_sampled():
         return
-    attributes: dict[str, traces.Value] = {
-        "http.request.method": method,
-        "url.path": path,
-        "http.response.status_code": status,
-        "mainspring.request_id": request_id,
-        "mainspring.caller": guard.current().caller.name,
-    }
+    caller = guard.current().caller.name
+    attributes = traces.request_attributes(method, path, status, request_id, caller)
     tracer.end(f"{method} {path}", attributes, str(status) if status >= 500 else "")
 
 

@@ -225,6 +225,7 @@ def test_unloading_takes_a_model_from_the_front_at_once(tmp_path: Path) -> None:
         ({"front": "on"}, {"linear": tensors.linear_function}, True),
         ({"front": "off"}, {"copy": copy}, False),
         ({"log_requests": True}, {"copy": copy}, False),
+        ({"trace_endpoint": "http://127.0.0.1:9/v1/traces"}, {"copy": copy}, True),
     ],
 )
 def test_the_front_is_there_where_it_helps_or_is_asked_for(

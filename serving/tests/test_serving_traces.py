@@ -26,6 +26,7 @@ from mainspring.core.contracts.deployment import TrafficTable
 from mainspring.serving import logs, traces
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+STATUS_AND_CALLER = ("http.response.status_code", "mainspring.caller")
 SAMPLED, UNSAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"
 
 
@@ -110,7 +111,9 @@ def test_a_request_is_one_trace_from_the_clients_header_to_the_model(
         missing = served.url + "/v2/models/nowhere/infer"
         assert httpx.post(missing, json=ROW, headers=headers, trust_env=False).status_code == 404
     spans = [s for s in receiver.spans() if s["traceId"] == TRACE]
-    roots = [s for s in spans if s["parentSpanId"] == PARENT]
+    roots = sorted(
+        (s for s in spans if s["parentSpanId"] == PARENT), key=lambda s: int(s["startTimeUnixNano"])
+    )
     assert [(s["name"], s["kind"]) for s in roots] == [
         (f"POST {PREDICT}", 2),
         (f"POST {INFER}", 2),
@@ -133,7 +136,57 @@ def test_a_request_is_one_trace_from_the_clients_header_to_the_model(
     assert attributes(roots[2])["rpc.grpc.status_code"] == "0"
     assert not [s for s in receiver.spans() if attributes(s).get("mainspring.request_id") == "quiet"]
     assert (receiver.headers[0]["x-team"], receiver.headers[0]["authorization"]) == ("ml", "Bearer t")
-    assert served.front.counts().get("answered", 0) == 0, "the native front writes no traces, so it passes on"
+    # Traced or not, it answers what it can.
+    assert served.front.counts().get("answered", 0) == (2 if way == "native-front" else 0)
+    linear = next(s for s in spans if s["parentSpanId"] == roots[1]["spanId"])
+    assert attributes(linear) == {"model": "linear", "rows": "1"} and linear["kind"] == 1
+    assert attributes(roots[1]) == {
+        "http.request.method": "POST",
+        "url.path": INFER,
+        "http.response.status_code": "200",
+        "mainspring.request_id": "traced-1",
+        "mainspring.caller": "anonymous",
+    }
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("way", world.WAYS)
+def test_with_keys_limits_and_traces_every_answer_is_let_in_counted_and_told_once(
+    tmp_path: Path, receiver: Receiver, way: str
+) -> None:
+    how = {"require_token": True, "trace_endpoint": receiver.url, **world.WAYS[way]}
+    with access_world.opened(tmp_path, **how) as house:
+        key = house.key("team-a", "predict", "read")
+        house.limit({"caller": "team-a", "requests_per_day": 3, "endpoint": "linear"})
+
+        def ask(path: str, document: Any, **fields: str) -> int:
+            sent = {"x-api-key": key, "x-request-id": "mine", **fields}
+            return house.http.post(path, json=document, headers=sent).status_code
+
+        read = {key: value for key, value in access_world.FEATURES.items() if key != "as_of"}
+        assert ask(access_world.READ, read) == 200
+        assert ask(INFER, ROW) == 200
+        assert ask(INFER, ROW, traceparent=UNSAMPLED) == 200
+        assert ask(INFER, {**ROW, "id": "\u00e9"}, traceparent=SAMPLED) == 200, (
+            "the app's, where there is a front"
+        )
+        assert ask(INFER, ROW, traceparent=SAMPLED) == 429
+        assert ask(INFER, ROW, **{"x-api-key": "msk_0_0"}) == 401
+    told = [s for s in receiver.spans() if attributes(s).get("url.path") in (INFER, access_world.READ)]
+    told.sort(key=lambda s: int(s["startTimeUnixNano"]))
+    seen = [(s["name"], *(attributes(s)[f"{name}"] for name in STATUS_AND_CALLER)) for s in told]
+    assert seen == [
+        (f"POST {access_world.READ}", "200", "team-a"),
+        (f"POST {INFER}", "200", "team-a"),
+        (f"POST {INFER}", "200", "team-a"),
+        (f"POST {INFER}", "429", "anonymous"),
+        (f"POST {INFER}", "401", "anonymous"),
+    ]
+    assert [s["traceId"] == TRACE for s in told] == [False, False, True, True, False]
+    assert all("parentSpanId" not in s for s in told if s["traceId"] != TRACE)
+    assert len({s["spanId"] for s in receiver.spans()}) == len(receiver.spans())
+    answered = house.served.front.counts().get("answered", 0)
+    assert answered == (3 if way == "native-front" else 0)
 
 
 @pytest.mark.integration
