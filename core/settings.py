@@ -152,6 +152,9 @@ class ServingSettings(_Group):
     """Bytes of large bodies being received, waiting or at work; beyond it callers are told to come back."""
     body_timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
     """A body of which nothing came for so long is given up: slow senders must not hold connections and memory."""
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes on the one port. The first has the online store and answers changes and gRPC; the others answer predictions and
+    reads over the same rows. For models that Python runs: the native front has threads of its own."""
     workers: Annotated[int, Field(ge=1, le=256)] = 8
     """Threads that run predictions: they wait for the online store, and the kernels let go of the interpreter."""
     max_waiting: Annotated[int, Field(ge=0)] = 256

@@ -1,4 +1,4 @@
-"""`python -m mainspring.serving`: one process of the data plane, until SIGTERM or Ctrl-C.
+"""`python -m mainspring.serving`: the data plane, one process or `serving.processes` of them, until SIGTERM or Ctrl-C.
 
 Exit codes: 0 stopped as asked; 78 misconfigured, with one line on stderr that says what to do; 1 any other error.
 """
@@ -38,13 +38,26 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     try:
+        told = None
+        if sys.argv[1:]:  # of one of several processes, which alone needs it
+            from mainspring.serving.processes import part as parts
+
+            told = parts.of_arguments(sys.argv[1:])
         in_force = settings.load()
         logs.install(log_requests=in_force.serving.log_requests)
+        if told is None:
+            check_grpc_port(in_force.serving)
+            if in_force.serving.processes > 1:
+                return supervise(in_force.serving)
+        else:
+            told.end_with_supervisor()
+            in_force = in_force.model_copy(update={"serving": told.settings_of(in_force.serving)})
         certificates = tls.Certificates.load(in_force.serving)
-        check_grpc_port(in_force.serving)
         with contextlib.ExitStack() as opened:
-            listeners = [opened.enter_context(one) for one in bind(in_force.serving)]
-            store = opened.enter_context(online.OnlineStore(in_force.serving.online_store))
+            bound = bind(in_force.serving) if told is None else told.sockets()
+            listeners = [opened.enter_context(one) for one in bound]
+            access: online.Access = "own" if told is None else "read" if told.follows else "share"
+            store = opened.enter_context(online.OnlineStore(in_force.serving.online_store, access=access))
             embedded = identity.TokenIssuer.load(in_force.control.tokens_file)
             loader = signed_bundles.SignedBundleLoader(
                 bundle.BundleStore(in_force.serving.bundle_dir),
@@ -65,11 +78,13 @@ def main() -> int:
                 front=front,
                 send_usage=opened.enter_context(usage_sender(in_force, embedded)),
                 certificates=certificates,
+                part=told,
             )
             # log_config: ours is installed already.
             how: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False}
             how |= {} if certificates is None else certificates.for_uvicorn()
-            server.Server(built, listeners, front, **how).run()
+            behind = None if told is None else told.writer_socket()
+            server.Server(built, listeners, front, behind=behind, **how).run()
     except errors.MainspringError as error:
         print(f"mainspring.serving: {error.message}", file=sys.stderr)
         return EXIT_MISCONFIGURED if isinstance(error, errors.Misconfigured) else 1
@@ -83,6 +98,16 @@ def believed(s: settings.IdentitySettings, embedded: identity.TokenIssuer) -> id
     from mainspring.core import oidc  # a start without a provider is not for it
 
     return oidc.issuer(s, embedded)
+
+
+def supervise(serving: settings.ServingSettings) -> int:
+    """Serve by several processes on one port; the code of the end. Errors: PortInUse, InvalidSettings."""
+    from mainspring.serving.processes import supervisor
+
+    supervisor.check(serving.processes, has_tls=bool(serving.tls_certificate))
+    with contextlib.ExitStack() as opened:
+        listeners = [opened.enter_context(one) for one in bind(serving)]
+        return supervisor.Supervisor(listeners, serving.processes).run()
 
 
 @contextlib.contextmanager

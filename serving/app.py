@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -43,6 +44,9 @@ from mainspring.serving.models import book as model_book
 from mainspring.serving.models import repository
 from mainspring.serving.protocols.v2 import inference
 
+if TYPE_CHECKING:
+    from mainspring.serving.processes import part, shared_stats
+
 
 def create_app(
     settings: settings.Settings,
@@ -54,12 +58,14 @@ def create_app(
     front: native_front.NativeFront | None = None,
     send_usage: usage.Send | None = None,
     certificates: tls.Certificates | None = None,
-) -> serving_app.ServingApp:
+    part: part.Part | None = None,
+) -> ASGIApp:
     """The data plane, with every bundle loaded that the traffic in force names.
 
     `models`: tensor models beside the endpoints, by name; they are served over v2 only.
     `send_usage`: tells the control API what was used; without it nothing is metered.
     `certificates`: of the gRPC port, and followed for that of HTTP, which the caller opens; None: no TLS.
+    `part`: which of several processes this is; None: the only one.
     `front`: learns of the models and features that it can answer; the caller starts it before the app, or not.
     Errors: Misconfigured if a traffic document, one of its bundles, the expectations of a view, API keys or limits do
     not load.
@@ -70,12 +76,15 @@ def create_app(
     if checked is not None:
         online = checked
     online, log = recorded.start(online, serving)
-    tables = traffic.TrafficStore(serving.traffic_dir)
+    follows = part is not None and part.follows
+    tables = traffic.TrafficStore(serving.traffic_dir, follows=follows)
     shelf = bundles.BundleShelf(
         loader,
         online,
         budget_bytes=serving.bundle_memory_bytes,
         is_pinned=functools.partial(tables.leads_to, endpoints=_names(serving.pinned_endpoints)),
+        # The writer has loaded what traffic names; a follower does when it is first asked.
+        may_load=lambda digest: follows and any(digest in traffic.digests(t) for t in tables.tables()),
     )
     book = stats.StatsBook(shadow_tolerance=serving.shadow_tolerance)
     served = endpoints.Endpoints(tables, shelf, book)
@@ -105,6 +114,16 @@ def create_app(
     known = repository.Repository(
         tables, shelf, answerer, max_rows=serving.max_rows_per_request, models=models
     )
+    teller: shared_stats.Teller | None = None
+    if part is not None:
+        # Threads and imports of their own, for those who want them.
+        from mainspring.serving.processes import shared_stats
+
+        known.fix()
+        if follows:
+            teller = shared_stats.Teller(book, part.folder)
+        else:
+            book.add_from(functools.partial(shared_stats.told, part.folder))
     counts = model_book.ModelBook()
     asking = callers.Callers(issuer, keys, require_token=serving.require_token)
     guarded = guard.Guard(asking, limiter, require_token=serving.require_token)
@@ -161,6 +180,8 @@ def create_app(
         doorkeeper.close()
         answerer.close()
         watching.close()
+        if teller is not None:
+            teller.close()
         if exporter is not None:
             exporter.close()
         receiver.close()
@@ -218,13 +239,19 @@ def create_app(
             tracer,
         )
 
-    return serving_app.ServingApp(
+    built = serving_app.ServingApp(
         build,
         lifespan=lifespan,
         probed=edge.Edge(probed, guarded, tracer),
         builds_ahead=serving.builds_routes_ahead,
         hot=fast_path.FastPath(infer, reads, guarded, tracer) if serving.fast_path else None,
     )
+    if part is None or not part.follows:
+        return built
+    from mainspring.serving.processes import forward
+    from mainspring.serving.processes import part as parts
+
+    return forward.Forward(built, str(part.folder / parts.WRITER_SOCKET))
 
 
 def _names(written: str) -> frozenset[str]:

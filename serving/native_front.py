@@ -45,6 +45,7 @@ class NativeFront:
         self._has_views = False
         self._running: front.Front | None = None
         self._folder: pathlib.Path | None = None
+        self._app_socket = ""
         #: Held while models or views are looked up and set, so that the last ones set are the newest.
         self._choosing = threading.Lock()
         #: What looks again where there is a new table or bundle.
@@ -217,6 +218,10 @@ class NativeFront:
             self._folder = pathlib.Path(tempfile.mkdtemp(prefix="mainspring-"))
         return str(self._folder / "app.sock")
 
+    def use_app_socket(self, path: str) -> None:
+        """The app listens there; the socket and its folder are the caller's. Before :meth:`start`."""
+        self._app_socket = path
+
     def start(self, listeners: Sequence[socket.socket]) -> None:
         """Serve, a thread for each socket, all of which are closed by :meth:`stop`. The app must be listening.
 
@@ -224,7 +229,7 @@ class NativeFront:
         """
         serving = self._settings
         options = front.Options(
-            upstream=self.app_socket(),
+            upstream=self._app_socket or self.app_socket(),
             request_id=ids.new_id("req"),
             max_connections=serving.max_connections,
             max_body_bytes=min(serving.max_body_bytes, _COLLECTED_BYTES),

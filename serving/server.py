@@ -21,20 +21,34 @@ class Server(uvicorn.Server):
     """uvicorn, with the front before it if one is wanted: starts after the app does, stops before it."""
 
     def __init__(
-        self, app: Any, listeners: Sequence[socket.socket], front: native_front.NativeFront, **config: Any
+        self,
+        app: Any,
+        listeners: Sequence[socket.socket],
+        front: native_front.NativeFront,
+        *,
+        behind: socket.socket | None = None,
+        **config: Any,
     ) -> None:
-        """`listeners` share one port; they are closed on return of :meth:`run`."""
+        """`listeners` share one port; they are closed on return of :meth:`run`. On `behind`, if it is there, the app listens as
+        well, for what other processes pass on; with a front before it, instead of a socket of its own.
+        """
+        self._behind = behind
         self._listeners = list(listeners)
         self._front = front if front.is_wanted else None
         chosen = {"timeout_graceful_shutdown": DRAIN_SECONDS, **config}
         if self._front is not None:
-            chosen |= {"uds": self._front.app_socket(), "timeout_keep_alive": _KEEP_ALIVE_SECONDS}
+            chosen["timeout_keep_alive"] = _KEEP_ALIVE_SECONDS
+            if behind is None:
+                chosen["uds"] = self._front.app_socket()
+            else:
+                self._front.use_app_socket(behind.getsockname())
         super().__init__(uvicorn.Config(app, **chosen))
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal, or `should_exit`."""
         try:
-            super().run(None if self._front is not None else self._listeners)
+            behind = [] if self._behind is None else [self._behind]
+            super().run((behind or None) if self._front is not None else [*self._listeners, *behind])
         finally:
             if self._front is not None:
                 self._front.stop(0.0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,10 +55,29 @@ class StatsBook:
         self._lock = threading.Lock()
         self._windows: dict[str, _Window] = {}
         self._bring: Callable[[], None] = lambda: None
+        self._others: Callable[[], Iterable[Any]] = tuple
 
     def brings(self, bring: Callable[[], None]) -> None:
         """Call `bring` before each view: it adds what others answered. One caller."""
         self._bring = bring
+
+    def add_from(self, others: Callable[[], Iterable[Any]]) -> None:
+        """Add to every view what other books have :meth:`exported`. Before the first view."""
+        self._others = others
+
+    def exported(self) -> dict[str, Any]:
+        """Everything, as JSON has it."""
+        with self._lock:
+            return {
+                endpoint: {
+                    "version": window.version,
+                    "tallies": [
+                        [digest, role, vars(tally) | {"latency_seconds": list(tally.latency_seconds)}]
+                        for (digest, role), tally in window.tallies.items()
+                    ],
+                }
+                for endpoint, window in self._windows.items()
+            }
 
     def record(
         self,
@@ -132,19 +151,23 @@ class StatsBook:
     def view(self, endpoint: str, version: int) -> deployment.EndpointStats:
         """The window of that traffic version; percentiles are of the newest LATENCY_WINDOW answers, 0 for none."""
         self._bring()
+        others = [told[endpoint] for told in self._others() if endpoint in told]
         with self._lock:
             window = self._window(endpoint, version)
             if window is None:
                 return deployment.EndpointStats(
                     endpoint=endpoint, traffic_version=version, window_seconds=0.0
                 )
+            tallies = {key: _copied(tally) for key, tally in window.tallies.items()}
+            for other in others:
+                if other["version"] == window.version:
+                    for digest, role, told in other["tallies"]:
+                        _add(tallies.setdefault((digest, role), _Tally()), told)
             return deployment.EndpointStats(
                 endpoint=endpoint,
                 traffic_version=window.version,
                 window_seconds=self._clock() - window.began,
-                bundles=[
-                    _view(digest, role, t, self._tolerance) for (digest, role), t in window.tallies.items()
-                ],
+                bundles=[_view(digest, role, t, self._tolerance) for (digest, role), t in tallies.items()],
             )
 
     def _window(self, endpoint: str, version: int) -> _Window | None:
@@ -157,6 +180,18 @@ class StatsBook:
     def _tally(self, endpoint: str, version: int, digest: str, role: str) -> _Tally | None:
         window = self._window(endpoint, version)
         return None if window is None else window.tallies.setdefault((digest, role), _Tally())
+
+
+def _copied(tally: _Tally) -> _Tally:
+    return replace(tally, latency_seconds=deque(tally.latency_seconds))
+
+
+def _add(tally: _Tally, told: Mapping[str, Any]) -> None:
+    """Add another book's tally; latencies of both, each book's newest."""
+    tally.latency_seconds = deque((*tally.latency_seconds, *told["latency_seconds"]))
+    tally.difference_max = max(tally.difference_max, told["difference_max"])
+    for name in told.keys() - {"latency_seconds", "difference_max"}:
+        setattr(tally, name, getattr(tally, name) + told[name])
 
 
 def _view(digest: str, role: str, tally: _Tally, tolerance: float) -> deployment.BundleStats:

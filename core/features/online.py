@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,9 @@ from mainspring.core import errors, ports
 from mainspring.core.features import online_batch, online_directory, online_view
 from mainspring.native import table as native_table
 
-__all__ = ["OnlineStore"]
+__all__ = ["Access", "OnlineStore"]
+
+Access: TypeAlias = online_view.Access
 
 
 class OnlineStore:
@@ -36,7 +38,7 @@ class OnlineStore:
     Errors:  Conflict if another process has `path` open; CorruptArtifact if it is no store of ours.
     """
 
-    def __init__(self, path: Path | None = None, *, access: online_view.Access = "own") -> None:
+    def __init__(self, path: Path | None = None, *, access: Access = "own") -> None:
         if path is None and access != "own":
             raise errors.InvalidRequest(
                 "a store in memory has nobody to share with; give `path`", field="path"

@@ -54,6 +54,7 @@ class Repository:
         self._loaded: dict[str, tensor_model.TensorModel] = {}
         self._withdrawn: frozenset[str] = frozenset()
         self._changed: Callable[[], None] = lambda: None
+        self._is_fixed = False
         for name in self._factories:
             self.load(name)
 
@@ -97,11 +98,25 @@ class Repository:
                 entries.append(IndexEntry(name, "", UNAVAILABLE, "unloaded"))
         return entries
 
+    def fix(self) -> None:
+        """Refuse every load and unload from now on: other processes answer for the same models and would not know."""
+        self._is_fixed = True
+
+    def _check_changes(self) -> None:
+        if self._is_fixed:
+            raise errors.Conflict(
+                "models are not loaded or unloaded over v2 while `serving.processes` is above 1; restart, or change the"
+                " endpoint's traffic",
+                resource="model",
+                name="repository",
+            )
+
     def load(self, name: str) -> None:
         """Make the model ready; a loaded one is built anew, beside the old one, which answers until then.
 
-        Errors: NotFound, and those of its bundles; the old one then goes on.
+        Errors: NotFound, and those of its bundles; the old one then goes on. Conflict after :meth:`fix`.
         """
+        self._check_changes()
         if name not in self._factories and self._has_traffic(name):
             # Before the lock: requests for other models must not wait until this one is built.
             for digest in traffic.digests(self._tables.table(name)):
@@ -122,7 +137,8 @@ class Repository:
             self._changed()
 
     def unload(self, name: str) -> None:
-        """Stop answering for the model; requests at work end well. Errors: NotFound."""
+        """Stop answering for the model; requests at work end well. Errors: NotFound; Conflict after :meth:`fix`."""
+        self._check_changes()
         with self._changing:
             if name not in self._factories and not self._has_traffic(name):
                 raise self._unknown(name)
