@@ -187,8 +187,9 @@ class Gate:
                 async with asyncio.timeout(max(0.0, deadline - started)):
                     result, _, _ = await asyncio.shield(running)
             except TimeoutError:
-                if running.done() and running.exception() is not None:
-                    raise
+                # It may have failed in the very turn of the loop in which its deadline passed: its own error says more.
+                if running.done() and (failure := running.exception()) is not None:
+                    raise failure from None
                 self.counts.expired += 1
                 raise _too_late("run") from None
         return result, started - asked

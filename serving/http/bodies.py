@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -15,6 +15,9 @@ from mainspring.serving.http import errors as http_errors
 from mainspring.serving.http import payload
 
 M = TypeVar("M", bound=BaseModel)
+
+#: Where a description says which contract a body is of.
+NAMED: Final = "x-contract"
 
 
 async def read(request: Request, model: type[M], limits: payload.Limits) -> M:
@@ -46,6 +49,10 @@ def answer(content: BaseModel | Sequence[BaseModel]) -> Response:
 
 
 def documented(model: type[BaseModel]) -> dict[str, Any]:
-    """What OpenAPI says of a body that :func:`read` parses."""
-    schema = model.model_json_schema(ref_template=f"#/components/schemas/{model.__name__}")
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    """What OpenAPI says of a body that :func:`read` parses; `openapi.py` puts the schema in the place of the name."""
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {NAMED: model.__name__}}},
+        }
+    }

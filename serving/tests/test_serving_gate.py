@@ -201,6 +201,25 @@ def test_a_call_that_fails_frees_its_place_and_tells_its_error() -> None:
     run(test())
 
 
+def test_a_call_that_fails_as_its_deadline_passes_tells_its_own_error() -> None:
+    def fail() -> None:
+        time.sleep(0.02)
+        raise errors.NotFound("no row", resource="row", name="r")
+
+    async def main() -> None:
+        doorkeeper = gate.Gate(workers=1, max_waiting=1)
+        try:
+            asked = asyncio.ensure_future(doorkeeper.run(fail, deadline=time.monotonic() + 0.03))
+            await asyncio.sleep(0.005)
+            time.sleep(0.06)  # the loop is busy: it learns of the failure and of the deadline at once
+            with pytest.raises(errors.NotFound):
+                await asked
+        finally:
+            doorkeeper.close()
+
+    asyncio.run(main())
+
+
 def test_work_is_cancelled_when_the_client_leaves_first() -> None:
     async def test() -> None:
         left = asyncio.Event()
