@@ -124,7 +124,7 @@ class NativeFront:
 
         What it answered is in `book` and `meter` whenever they are looked at. After :meth:`follow_features`, which tells
         of new tables. Not where reads are recorded, or bundles make room for others by when they were asked last: what it
-        answers the shelf does not see.
+        answers the shelf does not see. `tables` are this process's to write: a change by another one is not seen here.
         """
         if not isinstance(features, online.OnlineStore) or self._settings.record_reads:
             return

@@ -328,12 +328,18 @@ TEST_F(PredictingTest, EverythingElseIsLeftToTheApp) {
   AskedHead head;
   Scratch scratch;
   MadeAnswer answer;
-  head.has_credentials = true;
-  EXPECT_FALSE(endpoint->Answer(head, of(one), 0, &scratch, &answer));
+  EXPECT_TRUE(endpoint->Answer(head, of(one), 0, &scratch, &answer));
+  EXPECT_EQ(answer.rows, 1u);
+  for (bool AskedHead::* field :
+       {&AskedHead::has_credentials, &AskedHead::has_wish, &AskedHead::has_other_form}) {
+    AskedHead special;
+    special.*field = true;
+    EXPECT_FALSE(endpoint->Answer(special, of(one), 0, &scratch, &answer));
+  }
   *is_closed_ = true;
   EXPECT_EQ(Ask(*endpoint, of(one)), "");
   EXPECT_NE(Ask(*endpoint, R"({"rows":[{"v__f0":1,"distance":1,"city":"a"}]})"), "");
-  EXPECT_EQ(tally_->Drain().requests, 2u);
+  EXPECT_EQ(tally_->Drain().requests, 3u);
 }
 
 TEST_F(PredictingTest, PartsThatDoNotBelongTogetherAreRefused) {
