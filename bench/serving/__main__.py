@@ -19,7 +19,7 @@ from typing import Any
 
 from mainspring.bench import suite
 from mainspring.bench.native import machine as described
-from mainspring.bench.serving import forms, goals, measure, servers
+from mainspring.bench.serving import contestants, deployed, forms, goals, machine, measure, servers
 from mainspring.bench.serving.forms import Form
 from mainspring.bench.serving.peers import commands, environments
 
@@ -36,14 +36,15 @@ class Extent:
     open_seconds: float
     open_rounds: int
     overload_seconds: float
+    change_seconds: float
     peers: tuple[Form, ...]
     has_ray: bool = False
     long_overload_seconds: float = 0.0
 
 
-QUICK = Extent(0.4, 2, 1.0, 1, 3.0, tuple(f for f in forms.PEERS if f.contestant != commands.BENTOML))
-USUAL = Extent(2.0, 5, 6.0, 2, 20.0, forms.PEERS)
-FULL = Extent(3.0, 9, 10.0, 3, 20.0, (*forms.PEERS, *forms.BATCHING), True, 60.0)
+QUICK = Extent(0.3, 2, 0.8, 1, 2.0, 1.5, tuple(f for f in forms.PEERS if f.contestant != commands.BENTOML))
+USUAL = Extent(2.0, 5, 6.0, 2, 20.0, 10.0, forms.PEERS)
+FULL = Extent(3.0, 9, 10.0, 3, 20.0, 20.0, (*forms.PEERS, *forms.BATCHING), True, 60.0)
 
 
 def run(extent: Extent) -> dict[str, Any]:
@@ -56,23 +57,38 @@ def run(extent: Extent) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         **described.describe(),
     }
-    start = measure.start()
-    results = measure.throughput((*forms.OURS, *extent.peers), seconds=extent.seconds, rounds=extent.rounds)
-    if extent.has_ray:
-        beside = (Form(servers.FRONT, "json"), forms.RAY)
-        results += measure.throughput(beside, seconds=extent.seconds, rounds=extent.rounds)[1:]
+    server_cpu, _ = machine.cores()
     timed = (Form(servers.FRONT, "json"), Form(servers.OURS, "json"), Form(servers.FASTAPI, "json"))
     others = tuple(f for f in extent.peers if f.body == "json" and f.model == "mlp")
+    asked = (*forms.OURS, *extent.peers, *forms.SLOW)
+    with contestants.running(*dict.fromkeys(f.contestant for f in asked), cpu=server_cpu) as found:
+        found.hold_still()
+        results = measure.throughput(found, asked, seconds=extent.seconds, rounds=extent.rounds)
+        result["open_loop"] = measure.open_loop(
+            found,
+            (*timed, *others),
+            seconds=extent.open_seconds,
+            rate=OPEN_RATE,
+            rounds=extent.open_rounds,
+        )
+    if extent.has_ray:
+        beside = (Form(servers.FRONT, "json"), forms.RAY)
+        with contestants.running(servers.FRONT, commands.RAY, cpu=server_cpu) as found:
+            results += measure.throughput(found, beside, seconds=extent.seconds, rounds=extent.rounds)[1:]
     result["results"] = results
-    result["open_loop"] = measure.open_loop(
-        (*timed, *others), seconds=extent.open_seconds, rate=OPEN_RATE, rounds=extent.open_rounds
-    )
     overloads = [measure.overload(seconds=extent.overload_seconds, deadline_ms=20.0, times=2.0)]
     if extent.long_overload_seconds:
         overloads.append(measure.overload(seconds=extent.long_overload_seconds, deadline_ms=20.0, times=3.0))
     result["overload"] = overloads
-    result["start"] = start
-    result["goals"] = goals.judge(results, result["open_loop"], overloads, start)
+    result["priorities"] = measure.priorities(seconds=extent.overload_seconds / 2)
+    result["deployed"] = [
+        deployed.by_entity(seconds=extent.seconds, rounds=extent.rounds),
+        *deployed.changes(seconds=extent.change_seconds),
+        *deployed.starts(),
+    ]
+    result["goals"] = goals.judge(
+        results, result["open_loop"], overloads, result["priorities"], result["deployed"]
+    )
     result["seconds"] = round(time.monotonic() - began, 1)
     return result
 

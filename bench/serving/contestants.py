@@ -40,6 +40,11 @@ class Server:
         """As :func:`forms.check`."""
         return forms.check(self.port_of(form), form)
 
+    def check_in_turn(self, form: forms.Form) -> tuple[bytes, str]:
+        """The same of one that may stand still."""
+        with self.turn():
+            return self.check(form)
+
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
         """It runs within the block, and stands still after it if it did before."""
@@ -85,10 +90,10 @@ def running(*names: str, cpu: int) -> Iterator[Running]:
             except (environments.NotInstalled, compiled.NotBuilt) as error:
                 found.absent[name] = str(error)
                 continue
-            process = opened.enter_context(_process(argv, folder))
-            started[name] = process, Server(name, port, grpc_port, process.pid), folder
-        for name, (process, server, folder) in started.items():
-            why = _wait(process, server)
+            one = opened.enter_context(process(argv, folder))
+            started[name] = one, Server(name, port, grpc_port, one.pid), folder
+        for name, (one, server, folder) in started.items():
+            why = wait(one, server)
             if not why:
                 machine.pin(server.pid, cpu)
                 found.servers[name] = server
@@ -108,31 +113,31 @@ def _command(name: str, folder: pathlib.Path, port: int, grpc_port: int) -> list
 
 
 @contextlib.contextmanager
-def _process(argv: list[str], folder: pathlib.Path) -> Iterator[subprocess.Popen[bytes]]:
+def process(argv: list[str], folder: pathlib.Path) -> Iterator[subprocess.Popen[bytes]]:
     """In `folder`, its words in `folder/log`. Ended with all of its family, those that stand still too."""
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
+        started = subprocess.Popen(
             argv, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        yield process
+        yield started
     finally:
-        family = machine.family(process.pid)
-        machine.tell(process.pid, signal.SIGCONT)
-        process.terminate()
+        family = machine.family(started.pid)
+        machine.tell(started.pid, signal.SIGCONT)
+        started.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_SECONDS)
+            started.wait(_STOP_SECONDS)
         # A parent that went first leaves its children to init: they are ended by the ids they had.
         for pid in family:
-            if pid == process.pid and process.poll() is not None:
+            if pid == started.pid and started.poll() is not None:
                 continue
             with contextlib.suppress(OSError):
-                if pathlib.Path(f"/proc/{pid}/cwd").resolve().is_relative_to(folder) or pid == process.pid:
+                if pathlib.Path(f"/proc/{pid}/cwd").resolve().is_relative_to(folder) or pid == started.pid:
                     machine.tell(pid, signal.SIGKILL)
-        process.wait()
+        started.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], server: Server) -> str:
+def wait(process: subprocess.Popen[bytes], server: Server) -> str:
     """Until it answers rightly; what went wrong, "" if nothing."""
     seconds = _SLOW_START_SECONDS if server.name == commands.RAY else START_SECONDS
     give_up = time.monotonic() + seconds

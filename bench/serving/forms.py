@@ -13,7 +13,7 @@ from mainspring.bench.serving import model, servers
 from mainspring.bench.serving.peers import commands
 
 METHOD: Final = "/inference.GRPCInferenceService/ModelInfer"
-_OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,12 @@ BATCHING: Final = (
     Form(commands.TRITON, "json", "batching"),
     Form(commands.TRITON, "binary", "batching"),
     Form(commands.TRITON, "grpc", "batching"),
+)
+#: With 10 ms of work a request all are alike: what a server costs is what is left.
+SLOW: Final = (
+    Form(servers.FASTAPI, "json", "slow"),
+    Form(servers.OURS, "json", "slow"),
+    Form(commands.MLSERVER, "json", "slow"),
 )
 #: Alone, in rounds with the front: a cluster is never quiet, and does not survive being held still.
 RAY: Final = Form(commands.RAY, "json")
@@ -110,7 +116,7 @@ def ask(port: int, form: Form) -> tuple[bytes, str | None]:
     body, headers = _body(form)
     url = f"http://127.0.0.1:{port}/v2/models/{form.model}/infer"
     asked = urllib.request.Request(url, body, {"content-type": "application/json", **headers})
-    with _OPENER.open(asked, timeout=30) as answer:
+    with OPENER.open(asked, timeout=30) as answer:
         return answer.read(), answer.headers["inference-header-content-length"]
 
 

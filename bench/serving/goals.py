@@ -10,13 +10,6 @@ from mainspring.bench import suite
 from mainspring.bench.serving import servers
 from mainspring.bench.serving.peers import commands
 
-NOT_BUILT: Final = (
-    ("high priority p99 under overload", "ratio", 1.2, "no priorities in serving yet"),
-    ("predict by entity, p50 beyond echo", "us", 150.0, "not measured yet"),
-    ("hot reload, canary shift and kill -9 under load, failed requests", "count", 0.0, "not built yet"),
-    ("start to ready with one native bundle", "s", 0.5, "not measured yet"),
-)
-
 #: Peers in Python; the best of them is what a target against "the best Python server" means.
 PYTHON: Final = (commands.MLSERVER, commands.LITSERVE, commands.BENTOML, commands.RAY, servers.FASTAPI)
 
@@ -39,20 +32,27 @@ def judge(
     results: Sequence[Mapping[str, Any]],
     opened: Sequence[Mapping[str, Any]],
     overloads: Sequence[Mapping[str, Any]],
-    start: Mapping[str, Any],
+    priorities: Mapping[str, Any],
+    as_deployed: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """One record a target: value, unit, ratio, peer, target, ok."""
+    """One record a target: value, unit, ratio, peer, target, ok. `as_deployed`: every record of `deployed`."""
     judged = [closed(results, *row) for row in _CLOSED]
     judged.insert(1, best_python(results))
     judged.insert(2, tail(results))
+    for peer in (servers.FASTAPI, commands.MLSERVER):
+        judged.append(
+            closed(results, "with a model of 10 ms, times", servers.OURS, "json", (peer,), 0.9, "slow")
+        )
     for ours in (servers.FRONT, servers.OURS):
         for peer in (commands.MLSERVER, commands.LITSERVE, commands.BENTOML, servers.FASTAPI):
             judged.append(_open_loop(opened, ours, peer, 1.0 if peer == servers.FASTAPI else 5.0))
     for overload in overloads:
         judged += _overload(overload)
-    for name, unit, target, why in NOT_BUILT:
-        judged.append(_record(name, None, unit, None, None, target, ok=False) | {"why": why})
-    judged[-1] |= {"without_a_bundle_seconds": start["seconds"], "resident_mb": start["resident_mb"]}
+    ratio = priorities["p99_ms"] / max(1e-9, priorities["alone_p99_ms"])
+    flat = "high priority at 2x overload, p99 beside its own alone"
+    judged.append(_record(flat, priorities["p99_ms"], "ms", ratio, None, 1.2, ok=0 < ratio <= 1.2))
+    for record in as_deployed:
+        judged += _DEPLOYED[record["name"].partition("/")[0]](record)
     return judged
 
 
@@ -63,12 +63,13 @@ def closed(
     body: str,
     peers: tuple[str, ...],
     target: float,
+    model: str = "mlp",
 ) -> dict[str, Any]:
     """Throughput against the best form of `peers`: the median ratio of rounds that stood side by side.
 
     On one core it is the inverse of server CPU a request; that ratio stands beside it, free of the client's share.
     """
-    rows = list(results)
+    rows = [r for r in results if (r.get("model") == "slow") == (model == "slow")]
     ours = best(rows, (who,), body)
     peer = best(rows, peers, body)
     if ours is None or peer is None:
@@ -84,6 +85,7 @@ def closed(
 def best_python(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The front's binary form against whichever Python server answers most; they have JSON alone."""
     what, target = "native front, binary, times the best Python server", 40.0
+    results = [r for r in results if r.get("model") != "slow"]
     ours, peer = best(results, (servers.FRONT,), "binary"), best(results, PYTHON, "json")
     if ours is None or peer is None:
         return _missing(what, "1/s", PYTHON, target, results)
@@ -107,7 +109,7 @@ def tail(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def best(results: Iterable[Mapping[str, Any]], who: tuple[str, ...], body: str) -> Mapping[str, Any] | None:
-    """The right one of these rows that answers most; None if there is none."""
+    """The right one of these rows that answers most, batching or not; None if there is none."""
     found = [
         r
         for r in results
@@ -144,6 +146,60 @@ def _overload(overload: Mapping[str, Any]) -> list[dict[str, Any]]:
         _record(f"{name}, neither right nor refused", unclear, "count", None, None, 0, ok=unclear == 0),
         _record(f"{name}, p99 of accepted to the deadline", late, "share", None, None, 2.0, ok=late <= 2),
     ]
+
+
+def _by_entity(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    beyond = record["p50_us"] - record["echo_p50_us"]
+    name = "predict by entity, p50 beyond an echo of the same bytes"
+    made = _record(name, beyond, "us", None, None, 150.0, ok=record["correct"] and beyond <= 150)
+    return [made | {"p50_us": record["p50_us"], "echo_p50_us": record["echo_p50_us"]}]
+
+
+def _changed(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    what = "hot reload and canary shift under load"
+    failed = record["failed"] + record["not_200"]
+    right = record["right"] and record["answers"] > 0
+    return [
+        _record(
+            f"{what}, wrong answers",
+            record["wrong"],
+            "count",
+            None,
+            None,
+            0,
+            ok=right and record["wrong"] == 0,
+        ),
+        _record(f"{what}, failed requests", failed, "count", None, None, 0, ok=right and failed == 0),
+    ]
+
+
+def _killed(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    right = record["right"] and record["answers"] > 0 and record["wrong"] == 0
+    made = _record("kill -9 under load, wrong answers", record["wrong"], "count", None, None, 0, ok=right)
+    return [made | {"failed": record["failed"], "seconds_away": record["seconds_away"]}]
+
+
+def _started(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    runtime = record["name"].partition("/")[2]
+    seconds, megabytes = (0.5, 60.0) if runtime == "native" else (6.0, None)
+    name = f"start to the first answer with one bundle, {runtime}"
+    ok = record["correct"] and record["seconds"] <= seconds
+    rows = [_record(name, record["seconds"], "s", None, None, seconds, ok=ok)]
+    if megabytes is not None:
+        resident = record["resident_mb"]
+        ok = record["correct"] and resident <= megabytes
+        rows.append(
+            _record(f"memory with one bundle, {runtime}", resident, "MB", None, None, megabytes, ok=ok)
+        )
+    return rows
+
+
+_DEPLOYED: Final = {
+    "predict-by-entity": _by_entity,
+    "reload-and-shift": _changed,
+    "kill-9": _killed,
+    "start": _started,
+}
 
 
 def _missing(

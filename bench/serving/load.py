@@ -31,6 +31,8 @@ class Load:
     seconds: float
     answers: tuple[bytes, ...] = ()
     """Bodies (gRPC: messages) that are right; none: any is."""
+    parts: tuple[bytes, ...] = ()
+    """Beside `answers`: a body with one of these in it is right as well, where bodies carry ids or ages."""
     connections: int = 64
     rate: float = 0.0
     grpc_method: str = ""
@@ -79,9 +81,9 @@ def started(load: Load) -> Iterator[subprocess.Popen[str]]:
         argv += ["--connections", str(load.connections), "--rate", str(load.rate), "--seed", str(load.seed)]
         argv += ["--in-time-ms", str(load.in_time_ms), "--leave-ms", str(load.leave_ms)]
         argv += ["--grpc", load.grpc_method] if load.grpc_method else []
-        for i, (name, content) in enumerate(
-            [("--request", load.request), *(("--answer", answer) for answer in load.answers)]
-        ):
+        files = [("--request", load.request)]
+        files += [("--answer", answer) for answer in load.answers] + [("--part", part) for part in load.parts]
+        for i, (name, content) in enumerate(files):
             (folder / str(i)).write_bytes(content)
             argv += [name, str(folder / str(i))]
         with machine.on_core(load.cpu):

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from typing import Final
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
+#: Ends a process at once, whatever it is doing.
+KILL: Final = signal.SIGKILL
 
 
 def cores() -> tuple[int, int]:

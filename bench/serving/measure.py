@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 import urllib.request
 from collections.abc import Sequence
 from typing import Any, Final
@@ -14,6 +13,8 @@ from mainspring.bench.serving.forms import Form
 #: Milliseconds beyond the deadline that the client allows for its own side and the loopback.
 CLIENT_MS: Final = 5.0
 CONNECTIONS: Final = 64
+#: With 10 ms a request 64 would only wait longer.
+SLOW_CONNECTIONS: Final = 16
 
 
 def drive(server: contestants.Server, request: bytes, cpu: int, **how: Any) -> tuple[load.Seen, float]:
@@ -23,43 +24,40 @@ def drive(server: contestants.Server, request: bytes, cpu: int, **how: Any) -> t
     return seen, (machine.cpu_seconds(server.pid) - before) / max(1, seen.answers) * 1e6
 
 
-def throughput(asked: Sequence[Form], *, seconds: float, rounds: int) -> list[dict[str, Any]]:
-    """Closed loop, 64 connections, one server core: a record for each form. All but the one whose turn it is stand still.
+def throughput(
+    found: contestants.Running, asked: Sequence[Form], *, seconds: float, rounds: int
+) -> list[dict[str, Any]]:
+    """Closed loop, one server core: a record for each form. Whoever was held still is so but for its turns.
 
     A form whose contestant is not here, or answers wrongly, has a record that says why and no numbers.
     """
-    server_cpu, load_cpu = machine.cores()
-    names = tuple(dict.fromkeys(form.contestant for form in asked))
+    _, load_cpu = machine.cores()
+    present = [form for form in asked if form.contestant in found.servers]
     runs: dict[Form, list[tuple[load.Seen, float]]] = {form: [] for form in asked}
-    checked: dict[Form, tuple[bytes, str]] = {}
-    with contestants.running(*names, cpu=server_cpu) as found:
-        memory = {name: machine.resident_mb(server.pid) for name, server in found.servers.items()}
-        present = [form for form in asked if form.contestant in found.servers]
+    checked, memory = {form: found[form.contestant].check_in_turn(form) for form in present}, {}
+    for round_number in range(rounds + 1):
         for form in present:
-            checked[form] = found[form.contestant].check(form)
-        if names != (forms.RAY.contestant,):
-            found.hold_still()
-        for round_number in range(rounds + 1):
-            for form in present:
-                body, wrong = checked[form]
-                if wrong:
-                    continue
-                server = found[form.contestant]
-                how: dict[str, Any] = {"answers": (body,), "connections": CONNECTIONS}
-                how |= (
-                    {"grpc_method": forms.METHOD, "port": server.port_of(form)} if form.body == "grpc" else {}
-                )
-                # The first round is warm-up.
-                how["seconds"] = seconds if round_number else max(0.1, seconds / 4)
-                with server.turn():
-                    run = drive(server, forms.request_of(form), load_cpu, **how)
-                if round_number:
-                    runs[form].append(run)
-        for name, server in found.servers.items():
-            memory[name] = max(memory[name], machine.resident_mb(server.pid))
-        absent = found.absent
+            body, wrong = checked[form]
+            if wrong:
+                continue
+            server = found[form.contestant]
+            how: dict[str, Any] = {"answers": (body,), "connections": CONNECTIONS}
+            if form.body == "grpc":
+                how |= {"grpc_method": forms.METHOD, "port": server.port_of(form)}
+            if form.model == "slow":
+                how["connections"] = SLOW_CONNECTIONS
+            # The first round is warm-up.
+            how["seconds"] = seconds if round_number else max(0.1, seconds / 4)
+            with server.turn():
+                run = drive(server, forms.request_of(form), load_cpu, **how)
+            if round_number:
+                runs[form].append(run)
+    for form in present:
+        memory[form.contestant] = machine.resident_mb(found[form.contestant].pid)
     return [
-        record(form, runs[form], checked.get(form, (b"", ""))[1], absent.get(form.contestant, ""), memory)
+        record(
+            form, runs[form], checked.get(form, (b"", ""))[1], found.absent.get(form.contestant, ""), memory
+        )
         for form in asked
     ]
 
@@ -80,6 +78,7 @@ def record(
         "name": form.name,
         "contestant": form.contestant,
         "body": form.body,
+        "model": form.model,
         "correct": not wrong,
         "wrong": wrong,
     }
@@ -100,25 +99,24 @@ def record(
     return made
 
 
-def open_loop(asked: Sequence[Form], *, seconds: float, rate: float, rounds: int) -> list[dict[str, Any]]:
+def open_loop(
+    found: contestants.Running, asked: Sequence[Form], *, seconds: float, rate: float, rounds: int
+) -> list[dict[str, Any]]:
     """The same absolute Poisson rate on each, the same arrivals in each round; latency from the intended sending."""
-    server_cpu, load_cpu = machine.cores()
-    names = tuple(dict.fromkeys(form.contestant for form in asked))
-    with contestants.running(*names, cpu=server_cpu) as found:
-        present = [form for form in asked if form.contestant in found.servers]
-        bodies = {form: found[form.contestant].check(form)[0] for form in present}
-        found.hold_still()
-        runs: dict[Form, list[load.Seen]] = {form: [] for form in present}
-        for seed in range(rounds + 1):
-            for form in present:
-                server = found[form.contestant]
-                how: dict[str, Any] = {"rate": rate, "seed": seed, "answers": (bodies[form],)}
-                how["seconds"] = seconds if seed else 0.3
-                with server.turn():
-                    seen, _ = drive(server, forms.request_of(form), load_cpu, **how)
-                if seed:
-                    runs[form].append(seen)
-        absent = found.absent
+    _, load_cpu = machine.cores()
+    absent = found.absent
+    present = [form for form in asked if form.contestant in found.servers]
+    bodies = {form: found[form.contestant].check_in_turn(form)[0] for form in present}
+    runs: dict[Form, list[load.Seen]] = {form: [] for form in present}
+    for seed in range(rounds + 1):
+        for form in present:
+            server = found[form.contestant]
+            how: dict[str, Any] = {"rate": rate, "seed": seed, "answers": (bodies[form],)}
+            how["seconds"] = seconds if seed else min(0.3, seconds / 4)
+            with server.turn():
+                seen, _ = drive(server, forms.request_of(form), load_cpu, **how)
+            if seed:
+                runs[form].append(seen)
     records: list[dict[str, Any]] = [
         {"name": f"open-loop/{form.name}", "contestant": form.contestant, "absent": absent[form.contestant]}
         for form in asked
@@ -181,25 +179,36 @@ def overload(*, seconds: float, deadline_ms: float, times: float) -> dict[str, A
     }
 
 
+def priorities(*, seconds: float) -> dict[str, Any]:
+    """p99 of a few requests of the highest priority, alone and beside others at twice the capacity; by v2's `priority`."""
+    server_cpu, load_cpu = machine.cores()
+    capacity = servers.OVERLOAD_WORKERS / model.HELD_SECONDS
+    path, form = "/v2/models/held/infer", Form(servers.OVERLOADED, "json", "held")
+    with contestants.running(servers.OVERLOADED, cpu=server_cpu) as found:
+        port, (body, wrong) = found[servers.OVERLOADED].port, found[servers.OVERLOADED].check(form)
+        how: dict[str, Any] = {"seconds": seconds, "answers": (body,), "cpu": load_cpu, "connections": 128}
+        urgent = forms.http_request(path, model.json_body(priority=1), {})
+        other = forms.http_request(path, model.json_body(priority=9), {"x-deadline-ms": "100"})
+        few = load.Load(port, urgent, rate=capacity * 0.2, **how)
+        many = load.Load(port, other, rate=capacity * 2, seed=1, **how)
+        alone = load.run(few)
+        with load.started(many) as beside:
+            seen = load.run(few)
+            low = load.result(beside, many)
+    return {
+        "name": "priorities",
+        "alone_p99_ms": alone.right_p99_ms,
+        "p99_ms": seen.right_p99_ms,
+        "sent": seen.sent,
+        "good": seen.good,
+        "others_good_per_second": round(low.good / low.seconds, 1),
+        "wrong": seen.wrong + low.wrong + bool(wrong),
+    }
+
+
 def metric(server: contestants.Server, name: str) -> float:
     """A metric without labels of a server of ours."""
     url = f"http://127.0.0.1:{server.port}/metrics"
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=30) as answer:
         lines = answer.read().decode().splitlines()
     return next(float(line.split()[-1]) for line in lines if line.startswith(name + " "))
-
-
-def start() -> dict[str, Any]:
-    """Seconds from spawn to the first answer of the serving app with the NumPy model, and its memory."""
-    server_cpu, _ = machine.cores()
-    began = time.monotonic()
-    with contestants.running(servers.OURS, cpu=server_cpu) as found:
-        server = found[servers.OURS]
-        _, wrong = server.check(Form(servers.OURS, "json"))
-        seconds = time.monotonic() - began
-        return {
-            "name": "start",
-            "seconds": round(seconds, 3),
-            "resident_mb": round(machine.resident_mb(server.pid), 1),
-            "wrong": wrong,
-        }

@@ -16,6 +16,8 @@ from mainspring.serving.models import function_model, native_model, tensor_model
 WIDTHS: Final = (64, 256, 256, 1)
 #: Seconds that the model of the overload rows takes: it sleeps, so that capacity is known and needs no CPU.
 HELD_SECONDS: Final = 0.004
+#: Seconds of work of the model that makes all servers alike.
+WORKED_SECONDS: Final = 0.010
 
 _random = np.random.default_rng(0)
 LAYERS: Final = [
@@ -69,10 +71,25 @@ def held() -> function_model.FunctionModel:
     return function_model.FunctionModel("held", _signature(), slow)
 
 
-def json_body(id: str | None = None) -> bytes:
+def worked(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same answer after WORKED_SECONDS of work: CPU time of this thread."""
+    until = time.thread_time() + WORKED_SECONDS
+    y = forward(x)
+    while time.thread_time() < until:
+        pass
+    return y
+
+
+def slow() -> function_model.FunctionModel:
+    """A model whose arithmetic is most of a request."""
+    return function_model.FunctionModel("slow", _signature(), lambda tensors: {"y": worked(tensors["x"])})
+
+
+def json_body(id: str | None = None, **parameters: Any) -> bytes:
     """The request as v2 JSON: one row."""
     tensor = {"name": "x", "shape": [1, 64], "datatype": "FP32", "data": ROW.ravel().tolist()}
-    return orjson.dumps(({} if id is None else {"id": id}) | {"inputs": [tensor]})
+    beside: dict[str, Any] = {} if id is None else {"id": id}
+    return orjson.dumps(beside | {"inputs": [tensor]} | ({"parameters": parameters} if parameters else {}))
 
 
 def binary_body() -> tuple[bytes, int]:

@@ -12,8 +12,10 @@ import uvicorn
 
 from mainspring.core import errors, identity, ports, settings
 from mainspring.core.features import online
+from mainspring.core.models import bundle
 from mainspring.native import front as native
-from mainspring.serving import app, bundles, native_front, server
+from mainspring.serving import app, bundles, native_front, server, signed_bundles
+from mainspring.serving.runtimes import chosen
 
 ECHO: Final = "bare-asgi-echo"
 FASTAPI: Final = "fastapi-pydantic"
@@ -23,6 +25,7 @@ GRPC_ECHO: Final = "grpc-aio-echo"
 OVERLOADED: Final = "mainspring-overloaded"
 FRONT: Final = "mainspring-front"
 PASSED: Final = "mainspring-front-passed"
+DEPLOYED: Final = "mainspring-deployed"
 
 #: Threads of the overload rows: with the model's sleep they make the capacity.
 OVERLOAD_WORKERS: Final = 1
@@ -72,17 +75,19 @@ def fastapi_pydantic(port: int) -> None:
 
     built = fastapi.FastAPI()
 
-    async def infer(asked: Asked) -> Answer:
-        tensor = asked.inputs[0]
-        y = model.forward(np.array(tensor.data, np.float32).reshape(tensor.shape))
-        output = Tensor(name="y", shape=list(y.shape), datatype="FP32", data=y.ravel().tolist())
-        return Answer(model_name="mlp", model_version="1", outputs=[output])
+    def add(name: str, forward: Callable[[Any], Any]) -> None:
+        async def infer(asked: Asked) -> Answer:
+            tensor = asked.inputs[0]
+            y = forward(np.array(tensor.data, np.float32).reshape(tensor.shape))
+            output = Tensor(name="y", shape=list(y.shape), datatype="FP32", data=y.ravel().tolist())
+            return Answer(model_name=name, model_version="1", outputs=[output])
 
-    infer.__annotations__ = {
-        "asked": Asked,
-        "return": Answer,
-    }  # they are local: FastAPI cannot look up their names
-    built.post("/v2/models/mlp/infer")(infer)
+        # They are local: FastAPI cannot look up their names.
+        infer.__annotations__ = {"asked": Asked, "return": Answer}
+        built.post(f"/v2/models/{name}/infer")(infer)
+
+    add("mlp", model.forward)
+    add("slow", model.worked)
     _serve(built, port)
 
 
@@ -95,7 +100,12 @@ def ours(port: int, *, grpc_port: int = 0, workers: int = 2) -> None:
         "MAINSPRING_SERVING_WORKERS": str(workers),
         "MAINSPRING_SERVING_GRPC_PORT": str(grpc_port),
     }
-    data_plane(port, environ, online.OnlineStore(), models={"mlp": model.native, "held": model.held})
+    data_plane(
+        port,
+        environ,
+        online.OnlineStore(),
+        models={"mlp": model.native, "held": model.held, "slow": model.slow},
+    )
 
 
 def data_plane(
@@ -106,25 +116,59 @@ def data_plane(
 ) -> None:
     """The app as it is shipped, without bundles, in a directory of its own; behind the native front if that is wanted."""
 
-    class NoBundles:
-        def load(self, digest: str) -> bundles.LoadedBundle:
-            raise errors.NotFound("there are no bundles here", resource="bundle", name=digest)
-
     with tempfile.TemporaryDirectory() as directory:
-        root = pathlib.Path(directory)
-        in_force = settings.load(environ, directory=root)
-        before = native_front.NativeFront(in_force.serving)
-        built = app.create_app(
-            in_force,
-            online=store,
-            loader=NoBundles(),
-            issuer=identity.ensure_token_file(root / "tokens.json"),
-            models=models,
-            front=before,
-        )
-        listeners = native.listen("127.0.0.1", port, threads=in_force.serving.front_threads)
-        how: Any = {"loop": "uvloop", "http": "httptools", "log_level": "error", "access_log": False}
-        server.Server(built, listeners, before, **how).run()
+        in_force = settings.load(environ, directory=pathlib.Path(directory))
+        _data_plane(port, in_force, store, _NoBundles(), models)
+
+
+class _NoBundles:
+    def load(self, digest: str) -> bundles.LoadedBundle:
+        raise errors.NotFound("there are no bundles here", resource="bundle", name=digest)
+
+
+def _data_plane(
+    port: int,
+    in_force: settings.Settings,
+    store: ports.OnlineFeatures,
+    loader: bundles.BundleLoader,
+    models: Mapping[str, Any] | None,
+) -> None:
+    before = native_front.NativeFront(in_force.serving)
+    built = app.create_app(
+        in_force,
+        online=store,
+        loader=loader,
+        issuer=identity.ensure_token_file(in_force.control.tokens_file),
+        models=models,
+        front=before,
+    )
+    listeners = native.listen("127.0.0.1", port, threads=in_force.serving.front_threads)
+    how: Any = {"loop": "uvloop", "http": "httptools", "log_level": "error", "access_log": False}
+    server.Server(built, listeners, before, **how).run()
+
+
+def deployed(port: int) -> None:
+    """The data plane over the bundles, rows and traffic of the folder it is started in: see `deployed.Home`."""
+    environ = {
+        "MAINSPRING_SERVING_FRONT_THREADS": "1",
+        "MAINSPRING_SERVING_GRPC_PORT": "0",
+        "MAINSPRING_SERVING_USAGE_REPORT_SECONDS": "0",
+    }
+    in_force = settings.load(environ, directory=pathlib.Path.cwd())
+    serving = in_force.serving
+    loader = signed_bundles.SignedBundleLoader(
+        bundle.BundleStore(serving.bundle_dir),
+        serving.trusted_keys_dir,
+        chosen.runtimes(serving),
+        lambda project: _nothing,
+    )
+    with online.OnlineStore(serving.online_store) as store:
+        _data_plane(port, in_force, store, loader, None)
+
+
+def _nothing(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan reads what is looked up and what the caller sends; nothing is derived."""
+    return {}
 
 
 def front(port: int) -> None:
@@ -200,6 +244,7 @@ CONTESTANTS: Final[Mapping[str, Callable[[int], None]]] = {
     OVERLOADED: overloaded,
     FRONT: front,
     PASSED: passed,
+    DEPLOYED: deployed,
 }
 
 if __name__ == "__main__":

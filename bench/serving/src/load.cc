@@ -2,10 +2,11 @@
 // sending.
 //
 //   load --port N --seconds S --request FILE [--answer FILE]... [--connections N] [--rate R] [--grpc PATH]
-//        [--in-time-ms MS] [--leave-ms MS] [--seed N]
+//        [--in-time-ms MS] [--leave-ms MS] [--seed N] [--part FILE]...
 //
-// Every answer is compared with the bodies of --answer. One thread; one JSON object on stdout; exit code 2
-// for bad arguments. A connection that ends is made anew.
+// Every answer is compared with the bodies of --answer, or must contain one of the --part, where bodies carry
+// ids or ages. One thread; one JSON object on stdout; exit code 2 for bad arguments. A connection that ends
+// is made anew.
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -34,7 +35,7 @@ struct Options {
   double seconds = 1, rate = 0, in_time_ms = 0, leave_ms = 0;
   std::uint64_t seed = 0;
   std::string request, grpc_path;
-  std::vector<std::string> answers;
+  std::vector<std::string> answers, parts;
 };
 
 constexpr double kDrainSeconds = 10, kAgainSeconds = 0.01;
@@ -262,7 +263,10 @@ class Loop {
     for (const std::string& answer : options_.answers) {
       if (answer == body) return true;
     }
-    return options_.answers.empty();
+    for (const std::string& part : options_.parts) {
+      if (body.find(part) != std::string::npos) return true;
+    }
+    return options_.answers.empty() && options_.parts.empty();
   }
 
   const Options& options_;
@@ -321,6 +325,8 @@ int Main(int argc, char** argv) {
       is_fine = ReadFile(value, &options.request) && !options.request.empty();
     } else if (name == "--answer") {
       is_fine = ReadFile(value, &options.answers.emplace_back());
+    } else if (name == "--part") {
+      is_fine = ReadFile(value, &options.parts.emplace_back()) && !options.parts.back().empty();
     } else {
       return Fail("unknown option or value: `" + name + " " + value + "`");
     }

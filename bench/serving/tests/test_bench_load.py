@@ -116,6 +116,14 @@ def test_every_byte_is_compared() -> None:
     assert seen.first_wrong == 'wr"ng\n'
 
 
+def test_a_part_is_enough_where_bodies_differ() -> None:
+    seen = driven(
+        lambda n: plain(b'{"id":%d,"y":%d}' % (n, n % 2)), seconds=0.2, connections=1, parts=(b'"y":1}',)
+    )
+    assert abs(seen.good - seen.answers / 2) <= 1
+    assert seen.good + seen.wrong == seen.answers > 10
+
+
 def test_a_chunked_answer_is_read_however_it_is_cut() -> None:
     chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nrig\r\n2\r\nht\r\n0\r\n\r\n"
     seen = driven(lambda _: chunked, seconds=0.2, connections=2, answers=(b"right",))
