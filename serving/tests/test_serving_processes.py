@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import dataclasses
+import http.client
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -56,10 +59,22 @@ def command(pid: int) -> str:
         return ""
 
 
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status_code: int
+    text: str
+
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
 class House:
     """A supervisor with its processes, two bundles and what asks them."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, processes: int = PROCESSES) -> None:
+        self.count = processes
         home = serving_bundles.Home(directory)
         self.digests = [home.write_network(seed, project="flight-delay") for seed in (1, 2)]
         self.tokens = identity.ensure_token_file(directory / ".mainspring" / "tokens.json")
@@ -68,7 +83,7 @@ class House:
         self.process = start(
             directory,
             MAINSPRING_SERVING_PORT=str(self.port),
-            MAINSPRING_SERVING_PROCESSES=str(PROCESSES),
+            MAINSPRING_SERVING_PROCESSES=str(processes),
             MAINSPRING_SERVING_BUNDLE_DIR=str(directory / "bundles"),
             MAINSPRING_SERVING_TRUSTED_KEYS_DIR=str(directory / "trusted"),
             MAINSPRING_SERVING_USAGE_REPORT_SECONDS="0",
@@ -86,7 +101,7 @@ class House:
         def all_are_up() -> bool:
             assert self.process.poll() is None, "".join(self.log)
             started = sum("Application startup complete" in line for line in self.log)
-            return len(children(self.process.pid)) == PROCESSES and started >= PROCESSES
+            return len(children(self.process.pid)) == self.count and started >= self.count
 
         until(all_are_up)
 
@@ -114,11 +129,18 @@ class House:
             }
             client.set_traffic(TrafficTable.model_validate(table))
 
-    def ask(self, i: int, timeout: float = 60) -> httpx.Response:
-        """Over a connection of its own: any process may take it."""
-        return httpx.post(self.url + PREDICT, json={"rows": [ROWS[i % 16]]}, trust_env=False, timeout=timeout)
+    def ask(self, i: int) -> Answer:
+        """Over a connection of its own: any process may take it. httpx would read certificates for each."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            body = json.dumps({"rows": [ROWS[i % 16]]})
+            connection.request("POST", PREDICT, body, {"content-type": "application/json"})
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.read().decode())
+        finally:
+            connection.close()
 
-    def ask_many(self, n: int) -> list[httpx.Response]:
+    def ask_many(self, n: int) -> list[Answer]:
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             return list(pool.map(self.ask, range(n)))
 
@@ -131,7 +153,7 @@ class House:
             self.expected[digest] = [a.json()["predictions"][0]["score"] for a in answers]
         assert self.expected[self.digests[0]] != self.expected[self.digests[1]]
 
-    def is_right(self, i: int, answer: httpx.Response) -> bool:
+    def is_right(self, i: int, answer: Answer) -> bool:
         body = answer.json()
         return bool(body["predictions"][0]["score"] == self.expected[body["model_version"]][i % 16])
 
@@ -170,13 +192,15 @@ def test_a_change_is_in_force_in_every_process_once_it_is_answered(house: House)
 
 def test_statistics_are_those_of_all_processes(house: House) -> None:
     house.put()
-    assert len(house.ask_many(80)) == 80
+    assert len(house.ask_many(40)) == 40
     with house.client() as client:
-        until(lambda: client.stats("flights").bundles[0].requests >= 80, 10)
+        until(lambda: client.stats("flights").bundles[0].requests >= 40, 10)
         (seen,) = client.stats("flights").bundles
-    assert (seen.requests, seen.rows, seen.errors, seen.role) == (80, 80, 0, "stable")
+    assert (seen.requests, seen.rows, seen.errors, seen.role) == (40, 40, 0, "stable")
     assert seen.latency_p95_ms > 0
-    assert seen.mean_score == pytest.approx(np.mean(house.expected[house.digests[0]]), abs=1e-6)
+    assert seen.mean_score == pytest.approx(
+        np.mean([house.expected[house.digests[0]][i % 16] for i in range(40)]), abs=1e-6
+    )
     told = list(house.directory.glob("mainspring-*/stats-*.json"))
     assert len(told) >= PROCESSES - 1, "followers had their share"
 
@@ -198,7 +222,7 @@ def test_a_push_is_read_by_all_and_changes_are_passed_on(house: House) -> None:
             timeout=30,
         )
         assert pushed.status_code == 200, pushed.text
-        for _ in range(24):
+        for _ in range(8):
             read = httpx.post(
                 house.url + "/v1/features:read",
                 json={"features": ["origin_stats:mean_delay"], "entities": {"origin": ["JFK"]}},
@@ -207,7 +231,7 @@ def test_a_push_is_read_by_all_and_changes_are_passed_on(house: House) -> None:
             )
             assert read.status_code == 200, read.text
             assert value in [v for result in read.json()["results"] for v in result["values"]]
-    for _ in range(12):
+    for _ in range(6):
         unknown = httpx.get(house.url + "/v1/nowhere", trust_env=False, headers={"x-request-id": "mine"})
         assert (unknown.status_code, unknown.headers["x-request-id"]) == (404, "mine")
         refused = httpx.post(
@@ -232,7 +256,7 @@ def test_a_kill_under_load_costs_no_wrong_answer_and_the_process_comes_back(hous
                 return
             try:
                 answer = house.ask(i)
-            except httpx.TransportError as error:
+            except (OSError, http.client.HTTPException) as error:
                 broken.append(repr(error))  # a connection to the process that was killed, and nobody else's
                 continue
             if answer.status_code != 200 or not house.is_right(i, answer):
@@ -261,7 +285,7 @@ def test_a_kill_under_load_costs_no_wrong_answer_and_the_process_comes_back(hous
 
 
 def test_it_stops_whole(tmp_path: Path) -> None:
-    house = House(tmp_path)
+    house = House(tmp_path, processes=2)
     pids = house.pids()
     house.stop()
     assert house.process.returncode == 0, "".join(house.log)
@@ -271,9 +295,9 @@ def test_it_stops_whole(tmp_path: Path) -> None:
 
 
 def test_nobody_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:
-    house = House(tmp_path)
+    house = House(tmp_path, processes=2)
     pids = house.pids()
-    assert len(pids) == PROCESSES
+    assert len(pids) == 2
     house.process.kill()
     house.ended()
     until(lambda: not any("mainspring.serving" in command(pid) for pid in pids.values()))
