@@ -22,11 +22,14 @@ from temporalio import runtime, worker
 from mainspring.core import errors, identity, settings
 from mainspring.core.client import connection
 from mainspring.core.client import control as control_client
+from mainspring.core.client import serving as serving_client
 from mainspring.core.lineage import emitter
 from mainspring.workflows.batch_scoring import activities as scoring_activities
 from mainspring.workflows.batch_scoring import workflow as scoring_workflow
 from mainspring.workflows.deployment import activities as deployment_activities
 from mainspring.workflows.deployment import workflow as deployment_workflow
+from mainspring.workflows.materialising import activities as materialising_activities
+from mainspring.workflows.materialising import workflow as materialising_workflow
 from mainspring.workflows.retention import activities as retention_activities
 from mainspring.workflows.retention import workflow as retention_workflow
 from mainspring.workflows.retraining import activities as retraining_activities
@@ -55,6 +58,7 @@ WORKFLOWS: Final = (
     retraining_workflow.RetrainOnDrift,
     tuning_workflow.TuneModel,
     retention_workflow.EnforceRetention,
+    materialising_workflow.Materialize,
 )
 
 _LOG: Final = logging.getLogger("mainspring.workflows")
@@ -87,9 +91,12 @@ async def _run(in_force: settings.Settings, ready_file: Path | None) -> None:
     client = await connect(in_force)
     async with _room(in_force.serving_url, token) as serving, _room(in_force.control_url, token) as control:
         tell = emitter.of(in_force.lineage, control_url=in_force.control_url, token=token)
-        # Its steps are in threads, so its client is one that blocks.
-        with control_client.ControlClient(in_force.control_url, token) as records:
-            async with build(client, in_force, serving, control, tell, records.put_catalog):
+        # Their steps are in threads, so their clients are ones that block.
+        with (
+            control_client.ControlClient(in_force.control_url, token) as records,
+            serving_client.ServingClient(in_force.serving_url, token=token) as rows,
+        ):
+            async with build(client, in_force, serving, control, tell, records.put_catalog, rows.push):
                 if ready_file is not None:
                     _write(ready_file)
                 where = in_force.workflow
@@ -114,8 +121,10 @@ def build(
     control: httpx.AsyncClient,
     tell: emitter.Emitter | None = None,
     catalogue: training_catalog.Publish | None = None,
+    push: materialising_activities.Push | None = None,
 ) -> worker.Worker:
-    """The worker over its parts; it polls inside `async with`. Without `tell` and `catalogue` nothing is told of data."""
+    """The worker over its parts; it polls inside `async with`. Without `tell` and `catalogue` nothing is told of
+    data; without `push` nothing is materialised."""
     training = training_activities.TrainingActivities(in_force, control, tell, catalogue)
     deployment = deployment_activities.DeploymentActivities(serving, control, in_force.stack.state_dir, tell)
     scoring = scoring_activities.ScoringActivities(in_force, tell)
@@ -123,6 +132,9 @@ def build(
     retraining = retraining_activities.RetrainingActivities(in_force, control)
     tuning = tuning_activities.TuningActivities(in_force, control)
     retention = retention_activities.RetentionActivities(in_force)
+    materialising = (
+        () if push is None else materialising_activities.MaterialisingActivities(in_force, push).all()
+    )
     return worker.Worker(
         client,
         task_queue=in_force.workflow.task_queue,
@@ -135,6 +147,7 @@ def build(
             *retraining.all(),
             *tuning.all(),
             *retention.all(),
+            *materialising,
         ],
         sticky_queue_schedule_to_start_timeout=STICKY,
         graceful_shutdown_timeout=DRAIN,

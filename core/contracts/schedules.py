@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from mainspring.core import errors
-from mainspring.core.contracts import base, retention, retraining, skew
+from mainspring.core.contracts import base, materialising, retention, retraining, skew
 
 __all__ = [
     "PROCESSES",
@@ -29,6 +29,7 @@ class Process(StrEnum):
     SKEW = "skew"
     RETRAIN = "retrain"
     RETENTION = "retention"
+    MATERIALIZE = "materialize"
 
 
 #: Workflow type and request of each process. A request has `project`, which comes from the schedule.
@@ -36,6 +37,7 @@ PROCESSES: Final[Mapping[Process, tuple[str, type[base.Message]]]] = {
     Process.SKEW: (skew.SKEW_WORKFLOW, skew.SkewRequest),
     Process.RETRAIN: (retraining.RETRAIN_WORKFLOW, retraining.RetrainRequest),
     Process.RETENTION: (retention.RETENTION_WORKFLOW, retention.RetentionRequest),
+    Process.MATERIALIZE: (materialising.MATERIALIZE_WORKFLOW, materialising.MaterializeRequest),
 }
 
 

@@ -14,7 +14,7 @@ from mainspring.platform.cli import output, session
 __all__ = ["schedule"]
 
 #: As `core.contracts.schedules.Process`, whose import would slow `--help` down; a test holds the two equal.
-PROCESSES: Final = ("skew", "retrain", "retention")
+PROCESSES: Final = ("skew", "retrain", "retention", "materialize")
 _PROCESS: Final = click.argument("process", type=click.Choice(PROCESSES))
 _POLL_SECONDS: Final = 0.5
 

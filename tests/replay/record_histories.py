@@ -22,10 +22,12 @@ from tuning_doubles import Study, tune_request
 from workflows_doubles import QUEUE, Endpoint, deploy_request, run
 
 from mainspring.core import errors
-from mainspring.core.contracts import retention, skew
+from mainspring.core.contracts import materialising, retention, skew
 from mainspring.workflows.batch_scoring import messages as scoring_messages
 from mainspring.workflows.batch_scoring.workflow import BatchScore
 from mainspring.workflows.deployment.workflow import DeployModel
+from mainspring.workflows.materialising import messages as materialising_messages
+from mainspring.workflows.materialising.workflow import Materialize
 from mainspring.workflows.retention import messages as retention_messages
 from mainspring.workflows.retention.workflow import EnforceRetention
 from mainspring.workflows.retraining.workflow import RetrainOnDrift
@@ -90,6 +92,22 @@ async def tuned(client: Client) -> WorkflowHandle[Any, Any]:
     return handle
 
 
+async def materialized(client: Client) -> WorkflowHandle[Any, Any]:
+    request = materialising.MaterializeRequest(project="flight-delay")
+    handle = await client.start_workflow(
+        Materialize.run, request, id="materialize-flight-delay", task_queue=QUEUE
+    )
+    await handle.result()
+    return handle
+
+
+@activity.defn(name=materialising_messages.PUSH)
+async def push_rows(request: materialising.MaterializeRequest) -> materialising.MaterializeOutcome:
+    """What stands for the real rows."""
+    view = materialising.MaterializedView(name="view", rows=10, pushed=8, taken=7)
+    return materialising.MaterializeOutcome(project=request.project, is_backfill=False, views=(view,))
+
+
 async def removed(client: Client) -> WorkflowHandle[Any, Any]:
     request = retention.RetentionRequest(project="flight-delay", skew_reports_days=30)
     handle = await client.start_workflow(
@@ -145,6 +163,7 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
     "train_nobody_decided": (Endpoint(), Steps(), train),
     "skew_found": (Endpoint(), Steps(), skewed),
     "retrain_started": (Endpoint(), Steps(), retrained),
+    "materialized": (Endpoint(), Steps(), materialized),
     "retention_removed": (Endpoint(), Steps(), removed),
     "tune_best_trained": (Endpoint(), Steps(), tuned),
     "tune_no_trial": (Endpoint(), Steps(), tuned),
@@ -177,8 +196,18 @@ def record(name: str) -> None:
         *alarmed().activities(),
         *tuning,
         remove_old,
+        push_rows,
     ]
-    workflows = [TrainModel, DeployModel, BatchScore, CheckSkew, RetrainOnDrift, TuneModel, EnforceRetention]
+    workflows = [
+        TrainModel,
+        DeployModel,
+        BatchScore,
+        CheckSkew,
+        RetrainOnDrift,
+        TuneModel,
+        EnforceRetention,
+        Materialize,
+    ]
     history = run(story, workflows, activities)
     (HISTORIES / f"{name}.json").write_text(
         json.dumps(without_machine(json.loads(history)), indent=1, sort_keys=True) + "\n"

@@ -16,6 +16,7 @@ import pytest
 
 from mainspring.core.contracts import (
     deployment,
+    materialising,
     performance,
     retention,
     retraining,
@@ -34,6 +35,7 @@ from mainspring.workflows.tuning import messages as tuning_messages
 STORED = Path(__file__).parent / "message_shapes.json"
 MODULES = (
     deployment,
+    materialising,
     performance,
     retention,
     retraining,

@@ -14,9 +14,19 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from mainspring.core.contracts import deployment, retention, retraining, scoring, skew, training, tuning
+from mainspring.core.contracts import (
+    deployment,
+    materialising,
+    retention,
+    retraining,
+    scoring,
+    skew,
+    training,
+    tuning,
+)
 from mainspring.workflows.batch_scoring import workflow as score_source
 from mainspring.workflows.deployment import workflow as deploy_source
+from mainspring.workflows.materialising import workflow as materialising_source
 from mainspring.workflows.retention import workflow as retention_source
 from mainspring.workflows.retraining import workflow as retrain_source
 from mainspring.workflows.skew import workflow as skew_source
@@ -32,6 +42,7 @@ SOURCES = {
     "BatchScore": score_source,
     "TuneModel": tune_source,
     "EnforceRetention": retention_source,
+    "Materialize": materialising_source,
 }
 
 
@@ -54,6 +65,7 @@ def test_every_workflow_has_a_history() -> None:
         retraining.RETRAIN_WORKFLOW,
         tuning.TUNE_WORKFLOW,
         retention.RETENTION_WORKFLOW,
+        materialising.MATERIALIZE_WORKFLOW,
     }
 
 
@@ -68,6 +80,7 @@ def test_replays(path: Path) -> None:
             retrain_source.RetrainOnDrift,
             tune_source.TuneModel,
             retention_source.EnforceRetention,
+            materialising_source.Materialize,
         ],
         data_converter=pydantic_data_converter,
     )
@@ -159,6 +172,7 @@ BREAKING = [
     ),
     ("TrainModel", "train_gate_failed", "messages.EVALUATE, asked", "messages.BUNDLE, asked"),
     ("CheckSkew", "skew_found", "messages.CHECK, request", "messages.CHECK + 'x', request"),
+    ("Materialize", "materialized", "messages.PUSH, request", "messages.PUSH + 'x', request"),
     ("EnforceRetention", "retention_removed", "messages.REMOVE, request", "messages.REMOVE + 'x', request"),
     ("RetrainOnDrift", "retrain_started", "messages.CHECK, request", "messages.CHECK + 'x', request"),
     ("RetrainOnDrift", "retrain_started", "if not alarms:", "if alarms:"),

@@ -1,0 +1,3 @@
+"""Materialize: the newest feature rows, brought to serving's online store."""
+
+__all__: list[str] = []
