@@ -1,0 +1,151 @@
+# Our policies once more, written from the guide (docs/control-plane.md) and not from the Cedar files, for another engine.
+# `test_platform_policy_oracle.py` asks both. What a question looks like: `platform/policies/questions.py`, `to_record`.
+package mainspring
+
+import rego.v1
+
+any_role := {"viewer", "developer", "approver", "admin", "service"}
+
+reads := {
+	"project.read", "run.read", "cost.read", "lineage.read", "catalog.read",
+	"quarantine.read", "schedule.read", "member.read", "audit.read",
+}
+
+whole_log := {"audit.verify", "audit.export"}
+
+has(q, wanted) if {
+	some role in q.principal.roles
+	role in wanted
+}
+
+has_of_platform(q, wanted) if {
+	some role in q.principal.platform_roles
+	role in wanted
+}
+
+may(q, "read.project") if {
+	q.action in reads
+	q.resource.type == "Project"
+	has(q, any_role)
+}
+
+may(q, "read.platform") if {
+	q.action in reads | whole_log
+	q.resource.type == "Platform"
+	has_of_platform(q, any_role)
+}
+
+may(q, "policy.dry-run") if {
+	q.action == "policy.dry-run"
+	has_of_platform(q, {"approver", "admin"})
+}
+
+may(q, "project.create") if {
+	q.action == "project.create"
+	has_of_platform(q, {"developer", "admin"})
+}
+
+may(q, "project.update") if {
+	q.action == "project.update"
+	has(q, {"admin"})
+}
+
+may(q, "member.change") if {
+	q.action in {"member.set", "member.remove"}
+	has(q, {"admin"})
+}
+
+may(q, "run.start") if {
+	q.action == "run.start"
+	has(q, {"developer", "admin", "service"})
+}
+
+may(q, "approval.role") if {
+	q.action == "run.decide"
+	has(q, {"approver", "admin"})
+}
+
+may(q, "run.cancel") if {
+	q.action == "run.cancel"
+	has(q, {"developer", "approver", "admin"})
+}
+
+may(q, "record.service") if {
+	q.action in {"run.report", "usage.record", "usage.record-serving"}
+	has(q, {"service"})
+}
+
+may(q, "record.developer") if {
+	q.action in {"catalog.put", "lineage.record"}
+	has(q, {"service", "developer", "admin"})
+}
+
+may(q, "quarantine.release") if {
+	q.action == "quarantine.release"
+	has(q, {"approver", "admin"})
+}
+
+may(q, "schedule.change") if {
+	q.action in {"schedule.put", "schedule.remove", "schedule.run"}
+	has(q, {"developer", "admin"})
+}
+
+trains_for_a_cause(q) if {
+	q.context.kind == "train"
+	q.context.has_cause
+}
+
+may_not(q, "run.role") if {
+	q.action == "run.start"
+	has(q, {"service"})
+	not has(q, {"developer", "admin"})
+	not trains_for_a_cause(q)
+}
+
+may_not(q, "run.environment") if {
+	q.action == "run.start"
+	not q.context.environment in {"dev", "staging", "prod"}
+}
+
+may_not(q, "run.prod.person-decides") if {
+	q.action == "run.start"
+	q.context.environment == "prod"
+	q.context.auto_approve_by != ""
+}
+
+may_not(q, "run.approves-for-self") if {
+	q.action == "run.start"
+	not q.context.auto_approve_by in {"", q.principal.name}
+}
+
+may_not(q, "run.prod.full-data") if {
+	q.action == "run.start"
+	q.context.environment == "prod"
+	q.context.is_sample
+}
+
+may_not(q, "approval.four-eyes") if {
+	q.action == "run.decide"
+	q.resource.attributes.environment == "prod"
+	q.resource.attributes.requested_by == q.principal.name
+}
+
+permits := {
+	"read.project", "read.platform", "policy.dry-run", "project.create", "project.update", "member.change",
+	"run.start", "approval.role", "run.cancel", "record.service", "record.developer", "quarantine.release",
+	"schedule.change",
+}
+
+forbids := {
+	"run.role", "run.environment", "run.prod.person-decides", "run.approves-for-self",
+	"run.prod.full-data", "approval.four-eyes",
+}
+
+decide(q) := {"allowed": false, "by": no} if {
+	no := {id | some id in forbids; may_not(q, id)}
+	count(no) > 0
+} else := {"allowed": count(yes) > 0, "by": yes} if {
+	yes := {id | some id in permits; may(q, id)}
+}
+
+answers := [decide(q) | some q in input.questions]

@@ -1,0 +1,136 @@
+"""A second engine (Rego, by regorus) with the policies written once more answers as Cedar does, over generated questions."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import regorus
+
+from mainspring.core import identity
+from mainspring.platform.policies import cases, engine, questions, sources
+
+REGO = Path(__file__).parent / "oracle" / "policies.rego"
+OURS = engine.PolicyEngine.load()
+TABLE = cases.load(sources.FOLDER / cases.FILE)
+BATCH: Final = 500
+
+ENVIRONMENTS = ("dev", "staging", "prod", "moon", "")
+NAMES = ("ana", "eva", "")
+PROJECT_ACTIONS = (
+    *("project.read", "run.read", "cost.read", "lineage.read", "catalog.read", "quarantine.read"),
+    *("schedule.read", "member.read", "audit.read", "project.update", "usage.record", "catalog.put"),
+    *("lineage.record", "quarantine.release"),
+)
+CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
+    "run.start": {
+        "kind": ("train", "deploy", "score"),
+        "environment": ENVIRONMENTS,
+        "auto_approve_by": NAMES,
+        "is_sample": (True, False),
+        "has_cause": (True, False),
+    },
+    "run.decide": {"approve": (True, False)},
+    "project.create": {"name": ("flights",)},
+    "member.set": {"member": NAMES},
+    "member.remove": {"member": NAMES},
+    **{f"schedule.{verb}": {"process": ("skew", "retrain")} for verb in ("put", "remove", "run")},
+}
+ON_PLATFORM = {
+    *("project.create", "audit.verify", "audit.export", "usage.record-serving", "policy.dry-run"),
+}
+ON_RUNS = {"run.decide", "run.cancel", "run.report"}
+
+
+def question(choose: random.Random) -> questions.Question:
+    """One that fits the schema: any actor, action and resource; an action as often as another."""
+    action = choose.choice(sorted(OURS.actions))
+
+    def some(values: tuple[str, ...]) -> frozenset[str]:
+        return frozenset(choose.sample(values, choose.choice((0, 1, 1, 2, 3))))
+
+    name = choose.choice(NAMES[:2])
+    held = some(identity.ROLES)
+    who = questions.Principal(name, held | some(identity.ROLES), held)
+    context = {key: choose.choice(values) for key, values in CONTEXTS.get(action, {}).items()}
+    return questions.Question(who, action, _resource(action, choose), context)
+
+
+def _resource(action: str, choose: random.Random) -> questions.Resource:
+    if action in ON_RUNS:
+        return questions.run(
+            "run_1",
+            project="flights",
+            kind=choose.choice(("train", "deploy", "score")),
+            environment=choose.choice(ENVIRONMENTS),
+            requested_by=choose.choice(NAMES),
+        )
+    if action in ON_PLATFORM or (action.endswith(".read") and choose.random() < 0.5):
+        return questions.PLATFORM
+    return questions.project("flights")
+
+
+class Oracle:
+    def __init__(self, text: str) -> None:
+        self._engine = regorus.Engine()
+        self._engine.add_policy("policies.rego", text)
+
+    def decide(self, asked: list[questions.Question]) -> Iterator[tuple[bool, frozenset[str]]]:
+        self._engine.set_input_json(json.dumps({"questions": [q.to_record() for q in asked]}))
+        answers: list[Any] = json.loads(self._engine.eval_rule_as_json("data.mainspring.answers"))
+        assert len(answers) == len(asked)
+        return ((bool(a["allowed"]), frozenset(a["by"])) for a in answers)
+
+
+def disagreements(oracle: Oracle, asked: list[questions.Question]) -> list[str]:
+    found = []
+    for some in (asked[i : i + BATCH] for i in range(0, len(asked), BATCH)):
+        for one, told in zip(some, oracle.decide(some), strict=True):
+            answer = OURS.decide(one)
+            assert not answer.errors, (one, answer)
+            if (answer.allowed, frozenset(answer.policies)) != told:
+                found.append(f"{one.to_record()}: {answer}, the oracle {told}")
+    return found
+
+
+def asked(count: int, seed: int) -> list[questions.Question]:
+    choose = random.Random(seed)
+    return [question(choose) for _ in range(count)]
+
+
+def test_both_engines_answer_alike() -> None:
+    some = asked(4_000, seed=1)
+    assert {q.action for q in some} == OURS.actions
+    answers = [OURS.decide(q) for q in some]
+    assert {p for a in answers for p in a.policies} == {p.id for p in OURS.policies}
+    assert disagreements(Oracle(REGO.read_text()), some) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_both_engines_answer_a_hundred_thousand_alike() -> None:
+    assert disagreements(Oracle(REGO.read_text()), asked(100_000, seed=2)) == []
+
+
+def test_the_oracle_answers_the_table_too() -> None:
+    fitting = [c for c in TABLE if not set(c.policies) & {questions.ERROR, questions.UNKNOWN_ACTION}]
+    told = list(Oracle(REGO.read_text()).decide([c.question for c in fitting]))
+    assert told == [(c.allowed, c.policies) for c in fitting]
+
+
+@pytest.mark.parametrize(
+    ("ours", "otherwise"),
+    [
+        ('has(q, {"approver", "admin"})', 'has(q, {"approver"})'),
+        ('{"dev", "staging", "prod"}', '{"dev", "prod"}'),
+        ("requested_by == q.principal.name", "requested_by != q.principal.name"),
+    ],
+)
+def test_a_rule_that_is_written_otherwise_is_found(ours: str, otherwise: str) -> None:
+    text = REGO.read_text()
+    assert ours in text
+    assert disagreements(Oracle(text.replace(ours, otherwise, 1)), asked(4_000, seed=3)) != []
