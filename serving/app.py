@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -46,6 +47,8 @@ from mainspring.serving.protocols.v2 import inference
 
 if TYPE_CHECKING:
     from mainspring.serving.processes import part, shared_stats
+
+_LOG: Final = logging.getLogger("mainspring.serving")
 
 
 def create_app(
@@ -149,11 +152,14 @@ def create_app(
         # Another process may have changed keys and limits: the front, which does not look, has them within a second.
         while True:
             await asyncio.sleep(watched.LOOK_SECONDS / 2)
-            if certificates is not None:
-                certificates.refresh()
-            if front is not None:
-                keys.look()
-                limiter.look()
+            try:
+                if certificates is not None:
+                    certificates.refresh()
+                if front is not None:
+                    keys.look()
+                    limiter.look()
+            except Exception:  # noqa: BLE001 - the edge of its task: revoked keys must not stay in force because it ended
+                _LOG.exception("a look at the files of certificates, keys and limits failed")
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:

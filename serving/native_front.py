@@ -297,7 +297,8 @@ def _key(view: access.KeyView, digest: bytes) -> front.Key:
         digest,
         may_predict="predict" in view.scopes,
         may_read="read" in view.scopes,
-        expires_us=0 if view.expires_at is None else int(view.expires_at.timestamp() * 1e6),
+        # 0 would be never: the beginning of Unix time is over as well.
+        expires_us=0 if view.expires_at is None else int(view.expires_at.timestamp() * 1e6) or 1,
     )
 
 

@@ -216,6 +216,11 @@ def test_the_native_front_knows_keys_and_is_no_way_round(
         assert answered_by_the_front(house, path, document, token) is False, "tokens are the app's to know"
         house.revoke(key)
         assert answered_by_the_front(house, path, document, key) is None
+        for ended in ("1970-01-01T00:00:00Z", "1960-01-01T00:00:00Z", "2020-01-01T00:00:00Z"):
+            over = house.key("a", "predict", "read", expires_at=ended)
+            assert answered_by_the_front(house, path, document, over) is None
+        later = house.key("a", "predict", "read", expires_at="2099-01-01T00:00:00Z")
+        assert answered_by_the_front(house, path, document, later) is True
         key = house.key("a", "predict", "read")
         assert answered_by_the_front(house, path, document, key) is True
         # As another process of this host revokes all of them.
