@@ -1,8 +1,8 @@
 """The policy engine: Cedar in this process, over policies and a schema that are parsed once.
 
 Policies are held against the schema when they are loaded, and one that does not fit stops the start. They are kept in a
-set for each action: Cedar looks at every policy of a set, and most are about other actions. 200 policies over 24 actions
-take some 60 us so, in one set 230 us.
+set for each action: Cedar looks at every policy of a set, and most are about other actions. With 200 policies half of the
+decisions take under 125 us so, and under 230 us in one set (`bench/control_plane/decisions.py`, two busy cores, 2026-11).
 
 The only file that imports cedarpy.
 """

@@ -33,7 +33,7 @@ ADAPTERS = {
     "litestar": ("platform/",),
     "confluent_kafka": ("core/features/streams/kafka.py", "bench/features/"),
     "obstore": ("core/features/objects.py",),
-    "cedarpy": ("platform/policies/engine.py",),
+    "cedarpy": ("platform/policies/engine.py", "bench/control_plane/decisions.py"),
     "joserfc": ("core/oidc.py",),
     "fsspec": ("core/features/object_files.py",),
     "fastavro": ("core/features/streams/decoding.py",),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.bench.control_plane import audit, requests
+from mainspring.bench.control_plane import audit, decisions, requests
 from mainspring.platform.audit import verification
 
 
@@ -29,6 +29,22 @@ def test_each_tampering_changes_the_log_and_only_checkpoints_find_two_of_them(tm
         assert verification.verify(lines[:7], [], kept.public, allow_unsigned=True).ok
 
     asyncio.run(story())
+
+
+def test_decisions_are_those_of_the_peer_before_they_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = decisions.measure(rounds=1)
+    assert {name: len(timed) for name, timed in found.items()} == {
+        "authorisation, 200 policies": 1000,
+        "authorisation, 180 of 200 policies about the action": 500,
+        "authorisation, cedarpy as it comes": 1000,
+    }
+    assert all(wall > 0 for timed in found.values() for wall, _ in timed)
+    held_back = decisions.questions.Principal("actor-0", frozenset({"viewer", "developer"}))
+    one = decisions.dataclasses.replace(decisions.asked(1)[0], principal=held_back)
+    assert decisions.policies().decide(one).policies == ("acme.0",)  # the 200 are real ones
+    monkeypatch.setattr(decisions.AsItComes, "decide", lambda *_: decisions.questions.Decision(True, ()))
+    with pytest.raises(AssertionError):
+        decisions.measure(rounds=1)
 
 
 @pytest.mark.integration
