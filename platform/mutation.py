@@ -18,6 +18,7 @@ from mainspring.platform import access
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
 from mainspring.platform.policies import engine, questions
+from mainspring.platform.projects import store as project_store
 
 T = TypeVar("T")
 
@@ -87,6 +88,8 @@ async def mutate(
                 )
                 await audit_store.append(connection, [fact])
             return change.value
+    except errors.NotFound as missing:
+        raise await _without_hidden_names(plane, actor, missing) from None
     except errors.Denied as denial:
         async with plane.database.write() as connection:
             fact = audit_store.Fact(
@@ -98,6 +101,18 @@ async def mutate(
             )
             await audit_store.append(connection, [fact])
         raise asked.hidden or denial from None
+
+
+async def _without_hidden_names(
+    plane: control_plane.ControlPlane, actor: identity.Actor, missing: errors.NotFound
+) -> errors.NotFound:
+    """A project that is not there is not told by the name of another that must not be known of."""
+    if missing.resource != "project" or not missing.did_you_mean:
+        return missing
+    async with plane.database.read() as connection:
+        who = await access.identify(connection, actor)
+        visible = await access.readable(plane.policies, connection, who, "project.read")
+        return await project_store.unknown(connection, missing.name, visible)
 
 
 class _Asked:

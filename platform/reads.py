@@ -33,10 +33,11 @@ class Reader:
         return self._policies.decide(access.to_read(self.who, self.action, project)).allowed
 
     async def project(self, name: str) -> sa.Row[Any]:
-        """A project's row. Errors: NotFound, also for one that must not be known of."""
-        if not self.may(name):
-            raise await project_store.unknown(self.connection, name, await self.projects() or frozenset())
-        return await project_store.find(self.connection, name)
+        """A project's row. Errors: NotFound, also for one that must not be known of, with close names that may."""
+        row = await project_store.look_up(self.connection, name) if self.may(name) else None
+        if row is None:
+            raise await project_store.unknown(self.connection, name, await self.projects())
+        return row
 
     async def projects(self, only: str = "") -> frozenset[str] | None:
         """Whose part of a list is shown; None: everybody's. Errors: NotFound for `only`, as in :meth:`project`."""

@@ -39,12 +39,15 @@ async def insert(connection: AsyncConnection, request: control.ProjectCreate, cr
 
 async def find(connection: AsyncConnection, name: str) -> sa.Row[Any]:
     """Errors: NotFound, with close names."""
-    row = (
-        await connection.execute(sa.select(database.projects).where(database.projects.c.name == name))
-    ).one_or_none()
-    if row is not None:
-        return row
-    raise await unknown(connection, name)
+    row = await look_up(connection, name)
+    if row is None:
+        raise await unknown(connection, name)
+    return row
+
+
+async def look_up(connection: AsyncConnection, name: str) -> sa.Row[Any] | None:
+    query = sa.select(database.projects).where(database.projects.c.name == name)
+    return (await connection.execute(query)).one_or_none()
 
 
 async def unknown(
