@@ -388,12 +388,13 @@ def load(environ: Mapping[str, str] | None = None, *, directory: Path | None = N
 
 def to_environment(settings: Settings) -> dict[str, str]:
     """The settings as variables, so that a child process loads exactly what its parent has in force."""
-    return {
-        f"{PREFIX}{group.upper()}_{name.upper()}": str(getattr(getattr(settings, group), name))
+    values = {
+        f"{PREFIX}{group.upper()}_{name.upper()}": getattr(getattr(settings, group), name)
         for group, model in _GROUPS.items()
         for name in model.model_fields
-        if str(getattr(getattr(settings, group), name)) != ""
     }
+    # What is not set has no words for it: a child that is told nothing has nothing, too.
+    return {name: str(value) for name, value in values.items() if value is not None and str(value) != ""}
 
 
 def child_environment(settings: Settings, extra: Mapping[str, str]) -> dict[str, str]:
