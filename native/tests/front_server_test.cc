@@ -194,7 +194,8 @@ TEST_F(FrontServerTest, ModelsChangeUnderClientsAndNoAnswerIsMixed) {
       close(fd);
     });
   }
-  for (int n = 0; n < 400; ++n) {
+  // A busy machine lets the clients begin late.
+  for (int n = 0; n < 400 || right + wrong == 0; ++n) {
     front_->SetModels({Model(n % 2 == 0 ? "2" : "1", n % 2 == 0 ? 2.0f : 1.0f)});
     (void)front_->Counts();
     (void)front_->ModelCounts();
@@ -203,6 +204,59 @@ TEST_F(FrontServerTest, ModelsChangeUnderClientsAndNoAnswerIsMixed) {
   for (std::thread& client : clients) client.join();
   EXPECT_EQ(wrong, 0);
   EXPECT_GT(right, 0);
+}
+
+// Keys, limits and traces change while clients ask: each answer is by the front or, whole, by the app.
+TEST_F(FrontServerTest, TheGuardChangesUnderClients) {
+  Start({});
+  front_->SetModels({Model("1", 1)});
+  FrontKey key{"1", "team", {}, true, true, 0};
+  // Of "secret", by sha256sum.
+  const char* const hex = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+  for (std::size_t i = 0; i < key.secret_sha256.size(); ++i) {
+    key.secret_sha256[i] = static_cast<std::uint8_t>(std::stoul(std::string(hex + 2 * i, 2), nullptr, 16));
+  }
+  auto limits = std::make_shared<Limits>();
+  const auto guard = [&](bool knows) {
+    return FrontGuard{true, knows ? std::vector<FrontKey>{key} : std::vector<FrontKey>{}, limits};
+  };
+  front_->SetGuard(guard(true));
+  std::atomic<bool> is_over{false};
+  std::atomic<int> wrong{0}, here{0}, passed{0};
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 4; ++i) {
+    clients.emplace_back([&] {
+      const int fd = Connect();
+      std::string held, asked = Infer();
+      asked.insert(asked.find("host"), "x-api-key: msk_1_secret\r\n");
+      while (!is_over) {
+        SendAll(fd, asked);
+        const std::string answer = ReadAnswer(fd, &held);
+        const bool is_ours = answer.find(R"("data":[3.0])") != std::string::npos;
+        const bool is_theirs = answer.find("POST /v2/models/m/infer HTTP/1.1") != std::string::npos;
+        ++(is_ours ? here : is_theirs ? passed : wrong);
+      }
+      close(fd);
+    });
+  }
+  LimitRule rule;
+  rule.requests_per_second = 50'000;
+  std::vector<FrontSpan> spans;
+  std::uint64_t dropped = 0;
+  for (int n = 0; n < 400 || (n < 20'000 && (here == 0 || passed == 0)); ++n) {
+    if (n % 4 == 0) front_->SetGuard(guard(n % 8 == 0));
+    if (n % 16 == 1) limits->SetRules(n % 32 == 1 ? std::vector<LimitRule>{rule} : std::vector<LimitRule>{});
+    front_->SetTraces(n % 2, 100);
+    for (FrontSpan& span : front_->DrainSpans(&dropped)) spans.push_back(std::move(span));
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  is_over = true;
+  for (std::thread& client : clients) client.join();
+  EXPECT_EQ(wrong, 0);
+  EXPECT_GT(here, 0);
+  EXPECT_GT(passed, 0);
+  EXPECT_FALSE(spans.empty());
+  for (const FrontSpan& span : spans) EXPECT_EQ(span.caller, "team");
 }
 
 TEST_F(FrontServerTest, StoppingUnderClientsCutsNoAnswer) {
