@@ -3,6 +3,7 @@
 __all__ = [
     "compiled",
     "contestants",
+    "deployed",
     "forms",
     "goals",
     "load",
@@ -11,4 +12,5 @@ __all__ = [
     "model",
     "peers",
     "servers",
+    "shipped",
 ]

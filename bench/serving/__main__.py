@@ -19,7 +19,7 @@ from typing import Any
 
 from mainspring.bench import suite
 from mainspring.bench.native import machine as described
-from mainspring.bench.serving import contestants, deployed, forms, goals, machine, measure, servers
+from mainspring.bench.serving import contestants, deployed, forms, goals, machine, measure, servers, shipped
 from mainspring.bench.serving.forms import Form
 from mainspring.bench.serving.peers import commands, environments
 
@@ -84,7 +84,8 @@ def run(extent: Extent) -> dict[str, Any]:
     result["deployed"] = [
         deployed.by_entity(seconds=extent.seconds, rounds=extent.rounds),
         *deployed.changes(seconds=extent.change_seconds),
-        *deployed.starts(),
+        shipped.killed_worker(seconds=extent.change_seconds),
+        *shipped.starts(),
     ]
     result["goals"] = goals.judge(
         results, result["open_loop"], overloads, result["priorities"], result["deployed"]

@@ -38,7 +38,7 @@ _VIEW: Final = schema.FeatureView(
     fields=tuple(schema.Column(name=name, dtype="float32") for name in _FIELDS),
 )
 _REQUEST: Final = (schema.Column(name="amount", dtype="float32"),)
-_INPUTS: Final = (*(f"stats__{name}" for name in _FIELDS), "amount")
+INPUTS: Final = (*(f"stats__{name}" for name in _FIELDS), "amount")
 #: What is asked: one entity, and a column that the caller sends.
 DRIVER: Final = 17
 AMOUNT: Final = 0.5
@@ -76,7 +76,7 @@ class Home:
         layers = _layers(seed)
         tensors = {f"head.{2 * i}.weight": weights for i, (weights, _) in enumerate(layers)}
         tensors |= {f"head.{2 * i}.bias": bias for i, (_, bias) in enumerate(layers)}
-        network = architecture.Architecture(dense_width=len(_INPUTS), hidden_sizes=_HIDDEN)
+        network = architecture.Architecture(dense_width=len(INPUTS), hidden_sizes=_HIDDEN)
         contents = bundle.BundleContents(
             name=ENDPOINT,
             project=project,
@@ -110,14 +110,14 @@ class Home:
 
 
 def _fitted() -> plan.FittedPlan:
-    columns = tuple(plan.dense(name, ops.Impute()) for name in _INPUTS)
-    rows = {name: pl.Series([0.0, 1.0], dtype=pl.Float32) for name in _INPUTS}
+    columns = tuple(plan.dense(name, ops.Impute()) for name in INPUTS)
+    rows = {name: pl.Series([0.0, 1.0], dtype=pl.Float32) for name in INPUTS}
     return plan.TransformPlan(name=ENDPOINT, columns=columns).fit(pl.DataFrame(rows))
 
 
 def _layers(seed: int) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     random = np.random.default_rng(seed)
-    widths = (len(_INPUTS), *_HIDDEN, 1)
+    widths = (len(INPUTS), *_HIDDEN, 1)
     return [
         (
             (random.normal(size=(outputs, inputs)) / np.sqrt(inputs)).astype(np.float32),
@@ -219,8 +219,16 @@ def changes(*, seconds: float) -> list[dict[str, Any]]:
             exact = _exact_scores(us, port, first, second)
             is_right = all(abs(exact[d] - scores[d]) < 1e-5 for d in scores)
             parts = tuple(part(d, role, exact[d]) for d in exact for role in ("stable", "canary"))
-            moved = _under_load(port, parts, seconds, lambda: _move_traffic(us, first, second, seconds))
-        killed = _killed(home, port, parts, seconds)
+            request, right = forms.http_request(_PATH, BODY, {}), {"parts": parts}
+            moved = under_load(
+                port,
+                request,
+                right,
+                seconds,
+                lambda: _move_traffic(us, first, second, seconds),
+                key="changes",
+            )
+        killed = _killed(home, port, request, right, seconds)
     return [
         {"name": "reload-and-shift", **moved, "right": is_right},
         {"name": "kill-9", **killed, "right": is_right},
@@ -254,7 +262,7 @@ def _move_traffic(us: client.ServingClient, first: str, second: str, seconds: fl
     return version - 3
 
 
-def _killed(home: Home, port: int, parts: tuple[bytes, ...], seconds: float) -> dict[str, Any]:
+def _killed(home: Home, port: int, request: bytes, right: dict[str, Any], seconds: float) -> dict[str, Any]:
     """The process ends by SIGKILL in the middle and is started anew on its port, as whoever supervises it would."""
     with contextlib.ExitStack() as opened:
         server = opened.enter_context(serving(home, port=port))
@@ -266,14 +274,20 @@ def _killed(home: Home, port: int, parts: tuple[bytes, ...], seconds: float) -> 
             opened.enter_context(serving(home, port=port))
             return round(time.monotonic() - began, 3)
 
-        return _under_load(port, parts, seconds, kill, key="seconds_away")
+        return under_load(port, request, right, seconds, kill, key="seconds_away")
 
 
-def _under_load(
-    port: int, parts: tuple[bytes, ...], seconds: float, work: Callable[[], float], key: str = "changes"
+def under_load(
+    port: int,
+    request: bytes,
+    right: dict[str, Any],
+    seconds: float,
+    work: Callable[[], float],
+    *,
+    key: str,
 ) -> dict[str, Any]:
-    request = forms.http_request(_PATH, BODY, {})
-    asked = load.Load(port, request, seconds, parts=parts, connections=16)
+    """What 16 callers see while `work` happens; `right`: as :class:`load.Load` has it. `key` names what `work` returns."""
+    asked = load.Load(port, request, seconds, connections=16, **right)
     done: list[float] = []
     with load.started(asked) as process:
         worker = threading.Thread(target=lambda: done.append(work()))
@@ -291,50 +305,3 @@ def _under_load(
         "p99_ms": seen.p99_ms,
         "first_wrong": seen.first_wrong,
     }
-
-
-def starts() -> list[dict[str, Any]]:
-    """Seconds from spawn to the first right answer of the shipped process with one bundle, and its memory then.
-
-    With the native runtime and with torch. The bundle's network is asked as a tensor model, over v2.
-    """
-    records = []
-    for runtime in ("native", "torch"):
-        with tempfile.TemporaryDirectory() as folder:
-            home = Home(pathlib.Path(folder))
-            # A project that is installed: the shipped process has no other.
-            digest = home.write(0, project="flight-delay")
-            (port,) = machine.free_ports(1)
-            variables = {
-                "PORT": port, "GRPC_PORT": 0, "RUNTIME": runtime, "TENSOR_MODELS": f"mlp={digest}",
-                "USAGE_REPORT_SECONDS": 0,
-            }  # fmt: skip
-            argv = ["/usr/bin/env", *(f"MAINSPRING_SERVING_{k}={v}" for k, v in variables.items())]
-            began = time.monotonic()
-            with contestants.process(
-                [*argv, sys.executable, "-m", "mainspring.serving"], home.folder
-            ) as started:
-                status = _first_answer(started.poll, port)
-                seconds = time.monotonic() - began
-                records.append(
-                    {
-                        "name": f"start/{runtime}",
-                        "seconds": round(seconds, 3),
-                        "resident_mb": round(machine.resident_mb(started.pid), 1),
-                        "correct": status == 200,
-                    }
-                )
-    return records
-
-
-def _first_answer(poll: Callable[[], int | None], port: int) -> int:
-    tensor = {"name": "dense", "shape": [1, len(_INPUTS)], "datatype": "FP32", "data": [0.5] * len(_INPUTS)}
-    body = orjson.dumps({"inputs": [tensor]})
-    url = f"http://127.0.0.1:{port}/v2/models/mlp/infer"
-    give_up = time.monotonic() + contestants.START_SECONDS
-    while time.monotonic() < give_up and poll() is None:
-        asked = urllib.request.Request(url, body, {"content-type": "application/json"})
-        with contextlib.suppress(OSError), forms.OPENER.open(asked, timeout=30) as answer:
-            return int(answer.status)
-        time.sleep(0.01)
-    return 0

@@ -179,6 +179,20 @@ def _killed(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [made | {"failed": record["failed"], "seconds_away": record["seconds_away"]}]
 
 
+def _killed_worker(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    right = record["right"] and record["answers"] > 0
+    name = "kill -9 of one of two processes under load"
+    ok = right and record["wrong"] == 0 and record["not_200"] == 0
+    wrong = record["wrong"] + record["not_200"]
+    # Each of 16 connections may have had one request under way with the process that went.
+    rows = [_record(f"{name}, not the right answer", wrong, "count", None, None, 0, ok=ok)]
+    failed = record["failed"]
+    rows.append(
+        _record(f"{name}, connections lost", failed, "count", None, None, 16, ok=right and failed <= 16)
+    )
+    return rows
+
+
 def _started(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     runtime = record["name"].partition("/")[2]
     seconds, megabytes = (0.5, 60.0) if runtime == "native" else (6.0, None)
@@ -198,6 +212,7 @@ _DEPLOYED: Final = {
     "predict-by-entity": _by_entity,
     "reload-and-shift": _changed,
     "kill-9": _killed,
+    "kill-9-worker": _killed_worker,
     "start": _started,
 }
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import uvicorn
 
 from mainspring.core import errors, identity, ports, settings
-from mainspring.core.features import online
+from mainspring.core.features import derivation, online
 from mainspring.core.models import bundle
 from mainspring.native import front as native
 from mainspring.serving import app, bundles, native_front, server, signed_bundles
@@ -160,15 +160,10 @@ def deployed(port: int) -> None:
         bundle.BundleStore(serving.bundle_dir),
         serving.trusted_keys_dir,
         chosen.runtimes(serving),
-        lambda project: _nothing,
+        lambda project: derivation.nothing,  # the plan reads what is looked up and what the caller sends
     )
     with online.OnlineStore(serving.online_store) as store:
         _data_plane(port, in_force, store, loader, None)
-
-
-def _nothing(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan reads what is looked up and what the caller sends; nothing is derived."""
-    return {}
 
 
 def front(port: int) -> None:

@@ -79,9 +79,8 @@ class Loop {
     for (Connection& c : connections_) Free(&c, began_);
     double ended = began_;
     for (double now = Now();; now = Now()) {
-      if (now < stop_at_) {
-        Arrive(now);
-      } else if (AllDone() || now > stop_at_ + kDrainSeconds) {
+      Arrive(now);  // those also that were due before the end and are looked at after it
+      if (now >= stop_at_ && (AllDone() || now > stop_at_ + kDrainSeconds)) {
         ended = now;
         break;
       }

@@ -199,6 +199,7 @@ def result() -> dict[str, Any]:
         {"name": "predict-by-entity", "correct": True, "p50_us": 200.0, "echo_p50_us": 80.0},
         {"name": "reload-and-shift", **changed},
         {"name": "kill-9", **changed},
+        {"name": "kill-9-worker", **changed, "failed": 17},
         {"name": "start/native", "correct": True, "seconds": 0.4, "resident_mb": 70.0},
         {"name": "start/torch", "correct": False, "seconds": 0.4, "resident_mb": 70.0},
     ]
@@ -233,6 +234,8 @@ def test_every_target_has_a_row_met_or_not() -> None:
         "hot reload and canary shift under load, wrong answers": (0, True),
         "hot reload and canary shift under load, failed requests": (1, False),
         "kill -9 under load, wrong answers": (0, True),  # it may fail requests, never answer wrongly
+        "kill -9 of one of two processes under load, not the right answer": (0, True),
+        "kill -9 of one of two processes under load, connections lost": (17, False),
         "start to the first answer with one bundle, native": (0.4, True),
         "memory with one bundle, native": (70.0, False),
         "start to the first answer with one bundle, torch": (0.4, False),
