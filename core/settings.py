@@ -155,6 +155,14 @@ class ServingSettings(_Group):
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes on the one port. The first has the online store and answers changes and gRPC; the others answer predictions and
     reads over the same rows. For models that Python runs: the native front has threads of its own."""
+    ray_address: str = "local"
+    """With `--ray`: the Ray to join, as `ray.init` takes it; `local`: one of this process's own."""
+    ray_min_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Replicas that are there at rest."""
+    ray_max_replicas: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Replicas at most, all on the host of the process that writes."""
+    ray_target_requests: Annotated[float, Field(gt=0)] = 8.0
+    """Requests at work in a replica that autoscaling aims at; default: `workers`."""
     workers: Annotated[int, Field(ge=1, le=256)] = 8
     """Threads that run predictions: they wait for the online store, and the kernels let go of the interpreter."""
     max_waiting: Annotated[int, Field(ge=0)] = 256

@@ -7,24 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import signal
 import socket
 import sys
-from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from mainspring.core import errors, identity, settings
-from mainspring.core.features import online
-from mainspring.core.models import bundle
+from mainspring.core import errors, settings
 from mainspring.native import front as native
-from mainspring.serving import app, logs, native_front, server, signed_bundles, tls, usage
-from mainspring.serving.models import bundle_models
-from mainspring.serving.runtimes import chosen
+from mainspring.serving import assembly, logs, server
 
 if TYPE_CHECKING:
-    from mainspring.core.client import control
+    pass
 
 #: What is not received by then waits on disk; a stop must not wait for long.
 _USAGE_TIMEOUT_SECONDS: Final = 5.0
@@ -38,8 +32,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     try:
-        told = None
-        if sys.argv[1:]:  # of one of several processes, which alone needs it
+        told, on_ray = None, sys.argv[1:] == ["--ray"]
+        if sys.argv[1:] and not on_ray:  # of one of several processes, which alone needs it
             from mainspring.serving.processes import part as parts
 
             told = parts.of_arguments(sys.argv[1:])
@@ -47,57 +41,45 @@ def main() -> int:
         logs.install(log_requests=in_force.serving.log_requests)
         if told is None:
             check_grpc_port(in_force.serving)
+            if on_ray:
+                return serve_on_ray(in_force)
             if in_force.serving.processes > 1:
                 return supervise(in_force.serving)
         else:
             told.end_with_supervisor()
             in_force = in_force.model_copy(update={"serving": told.settings_of(in_force.serving)})
-        certificates = tls.Certificates.load(in_force.serving)
         with contextlib.ExitStack() as opened:
             bound = bind(in_force.serving) if told is None else told.sockets()
             listeners = [opened.enter_context(one) for one in bound]
-            access: online.Access = "own" if told is None else "read" if told.follows else "share"
-            store = opened.enter_context(online.OnlineStore(in_force.serving.online_store, access=access))
-            embedded = identity.TokenIssuer.load(in_force.control.tokens_file)
-            loader = signed_bundles.SignedBundleLoader(
-                bundle.BundleStore(in_force.serving.bundle_dir),
-                in_force.serving.trusted_keys_dir,
-                chosen.runtimes(in_force.serving),
-            )
-            front = native_front.NativeFront(in_force.serving)
-            built = app.create_app(
-                in_force,
-                online=store,
-                loader=loader,
-                issuer=believed(in_force.identity, embedded),
-                models=bundle_models.factories(
-                    in_force.serving.tensor_models,
-                    loader.load,
-                    max_rows=in_force.serving.max_rows_per_request,
-                ),
-                front=front,
-                send_usage=opened.enter_context(usage_sender(in_force, embedded)),
-                certificates=certificates,
-                part=told,
-            )
+            made = assembly.assembled(in_force, told, opened)
             # log_config: ours is installed already.
             how: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False}
-            how |= {} if certificates is None else certificates.for_uvicorn()
+            how |= {} if made.certificates is None else made.certificates.for_uvicorn()
             behind = None if told is None else told.writer_socket()
-            server.Server(built, listeners, front, behind=behind, **how).run()
+            server.Server(made.app, listeners, made.front, behind=behind, **how).run()
     except errors.MainspringError as error:
         print(f"mainspring.serving: {error.message}", file=sys.stderr)
         return EXIT_MISCONFIGURED if isinstance(error, errors.Misconfigured) else 1
     return 0
 
 
-def believed(s: settings.IdentitySettings, embedded: identity.TokenIssuer) -> identity.Issuer:
-    """Whose tokens are taken: as the control API. Errors: InvalidSettings."""
-    if not s.issuer:
-        return embedded
-    from mainspring.core import oidc  # a start without a provider is not for it
+def serve_on_ray(in_force: settings.Settings) -> int:
+    """Serve by replicas of Ray Serve beside a process that writes; the code of the end. Errors: PortInUse, MissingTool."""
+    from mainspring.serving.processes import supervisor
 
-    return oidc.issuer(s, embedded)
+    supervisor.check(2, has_tls=bool(in_force.serving.tls_certificate))
+    for probe in bind(
+        in_force.serving
+    ):  # whether Ray's proxy will get the port: it binds late, and says less
+        probe.close()
+    try:
+        from mainspring.serving.ray_serve import replicas
+    except ImportError as error:
+        fix = "pip install 'ray[serve]'"
+        raise errors.MissingTool(
+            f"Ray Serve is not installed ({error}); run `{fix}`", tool="ray", fix=fix
+        ) from error
+    return supervisor.Supervisor([], 1, beside=lambda folder: replicas.deployed(in_force, folder)).run()
 
 
 def supervise(serving: settings.ServingSettings) -> int:
@@ -108,23 +90,6 @@ def supervise(serving: settings.ServingSettings) -> int:
     with contextlib.ExitStack() as opened:
         listeners = [opened.enter_context(one) for one in bind(serving)]
         return supervisor.Supervisor(listeners, serving.processes).run()
-
-
-@contextlib.contextmanager
-def usage_sender(s: settings.Settings, embedded: identity.TokenIssuer) -> Iterator[usage.Send]:
-    """What tells the control API what was used. Its client is imported with the first report: the start is not for it."""
-    with contextlib.ExitStack() as opened:
-
-        @functools.cache
-        def client() -> control.ControlClient:
-            # One for all: making it reads the system's certificates, some 30 ms that hold the interpreter.
-            from mainspring.core.client import control
-
-            token = embedded.token_of("service@local")
-            made = control.ControlClient(s.control_url, token, timeout_seconds=_USAGE_TIMEOUT_SECONDS)
-            return opened.enter_context(made)
-
-        yield lambda records: client().record_serving_usage(records)
 
 
 def bind(serving: settings.ServingSettings) -> list[socket.socket]:

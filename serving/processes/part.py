@@ -72,7 +72,7 @@ class Part:
     def settings_of(self, serving: settings.ServingSettings) -> settings.ServingSettings:
         """A follower has no gRPC port and no front, which would not see traffic change, and spools usage beside the writer's."""
         if not self.follows:
-            return serving
+            return serving if self.listeners else serving.model_copy(update={"front": "off"})
         spool = serving.usage_spool
         own = spool.with_name(f"{spool.stem}-{self.index}{spool.suffix}")
         return serving.model_copy(update={"grpc_port": 0, "front": "off", "usage_spool": own})
@@ -86,7 +86,7 @@ def of_arguments(arguments: Sequence[str]) -> Part:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--listeners", required=True)
     told = parser.parse_args(arguments)
-    numbers = tuple(map(int, told.listeners.split(",")))
+    numbers = tuple(int(number) for number in told.listeners.split(",") if number)
     return Part(told.part, told.folder, numbers, told.writer, told.lifeline)
 
 

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -71,8 +72,17 @@ class _Child:
 class Supervisor:
     """Runs in the main thread, which gets the signals."""
 
-    def __init__(self, listeners: Sequence[socket.socket], processes: int) -> None:
-        """`listeners` of the port, which the caller closes; `processes` at least 2."""
+    def __init__(
+        self,
+        listeners: Sequence[socket.socket],
+        processes: int,
+        *,
+        beside: Callable[[Path], AbstractContextManager[object]] | None = None,
+    ) -> None:
+        """`listeners` of the port, which the caller closes; `beside`, given the shared folder, has more followers than these
+        `processes` and is entered once the writer answers.
+        """
+        self._beside = beside
         self._listeners = listeners
         self._count = processes
         self._children: list[_Child] = []
@@ -80,8 +90,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Until a signal, or until a process cannot start at all; its code then, else 0."""
-        signal.signal(signal.SIGTERM, self._stop)
-        signal.signal(signal.SIGINT, self._stop)
+        self._take_signals()
         folder = Path(tempfile.mkdtemp(prefix="mainspring-"))
         lifeline, end = os.pipe()
         try:
@@ -92,7 +101,8 @@ class Supervisor:
                 parts = [part.Part(i, folder, numbers, writer.fileno(), lifeline) for i in range(self._count)]
                 self._children = [_Child(told) for told in parts]
                 try:
-                    return self._watch(folder / part.WRITER_SOCKET)
+                    with contextlib.ExitStack() as followers:
+                        return self._watch(folder, followers)
                 finally:
                     self._stop_all()
         finally:
@@ -100,7 +110,7 @@ class Supervisor:
             os.close(end)
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _watch(self, writer: Path) -> int:
+    def _watch(self, folder: Path, followers: contextlib.ExitStack) -> int:
         answers = False
         while not self._stopping:
             for child in self._children:
@@ -112,9 +122,17 @@ class Supervisor:
                 if child.may_start and (answers or not child.part.follows):
                     child.start()
             # Followers want the views that the writer makes of its bundles.
-            answers = answers or _answers(writer)
+            if not answers and _answers(folder / part.WRITER_SOCKET):
+                answers = True
+                if self._beside is not None:
+                    followers.enter_context(self._beside(folder))
+                    self._take_signals()  # Ray has its own handlers
             time.sleep(_POLL_SECONDS)
         return 0
+
+    def _take_signals(self) -> None:
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self._stopping = True

@@ -14,11 +14,13 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-def start(directory: Path, *options: str, **variables: str) -> subprocess.Popen[str]:
-    """`options` are the interpreter's."""
+def start(
+    directory: Path, *options: str, arguments: tuple[str, ...] = (), **variables: str
+) -> subprocess.Popen[str]:
+    """`options` are the interpreter's, `arguments` the module's."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("MAINSPRING_")}
     return subprocess.Popen(
-        [sys.executable, *options, "-m", "mainspring.serving"],
+        [sys.executable, *options, "-m", "mainspring.serving", *arguments],
         cwd=directory,
         env=kept | {"MAINSPRING_SERVING_GRPC_PORT": "0"} | variables,
         stderr=subprocess.PIPE,

@@ -26,7 +26,7 @@ ADAPTERS = {
     "mlflow": ("core/models/mlflow_adapter.py",),
     "evidently": ("core/monitoring/evidently_adapter.py",),
     "openlineage": ("core/lineage/openlineage_adapter.py",),
-    "ray": ("workflows/ray_jobs/", "bench/serving/peers/apps/"),
+    "ray": ("workflows/ray_jobs/", "serving/ray_serve/", "bench/serving/peers/apps/"),
     "torch": ("core/models/", "serving/runtimes/", "workflows/ray_jobs/", "bench/"),
     "onnxruntime": ("core/models/onnx_runtime.py", "bench/"),
     "temporalio": ("core/client/", "workflows/", "platform/stack/"),

@@ -16,8 +16,7 @@ import pytest
 from mainspring.core import errors, identity, settings
 from mainspring.core.client import control as control_client
 from mainspring.core.contracts import control
-from mainspring.serving import __main__ as serving_main
-from mainspring.serving import admission, observed, usage
+from mainspring.serving import admission, assembly, observed, usage
 
 pytestmark = pytest.mark.integration
 
@@ -39,7 +38,7 @@ def test_used_units_are_in_the_ledger_once_though_it_was_away_at_first(tmp_path:
     issuer = identity.ensure_token_file(s.control.tokens_file)
     meter = usage.Meter()
     stack = contextlib.ExitStack()
-    send = stack.enter_context(serving_main.usage_sender(s, issuer))
+    send = stack.enter_context(assembly.usage_sender(s, issuer))
     reporter = usage.Reporter(meter, send, s.serving.usage_spool, every_seconds=3600)
     asked = admission.Asked(3, False, {}, {})
     scored = observed.Scored(

@@ -1,0 +1,89 @@
+"""What a process needs beside its settings, opened and joined: the store, the bundles, whom to believe, and the app over them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from starlette.types import ASGIApp
+
+from mainspring.core import identity, settings
+from mainspring.core.features import online
+from mainspring.core.models import bundle
+from mainspring.serving import app, native_front, signed_bundles, tls, usage
+from mainspring.serving.models import bundle_models
+from mainspring.serving.runtimes import chosen
+
+if TYPE_CHECKING:
+    from mainspring.core.client import control
+    from mainspring.serving.processes import part
+
+#: What is not received by then waits on disk; a stop must not wait for long.
+_USAGE_TIMEOUT_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """An app, and what whoever runs it must know."""
+
+    app: ASGIApp
+    front: native_front.NativeFront
+    certificates: tls.Certificates | None
+
+
+def assembled(s: settings.Settings, told: part.Part | None, opened: contextlib.ExitStack) -> Assembled:
+    """The app of this process, which is one of several if it was `told` so; `opened` closes what it holds.
+
+    Errors: those of the store, of tokens and certificates, and of the app.
+    """
+    certificates = tls.Certificates.load(s.serving)
+    access: online.Access = "own" if told is None else "read" if told.follows else "share"
+    store = opened.enter_context(online.OnlineStore(s.serving.online_store, access=access))
+    embedded = identity.TokenIssuer.load(s.control.tokens_file)
+    loader = signed_bundles.SignedBundleLoader(
+        bundle.BundleStore(s.serving.bundle_dir), s.serving.trusted_keys_dir, chosen.runtimes(s.serving)
+    )
+    front = native_front.NativeFront(s.serving)
+    built = app.create_app(
+        s,
+        online=store,
+        loader=loader,
+        issuer=believed(s.identity, embedded),
+        models=bundle_models.factories(
+            s.serving.tensor_models, loader.load, max_rows=s.serving.max_rows_per_request
+        ),
+        front=front,
+        send_usage=opened.enter_context(usage_sender(s, embedded)),
+        certificates=certificates,
+        part=told,
+    )
+    return Assembled(built, front, certificates)
+
+
+def believed(s: settings.IdentitySettings, embedded: identity.TokenIssuer) -> identity.Issuer:
+    """Whose tokens are taken: as the control API. Errors: InvalidSettings."""
+    if not s.issuer:
+        return embedded
+    from mainspring.core import oidc  # a start without a provider is not for it
+
+    return oidc.issuer(s, embedded)
+
+
+@contextlib.contextmanager
+def usage_sender(s: settings.Settings, embedded: identity.TokenIssuer) -> Iterator[usage.Send]:
+    """What tells the control API what was used. Its client is imported with the first report: the start is not for it."""
+    with contextlib.ExitStack() as opened:
+
+        @functools.cache
+        def client() -> control.ControlClient:
+            # One for all: making it reads the system's certificates, some 30 ms that hold the interpreter.
+            from mainspring.core.client import control
+
+            token = embedded.token_of("service@local")
+            made = control.ControlClient(s.control_url, token, timeout_seconds=_USAGE_TIMEOUT_SECONDS)
+            return opened.enter_context(made)
+
+        yield lambda records: client().record_serving_usage(records)
