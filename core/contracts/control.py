@@ -9,7 +9,7 @@ from pydantic import Field
 
 from mainspring.core.contracts.base import Digest, Fraction, Message, Request, Slug, UtcTime
 from mainspring.core.contracts.scoring import ScoreOptions
-from mainspring.core.contracts.training import ModelChanges, RunStatus, Stage
+from mainspring.core.contracts.training import ModelChanges, RollingSplit, RunStatus, Stage
 from mainspring.core.contracts.tuning import TuneOptions
 
 
@@ -75,6 +75,8 @@ class RunCreate(Request):
     """Tune: None is the defaults."""
     model: ModelChanges = ModelChanges()
     """Train: what is otherwise than in the project's own model."""
+    split: RollingSplit | None = None
+    """Train: the window of time that is learned from and judged by; None: as the project has it."""
     cause: Annotated[str, Field(max_length=2000)] = ""
     """Why it is started, where a process does it: what drifted."""
     max_cost: Annotated[float, Field(gt=0)] | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from mainspring.core.contracts import performance
+from mainspring.core.contracts import performance, training
 from mainspring.core.contracts.base import Fraction, Message, Slug
 
 __all__ = ["RETRAIN_WORKFLOW", "RetrainOutcome", "RetrainRequest"]
@@ -26,6 +26,9 @@ class RetrainRequest(Message):
     windows: Annotated[int, Field(ge=1, le=520)] = 8
     """How many are looked at, back from the last prediction."""
     limits: performance.Limits = performance.Limits()
+    split: training.RollingDays | None = None
+    """The training's split by time, which ends at the newest prediction with an alarm. None: the project's own split, which
+    stands still: what has drifted since is then in none of its training rows."""
     cooldown_hours: Annotated[float, Field(ge=0)] = 24.0
     """A training with a cause that began within these is not followed by another."""
 

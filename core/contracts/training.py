@@ -56,6 +56,21 @@ class ModelChanges(Message):
     weight_decay: Annotated[float, Field(ge=0)] | None = None
 
 
+class RollingDays(Message):
+    """How long the parts of a split by time are, back from its end."""
+
+    test_days: Annotated[float, Field(gt=0, le=3660)] = 30.0
+    valid_days: Annotated[float, Field(gt=0, le=3660)] = 14.0
+    train_days: Annotated[float, Field(gt=0, le=36_600)] | None = None
+    """None: all there is before."""
+
+
+class RollingSplit(RollingDays):
+    """A split by time that ends at `until`: nothing later is learned from or judged by."""
+
+    until: UtcTime
+
+
 class TrainRequest(Message):
     """One training of one project."""
 
@@ -78,6 +93,8 @@ class TrainRequest(Message):
     """Why a process started it; empty: a person did."""
     model: ModelChanges = ModelChanges()
     """Parameters of this training, as a study found them."""
+    split: RollingSplit | None = None
+    """None: the project's own."""
     deploy_to: str = ""
     """Endpoint to deploy to after approval; empty: register only."""
 

@@ -169,6 +169,7 @@ async def _start(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None
                 auto_approve_by=request.auto_approve_by,
                 cause=request.cause,
                 model=request.model,
+                split=request.split,
                 deploy_to=request.endpoint,
             )
         )

@@ -102,7 +102,11 @@ def _check_complete(request: control.RunCreate) -> None:
         for name in ("endpoint", "bundle_digest"):
             if not getattr(request, name):
                 raise errors.InvalidRequest(f"a deployment needs `{name}`; add it", field=name)
-    for name, kind in (("tune", control.RunKind.TUNE), ("model", control.RunKind.TRAIN)):
+    for name, kind in (
+        ("tune", control.RunKind.TUNE),
+        ("model", control.RunKind.TRAIN),
+        ("split", control.RunKind.TRAIN),
+    ):
         if request.kind is not kind and getattr(request, name) not in (None, training.ModelChanges()):
             raise errors.InvalidRequest(
                 f"`{name}` goes with kind `{kind}`, not with `{request.kind}`; leave it out, or change the kind",

@@ -52,10 +52,16 @@ def test_without_options_it_has_the_defaults(api: Api, launcher: run_launcher.Me
 def test_a_training_with_other_parameters_carries_them(
     api: Api, launcher: run_launcher.MemoryLauncher
 ) -> None:
-    asked = {"project": "flight-delay", "model": {"dropout": 0.3, "hidden_sizes": [8]}}
+    asked = {
+        "project": "flight-delay",
+        "model": {"dropout": 0.3, "hidden_sizes": [8]},
+        "split": {"until": "2013-12-08T00:00:00Z", "test_days": 7},
+    }
     started = launcher.started[api.call("developer", "POST", "/api/v1/runs", 201, asked)["run_id"]]
     assert isinstance(started, training.TrainRequest)
     assert started.model == training.ModelChanges(dropout=0.3, hidden_sizes=(8,))
+    assert started.split is not None
+    assert (started.split.until.isoformat(), started.split.test_days) == ("2013-12-08T00:00:00+00:00", 7)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +70,7 @@ def test_a_training_with_other_parameters_carries_them(
         ({"kind": "train"}, "tune"),
         ({"model": {"dropout": 0.1}}, "model"),
         ({"model": {"dropout": 1.0}}, "model.dropout"),
+        ({"split": {"until": "2013-12-08T00:00:00Z"}}, "split"),
         ({"tune": {"trials": 0}}, "tune.trials"),
         ({"tune": {"space": {"dropouts": [0, 1]}}}, "tune.space.dropouts"),
         ({"tune": {"space": {"dropout": [0.5, 0.1]}}}, "give the smaller first"),

@@ -175,7 +175,7 @@ BREAKING = [
     ("Materialize", "materialized", "messages.PUSH, request", "messages.PUSH + 'x', request"),
     ("EnforceRetention", "retention_removed", "messages.REMOVE, request", "messages.REMOVE + 'x', request"),
     ("RetrainOnDrift", "retrain_started", "messages.CHECK, request", "messages.CHECK + 'x', request"),
-    ("RetrainOnDrift", "retrain_started", "if not alarms:", "if alarms:"),
+    ("RetrainOnDrift", "retrain_started", "if not alarms or", "if alarms or"),
     ("RetrainOnDrift", "retrain_started", "messages.START,", "messages.START + 'x',"),
     ("BatchScore", "score_published", "messages.PLAN, self._request", "messages.PLAN + 'x', self._request"),
     (

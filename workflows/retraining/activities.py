@@ -12,7 +12,7 @@ import polars as pl
 from temporalio import activity
 
 from mainspring.core import errors, projects, settings, workspace
-from mainspring.core.contracts import base, control, inputs, retraining
+from mainspring.core.contracts import base, control, inputs, retraining, training
 from mainspring.core.models import bundle, signing
 from mainspring.core.monitoring import performance, predictions, tokens
 from mainspring.workflows import errors as temporal_errors
@@ -122,6 +122,7 @@ class RetrainingActivities:
             sample_fraction=request.sample_fraction,
             endpoint=request.endpoint,
             cause=cause[:2000],
+            split=_split(asked),
             idempotency_key=f"retrain-{asked.key}"[:200],
         )
         waits = await self._on_its_way(request)
@@ -158,6 +159,13 @@ def _newest(logged: pl.LazyFrame) -> tuple[datetime, str]:
     return row[0].astimezone(UTC), str(row[2])
 
 
+def _split(asked: messages.Start) -> training.RollingSplit | None:
+    days = asked.request.split
+    if days is None or asked.until is None:
+        return None
+    return training.RollingSplit(**days.model_dump(), until=asked.until)
+
+
 def _private(opened: bundle.Bundle) -> frozenset[str]:
     """The columns of which the log has tokens."""
     if inputs.FILE not in opened.manifest.files:
@@ -168,7 +176,7 @@ def _private(opened: bundle.Bundle) -> frozenset[str]:
 def _reference(opened: bundle.Bundle, space: workspace.Workspace) -> pl.DataFrame:
     """The scores and labels on which the bundle was chosen. Errors: NotFound without its training's predictions."""
     run_id = opened.manifest.training_run_id
-    outputs = sorted(space.run(run_id).glob("train-output-*.json"))
+    outputs = list(space.run(run_id).glob("train-output-*.json"))
     if not outputs:
         raise errors.NotFound(
             f"training `{run_id}` of bundle `{opened.digest}` left no predictions in this workspace; check with its"
@@ -176,7 +184,8 @@ def _reference(opened: bundle.Bundle, space: workspace.Workspace) -> pl.DataFram
             resource="training output",
             name=run_id,
         )
-    output = train_messages.read_output(outputs[-1])
+    # The last one is that of the execution which made the bundle: earlier ones may have ended with an error.
+    output = train_messages.read_output(max(outputs, key=lambda path: path.stat().st_mtime_ns))
     score = "baseline_score" if opened.model == output.baseline_architecture else "score"
     chosen = pl.read_parquet(output.predictions_path).filter(pl.col("split") == _REFERENCE_SPLIT)
     return chosen.select(pl.col(score).alias(performance.SCORE), pl.col("label").alias(performance.LABEL))

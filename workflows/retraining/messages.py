@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from mainspring.core.contracts import performance, retraining
-from mainspring.core.contracts.base import Message
+from mainspring.core.contracts.base import Message, UtcTime
 
 CHECK: Final = "mainspring.retraining.check.v1"
 START: Final = "mainspring.retraining.start.v1"
@@ -29,6 +29,8 @@ class Start(Message):
     alarms: tuple[str, ...]
     key: str
     """The same again is the same training."""
+    until: UtcTime | None = None
+    """When the newest window that was judged ends: a rolling split ends there, too."""
 
 
 class Started(Message):

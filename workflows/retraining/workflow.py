@@ -28,11 +28,16 @@ class RetrainOnDrift:
             alarms=alarms,
             message=found.message,
         )
-        if not alarms:
+        if not alarms or found.report is None:
             return outcome
         started = await workflow.execute_activity(
             messages.START,
-            messages.Start(request=request, alarms=alarms, key=workflow.info().workflow_id),
+            messages.Start(
+                request=request,
+                alarms=alarms,
+                key=workflow.info().workflow_id,
+                until=max(window.ends for window in found.report.windows),
+            ),
             result_type=messages.Started,
             **options.INSIST,
         )

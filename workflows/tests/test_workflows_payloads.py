@@ -1,6 +1,5 @@
 """What Temporal's own database holds of runs and schedules when payloads are encrypted: no word of them."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -36,8 +35,9 @@ async def story(client: Client, steps: Steps) -> None:
     """A run that is decided, one that fails, a schedule."""
     ours = WorkflowClient(client, QUEUE)
     await ours.start_training(train_request(requested_by="secret_requester"))
-    while (await ours.status("run_train")).stage is not Stage.APPROVAL:
-        await asyncio.sleep(0.05)
+    async for status in ours.watch("run_train", poll_seconds=0.05):
+        if status.stage is Stage.APPROVAL:
+            break
     await ours.decide("run_train", training.Decision(approve=False, by="bo", reason="secret_reason"))
     assert (await ours.training_result("run_train")).stage is Stage.REJECTED
     steps.failing[messages.INGEST] = errors.DataInvalid("secret_failure", dataset="lake", failed=("rows",))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,9 +23,9 @@ from temporalio.testing import WorkflowEnvironment
 from workflows_doubles import QUEUE, run
 
 from mainspring.core import errors, projects, settings, workspace
-from mainspring.core.contracts import retraining
+from mainspring.core.contracts import retraining, training
 from mainspring.core.monitoring import prediction_log
-from mainspring.workflows.ray_jobs import train_messages
+from mainspring.workflows.ray_jobs import job_files, train_messages
 from mainspring.workflows.retraining import activities, messages
 from mainspring.workflows.retraining.workflow import RetrainOnDrift
 
@@ -221,13 +222,17 @@ class Control:
             "requested_by": "service@local", "created_at": created.isoformat(), "cause": cause,
         }  # fmt: skip
 
-    def start(self) -> messages.Started:
+    def start(
+        self, request: retraining.RetrainRequest = REQUEST, until: datetime | None = None
+    ) -> messages.Started:
         http = httpx.AsyncClient(base_url="http://control", transport=httpx.MockTransport(self.answer))
         made = activities.RetrainingActivities(settings.load({}, directory=Path("/nonexistent")), http)
 
         async def main() -> messages.Started:
             return await made.start(
-                messages.Start(request=REQUEST, alarms=(ALARM, "ranking: x"), key="retrain-tiny-1")
+                messages.Start(
+                    request=request, alarms=(ALARM, "ranking: x"), key="retrain-tiny-1", until=until
+                )
             )
 
         return asyncio.run(main())
@@ -240,6 +245,33 @@ def test_a_training_is_asked_for_with_its_cause_and_a_key_of_the_check() -> None
     (asked,) = control.posted
     assert asked["cause"] == f"{ALARM}; ranking: x" and asked["idempotency_key"] == "retrain-retrain-tiny-1"
     assert (asked["endpoint"], asked["kind"]) == ("tiny", "train")
+
+
+def test_the_training_learns_up_to_the_alarm_where_that_is_asked() -> None:
+    """The split that the project has stands still: it has no row of what drifted."""
+    until = datetime(2013, 12, 8, tzinfo=UTC)
+    control = Control()
+    control.start(until=until)
+    assert control.posted[0]["split"] is None
+    request = REQUEST.model_copy(update={"split": training.RollingDays(test_days=7, valid_days=3)})
+    control.start(request, until)
+    split = training.RollingSplit.model_validate(control.posted[1]["split"])
+    assert split == training.RollingSplit(until=until, test_days=7, valid_days=3)
+
+
+def test_the_end_of_the_window_that_alarmed_goes_to_the_training() -> None:
+    watched = alarmed()
+    outcome(watched)
+    assert [s.until for s in watched.started] == [report(ALARM).windows[-1].ends]
+
+
+def test_the_reference_is_the_newest_outputs_and_no_failed_executions(house: House) -> None:
+    """`z` comes last by name and failed before."""
+    failed = house.space.run("run_1") / "train-output-zzzzzzzz-0.json"
+    job_files.write_output(failed, errors.JobFailed("diverged"))
+    os.utime(failed, (1, 1))
+    house.log(house.rows.tail(300), house.scores(house.rows.tail(300)))
+    assert house.check().known > 0
 
 
 def test_a_training_on_its_way_is_joined_and_a_new_one_waits() -> None:

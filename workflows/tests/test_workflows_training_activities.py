@@ -216,6 +216,31 @@ def test_a_checkpoint_is_gone_on_from_by_the_same_training_only(tmp_path: Path, 
     assert len({first, name(seed=8), name(epochs=1), name(num_workers=1)}) == 4
 
 
+def test_a_rolling_split_is_the_runs_own(tmp_path: Path, ray: RayDouble) -> None:
+    world = World(tmp_path, ray.url)
+    world.prepare(request())
+    shared = world.folder(request()).kept(projects.TrainingSetReport)
+    at = pl.read_parquet(shared.path)["as_of"]
+    days = (at.max() - at.min()).total_seconds() / 86_400  # type: ignore[operator, union-attr]
+    asked = request(
+        run_id="run_2",
+        split={"until": at.max(), "test_days": days / 4, "valid_days": days / 4},
+    )
+    world.prepare(asked)
+    own = world.folder(asked).kept(projects.TrainingSetReport)
+    assert own.path.parent == world.folder(asked).root and own.path != shared.path
+    assert own.digest != shared.digest and own.feature_digest == shared.feature_digest
+    rows = pl.read_parquet(own.path)
+    assert (
+        rows.filter(pl.col("split") == "train")["as_of"].max()
+        < rows.filter(  # type: ignore[operator]
+            pl.col("split") == "test"
+        )["as_of"].min()
+    )
+    do(world.model.train(asked))
+    assert train_messages.read_spec(world.folder(asked).spec).training_set == own.path
+
+
 def test_a_job_that_says_what_is_wrong_is_not_tried_again(tmp_path: Path, ray: RayDouble) -> None:
     world = World(tmp_path, ray.url)
     world.prepare(request())

@@ -85,8 +85,9 @@ def test_a_run_under_way_is_told_by_its_worker_only_and_watched_until_there_is_o
         ours, steps = WorkflowClient(client, OURS), Steps()
         async with worker(client, steps):
             await ours.start_training(train_request())
-            while (await ours.status("run_train")).stage is not Stage.APPROVAL:
-                await asyncio.sleep(0.05)
+            async for status in ours.watch("run_train", poll_seconds=0.05):
+                if status.stage is Stage.APPROVAL:
+                    break
         with pytest.raises(
             errors.DependencyDown, match=f"no worker answers for run `run_train`.*{OURS}"
         ) as caught:

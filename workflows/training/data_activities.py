@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import polars as pl
 from temporalio import activity
 
-from mainspring.core import errors, projects
+from mainspring.core import errors, projects, rolling
 from mainspring.core.contracts import prediction, training
 from mainspring.core.features import replay
 from mainspring.core.lineage import emitter
@@ -119,6 +119,8 @@ class DataActivities:
             with emitter.telling(self._tell, lineage.run(request, messages.JOIN)) as told:
                 told.reads += map(lineage.version_of, lineage.views(features))
                 report = project.training_set(folder.space.features, folder.space.training)
+                if request.split is not None:
+                    report = rolling.split(report, request.split, folder.root)
                 told.makes.append(lineage.training_set(report, features))
             folder.keep(report)
             detail = {"rows": report.rows, "columns": len(report.columns)}
