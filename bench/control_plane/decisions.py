@@ -1,7 +1,8 @@
 """Authorisation in process: 200 policies, 1,000 actors and 1,000 projects, against cedarpy as it comes.
 
 The peer has every policy in one set and the 2,000 entities in one parsed handle. Ours has a set for each action, and
-passes the two entities that a question is about. Answers are compared before anything is timed.
+passes the two entities that a question is about, which it keeps: each question is asked several times. Answers are
+compared before anything is timed.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def _parsed(trial: policies.PolicyTrial) -> engine.PolicyEngine:
         raise errors.InvalidRequest(error.message, field="policies") from error
 
 
-async def _rows(connection: AsyncConnection, since: datetime) -> Sequence[sa.Row[Any]]:
+async def _rows(connection: AsyncConnection, since: datetime) -> Sequence[Any]:
     """Newest first, one more than are asked again."""
     table = database.audit.c
     query = (
@@ -78,7 +78,8 @@ async def _rows(connection: AsyncConnection, since: datetime) -> Sequence[sa.Row
 def _compare(
     tried: engine.PolicyEngine, rows: Sequence[sa.Row[Any]], since: datetime
 ) -> policies.PolicyTrialResult:
-    count, denied, allowed, changes = 0, 0, 0, []
+    changes: list[policies.ChangedDecision] = []
+    count, denied, allowed = 0, 0, 0
     for row in rows[:MAX_ROWS]:
         for question, was in _asked(row):
             count += 1
