@@ -23,6 +23,7 @@ from mainspring.platform.cli import (
     payloads,
     policies,
     schedules,
+    serving,
     session,
     tuning,
     upkeep,
@@ -600,6 +601,7 @@ cli.add_command(data.quarantine)
 cli.add_command(data.trace)
 cli.add_command(payloads.payloads)
 cli.add_command(schedules.schedule)
+cli.add_command(serving.serve)
 cli.add_command(members.member)
 cli.add_command(policies.policy)
 cli.add_command(tuning.tune)
