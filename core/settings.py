@@ -513,6 +513,10 @@ def _derive(groups: Mapping[str, _Group], merged: Merged, root: Path) -> dict[st
         path = getattr(groups[group], name)
         anchor = root if key in merged.values else state
         derived.setdefault(group, {})[name] = (anchor / path).resolve()
+    control = groups["control"]
+    assert isinstance(control, ControlSettings)
+    if control.policies_dir is not None:
+        derived["control"]["policies_dir"] = (root / control.policies_dir).resolve()
     for key, value in unset.items():
         group, name = key.split(".")
         if key not in merged.values:

@@ -60,6 +60,10 @@ def test_child_process_gets_exactly_what_is_in_force(tmp_path: Path) -> None:
     child = settings.load(settings.to_environment(s), directory=Path("/"))
     assert child == s
     assert child.native.force_target == "generic"
+    assert child.control.policies_dir is None
+    own = settings.load({"MAINSPRING_CONTROL_POLICIES_DIR": "own"}, directory=tmp_path)
+    assert own.control.policies_dir == tmp_path.resolve() / "own"
+    assert settings.load(settings.to_environment(own), directory=Path("/")) == own
 
 
 def test_every_field_says_its_reason() -> None:
