@@ -19,29 +19,42 @@ ModelError Bad(std::size_t tree, const std::string& message) {
           "tree " + std::to_string(tree) + ": " + message + "; write the model again with its library"};
 }
 
+// 1 / k: a division takes as long as a dozen products, and there would be two for each feature known at each
+// leaf.
+struct Reciprocals {
+  double of[Contributions::kMaxDepth + 3] = {};
+  constexpr Reciprocals() {
+    for (std::size_t k = 1; k < sizeof of / sizeof *of; ++k) of[k] = 1.0 / static_cast<double>(k);
+  }
+};
+constexpr Reciprocals kOver;
+
+// INVARIANT: `one` of a step is 0 or 1, so nothing is divided by it.
+
 // Puts one more feature at the end of `path`, which has `n` before it.
 void Extend(PathStep* path, std::size_t n, double zero, double one, std::int64_t feature) {
   path[n] = {feature, zero, one, n == 0 ? 1.0 : 0.0};
-  const auto size = static_cast<double>(n + 1);
+  const double over = kOver.of[n + 1];
   for (std::size_t i = n; i-- > 0;) {
-    path[i + 1].weight += one * path[i].weight * static_cast<double>(i + 1) / size;
-    path[i].weight = zero * path[i].weight * static_cast<double>(n - i) / size;
+    path[i + 1].weight += one * path[i].weight * static_cast<double>(i + 1) * over;
+    path[i].weight = zero * path[i].weight * static_cast<double>(n - i) * over;
   }
 }
 
 // Takes feature `at` off a path of `n` + 1, as if it never had been put there.
 void Unwind(PathStep* path, std::size_t n, std::size_t at) {
-  const double one = path[at].one, zero = path[at].zero;
+  const double one = path[at].one, zero = path[at].zero, over = kOver.of[n + 1];
   const auto size = static_cast<double>(n + 1);
   double next = path[n].weight;
-  for (std::size_t i = n; i-- > 0;) {
-    if (one != 0) {
+  if (one != 0) {
+    for (std::size_t i = n; i-- > 0;) {
       const double before = path[i].weight;
-      path[i].weight = next * size / (static_cast<double>(i + 1) * one);
-      next = before - path[i].weight * zero * static_cast<double>(n - i) / size;
-    } else {
-      path[i].weight = path[i].weight * size / (zero * static_cast<double>(n - i));
+      path[i].weight = next * size * kOver.of[i + 1];
+      next = before - path[i].weight * zero * static_cast<double>(n - i) * over;
     }
+  } else {
+    const double scale = size / zero;
+    for (std::size_t i = n; i-- > 0;) path[i].weight *= scale * kOver.of[n - i];
   }
   for (std::size_t i = at; i < n; ++i) {
     path[i].feature = path[i + 1].feature;
@@ -52,19 +65,20 @@ void Unwind(PathStep* path, std::size_t n, std::size_t at) {
 
 // The sum of the weights that Unwind would leave.
 double UnwoundSum(const PathStep* path, std::size_t n, std::size_t at) {
-  const double one = path[at].one, zero = path[at].zero;
+  const double one = path[at].one, zero = path[at].zero, over = kOver.of[n + 1];
   const auto size = static_cast<double>(n + 1);
-  double next = path[n].weight, total = 0;
-  for (std::size_t i = n; i-- > 0;) {
-    if (one != 0) {
-      const double weight = next * size / (static_cast<double>(i + 1) * one);
+  double total = 0;
+  if (one != 0) {
+    double next = path[n].weight;
+    for (std::size_t i = n; i-- > 0;) {
+      const double weight = next * size * kOver.of[i + 1];
       total += weight;
-      next = path[i].weight - weight * zero * static_cast<double>(n - i) / size;
-    } else {
-      total += path[i].weight * size / (zero * static_cast<double>(n - i));
+      next = path[i].weight - weight * zero * static_cast<double>(n - i) * over;
     }
+    return total;
   }
-  return total;
+  for (std::size_t i = n; i-- > 0;) total += path[i].weight * kOver.of[n - i];
+  return total * (size / zero);
 }
 
 }  // namespace
