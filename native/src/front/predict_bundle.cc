@@ -15,6 +15,8 @@ constexpr std::size_t kMlpWorkGeneric = std::size_t{1} << 18;
 constexpr std::size_t kTreeRows = std::size_t{1} << 16;
 // Keys that are looked up, of all views.
 constexpr std::size_t kMaxLookUps = 512;
+// Inputs of the program, of all rows: looked up, or sent.
+constexpr std::size_t kMaxInputs = std::size_t{1} << 16;
 // Of what lies outside of the rows of one view.
 constexpr std::size_t kMaxTextBytes = std::size_t{64} << 10;
 
@@ -237,7 +239,8 @@ std::string PredictBundle::PrepareModel() {
     rows = kTreeRows / std::max<std::size_t>(1, forest.n_trees());
   }
   if (parts_.output >= n_outputs_) return "the model's output";
-  max_rows_ = std::min(rows, kMaxLookUps / std::max<std::size_t>(1, lookups_.size()));
+  max_rows_ = std::min({rows, kMaxLookUps / std::max<std::size_t>(1, lookups_.size()),
+                        kMaxInputs / std::max<std::size_t>(1, sources_.size())});
   return "";
 }
 
