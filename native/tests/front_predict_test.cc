@@ -361,6 +361,21 @@ TEST_F(PredictingTest, PartsThatDoNotBelongTogetherAreRefused) {
   EXPECT_EQ(wrong([](FrontBundle* b) { b->output = 1; }), "the model's output");
 }
 
+TEST_F(PredictingTest, WideProgramsAndManyViewsTakeFewerRows) {
+  EXPECT_EQ(Role("stable", Bundle("d")).bundle->max_rows(), 512u);
+  FrontBundle two = Bundle("d");
+  two.lookups.push_back({{"w", table_, nullptr}, {"f0"}});
+  EXPECT_EQ(Role("stable", std::move(two)).bundle->max_rows(), 256u);
+  FrontBundle wide;
+  std::vector<std::string> names;
+  for (int i = 0; i < 1023; ++i) names.push_back("x" + std::to_string(i));
+  for (const std::string& name : names) wide.inputs.push_back({name, FrontType::kFloat32});
+  wide.inputs.push_back({"city", FrontType::kString});
+  wide.program = SumProgram(names, "city");
+  wide.mlp = SumModel(names.size(), 1);
+  EXPECT_EQ(Role("stable", std::move(wide)).bundle->max_rows(), 64u);
+}
+
 TEST_F(PredictingTest, PoliciesLeaveValuesToTheApp) {
   FrontBundle bundle = Bundle("d");
   bundle.policies = {
