@@ -162,7 +162,7 @@ class ServingSettings(_Group):
     ray_max_replicas: Annotated[int, Field(ge=1, le=1000)] = 4
     """Replicas at most, all on the host of the process that writes."""
     ray_target_requests: Annotated[float, Field(gt=0)] = 8.0
-    """Requests at work in a replica that autoscaling aims at; default: `workers`."""
+    """Requests at work in a replica that autoscaling aims at."""
     workers: Annotated[int, Field(ge=1, le=256)] = 8
     """Threads that run predictions: they wait for the online store, and the kernels let go of the interpreter."""
     max_waiting: Annotated[int, Field(ge=0)] = 256
