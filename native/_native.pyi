@@ -682,7 +682,7 @@ class Front:
     ) -> None: ...
     def set_guard(
         self,
-        keys: Sequence[tuple[str, str, bytes, bool, bool, int]],
+        keys: Sequence[tuple[str, str, bytes, bool, bool, int, str]],
         limits: Limits | None,
         needs_key: bool,
     ) -> None: ...

@@ -43,6 +43,8 @@ __all__ = [
     "Predictions",
     "Service",
     "Span",
+    "SpanPart",
+    "Use",
     "View",
     "goes_to_canary",
     "listen",
@@ -139,6 +141,17 @@ class Key:
     may_read: bool = False
     expires_us: int = 0
     """Unix microseconds; 0: never."""
+    project: str = ""
+    """Whom the caller's use is charged to; "": to the bundle's."""
+
+
+class SpanPart(NamedTuple):
+    """What an answer was made of: `infer`, or `look up`, `transform` and `model` of a prediction."""
+
+    name: str
+    span_id: str
+    start_ns: int
+    end_ns: int
 
 
 class Span(NamedTuple):
@@ -154,11 +167,10 @@ class Span(NamedTuple):
     start_ns: int
     end_ns: int
     model: str
-    """"": no model ran."""
-    model_span_id: str
+    """Its name, or a bundle's digest; "": no model ran."""
     rows: int
-    model_start_ns: int
-    model_end_ns: int
+    parts: Sequence[SpanPart]
+    """In the order of time."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +227,17 @@ class Endpoint:
     canary_percent: int = 0
 
 
+class Use(NamedTuple):
+    """What one caller used of a bundle."""
+
+    caller: str
+    project: str
+    """That its key names; "": none, and the bundle's pays."""
+    requests: int
+    rows: int
+    cpu_nanos: int
+
+
 @dataclass(frozen=True)
 class Predictions:
     """What one bundle answered under one version of traffic, in one role, since the last drain."""
@@ -226,7 +249,8 @@ class Predictions:
     requests: int
     rows: int
     scores_sum: float
-    cpu_nanos: int
+    used: Sequence[Use]
+    """Each caller and project once; they add up to `requests` and `rows`."""
     latency_seconds: Sequence[float]
     """Of the newest requests, 4,096 of each thread at most: look-up, transform and model."""
 
@@ -350,7 +374,10 @@ class Front:
         Errors: NativeError `bad_spec`; nothing changes then.
         """
         self._front.set_guard(
-            [(k.id, k.caller, k.secret_sha256, k.may_predict, k.may_read, k.expires_us) for k in keys],
+            [
+                (k.id, k.caller, k.secret_sha256, k.may_predict, k.may_read, k.expires_us, k.project)
+                for k in keys
+            ],
             None if limited_by is None else limited_by.native,
             needs_key,
         )
@@ -367,9 +394,11 @@ class Front:
     def drain_predictions(self) -> list[Predictions]:
         """What was answered since the last call, also by endpoints that are no longer answered here.
 
-        Every answer is in one drain, and in one only.
+        Every answer is in one drain, and in one only. Until there is one 1,024 callers are told apart by each thread; more
+        are the app's to answer.
         """
-        return [Predictions(*sums) for sums in self._front.drain_predictions()]
+        drained = [Predictions(*sums) for sums in self._front.drain_predictions()]
+        return [dataclasses.replace(one, used=[Use(*use) for use in one.used]) for one in drained]
 
     def predict_counts(self) -> list[ModelCounts]:
         """Of predictions, by endpoint, of every one that was ever set; `infer_nanos` is look-up, transform and model."""
@@ -392,7 +421,8 @@ class Front:
     def drain_spans(self) -> tuple[list[Span], int]:
         """Take what waits, and how many spans were dropped since the last time; also after :meth:`stop`."""
         spans, dropped = self._front.drain_spans()
-        return [Span(*span) for span in spans], dropped
+        made = [Span(*span) for span in spans]
+        return [one._replace(parts=[SpanPart(*part) for part in one.parts]) for one in made], dropped
 
     def model_counts(self) -> list[ModelCounts]:
         """Of every version that was ever set, by name and version."""

@@ -158,6 +158,7 @@ def create_app(
                 if front is not None:
                     keys.look()
                     limiter.look()
+                    front.bring()
             except Exception:  # noqa: BLE001 - the edge of its task: revoked keys must not stay in force because it ended
                 _LOG.exception("a look at the files of certificates, keys and limits failed")
 

@@ -162,6 +162,10 @@ class NativeFront:
             for wrong in self._running.set_endpoints(self._endpoints):
                 _LOG.info("the native front leaves an endpoint to the app: %s", wrong)
 
+    def bring(self) -> None:
+        """Put what it answered into the books, as those who look at them do: a front tells so many callers apart."""
+        self._drain()
+
     def _drain(self) -> None:
         if self._running is None or self._books is None:
             return
@@ -179,14 +183,16 @@ class NativeFront:
                     latency_seconds=one.latency_seconds,
                 )
                 if meter is not None:
-                    meter.add(
-                        one.endpoint,
-                        one.digest,
-                        self._projects[one.digest],
-                        requests=one.requests,
-                        rows=one.rows,
-                        cpu_nanos=one.cpu_nanos,
-                    )
+                    for use in one.used:
+                        meter.add(
+                            one.endpoint,
+                            one.digest,
+                            use.caller,
+                            use.project or self._projects[one.digest],
+                            requests=use.requests,
+                            rows=use.rows,
+                            cpu_nanos=use.cpu_nanos,
+                        )
 
     def trace(self, exporter: traces.Exporter) -> None:
         """Give the exporter the spans of what is answered here."""
@@ -299,26 +305,25 @@ def _key(view: access.KeyView, digest: bytes) -> front.Key:
         may_read="read" in view.scopes,
         # 0 would be never: the beginning of Unix time is over as well.
         expires_us=0 if view.expires_at is None else int(view.expires_at.timestamp() * 1e6) or 1,
+        project=view.project or "",
     )
 
 
 def _spans(one: front.Span) -> list[traces.Span]:
-    """As the app has them, the inner one first."""
-    spans = []
-    if one.model:
-        inner: dict[str, traces.Value] = {"model": one.model, "rows": one.rows}
-        spans.append(
-            traces.Span(
-                one.trace_id,
-                one.model_span_id,
-                one.span_id,
-                "infer",
-                traces.INTERNAL,
-                one.model_start_ns,
-                one.model_end_ns,
-                inner,
-            )
+    """As the app has them, the inner ones first."""
+    spans = [
+        traces.Span(
+            one.trace_id,
+            part.span_id,
+            one.span_id,
+            part.name,
+            traces.INTERNAL,
+            part.start_ns,
+            part.end_ns,
+            _attributes(part.name, one),
         )
+        for part in one.parts
+    ]
     attributes = traces.request_attributes("POST", one.path, 200, one.request_id, one.caller)
     spans.append(
         traces.Span(
@@ -333,6 +338,16 @@ def _spans(one: front.Span) -> list[traces.Span]:
         )
     )
     return spans
+
+
+def _attributes(part: str, one: front.Span) -> dict[str, traces.Value]:
+    match part:
+        case "infer":
+            return {"model": one.model, "rows": one.rows}
+        case "model":
+            return {"rows": one.rows, "bundle": one.model}
+        case _:
+            return {"rows": one.rows}
 
 
 def _service(service: schema.FeatureService) -> front.Service:

@@ -20,7 +20,7 @@ from mainspring.core import errors, ids
 from mainspring.core.contracts import base, metering
 from mainspring.core.lineage import spool
 from mainspring.serving import observed, traffic
-from mainspring.serving.access import callers, guard
+from mainspring.serving.access import guard
 
 __all__ = ["Meter", "Reporter", "Send"]
 
@@ -72,10 +72,18 @@ class Meter:
         self._add(key, 1, len(scored.scores), scored.cpu_nanos)
 
     def add(
-        self, endpoint: str, digest: str, project: str, *, requests: int, rows: int, cpu_nanos: int
+        self,
+        endpoint: str,
+        digest: str,
+        caller: str,
+        project: str,
+        *,
+        requests: int,
+        rows: int,
+        cpu_nanos: int,
     ) -> None:
-        """Count answers that anonymous callers got elsewhere, of a bundle of `project`."""
-        self._add((endpoint, digest, callers.ANONYMOUS.name, project), requests, rows, cpu_nanos)
+        """Count answers that `caller` got elsewhere, charged to `project`."""
+        self._add((endpoint, digest, caller, project), requests, rows, cpu_nanos)
 
     def _add(self, key: _Key, requests: int, rows: int, cpu_nanos: int) -> None:
         with self._lock:

@@ -69,12 +69,13 @@ FrontView ToView(const ViewTuple& from) {
   return {name, std::move(parts.table), std::move(parts.is_closed)};
 }
 
-// As mainspring.native.front writes it: id, caller, secret_sha256, may_predict, may_read, expires_us.
-using KeyTuple = std::tuple<std::string, std::string, py::bytes, bool, bool, std::int64_t>;
+// As mainspring.native.front writes it: id, caller, secret_sha256, may_predict, may_read, expires_us,
+// project.
+using KeyTuple = std::tuple<std::string, std::string, py::bytes, bool, bool, std::int64_t, std::string>;
 
 FrontKey ToKey(const KeyTuple& from) {
-  const auto& [id, caller, digest, may_predict, may_read, expires_us] = from;
-  FrontKey key{id, caller, {}, may_predict, may_read, expires_us};
+  const auto& [id, caller, digest, may_predict, may_read, expires_us, project] = from;
+  FrontKey key{id, caller, {}, may_predict, may_read, expires_us, project};
   const auto bytes = static_cast<std::string_view>(digest);
   if (bytes.size() != key.secret_sha256.size()) {
     Raise(StatusCode::kBadSpec, "`secret_sha256` of key `" + id + "` has " + std::to_string(bytes.size()) +
@@ -117,9 +118,12 @@ py::tuple ToTuple(const FrontModelCounts& counts) {
 }
 
 py::tuple ToTuple(const FrontSpan& span) {
+  py::list parts;
+  for (const FrontSpan::Part& part : span.parts) {
+    parts.append(py::make_tuple(part.name, part.span_id, part.start_ns, part.end_ns));
+  }
   return py::make_tuple(span.trace_id, span.parent_id, span.span_id, span.path, span.request_id, span.caller,
-                        span.start_ns, span.end_ns, span.model, span.model_span_id, span.rows,
-                        span.model_start_ns, span.model_end_ns);
+                        span.start_ns, span.end_ns, span.model, span.rows, parts);
 }
 
 class NativeFront {
@@ -192,8 +196,12 @@ class NativeFront {
     }
     py::list list;
     for (const FrontPredictions& sums : drained) {
+      py::list used;
+      for (const FrontUse& one : sums.used) {
+        used.append(py::make_tuple(one.caller, one.project, one.requests, one.rows, one.cpu_nanos));
+      }
       list.append(py::make_tuple(sums.endpoint, sums.version, sums.digest, sums.role, sums.requests,
-                                 sums.rows, sums.scores_sum, sums.cpu_nanos, sums.latency_seconds));
+                                 sums.rows, sums.scores_sum, used, sums.latency_seconds));
     }
     return list;
   }

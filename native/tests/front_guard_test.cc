@@ -48,7 +48,7 @@ TEST(Sha256Test, ComparesEveryByte) {
 }
 
 FrontKey Key(const std::string& id, const std::string& secret) {
-  return {id, "caller-" + id, Sha256(secret), true, false, 0};
+  return {id, "caller-" + id, Sha256(secret), true, false, 0, "shop"};
 }
 
 // The name of who shows `field`, "" for whoever is the app's to judge.
@@ -59,7 +59,9 @@ std::string Asked(const Callers& callers, const std::string& fields,
   BadHead bad;
   std::size_t seen = 0;
   EXPECT_EQ(ReadRequestHead(bytes, &seen, &head, &bad), Parsed::kDone) << fields;
-  return std::string(callers.Identify(head, scope, 1000));
+  const Caller caller = callers.Identify(head, scope, 1000);
+  EXPECT_EQ(caller.project, caller.name.empty() || caller.name == kAnonymous ? "" : "shop") << fields;
+  return std::string(caller.name);
 }
 
 TEST(CallersTest, AKeyIsItsIdAndItsSecret) {
@@ -177,7 +179,7 @@ TEST(SpansTest, EverySpanIsTakenOnceOrCountedAsDropped) {
   });
   for (int i = 0; i < 20'000; ++i) {
     FrontSpan span;
-    span.model = "m";
+    span.parts.push_back({"infer", "1", 0, 0});
     buffer.Add(std::move(span));
   }
   is_over = true;

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -210,7 +211,13 @@ class PredictingTest : public testing::Test {
     Scratch scratch;
     scratch.request_id = "r";
     MadeAnswer answer;
-    return endpoint.Answer({}, body, loop, &scratch, &answer) ? scratch.body : "";
+    return endpoint.Answer(AskedBy({kAnonymous, ""}), body, loop, &scratch, &answer) ? scratch.body : "";
+  }
+
+  static AskedHead AskedBy(const Caller& caller) {
+    AskedHead head;
+    head.caller = caller;
+    return head;
   }
 
   std::shared_ptr<OnlineTable> table_ = std::make_shared<OnlineTable>();
@@ -255,7 +262,12 @@ TEST_F(PredictingTest, WhatItCountsIsDrainedOnce) {
   EXPECT_EQ(sums.rows, 12u);
   EXPECT_DOUBLE_EQ(sums.scores_sum, 4 * 18.5);
   EXPECT_EQ(sums.latency_seconds.size(), 4u);
+  ASSERT_EQ(sums.used.size(), 1u);
+  EXPECT_EQ(sums.used[0].caller, "anonymous");
+  EXPECT_EQ(sums.used[0].rows, 12u);
+  EXPECT_GT(sums.used[0].cpu_nanos, 0u);
   EXPECT_EQ(tally_->Drain().requests, 0u);
+  EXPECT_TRUE(tally_->Drain().used.empty());
   EXPECT_EQ(book_->Sum().rows, 12u);
 }
 
@@ -264,28 +276,84 @@ TEST(PredictTallyTest, NothingIsLostWhileItIsDrainedAndMemoryIsBounded) {
   std::vector<std::thread> threads;
   constexpr std::uint64_t kEach = 20'000;
   std::atomic<int> running{2};
+  const Caller callers[] = {{"a", ""}, {"a", "shop"}, {"b", ""}, {"ab", ""}};
   for (std::size_t loop = 0; loop < 2; ++loop) {
     threads.emplace_back([&, loop] {
-      for (std::uint64_t i = 0; i < kEach; ++i) tally.Answered(loop, 2, 0.5, 1e-6, 3);
+      for (std::uint64_t i = 0; i < kEach; ++i) tally.Answered(loop, {callers[i % 4], 2, 0.5, 1e-6, 3});
       --running;
     });
   }
   FrontPredictions all;
+  std::map<std::pair<std::string, std::string>, FrontUse> used;
   const auto drain = [&] {
     const FrontPredictions one = tally.Drain();
     EXPECT_LE(one.latency_seconds.size(), 2 * kTallyLatencies);
     all.requests += one.requests;
     all.rows += one.rows;
-    all.cpu_nanos += one.cpu_nanos;
     all.scores_sum += one.scores_sum;
+    EXPECT_LE(one.used.size(), 4u) << "each once";
+    for (const FrontUse& use : one.used) {
+      FrontUse& sum = used[{use.caller, use.project}];
+      sum.requests += use.requests;
+      sum.rows += use.rows;
+      sum.cpu_nanos += use.cpu_nanos;
+    }
   };
   while (running > 0) drain();
   for (std::thread& thread : threads) thread.join();
   drain();
   EXPECT_EQ(all.requests, 2 * kEach);
   EXPECT_EQ(all.rows, 4 * kEach);
-  EXPECT_EQ(all.cpu_nanos, 6 * kEach);
   EXPECT_DOUBLE_EQ(all.scores_sum, static_cast<double>(kEach));
+  ASSERT_EQ(used.size(), 4u);
+  for (const Caller& caller : callers) {
+    const FrontUse& sum = used.at({std::string(caller.name), std::string(caller.project)});
+    EXPECT_EQ(sum.requests, kEach / 2);
+    EXPECT_EQ(sum.rows, kEach);
+    EXPECT_EQ(sum.cpu_nanos, 3 * kEach / 2);
+  }
+}
+
+TEST_F(PredictingTest, SoManyCallersAreToldApartAndMoreAreTheApps) {
+  const auto endpoint = Endpoint();
+  Scratch scratch;
+  const auto ask = [&](const std::string& caller, std::size_t loop) {
+    MadeAnswer answer;
+    return endpoint->Answer(AskedBy({caller, "p"}), kAsked, loop, &scratch, &answer);
+  };
+  for (std::size_t i = 0; i < kTallyCallers; ++i) EXPECT_TRUE(ask("c" + std::to_string(i), 0));
+  EXPECT_FALSE(ask("another", 0));
+  EXPECT_TRUE(ask("c7", 0)) << "who is known has room";
+  EXPECT_TRUE(ask("another", 1));
+  EXPECT_FALSE(ask("", 0)) << "nobody knows whom to charge";
+  const FrontPredictions sums = tally_->Drain();
+  EXPECT_EQ(sums.used.size(), kTallyCallers + 1);
+  EXPECT_EQ(sums.requests, kTallyCallers + 2);
+  EXPECT_TRUE(ask("another", 0)) << "there is room again";
+  EXPECT_EQ(tally_->Drain().used[0].project, "p");
+}
+
+TEST_F(PredictingTest, ItsPartsAreTimedInTheirOrder) {
+  const auto endpoint = Endpoint();
+  Scratch scratch;
+  const auto parts = [&](std::string_view body) {
+    MadeAnswer answer;
+    const std::int64_t began = NowNanos();
+    EXPECT_TRUE(endpoint->Answer(AskedBy({kAnonymous, ""}), body, 0, &scratch, &answer));
+    EXPECT_EQ(answer.model, "sha256:a");
+    std::vector<std::string> names;
+    std::int64_t last = began;
+    for (std::size_t i = 0; i < answer.n_parts; ++i) {
+      names.push_back(answer.parts[i].name);
+      EXPECT_LE(last, answer.parts[i].began);
+      EXPECT_LE(answer.parts[i].began, last = answer.parts[i].ended);
+    }
+    EXPECT_LE(last, NowNanos());
+    return names;
+  };
+  EXPECT_EQ(parts(kAsked), (std::vector<std::string>{"look up", "transform", "model"}));
+  EXPECT_EQ(parts(R"({"rows":[{"v__f0":1,"distance":1,"city":"a"}]})"),
+            (std::vector<std::string>{"transform", "model"}));
 }
 
 TEST_F(PredictingTest, EverythingElseIsLeftToTheApp) {
@@ -325,14 +393,13 @@ TEST_F(PredictingTest, EverythingElseIsLeftToTheApp) {
         std::string(R"({"rows":[{"v__f0":3e38,"distance":3e38,"city":"a"}]})")}) {  // not a finite score
     EXPECT_EQ(Ask(*endpoint, body), "") << body;
   }
-  AskedHead head;
+  const AskedHead head = AskedBy({"a", ""});
   Scratch scratch;
   MadeAnswer answer;
   EXPECT_TRUE(endpoint->Answer(head, of(one), 0, &scratch, &answer));
   EXPECT_EQ(answer.rows, 1u);
-  for (bool AskedHead::* field :
-       {&AskedHead::has_credentials, &AskedHead::has_wish, &AskedHead::has_other_form}) {
-    AskedHead special;
+  for (bool AskedHead::* field : {&AskedHead::has_wish, &AskedHead::has_other_form}) {
+    AskedHead special = head;
     special.*field = true;
     EXPECT_FALSE(endpoint->Answer(special, of(one), 0, &scratch, &answer));
   }

@@ -53,10 +53,10 @@ def test_a_sampled_answer_is_a_span_and_its_models_within(server: front.Front, c
     (span,) = told(server)
     assert (span.trace_id, span.parent_id, span.path, span.request_id) == (TRACE, PARENT, PATH, "mine")
     assert (span.model, span.rows, span.caller) == ("sum", 1, "anonymous")
-    assert (
-        began <= span.start_ns < span.model_start_ns <= span.model_end_ns < span.end_ns <= ended + 1_000_000
-    )
-    ids = {span.span_id, span.model_span_id}
+    (part,) = span.parts
+    assert part.name == "infer"
+    assert began <= span.start_ns < part.start_ns <= part.end_ns < span.end_ns <= ended + 1_000_000
+    ids = {span.span_id, part.span_id}
     assert len(ids) == 2 and all(re.fullmatch("[0-9a-f]{16}", one) and int(one, 16) for one in ids)
     assert told(server) == [], "told once"
 
@@ -111,7 +111,8 @@ def test_a_span_names_its_caller_and_begins_with_its_head(server: front.Front, c
     assert client.read().body == ANSWER
     (span,) = told(server)
     assert span.caller == "team-a"
-    assert span.end_ns - span.start_ns > 90_000_000 > span.model_end_ns - span.model_start_ns
+    (part,) = span.parts
+    assert span.end_ns - span.start_ns > 90_000_000 > part.end_ns - part.start_ns
 
 
 PIECES = st.sampled_from(["-", "--", "0", "f", "F", "ff", "g", "00", TRACE, PARENT, "01", " ", "é"])
@@ -187,7 +188,7 @@ def test_every_answer_is_told_of_once_while_somebody_takes_them(upstream: str) -
         server.stop()
         taken.extend(told(server))
     assert sorted(s.request_id for s in taken) == sorted(f"{i}.{n}" for i in range(8) for n in range(300))
-    assert len({x for s in taken for x in (s.span_id, s.model_span_id)}) == 2 * len(taken)
+    assert len({x for s in taken for x in (s.span_id, s.parts[0].span_id)}) == 2 * len(taken)
 
 
 @pytest.mark.parametrize(("share", "room"), [(-0.1, 1), (1.1, 1), (float("nan"), 1), (0.5, 0)])

@@ -118,8 +118,15 @@ POLICY: Final = inputs.InputPolicy(
 )
 
 
-def token(both: Both) -> dict[str, str]:
-    return {"authorization": f"Bearer {both.served.tokens.token_of('service@local')}"}
+def token(both: Both, who: str = "service") -> dict[str, str]:
+    return {"authorization": f"Bearer {both.served.tokens.token_of(f'{who}@local')}"}
+
+
+def key(both: Both, caller: str, *scopes: str, **more: Any) -> str:
+    """A new key of the caller."""
+    asked = {"caller": caller, "scopes": list(scopes), **more}
+    answer = both.front.post("/v1/keys", json=asked, headers=token(both, "admin")).raise_for_status()
+    return str(answer.json()["key"])
 
 
 def put(both: Both, table: TrafficTable) -> None:

@@ -190,7 +190,7 @@ def test_what_a_policy_accepts_and_rows_that_nothing_is_derived_of_are_the_front
     assert both.answered_by_the_front() == before + 1
 
 
-def test_who_has_credentials_is_known_to_the_app(both: Both) -> None:
+def test_whose_credentials_are_not_a_known_key_is_the_apps(both: Both) -> None:
     before = both.answered_by_the_front()
     asked = body(entities=ONE, as_of=world.AS_OF)
     assert ask(both, "flights", asked, **native_world.token(both)).status_code == 200

@@ -67,6 +67,7 @@ struct FrontKey {
   std::array<std::uint8_t, 32> secret_sha256{};
   bool may_predict = false, may_read = false;
   std::int64_t expires_us = 0;  // Unix time; 0: never
+  std::string project;          // whom the caller's use is charged to; "": to the bundle's
 };
 
 // Who is answered here, and how much of it. Everybody else is the app's to answer or to refuse.
@@ -76,17 +77,22 @@ struct FrontGuard {
   std::shared_ptr<Limits> limits;  // the app takes from the same; nullptr: nobody is limited
 };
 
-// A sampled request that was answered here, and within it what the model took. Times are Unix nanoseconds,
-// ids hexadecimal.
+// A sampled request that was answered here, and what it was made of. Times are Unix nanoseconds, ids
+// hexadecimal.
 struct FrontSpan {
+  struct Part {
+    std::string name, span_id;
+    std::int64_t start_ns = 0, end_ns = 0;
+  };
+
   std::string trace_id, parent_id, span_id;  // parent_id is "" where no client named one
   std::string path, request_id, caller;
   std::int64_t start_ns = 0, end_ns = 0;
-  std::string model, model_span_id;  // "": no model ran
+  std::string model;  // its name, or a bundle's digest; "": no model ran
   std::uint64_t rows = 0;
-  std::int64_t model_start_ns = 0, model_end_ns = 0;
+  std::vector<Part> parts;  // in the order of time
 
-  std::uint64_t n_spans() const { return model.empty() ? 1 : 2; }
+  std::uint64_t n_spans() const { return 1 + parts.size(); }
 };
 
 // Upper edges of the histograms, as serving's book has them; the last bucket is open.

@@ -92,11 +92,18 @@ struct FrontEndpoint {
   std::uint32_t canary_percent = 0;
 };
 
+// What one caller used of a bundle; "" for `project`: it has none, and the bundle's pays.
+struct FrontUse {
+  std::string caller, project;
+  std::uint64_t requests = 0, rows = 0, cpu_nanos = 0;
+};
+
 // What one bundle answered under one version of traffic, in one role, since it was asked last.
 struct FrontPredictions {
   std::string endpoint, digest, role;
   std::uint64_t version = 0;
-  std::uint64_t requests = 0, rows = 0, cpu_nanos = 0;
+  std::uint64_t requests = 0, rows = 0;
+  std::vector<FrontUse> used;  // each caller and project once; adds up to `requests` and `rows`
   double scores_sum = 0;
   std::vector<double> latency_seconds;  // of the newest requests, 4,096 of each thread at most
 };

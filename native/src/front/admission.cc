@@ -12,7 +12,7 @@ bool LetIn(const RequestHead& head, const Door& door, const Callers& callers, bo
   if (!ReadAskedHead(head, asked)) return false;
   if (!callers.needs_key() && !is_told && !AreOn(callers.limits())) return true;
   asked->caller = callers.Identify(head, door.scope, UnixNanos() / 1000);
-  return !asked->caller.empty();
+  return !asked->caller.name.empty();
 }
 
 Taken::Taken(const Callers& callers, const Door& door, std::string_view caller)

@@ -14,7 +14,7 @@
 namespace mainspring::front {
 
 // Reads what the head asks and who asks, before anything of a body is held. False: it is the app's.
-// `is_told`: who asks matters though nobody is limited.
+// `is_told`: who asks matters though nobody is limited, because it is told or charged.
 bool LetIn(const RequestHead& head, const Door& door, const Callers& callers, bool is_told, AskedHead* asked);
 
 // One request taken from its caller's limits, which the app takes from, too: given back unless it was

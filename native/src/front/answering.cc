@@ -124,7 +124,6 @@ bool ReadAskedHead(const RequestHead& head, AskedHead* asked) {
   if (is_there && !ReadDeadline(value, &asked->deadline_ms)) return false;
   if (!AtMostOnce(head, "x-request-id", &is_there, &value)) return false;
   if (is_there && IsRequestId(value)) asked->request_id = value;
-  asked->has_credentials = IsSent(head, "authorization") || IsSent(head, "x-api-key");
   asked->has_wish = IsSent(head, "x-mainspring-role") || IsSent(head, "x-mainspring-bundle");
   return true;
 }

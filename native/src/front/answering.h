@@ -3,6 +3,7 @@
 #ifndef MAINSPRING_SRC_FRONT_ANSWERING_H_
 #define MAINSPRING_SRC_FRONT_ANSWERING_H_
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -61,9 +62,8 @@ struct AskedHead {
   bool has_other_form = false;  // what came, or what is asked for, may be something else than JSON
   double deadline_ms = 0;       // after its arrival; 0: none
   std::string_view request_id;
-  std::string_view caller;       // who asks, where it matters
-  bool has_credentials = false;  // a token or a key
-  bool has_wish = false;         // of who answers, where traffic should not choose
+  Caller caller;          // who asks, where it matters
+  bool has_wish = false;  // of who answers, where traffic should not choose
   std::string_view path;
 };
 
@@ -91,10 +91,18 @@ struct Scratch {
 
 // An answer in `scratch->body`.
 struct MadeAnswer {
+  // What a trace tells of it, on NowNanos.
+  struct Part {
+    const char* name = "";
+    std::int64_t began = 0, ended = 0;
+  };
+
   bool is_binary = false;
   std::size_t json_length = 0;
-  std::size_t rows = 0;                           // that limits charge
-  std::int64_t model_began = 0, model_ended = 0;  // on NowNanos; 0: no model ran
+  std::size_t rows = 0;    // that limits charge
+  std::string_view model;  // that ran, as FrontSpan names it; valid as long as who answered
+  std::array<Part, 3> parts{};
+  std::size_t n_parts = 0;
 };
 
 // Immutable but for what each thread has for itself.
@@ -109,8 +117,8 @@ class Answering {
 
   LoopModelCounts& counts(std::size_t loop) const { return book_->loops[loop]; }
   const Door& door() const { return door_; }
-  // Whether all that the app would trace of an answer is in it: else sampled requests are the app's.
-  virtual bool tells_spans() const { return false; }
+  // Whether use is charged to who asks: then the caller of every request is known.
+  virtual bool charges_callers() const { return false; }
 
  protected:
   Answering(Door door, std::shared_ptr<ModelBook> book) : door_(std::move(door)), book_(std::move(book)) {}

@@ -58,15 +58,15 @@ const FrontKey* Callers::Find(std::string_view key, std::int64_t now_us) const {
   return known.expires_us == 0 || now_us < known.expires_us ? &known : nullptr;
 }
 
-std::string_view Callers::Identify(const RequestHead& head, FrontScope scope, std::int64_t now_us) const {
+Caller Callers::Identify(const RequestHead& head, FrontScope scope, std::int64_t now_us) const {
   bool is_shown = false;
   const std::string_view key = KeyOf(head, &is_shown);
-  if (!is_shown) return needs_key_ ? std::string_view() : kAnonymous;
+  if (!is_shown) return needs_key_ ? Caller{} : Caller{kAnonymous, {}};
   const FrontKey* const known = key.empty() ? nullptr : Find(key, now_us);
   if (known == nullptr) return {};
   // Where no key is demanded one of another scope may do what nobody in particular may.
   const bool may = scope == FrontScope::kPredict ? known->may_predict : known->may_read;
-  return may || !needs_key_ ? std::string_view(known->caller) : std::string_view();
+  return may || !needs_key_ ? Caller{known->caller, known->project} : Caller{};
 }
 
 }  // namespace mainspring::front

@@ -23,15 +23,20 @@ struct Door {
 // Everybody who shows neither key nor token, where none is demanded.
 inline constexpr std::string_view kAnonymous = "anonymous";
 
+// Who asks, valid as long as the keys are. Without a name: whoever is the app's to judge.
+struct Caller {
+  std::string_view name, project;
+};
+
 // The keys that count. Immutable.
 class Callers {
  public:
   Callers() = default;
   explicit Callers(FrontGuard guard);
 
-  // The caller's name, valid as long as this is; "" for whoever is the app's to judge: an unknown or revoked
-  // key, a token, a key without the scope, two fields that could tell. `now_us` is Unix time.
-  std::string_view Identify(const RequestHead& head, FrontScope scope, std::int64_t now_us) const;
+  // Whom the head shows; nobody for an unknown or revoked key, a token, a key without the scope, two fields
+  // that could tell. `now_us` is Unix time.
+  Caller Identify(const RequestHead& head, FrontScope scope, std::int64_t now_us) const;
 
   // Whether nobody is answered who shows no key.
   bool needs_key() const { return needs_key_; }

@@ -94,7 +94,9 @@ class Connection final : public Handler {
                std::string_view* rest);
   bool AnswerHere(const Answering& answering, const Callers& callers, const AskedHead& asked,
                   std::string_view body);
-  void KeepSpan(const Answering& answering, const AskedHead& asked, const MadeAnswer& answer);
+  // Whether it matters who asks, though nobody is limited.
+  bool IsTold(const Answering& answering) const;
+  void KeepSpan(const AskedHead& asked, const MadeAnswer& answer);
   void Collected();
   void Pass(const RequestHead& head, std::string_view* body, bool is_whole);
   void NoteRequest(const RequestHead& head);

@@ -73,8 +73,8 @@ void Connection::Route(const RequestHead& head, std::string_view head_bytes, std
       const auto length = head.framing.length;
       arrived_ms_ = loop_->now_ms();
       AskedHead asked;
-      if (tracing_.Begin(head, in_force.trace_share, found->tells_spans(), &loop_->trace_ids) &&
-          LetIn(head, found->door(), *in_force.callers, tracing_.is_sampled, &asked)) {
+      if (tracing_.Begin(head, in_force.trace_share, &loop_->trace_ids) &&
+          LetIn(head, found->door(), *in_force.callers, IsTold(*found), &asked)) {
         if (length > rest->size()) {
           if (Collect(head, asked, head_bytes, rest)) return;
         } else if (AnswerHere(*found, *in_force.callers, asked,
@@ -120,7 +120,7 @@ void Connection::Collected() {
   const InForce& in_force = loop_->in_force();
   const Answering* const found = in_force.paths.Find(head.target);
   const bool is_answered = found != nullptr &&
-                           LetIn(head, found->door(), *in_force.callers, tracing_.is_sampled, &asked) &&
+                           LetIn(head, found->door(), *in_force.callers, IsTold(*found), &asked) &&
                            AnswerHere(*found, *in_force.callers, asked, body);
   if (!is_answered) {
     if (found != nullptr) found->counts(loop_->index()).passed_on.Add(1);
@@ -130,13 +130,17 @@ void Connection::Collected() {
   if (held_head_.capacity() > kCountedBytes) std::string().swap(held_head_);
 }
 
+bool Connection::IsTold(const Answering& answering) const {
+  return tracing_.is_sampled || answering.charges_callers();
+}
+
 bool Connection::AnswerHere(const Answering& answering, const Callers& callers, const AskedHead& asked,
                             std::string_view body) {
   // What comes too late is the app's to refuse.
   if (asked.deadline_ms > 0 && static_cast<double>(loop_->now_ms() - arrived_ms_) >= asked.deadline_ms) {
     return false;
   }
-  Taken taken(callers, answering.door(), asked.caller);
+  Taken taken(callers, answering.door(), asked.caller.name);
   if (!taken.is_taken()) return false;
   Scratch& scratch = loop_->scratch;
   scratch.request_id.assign(asked.request_id);
@@ -157,29 +161,29 @@ bool Connection::AnswerHere(const Answering& answering, const Callers& callers, 
     out_.append("\r\nx-request-id: ").append(scratch.request_id);
     out_.append(closes_ ? "\r\nconnection: close\r\n\r\n" : "\r\n\r\n").append(scratch.body);
   }
-  if (is_answered && tracing_.is_sampled) KeepSpan(answering, asked, answer);
+  if (is_answered && tracing_.is_sampled) KeepSpan(asked, answer);
   scratch.Trim();
   return is_answered;
 }
 
-void Connection::KeepSpan(const Answering& answering, const AskedHead& asked, const MadeAnswer& answer) {
+void Connection::KeepSpan(const AskedHead& asked, const MadeAnswer& answer) {
   FrontSpan span;
   span.trace_id = tracing_.trace_id;
   span.parent_id = tracing_.parent_id;
   loop_->trace_ids.AppendId(1, &span.span_id);
   span.path = asked.path;
   span.request_id = loop_->scratch.request_id;
-  span.caller = asked.caller;
+  span.caller = asked.caller.name;
   // All by one clock that never goes back, and one look at the other.
   const std::int64_t now = NowNanos(), to_unix = UnixNanos() - now;
   span.start_ns = tracing_.began + to_unix;
   span.end_ns = now + to_unix;
   span.rows = answer.rows;
-  if (answer.model_began != 0) {
-    span.model = answering.door().target;
-    loop_->trace_ids.AppendId(1, &span.model_span_id);
-    span.model_start_ns = answer.model_began + to_unix;
-    span.model_end_ns = answer.model_ended + to_unix;
+  span.model = answer.model;
+  for (std::size_t i = 0; i < answer.n_parts; ++i) {
+    const MadeAnswer::Part& part = answer.parts[i];
+    span.parts.push_back({part.name, "", part.began + to_unix, part.ended + to_unix});
+    loop_->trace_ids.AppendId(1, &span.parts.back().span_id);
   }
   loop_->spans.Add(std::move(span));
 }

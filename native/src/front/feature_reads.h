@@ -26,8 +26,6 @@ class FeatureReads final : public Answering {
   // status.
   bool Answer(const AskedHead& head, std::string_view body, std::size_t loop, Scratch* scratch,
               MadeAnswer* answer) const override;
-  // A read is one span.
-  bool tells_spans() const override { return true; }
 
  private:
   struct Reading;

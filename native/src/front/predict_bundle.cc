@@ -5,6 +5,8 @@
 #include <limits>
 #include <utility>
 
+#include "answering.h"
+
 namespace mainspring::front {
 namespace {
 
@@ -460,7 +462,10 @@ bool PredictBundle::Run(const PredictCall& call, std::int64_t now_us, std::size_
   if (!Accepts(call.by_entity ? entity_policies_ : input_policies_, fields, call.columns)) return false;
   if (call.has_overrides && !Accepts(override_policies_, schema_.overrides, call.overrides)) return false;
   if (call.by_entity && !LookUp(call, now_us, &work)) return false;
-  if (!Gather(call, &work) || !RunModel(call.rows, &work)) return false;
+  answer->looked_up_ns = NowNanos();
+  if (!Gather(call, &work)) return false;
+  answer->transformed_ns = NowNanos();
+  if (!RunModel(call.rows, &work)) return false;
   answer->scores = &work.scores;
   answer->views = &work.views;
   return true;

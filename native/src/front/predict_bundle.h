@@ -25,6 +25,7 @@ struct PredictScores {
   const std::vector<float>* scores = nullptr;  // (rows,), finite
   const std::vector<LookedUp>* views =
       nullptr;  // of the lookups, in their order; those of rows are of no use
+  std::int64_t looked_up_ns = 0, transformed_ns = 0;  // when that was done, on NowNanos
 };
 
 class PredictBundle {

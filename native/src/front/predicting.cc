@@ -110,14 +110,15 @@ bool Predicting::Answer(const AskedHead& head, std::string_view body, std::size_
                         MadeAnswer* answer) const {
   const std::int64_t began = NowNanos();
   const std::uint64_t cpu_began = CpuNanos();
-  // Who has credentials is known to the app, and so is whom it charges, and who may choose.
-  if (head.has_credentials || head.has_wish || head.has_other_form || body.size() > kMaxJsonBytes)
+  // Whom nobody knows is the app's to charge, and who may choose is known to it.
+  if (head.caller.name.empty() || head.has_wish || head.has_other_form || body.size() > kMaxJsonBytes) {
     return false;
+  }
   Room& room = *rooms_[loop];
   PredictCall& call = room.call;
   if (!ReadPredictCall(body, stable_.bundle->schema(), max_rows_, &call)) return false;
   const PredictRole* const role = Choose(call, &room.key);
-  if (role == nullptr) return false;
+  if (role == nullptr || !role->tally->HasRoomFor(loop, head.caller)) return false;
   const std::int64_t as_of_us = call.has_time ? call.as_of_us : MicrosOf(CLOCK_REALTIME);
   const std::int64_t read = NowNanos();
   PredictScores scores;
@@ -127,12 +128,17 @@ bool Predicting::Answer(const AskedHead& head, std::string_view body, std::size_
   answer->is_binary = false;
   answer->json_length = scratch->body.size();
   answer->rows = call.rows;
+  answer->model = role->bundle->parts().digest;
+  if (call.by_entity) answer->parts[answer->n_parts++] = {"look up", read, scores.looked_up_ns};
+  answer->parts[answer->n_parts++] = {"transform", scores.looked_up_ns, scores.transformed_ns};
+  answer->parts[answer->n_parts++] = {"model", scores.transformed_ns, ran};
   double sum = 0;
   for (const float score : *scores.scores) sum += double{score};
   const std::int64_t ended = NowNanos();
   const auto span = [](std::int64_t from, std::int64_t to) { return static_cast<std::uint64_t>(to - from); };
   // As the app: what reading and writing take is not the bundle's.
-  role->tally->Answered(loop, call.rows, sum, static_cast<double>(ran - read) / 1e9, CpuNanos() - cpu_began);
+  role->tally->Answered(
+      loop, {head.caller, call.rows, sum, static_cast<double>(ran - read) / 1e9, CpuNanos() - cpu_began});
   counts(loop).Answered(call.rows, span(began, read), span(read, ran), span(ran, ended));
   return true;
 }

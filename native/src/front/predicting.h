@@ -35,6 +35,8 @@ class Predicting final : public Answering {
   bool Answer(const AskedHead& head, std::string_view body, std::size_t loop, Scratch* scratch,
               MadeAnswer* answer) const override;
 
+  bool charges_callers() const override { return true; }
+
   std::string path() const { return "/v1/endpoints/" + endpoint_ + ":predict"; }
 
  private:

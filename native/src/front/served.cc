@@ -80,8 +80,9 @@ bool Served::Answer(const AskedHead& head, std::string_view body, std::size_t lo
   const std::int64_t ran = NowNanos();
   if (!Write(scratch, answer)) return false;
   answer->rows = call.rows;
-  answer->model_began = read;
-  answer->model_ended = ran;
+  answer->model = model_.name;
+  answer->parts[0] = {"infer", read, ran};
+  answer->n_parts = 1;
   const auto span = [](std::int64_t from, std::int64_t to) { return static_cast<std::uint64_t>(to - from); };
   counts(loop).Answered(call.rows, span(began, read), span(read, ran), span(ran, NowNanos()));
   return true;

@@ -22,8 +22,6 @@ class Served final : public Answering {
   bool Answer(const AskedHead& head, std::string_view body, std::size_t loop, Scratch* scratch,
               MadeAnswer* answer) const override;
 
-  bool tells_spans() const override { return true; }
-
   const FrontModel& model() const { return model_; }
 
  private:

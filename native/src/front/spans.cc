@@ -58,7 +58,7 @@ bool ReadTraceParent(std::string_view value, TraceParent* parent) {
   return true;
 }
 
-bool Tracing::Begin(const RequestHead& head, double share, bool tells_spans, TraceIds* ids) {
+bool Tracing::Begin(const RequestHead& head, double share, TraceIds* ids) {
   is_sampled = false;
   if (share < 0) return true;
   int times = 0;
@@ -66,10 +66,6 @@ bool Tracing::Begin(const RequestHead& head, double share, bool tells_spans, Tra
   if (times > 1) return false;
   TraceParent parent;
   const bool is_decided = times == 1 && ReadTraceParent(value, &parent);
-  if (!tells_spans) {
-    // The app decides anew for what is passed on: to pass on a share only would leave the share of a share.
-    return is_decided ? !parent.is_sampled : share == 0;
-  }
   is_sampled = is_decided ? parent.is_sampled : ids->NextShare() < share;
   if (!is_sampled) return true;
   began = NowNanos();

@@ -45,8 +45,8 @@ struct Tracing {
   std::int64_t began = 0;           // on NowNanos
 
   // `share` of those whose client has not decided it is sampled; below 0: nothing is traced. False: it is for
-  // the app to trace, where the front could not (`tells_spans`), or cannot say what was meant.
-  bool Begin(const RequestHead& head, double share, bool tells_spans, TraceIds* ids);
+  // the app to say what was meant.
+  bool Begin(const RequestHead& head, double share, TraceIds* ids);
 };
 
 // Sampled requests of one loop that wait to be taken.
