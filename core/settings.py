@@ -205,6 +205,9 @@ class ServingSettings(_Group):
     """Intra-op threads: on a busy two-core machine torch's barrier with 2 threads was 50 times slower than 1."""
     onnx_threads: Annotated[int, Field(ge=1)] = 1
     """Threads of each ONNX model, for one request; requests are answered side by side in `workers`."""
+    warm_up_seconds: Annotated[float, Field(ge=0, le=60)] = 0.1
+    """How long a bundle that brings samples is measured when it is loaded, on other numbers of threads and in the dtypes it
+    allows; batches then go to what is fastest for their rows. 0: not at all, and all run as `runtime` and `*_threads` say."""
 
 
 class StreamSettings(_Group):

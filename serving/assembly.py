@@ -44,7 +44,10 @@ def assembled(s: settings.Settings, told: part.Part | None, opened: contextlib.E
     store = opened.enter_context(online.OnlineStore(s.serving.online_store, access=access))
     embedded = identity.TokenIssuer.load(s.control.tokens_file)
     loader = signed_bundles.SignedBundleLoader(
-        bundle.BundleStore(s.serving.bundle_dir), s.serving.trusted_keys_dir, chosen.runtimes(s.serving)
+        bundle.BundleStore(s.serving.bundle_dir),
+        s.serving.trusted_keys_dir,
+        chosen.runtimes(s.serving),
+        measurer=chosen.measurer(s.serving),
     )
     front = native_front.NativeFront(s.serving)
     built = app.create_app(

@@ -16,6 +16,7 @@ from mainspring.core import errors, ports
 from mainspring.core.contracts import inputs, prediction
 from mainspring.core.features import schema
 from mainspring.core.models import explain
+from mainspring.serving.runtimes import routed
 
 
 class LoadedBundle(Protocol):
@@ -105,7 +106,23 @@ class Shelved:
             views=[v.name for v in b.feature_service.views],
             load_seconds=self.load_seconds,
             memory_bytes=b.memory_bytes,
+            candidates=_candidates(b.runtime),
         )
+
+
+def _candidates(runtime: ports.ModelRuntime) -> tuple[prediction.CandidateView, ...]:
+    if not isinstance(runtime, routed.RoutedRuntime):
+        return ()
+    return tuple(
+        prediction.CandidateView(
+            name=found.candidate.name,
+            state=found.state,
+            seconds=dict(found.seconds),
+            why=found.why,
+            batches=found.batches,
+        )
+        for found in runtime.findings
+    )
 
 
 class _Place:
@@ -226,8 +243,9 @@ class BundleShelf:
 
     def views(self) -> list[prediction.BundleView]:
         """Every bundle that was loaded, in the order of loading."""
+        shelf = self._shelf
         return [
-            view.model_copy(update={"resident": digest in self._shelf})
+            shelf[digest].shelved.view if digest in shelf else view.model_copy(update={"resident": False})
             for digest, view in list(self._views.items())
         ]
 

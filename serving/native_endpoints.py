@@ -10,11 +10,13 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from mainspring.core import ports
 from mainspring.core.contracts import deployment, inputs
 from mainspring.core.features import derivation
 from mainspring.core.models import native_runtime, trees_runtime
 from mainspring.native import front, mlp, table, trees
 from mainspring.serving import bundles, signed_bundles
+from mainspring.serving.runtimes import routed
 
 __all__ = ["endpoint"]
 
@@ -58,7 +60,8 @@ def _bundle(digest: str, shelf: bundles.BundleShelf, tables: Tables) -> front.Bu
     loaded = shelf.get(digest)
     if not isinstance(loaded, signed_bundles.SignedBundle):
         return None
-    model = _model(loaded)
+    runtime = routed.reference(loaded.runtime)
+    model = _model(runtime)
     if model is None or not set(loaded.input_columns.values()) <= _INPUTS:
         return None
     lookups = _lookups(loaded, tables)
@@ -69,7 +72,7 @@ def _bundle(digest: str, shelf: bundles.BundleShelf, tables: Tables) -> front.Bu
         inputs=list(loaded.input_columns.items()),
         program=loaded.program.compiled,
         model=model,
-        output=loaded.runtime.output if isinstance(loaded.runtime, trees_runtime.TreesRuntime) else 0,
+        output=runtime.output if isinstance(runtime, trees_runtime.TreesRuntime) else 0,
         entity=_entity(loaded) if by_entity else (),
         keys=[key.name for key in loaded.feature_service.keys],
         lookups=lookups if by_entity and lookups is not None else (),
@@ -77,9 +80,9 @@ def _bundle(digest: str, shelf: bundles.BundleShelf, tables: Tables) -> front.Bu
     )
 
 
-def _model(loaded: signed_bundles.SignedBundle) -> mlp.Mlp | trees.Trees | None:
-    if isinstance(loaded.runtime, native_runtime.NativeRuntime | trees_runtime.TreesRuntime):
-        return loaded.runtime.model
+def _model(runtime: ports.ModelRuntime) -> mlp.Mlp | trees.Trees | None:
+    if isinstance(runtime, native_runtime.NativeRuntime | trees_runtime.TreesRuntime):
+        return runtime.model
     return None
 
 

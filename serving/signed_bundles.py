@@ -16,6 +16,7 @@ from mainspring.core.features import plan, program, schema
 from mainspring.core.models import bundle, explain, explainers, memory, samples, sanitise, signing
 from mainspring.core.models import runtimes as known
 from mainspring.serving import explaining
+from mainspring.serving.runtimes import measured
 
 #: A vocabulary is in memory as the plan's strings, as the native program's and as its index.
 _PLAN_COPIES: Final = 3
@@ -69,12 +70,16 @@ class SignedBundleLoader:
         trusted_keys_dir: Path,
         factories: Mapping[str, known.RuntimeFactory],
         derivations: Callable[[str], Derivation] = derivation_of,
+        measurer: measured.Measurer | None = None,
     ) -> None:
-        """`factories`: bundle kind to what builds its runtime; `derivations`: project name to its derived features."""
+        """`factories`: bundle kind to what builds its runtime; `derivations`: project name to its derived features;
+        `measurer`: looks for faster ways to run a bundle's model than its factory's; None: nobody does.
+        """
         self._store = store
         self._trusted_keys_dir = trusted_keys_dir
         self._runtimes = dict(factories)
         self._derivations = derivations
+        self._measurer = measurer
         self._sizes: dict[str, int] = {}
 
     def load(self, digest: str) -> SignedBundle:
@@ -99,8 +104,10 @@ class SignedBundleLoader:
         known.preload(manifest.kind)
         before = memory.allocated_bytes()
         runtime = self._factory(manifest.kind)(opened, compiled)
+        asked = _warm_up(opened, compiled, runtime)
+        if asked is not None and self._measurer is not None:
+            runtime = self._measurer.routed(opened, compiled, runtime, *asked)
         grown = memory.allocated_bytes() - before
-        _warm_up(opened, compiled, runtime)
         return SignedBundle(
             digest=opened.digest,
             name=manifest.name,
@@ -143,14 +150,17 @@ class SignedBundleLoader:
         return self._runtimes[kind]
 
 
-def _warm_up(opened: bundle.Bundle, compiled: program.Program, runtime: ports.ModelRuntime) -> None:
-    """Ask the recorded rows, if there are some: all at once, then one alone. Errors: CorruptArtifact."""
+def _warm_up(
+    opened: bundle.Bundle, compiled: program.Program, runtime: ports.ModelRuntime
+) -> tuple[ports.ModelInput, samples.Samples] | None:
+    """Ask the recorded rows, if there are some: all at once, then one alone; returns them. Errors: CorruptArtifact."""
     if samples.FILE not in opened.manifest.files:
-        return
+        return None
     recorded = samples.parse(opened.read(samples.FILE), opened.digest)
     try:
         columns = recorded.arrays(compiled.inputs)
-        scores = runtime.predict(compiled.run(columns))
+        asked = compiled.run(columns)
+        scores = runtime.predict(asked)
         runtime.predict(compiled.run({name: column[:1] for name, column in columns.items()}))
     except (errors.SchemaMismatch, errors.InvariantViolated) as error:
         raise errors.CorruptArtifact(
@@ -160,3 +170,4 @@ def _warm_up(opened: bundle.Bundle, compiled: program.Program, runtime: ports.Mo
             got=error.code,
         ) from error
     samples.check(scores, recorded, opened.digest)
+    return asked, recorded

@@ -122,6 +122,21 @@ class BundleLoad(Request):
     digest: Digest
 
 
+class CandidateView(Message):
+    """One way to run a bundle's model, and what was found of it when the bundle was loaded."""
+
+    name: str
+    """Engine, device, threads and, unless it is float32, the dtype: `onnx cpu x2`."""
+    state: str
+    """`used`; `slower` than the others at every size; `refused`, its scores differ; `unmeasured`, there was no time;
+    `failed` since."""
+    seconds: dict[int, float] = {}
+    """Of one batch, by its rows; the median."""
+    why: str = ""
+    batches: int = 0
+    """Run since the bundle was loaded."""
+
+
 class BundleView(Message):
     """A bundle that was loaded."""
 
@@ -137,3 +152,5 @@ class BundleView(Message):
     """What it takes of the process's memory, as measured when it was loaded."""
     resident: bool = True
     """False: it made room for others, and is loaded again when somebody asks."""
+    candidates: tuple[CandidateView, ...] = ()
+    """What may run its model, the one that the settings name first; empty: that one alone, and nothing was measured."""

@@ -9,7 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from mainspring.core import ports
-from mainspring.core.models import explain, exported, integrated_gradients, model_input, model_spec
+from mainspring.core.models import (
+    explain,
+    exported,
+    integrated_gradients,
+    model_input,
+    model_spec,
+    torch_threads,
+)
 from mainspring.core.models import source as sources
 
 
@@ -39,6 +46,7 @@ class ExportedExplainer:
                 " is not known",
                 "bundle the network as `embedding_mlp`",
             )
+        torch_threads.use()
         runtime = exported.ExportedRuntime.load(source, compiled, threads=torch.get_num_threads())
         made = cls(runtime.module, spec.dense_width, baseline)
         try:
@@ -59,6 +67,7 @@ class ExportedExplainer:
         return explain.Explained(found.margins, found.base, found.contributions, np.zeros((len(rows), 0)))
 
     def _gradient(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        torch_threads.use()  # what ran before in this thread may have had others
         with torch.enable_grad():
             inputs = torch.from_numpy(points.astype(np.float32)).requires_grad_()
             margins = self._module(inputs).reshape(len(points), -1)[:, 0]

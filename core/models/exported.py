@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
-from mainspring.core.models import model_input, model_spec
+from mainspring.core.models import model_input, model_spec, torch_threads
 from mainspring.core.models import source as sources
 
 _SAMPLES: Final = re.compile(r"[\w.-]+/data/sample_inputs/[\w.-]+\.pt")
@@ -72,8 +72,9 @@ class ExportedRuntime:
 
     name: Final = "torch_export"
 
-    def __init__(self, module: torch.nn.Module, spec: model_spec.ExportedSpec) -> None:
+    def __init__(self, module: torch.nn.Module, spec: model_spec.ExportedSpec, *, threads: int = 1) -> None:
         self._module = module
+        self._threads = threads
         self._spec = spec
         self._expected = model_input.ExpectedInput(spec.dense_width, len(spec.id_columns))
 
@@ -81,7 +82,7 @@ class ExportedRuntime:
     def load(
         cls, source: sources.ModelSource, compiled: sources.PlanOutput, *, threads: int
     ) -> ExportedRuntime:
-        """Read a verified bundle's program; `threads` is set for the whole process.
+        """Read a verified bundle's program, to run on `threads`.
 
         Errors: CorruptArtifact if it is no program, holds a pickle or an operator that is not let through, or does not
         take what the plan gives, found by a run on two rows of zeros.
@@ -92,18 +93,22 @@ class ExportedRuntime:
         data = source.weights
         if problem := problem_of(data):
             raise model_spec.unfit(source, problem, expected="a program of torch.export", got=problem)
-        torch.set_num_threads(threads)
+        torch_threads.settle(threads)
         try:
             module = torch.export.load(io.BytesIO(data)).module()
         except Exception as error:  # torch raises whatever it stumbles over
             raise model_spec.unfit(source, f"torch cannot read it: {error}"[:300]) from error
-        loaded = cls(module, spec)
+        loaded = cls(module, spec, threads=threads)
         try:
             for rows in (1, 2):
                 loaded.predict(_zeros(spec, rows))
         except errors.InvariantViolated as error:
             raise model_spec.unfit(source, error.message, expected="(dense, ids) in, (n,) out") from error
         return loaded
+
+    def variant(self, *, threads: int) -> ExportedRuntime:
+        """The same program, not a copy, on another number of threads."""
+        return ExportedRuntime(self._module, self._spec, threads=threads)
 
     @property
     def module(self) -> torch.nn.Module:
@@ -122,6 +127,7 @@ class ExportedRuntime:
         inputs = [torch.from_numpy(_writeable(batch.dense))]
         if self._spec.id_columns:
             inputs.append(torch.from_numpy(_writeable(batch.ids)))
+        torch_threads.use(self._threads)
         try:
             with torch.inference_mode():
                 answer = self._module(*inputs)

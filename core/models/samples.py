@@ -34,6 +34,8 @@ class Samples(base.Message):
     """By name; None is a missing value."""
     scores: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = ()
     """One a row; empty: not recorded, and the model must only answer."""
+    tolerances: dict[Literal["bfloat16", "float16"], Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    """How far scores may be off (absolute) where serving runs the model in that dtype; it does not in one that is absent."""
 
     @model_validator(mode="after")
     def _check(self) -> Samples:
@@ -64,16 +66,29 @@ class Samples(base.Message):
         return made
 
 
-def record(columns: Mapping[str, NDArray[Any]], scores: NDArray[np.float32] | None = None) -> bytes:
-    """The file's bytes, of rows as a program takes them. Errors: InvalidRequest if lengths differ or there is no row."""
+def record(
+    columns: Mapping[str, NDArray[Any]],
+    scores: NDArray[np.float32] | None = None,
+    *,
+    tolerances: Mapping[Literal["bfloat16", "float16"], float] | None = None,
+) -> bytes:
+    """The file's bytes, of rows as a program takes them.
+
+    Errors: InvalidRequest if lengths differ, there is no row, or a tolerance is not above 0.
+    """
     values = {name: tuple(map(_plain, column.tolist())) for name, column in columns.items()}
     try:
-        made = Samples(columns=values, scores=() if scores is None else tuple(map(float, scores)))
+        made = Samples(
+            columns=values,
+            scores=() if scores is None else tuple(map(float, scores)),
+            tolerances=dict(tolerances or {}),
+        )
     except ValidationError as error:
         raise errors.InvalidRequest(
             f"samples are malformed: {error.errors()[0]['msg']}; correct them", field=FILE
         ) from error
-    return canonical.dumps(made.model_dump(mode="json"))
+    # Absent where there are none: such a file has the bytes that it always had.
+    return canonical.dumps(made.model_dump(mode="json", exclude=None if made.tolerances else {"tolerances"}))
 
 
 def parse(data: bytes, artifact: str) -> Samples:

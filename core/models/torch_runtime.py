@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
+import copy
+from typing import Final, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
-from mainspring.core.models import architecture, model_input, network
+from mainspring.core.models import architecture, model_input, network, torch_threads
 from mainspring.core.models import source as sources
+
+#: What a network may run in; float32 is what it was trained in.
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 class TorchRuntime:
@@ -22,8 +26,14 @@ class TorchRuntime:
 
     name: Final = "torch"
 
-    def __init__(self, model: network.EmbeddingMlp) -> None:
+    def __init__(
+        self, model: network.EmbeddingMlp, *, threads: int = 1, dtype: Dtype = "float32", device: str = "cpu"
+    ) -> None:
+        """`model` is in that dtype and on that device."""
         self._model = model.eval()
+        self._threads = threads
+        self._dtype = getattr(torch, dtype)
+        self._device = device
         spec = model.architecture
         self._expected = model_input.ExpectedInput(spec.dense_width, len(spec.id_columns))
         rows = {t.column: t.rows for t in spec.tables}
@@ -33,12 +43,22 @@ class TorchRuntime:
 
     @classmethod
     def load(cls, source: sources.ModelSource, *, threads: int) -> TorchRuntime:
-        """Build the network from a verified bundle; `threads` is set for the whole process.
+        """Build the network from a verified bundle, to run on `threads`.
 
         Errors: CorruptArtifact if architecture and weights do not belong together.
         """
-        torch.set_num_threads(threads)
-        return cls(network.load_weights(architecture.of_bundle(source), source.weights))
+        torch_threads.settle(threads)
+        return cls(network.load_weights(architecture.of_bundle(source), source.weights), threads=threads)
+
+    def variant(self, *, threads: int, dtype: Dtype = "float32", device: str = "cpu") -> TorchRuntime:
+        """The same network run in another way; in this dtype and on this device it shares the weights.
+
+        Errors: whatever torch raises of a device that does not take it.
+        """
+        model = self._model
+        if getattr(torch, dtype) != self._dtype or device != self._device:
+            model = copy.deepcopy(model).to(device=device, dtype=getattr(torch, dtype))
+        return TorchRuntime(model, threads=threads, dtype=dtype, device=device)
 
     def predict(self, batch: ports.ModelInput) -> NDArray[np.float32]:
         """Probabilities (n,) float32; n may be 0.
@@ -47,10 +67,11 @@ class TorchRuntime:
         score that is not finite: the plan promises neither happens.
         """
         self._check(batch)
+        torch_threads.use(self._threads)
         with torch.inference_mode():
-            scores: NDArray[np.float32] = torch.sigmoid(
-                self._model(_tensor(batch.dense), _tensor(batch.ids))
-            ).numpy()
+            dense = _tensor(batch.dense).to(device=self._device, dtype=self._dtype)
+            logits = self._model(dense, _tensor(batch.ids).to(self._device))
+            scores: NDArray[np.float32] = torch.sigmoid(logits.to(device="cpu", dtype=torch.float32)).numpy()
         if not np.isfinite(scores).all():
             raise errors.InvariantViolated(
                 "a score is not finite; the plan must fill every missing value", where="torch_runtime.scores"

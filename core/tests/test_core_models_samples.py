@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,6 +49,19 @@ def test_other_answers_are_refused_and_rounding_is_not() -> None:
     with pytest.raises(errors.CorruptArtifact, match=r"row 1 has score 0.6, and had 0.5 when it was made"):
         samples.check(np.float32([0.25, 0.6, 0.0]), read, "sha256:1")
     samples.check(np.float32([9, 9, 9]), samples.parse(samples.record(COLUMNS), "sha256:1"), "sha256:1")
+
+
+def test_a_tolerance_is_declared_for_a_dtype_or_is_not_there() -> None:
+    data = samples.record(COLUMNS, SCORES, tolerances={"bfloat16": 0.01})
+    assert samples.parse(data, "bundle").tolerances == {"bfloat16": 0.01}
+    without = samples.record(COLUMNS, SCORES)
+    assert b"tolerances" not in without  # bundles that declare none keep their digests
+    assert samples.parse(without, "bundle").tolerances == {}
+    with pytest.raises(errors.InvalidRequest, match="greater than 0"):
+        samples.record(COLUMNS, SCORES, tolerances={"float16": 0.0})
+    int8: Any = {"int8": 1.0}
+    with pytest.raises(errors.InvalidRequest, match="bfloat16"):
+        samples.record(COLUMNS, SCORES, tolerances=int8)
 
 
 @pytest.mark.parametrize(

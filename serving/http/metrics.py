@@ -17,6 +17,7 @@ from mainspring.serving.access import guard
 from mainspring.serving.http import payload
 from mainspring.serving.models import book
 from mainspring.serving.protocols.v2 import inference
+from mainspring.serving.runtimes import metrics as candidates
 
 _MODEL = ("model", "version")
 _FRONT_NOW = (
@@ -53,6 +54,7 @@ class Books(Collector):
         yield from self._models()
         yield from self._bundles()
         yield from self._shelf()
+        yield from candidates.families(self.shelf.views())
         yield from self._cache()
         yield from self._access()
         yield from self._inputs()

@@ -18,6 +18,7 @@ from mainspring.core import errors, ids, ports
 from mainspring.core.models import native_runtime, trees_runtime
 from mainspring.serving import signed_bundles
 from mainspring.serving.models import native_model, repository, single_version, tensor_model
+from mainspring.serving.runtimes import routed
 
 PLATFORM: Final = "mainspring_bundle_model"
 DENSE: Final = "dense"
@@ -100,7 +101,7 @@ def _build(name: str, digest: str, load: Load, max_rows: int) -> tensor_model.Te
             f"tensor model `{name}` needs bundle `{digest}`, which does not load: {error.message}; put the bundle back"
             " or take it out of `serving.tensor_models`"
         ) from error
-    runtime = bundle.runtime
+    runtime = routed.reference(bundle.runtime)
     if (
         isinstance(runtime, native_runtime.NativeRuntime | trees_runtime.TreesRuntime)
         and not bundle.program.id_names

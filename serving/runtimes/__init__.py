@@ -1,3 +1,13 @@
 """What executes models, one file per runtime."""
 
-__all__ = ["chosen", "function_runtime", "scores"]
+__all__ = [
+    "by_rows",
+    "candidates",
+    "chosen",
+    "function_runtime",
+    "measured",
+    "metrics",
+    "policy",
+    "routed",
+    "scores",
+]
