@@ -669,6 +669,25 @@ class Limits:
     def refused(self) -> list[tuple[str, str, int]]: ...
 
 @final
+class InferCounts:
+    """See mainspring.native.infer."""
+
+    def __init__(self, name: str, version: str) -> None: ...
+    def sum(self) -> tuple[Any, ...]: ...
+
+@final
+class InferModel:
+    """See mainspring.native.infer."""
+
+    def answer(
+        self, body: bytes | bytearray | memoryview, json_length: int | None, /
+    ) -> tuple[bytes, int | None, int] | None: ...
+
+def infer_model(
+    model: tuple[str, str, str, str, bool, int, Any], counts: InferCounts, seconds: float
+) -> InferModel: ...
+
+@final
 class Front:
     """See mainspring.native.front."""
 

@@ -108,6 +108,18 @@ class Model:
     is_default: bool = True
     """Answers requests that name no version."""
 
+    def written(self) -> tuple[str, str, str, str, bool, int, mlp.Mlp | trees.Trees]:
+        """As the compiled core takes it."""
+        return (
+            self.name,
+            self.version,
+            self.input,
+            self.output,
+            self.is_default,
+            self.max_rows,
+            self.model,
+        )
+
 
 @dataclass(frozen=True)
 class View:
@@ -343,9 +355,7 @@ class Front:
 
         Errors: NativeError `bad_spec`, `bad_dtype` for a model that only the app can serve; nothing changes then.
         """
-        self._front.set_models(
-            [(m.name, m.version, m.input, m.output, m.is_default, m.max_rows, m.model) for m in models]
-        )
+        self._front.set_models([model.written() for model in models])
 
     def set_views(self, views: Sequence[View], *, max_rows: int, services: Sequence[Service] = ()) -> None:
         """Answer reads of these from now on, and of no others, at `/v1/features:read` and `/get-online-features`.

@@ -36,6 +36,7 @@ from mainspring.serving.http import (
     edge,
     fast_path,
     feature_reads,
+    native_answers,
     payload,
     probes,
     serving_app,
@@ -137,6 +138,10 @@ def create_app(
         if not watching.see_rows:
             front.follow_endpoints(served, tables, shelf, store, book, watching.meter)
         counts.add_from(front.entries)
+    natives = native_answers.NativeAnswers()
+    if serving.fast_path:
+        natives.follow(known)
+        counts.add_from(natives.entries)
     inferring = inference.Inference(known, doorkeeper, counts)
     infer = v2_infer.Infer(inferring, limits)
     reads = feature_reads.FeatureReads(online, shelf, limits, doorkeeper, serving.max_rows_per_request)
@@ -251,7 +256,7 @@ def create_app(
         lifespan=lifespan,
         probed=edge.Edge(probed, guarded, tracer),
         builds_ahead=serving.builds_routes_ahead,
-        hot=fast_path.FastPath(infer, reads, guarded, tracer) if serving.fast_path else None,
+        hot=fast_path.FastPath(infer, natives, reads, guarded, tracer) if serving.fast_path else None,
     )
     if part is None or not part.follows:
         return built

@@ -150,6 +150,10 @@ class Gate:
         """Whether the work is known to be so small that the loop should do it itself, now."""
         return not self._queue and costs.is_small(rows)
 
+    def takes_small(self, deadline: float) -> bool:
+        """Whether the loop may do work now that is surely small: nothing waits, and it is not too late."""
+        return not self.counts.waiting and (deadline == math.inf or self._clock() < deadline)
+
     async def run(
         self,
         call: Callable[[], R],

@@ -50,7 +50,11 @@ class JsonLines(logging.Formatter):
 
 def request_id_of(sent: str) -> str:
     """The caller's id if it is usable, else a fresh one."""
-    return sent if _USABLE.match(sent) else f"{_PROCESS}.{next(_COUNT):x}"
+    return sent if _USABLE.match(sent) else fresh_request_id()
+
+
+def fresh_request_id() -> str:
+    return f"{_PROCESS}.{next(_COUNT):x}"
 
 
 def install(*, log_requests: bool) -> None:

@@ -293,7 +293,7 @@ class NativeFront:
         """What it answered, as the app's book has it."""
         if self._running is None:
             return {}
-        return {(c.name, c.version): _entry(c) for c in self._running.model_counts() if c.requests}
+        return {(c.name, c.version): entry(c) for c in self._running.model_counts() if c.requests}
 
 
 def _key(view: access.KeyView, digest: bytes) -> front.Key:
@@ -354,7 +354,8 @@ def _service(service: schema.FeatureService) -> front.Service:
     return front.Service(service.name, [(v.name, field.name) for v in service.views for field in v.fields])
 
 
-def _entry(counts: front.ModelCounts) -> book.Entry:
+def entry(counts: front.ModelCounts) -> book.Entry:
+    """What was answered natively, as the app's book has it."""
     return book.Entry(
         requests=counts.requests,
         rows=counts.rows,

@@ -12,6 +12,7 @@ void BindBatcher(pybind11::module_& module);
 void BindContributions(pybind11::module_& module);
 void BindDense(pybind11::module_& module);
 void BindFront(pybind11::module_& module);
+void BindInferModel(pybind11::module_& module);
 void BindJagged(pybind11::module_& module);
 void BindLimits(pybind11::module_& module);
 void BindMlp(pybind11::module_& module);

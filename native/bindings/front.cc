@@ -16,14 +16,18 @@
 #include "arrays.h"
 #include "bindings.h"
 #include "front_endpoints.h"
+#include "front_model.h"
 #include "models.h"
 
 namespace mainspring {
 namespace {
 
-// As mainspring.native.front writes it: name, version, input, output, is_default, max_rows, model.
-using ModelTuple =
-    std::tuple<std::string, std::string, std::string, std::string, bool, std::size_t, py::object>;
+template <std::size_t kN>
+std::vector<std::uint64_t> ListOf(const std::uint64_t (&counts)[kN]) {
+  return {counts, counts + kN};
+}
+
+}  // namespace
 
 FrontModel ToModel(ModelTuple from) {
   auto& [name, version, input, output, is_default, max_rows, object] = from;
@@ -52,6 +56,14 @@ FrontModel ToModel(ModelTuple from) {
   model.max_rows = max_rows;
   return model;
 }
+
+py::tuple ToTuple(const FrontModelCounts& counts) {
+  return py::make_tuple(counts.name, counts.version, counts.requests, counts.rows, counts.passed_on,
+                        counts.last_ms, counts.input_nanos, counts.infer_nanos, counts.output_nanos,
+                        ListOf(counts.latency), ListOf(counts.row_sizes));
+}
+
+namespace {
 
 // As mainspring.native.front writes it: name, table.
 using ViewTuple = std::tuple<std::string, py::object>;
@@ -104,17 +116,6 @@ FrontOptions ToOptions(const py::dict& from) {
     if (name == "answer_seconds") options.answer_seconds = value.cast<double>();
   }
   return options;
-}
-
-template <std::size_t kN>
-std::vector<std::uint64_t> ListOf(const std::uint64_t (&counts)[kN]) {
-  return {counts, counts + kN};
-}
-
-py::tuple ToTuple(const FrontModelCounts& counts) {
-  return py::make_tuple(counts.name, counts.version, counts.requests, counts.rows, counts.passed_on,
-                        counts.last_ms, counts.input_nanos, counts.infer_nanos, counts.output_nanos,
-                        ListOf(counts.latency), ListOf(counts.row_sizes));
 }
 
 py::tuple ToTuple(const FrontSpan& span) {

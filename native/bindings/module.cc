@@ -34,6 +34,7 @@ PYBIND11_MODULE(_native, module) {
   mainspring::BindContributions(module);
   mainspring::BindDense(module);
   mainspring::BindFront(module);
+  mainspring::BindInferModel(module);
   mainspring::BindJagged(module);
   mainspring::BindLimits(module);
   mainspring::BindMlp(module);

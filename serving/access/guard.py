@@ -71,6 +71,14 @@ class Guard:
             self.refused[error.code] += 1
             raise
 
+    def lets_anyone_in(self) -> bool:
+        """Whether who shows nothing may ask: no token is demanded and nobody is limited. Nobody in particular is at work then."""
+        if self.needs_token or self.limiter.is_on:
+            return False
+        if _CALL.get() is not None:  # a pipelined request begins with what the one before left
+            _CALL.set(None)
+        return True
+
     def admit(self, caller: callers.Caller, target: str, wish: wishes.Wish = wishes.NONE) -> None:
         """Count the request and make it the call at work; "" is a target without limits or wishes. Errors: RateLimited."""
         if not target:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Awaitable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import CoroutineType
@@ -17,7 +17,7 @@ from mainspring.serving import gate
 from mainspring.serving.http import errors as http_errors
 
 #: Bodies below this are not counted once they are received.
-_LARGE_BYTES: Final = 16 << 10
+LARGE_BYTES: Final = 16 << 10
 
 #: wbits of zlib by content-encoding; "deflate" means a zlib stream (RFC 9110).
 _WBITS: Final[Mapping[str, int]] = {"gzip": 31, "deflate": 15}
@@ -46,7 +46,7 @@ class Limits:
 
         Errors: Overloaded if it is large and does not fit beside those that are held.
         """
-        counted = len(body) if len(body) >= _LARGE_BYTES else 0
+        counted = len(body) if len(body) >= LARGE_BYTES else 0
         if counted:
             self.check(counted)
         self.held += counted
@@ -73,6 +73,27 @@ async def receive_body(receive: Receive, headers: Mapping[str, str], limits: Lim
         raise _too_large(limits)
     encoding = headers.get("content-encoding", "identity").lower()
     return body if encoding == "identity" else _decompressed(body, encoding, limits)
+
+
+def at_hand(receive: Receive) -> Message | Receive:
+    """The first message of a request if it is there already; else what gives it and all after it.
+
+    Nothing is counted or refused: that is for :func:`receive_body`, which takes :func:`again` of a message.
+    """
+    awaited: Any = receive()
+    if type(awaited) is not CoroutineType:
+        return _Replay(awaited, receive)
+    try:
+        first = awaited.send(None)
+    except StopIteration as done:
+        message: Message = done.value
+        return message
+    return _Replay(_Resumed(awaited, first), receive)
+
+
+def again(first: Message, receive: Receive) -> Receive:
+    """What gives a first message that was taken already, and then what comes after it."""
+    return _Replay(first, receive)
 
 
 async def wait_until_gone(receive: Receive) -> None:
@@ -144,6 +165,20 @@ class _Resumed:
         except StopIteration as done:
             message: Message = done.value
             return message
+
+
+class _Replay:
+    """A `receive` whose first message is known, or awaited already."""
+
+    def __init__(self, first: Message | Awaitable[Message], receive: Receive) -> None:
+        self._first: Message | Awaitable[Message] | None = first
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        first, self._first = self._first, None
+        if first is None:
+            return await self._receive()
+        return await first if isinstance(first, Awaitable) else first
 
 
 def _decompressed(body: bytes | bytearray, encoding: str, limits: Limits) -> bytes:

@@ -6,12 +6,16 @@ import gzip
 import math
 import time
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from mainspring.core import errors
+from mainspring.native import infer
+from mainspring.serving import traces
+from mainspring.serving.access import guard
 from mainspring.serving.http import payload
 from mainspring.serving.protocols.v2 import inference, request, response
 
@@ -27,6 +31,8 @@ MAX_DEADLINE_MS: Final = 86_400_000.0
 COMPRESS_BYTES: Final = 1024
 
 HeaderList = list[tuple[bytes, bytes]]
+#: Fields and body of an answer.
+Answer = tuple[HeaderList, bytes]
 
 
 @dataclass(frozen=True)
@@ -37,17 +43,76 @@ class Infer:
     limits: payload.Limits
 
     async def answer(
-        self, name: str, version: str, headers: dict[str, str], receive: Receive
-    ) -> tuple[HeaderList, bytes]:
-        """Headers and body of the answer. Errors: those of the payload and of the inference; ClientGone."""
+        self,
+        name: str,
+        version: str,
+        headers: dict[str, str],
+        receive: Receive,
+        *,
+        native: infer.InferModel | None = None,
+    ) -> Answer:
+        """Headers and body of the answer; `native` is asked first.
+
+        Errors: those of the payload and of the inference; ClientGone.
+        """
         deadline = deadline_of(headers)
         length = request.json_length(headers.get("inference-header-content-length"))
         body = await payload.receive_body(receive, headers, self.limits)
         with self.limits.holding(body):
-            encoded = await self.inference.answer(
-                name, version, body, length, deadline=deadline, gone=lambda: payload.wait_until_gone(receive)
-            )
-        return _answer(encoded, headers.get("accept-encoding"))
+            encoded = None if native is None else self._natively(native, body, length, deadline)
+            if encoded is None:
+                encoded = await self.inference.answer(
+                    name,
+                    version,
+                    body,
+                    length,
+                    deadline=deadline,
+                    gone=lambda: payload.wait_until_gone(receive),
+                )
+        return _answer(encoded.body, encoded.json_length, headers.get("accept-encoding"))
+
+    def at_once(self, native: infer.InferModel, head: Mapping[bytes, bytes], first: Message) -> Answer | None:
+        """The answer to a small body that is all in the first message, if `native` gives it; None: :meth:`answer` must.
+
+        `head` sets no deadline, codes nothing and shows no credentials: who asks is let in, and nobody is limited.
+        """
+        body: bytes = first.get("body", b"")
+        size = len(body)
+        if size >= payload.LARGE_BYTES or size > self.limits.max_body_bytes or first.get("more_body"):
+            return None
+        sent = head.get(b"inference-header-content-length")
+        length = None
+        if sent is not None:
+            if not (sent.isdigit() and len(sent) < 19):
+                return None
+            length = int(sent)
+        doorkeeper = self.inference.gate
+        if doorkeeper.counts.waiting or traces.is_sampled():
+            return None
+        answer = native.answer(body, length)
+        if answer is None:
+            return None
+        doorkeeper.counts.inline += 1
+        made, json_length, _ = answer
+        accepted = head.get(b"accept-encoding")
+        return _answer(made, json_length, None if accepted is None else accepted.decode("latin-1"))
+
+    def _natively(
+        self, native: infer.InferModel, body: bytes | bytearray, length: int | None, deadline: float
+    ) -> response.Encoded | None:
+        doorkeeper = self.inference.gate
+        # A sampled request has a span of its model, which the usual way makes.
+        if len(body) > inference.PARSE_INLINE_BYTES or traces.is_sampled():
+            return None
+        if not doorkeeper.takes_small(deadline):
+            return None
+        answer = native.answer(body, length)
+        if answer is None:
+            return None
+        made, json_length, rows = answer
+        guard.charge(rows)
+        doorkeeper.counts.inline += 1
+        return response.Encoded(made, json_length)
 
 
 def model_of(path: str) -> tuple[str, str] | None:
@@ -80,11 +145,10 @@ def deadline_of(headers: dict[str, str]) -> float:
     return time.monotonic() + millis / 1000
 
 
-def _answer(encoded: response.Encoded, accepted: str | None) -> tuple[HeaderList, bytes]:
-    body = encoded.body
-    fields: HeaderList = [_JSON if encoded.json_length is None else _BINARY]
-    if encoded.json_length is not None:
-        fields.append((b"inference-header-content-length", b"%d" % encoded.json_length))
+def _answer(body: bytes, json_length: int | None, accepted: str | None) -> Answer:
+    fields: HeaderList = [_JSON if json_length is None else _BINARY]
+    if json_length is not None:
+        fields.append((b"inference-header-content-length", b"%d" % json_length))
     if accepted is not None and len(body) >= COMPRESS_BYTES:
         codings = {part.partition(";")[0].strip() for part in accepted.lower().split(",")}
         if "gzip" in codings:

@@ -91,11 +91,11 @@ class ModelBook:
         self._now_ns = now_ns
         self._lock = threading.Lock()
         self._entries: dict[tuple[str, str], Entry] = {}
-        self._elsewhere: Callable[[], Mapping[tuple[str, str], Entry]] = dict
+        self._elsewhere: list[Callable[[], Mapping[tuple[str, str], Entry]]] = []
 
     def add_from(self, elsewhere: Callable[[], Mapping[tuple[str, str], Entry]]) -> None:
         """Add what others counted, who answer for the same models: it is asked at each reading."""
-        self._elsewhere = elsewhere
+        self._elsewhere.append(elsewhere)
 
     def answered(self, model: str, version: str, rows: int, phases: Phases) -> None:
         """One request of `rows` rows that was answered."""
@@ -124,8 +124,9 @@ class ModelBook:
         """A copy of everything, by (model, version)."""
         with self._lock:
             entries = {key: entry.copy() for key, entry in self._entries.items()}
-        for key, entry in self._elsewhere().items():
-            entries[key] = entries[key].plus(entry) if key in entries else entry
+        for elsewhere in self._elsewhere:
+            for key, entry in elsewhere().items():
+                entries[key] = entries[key].plus(entry) if key in entries else entry
         return entries
 
     def _entry(self, model: str, version: str) -> Entry:

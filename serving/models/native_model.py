@@ -59,11 +59,11 @@ class NativeModel(single_version.SingleVersion):
         return tensor_model.Inferred(self._version, {signature.outputs[0].name: self._model.run(x)})
 
     def for_front(self) -> front.Model | None:
-        """As the native front serves it; None if its names are not plain enough for that."""
+        """As the native front serves it; None if its names are not plain enough for that, or its rows are not counted."""
         spec = self._signature
         names = (self._name, self._version, spec.inputs[0].name, spec.outputs[0].name)
         in_paths = all(_PLAIN_IN_PATHS.fullmatch(name) for name in names[:2])
-        if not in_paths or not all(_PLAIN.fullmatch(name) for name in names):
+        if not spec.max_batch_size or not in_paths or not all(_PLAIN.fullmatch(name) for name in names):
             return None
         return front.Model(
             self._name, self._version, self._model, names[2], names[3], max_rows=spec.max_batch_size

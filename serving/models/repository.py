@@ -53,7 +53,7 @@ class Repository:
         self._changing = threading.Lock()
         self._loaded: dict[str, tensor_model.TensorModel] = {}
         self._withdrawn: frozenset[str] = frozenset()
-        self._changed: Callable[[], None] = lambda: None
+        self._changed: list[Callable[[], None]] = []
         self._is_fixed = False
         for name in self._factories:
             self.load(name)
@@ -84,7 +84,7 @@ class Repository:
     def on_change(self, changed: Callable[[], None]) -> None:
         """Call `changed` now and after each load and unload, before the one who asked is answered."""
         with self._changing:
-            self._changed = changed
+            self._changed.append(changed)
             changed()
 
     def index(self) -> list[IndexEntry]:
@@ -134,7 +134,7 @@ class Repository:
                 raise self._unknown(name)
             self._loaded = {**self._loaded, name: model}
             self._withdrawn = self._withdrawn - {name}
-            self._changed()
+            self._tell()
 
     def unload(self, name: str) -> None:
         """Stop answering for the model; requests at work end well. Errors: NotFound; Conflict after :meth:`fix`."""
@@ -144,7 +144,11 @@ class Repository:
                 raise self._unknown(name)
             self._loaded = {n: m for n, m in self._loaded.items() if n != name}
             self._withdrawn = self._withdrawn | {name}
-            self._changed()
+            self._tell()
+
+    def _tell(self) -> None:
+        for changed in self._changed:
+            changed()
 
     def _endpoint(self, name: str) -> endpoint_models.EndpointModel:
         return endpoint_models.EndpointModel(name, self._tables, self._shelf, self._plane, self._max_rows)

@@ -9,8 +9,8 @@
 namespace mainspring::front {
 namespace {
 
-// Work on a loop holds up every other connection of it: about half a millisecond, as in bindings/mlp.cc and
-// bindings/trees.cc. What is larger goes to the app, which has threads for it.
+// Work of about kLoopSeconds, as in bindings/mlp.cc and bindings/trees.cc. What is larger goes to the app,
+// which has threads for it.
 constexpr std::size_t kMlpWork = std::size_t{1} << 24;
 constexpr std::size_t kMlpWorkGeneric = std::size_t{1} << 19;
 constexpr std::size_t kTreeRows = std::size_t{1} << 17;
@@ -34,7 +34,7 @@ void AppendList(const std::vector<Value>& values, std::size_t n, std::string* ou
 
 }  // namespace
 
-Served::Served(FrontModel model, std::shared_ptr<ModelBook> book)
+Served::Served(FrontModel model, std::shared_ptr<ModelBook> book, double seconds)
     : Answering({FrontScope::kPredict, model.name}, std::move(book)),
       model_(std::move(model)),
       workspaces_(n_loops()) {
@@ -58,7 +58,7 @@ Served::Served(FrontModel model, std::shared_ptr<ModelBook> book)
   names_.input = model_.input;
   names_.output = model_.output;
   names_.max_rows = model_.max_rows;
-  max_rows_here_ = rows;
+  max_rows_here_ = static_cast<std::size_t>(static_cast<double>(rows) * (seconds / kLoopSeconds));
 }
 
 bool Served::Answer(const AskedHead& head, std::string_view body, std::size_t loop, Scratch* scratch,

@@ -14,10 +14,14 @@
 
 namespace mainspring::front {
 
+// What one request may take of a loop of the front.
+inline constexpr double kLoopSeconds = 0.5e-3;
+
 // A model with what each thread needs to run it.
 class Served final : public Answering {
  public:
-  Served(FrontModel model, std::shared_ptr<ModelBook> book);
+  // Leaves requests above about `seconds` of work to the app: they would hold up whoever else is on the loop.
+  Served(FrontModel model, std::shared_ptr<ModelBook> book, double seconds = kLoopSeconds);
 
   bool Answer(const AskedHead& head, std::string_view body, std::size_t loop, Scratch* scratch,
               MadeAnswer* answer) const override;
