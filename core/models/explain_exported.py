@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -27,7 +28,9 @@ class ExportedExplainer:
 
     method: Final = explain.INTEGRATED_GRADIENTS
 
-    def __init__(self, module: torch.nn.Module, dense_width: int, baseline: ports.ModelInput) -> None:
+    def __init__(
+        self, module: Callable[..., torch.Tensor], dense_width: int, baseline: ports.ModelInput
+    ) -> None:
         """`module` takes (n, dense_width) float32 and gives (n,) or (n, m), of which the first is the margin."""
         self._module = module
         self._expected = model_input.ExpectedInput(dense_width, 0)

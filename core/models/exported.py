@@ -11,6 +11,7 @@ import io
 import json
 import re
 import zipfile
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -72,7 +73,9 @@ class ExportedRuntime:
 
     name: Final = "torch_export"
 
-    def __init__(self, module: torch.nn.Module, spec: model_spec.ExportedSpec, *, threads: int = 1) -> None:
+    def __init__(
+        self, module: Callable[..., Any], spec: model_spec.ExportedSpec, *, threads: int = 1
+    ) -> None:
         self._module = module
         self._threads = threads
         self._spec = spec
@@ -110,9 +113,16 @@ class ExportedRuntime:
         """The same program, not a copy, on another number of threads."""
         return ExportedRuntime(self._module, self._spec, threads=threads)
 
+    def compiled(self, program: bytes, *, seconds: float) -> ExportedRuntime:
+        """The same `program` as machine code, on one thread. Errors: those of :func:`aot.compiled`."""
+        from mainspring.core.models import aot  # for the few that have the time
+
+        widths = [self._spec.dense_width, *([len(self._spec.id_columns)] if self._spec.id_columns else [])]
+        return ExportedRuntime(aot.compiled(program, widths, seconds=seconds), self._spec)
+
     @property
-    def module(self) -> torch.nn.Module:
-        """The program."""
+    def module(self) -> Callable[..., Any]:
+        """The program: (dense, ids) in, tensors."""
         return self._module
 
     def predict(self, batch: ports.ModelInput) -> NDArray[np.float32]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _DTYPES: Final = ("bfloat16", "float16")
 
+#: Of the time there is, a compile may take so much; the rest is for measuring.
+_COMPILE_SHARE: Final = 0.8
+
 Build = Callable[[], ports.ModelRuntime]
 
 
@@ -56,8 +59,11 @@ def offers(
     *,
     tolerances: Mapping[str, float],
     device: policy.Device,
+    seconds: float,
 ) -> Offers:
     """By what runs the bundle now; `device` is the CPU. Ensembles and functions have no other way.
+
+    What takes long to build is offered where most of `seconds`, the time there is in all, is enough for it.
 
     Dtypes are tried where the bundle's `tolerances` name them, and only of networks that torch runs: a program of
     `torch.export` and a graph have theirs written into them.
@@ -90,22 +96,28 @@ def offers(
         )
     reference = policy.Candidate(runtime.name, device, options.torch_threads)
     if runtime.name == "torch_export":
-        exported: Any = runtime
-        return Offers(
-            reference,
-            tuple(
-                Offer(
-                    dataclasses.replace(reference, threads=threads),
-                    functools.partial(exported.variant, threads=threads),
-                    is_light=True,
-                )
-                for threads in _threads(device, options.torch_threads)
-            ),
-        )
+        return Offers(reference, tuple(_of_program(opened, runtime, reference, seconds)))
     if runtime.name == "torch":
         network: Any = runtime
         return Offers(reference, tuple(_of_network(network, reference, tolerances)))
     return Offers(reference)
+
+
+def _of_program(
+    opened: bundle.Bundle, program: Any, reference: policy.Candidate, seconds: float
+) -> Iterator[Offer]:
+    for threads in _threads(reference.device, reference.threads):
+        candidate = dataclasses.replace(reference, threads=threads)
+        yield Offer(candidate, functools.partial(program.variant, threads=threads), is_light=True)
+    from mainspring.core.models import aot
+
+    compiles = _COMPILE_SHARE * seconds
+    if compiles >= aot.LEAST_SECONDS and aot.has_compiler():
+        yield Offer(
+            policy.Candidate("aotinductor", reference.device),
+            lambda: program.compiled(opened.weights, seconds=compiles),
+            is_light=False,
+        )
 
 
 def _of_network(

@@ -66,6 +66,7 @@ class Measurer:
             self.options,
             tolerances={str(k): v for k, v in recorded.tolerances.items()},
             device=candidates.cpu(),
+            seconds=self.seconds,
         )
         if not offered.others:
             return runtime

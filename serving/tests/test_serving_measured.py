@@ -21,7 +21,15 @@ from mainspring.core import errors, ports, settings
 from mainspring.core.client.serving import ServingClient
 from mainspring.core.contracts.deployment import TrafficTable
 from mainspring.core.contracts.prediction import PredictRequest
-from mainspring.core.models import native_runtime, network, samples, torch_runtime, torch_threads
+from mainspring.core.models import (
+    aot,
+    native_runtime,
+    network,
+    samples,
+    signing,
+    torch_runtime,
+    torch_threads,
+)
 from mainspring.core.models import runtimes as known
 from mainspring.serving import bundles, native_endpoints, signed_bundles
 from mainspring.serving.runtimes import candidates, chosen, function_runtime, measured, policy, routed
@@ -269,6 +277,19 @@ def test_torch_keeps_threads_by_the_calling_thread() -> None:
     torch_threads.use(2)
     torch_threads.use()
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.skipif(not aot.has_compiler(), reason="torch compiles with g++, which is not here")
+@pytest.mark.parametrize(("seconds", "last"), [(60.0, "aotinductor cpu x1"), (0.1, "torch_export cpu x2")])
+def test_a_program_is_compiled_where_there_is_the_time(tmp_path: Path, seconds: float, last: str) -> None:
+    made, home = kinds.MAKERS["torch_export"](), Home(tmp_path)
+    loaded = home.loader.load(home.write(**made.contents))
+    opened = home.store.open(loaded.digest, signing.TrustedKeys.load(home.trusted))
+    found = candidates.offers(
+        opened, loaded.program, loaded.runtime, known.Options(), tolerances={}, device=CPU, seconds=seconds
+    )
+    assert found.reference.name == "torch_export cpu x1"
+    assert found.others[-1].candidate.name == last
 
 
 @pytest.mark.integration
