@@ -669,6 +669,7 @@ class Limits:
     def refused(self) -> list[tuple[str, str, int]]: ...
 
 @final
+<<<<<<< HEAD
 class InferCounts:
     """See mainspring.native.infer."""
 
@@ -686,6 +687,18 @@ class InferModel:
 def infer_model(
     model: tuple[str, str, str, str, bool, int, Any], counts: InferCounts, seconds: float
 ) -> InferModel: ...
+=======
+class Formulas:
+    """See mainspring.native.formulas."""
+
+    def __init__(
+        self,
+        inputs: Sequence[tuple[str, bool]],
+        steps: Sequence[tuple[Any, ...]],
+        outputs: Sequence[tuple[str, bool, int]],
+    ) -> None: ...
+    def run(self, columns: list[NDArray[Any]], rows: int) -> list[NDArray[Any]] | None: ...
+>>>>>>> 196b799 (core, native, serving: declared request-time features are made by the front)
 
 @final
 class Front:

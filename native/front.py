@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, final
 
-from mainspring.native import _native, limits, mlp, program, status, table, trees
+from mainspring.native import _native, formulas, limits, mlp, program, status, table, trees
 
 __all__ = [
     "LATENCY_EDGES",
@@ -224,6 +224,8 @@ class Bundle:
     lookups: Sequence[Lookup] = ()
     """Their names and fields are those of the answer, and in its order."""
     policies: Sequence[Policy] = ()
+    derives: formulas.Formulas | None = None
+    """What is derived of predictions by entity, before overrides replace it; None: nothing."""
 
 
 @dataclass(frozen=True)
@@ -483,6 +485,7 @@ def _bundle(bundle: Bundle) -> dict[str, Any]:
         "policies": [(p.column, p.low, p.high, p.refuses_missing) for p in bundle.policies],
         "program": bundle.program.native,
         "model": bundle.model,
+        "derives": None if bundle.derives is None else bundle.derives.native,
         "output": bundle.output,
     }
 

@@ -65,8 +65,9 @@ def _bundle(digest: str, shelf: bundles.BundleShelf, tables: Tables) -> front.Bu
     if model is None or not set(loaded.input_columns.values()) <= _INPUTS:
         return None
     lookups = _lookups(loaded, tables)
-    is_derived = loaded.derivation is not derivation.nothing
-    by_entity = lookups is not None and not is_derived
+    derives = loaded.derivation.compiled if isinstance(loaded.derivation, derivation.Derivation) else None
+    is_pythons = derives is None and loaded.derivation is not derivation.nothing
+    by_entity = lookups is not None and not is_pythons
     return front.Bundle(
         digest=loaded.digest,
         inputs=list(loaded.input_columns.items()),
@@ -77,6 +78,7 @@ def _bundle(digest: str, shelf: bundles.BundleShelf, tables: Tables) -> front.Bu
         keys=[key.name for key in loaded.feature_service.keys],
         lookups=lookups if by_entity and lookups is not None else (),
         policies=_policies(loaded.input_policy),
+        derives=derives if by_entity else None,
     )
 
 

@@ -11,6 +11,7 @@ void BindAsof(pybind11::module_& module);
 void BindBatcher(pybind11::module_& module);
 void BindContributions(pybind11::module_& module);
 void BindDense(pybind11::module_& module);
+void BindFormulas(pybind11::module_& module);
 void BindFront(pybind11::module_& module);
 void BindInferModel(pybind11::module_& module);
 void BindJagged(pybind11::module_& module);

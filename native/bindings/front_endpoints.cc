@@ -69,6 +69,13 @@ FrontBundle ToBundle(const py::dict& from) {
                                      "` must be a native Program of columns and vocabularies; leave its"
                                      " endpoint to the app");
   }
+  const py::object formulas = from["derives"];
+  bundle.formulas = FormulasOf(formulas);
+  if (bundle.formulas == nullptr && !formulas.is_none()) {
+    Raise(StatusCode::kBadDtype, "`derives` of bundle `" + bundle.digest +
+                                     "` must be native Formulas, got `" + TypeName(formulas.ptr()) +
+                                     "`; leave its endpoint to the app");
+  }
   const py::object model = from["model"];
   bundle.mlp = MlpOf(model);
   bundle.forest = ForestOf(model);

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <memory>
 
+#include "mainspring/formulas.h"
 #include "mainspring/front_predict.h"
 #include "mainspring/mlp.h"
 #include "mainspring/table.h"
@@ -19,6 +20,7 @@ namespace mainspring {
 // model and may end on any thread.
 std::shared_ptr<const Mlp> MlpOf(const pybind11::handle& object);
 std::shared_ptr<const Forest> ForestOf(const pybind11::handle& object);
+std::shared_ptr<const Formulas> FormulasOf(const pybind11::handle& object);
 
 // Both hold on to the table.
 struct TableParts {

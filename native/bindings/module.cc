@@ -33,6 +33,7 @@ PYBIND11_MODULE(_native, module) {
   mainspring::BindBatcher(module);
   mainspring::BindContributions(module);
   mainspring::BindDense(module);
+  mainspring::BindFormulas(module);
   mainspring::BindFront(module);
   mainspring::BindInferModel(module);
   mainspring::BindJagged(module);

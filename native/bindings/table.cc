@@ -267,6 +267,7 @@ py::object Bind(const std::shared_ptr<NativeTable>& self, std::size_t rows,
     } else if (!values.is_none()) {
       PyObject* const dtype = out.as == ReadAs::kItself    ? FieldDtype(field.type)
                               : out.as == ReadAs::kFloat32 ? Dtype<float>()
+                              : out.as == ReadAs::kFloat64 ? Dtype<double>()
                                                            : Dtype<std::int64_t>();
       const bool is_vector = field.type == FieldType::kFloat32Vector;
       CheckWritable(values.ptr(), field.name, dtype, rows,

@@ -428,6 +428,80 @@ TEST_F(PredictingTest, PartsThatDoNotBelongTogetherAreRefused) {
   EXPECT_EQ(wrong([](FrontBundle* b) { b->output = 1; }), "the model's output");
 }
 
+// v__f0 = hours of `id` + distance, and distance = 10 * distance: both hide what has their name.
+std::shared_ptr<Formulas> HourFormulas() {
+  FormulaSpec spec;
+  spec.inputs = {{"id", true}, {"distance", false}, {"v__f0", false}};
+  auto clock = std::make_shared<const FormulaClock>(FormulaClock{{0, 10}, {0, 60}, 20});
+  const auto step = [&spec](FormulaOp op, std::int32_t a, std::int32_t b, double real, std::int64_t whole) {
+    spec.steps.push_back({op, a, b, real, whole, nullptr, nullptr});
+  };
+  step(FormulaOp::kWholeColumn, 0, -1, 0, 0);
+  step(FormulaOp::kLocalMinutes, 0, -1, 0, 0);
+  spec.steps.back().clock = clock;
+  step(FormulaOp::kFloorDivide, 1, -1, 0, 60);
+  step(FormulaOp::kWiden, 2, -1, 0, 0);
+  step(FormulaOp::kRealColumn, 1, -1, 0, 0);
+  step(FormulaOp::kAdd, 3, 4, 0, 0);
+  step(FormulaOp::kRealNumber, -1, -1, 10, 0);
+  step(FormulaOp::kMultiply, 4, 6, 0, 0);
+  step(FormulaOp::kRealColumn, 2, -1, 0, 0);
+  spec.outputs = {{"v__f0", false, 5}, {"distance", false, 7}, {"seen", false, 8}, {"minutes", true, 1}};
+  auto made = std::make_shared<Formulas>();
+  EXPECT_TRUE(Formulas::Compile(std::move(spec), made.get()).ok());
+  return made;
+}
+
+TEST_F(PredictingTest, FormulasHideWhatIsLookedUpAndOverridesHideThem) {
+  FrontBundle bundle = Bundle("d");
+  bundle.formulas = HourFormulas();
+  const Predicting endpoint("flights", 8, Role("stable", std::move(bundle)), PredictRole(), 0, book_);
+  const auto score = [&](const std::string& id, const std::string& overrides) {
+    const std::string answer =
+        Ask(endpoint, R"({"entities":[{"id":)" + id + R"(,"distance":0.5,"city":"Graz"}],"overrides":{)" +
+                          overrides + "}}");
+    return answer.empty() ? ""
+                          : answer.substr(answer.find("score") + 7,
+                                          answer.find(",\"feature_status") - answer.find("score") - 7);
+  };
+  // The id of Graz is 2. The clock is an hour ahead from hour 10 on.
+  EXPECT_EQ(score("1", ""), "7.5");
+  EXPECT_EQ(score("36000000000", ""), "18.5");
+  EXPECT_EQ(score("35999999999", ""), "16.5");
+  EXPECT_EQ(score("1", R"("v__f0":100)"), "107.0");
+  EXPECT_EQ(score("1", R"("distance":2)"), "6.0") << "before formulas, and after them";
+  EXPECT_EQ(score("72000000000", ""), "") << "the clock is not known";
+  EXPECT_EQ(score("-1", ""), "");
+  EXPECT_NE(Ask(endpoint, R"({"rows":[{"v__f0":1,"distance":1,"city":"a"}]})"), "") << "rows bring all along";
+}
+
+TEST_F(PredictingTest, FormulasOfOtherTypesAreRefused) {
+  const auto wrong = [this](const auto& change) {
+    FrontBundle bundle = Bundle("d");
+    FormulaSpec spec = HourFormulas()->spec();
+    change(&spec, &bundle);
+    auto made = std::make_shared<Formulas>();
+    EXPECT_TRUE(Formulas::Compile(std::move(spec), made.get()).ok());
+    bundle.formulas = std::move(made);
+    std::string what;
+    EXPECT_EQ(PredictBundle::Make(std::move(bundle), 1, &what), nullptr);
+    return what;
+  };
+  EXPECT_EQ(wrong([](FormulaSpec* spec, FrontBundle*) { spec->inputs[0].name = "distance"; }),
+            "input `distance` of the formulas");
+  EXPECT_EQ(wrong([](FormulaSpec* spec, FrontBundle*) { spec->inputs[1].name = "city"; }),
+            "input `city` of the formulas");
+  EXPECT_EQ(wrong([](FormulaSpec* spec, FrontBundle*) { spec->inputs[1].name = "nowhere"; }),
+            "input `nowhere` of the formulas");
+  EXPECT_EQ(wrong([](FormulaSpec* spec, FrontBundle*) {
+              spec->outputs[3].name = "distance";
+              spec->outputs[1].name = "x";
+            }),
+            "input `distance` of the program");
+  EXPECT_EQ(wrong([](FormulaSpec* spec, FrontBundle*) { spec->outputs[2].name = "city"; }),
+            "input `city` of the program");
+}
+
 TEST_F(PredictingTest, WideProgramsAndManyViewsTakeFewerRows) {
   EXPECT_EQ(Role("stable", Bundle("d")).bundle->max_rows(), 512u);
   FrontBundle two = Bundle("d");

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import polars as pl
 import serving_world as world
 
 from mainspring.core import canonical, errors
-from mainspring.core.features import derivation, ops, plan
+from mainspring.core.features import derivation, formulas, ops, plan, schema
 from mainspring.core.models import architecture, bundle, network, signing
 from mainspring.core.models import runtimes as known
 from mainspring.serving import signed_bundles
@@ -35,6 +36,7 @@ def _fitted(*columns: plan.PlanColumn) -> plan.FittedPlan:
     )
 
 
+_DEPARTURE = formulas.whole("dep_us")
 _DENSE = tuple(plan.dense(name, ops.Impute()) for name in ("origin_stats__mean_delay", "distance_km"))
 FITTED = _fitted(*_DENSE, plan.vocabulary("carrier"))
 
@@ -53,9 +55,32 @@ ARCHITECTURE = architecture.Architecture(
 )
 
 
+#: Of `declared-project`: times, what is sent, looked up as float32 and as float64, and a sent column that is replaced.
+DECLARED = derivation.Derivation(
+    {
+        schema.Column(name="hour_sin", dtype="float32"): formulas.entry(
+            [math.sin(math.pi * i / 12) for i in range(24)],
+            formulas.local_minutes(_DEPARTURE, "America/New_York") // 60,
+        ),
+        schema.Column(name="weekday", dtype="int64"): (
+            formulas.local_minutes(_DEPARTURE, "America/New_York") // 1440
+        )
+        % 7,
+        schema.Column(name="spread", dtype="float32"): formulas.real("origin_stats__mean_delay")
+        - formulas.real("flight_stats__mean_delay"),
+        schema.Column(name="pace", dtype="float32"): formulas.ratio(
+            formulas.real("distance"), formulas.real("flight_stats__mean_delay")
+        ),
+        schema.Column(name="distance", dtype="float32"): formulas.real("distance") / 3.0,
+    }
+)
+
+
 def derivations(project: str) -> signed_bundles.Derivation:
     if project == "plain-project":
         return derivation.nothing
+    if project == "declared-project":
+        return DECLARED
     if project != "tiny-project":
         raise errors.NotFound(f"no project `{project}` is installed", resource="project", name=project)
     return lambda columns: {"distance_km": columns["distance"] * np.float32(2)}

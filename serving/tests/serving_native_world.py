@@ -106,6 +106,39 @@ def write_trees(home: Home) -> str:
     )
 
 
+def write_declared(home: Home, seed: int = 7) -> str:
+    """A network over columns that `serving_bundles.DECLARED` makes, beside others."""
+    names = ("hour_sin", "spread", "pace", "distance", "flight_stats__mean_delay")
+    frame = pl.DataFrame(
+        {name: [1.0, None, -200.0, 500.0] for name in names}
+        | {"weekday": [0, 2, 4, 6], "carrier": ["UA", "AA", "", "UA"]},
+        schema=dict.fromkeys(names, pl.Float32) | {"weekday": pl.Int64, "carrier": pl.String},
+    )
+    columns = (
+        *(plan.dense(name, ops.Impute(), ops.Standardise(), ops.Indicator()) for name in names),
+        plan.vocabulary("weekday", dtype="int64"),
+        plan.vocabulary("carrier"),
+    )
+    fitted = plan.TransformPlan(name="declared", columns=columns).fit(frame)
+    compiled = fitted.compile()
+    shape = architecture.Architecture(
+        dense_width=len(compiled.dense_names),
+        id_columns=compiled.id_names,
+        tables=tuple(
+            architecture.Table(column=name, rows=size, dimensions=3)
+            for name, size in zip(compiled.id_names, compiled.id_sizes, strict=True)
+        ),
+        hidden_sizes=(16, 8),
+    )
+    return home.write(
+        plan=fitted.to_bytes(),
+        input_columns=fitted.inputs,
+        project="declared-project",
+        model=shape.model_dump(mode="json"),
+        weights=network.save_weights(network.EmbeddingMlp(shape, seed=seed)),
+    )
+
+
 #: What the bundle of `ranged` declares.
 POLICY: Final = inputs.InputPolicy(
     columns={

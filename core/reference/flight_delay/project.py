@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from numpy.typing import NDArray
-
 from mainspring.core import errors, projects
 from mainspring.core.features import folders, plan, schema
 from mainspring.core.reference.flight_delay import model, request_time
@@ -31,7 +29,9 @@ _SPLITS: Final = ("train", "valid", "test")
 #: The modules whose rules a step's result depends on: when one changes, the step is done again. A test walks imports.
 _JOIN_RULES: Final = (
     "dataset",
+    "derivation",
     "events",
+    "formulas",
     "request_time",
     "frames",
     "matching",
@@ -201,9 +201,8 @@ class FlightDelay:
             )
         return report
 
-    def derive(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Request-time features; see `request_time.derive`."""
-        return request_time.derive(columns)
+    #: Request-time features; see `request_time.derive`.
+    derive = request_time.derive
 
     def declare_plan(self) -> plan.TransformPlan:
         """See `model.declare_plan`."""

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "mainspring/formulas.h"
 #include "mainspring/mlp.h"
 #include "mainspring/program.h"
 #include "mainspring/string_vocabulary.h"
@@ -76,6 +77,7 @@ struct FrontBundle {
   std::vector<FrontField> inputs;  // the program's: what a row has
   std::vector<FrontLookup> lookups;
   std::vector<FrontPolicy> policies;
+  std::shared_ptr<const Formulas> formulas;  // what is derived of predictions by entity; nullptr: nothing
   FrontProgram program;
   std::shared_ptr<const Mlp> mlp;
   std::shared_ptr<const Forest> forest;

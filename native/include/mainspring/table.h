@@ -70,7 +70,7 @@ struct StringColumn {
 };
 
 // What a field is turned into on its way out. Missing is NaN or -2^63 then, as a Program wants it.
-enum class ReadAs : std::uint8_t { kItself = 0, kFloat32, kInt64 };
+enum class ReadAs : std::uint8_t { kItself = 0, kFloat32, kInt64, kFloat64 };
 
 struct OutputColumn {
   void* values = nullptr;  // of a field that is no string; nullptr: not wanted

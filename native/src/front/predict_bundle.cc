@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "answering.h"
+#include "predict_work.h"
 
 namespace mainspring::front {
 namespace {
@@ -44,31 +45,6 @@ bool IsTaken(FrontType from, FrontType to) {
 
 }  // namespace
 
-// What one loop keeps from one request to the next.
-struct PredictBundle::Work {
-  ProgramWorkspace program;
-  MlpWorkspace mlp;
-  ForestWorkspace forest;
-  ReadWorkspace read;
-  std::vector<KeyColumn> keys;
-  std::vector<std::uint8_t> is_null;
-  std::vector<OutputColumn> columns;
-  struct Cells {
-    std::vector<std::vector<float>> floats;  // of each field of the selection, or empty
-    std::vector<StringColumn> texts;
-    std::vector<std::vector<std::uint8_t>> valid;  // of texts
-  };
-  std::vector<Cells> cells;              // of each lookup
-  std::vector<LookedUp> views;           //
-  std::vector<std::vector<float>> made;  // floats that were made here, by input
-  std::vector<std::vector<std::int64_t>> made_ints;
-  std::vector<const float*> floats;
-  std::vector<const std::int64_t*> ints;
-  std::vector<float> dense, features, outputs, scores;
-  std::vector<std::int32_t> ids;
-  std::vector<double> doubles;
-};
-
 PredictBundle::PredictBundle(FrontBundle from) : parts_(std::move(from)) {}
 
 PredictBundle::~PredictBundle() = default;
@@ -104,6 +80,7 @@ std::string PredictBundle::Prepare() {
   if (std::string wrong = PrepareSchema(); !wrong.empty()) return wrong;
   std::vector<std::vector<std::uint32_t>> selected(parts_.lookups.size());
   if (std::string wrong = PrepareLookups(&selected); !wrong.empty()) return wrong;
+  if (std::string wrong = PrepareFormulas(&selected); !wrong.empty()) return wrong;
   const FrontProgram& program = parts_.program;
   for (const std::string& name : program.floats) {
     if (std::string wrong = FindSource(name, FrontType::kFloat32, &selected); !wrong.empty()) return wrong;
@@ -192,36 +169,41 @@ std::string PredictBundle::FindSource(const std::string& name, FrontType type,
     if (!IsTaken(sent, type)) return wrong;
     source.override_is_wide = sent != type;
   }
+  // What is derived hides what is looked up, and that what was sent.
   if (schema_.has_entities) {
-    bool is_found = false;
-    // What is looked up hides what was sent.
-    for (std::size_t j = 0; j < lookups_.size() && !is_found; ++j) {
-      const FrontLookup& from = parts_.lookups[j];
-      for (const std::string& field : from.fields) {
-        if (from.view.name + "__" + field != name) continue;
-        const std::vector<TableField>& fields = lookups_[j].table->schema().fields;
-        std::uint32_t at = 0;
-        while (fields[at].name != field) ++at;
-        if (!IsTaken(TypeOf(fields[at].type), type)) return wrong;
-        source.kind = Source::Kind::kLookedUp;
-        source.index = j;
-        std::vector<std::uint32_t>& of_view = (*selected)[j];
-        source.column =
-            static_cast<std::size_t>(std::find(of_view.begin(), of_view.end(), at) - of_view.begin());
-        if (source.column == of_view.size()) of_view.push_back(at);
-        is_found = true;
-      }
-    }
-    if (!is_found) {
-      source.index = schema_.entity.Find(name);
-      if (source.index == PredictFields::kNone || !IsTaken(schema_.entity[source.index].type, type)) {
-        return wrong;
-      }
-      source.is_wide = schema_.entity[source.index].type != type;
-    }
+    FrontType from = type;
+    const bool is_found = FindDerived(name, &source, &from) || FindKnown(name, &source, &from, selected);
+    if (!is_found || !IsTaken(from, type)) return wrong;
+    source.is_wide = from != type;
   }
   sources_.push_back(source);
   return "";
+}
+
+// Where a column comes from that is looked up or sent, and its type there.
+bool PredictBundle::FindKnown(const std::string& name, Source* source, FrontType* type,
+                              std::vector<std::vector<std::uint32_t>>* selected) const {
+  for (std::size_t j = 0; j < lookups_.size(); ++j) {
+    const FrontLookup& from = parts_.lookups[j];
+    for (const std::string& field : from.fields) {
+      if (from.view.name + "__" + field != name) continue;
+      const std::vector<TableField>& fields = lookups_[j].table->schema().fields;
+      std::uint32_t at = 0;
+      while (fields[at].name != field) ++at;
+      *type = TypeOf(fields[at].type);
+      source->kind = Source::Kind::kLookedUp;
+      source->index = j;
+      std::vector<std::uint32_t>& of_view = (*selected)[j];
+      source->column =
+          static_cast<std::size_t>(std::find(of_view.begin(), of_view.end(), at) - of_view.begin());
+      if (source->column == of_view.size()) of_view.push_back(at);
+      return true;
+    }
+  }
+  source->index = schema_.entity.Find(name);
+  if (source->index == PredictFields::kNone) return false;
+  *type = schema_.entity[source->index].type;
+  return true;
 }
 
 std::string PredictBundle::PrepareModel() {
@@ -241,8 +223,9 @@ std::string PredictBundle::PrepareModel() {
     rows = kTreeRows / std::max<std::size_t>(1, forest.n_trees());
   }
   if (parts_.output >= n_outputs_) return "the model's output";
+  const std::size_t n_steps = parts_.formulas == nullptr ? 0 : parts_.formulas->spec().steps.size();
   max_rows_ = std::min({rows, kMaxLookUps / std::max<std::size_t>(1, lookups_.size()),
-                        kMaxInputs / std::max<std::size_t>(1, sources_.size())});
+                        kMaxInputs / std::max<std::size_t>(1, sources_.size() + n_steps)});
   return "";
 }
 
@@ -315,6 +298,7 @@ bool PredictBundle::LookUp(const PredictCall& call, std::int64_t now_us, Work* w
     const std::size_t n = lookup.types.size();
     Work::Cells& cells = work->cells[j];
     cells.floats.resize(n);
+    cells.doubles.resize(n);
     cells.texts.resize(n);
     cells.valid.resize(n);
     work->columns.assign(n, {});
@@ -324,6 +308,10 @@ bool PredictBundle::LookUp(const PredictCall& call, std::int64_t now_us, Work* w
         cells.valid[k].resize(call.rows);
         out.strings = &cells.texts[k];
         out.valid = cells.valid[k].data();
+      } else if (lookup.types[k] == FieldType::kFloat64) {
+        cells.doubles[k].resize(call.rows);
+        out.values = cells.doubles[k].data();
+        out.as = ReadAs::kFloat64;
       } else {
         cells.floats[k].resize(call.rows);
         out.values = cells.floats[k].data();
@@ -357,11 +345,16 @@ const float* PredictBundle::FloatsOf(const PredictCall& call, std::size_t input,
     made.assign(call.rows, source.override_is_wide ? static_cast<float>(one.doubles[0]) : one.floats[0]);
     return made.data();
   }
-  if (source.kind == Source::Kind::kLookedUp) return work->cells[source.index].floats[source.column].data();
-  const PredictColumn& column = call.columns[source.index];
-  if (!source.is_wide) return column.floats.data();
+  if (source.kind == Source::Kind::kDerived) return work->formulas.floats[source.index].data();
+  const bool is_looked_up = source.kind == Source::Kind::kLookedUp;
+  if (!source.is_wide) {
+    return is_looked_up ? work->cells[source.index].floats[source.column].data()
+                        : call.columns[source.index].floats.data();
+  }
+  const std::vector<double>& doubles =
+      is_looked_up ? work->cells[source.index].doubles[source.column] : call.columns[source.index].doubles;
   made.resize(call.rows);
-  std::transform(column.doubles.begin(), column.doubles.end(), made.begin(),
+  std::transform(doubles.begin(), doubles.end(), made.begin(),
                  [](double x) { return static_cast<float>(x); });
   return made.data();
 }
@@ -373,6 +366,7 @@ const std::int64_t* PredictBundle::IntsOf(const PredictCall& call, std::size_t i
     work->made_ints[input].assign(call.rows, call.overrides[source.override_index].ints[0]);
     return work->made_ints[input].data();
   }
+  if (source.kind == Source::Kind::kDerived) return work->formulas.ints[source.index].data();
   return call.columns[source.index].ints.data();
 }
 
@@ -461,7 +455,7 @@ bool PredictBundle::Run(const PredictCall& call, std::int64_t now_us, std::size_
   const PredictFields& fields = call.by_entity ? schema_.entity : schema_.inputs;
   if (!Accepts(call.by_entity ? entity_policies_ : input_policies_, fields, call.columns)) return false;
   if (call.has_overrides && !Accepts(override_policies_, schema_.overrides, call.overrides)) return false;
-  if (call.by_entity && !LookUp(call, now_us, &work)) return false;
+  if (call.by_entity && (!LookUp(call, now_us, &work) || !Derive(call, &work))) return false;
   answer->looked_up_ns = NowNanos();
   if (!Gather(call, &work)) return false;
   answer->transformed_ns = NowNanos();

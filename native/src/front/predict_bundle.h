@@ -51,11 +51,11 @@ class PredictBundle {
   struct Work;
   // Where an input of the program comes from.
   struct Source {
-    enum class Kind { kSent, kLookedUp } kind = Kind::kSent;  // of predictions by entity
-    std::size_t index = 0;                                    // of a field of `entity`, or of a lookup
-    std::size_t column = 0;                                   // of the lookup's selection
-    bool is_wide = false;                                     // a double, to be made a float
-    std::size_t row_input = 0;                                // its field of `inputs`
+    enum class Kind { kSent, kLookedUp, kDerived } kind = Kind::kSent;  // of predictions by entity
+    std::size_t index = 0;      // of a field of `entity`, of a lookup, or of an output of the formulas
+    std::size_t column = 0;     // of the lookup's selection
+    bool is_wide = false;       // a double, to be made a float
+    std::size_t row_input = 0;  // its field of `inputs`
     std::size_t override_index = PredictFields::kNone;
     bool override_is_wide = false;
   };
@@ -76,12 +76,19 @@ class PredictBundle {
   std::string PrepareLookups(std::vector<std::vector<std::uint32_t>>* selected);
   std::string FindSource(const std::string& name, FrontType type,
                          std::vector<std::vector<std::uint32_t>>* selected);
+  bool FindKnown(const std::string& name, Source* source, FrontType* type,
+                 std::vector<std::vector<std::uint32_t>>* selected) const;
+  bool FindDerived(const std::string& name, Source* source, FrontType* type) const;
+  std::string PrepareFormulas(std::vector<std::vector<std::uint32_t>>* selected);
   std::string PrepareModel();
   std::vector<Policy> PoliciesOf(const PredictFields& fields) const;
   static bool Accepts(const std::vector<Policy>& policies, const PredictFields& fields,
                       const std::vector<PredictColumn>& columns);
 
   bool LookUp(const PredictCall& call, std::int64_t now_us, Work* work) const;
+  bool Derive(const PredictCall& call, Work* work) const;
+  const double* RealsOf(const PredictCall& call, std::size_t input, Work* work) const;
+  const std::int64_t* WholesOf(const PredictCall& call, std::size_t input, Work* work) const;
   bool Gather(const PredictCall& call, Work* work) const;
   const float* FloatsOf(const PredictCall& call, std::size_t input, Work* work) const;
   const std::int64_t* IntsOf(const PredictCall& call, std::size_t input, Work* work) const;
@@ -90,7 +97,8 @@ class PredictBundle {
 
   const FrontBundle parts_;
   PredictSchema schema_;
-  std::vector<Source> sources_;  // of floats, ints, texts
+  std::vector<Source> sources_;         // of floats, ints, texts
+  std::vector<Source> formula_inputs_;  // is_wide: a double, which is taken as it is
   std::vector<Lookup> lookups_;
   std::vector<Policy> entity_policies_, input_policies_, override_policies_;
   std::size_t max_rows_ = 0, n_outputs_ = 0;

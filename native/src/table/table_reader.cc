@@ -476,6 +476,8 @@ void TableReader::ScatterField(const View& view, const Group& group, std::uint32
   if (out.as != ReadAs::kItself) {
     if (out.as == ReadAs::kFloat32) {
       Convert(field.type, cells, bits, index, stride, n, static_cast<float*>(out.values) + first);
+    } else if (out.as == ReadAs::kFloat64) {
+      Convert(field.type, cells, bits, index, stride, n, static_cast<double*>(out.values) + first);
     } else {
       Convert(field.type, cells, bits, index, stride, n, static_cast<std::int64_t*>(out.values) + first);
     }
