@@ -669,7 +669,6 @@ class Limits:
     def refused(self) -> list[tuple[str, str, int]]: ...
 
 @final
-<<<<<<< HEAD
 class InferCounts:
     """See mainspring.native.infer."""
 
@@ -687,7 +686,8 @@ class InferModel:
 def infer_model(
     model: tuple[str, str, str, str, bool, int, Any], counts: InferCounts, seconds: float
 ) -> InferModel: ...
-=======
+
+@final
 class Formulas:
     """See mainspring.native.formulas."""
 
@@ -698,7 +698,6 @@ class Formulas:
         outputs: Sequence[tuple[str, bool, int]],
     ) -> None: ...
     def run(self, columns: list[NDArray[Any]], rows: int) -> list[NDArray[Any]] | None: ...
->>>>>>> 196b799 (core, native, serving: declared request-time features are made by the front)
 
 @final
 class Front:
