@@ -36,7 +36,8 @@ class ByRowsRuntime:
     def predict(self, batch: ports.ModelInput) -> NDArray[np.float32]:
         """Scores (n,) float32; n may be 0. Errors: those of the runtime, of the first part that has one."""
         parts = min(self._parts, batch.n_rows)
-        if parts <= 1:
+        # Ids of other rows than there are would be cut off: the runtime refuses them.
+        if parts <= 1 or len(batch.ids) != batch.n_rows:
             return self._runtime.predict(batch)
         edges = np.linspace(0, batch.n_rows, parts + 1).astype(int)
         first, *others = [

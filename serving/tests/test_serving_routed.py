@@ -184,6 +184,8 @@ def test_rows_that_are_cut_have_the_same_bits(n: int, parts: int) -> None:
     cut = by_rows.ByRowsRuntime(network, parts)
     assert cut.name == "native"
     assert np.array_equal(cut.predict(batch), network.predict(batch))
+    with pytest.raises(errors.SchemaMismatch):
+        cut.predict(ports.ModelInput(batch.dense, np.zeros((n + 1, 1), np.int32)))
 
 
 def test_the_error_of_a_part_is_the_batchs() -> None:
