@@ -131,7 +131,7 @@ class CandidateView(Message):
     """`used`; `slower` than the others at every size; `refused`, its scores differ; `unmeasured`, there was no time;
     `failed` since."""
     seconds: dict[int, float] = {}
-    """Of one batch, by its rows; the median."""
+    """Of one batch, by its rows; the upper quartile of a few runs."""
     why: str = ""
     batches: int = 0
     """Run since the bundle was loaded."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mainspring.core import errors
 from mainspring.core.models import samples
 
-#: How much better another one must be to be taken instead: medians of a few runs differ by so much on a busy machine.
+#: How much better another one must be to be taken instead: a few runs differ by so much on a busy machine.
 MARGIN: Final = 0.15
 
 FULL: Final = "float32"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -109,6 +110,14 @@ def test_who_is_slower_everywhere_does_not_stay() -> None:
     made = clock.among(clock.model(lambda n: 1e-5 * n), two)
     assert states(made) == {"function cpu x1": "used", "function cpu x2": "slower"}
     assert made.findings[1].seconds[1] == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize(("stalls_every", "state"), [(9, "used"), (3, "slower")])
+def test_who_stalls_again_and_again_is_not_chosen_for_its_good_runs(stalls_every: int, state: str) -> None:
+    clock, runs = Simulated(), itertools.count(1)
+    two = clock.offer(TWO, lambda: clock.model(lambda n: 0.01 if next(runs) % stalls_every == 0 else 1e-5))
+    made = clock.among(clock.model(lambda n: 2e-5), two, seconds=9.0)
+    assert made.findings[1].state == state
 
 
 @pytest.mark.parametrize("shift", [0.1, np.nan])
