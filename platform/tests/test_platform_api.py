@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from litestar.testing import TestClient
+from platform_api import PROJECT, Api, api, empty, launcher
 
 from mainspring.core import errors, identity, settings
 from mainspring.core.contracts import scoring, training
@@ -17,12 +17,13 @@ from mainspring.platform import app as control_app
 from mainspring.platform.http import errors as http_errors
 from mainspring.platform.runs import launcher as run_launcher
 
+__all__ = ["api", "empty", "launcher"]  # fixtures
+
 #: Once over SQLite, once over PostgreSQL.
 pytestmark = pytest.mark.usefixtures("database_url")
 
 Raw = Callable[[str], list[Any]]
 DIGEST = "sha256:" + "a" * 64
-PROJECT = {"name": "flight-delay", "owner": "team@example.org", "monthly_budget": 1.0}
 SERVED = {
     "usage_key": "w1",
     "project": "flight-delay",
@@ -34,51 +35,6 @@ SERVED = {
     "cpu_microseconds": 3_600_000,
 }
 EVENT = {"event_key": "k1", "action": "model.register", "actor": "workflow", "detail": {"stage": "register"}}
-
-
-class Api:
-    """A client per role on one application."""
-
-    def __init__(self, client: TestClient[Any], issuer: identity.TokenIssuer) -> None:
-        self.client = client
-        self._tokens = {
-            a: issuer.token_of(f"{a}@local") for a in ("developer", "approver", "service", "admin")
-        }
-
-    def call(self, role: str, method: str, path: str, expect: int, body: Any = None, **params: Any) -> Any:
-        headers = {"Authorization": f"Bearer {self._tokens[role]}"} if role else {}
-        answer = self.client.request(method, path, json=body, params=params, headers=headers)
-        assert answer.status_code == expect, answer.text
-        if expect >= 400:
-            assert answer.headers["content-type"].startswith("application/problem+json")
-            assert answer.json()["status"] == expect
-        return answer.json()
-
-    def audit(self) -> list[dict[str, Any]]:
-        return self.call("approver", "GET", "/api/v1/audit", 200)["items"]
-
-    def run(self, expect: int = 201, role: str = "developer", **fields: Any) -> Any:
-        return self.call(role, "POST", "/api/v1/runs", expect, {"project": "flight-delay", **fields})
-
-
-@pytest.fixture
-def launcher() -> run_launcher.MemoryLauncher:
-    return run_launcher.MemoryLauncher()
-
-
-@pytest.fixture
-def empty(tmp_path: Path, launcher: run_launcher.MemoryLauncher) -> Iterator[Api]:
-    s = settings.load({"MAINSPRING_RAY_TRAIN_WORKERS": "3"}, directory=tmp_path)
-    issuer = identity.ensure_token_file(s.control.tokens_file)
-    app = control_app.create_app(s, issuer=issuer, launcher=launcher)
-    with TestClient(app, raise_server_exceptions=False) as client:
-        yield Api(client, issuer)
-
-
-@pytest.fixture
-def api(empty: Api) -> Api:
-    empty.call("developer", "POST", "/api/v1/projects", 201, PROJECT)
-    return empty
 
 
 def usage(**fields: Any) -> dict[str, Any]:

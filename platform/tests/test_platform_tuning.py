@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from test_platform_api import Api, api, empty, launcher
+from platform_api import Api, api, empty, launcher
 
 from mainspring.core.contracts import training, tuning
 from mainspring.platform.cli import tuning as cli

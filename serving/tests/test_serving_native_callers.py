@@ -15,7 +15,7 @@ import serving_native_world as native_world
 import serving_world as world
 from serving_both import Both
 from serving_native_world import ROW, body, path, put
-from test_serving_traces import Receiver, attributes
+from serving_receiver import Receiver, attributes
 
 from mainspring.core.contracts import metering
 from mainspring.core.contracts.deployment import TrafficTable

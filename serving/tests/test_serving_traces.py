@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextvars
-import http.server
 import json
 import logging
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import serving_tensors as tensors
 import serving_world as world
 import tritonclient.grpc as triton_grpc
 from serving_access_world import ASKED, INFER, PREDICT, ROW
+from serving_receiver import Receiver, attributes
 
 from mainspring.core import errors
 from mainspring.core.client import serving as client_module
@@ -30,57 +29,11 @@ STATUS_AND_CALLER = ("http.response.status_code", "mainspring.caller")
 SAMPLED, UNSAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"
 
 
-class Receiver:
-    """Takes OTLP's JSON over HTTP."""
-
-    def __init__(self) -> None:
-        receiver = self
-        self.documents: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        self.status = 200
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                receiver.headers.append({k.lower(): v for k, v in self.headers.items()})
-                if receiver.status == 200:
-                    receiver.documents.append(json.loads(body))
-                self.send_response(receiver.status)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1/traces"
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-    def spans(self) -> list[dict[str, Any]]:
-        return [
-            span
-            for document in self.documents
-            for resource in document["resourceSpans"]
-            for scope in resource["scopeSpans"]
-            for span in scope["spans"]
-        ]
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     built = Receiver()
     yield built
     built.close()
-
-
-def attributes(span: dict[str, Any]) -> dict[str, Any]:
-    return {a["key"]: next(iter(a["value"].values())) for a in span["attributes"]}
 
 
 @pytest.mark.integration

@@ -29,6 +29,25 @@ def test_standard_library_platform_is_not_shadowed() -> None:
     assert Path(platform.__file__).is_relative_to(sys.base_prefix)
 
 
+def imported_tests(path: Path) -> set[str]:
+    """Other test files that a test file imports."""
+    named = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            named.add(node.module or "")
+    return {name for name in named if name.startswith("test_") and name != path.stem}
+
+
+def test_what_two_tests_share_is_no_test() -> None:
+    """Bazel gives a test its own file and the helpers beside it, and no other test's."""
+    folders = [ROOT / "tests", *(ROOT / room for room in source_tree.ROOMS)]
+    found = {p: imported_tests(p) for folder in folders for p in folder.rglob("test_*.py")}
+    assert len(found) > 200
+    assert {str(p.relative_to(ROOT)): sorted(names) for p, names in found.items() if names} == {}
+
+
 def environment_reads(path: Path) -> list[int]:
     """Lines that touch os.environ, os.getenv or os.putenv."""
     tree = ast.parse(path.read_text())

@@ -10,7 +10,7 @@ from typing import Any
 
 import integration_ray
 import pytest
-from test_integration_ray_train import data, spec_for
+from integration_training import data, spec_for
 
 from mainspring.core import errors
 from mainspring.core.contracts.training import ModelChanges

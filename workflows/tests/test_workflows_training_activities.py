@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import job_double
 import polars as pl
 import pytest
 import tiny_project
+from activity_calls import do, in_execution, refused
 from ray_double import TOKEN, RayDouble, serve
-from temporalio.exceptions import ApplicationError
-from temporalio.testing import ActivityEnvironment
 from training_doubles import AT
 
 from mainspring.core import errors, projects, settings
 from mainspring.core.contracts import inputs, prediction, training
 from mainspring.core.features import plan
 from mainspring.core.models import bundle, mlflow_adapter, native_runtime, network, samples, signing
-from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows.ray_jobs import train_messages
 from mainspring.workflows.training import (
     activities,
@@ -33,8 +29,6 @@ from mainspring.workflows.training import (
     recorded_samples,
     run_folder,
 )
-
-T = TypeVar("T")
 
 
 @pytest.fixture(autouse=True)
@@ -99,19 +93,6 @@ class World:
         return do(self.model.bundle(asked)), found
 
 
-def do(step: Awaitable[T]) -> T:
-    async def main() -> T:
-        return await step
-
-    return asyncio.run(main())
-
-
-def refused(step: Callable[[], Any]) -> errors.MainspringError:
-    with pytest.raises(ApplicationError) as caught:
-        step()
-    return temporal_errors.from_failure(caught.value)
-
-
 def request(**changes: Any) -> training.TrainRequest:
     values: dict[str, Any] = {"run_id": "run_1", "project": "tiny", "requested_by": "ana", "seed": 5}
     return training.TrainRequest.model_validate(values | changes)
@@ -168,13 +149,6 @@ def test_training_is_submitted_once_and_metered(tmp_path: Path, ray: RayDouble) 
     do(world.all.report_usage(messages.ReportUsage(record=trained.usage)))
     assert world.posted[0][0] == "/api/v1/usage"
     assert training.UsageRecord.model_validate(world.posted[0][1]) == trained.usage
-
-
-def in_execution(name: str, step: Callable[..., Awaitable[T]], asked: Any) -> T:
-    """`step` as an activity of that execution of its workflow."""
-    environment = ActivityEnvironment()
-    environment.info = dataclasses.replace(environment.info, workflow_run_id=name)
-    return asyncio.run(environment.run(step, asked))
 
 
 def test_a_run_started_again_has_a_job_of_its_own(tmp_path: Path, ray: RayDouble) -> None:

@@ -11,11 +11,11 @@ import httpx
 import pytest
 import tiny_project
 import tune_job_double
+from activity_calls import do, in_execution, refused
 from pydantic import ValidationError
 from ray_double import TOKEN, RayDouble, serve
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
-from test_workflows_training_activities import do, in_execution, refused
 from training_doubles import Steps, all_activities
 from tuning_doubles import BEST, Study, trials, tune_request
 from workflows_doubles import QUEUE, Endpoint, run
