@@ -8,20 +8,19 @@ import logging
 import shlex
 import sys
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from temporalio import activity, service
 
 from mainspring.core import canonical, errors, projects, settings, workspace
-from mainspring.core.contracts import scoring, training
+from mainspring.core.contracts import scoring
 from mainspring.core.lineage import emitter
 from mainspring.core.models import bundle, signing
 from mainspring.core.scoring import outputs, parts, places, scorer
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows.batch_scoring import lineage, messages
-from mainspring.workflows.ray_jobs import attach, client, job_files, score_messages
+from mainspring.workflows.ray_jobs import attach, client, job_files, score_messages, usage
 from mainspring.workflows.training import run_folder
 from mainspring.workflows.training.data_activities import in_thread
 
@@ -263,7 +262,6 @@ async def _tell_progress(path: Path, poll_seconds: float) -> None:
 
 def _scored(request: scoring.ScoreRequest, done: attach.Done[score_messages.ScoreOutput]) -> messages.Scored:
     answer, job = done.answer, done.job
-    ended = _time(job.end_time) or datetime.now(UTC)
     return messages.Scored(
         detail={
             "job": job.submission_id,
@@ -274,21 +272,12 @@ def _scored(request: scoring.ScoreRequest, done: attach.Done[score_messages.Scor
             "cpu_seconds": round(answer.cpu_seconds, 1),
         },
         attempts=done.attempts,
-        usage=training.UsageRecord(
+        usage=usage.core_hours(
+            request,
+            job,
             # The job's answer has the CPU time of the run's earlier jobs, too.
-            usage_key=f"{job.submission_id}",
-            run_id=request.run_id,
-            project=request.project,
-            environment=request.environment,
+            key=job.submission_id,
             service="ray-score",
-            sku="cpu_core_hour",
-            consumed_quantity=answer.cpu_seconds / 3600,
-            consumed_unit="core-hours",
-            started_at=_time(job.start_time) or ended,
-            ended_at=ended,
+            cpu_seconds=answer.cpu_seconds,
         ),
     )
-
-
-def _time(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)

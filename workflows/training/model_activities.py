@@ -7,7 +7,6 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from mainspring.core.features import frames, plan
 from mainspring.core.lineage import emitter, jobs
 from mainspring.core.models import bundle, evaluation, samples, signing
 from mainspring.workflows import errors as temporal_errors
-from mainspring.workflows.ray_jobs import attach, client, job_files, train_messages, tune_messages
+from mainspring.workflows.ray_jobs import attach, client, job_files, train_messages, tune_messages, usage
 from mainspring.workflows.training import (
     card,
     catalog,
@@ -240,7 +239,6 @@ def _trained(
 ) -> messages.Trained:
     """`cpu_seconds`: what is this execution's to pay."""
     answer, job = done.answer, done.job
-    ended = _time(job.end_time) or datetime.now(UTC)
     return messages.Trained(
         detail={
             "job": job.submission_id,
@@ -252,24 +250,15 @@ def _trained(
         },
         attempts=done.attempts,
         output_path=str(output),
-        usage=training.UsageRecord(
+        usage=usage.core_hours(
+            request,
+            job,
             # The last job's answer has the CPU time of the ones before it, up to their checkpoints.
-            usage_key=f"{request.run_id}/train/{family}/{done.attempts - 1}",
-            run_id=request.run_id,
-            project=request.project,
-            environment=request.environment,
+            key=f"{request.run_id}/train/{family}/{done.attempts - 1}",
             service="ray-train",
-            sku="cpu_core_hour",
-            consumed_quantity=cpu_seconds / 3600,
-            consumed_unit="core-hours",
-            started_at=_time(job.start_time) or ended,
-            ended_at=ended,
+            cpu_seconds=cpu_seconds,
         ),
     )
-
-
-def _time(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _metrics(scored: pl.DataFrame, rows: projects.TrainingSetReport) -> dict[str, training.Metrics]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ import httpx
 from temporalio import activity
 
 from mainspring.core import canonical, projects, settings
-from mainspring.core.contracts import control, training, tuning
+from mainspring.core.contracts import control, tuning
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows import heartbeat
 from mainspring.workflows.exchange import exchange
-from mainspring.workflows.ray_jobs import attach, client, job_files, train_messages, tune_messages
+from mainspring.workflows.ray_jobs import attach, client, job_files, train_messages, tune_messages, usage
 from mainspring.workflows.training import run_folder
 from mainspring.workflows.tuning import draw, messages
 
@@ -129,7 +128,6 @@ def _tuned(
 ) -> messages.Tuned:
     """`cpu_seconds`: what is this execution's to pay."""
     answer, job = done.answer, done.job
-    ended = _time(job.end_time) or datetime.now(UTC)
     states = [str(trial.state) for trial in answer.trials]
     return messages.Tuned(
         trials=list(answer.trials),
@@ -142,20 +140,11 @@ def _tuned(
             **{state: states.count(state) for state in sorted(set(states))},
             "cpu_seconds": round(answer.cpu_seconds, 1),
         },
-        usage=training.UsageRecord(
-            usage_key=f"{request.run_id}/tune/{family}/{done.attempts - 1}",
-            run_id=request.run_id,
-            project=request.project,
-            environment=request.environment,
+        usage=usage.core_hours(
+            request,
+            job,
+            key=f"{request.run_id}/tune/{family}/{done.attempts - 1}",
             service="ray-tune",
-            sku="cpu_core_hour",
-            consumed_quantity=cpu_seconds / 3600,
-            consumed_unit="core-hours",
-            started_at=_time(job.start_time) or ended,
-            ended_at=ended,
+            cpu_seconds=cpu_seconds,
         ),
     )
-
-
-def _time(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,0 +1,45 @@
+"""What a Ray job used, as it is metered and paid: core-hours of the run that asked for it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Protocol
+
+from mainspring.core.contracts import training
+from mainspring.workflows.ray_jobs import client
+
+__all__ = ["core_hours"]
+
+
+class Run(Protocol):
+    """Whose job it is; the requests of workflows are such."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def project(self) -> str: ...
+    @property
+    def environment(self) -> str: ...
+
+
+def core_hours(
+    run: Run, job: client.Job, *, key: str, service: str, cpu_seconds: float
+) -> training.UsageRecord:
+    """`cpu_seconds` of CPU time, of the run's earlier jobs too where the last one went on with their work. A record with the same `key` is counted once; a job without times ends now."""
+    ended = _time(job.end_time) or datetime.now(UTC)
+    return training.UsageRecord(
+        usage_key=key,
+        run_id=run.run_id,
+        project=run.project,
+        environment=run.environment,
+        service=service,
+        sku="cpu_core_hour",
+        consumed_quantity=cpu_seconds / 3600,
+        consumed_unit="core-hours",
+        started_at=_time(job.start_time) or ended,
+        ended_at=ended,
+    )
+
+
+def _time(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
