@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias, final
 
-from mainspring.native import _native, front
+from mainspring.native import _native, front, status
 
 __all__ = ["Counts", "InferModel", "model"]
 
@@ -48,6 +48,8 @@ class Counts:
 def model(served: front.Model, counts: Counts, *, seconds: float = SECONDS) -> InferModel:
     """Answer for `served`, requests of up to about `seconds` of work, and count in `counts`.
 
-    Errors: NativeError `bad_spec`, `bad_dtype` for a model that only the app can serve.
+    Errors: NativeError `bad_spec`, `bad_dtype` for a model that only the app can serve, `bad_spec` for `seconds` that are none.
     """
+    if not 0 < seconds <= 60:
+        raise status.NativeError("bad_spec", f"`seconds` is {seconds}; expected above 0 and up to 60")
     return _native.infer_model(served.written(), counts.native, seconds)

@@ -171,6 +171,12 @@ def test_models_of_the_app_alone_are_refused(counts: infer.Counts) -> None:
         infer.model(network(max_rows=0), counts)
 
 
+@pytest.mark.parametrize("seconds", [0.0, -1.0, 61.0, math.nan, math.inf])
+def test_times_that_are_none_are_refused(counts: infer.Counts, seconds: float) -> None:
+    with pytest.raises(status.NativeError, match="`seconds` is .*; expected above 0 and up to 60"):
+        infer.model(network(), counts, seconds=seconds)
+
+
 def test_many_threads_get_their_own_answers(net: infer.InferModel, counts: infer.Counts) -> None:
     wrong: list[object] = []
 
