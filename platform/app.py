@@ -19,6 +19,7 @@ from mainspring.platform.audit import checkpoints
 from mainspring.platform.audit import routes as audit_routes
 from mainspring.platform.catalog import routes as catalog_routes
 from mainspring.platform.costs import routes as cost_routes
+from mainspring.platform.endpoints import routes as endpoint_routes
 from mainspring.platform.health import routes as health_routes
 from mainspring.platform.http import errors as http_errors
 from mainspring.platform.http import idempotency
@@ -40,6 +41,7 @@ HANDLERS = (
     *member_routes.HANDLERS,
     *policy_routes.HANDLERS,
     *run_routes.HANDLERS,
+    *endpoint_routes.HANDLERS,
     *audit_routes.HANDLERS,
     *cost_routes.HANDLERS,
     *metering_routes.HANDLERS,

@@ -54,6 +54,17 @@ members: Final = sa.Table(
     sa.Column("set_by", TEXT, nullable=False),
 )
 
+#: A name is of the whole platform, and of the project that first asked for it.
+endpoints: Final = sa.Table(
+    "endpoints",
+    metadata,
+    sa.Column("name", TEXT, primary_key=True),
+    sa.Column("project", sa.ForeignKey("projects.name"), nullable=False, index=True),
+    sa.Column("environment", TEXT, nullable=False),
+    sa.Column("claimed_at", TEXT, nullable=False),
+    sa.Column("claimed_by", TEXT, nullable=False),
+)
+
 runs: Final = sa.Table(
     "runs",
     metadata,

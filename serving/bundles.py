@@ -100,6 +100,7 @@ class Shelved:
         return prediction.BundleView(
             digest=b.digest,
             name=b.name,
+            project=b.project,
             plan_digest=b.plan_digest,
             feature_service=b.feature_service.name,
             input_columns=dict(b.input_columns),

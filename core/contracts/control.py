@@ -103,6 +103,17 @@ class RunView(Message):
     workflow_url: str = ""
 
 
+class EndpointClaim(Message):
+    """Whose an endpoint is: of the project that first asked for its name."""
+
+    name: Slug
+    project: Slug
+    environment: str
+    """Of the run that first asked."""
+    claimed_at: UtcTime
+    claimed_by: str
+
+
 class DecisionCreate(Request):
     """Approve or reject a waiting run."""
 

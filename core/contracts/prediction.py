@@ -142,6 +142,8 @@ class BundleView(Message):
 
     digest: Digest
     name: str
+    project: str = ""
+    """As its signed manifest says; empty: told by a release that did not."""
     plan_digest: Digest
     feature_service: str
     input_columns: dict[str, str]

@@ -16,6 +16,7 @@ from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
 from mainspring.platform.costs import reservations
 from mainspring.platform.costs import store as cost_store
+from mainspring.platform.endpoints import store as endpoint_store
 from mainspring.platform.policies import questions
 from mainspring.platform.projects import store as project_store
 from mainspring.platform.runs import intents, outbox, store
@@ -28,7 +29,8 @@ async def create(
 
     If the engine does not answer, the run stays `pending`, and the same key again, or recovery, starts it: the
     workflow id is the run id, so there is never a second execution.
-    Errors: NotFound for the project, PolicyDenied, BudgetExceeded, Conflict if the key came with another request.
+    Errors: NotFound for the project, PolicyDenied, BudgetExceeded; Conflict if the key came with another request, or if
+    the endpoint is another project's.
     """
     _check_complete(request)
 
@@ -55,6 +57,10 @@ async def create(
         else:
             run_id = ids.new_id("run")
             await store.insert(connection, run_id, request, actor.name)
+            if request.endpoint and request.kind is not control.RunKind.SCORE:
+                await endpoint_store.claim(
+                    connection, request.endpoint, request.project, request.environment, actor.name
+                )
             now, hours = base.utc_now(), plane.book.reservation_hours
             wanted = _wanted_nanos(plane, request)
             await reservations.insert(connection, run_id, request.project, wanted, now=now, hours=hours)

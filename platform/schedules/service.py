@@ -8,6 +8,7 @@ from mainspring.core import identity, ids
 from mainspring.core.contracts import schedules
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
+from mainspring.platform.endpoints import store as endpoint_store
 from mainspring.platform.runs import outbox
 
 
@@ -18,9 +19,15 @@ async def put(
     process: schedules.Process,
     asked: schedules.ScheduleCreate,
 ) -> schedules.ScheduleView:
-    """Make a schedule or change it. Role: developer. Safe to repeat. Errors: NotFound, InvalidRequest."""
-    await _check(plane, credential, project)
-    schedules.request_of(process, project, asked.request)  # before anything is on record
+    """Make a schedule or change it. Role: developer. Safe to repeat.
+
+    Errors: NotFound, InvalidRequest; Conflict for an endpoint of another project.
+    """
+    wanted = schedules.request_of(process, project, asked.request)  # before anything is on record
+    async with reads.reading(plane, credential, action="schedule.read") as reader:
+        await reader.project(project)
+        if endpoint := getattr(wanted, "endpoint", ""):
+            await endpoint_store.check_not_foreign(reader.connection, endpoint, project)
 
     async def work(_: identity.Actor) -> tuple[schedules.ScheduleView, dict[str, Any]]:
         return await outbox.ask(plane.scheduler.put(project, process, asked)), {}

@@ -135,6 +135,9 @@ REQUESTS = (
         "/api/v1/runs/{run_id}/events",
         {"run_id": "{run_id}", "event_key": "k-{run_id}", "action": "run.end", "actor": "x", "detail": {}},
     ),
+    Asked("GET", "/api/v1/endpoints", may_answer=True),
+    Asked("GET", "/api/v1/endpoints", query="project={project}"),
+    Asked("GET", "/api/v1/endpoints/e-{project}"),
     Asked("GET", "/api/v1/audit", query="limit=500", may_answer=True),
     Asked("GET", "/api/v1/audit:verify"),
     Asked("GET", "/api/v1/audit:export"),
@@ -250,7 +253,9 @@ class World:
         place = f"/api/v1/projects/{project}"
         self.call("root", "PUT", f"{place}/members/{owner}", {"roles": {"*": ["admin"]}})
         self.call(owner, "PUT", f"{place}/members/member-{mark}", {"roles": {"dev": ["developer"]}})
-        run = self.call(owner, "POST", "/api/v1/runs", {"project": project, "cause": mark})
+        run = self.call(
+            owner, "POST", "/api/v1/runs", {"project": project, "cause": mark, "endpoint": f"e-{project}"}
+        )
         self.call(owner, "PUT", f"{place}/schedules/skew", {"every_minutes": 60})
         scheduled = self.call(owner, "POST", f"{place}/schedules/skew/runs")["run_id"]
         lake = workspace.Workspace(state, project, 0.5).lake

@@ -133,3 +133,23 @@ def test_an_older_database_keeps_every_row_and_its_chain_and_goes_on(tmp_path: P
             assert now.execute(f"SELECT * FROM {name}").fetchall()[: len(before[name])] == before[name]
         assert now.execute("SELECT * FROM runs ORDER BY created_at").fetchall()[:1] == before["runs"]
     now.close()
+
+
+def test_runs_of_an_older_database_say_whose_an_endpoint_is(tmp_path: Path) -> None:
+    s = settings.load({}, directory=tmp_path)
+    s.stack.state_dir.mkdir()
+    with sqlite3.connect(s.stack.state_dir / "control.db") as old:
+        old.executescript(DUMP)
+        old.execute("UPDATE runs SET request = json_set(request, '$.endpoint', 'delay')")
+    old.close()
+
+    async def upgrade() -> None:
+        db = database.Database(s.control.database_url)
+        await db.open()
+        await db.close()
+
+    asyncio.run(upgrade())
+    with sqlite3.connect(s.stack.state_dir / "control.db") as now:
+        (claim,) = now.execute("SELECT name, project, environment, claimed_by FROM endpoints").fetchall()
+    now.close()
+    assert claim == ("delay", "alpha", "dev", "developer@local")

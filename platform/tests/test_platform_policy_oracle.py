@@ -23,7 +23,15 @@ ENVIRONMENTS = ("dev", "staging", "prod", "moon", "")
 NAMES = ("ana", "eva", "")
 PROJECT_ACTIONS = (
     *("project.read", "run.read", "cost.read", "lineage.read", "catalog.read", "quarantine.read"),
-    *("schedule.read", "member.read", "audit.read", "project.update", "usage.record", "catalog.put"),
+    *(
+        "schedule.read",
+        "endpoint.read",
+        "member.read",
+        "audit.read",
+        "project.update",
+        "usage.record",
+        "catalog.put",
+    ),
     *("lineage.record", "quarantine.release"),
 )
 CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {

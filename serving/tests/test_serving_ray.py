@@ -91,7 +91,10 @@ def test_replicas_answer_follow_traffic_and_stop(tmp_path: Path) -> None:
             assert scores[first] != scores[second]
             # A replica tells what it counted some time later: at first no bundle of this table has counts.
             until = time.monotonic() + 10
-            while sum(each.requests for each in client.stats("flights").bundles) < 16 and time.monotonic() < until:
+            while (
+                sum(each.requests for each in client.stats("flights").bundles) < 16
+                and time.monotonic() < until
+            ):
                 time.sleep(0.05)
             (counted,) = client.stats("flights").bundles
             assert (counted.requests, counted.errors) == (16, 0), "all replicas' together"

@@ -75,6 +75,7 @@ class DeployModel:
                 **options.WORK,
             )
             step.detail = {"bundle": loaded.name, "load_seconds": loaded.load_seconds}
+            self._check_own(loaded)
 
         if in_force is None:
             await self._promote("first bundle of the endpoint")
@@ -94,6 +95,14 @@ class DeployModel:
                 f"endpoint `{table.endpoint}` has a canary in flight, set by `{table.set_by}`; let it end or roll it back first",
                 resource="endpoint",
                 name=table.endpoint,
+            )
+
+    def _check_own(self, loaded: prediction.BundleView) -> None:
+        """The manifest that was signed says whose the bundle is, not who asks for it."""
+        if loaded.project and loaded.project != self._request.project:
+            raise errors.InvalidRequest(
+                f"bundle `{loaded.digest}` is not of project `{self._request.project}`; deploy it in its own project",
+                field="bundle_digest",
             )
 
     async def _canary(self, in_force: deployment.TrafficTable, percent: int) -> None:

@@ -150,6 +150,18 @@ def test_a_bundle_that_does_not_load_is_a_typed_end_and_touches_nothing() -> Non
     assert endpoint.history == []
 
 
+def test_a_bundle_of_another_project_is_not_served_here() -> None:
+    endpoint = Endpoint(bundle_project="somebody-elses")
+    error, status = fail(endpoint)
+    assert isinstance(error, errors.InvalidRequest) and error.field == "bundle_digest"
+    assert "somebody-elses" not in error.message, "whose it is stays unsaid"
+    assert status.stage is Stage.FAILED and endpoint.history == []
+
+
+def test_a_release_that_did_not_tell_of_projects_still_deploys() -> None:
+    assert deploy(Endpoint(bundle_project="")).stage is Stage.DONE
+
+
 def test_a_change_that_cannot_be_put_on_record_is_taken_back() -> None:
     endpoint = Endpoint(report_error=errors.NotFound("no run `run_deploy`", resource="run"))
     error, status = fail(endpoint)

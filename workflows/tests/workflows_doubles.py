@@ -92,6 +92,7 @@ class Endpoint:
     """Percent -> p95 of the canary in ms; stable has 10."""
     requests: int = 100
     load_error: errors.MainspringError | None = None
+    bundle_project: str = "flight-delay"
     report_error: errors.MainspringError | None = None
     history: list[deployment.TrafficTable] = field(default_factory=list)
     events: list[training.RunEvent] = field(default_factory=list)
@@ -141,6 +142,7 @@ class Endpoint:
             return prediction.BundleView(
                 digest=asked.digest,
                 name="flight-delay",
+                project=self.bundle_project,
                 plan_digest=asked.digest,
                 feature_service="flights",
                 input_columns={},

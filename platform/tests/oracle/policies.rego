@@ -8,7 +8,7 @@ any_role := {"viewer", "developer", "approver", "admin", "service"}
 
 reads := {
 	"project.read", "run.read", "cost.read", "lineage.read", "catalog.read",
-	"quarantine.read", "schedule.read", "member.read", "audit.read",
+	"quarantine.read", "schedule.read", "endpoint.read", "member.read", "audit.read",
 }
 
 whole_log := {"audit.verify", "audit.export"}

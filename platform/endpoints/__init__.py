@@ -1,0 +1,3 @@
+"""Endpoints: which project each is of."""
+
+__all__: list[str] = []

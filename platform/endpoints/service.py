@@ -1,0 +1,31 @@
+"""Show which endpoints there are, and whose they are. What is served there now is serving's to say."""
+
+from __future__ import annotations
+
+from mainspring.core import errors
+from mainspring.core.contracts import control
+from mainspring.platform import plane as control_plane
+from mainspring.platform import reads
+from mainspring.platform.endpoints import store
+
+
+async def show(plane: control_plane.ControlPlane, credential: str, name: str) -> control.EndpointClaim:
+    """Errors: NotFound, also for one that must not be known of."""
+    async with reads.reading(plane, credential, action="endpoint.read") as reader:
+        row = await store.find(reader.connection, name)
+        if row is None or not reader.may(row.project):
+            raise errors.NotFound(
+                f"no endpoint `{name}`; a deployment makes one", resource="endpoint", name=name
+            )
+    return store.view(row)
+
+
+async def read(
+    plane: control_plane.ControlPlane, credential: str, *, project: str, after: str, limit: int
+) -> control.Page:
+    """A page of endpoints by name. Errors: NotFound for `project`."""
+    async with reads.reading(plane, credential, action="endpoint.read") as reader:
+        projects = await reader.projects(project)
+        rows = await store.page(reader.connection, projects=projects, after=after, limit=limit + 1)
+    items = [store.view(row).model_dump(mode="json") for row in rows[:limit]]
+    return control.Page(items=items, next=rows[limit - 1].name if len(rows) > limit else "")
