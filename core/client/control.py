@@ -229,8 +229,23 @@ class ControlClient:
         answer: dict[str, Any] = self._send("GET", "/api/v1/audit:verify", None, {})
         return answer
 
-    def costs(self, *, group_by: str = "project", project: str = "") -> control.CostSummary:
-        return self._get("/api/v1/costs", control.CostSummary, group_by=group_by, project=project)
+    def costs(
+        self, *, group_by: str = "project", project: str = "", since: str = "", until: str = ""
+    ) -> control.CostSummary:
+        """Of use that began in [`since`, `until`), times as RFC 3339; empty: without a limit."""
+        period = _period(since, until)
+        return self._get("/api/v1/costs", control.CostSummary, group_by=group_by, project=project, **period)
+
+    def cost_records(
+        self, *, project: str = "", since: str = "", until: str = ""
+    ) -> Iterator[control.CostView]:
+        """Priced records one by one, by usage key; the period as in :meth:`costs`."""
+        asked, after = {"project": project, **_period(since, until)}, ""
+        while True:
+            page = self._get("/api/v1/costs:records", control.Page, **asked, after=after)
+            yield from (control.CostView.model_validate(item) for item in page.items)
+            if not (after := page.next):
+                return
 
     def is_ready(self) -> bool:
         try:
@@ -287,6 +302,10 @@ class ControlClient:
 
 def _member(project: str, actor: str) -> str:
     return f"/api/v1/projects/{quote(project)}/members/{quote(actor, safe='')}"
+
+
+def _period(since: str, until: str) -> dict[str, str]:
+    return {name: at for name, at in (("since", since), ("until", until)) if at}
 
 
 def _schedule(project: str, process: schedules.Process) -> str:

@@ -1,6 +1,6 @@
 """What usage costs: pure, exact arithmetic over usage records and a price book."""
 
-from mainspring.core.cost.pricing import UNITS, cost_nanos, price, summarise, to_amount, to_nanos
+from mainspring.core.cost.pricing import UNITS, cost_nanos, price, to_amount, to_nanos
 from mainspring.core.cost.serving import price_serving
 
-__all__ = ["UNITS", "cost_nanos", "price", "price_serving", "summarise", "to_amount", "to_nanos"]
+__all__ = ["UNITS", "cost_nanos", "price", "price_serving", "to_amount", "to_nanos"]

@@ -1,4 +1,4 @@
-"""Price one usage record; add priced records up.
+"""Price one usage record.
 
 Sums are of integer billionths of the currency, so groups add up to their total exactly, whatever the order. Amounts
 leave as floats, which hold every billionth up to :data:`EXACT_BELOW`.
@@ -6,16 +6,13 @@ leave as floats, which hold every billionth up to :data:`EXACT_BELOW`.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from mainspring.core import errors, settings
 from mainspring.core.contracts import control, training
-
-GroupBy: TypeAlias = Literal["project", "run", "service"]
 
 #: Price-book entry -> the unit its price is for.
 UNITS: Final[Mapping[str, str]] = MappingProxyType(
@@ -31,7 +28,6 @@ UNITS: Final[Mapping[str, str]] = MappingProxyType(
 EXACT_BELOW: Final = 4_500_000.0
 
 _NANOS: Final = Decimal(10) ** 9
-_COLUMN: Final[Mapping[str, str]] = {"project": "project", "run": "run_id", "service": "service_name"}
 
 
 def price(record: training.UsageRecord, book: settings.CostSettings) -> control.CostView:
@@ -71,33 +67,6 @@ def cost_nanos(record: training.UsageRecord, book: settings.CostSettings) -> int
             f"usage `{record.usage_key}` ends before it starts; correct the meter's clock", field="ended_at"
         )
     return _round(quantity * unit_price)
-
-
-def summarise(costs: Iterable[control.CostView], group_by: GroupBy, currency: str) -> control.CostSummary:
-    """Costs added up per project, run or service; the groups add up to the total to the billionth.
-
-    Errors: InvalidRequest for another key, or a cost in another currency.
-    """
-    if group_by not in _COLUMN:
-        raise errors.InvalidRequest(
-            f"costs cannot be grouped by `{group_by}`; use one of `project`, `run`, `service`",
-            field="group_by",
-        )
-    groups: defaultdict[str, int] = defaultdict(int)
-    for cost in costs:
-        if cost.billing_currency != currency:
-            raise errors.InvalidRequest(
-                f"usage `{cost.usage_key}` is billed in `{cost.billing_currency}`, expected `{currency}`; sum one"
-                " currency at a time",
-                field="billing_currency",
-            )
-        groups[getattr(cost, _COLUMN[group_by])] += to_nanos(cost.billed_cost)
-    return control.CostSummary(
-        group_by=group_by,
-        currency=currency,
-        total=to_amount(sum(groups.values())),
-        groups={name: to_amount(nanos) for name, nanos in sorted(groups.items())},
-    )
 
 
 def to_nanos(amount: float) -> int:

@@ -17,6 +17,7 @@ from mainspring.core import errors
 from mainspring.platform.cli import (
     batch,
     bundles,
+    costs,
     data,
     members,
     output,
@@ -553,48 +554,10 @@ def _verify_export(export: str, checkpoints: str, public_key: str, allow_unsigne
     return {"ok": finding.ok, **dataclasses.asdict(finding)}
 
 
-@cli.group()
-def cost() -> None:
-    """What usage costs."""
-
-
-@cost.command("report")
-@click.option("--by", type=click.Choice(["project", "run", "service"]), default="project", show_default=True)
-@click.option("--project", "project_name", default="")
-@_AS
-@_JSON
-def cost_report(by: str, project_name: str, actor: str, as_json: bool) -> None:
-    """Costs added up."""
-    with _client(actor or "developer@local") as client:
-        output.show(client.costs(group_by=by, project=project_name).model_dump(mode="json"), as_json=as_json)
-
-
-@cost.command("serving")
-@click.option(
-    "--by",
-    type=click.Choice(["project", "endpoint", "model_version", "caller"]),
-    default="model_version",
-    show_default=True,
-)
-@click.option("--project", "project_name", default="")
-@_AS
-@_JSON
-def cost_serving(by: str, project_name: str, actor: str, as_json: bool) -> None:
-    """What serving used, in whole units."""
-    with _client(actor or "developer@local") as client:
-        found = client.serving_usage(group_by=by, project=project_name)
-    if as_json:
-        output.show(found.model_dump(mode="json"), as_json=True)
-    else:
-        named = {**found.groups, "total": found.total}
-        rows = [{by: name, **used.model_dump(mode="json")} for name, used in named.items()]
-        columns = (by, "requests", "predictions", "cpu_microseconds", "cost")
-        output.show(rows, as_json=False, columns=columns)
-
-
 cli.add_command(upkeep.db)
 cli.add_command(batch.batch)
 cli.add_command(bundles.bundle)
+cli.add_command(costs.cost)
 cli.add_command(data.catalog)
 cli.add_command(data.lineage)
 cli.add_command(data.quarantine)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from datetime import datetime
+from typing import Annotated
 
 from litestar import get, post
 from litestar.di import NamedDependency
-from litestar.params import FromQuery, JSONBody
+from litestar.params import FromQuery, JSONBody, QueryParameter
 
 from mainspring.core.contracts import control, training
 from mainspring.platform import plane as control_plane
-from mainspring.platform.costs import service
+from mainspring.platform.costs import service, store
 
 
 @post("/api/v1/usage", tags=["costs"])
@@ -27,11 +28,31 @@ async def record_usage(
 async def summarise_costs(
     plane: NamedDependency[control_plane.ControlPlane],
     credential: NamedDependency[str],
-    group_by: FromQuery[Literal["project", "run", "service"]] = "project",
+    group_by: FromQuery[store.GroupBy] = "project",
     project: FromQuery[str] = "",
+    since: FromQuery[datetime | None] = None,
+    until: FromQuery[datetime | None] = None,
 ) -> control.CostSummary:
-    """Costs per project, run or service."""
-    return await service.summarise(plane, credential, group_by=group_by, project=project)
+    """Costs per project, run, service, environment or SKU, of use that began in [`since`, `until`)."""
+    return await service.summarise(
+        plane, credential, group_by=group_by, project=project, since=since, until=until
+    )
 
 
-HANDLERS = (record_usage, summarise_costs)
+@get("/api/v1/costs:records", tags=["costs"])
+async def list_cost_records(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    project: FromQuery[str] = "",
+    since: FromQuery[datetime | None] = None,
+    until: FromQuery[datetime | None] = None,
+    after: FromQuery[str] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 500,
+) -> control.Page:
+    """Priced records one by one: what `costs` adds up, and what a FOCUS export is made of."""
+    return await service.records(
+        plane, credential, project=project, since=since, until=until, after=after, limit=limit
+    )
+
+
+HANDLERS = (record_usage, summarise_costs, list_cost_records)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import cost, errors, identity
 from mainspring.core.contracts import control, training
-from mainspring.core.cost import pricing
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.costs import store
@@ -48,9 +49,55 @@ async def record(
 
 
 async def summarise(
-    plane: control_plane.ControlPlane, credential: str, *, group_by: pricing.GroupBy, project: str
+    plane: control_plane.ControlPlane,
+    credential: str,
+    *,
+    group_by: store.GroupBy,
+    project: str,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> control.CostSummary:
-    """Costs added up, of one project if it is named, or of those that the actor may know of. Errors: NotFound."""
+    """Costs added up, of one project if it is named, or of those that the actor may know of.
+
+    Of use that began in [`since`, `until`). The groups add up to the total to the billionth.
+    Errors: NotFound; InvalidRequest for a period without an offset from UTC, or of no length.
+    """
+    _check_period(since, until)
     async with reads.reading(plane, credential, action="cost.read") as reader:
-        views = await store.views(reader.connection, await reader.projects(project))
-    return cost.summarise(views, group_by, plane.book.currency)
+        only = store.Only(await reader.projects(project), since, until)
+        sums = await store.sums(reader.connection, group_by, plane.book.currency, only)
+    return control.CostSummary(
+        group_by=group_by,
+        currency=plane.book.currency,
+        total=cost.to_amount(sum(sums.values())),
+        groups={name: cost.to_amount(nanos) for name, nanos in sums.items()},
+    )
+
+
+async def records(
+    plane: control_plane.ControlPlane,
+    credential: str,
+    *,
+    project: str,
+    since: datetime | None,
+    until: datetime | None,
+    after: str,
+    limit: int,
+) -> control.Page:
+    """A page of priced records by usage key; whose, of when, and errors as in :func:`summarise`."""
+    _check_period(since, until)
+    async with reads.reading(plane, credential, action="cost.read") as reader:
+        only = store.Only(await reader.projects(project), since, until)
+        found = await store.page(reader.connection, only, after=after, limit=limit + 1)
+    return control.Page(
+        items=[view.model_dump(mode="json") for view in found[:limit]],
+        next=found[limit - 1].usage_key if len(found) > limit else "",
+    )
+
+
+def _check_period(since: datetime | None, until: datetime | None) -> None:
+    for name, at in (("since", since), ("until", until)):
+        if at is not None and at.tzinfo is None:
+            raise errors.InvalidRequest(f"`{name}` has no offset from UTC; add one, such as `Z`", field=name)
+    if since is not None and until is not None and until <= since:
+        raise errors.InvalidRequest("`until` is not after `since`; ask for a period", field="until")

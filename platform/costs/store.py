@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mainspring.core import cost
+from mainspring.core import cost, errors
 from mainspring.core.contracts import control, training
 from mainspring.platform import database
+
+GroupBy: TypeAlias = Literal["project", "run", "service", "environment", "sku"]
+
+_table = database.usage
+_KEYS: Final[Mapping[str, sa.ColumnElement[str]]] = {
+    "project": _table.c.project,
+    "run": _table.c.run_id,
+    "service": _table.c.service,
+    "environment": _table.c.view["environment"].as_string(),
+    "sku": _table.c.view["sku_id"].as_string(),
+}
+
+
+@dataclass(frozen=True)
+class Only:
+    """Which usage: of `projects` (None: of all), begun in [`since`, `until`), each None without a limit."""
+
+    projects: Collection[str] | None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def of(self, query: sa.Select[Any]) -> sa.Select[Any]:
+        if self.projects is not None:
+            query = query.where(_table.c.project.in_(self.projects))
+        if self.since is not None:
+            query = query.where(_table.c.started_at >= self.since.astimezone(UTC).isoformat())
+        if self.until is not None:
+            query = query.where(_table.c.started_at < self.until.astimezone(UTC).isoformat())
+        return query
 
 
 async def insert(
@@ -56,9 +86,24 @@ async def run_costs(connection: AsyncConnection, run_ids: Sequence[str]) -> dict
     return {run_id: cost.to_amount(int(nanos)) for run_id, nanos in (await connection.execute(query)).all()}
 
 
-async def views(connection: AsyncConnection, projects: Collection[str] | None) -> list[control.CostView]:
-    """Every priced record of `projects`; None: of all."""
-    query = sa.select(database.usage.c.view)
-    if projects is not None:
-        query = query.where(database.usage.c.project.in_(projects))
-    return [control.CostView.model_validate(v) for v in (await connection.execute(query)).scalars()]
+async def sums(connection: AsyncConnection, group_by: GroupBy, currency: str, only: Only) -> dict[str, int]:
+    """Billionths of the currency by group, by its name. Errors: InvalidRequest for a cost in another currency."""
+    key = _KEYS[group_by]
+    query = only.of(sa.select(key, _table.c.currency, sa.func.sum(_table.c.cost_nanos)))
+    found: dict[str, int] = {}
+    for name, billed_in, nanos in (await connection.execute(query.group_by(key, _table.c.currency))).all():
+        if billed_in != currency:
+            raise errors.InvalidRequest(
+                f"some usage of {group_by} `{name}` is billed in `{billed_in}`, expected `{currency}`; ask for a"
+                " project or a period of one currency",
+                field="billing_currency",
+            )
+        found[name] = int(nanos)
+    return dict(sorted(found.items()))
+
+
+async def page(connection: AsyncConnection, only: Only, *, after: str, limit: int) -> list[control.CostView]:
+    """Up to `limit` priced records by usage key, which never changes: a page misses nothing that was there before it."""
+    query = only.of(sa.select(_table.c.view)).where(_table.c.usage_key > after)
+    found = await connection.execute(query.order_by(_table.c.usage_key).limit(limit))
+    return [control.CostView.model_validate(v) for v in found.scalars()]

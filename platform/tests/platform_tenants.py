@@ -144,9 +144,11 @@ REQUESTS = (
     Asked("POST", "/api/v1/usage", _usage()),
     *(
         Asked("GET", "/api/v1/costs", query=f"group_by={key}", may_answer=True)
-        for key in ("project", "run", "service")
+        for key in ("project", "run", "service", "environment", "sku")
     ),
     Asked("GET", "/api/v1/costs", query="project={project}"),
+    Asked("GET", "/api/v1/costs:records", may_answer=True),
+    Asked("GET", "/api/v1/costs:records", query="project={project}"),
     Asked("POST", "/api/v1/serving-usage", {"records": [_served()]}),
     *(
         Asked("GET", "/api/v1/serving-usage", query=f"group_by={key}", may_answer=True)

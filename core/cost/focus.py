@@ -1,0 +1,169 @@
+"""Priced records as FinOps FOCUS rows (version 1.2), for the finance tools that read them.
+
+Columns that FOCUS wants and that nothing here can fill, such as regions, are left out; `Tags` holds what a tag policy
+asks for. Money keeps its billionths: decimal text in CSV and JSON, `decimal(38, 9)` in Parquet. Nothing is missing in
+a row: what does not apply is an empty text.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import IO, Any, Final
+
+from mainspring.core.contracts import control
+from mainspring.core.cost import pricing
+
+__all__ = ["COLUMNS", "VERSION", "Format", "row", "write"]
+
+VERSION: Final = "1.2"
+_MONEY: Final = ("BilledCost", "ContractedCost", "EffectiveCost", "ListCost")
+_PRICES: Final = ("ContractedUnitPrice", "ListUnitPrice")
+_QUANTITIES: Final = ("ConsumedQuantity", "PricingQuantity")
+_TIMES: Final = ("BillingPeriodStart", "BillingPeriodEnd", "ChargePeriodStart", "ChargePeriodEnd")
+#: In this order, which is FOCUS's: by name.
+COLUMNS: Final = (
+    "BilledCost",
+    "BillingAccountId",
+    "BillingCurrency",
+    "BillingPeriodEnd",
+    "BillingPeriodStart",
+    "ChargeCategory",
+    "ChargeClass",
+    "ChargeDescription",
+    "ChargeFrequency",
+    "ChargePeriodEnd",
+    "ChargePeriodStart",
+    "ConsumedQuantity",
+    "ConsumedUnit",
+    "ContractedCost",
+    "ContractedUnitPrice",
+    "EffectiveCost",
+    "InvoiceIssuerName",
+    "ListCost",
+    "ListUnitPrice",
+    "PricingCategory",
+    "PricingQuantity",
+    "PricingUnit",
+    "ProviderName",
+    "PublisherName",
+    "ResourceId",
+    "ResourceType",
+    "ServiceCategory",
+    "ServiceName",
+    "SkuId",
+    "SubAccountId",
+    "Tags",
+    "x_UsageKey",
+)
+_ISSUER: Final = "mainspring"
+#: A spreadsheet takes a cell that begins so for a formula.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Format(StrEnum):
+    CSV = "csv"
+    JSON = "json"
+    """One object a line."""
+    PARQUET = "parquet"
+
+
+def row(cost: control.CostView) -> dict[str, Any]:
+    """A priced record in FOCUS columns: money and quantities as `Decimal`, times as UTC `datetime`."""
+    billed = Decimal(pricing.to_nanos(cost.billed_cost)).scaleb(-9)
+    price, quantity = Decimal(repr(cost.list_unit_price)), Decimal(repr(cost.consumed_quantity))
+    began, ended = _month(cost.charge_period_start)
+    resource, _, name = cost.run_id.rpartition("/")
+    return {
+        **dict.fromkeys(_MONEY, billed),
+        **dict.fromkeys(_PRICES, price),
+        **dict.fromkeys(_QUANTITIES, quantity),
+        "BillingAccountId": _ISSUER,
+        "BillingCurrency": cost.billing_currency,
+        "BillingPeriodEnd": ended,
+        "BillingPeriodStart": began,
+        "ChargeCategory": "Usage",
+        "ChargeClass": "",
+        "ChargeDescription": f"{cost.sku_id} of {cost.service_name}",
+        "ChargeFrequency": "Usage-Based",
+        "ChargePeriodEnd": cost.charge_period_end.astimezone(UTC),
+        "ChargePeriodStart": cost.charge_period_start.astimezone(UTC),
+        "ConsumedUnit": cost.consumed_unit,
+        "InvoiceIssuerName": _ISSUER,
+        "PricingCategory": "Standard",
+        "PricingUnit": cost.consumed_unit,
+        "ProviderName": _ISSUER,
+        "PublisherName": _ISSUER,
+        "ResourceId": name,
+        "ResourceType": resource or "run",
+        "ServiceCategory": "AI and Machine Learning",
+        "ServiceName": cost.service_name,
+        "SkuId": cost.sku_id,
+        "SubAccountId": cost.project,
+        "Tags": {"project": cost.project, "environment": cost.environment},
+        "x_UsageKey": cost.usage_key,
+    }
+
+
+def write(costs: Iterable[control.CostView], file: IO[bytes], form: Format) -> int:
+    """Write the rows, and say how many. CSV and JSON are written as they come; Parquet is held in memory first."""
+    if form is Format.PARQUET:
+        return _write_parquet(costs, file)
+    pieces = _csv(costs) if form is Format.CSV else (json.dumps(_text(row(cost))) + "\n" for cost in costs)
+    count = -1 if form is Format.CSV else 0  # the header is no row
+    for piece in pieces:
+        file.write(piece.encode())
+        count += 1
+    return count
+
+
+def _csv(costs: Iterable[control.CostView]) -> Iterator[str]:
+    def line(cells: Iterable[str]) -> str:
+        text = io.StringIO(newline="")
+        csv.writer(text).writerow(cells)  # RFC 4180: lines end in CR LF, and cells with either are quoted
+        return text.getvalue()
+
+    yield line(COLUMNS)
+    for cost in costs:
+        found = _text(row(cost))
+        found["Tags"] = json.dumps(found["Tags"])
+        yield line(_harmless(found[name]) for name in COLUMNS)
+
+
+def _harmless(cell: str) -> str:
+    """Text that a spreadsheet would compute is marked as text; of ours only names can begin so, amounts are positive."""
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def _text(found: Mapping[str, Any]) -> dict[str, Any]:
+    def plain(value: Any) -> Any:
+        if isinstance(value, Decimal):
+            return f"{value:f}"
+        return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
+
+    return {name: plain(found[name]) for name in COLUMNS}
+
+
+def _write_parquet(costs: Iterable[control.CostView], file: IO[bytes]) -> int:
+    import polars as pl
+
+    schema: dict[str, Any] = dict.fromkeys(COLUMNS, pl.String)
+    schema.update(dict.fromkeys(_MONEY, pl.Decimal(38, 9)))
+    schema.update(dict.fromkeys((*_PRICES, *_QUANTITIES), pl.Float64))
+    schema.update(dict.fromkeys(_TIMES, pl.Datetime("us", "UTC")))
+    rows = [{**found, "Tags": json.dumps(found["Tags"])} for found in map(row, costs)]
+    for found in rows:
+        found.update({name: float(found[name]) for name in (*_PRICES, *_QUANTITIES)})
+    pl.DataFrame(rows, schema=schema).write_parquet(file)
+    return len(rows)
+
+
+def _month(at: datetime) -> tuple[datetime, datetime]:
+    began = at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    year, month = divmod(began.month, 12)
+    return began, began.replace(year=began.year + year, month=month + 1)
