@@ -11,7 +11,7 @@ from mainspring.core import errors
 from mainspring.platform.cli import output, session
 
 if TYPE_CHECKING:
-    from mainspring.core.cost import focus
+    from mainspring.platform.costs import focus
 
 __all__ = ["cost"]
 
@@ -87,7 +87,7 @@ def cost_export(
     The file is there whole or not at all, and adds up to what `cost report` says of the same period.
     """
     from mainspring.core import durable
-    from mainspring.core.cost import focus
+    from mainspring.platform.costs import focus
 
     chosen = _format(file, form)
     with session.client(actor or "developer@local") as client:
@@ -105,7 +105,7 @@ def cost_export(
 
 
 def _format(file: Path, form: str | None) -> focus.Format:
-    from mainspring.core.cost import focus
+    from mainspring.platform.costs import focus
 
     name = form or {".jsonl": "json"}.get(file.suffix, file.suffix.removeprefix("."))
     if name not in set(focus.Format):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from mainspring.core import cost, settings
 from mainspring.core.contracts import control, training
-from mainspring.core.cost import focus
+from mainspring.platform.costs import focus
 
 BOOK = settings.CostSettings()
 DECEMBER = datetime(2026, 12, 31, 23, 30, tzinfo=UTC)
