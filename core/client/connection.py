@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from temporalio import client as temporal
 from temporalio import runtime
 
-from mainspring.core import errors, settings
+from mainspring.core import errors
 from mainspring.core.client import payloads
+
+if TYPE_CHECKING:
+    from mainspring.core import settings
 
 __all__ = ["connect", "connect_by"]
 

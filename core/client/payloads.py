@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -22,7 +22,10 @@ from temporalio import converter
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from mainspring.core import errors, settings, watched
+from mainspring.core import errors, watched
+
+if TYPE_CHECKING:
+    from mainspring.core import settings
 
 __all__ = ["Keys", "SealedPayloads", "codec_of", "converter_of", "ensure_keys", "rotate"]
 

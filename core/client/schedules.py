@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from temporalio import client as temporal
 from temporalio import common, exceptions, service
 
-from mainspring.core import errors, settings
+from mainspring.core import errors
 from mainspring.core.client import connection, failures, payloads
 from mainspring.core.contracts import base, schedules
+
+if TYPE_CHECKING:
+    from mainspring.core import settings
 
 __all__ = ["ScheduleClient"]
 

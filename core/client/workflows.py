@@ -6,14 +6,17 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from temporalio import client as temporal
 from temporalio import common, exceptions, service
 
-from mainspring.core import errors, settings
+from mainspring.core import errors
 from mainspring.core.client import connection, failures, payloads
 from mainspring.core.contracts import deployment, scoring, training, tuning
+
+if TYPE_CHECKING:
+    from mainspring.core import settings
 
 R = TypeVar("R", training.TrainResult, deployment.DeployResult, scoring.ScoreResult, tuning.TuneResult)
 
