@@ -17,6 +17,7 @@ from mainspring.core import errors
 from mainspring.platform.cli import (
     batch,
     bundles,
+    contracts,
     costs,
     data,
     members,
@@ -558,6 +559,7 @@ cli.add_command(upkeep.db)
 cli.add_command(batch.batch)
 cli.add_command(bundles.bundle)
 cli.add_command(costs.cost)
+cli.add_command(contracts.contracts)
 cli.add_command(data.catalog)
 cli.add_command(data.lineage)
 cli.add_command(data.quarantine)
