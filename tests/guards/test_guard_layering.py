@@ -29,7 +29,7 @@ ADAPTERS = {
     "ray": ("workflows/ray_jobs/", "serving/ray_serve/", "bench/serving/peers/apps/"),
     "torch": ("core/models/", "serving/runtimes/", "workflows/ray_jobs/", "bench/"),
     "onnxruntime": ("core/models/onnx_runtime.py", "bench/"),
-    "temporalio": ("core/client/", "workflows/", "platform/stack/"),
+    "temporalio": ("core/client/", "workflows/", "platform/stack/", "bench/workflows/"),
     "litestar": ("platform/",),
     "confluent_kafka": ("core/features/streams/kafka.py", "bench/features/"),
     "obstore": ("core/features/objects.py",),

@@ -1,0 +1,387 @@
+"""What a workflow's code would ask of Temporal where a stored history stands, found without Temporal's replayer.
+
+The replayer is the guard that is measured, so another witness must say which changes break a run. Here a workflow is run
+with `temporalio.workflow` replaced by an object that notes each command (an activity by name, a timer, a child by name and
+id, the end) and answers with what the history has; the notes of each workflow task are compared with the history's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import sys
+import types
+import typing
+import warnings
+from collections.abc import Callable, Iterator, Set
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+import temporalio.workflow
+from temporalio import exceptions
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+__all__ = ["ENDLESS", "Answer", "Outcome", "compare"]
+
+#: Passes of the loop in one workflow task: more than any chain of awaits and shields here is long.
+_PASSES: Final = 100
+
+#: Lines of the workflow's own file that one history may take; the longest takes a few hundred.
+_MAX_LINES: Final = 50_000
+
+#: `Answer.why` of what was cut off.
+ENDLESS: Final = "comes to no end"
+
+Command: typing.TypeAlias = tuple[str, ...]
+
+
+class Outcome(StrEnum):
+    SAME = "same"
+    """The history's commands, all of them and no other."""
+    OTHER = "other"
+    """Another command than the history has somewhere, or one more or less."""
+    STILLBORN = "stillborn"
+    """An error of Python's, or no end: no run would come past it, old or new."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`why` has the first difference; `lines` are those of the workflow's file that were run."""
+
+    outcome: Outcome
+    why: str
+    lines: frozenset[int]
+
+
+def compare(cls: type, history: WorkflowHistory) -> Answer:
+    """Run the workflow `cls` against `history`."""
+    world = _World(history)
+    lines = _Lines(inspect.getfile(cls.run))
+    try:
+        with _instead_of_temporal(cls, world), warnings.catch_warnings(), lines:
+            warnings.simplefilter("ignore")  # a coroutine that a changed line does not await any more
+            world.run(cls)
+    except _Differs as found:
+        return Answer(Outcome.OTHER, str(found), frozenset(lines.seen))
+    except _Endless:
+        return Answer(Outcome.STILLBORN, ENDLESS, frozenset(lines.seen))
+    except Exception as error:  # noqa: BLE001 - whatever the changed code raises is what is asked here
+        return Answer(Outcome.STILLBORN, repr(error), frozenset(lines.seen))
+    return Answer(Outcome.SAME, "", frozenset(lines.seen))
+
+
+class _Differs(BaseException):
+    """Not the history's commands. A BaseException, so that the workflow's own handlers do not take it."""
+
+
+class _Endless(BaseException):
+    """More lines than any history needs."""
+
+
+class _Lines:
+    """Notes the lines of one file that are run in the block, and ends it where they are too many."""
+
+    def __init__(self, path: str) -> None:
+        self.seen: set[int] = set()
+        self._path, self._left = path, _MAX_LINES
+
+    def __enter__(self) -> None:
+        self._before = sys.gettrace()
+        sys.settrace(self._trace)
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._before)
+
+    def _trace(self, frame: types.FrameType, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename != self._path:
+            return None
+        if event == "line":
+            self.seen.add(frame.f_lineno)
+            self._left -= 1
+            if self._left < 0:
+                raise _Endless
+        return self._trace
+
+
+@contextlib.contextmanager
+def _instead_of_temporal(cls: type, world: _World) -> Iterator[None]:
+    """The workflow's module, and ours that it uses, see `world` under the name `workflow`."""
+    module = sys.modules[cls.__module__]
+    ours = [m for m in vars(module).values() if isinstance(m, types.ModuleType)]
+    seen = [m for m in (module, *ours) if vars(m).get("workflow") is temporalio.workflow]
+    for one in seen:
+        one.workflow = world
+    try:
+        yield
+    finally:
+        for one in seen:
+            one.workflow = temporalio.workflow
+
+
+@dataclass
+class _Asked:
+    """A command, and who waits for its answer."""
+
+    command: Command
+    answer: asyncio.Future[Any]
+    kind: type | None = None
+    is_taken_back: bool = False
+
+
+@dataclass
+class _World:
+    """Stands where `temporalio.workflow` does; what it does not know itself is Temporal's own."""
+
+    history: WorkflowHistory
+    _asked: list[_Asked] = field(default_factory=list)
+    _waiting: dict[int, _Asked] = field(default_factory=dict)
+    _conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = field(default_factory=list)
+    _now: float = 0.0
+    _broken: list[dict[str, Any]] = field(default_factory=list)
+    """What the loop says of errors that nobody waits for: of handlers of signals."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(temporalio.workflow, name)
+
+    # What workflows call.
+
+    async def execute_activity(
+        self, activity: str, *arguments: Any, result_type: type | None = None, **_: Any
+    ) -> Any:
+        return await self._ask(("activity", activity), result_type)
+
+    async def execute_child_workflow(
+        self, workflow: str, *arguments: Any, id: str, result_type: type | None = None, **_: Any
+    ) -> Any:
+        return await self._ask(("child", workflow, id), result_type)
+
+    async def sleep(self, duration: float | timedelta, **_: Any) -> None:
+        seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+        if seconds > 0:
+            await self._ask(("timer",))
+        else:
+            await asyncio.sleep(0)
+
+    async def wait_condition(
+        self, holds: Callable[[], bool], *, timeout: timedelta | float | None = None, **_: Any
+    ) -> None:
+        met: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._conditions.append((holds, met))
+        if timeout is None:
+            return await met
+        timer = self._put(("timer",))
+        done, _pending = await asyncio.wait((met, timer.answer), return_when=asyncio.FIRST_COMPLETED)
+        if met not in done:
+            met.cancel()
+            raise TimeoutError
+        if timer in self._asked:
+            timer.is_taken_back = True  # started and ended in one task: Temporal hears nothing of it
+        elif not timer.answer.done():
+            self._put(("cancel timer",))
+
+    def time(self) -> float:
+        return self._now
+
+    def info(self) -> Any:
+        started = self.history.events[0].workflow_execution_started_event_attributes
+        return types.SimpleNamespace(
+            workflow_id=self.history.workflow_id,
+            run_id=started.original_execution_run_id,
+            workflow_type=started.workflow_type.name,
+        )
+
+    def _put(self, command: Command, kind: type | None = None) -> _Asked:
+        asked = _Asked(command, asyncio.get_running_loop().create_future(), kind)
+        self._asked.append(asked)
+        return asked
+
+    async def _ask(self, command: Command, kind: type | None = None) -> Any:
+        return await self._put(command, kind).answer
+
+    # How the history answers.
+
+    def run(self, cls: type) -> None:
+        """Errors: _Differs; what the workflow raises that is no failure in Temporal's sense."""
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda _, context: self._broken.append(context))
+        try:
+            self._run(loop, cls)
+        finally:
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+            self._spin(loop)
+            loop.close()
+
+    def _run(self, loop: asyncio.AbstractEventLoop, cls: type) -> None:
+        jobs: list[HistoryEvent] = []
+        began = 0
+        workflow: Any = None
+        end: asyncio.Task[Any] | None = None
+        for event in self.history.events:
+            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
+                self._now, began = event.event_time.ToMicroseconds() / 1e6, event.event_id
+            elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+                if end is None:
+                    workflow, end = self._begin(loop, cls)
+                for job in jobs:
+                    loop.call_soon(self._apply, workflow, job)
+                jobs = []
+                self._spin(loop)
+                self._check({event.event_id, began}, end)
+            elif _is_job(event):
+                jobs.append(event)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, cls: type) -> tuple[Any, asyncio.Task[Any]]:
+        definition = temporalio.workflow._Definition.must_from_class(cls)
+        (kind,) = (definition.arg_types or [None])[:1]
+        payloads = self.history.events[0].workflow_execution_started_event_attributes.input.payloads
+        (request,) = pydantic_data_converter.payload_converter.from_payloads(
+            payloads, [kind] if kind else None
+        )
+        takes_it = len(inspect.signature(cls).parameters) > 0
+        workflow = cls(request) if takes_it else cls()
+        return workflow, loop.create_task(definition.run_fn(workflow, request))
+
+    def _apply(self, workflow: Any, job: HistoryEvent) -> None:
+        if job.HasField("workflow_execution_signaled_event_attributes"):
+            told = job.workflow_execution_signaled_event_attributes
+            handler = temporalio.workflow._Definition.must_from_class(type(workflow)).signals[
+                told.signal_name
+            ]
+            values = pydantic_data_converter.payload_converter.from_payloads(
+                told.input.payloads, handler.arg_types
+            )
+            handler.fn(workflow, *values)
+            return
+        number, answer = _answer_of(job)
+        asked = self._waiting.pop(number, None)
+        if asked is None or asked.answer.done():
+            return
+        if isinstance(answer, BaseException):
+            asked.answer.set_exception(answer)
+        else:
+            values = pydantic_data_converter.payload_converter.from_payloads(
+                answer, [asked.kind] if asked.kind else None
+            )
+            asked.answer.set_result(values[0] if values else None)
+
+    def _spin(self, loop: asyncio.AbstractEventLoop) -> None:
+        for _ in range(_PASSES):
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+            for holds, met in tuple(self._conditions):
+                if not met.done() and holds():
+                    met.set_result(None)
+
+    def _check(self, task: Set[int], end: asyncio.Task[Any]) -> None:
+        if self._broken and "exception" in self._broken[0]:
+            raise self._broken[0]["exception"]
+        said = [asked for asked in self._asked if not asked.is_taken_back]
+        self._asked = []
+        found = [asked.command for asked in said]
+        if end.done():
+            found.append(_end_of(end))
+        there = [(e.event_id, c) for e in self.history.events if (c := _command_of(e, task)) is not None]
+        wanted = [command for _, command in there]
+        if found != wanted:
+            raise _Differs(f"{found} where the history has {wanted}")
+        for asked, (number, _command) in zip(said, there, strict=False):
+            self._waiting[number] = asked
+
+
+def _end_of(end: asyncio.Task[Any]) -> Command:
+    if end.cancelled():
+        return ("cancelled",)
+    error = end.exception()
+    if error is None:
+        return ("completed",)
+    if isinstance(error, exceptions.FailureError | TimeoutError):
+        return ("failed",)
+    raise error
+
+
+#: What a workflow's own task adds to its history, and what is said of it; None: something else belongs to it.
+_COMMANDS: Final[dict[str, Callable[[Any], Command]]] = {
+    "activity_task_scheduled_event_attributes": lambda a: ("activity", a.activity_type.name),
+    "timer_started_event_attributes": lambda _: ("timer",),
+    "timer_canceled_event_attributes": lambda _: ("cancel timer",),
+    "start_child_workflow_execution_initiated_event_attributes": lambda a: (
+        "child",
+        a.workflow_type.name,
+        a.workflow_id,
+    ),
+    "workflow_execution_completed_event_attributes": lambda _: ("completed",),
+    "workflow_execution_failed_event_attributes": lambda _: ("failed",),
+    "workflow_execution_canceled_event_attributes": lambda _: ("cancelled",),
+}
+
+#: What happens to a workflow, and the field that says which of its commands that answers.
+_JOBS: Final = {
+    "activity_task_completed_event_attributes": "scheduled_event_id",
+    "activity_task_failed_event_attributes": "scheduled_event_id",
+    "activity_task_timed_out_event_attributes": "scheduled_event_id",
+    "timer_fired_event_attributes": "started_event_id",
+    "child_workflow_execution_completed_event_attributes": "initiated_event_id",
+    "child_workflow_execution_failed_event_attributes": "initiated_event_id",
+    "workflow_execution_signaled_event_attributes": "",
+}
+
+
+def _name(event: HistoryEvent) -> str:
+    return event.WhichOneof("attributes") or ""
+
+
+def _command_of(event: HistoryEvent, task: Set[int]) -> Command | None:
+    """What the workflow task asked for by this event; None if it is not one of its commands.
+
+    `task` has the numbers of its end and of its start: the server that skips time names the start instead.
+    """
+    attributes = getattr(event, _name(event))
+    if getattr(attributes, "workflow_task_completed_event_id", None) not in task:
+        return None
+    known = _COMMANDS.get(_name(event))
+    return (_name(event),) if known is None else known(attributes)
+
+
+def _is_job(event: HistoryEvent) -> bool:
+    return _name(event) in _JOBS
+
+
+def _answer_of(job: HistoryEvent) -> tuple[int, Any]:
+    """The command's event, and its result's payloads or the failure as the workflow meets it."""
+    attributes = getattr(job, _name(job))
+    number = getattr(attributes, _JOBS[_name(job)])
+    if not hasattr(attributes, "failure"):
+        return number, attributes.result.payloads if hasattr(attributes, "result") else []
+    cause = pydantic_data_converter.failure_converter.from_failure(
+        attributes.failure, pydantic_data_converter.payload_converter
+    )
+    if "child" in _name(job):
+        failure: BaseException = exceptions.ChildWorkflowError(
+            "Child workflow execution failed",
+            namespace=attributes.namespace,
+            workflow_id=attributes.workflow_execution.workflow_id,
+            run_id=attributes.workflow_execution.run_id,
+            workflow_type=attributes.workflow_type.name,
+            initiated_event_id=number,
+            started_event_id=attributes.started_event_id,
+            retry_state=None,
+        )
+    else:
+        failure = exceptions.ActivityError(
+            "Activity task failed",
+            scheduled_event_id=number,
+            started_event_id=attributes.started_event_id,
+            identity="",
+            activity_type="",
+            activity_id="",
+            retry_state=None,
+        )
+    failure.__cause__ = cause
+    return number, failure
