@@ -80,3 +80,54 @@ def test_another_bundles_canary_is_not_ours() -> None:
 
 def test_without_a_stable_there_is_no_ratio() -> None:
     assert math.isnan(verdict({"requests": 50}, None).latency_ratio)
+
+
+def windows(
+    canary: tuple[float, float, float], stable: tuple[float, float, float], requests: int
+) -> deployment.EndpointStats:
+    """p50, p95 and p99 of both, which saw as many requests."""
+    bundles = []
+    for role, (p50, p95, p99) in (("canary", canary), ("stable", stable)):
+        known = {"latency_p50_ms": p50, "latency_p95_ms": p95, "latency_p99_ms": p99}
+        bundles.append(bundle_stats(role, requests=requests).model_copy(update=known))
+    return deployment.EndpointStats(
+        endpoint="flight-delay", traffic_version=4, window_seconds=1.0, bundles=bundles
+    )
+
+
+#: As measured beside ten busy loops: what waits for a core takes hundreds of times as long as what does not.
+BUSY = (0.24, 58.0, 101.0)
+LUCKY = (0.24, 12.0, 101.0)
+
+
+def test_one_p95_on_each_side_of_a_busy_hosts_gap_is_chance() -> None:
+    found = judge.judge(windows(BUSY, LUCKY, 50), deploy_request(), time_is_up=False)
+    assert (found.verdict, round(found.latency_ratio, 1)) == (Verdict.INCONCLUSIVE, 4.8)
+    assert "50 requests do not tell from chance" in found.reason
+    # More of the same is no chance any more; and who has no more time goes on to a larger share.
+    assert (
+        judge.judge(windows(BUSY, LUCKY, 4000), deploy_request(), time_is_up=False).verdict is Verdict.BREACH
+    )
+    assert judge.judge(windows(BUSY, LUCKY, 50), deploy_request(), time_is_up=True).verdict is Verdict.PASS
+
+
+def test_one_that_is_slower_all_along_is_seen_on_a_busy_host_and_on_a_quiet_one() -> None:
+    slow = tuple(5 * ms for ms in BUSY)
+    assert judge.judge(windows(slow, BUSY, 50), deploy_request(), time_is_up=False).verdict is Verdict.BREACH
+    quiet, slower = (0.1, 0.12, 0.2), (0.4, 0.48, 0.8)
+    assert (
+        judge.judge(windows(slower, quiet, 50), deploy_request(), time_is_up=False).verdict is Verdict.BREACH
+    )
+    # Also where only its slowest requests are.
+    tail = (0.1, 4.8, 6.0)
+    assert (
+        judge.judge(windows(tail, quiet, 1000), deploy_request(), time_is_up=False).verdict is Verdict.BREACH
+    )
+
+
+def test_latencies_of_nothing_are_compared_too() -> None:
+    zero = (0.0, 0.5, 1.0)
+    assert (
+        judge.judge(windows(zero, (0.0, 0.1, 0.1), 5000), deploy_request(), time_is_up=False).verdict
+        is Verdict.BREACH
+    )
