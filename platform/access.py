@@ -83,7 +83,9 @@ def run(row: sa.Row[Any], /, **context: str | bool) -> Target:
     return Target(
         names["project"],
         names["environment"],
-        questions.run(str(row._mapping["run_id"]), **names),
+        questions.run(
+            str(row._mapping["run_id"]), **names, on_behalf_of=row._mapping["request"].get("on_behalf_of", "")
+        ),
         context,
     )
 

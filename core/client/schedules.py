@@ -54,10 +54,13 @@ class ScheduleClient:
         return cls(await connection.connect_by(where), where.task_queue)
 
     async def put(
-        self, project: str, process: schedules.Process, asked: schedules.ScheduleCreate
+        self, project: str, process: schedules.Process, asked: schedules.ScheduleCreate, *, put_by: str = ""
     ) -> schedules.ScheduleView:
-        """Made, or changed to this; the same again changes nothing. Errors: InvalidRequest, DependencyDown."""
-        request = schedules.request_of(process, project, asked.request)
+        """Made, or changed to this; the same again changes nothing. Errors: InvalidRequest, DependencyDown.
+
+        `put_by`: in whose name it starts trainings; without one they are refused in `prod`.
+        """
+        request = schedules.request_of(process, project, asked.request, put_by=put_by)
         name = schedules.schedule_id(project, process)
         wanted = temporal.Schedule(
             action=temporal.ScheduleActionStartWorkflow(
@@ -100,7 +103,8 @@ class ScheduleClient:
             process=process,
             every_minutes=interval / timedelta(minutes=1),
             is_paused=is_paused,
-            request=request.model_dump(mode="json", exclude={"project"}, exclude_defaults=True),
+            request=request.model_dump(mode="json", exclude=set(schedules.GIVEN), exclude_defaults=True),
+            on_behalf_of=getattr(request, "on_behalf_of", ""),
             next_at=None if is_paused else next(iter(found.info.next_action_times), None),
             runs=tuple(
                 schedules.ScheduledRun(run_id=one.action.workflow_id, started_at=one.started_at)

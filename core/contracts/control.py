@@ -79,6 +79,8 @@ class RunCreate(Request):
     """Train: the window of time that is learned from and judged by; None: as the project has it."""
     cause: Annotated[str, Field(max_length=2000)] = ""
     """Why it is started, where a process does it: what drifted."""
+    on_behalf_of: Annotated[str, Field(max_length=200)] = ""
+    """Train: who put on record the schedule or the study that starts it. Processes say so, and nobody else may."""
     max_cost: Annotated[float, Field(gt=0)] | None = None
     """Kept free in the project's budget until the run has ended, in the price book's currency; None: as settings say."""
     idempotency_key: Annotated[str, Field(max_length=200)] = ""
@@ -95,6 +97,8 @@ class RunView(Message):
     stage: Stage
     requested_by: str
     cause: str = ""
+    on_behalf_of: str = ""
+    """Who put on record what started it, where a process did; in `prod` it is not theirs to decide either."""
     created_at: UtcTime
     ended_at: UtcTime | None = None
     cost: float = 0.0

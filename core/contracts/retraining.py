@@ -31,6 +31,8 @@ class RetrainRequest(Message):
     stands still: what has drifted since is then in none of its training rows."""
     cooldown_hours: Annotated[float, Field(ge=0)] = 24.0
     """A training with a cause that began within these is not followed by another."""
+    on_behalf_of: str = ""
+    """Who put the schedule on record. The control API says so; it is no option of a schedule."""
 
 
 class RetrainOutcome(Message):

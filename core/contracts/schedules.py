@@ -12,6 +12,7 @@ from mainspring.core import errors
 from mainspring.core.contracts import base, materialising, retention, retraining, skew
 
 __all__ = [
+    "GIVEN",
     "PROCESSES",
     "Process",
     "ScheduleCreate",
@@ -66,6 +67,8 @@ class ScheduleView(base.Message):
     every_minutes: float
     is_paused: bool
     request: dict[str, Any]
+    on_behalf_of: str = ""
+    """Who put it on record as it is, where it starts trainings: they are started in that name."""
     next_at: base.UtcTime | None = None
     """None while it is paused."""
     runs: tuple[ScheduledRun, ...] = ()
@@ -87,10 +90,19 @@ def schedule_id(project: str, process: Process) -> str:
     return f"{process}-{project}"
 
 
-def request_of(process: Process, project: str, options: Mapping[str, Any]) -> base.Message:
-    """The request that each run is started with. Errors: InvalidRequest for an option that is none, or malformed."""
+#: Fields of a request that come from the schedule itself.
+GIVEN: Final = frozenset({"project", "on_behalf_of"})
+
+
+def request_of(
+    process: Process, project: str, options: Mapping[str, Any], *, put_by: str = ""
+) -> base.Message:
+    """The request that each run is started with, in the name of `put_by` where it starts something itself.
+
+    Errors: InvalidRequest for an option that is none, or malformed.
+    """
     _, kind = PROCESSES[process]
-    known = sorted(set(kind.model_fields) - {"project"})
+    known = sorted(set(kind.model_fields) - GIVEN)
     for name in options:
         if name not in known:
             raise errors.InvalidRequest(
@@ -98,7 +110,8 @@ def request_of(process: Process, project: str, options: Mapping[str, Any]) -> ba
                 field=f"request.{name}",
             )
     try:
-        return kind.model_validate({**options, "project": project})
+        # A message ignores what it does not know: only a process that starts something keeps the name.
+        return kind.model_validate({**options, "project": project, "on_behalf_of": put_by})
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(("request", *map(str, first["loc"])))

@@ -91,6 +91,8 @@ class TrainRequest(Message):
     """No decision by then is a rejection."""
     cause: str = ""
     """Why a process started it; empty: a person did."""
+    on_behalf_of: str = ""
+    """Who put on record the schedule or the study that started it; empty: whoever requested it did."""
     model: ModelChanges = ModelChanges()
     """Parameters of this training, as a study found them."""
     split: RollingSplit | None = None

@@ -69,6 +69,7 @@ class BundleFacts:
 class _ApprovalFacts:
     actor: Requester
     requested_by: str
+    on_behalf_of: str
     environment: str
 
 
@@ -77,9 +78,14 @@ def decide_budget(budget: BudgetFacts) -> PolicyResult:
     return ask(_BUDGET_RULES, budget)
 
 
-def decide_approval(actor: Requester, *, requested_by: str, environment: str) -> PolicyResult:
-    """May `actor` approve or reject a run that `requested_by` started? For the workflow, which asks once more."""
-    return ask(_APPROVAL_RULES, _ApprovalFacts(actor, requested_by, environment))
+def decide_approval(
+    actor: Requester, *, requested_by: str, environment: str, on_behalf_of: str = ""
+) -> PolicyResult:
+    """May `actor` approve or reject a run that `requested_by` started? For the workflow, which asks once more.
+
+    `on_behalf_of`: who put on record the process that started it, if one did.
+    """
+    return ask(_APPROVAL_RULES, _ApprovalFacts(actor, requested_by, on_behalf_of, environment))
 
 
 def admit_bundle(facts: BundleFacts) -> PolicyResult:
@@ -114,6 +120,8 @@ def _budget_left(facts: BudgetFacts) -> str:
 def _four_eyes(facts: _ApprovalFacts) -> str:
     if facts.environment == "prod" and facts.actor.name == facts.requested_by:
         return f"`{facts.actor.name}` started the run; somebody else decides in `prod`"
+    if facts.environment == "prod" and facts.actor.name == facts.on_behalf_of:
+        return f"`{facts.actor.name}` put on record what started the run; somebody else decides in `prod`"
     return ""
 
 

@@ -55,6 +55,18 @@ def test_approvals(actor: identity.Actor, requested_by: str, environment: str, e
     )
 
 
+def test_whoever_put_on_record_what_started_it_does_not_approve_in_prod() -> None:
+    def asked(actor: identity.Actor, environment: str) -> policy.PolicyResult:
+        return policy.decide_approval(
+            actor, requested_by="service@local", on_behalf_of="app@local", environment=environment
+        )
+
+    assert denying(asked(APPROVER, "prod")) == {"approval.four-eyes"}
+    denial = asked(APPROVER, "prod").denial
+    assert denial is not None and "put on record what started the run" in denial.message
+    assert denying(asked(ADMIN, "prod")) == set() == denying(asked(APPROVER, "dev"))
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

@@ -18,6 +18,7 @@ _RUN: Final = {
     "kind": "train",
     "environment": "dev",
     "requested_by": "somebody@example.org",
+    "on_behalf_of": "",
 }
 _KEYS: Final = frozenset({"name", "who", "roles", "platform", "action", "on", "with", "allowed", "by"})
 

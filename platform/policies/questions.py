@@ -40,12 +40,16 @@ def project(name: str) -> Resource:
     return Resource("Project", name[:MAX_CHARACTERS], {"name": name[:MAX_CHARACTERS]})
 
 
-def run(run_id: str, *, project: str, kind: str, environment: str, requested_by: str) -> Resource:
+def run(
+    run_id: str, *, project: str, kind: str, environment: str, requested_by: str, on_behalf_of: str = ""
+) -> Resource:
+    """`on_behalf_of` is an attribute of those that a process started."""
     attributes = {
         "project": project,
         "kind": kind,
         "environment": environment,
         "requested_by": requested_by,
+        **({"on_behalf_of": on_behalf_of} if on_behalf_of else {}),
     }
     return Resource("Run", run_id, attributes, (("Project", project),))
 

@@ -168,6 +168,7 @@ async def _start(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None
                 num_workers=plane.train_workers,
                 auto_approve_by=request.auto_approve_by,
                 cause=request.cause,
+                on_behalf_of=request.on_behalf_of,
                 model=request.model,
                 split=request.split,
                 deploy_to=request.endpoint,

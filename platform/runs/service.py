@@ -112,8 +112,9 @@ def _check_complete(request: control.RunCreate) -> None:
         ("tune", control.RunKind.TUNE),
         ("model", control.RunKind.TRAIN),
         ("split", control.RunKind.TRAIN),
+        ("on_behalf_of", control.RunKind.TRAIN),
     ):
-        if request.kind is not kind and getattr(request, name) not in (None, training.ModelChanges()):
+        if request.kind is not kind and getattr(request, name) not in (None, "", training.ModelChanges()):
             raise errors.InvalidRequest(
                 f"`{name}` goes with kind `{kind}`, not with `{request.kind}`; leave it out, or change the kind",
                 field=name,
@@ -148,6 +149,7 @@ def _start_of(request: control.RunCreate) -> access.Target:
         auto_approve_by=request.auto_approve_by[: questions.MAX_CHARACTERS],
         is_sample=request.sample_fraction < 1.0,
         has_cause=bool(request.cause),
+        **({"on_behalf_of": request.on_behalf_of} if request.on_behalf_of else {}),
     )
 
 

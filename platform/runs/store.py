@@ -106,6 +106,7 @@ def view(row: sa.Row[Any], spent: float, status: training.RunStatus | None) -> c
         stage=status.stage if status is not None and stored not in TERMINAL else stored,
         requested_by=row.requested_by,
         cause=row.request.get("cause", ""),
+        on_behalf_of=row.request.get("on_behalf_of", ""),
         created_at=row.created_at,
         ended_at=row.ended_at,
         cost=spent,

@@ -14,9 +14,9 @@ class Scheduler(Protocol):
     """`core.client.schedules.ScheduleClient` is one. Every method raises DependencyDown when the engine is away."""
 
     async def put(
-        self, project: str, process: schedules.Process, asked: schedules.ScheduleCreate
+        self, project: str, process: schedules.Process, asked: schedules.ScheduleCreate, *, put_by: str = ""
     ) -> schedules.ScheduleView:
-        """Errors: InvalidRequest for an option that the process has not."""
+        """`put_by` answers for what it starts. Errors: InvalidRequest for an option that the process has not."""
         ...
 
     async def remove(self, project: str, process: schedules.Process) -> None:
@@ -46,16 +46,17 @@ class MemoryScheduler:
         self.is_down = False
 
     async def put(
-        self, project: str, process: schedules.Process, asked: schedules.ScheduleCreate
+        self, project: str, process: schedules.Process, asked: schedules.ScheduleCreate, *, put_by: str = ""
     ) -> schedules.ScheduleView:
         self._check_up()
-        request = schedules.request_of(process, project, asked.request)
+        request = schedules.request_of(process, project, asked.request, put_by=put_by)
         view = schedules.ScheduleView(
             project=project,
             process=process,
             every_minutes=asked.every_minutes,
             is_paused=asked.is_paused,
-            request=request.model_dump(mode="json", exclude={"project"}, exclude_defaults=True),
+            request=request.model_dump(mode="json", exclude=set(schedules.GIVEN), exclude_defaults=True),
+            on_behalf_of=getattr(request, "on_behalf_of", ""),
         )
         self._kept[schedules.schedule_id(project, process)] = view
         return view
@@ -109,9 +110,9 @@ class LazyScheduler:
         self._connecting = asyncio.Lock()
 
     async def put(
-        self, project: str, process: schedules.Process, asked: schedules.ScheduleCreate
+        self, project: str, process: schedules.Process, asked: schedules.ScheduleCreate, *, put_by: str = ""
     ) -> schedules.ScheduleView:
-        return await (await self._engine()).put(project, process, asked)
+        return await (await self._engine()).put(project, process, asked, put_by=put_by)
 
     async def remove(self, project: str, process: schedules.Process) -> None:
         await (await self._engine()).remove(project, process)

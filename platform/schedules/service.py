@@ -21,6 +21,7 @@ async def put(
 ) -> schedules.ScheduleView:
     """Make a schedule or change it. Role: developer. Safe to repeat.
 
+    What it starts from then on is started in the name of who put it last.
     Errors: NotFound, InvalidRequest; Conflict for an endpoint of another project.
     """
     wanted = schedules.request_of(process, project, asked.request)  # before anything is on record
@@ -29,8 +30,8 @@ async def put(
         if endpoint := getattr(wanted, "endpoint", ""):
             await endpoint_store.check_not_foreign(reader.connection, endpoint, project)
 
-    async def work(_: identity.Actor) -> tuple[schedules.ScheduleView, dict[str, Any]]:
-        return await outbox.ask(plane.scheduler.put(project, process, asked)), {}
+    async def work(actor: identity.Actor) -> tuple[schedules.ScheduleView, dict[str, Any]]:
+        return await outbox.ask(plane.scheduler.put(project, process, asked, put_by=actor.name)), {}
 
     return await mutation.around(
         plane,

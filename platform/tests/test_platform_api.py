@@ -291,6 +291,32 @@ def test_decisions_that_are_denied(api: Api, launcher: run_launcher.MemoryLaunch
     assert [r["outcome"] for r in api.audit()][-2:] == ["intended", "done"]
 
 
+def test_who_put_on_record_what_started_a_training_does_not_decide_on_it_in_prod(
+    api: Api, launcher: run_launcher.MemoryLauncher
+) -> None:
+    asked = {"environment": "prod", "cause": "drift", "on_behalf_of": "admin@local"}
+    assert api.run(403, **asked)["details"]["rule_id"] == "run.on-behalf-of"
+    nameless = api.run(403, role="service", environment="prod", cause="drift")
+    assert nameless["details"]["rule_id"] == "run.prod.on-behalf-of"
+    assert "put its schedule on record again" in nameless["detail"]
+    run = api.run(role="service", **asked)
+    assert (run["requested_by"], run["on_behalf_of"]) == ("service@local", "admin@local")
+    started = launcher.started[run["run_id"]]
+    assert isinstance(started, training.TrainRequest) and started.on_behalf_of == "admin@local"
+    path = f"/api/v1/runs/{run['run_id']}/decision"
+    own = api.call("admin", "POST", path, 403, {"approve": True})
+    assert own["details"]["rule_id"] == "approval.four-eyes" and "ask somebody else" in own["detail"]
+    assert launcher.decisions == {}
+    assert api.call("approver", "POST", path, 200, {"approve": True})["stage"] == "done"
+    rows = [r for r in api.audit() if r["action"] == "run.start" and r["outcome"] == "intended"]
+    assert rows[-1]["detail"]["on_behalf_of"] == "admin@local"
+
+
+def test_only_a_training_is_on_behalf_of_somebody(api: Api) -> None:
+    wrong = api.run(400, role="service", kind="tune", cause="x", on_behalf_of="ana")
+    assert wrong["details"]["field"] == "on_behalf_of"
+
+
 def test_cancel(api: Api) -> None:
     path = f"/api/v1/runs/{api.run()['run_id']}"
     assert api.call("service", "POST", f"{path}/cancel", 403)["code"] == "permission_denied"

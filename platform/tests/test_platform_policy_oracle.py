@@ -41,6 +41,7 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
         "auto_approve_by": NAMES,
         "is_sample": (True, False),
         "has_cause": (True, False),
+        "on_behalf_of": NAMES,
     },
     "run.decide": {"approve": (True, False)},
     "project.create": {"name": ("flights",)},
@@ -65,6 +66,8 @@ def question(choose: random.Random) -> questions.Question:
     held = some(identity.ROLES)
     who = questions.Principal(name, held | some(identity.ROLES), held)
     context = {key: choose.choice(values) for key, values in CONTEXTS.get(action, {}).items()}
+    if not context.get("on_behalf_of", True):
+        del context["on_behalf_of"]  # absent where nobody is named
     return questions.Question(who, action, _resource(action, choose), context)
 
 
@@ -76,6 +79,7 @@ def _resource(action: str, choose: random.Random) -> questions.Resource:
             kind=choose.choice(("train", "deploy", "score")),
             environment=choose.choice(ENVIRONMENTS),
             requested_by=choose.choice(NAMES),
+            on_behalf_of=choose.choice(NAMES),
         )
     if action in ON_PLATFORM or (action.endswith(".read") and choose.random() < 0.5):
         return questions.PLATFORM
@@ -135,7 +139,9 @@ def test_the_oracle_answers_the_table_too() -> None:
     [
         ('has(q, {"approver", "admin"})', 'has(q, {"approver"})'),
         ('{"dev", "staging", "prod"}', '{"dev", "prod"}'),
-        ("requested_by == q.principal.name", "requested_by != q.principal.name"),
+        ("attributes[who] == q.principal.name", "attributes[who] != q.principal.name"),
+        ('["requested_by", "on_behalf_of"]', '["requested_by"]'),
+        ("not q.context.on_behalf_of", "q.context.on_behalf_of"),
     ],
 )
 def test_a_rule_that_is_written_otherwise_is_found(ours: str, otherwise: str) -> None:

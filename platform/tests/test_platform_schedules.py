@@ -16,7 +16,7 @@ from mainspring.platform.cli import schedules as commands
 from mainspring.platform.runs import launcher
 from mainspring.platform.schedules import engine
 
-ACTORS = {name: identity.Actor(f"{name}@local", (name,)) for name in ("developer", "viewer")}
+ACTORS = {name: identity.Actor(f"{name}@local", (name,)) for name in ("developer", "viewer", "admin")}
 PATH = "/api/v1/projects/hospital/schedules/skew"
 HOURLY = {"every_minutes": 60, "request": {"max_rows": 7}}
 
@@ -105,6 +105,16 @@ def test_an_engine_that_is_away_is_on_record_and_asked_again(world: World) -> No
     found = world.record()
     assert [o for _, o, _ in found] == ["requested", "failed", "requested", "done"]
     assert found[1][2]["code"] == "dependency_down"
+
+
+def test_what_it_starts_is_in_the_name_of_who_put_it_last(world: World) -> None:
+    path, asked = PATH.replace("skew", "retrain"), {"every_minutes": 60, "request": {"endpoint": "delay"}}
+    assert world.call("developer", "PUT", path, 200, asked)["on_behalf_of"] == "developer@local"
+    assert world.call("admin", "PUT", path, 200, asked)["on_behalf_of"] == "admin@local"
+    assert world.call("viewer", "GET", path, 200)["on_behalf_of"] == "admin@local"
+    forged = {"every_minutes": 60, "request": {"endpoint": "delay", "on_behalf_of": "viewer@local"}}
+    assert "no option `on_behalf_of`" in world.call("developer", "PUT", path, 400, forged)["detail"]
+    assert world.call("developer", "PUT", PATH, 200, HOURLY)["on_behalf_of"] == ""  # it starts nothing
 
 
 def test_the_command_knows_every_process() -> None:

@@ -122,6 +122,7 @@ class RetrainingActivities:
             sample_fraction=request.sample_fraction,
             endpoint=request.endpoint,
             cause=cause[:2000],
+            on_behalf_of=request.on_behalf_of,
             split=_split(asked),
             idempotency_key=f"retrain-{asked.key}"[:200],
         )

@@ -247,6 +247,13 @@ def test_a_training_is_asked_for_with_its_cause_and_a_key_of_the_check() -> None
     assert (asked["endpoint"], asked["kind"]) == ("tiny", "train")
 
 
+def test_it_is_asked_for_in_the_name_of_who_put_the_schedule() -> None:
+    control = Control()
+    control.start(REQUEST.model_copy(update={"on_behalf_of": "ana@example.org"}))
+    control.start()
+    assert [asked["on_behalf_of"] for asked in control.posted] == ["ana@example.org", ""]
+
+
 def test_the_training_learns_up_to_the_alarm_where_that_is_asked() -> None:
     """The split that the project has stands still: it has no row of what drifted."""
     until = datetime(2013, 12, 8, tzinfo=UTC)

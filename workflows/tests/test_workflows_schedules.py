@@ -12,7 +12,7 @@ from workflows_doubles import QUEUE, run
 
 from mainspring.core import errors
 from mainspring.core.client.schedules import ScheduleClient
-from mainspring.core.contracts import schedules, skew
+from mainspring.core.contracts import retraining, schedules, skew
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows.skew import messages
 from mainspring.workflows.skew.workflow import CheckSkew
@@ -126,6 +126,32 @@ def test_an_option_that_is_none_is_refused_by_name(options: dict[str, object], f
     with pytest.raises(errors.InvalidRequest) as caught:
         schedules.request_of(SKEW, "tiny", options)
     assert caught.value.field == field
+
+
+def test_a_retraining_is_started_in_the_name_of_who_put_it_last() -> None:
+    retrain = schedules.Process.RETRAIN
+
+    async def story(client: Client, _: WorkflowEnvironment) -> None:
+        ours = ScheduleClient(client, QUEUE)
+        asked = wanted(600, endpoint="tiny")
+        for name in ("ana", "eva"):
+            made = await ours.put("tiny", retrain, asked, put_by=name)
+            assert (made.on_behalf_of, made.request) == (name, {"endpoint": "tiny"})
+        assert await ours.find("tiny", retrain) == made
+        started = await ours.run_now("tiny", retrain, "k")
+        history = await client.get_workflow_handle(started).fetch_history()
+        (given,) = history.events[0].workflow_execution_started_event_attributes.input.payloads
+        (request,) = await client.data_converter.decode([given], [retraining.RetrainRequest])
+        assert request.on_behalf_of == "eva"
+
+    run(story, [CheckSkew], [Checks().check], real=True)
+
+
+def test_nobody_says_in_whose_name_by_an_option() -> None:
+    with pytest.raises(errors.InvalidRequest, match="no option `on_behalf_of`"):
+        schedules.request_of(
+            schedules.Process.RETRAIN, "tiny", {"endpoint": "tiny", "on_behalf_of": "eva"}, put_by="ana"
+        )
 
 
 def test_nobody_there_is_dependency_down() -> None:

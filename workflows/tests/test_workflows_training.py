@@ -161,6 +161,22 @@ def test_in_prod_the_requester_may_not_approve_and_somebody_else_may() -> None:
     assert isinstance(error, errors.PolicyDenied)
 
 
+def test_in_prod_whoever_put_on_record_what_started_it_may_not_approve_either() -> None:
+    async def story(client: Client, _: WorkflowEnvironment) -> training.TrainResult:
+        ours = WorkflowClient(client, QUEUE)
+        await ours.start_training(
+            train_request(environment="prod", requested_by="service@local", on_behalf_of="ana", cause="drift")
+        )
+        await until(client.get_workflow_handle("run_train"), Stage.APPROVAL)
+        with pytest.raises(errors.PolicyDenied, match="somebody else decides") as caught:
+            await ours.decide("run_train", Decision(approve=True, by="ana"))
+        assert caught.value.rule_id == "approval.four-eyes"
+        await ours.decide("run_train", YES)
+        return await ours.training_result("run_train")
+
+    assert run(story, WORKFLOWS, all_activities(Steps(), Endpoint())).stage is Stage.DONE
+
+
 def test_the_same_intent_is_the_same_decision_also_after_the_end() -> None:
     async def story(client: Client, _: WorkflowEnvironment) -> training.TrainResult:
         ours = WorkflowClient(client, QUEUE)

@@ -213,6 +213,7 @@ def test_the_best_is_started_through_the_control_api_by_one_key(
         BEST,
         "tune-run_tune",
     )
+    assert wanted.on_behalf_of == world.request.requested_by != ""
 
 
 def test_without_its_data_steps_it_says_so(

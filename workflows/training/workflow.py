@@ -195,7 +195,10 @@ class TrainModel:
 
     def _may_decide(self, by: str) -> None:
         policy.decide_approval(
-            _Approver(by), requested_by=self._request.requested_by, environment=self._request.environment
+            _Approver(by),
+            requested_by=self._request.requested_by,
+            on_behalf_of=self._request.on_behalf_of,
+            environment=self._request.environment,
         ).require()
 
     async def _deploy(self, bundles: messages.Bundled) -> deployment.DeployResult:

@@ -110,6 +110,7 @@ class TuningActivities:
             endpoint=request.deploy_to,
             model=asked.parameters,
             cause=asked.cause,
+            on_behalf_of=request.requested_by,
             idempotency_key=f"tune-{request.run_id}",
         )
         with temporal_errors.typed():

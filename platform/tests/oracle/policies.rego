@@ -102,6 +102,20 @@ may_not(q, "run.role") if {
 	not trains_for_a_cause(q)
 }
 
+may_not(q, "run.on-behalf-of") if {
+	q.action == "run.start"
+	q.context.on_behalf_of
+	not has(q, {"service"})
+}
+
+may_not(q, "run.prod.on-behalf-of") if {
+	q.action == "run.start"
+	q.context.environment == "prod"
+	has(q, {"service"})
+	not has(q, {"developer", "admin"})
+	not q.context.on_behalf_of
+}
+
 may_not(q, "run.environment") if {
 	q.action == "run.start"
 	not q.context.environment in {"dev", "staging", "prod"}
@@ -127,7 +141,8 @@ may_not(q, "run.prod.full-data") if {
 may_not(q, "approval.four-eyes") if {
 	q.action == "run.decide"
 	q.resource.attributes.environment == "prod"
-	q.resource.attributes.requested_by == q.principal.name
+	some who in ["requested_by", "on_behalf_of"]
+	q.resource.attributes[who] == q.principal.name
 }
 
 permits := {
@@ -137,7 +152,7 @@ permits := {
 }
 
 forbids := {
-	"run.role", "run.environment", "run.prod.person-decides", "run.approves-for-self",
+	"run.role", "run.on-behalf-of", "run.prod.on-behalf-of", "run.environment", "run.prod.person-decides", "run.approves-for-self",
 	"run.prod.full-data", "approval.four-eyes",
 }
 
