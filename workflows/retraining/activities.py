@@ -14,7 +14,7 @@ from temporalio import activity
 from mainspring.core import errors, projects, settings, workspace
 from mainspring.core.contracts import base, control, inputs, retraining, training
 from mainspring.core.models import bundle, signing
-from mainspring.core.monitoring import performance, predictions, tokens
+from mainspring.core.monitoring import performance, prediction_log, predictions, tokens
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows import heartbeat
 from mainspring.workflows.exchange import exchange
@@ -26,6 +26,8 @@ _LOG: Final = logging.getLogger(__name__)
 
 #: Rows that the model was not fitted to.
 _REFERENCE_SPLIT: Final = "valid"
+#: A canary and a shadow are judged by their deployment; whoever chose his answerer did not ask what is served.
+_JUDGED_ROLE: Final = "stable"
 _ENDED: Final = frozenset({"done", "rolled_back", "rejected", "cancelled", "failed"})
 
 
@@ -51,14 +53,19 @@ class RetrainingActivities:
             logged = predictions.scan(self._settings.serving.predictions_dir, endpoint=request.endpoint)
         except errors.NotFound as error:
             return messages.Checked(message=error.message)
+        logged = logged.filter(pl.col("role") == _JUDGED_ROLE)
+        if (newest := _newest(logged)) is None:
+            return messages.Checked(
+                message=f"no stable bundle's predictions of `{request.endpoint}` are logged"
+            )
         window = timedelta(days=request.window_days)
-        last, digest = _newest(logged)
+        last, digest = newest
         trust = signing.TrustedKeys.load(self._settings.serving.trusted_keys_dir)
         opened = bundle.BundleStore(self._settings.serving.bundle_dir).open(digest, trust)
         recent = logged.filter(
             pl.col("model_version") == digest, pl.col("as_of") > last - request.windows * window
         )
-        asked = self._outcomes(recent, opened, project, space)
+        asked = self._outcomes(_once(recent, opened), opened, project, space)
         known = asked.height - asked[performance.LABEL].null_count()
         found = messages.Checked(bundle_digest=digest, predictions=asked.height, known=known)
         if known < request.limits.min_rows:
@@ -154,10 +161,20 @@ class RetrainingActivities:
         return None
 
 
-def _newest(logged: pl.LazyFrame) -> tuple[datetime, str]:
-    """When the newest prediction is about, and which bundle gave it."""
-    row = logged.select("as_of", "time", "model_version").sort("as_of", "time").tail(1).collect().row(0)
-    return row[0].astimezone(UTC), str(row[2])
+def _newest(logged: pl.LazyFrame) -> tuple[datetime, str] | None:
+    """When the newest prediction is about, and which bundle gave it; None without one."""
+    found = logged.select("as_of", "time", "model_version").sort("as_of", "time").tail(1).collect()
+    return None if found.is_empty() else (found["as_of"][0].astimezone(UTC), str(found["model_version"][0]))
+
+
+def _once(logged: pl.LazyFrame, opened: bundle.Bundle) -> pl.LazyFrame:
+    """What was asked again about the same entity and moment counts once, as it was answered first.
+
+    A deployment probes its endpoint with recorded requests, round and round, long after their features were the newest.
+    """
+    entity = [prediction_log.KEY + key.name for key in opened.manifest.service.keys]
+    again = pl.struct(*entity, "as_of").is_first_distinct()
+    return logged.sort("time", maintain_order=True).filter(~pl.col("by_entity") | again)
 
 
 def _split(asked: messages.Start) -> training.RollingSplit | None:

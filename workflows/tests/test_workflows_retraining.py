@@ -122,19 +122,19 @@ class House:
         x, y = rows["x"].to_numpy(), rows["y"].to_numpy()
         return (1 / (1 + np.exp(1.0 - 2.5 * x * y - (carrier.to_numpy() - 1.5) / 2))).astype(np.float32)
 
-    def log(self, rows: pl.DataFrame, scores: Any) -> None:
+    def log(self, rows: pl.DataFrame, scores: Any, *, role: str = "stable", **entry: Any) -> None:
         log = prediction_log.PredictionLog(self.settings.serving.predictions_dir, max_bytes=1 << 24)
         for i, row in enumerate(rows.iter_rows(named=True)):
             # Shortly before it is due: of one carrier's rows the next to be due is then this one.
             as_of = row["due_us"] - 30_000_000
             log.add(
                 prediction_log.Entry(
-                    time_us=as_of,
+                    time_us=as_of + entry.get("later_us", 0),
                     as_of_us=as_of,
                     endpoint="tiny",
-                    model_version=self.digest,
+                    model_version=entry.get("digest", self.digest),
                     traffic_version=1,
-                    role="stable",
+                    role=role,
                     request_id=f"req_{i}",
                     caller="somebody",
                     keys={"carrier": np.array([row["carrier"]], object)},
@@ -178,6 +178,23 @@ def test_what_happened_otherwise_than_predicted_is_an_alarm(house: House) -> Non
     house.log(asked, house.scores(asked) * np.float32(0.5))
     found = house.check()
     assert found.report is not None and any(a.startswith("calibration: ") for a in found.report.alarms)
+
+
+def test_what_a_canary_answered_and_what_was_asked_again_changes_nothing(house: House) -> None:
+    """Both come of a deployment: its candidate's answers, and probes that are answered long after their features."""
+    asked = house.rows.tail(1000)
+    house.log(asked, house.scores(asked))
+    before = house.check()
+    house.log(asked, house.scores(asked) * np.float32(0.1), later_us=1_000_000)
+    house.log(asked, house.scores(asked), role="canary", digest="sha256:" + "c" * 64, later_us=2_000_000)
+    assert house.check() == before and before.predictions == 1000
+
+
+def test_a_log_of_canaries_alone_judges_nobody(house: House) -> None:
+    asked = house.rows.tail(300)
+    house.log(asked, house.scores(asked), role="canary")
+    found = house.check()
+    assert found.report is None and "no stable bundle's predictions" in found.message
 
 
 def test_outcomes_that_are_not_known_yet_are_waited_for(house: House) -> None:
