@@ -358,8 +358,14 @@ def run_watch(run_id: str, timeout_seconds: float, actor: str, as_json: bool) ->
             f"`{run_id}` awaits a decision; an approver runs `mainspring run approve {run_id}`", run_id=run_id
         )
     if view.stage != "done":
+        status = view.status
+        if status is not None and status.error:
+            raise errors.from_wire(status.error)
+        why = (status.message if status is not None else "") or view.result.get("message", "no reason given")
         raise errors.JobFailed(
-            f"`{run_id}` ended as `{view.stage}`; see `mainspring run show {run_id}`", job_id=run_id
+            f"`{run_id}` ended as `{view.stage}`: {why}; see `mainspring run show {run_id}`",
+            job_id=run_id,
+            status=str(view.stage),
         )
 
 
