@@ -63,6 +63,17 @@ class ControlSettings(_Group):
     """Development tokens of the embedded issuer, mode 0600; default: under the state directory."""
     policies_dir: Path | None = None
     """An organisation's own Cedar policies (`*.cedar`), in force beside ours; none: ours alone."""
+    access_hours: Annotated[float, Field(gt=0, le=8_760)] = 8.0
+    """The longest time for which a role may be asked for: a working day."""
+    break_glass_hours: Annotated[float, Field(gt=0, le=24)] = 1.0
+    """The longest time for which a role may be taken in an emergency, without anybody's decision."""
+    access_decision_hours: Annotated[float, Field(gt=0, le=720)] = 24.0
+    """A request that nobody has decided on by then lapses: what it was for is over."""
+    alert_url: Annotated[
+        str, Field(pattern=r"^(|https://.+|http://(127\.0\.0\.1|localhost|\[::1\])([:/].*)?)$")
+    ] = ""
+    """Where alarms are posted as JSON, such as broken glass; https, or http on this machine. Empty: they are in the log, the
+    audit log and `mainspring access list` alone."""
 
 
 class IdentitySettings(_Group):

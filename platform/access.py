@@ -3,6 +3,9 @@
 Roles of a token hold everywhere. Roles of a member hold in the project, in one environment or in all (`*`). An actor
 whose token has no role of ours is a tenant: there is nothing for it but the projects that it is a member of, and of all
 others it is not even told that they exist.
+
+A role for a time comes on top of what its actor stands on: it ends at its own time, whoever has noted that, and with the
+actor's last standing role in the project. It gives nobody else a role, or it would outlive itself.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors, identity
+from mainspring.core.contracts import access_requests, base
 from mainspring.platform import database
 from mainspring.platform.policies import engine, questions
 from mainspring.platform.projects import store as project_store
@@ -23,6 +27,19 @@ from mainspring.platform.runs import store as run_store
 #: The environments of a member's role, or of a change that is of the project as a whole.
 EVERY: Final = "*"
 
+#: What hands out roles, or judges that others did: only roles that are nobody's for a time count for it.
+_BY_STANDING_ROLES: Final = frozenset(
+    {
+        "member.set",
+        "member.remove",
+        "access.request",
+        "access.break-glass",
+        "access.decide",
+        "access.review",
+    }
+)
+_NOTHING: Final[Mapping[str, frozenset[str]]] = {}
+
 
 @dataclass(frozen=True)
 class Who:
@@ -30,29 +47,53 @@ class Who:
 
     actor: identity.Actor
     grants: Mapping[str, Mapping[str, frozenset[str]]]
+    for_a_time: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
+    """Likewise, what has not ended of what it was given for a time."""
 
     @property
     def platform_roles(self) -> frozenset[str]:
         return frozenset(self.actor.roles) & frozenset(identity.ROLES)
 
-    def roles(self, project: str, environment: str) -> frozenset[str]:
+    def roles(self, project: str, environment: str, *, standing_only: bool = False) -> frozenset[str]:
         """Those that let it change something there: a change of all environments needs a role in all."""
-        mine = self.grants.get(project, {})
-        return self.platform_roles | mine.get(EVERY, frozenset()) | mine.get(environment, frozenset())
+        found = self.platform_roles
+        for mine in self._mine(project, standing_only):
+            found |= mine.get(EVERY, frozenset()) | mine.get(environment, frozenset())
+        return found
 
-    def roles_anywhere(self, project: str) -> frozenset[str]:
+    def roles_anywhere(self, project: str, *, standing_only: bool = False) -> frozenset[str]:
         """Those that let it look: a project is read as a whole."""
-        return self.platform_roles.union(*self.grants.get(project, {}).values())
+        return self.platform_roles.union(
+            *(roles for mine in self._mine(project, standing_only) for roles in mine.values())
+        )
+
+    def _mine(self, project: str, standing_only: bool) -> tuple[Mapping[str, frozenset[str]], ...]:
+        standing = self.grants.get(project, _NOTHING)
+        if standing_only or not (standing or self.platform_roles):
+            return (standing,)
+        return standing, self.for_a_time.get(project, _NOTHING)
 
 
 async def identify(connection: AsyncConnection, actor: identity.Actor) -> Who:
-    table = database.members
-    query = sa.select(table.c.project, table.c.roles).where(table.c.actor == actor.name)
-    rows = (await connection.execute(query)).all()
-    return Who(
-        actor,
-        {row.project: {place: frozenset(roles) for place, roles in row.roles.items()} for row in rows},
+    """Both kinds of roles by one statement: every request asks it."""
+    standing, given = database.members.c, database.access_requests.c
+    query = sa.union_all(
+        sa.select(standing.project, standing.roles, sa.literal(0).label("for_a_time")).where(
+            standing.actor == actor.name
+        ),
+        sa.select(given.project, given.roles, sa.literal(1)).where(
+            given.actor == actor.name,
+            given.state == str(access_requests.AccessState.ACTIVE),
+            # Not the row's state alone: who notes the end may be late, and the end is not.
+            given.ends_at > base.utc_now().isoformat(),
+        ),
     )
+    found: tuple[dict[str, dict[str, frozenset[str]]], ...] = ({}, {})
+    for row in (await connection.execute(query)).all():
+        places = found[row.for_a_time].setdefault(row.project, {})
+        for place, roles in row.roles.items():
+            places[place] = places.get(place, frozenset()) | frozenset(roles)
+    return Who(actor, *found)
 
 
 @dataclass(frozen=True)
@@ -63,6 +104,8 @@ class Target:
     environment: str = EVERY
     resource: questions.Resource = questions.PLATFORM
     context: Mapping[str, str | bool] = field(default_factory=dict)
+    is_by_role_anywhere: bool = False
+    """Whoever has a role in any environment of the project may ask, as for a read."""
 
 
 #: Of what has to be looked up first, in the transaction of the change.
@@ -75,6 +118,10 @@ def platform(**context: str | bool) -> Target:
 
 def project(name: str, environment: str = EVERY, /, **context: str | bool) -> Target:
     return Target(name, environment, questions.project(name), context)
+
+
+def project_anywhere(name: str, /, **context: str | bool) -> Target:
+    return Target(name, EVERY, questions.project(name), context, is_by_role_anywhere=True)
 
 
 def run(row: sa.Row[Any], /, **context: str | bool) -> Target:
@@ -91,7 +138,13 @@ def run(row: sa.Row[Any], /, **context: str | bool) -> Target:
 
 
 def to_change(who: Who, action: str, target: Target) -> questions.Question:
-    roles = who.roles(target.project, target.environment) if target.project else who.platform_roles
+    standing_only = action in _BY_STANDING_ROLES
+    if not target.project:
+        roles = who.platform_roles
+    elif target.is_by_role_anywhere:
+        roles = who.roles_anywhere(target.project, standing_only=standing_only)
+    else:
+        roles = who.roles(target.project, target.environment, standing_only=standing_only)
     principal = questions.Principal(who.actor.name, roles, who.platform_roles)
     return questions.Question(principal, action, target.resource, target.context)
 

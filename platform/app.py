@@ -15,6 +15,8 @@ from litestar.openapi.config import OpenAPIConfig
 from mainspring.core import errors, identity, settings
 from mainspring.platform import database
 from mainspring.platform import plane as control_plane
+from mainspring.platform.access_requests import routes as access_request_routes
+from mainspring.platform.access_requests import timers
 from mainspring.platform.audit import checkpoints
 from mainspring.platform.audit import routes as audit_routes
 from mainspring.platform.catalog import routes as catalog_routes
@@ -39,6 +41,7 @@ from mainspring.platform.schedules import routes as schedule_routes
 HANDLERS = (
     *project_routes.HANDLERS,
     *member_routes.HANDLERS,
+    *access_request_routes.HANDLERS,
     *policy_routes.HANDLERS,
     *run_routes.HANDLERS,
     *endpoint_routes.HANDLERS,
@@ -75,6 +78,7 @@ def create_app(
         checkpointer=checkpoints.embedded(db, s.stack.state_dir),
         state_dir=s.stack.state_dir,
         policies=policy_engine.PolicyEngine.load(s.control.policies_dir),
+        control=s.control,
     )
 
     @asynccontextmanager
@@ -84,6 +88,7 @@ def create_app(
         tasks = [
             asyncio.create_task(outbox.recover_forever(plane), name="recovery"),
             asyncio.create_task(plane.checkpointer.run(), name="checkpoints"),
+            asyncio.create_task(timers.keep_forever(plane), name="access"),
         ]
         try:
             yield

@@ -65,6 +65,44 @@ endpoints: Final = sa.Table(
     sa.Column("claimed_by", TEXT, nullable=False),
 )
 
+#: Roles for a time, asked for, in force or over; `roles` as of members, one role in one place.
+access_requests: Final = sa.Table(
+    "access_requests",
+    metadata,
+    sa.Column("request_id", TEXT, primary_key=True),
+    sa.Column("project", sa.ForeignKey("projects.name"), nullable=False, index=True),
+    sa.Column("actor", TEXT, nullable=False, index=True),
+    sa.Column("environment", TEXT, nullable=False),
+    sa.Column("role", TEXT, nullable=False),
+    sa.Column("roles", sa.JSON, nullable=False),
+    sa.Column("minutes", sa.Integer, nullable=False),
+    sa.Column("reason", TEXT, nullable=False),
+    sa.Column("is_break_glass", sa.Boolean, nullable=False),
+    sa.Column("state", TEXT, nullable=False, index=True),
+    sa.Column("requested_at", TEXT, nullable=False),
+    sa.Column("due_at", TEXT, nullable=False),
+    sa.Column("decided_by", TEXT, nullable=False),
+    sa.Column("decision_reason", TEXT, nullable=False),
+    sa.Column("starts_at", TEXT),
+    sa.Column("ends_at", TEXT),
+    sa.Column("ended_by", TEXT, nullable=False),
+    sa.Column("end_reason", TEXT, nullable=False),
+    sa.Column("reviewed_at", TEXT),
+    sa.Column("reviewed_by", TEXT, nullable=False),
+    sa.Column("review", TEXT, nullable=False),
+    # Nobody asks twice for what he has or has asked for.
+    sa.Index(
+        "access_requests_once",
+        "project",
+        "actor",
+        "environment",
+        "role",
+        unique=True,
+        sqlite_where=sa.text("state IN ('open', 'active')"),
+        postgresql_where=sa.text("state IN ('open', 'active')"),
+    ),
+)
+
 runs: Final = sa.Table(
     "runs",
     metadata,

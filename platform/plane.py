@@ -31,3 +31,5 @@ class ControlPlane:
     """What runs by the clock; by default nothing does."""
     policies: policy_engine.PolicyEngine = field(default_factory=policy_engine.PolicyEngine.load)
     """Who may do what; by default our own policies alone."""
+    control: settings.ControlSettings = field(default_factory=settings.ControlSettings)
+    """How long access may last, and where alarms go."""

@@ -33,6 +33,14 @@ INSIST: Final = ActivityConfig(
     retry_policy=_RETRY,
 )
 
+#: An exchange that nothing waits for and that must be made in the end: tried each minute, for as long as it takes.
+UNTIL_DONE: Final = ActivityConfig(
+    start_to_close_timeout=timedelta(seconds=30),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(minutes=1)
+    ),
+)
+
 #: Minutes of local work: loading a bundle, a join. Four attempts, because each may cost minutes.
 WORK: Final = ActivityConfig(
     start_to_close_timeout=timedelta(minutes=30),

@@ -24,6 +24,8 @@ from mainspring.core.client import connection
 from mainspring.core.client import control as control_client
 from mainspring.core.client import serving as serving_client
 from mainspring.core.lineage import emitter
+from mainspring.workflows.access import activities as access_activities
+from mainspring.workflows.access import workflow as access_workflow
 from mainspring.workflows.batch_scoring import activities as scoring_activities
 from mainspring.workflows.batch_scoring import workflow as scoring_workflow
 from mainspring.workflows.deployment import activities as deployment_activities
@@ -59,6 +61,7 @@ WORKFLOWS: Final = (
     tuning_workflow.TuneModel,
     retention_workflow.EnforceRetention,
     materialising_workflow.Materialize,
+    access_workflow.ExpireAccess,
 )
 
 _LOG: Final = logging.getLogger("mainspring.workflows")
@@ -148,6 +151,7 @@ def build(
             *tuning.all(),
             *retention.all(),
             *materialising,
+            *access_activities.AccessActivities(control).all(),
         ],
         sticky_queue_schedule_to_start_timeout=STICKY,
         graceful_shutdown_timeout=DRAIN,

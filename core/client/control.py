@@ -12,6 +12,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from mainspring.core import errors
+from mainspring.core.contracts import access_requests as access_contracts
 from mainspring.core.contracts import (
     catalog,
     control,
@@ -96,6 +97,56 @@ class ControlClient:
     def remove_member(self, project: str, actor: str, *, version: str) -> None:
         """Role admin. Errors: PreconditionFailed if somebody changed it since."""
         self._send("DELETE", _member(project, actor), None, {}, {"If-Match": f'"{version}"'})
+
+    def ask_access(
+        self, project: str, asked: access_contracts.AccessRequestCreate
+    ) -> access_contracts.AccessRequestView:
+        """Any role in the project. Somebody else decides."""
+        return self._post(_access(project), asked, access_contracts.AccessRequestView)
+
+    def break_glass(
+        self, project: str, asked: access_contracts.AccessRequestCreate
+    ) -> access_contracts.AccessRequestView:
+        """Roles developer, approver, admin. At once, alarmed, and reviewed later."""
+        return self._post(f"{_access(project)}:break-glass", asked, access_contracts.AccessRequestView)
+
+    def access_request(self, project: str, request_id: str) -> access_contracts.AccessRequestView:
+        return self._get(_access(project, request_id), access_contracts.AccessRequestView)
+
+    def access_requests(
+        self, project: str, *, state: str = "", unreviewed: bool = False, before: str = "", limit: int = 100
+    ) -> control.Page:
+        """Newest first. `unreviewed`: broken glass without a review alone."""
+        asked = {"state": state} if state else {}
+        return self._get(
+            _access(project), control.Page, unreviewed=unreviewed, before=before, limit=limit, **asked
+        )
+
+    def decide_access(
+        self, project: str, request_id: str, *, approve: bool, reason: str = ""
+    ) -> access_contracts.AccessRequestView:
+        """Role admin; approver for `viewer` and `developer`. Errors: Conflict if it is not open any more."""
+        decision = access_contracts.AccessDecision(approve=approve, reason=reason)
+        path = _access(project, request_id) + "/decision"
+        return self._post(path, decision, access_contracts.AccessRequestView)
+
+    def revoke_access(
+        self, project: str, request_id: str, *, reason: str
+    ) -> access_contracts.AccessRequestView:
+        """Roles admin, approver, or whoever asked. Errors: Conflict if it has ended."""
+        path = _access(project, request_id) + "/revoke"
+        return self._post(
+            path, access_contracts.AccessReason(reason=reason), access_contracts.AccessRequestView
+        )
+
+    def review_access(
+        self, project: str, request_id: str, *, finding: str
+    ) -> access_contracts.AccessRequestView:
+        """Roles admin, approver; not whoever broke the glass. Errors: Conflict while it holds, or after a review."""
+        path = _access(project, request_id) + "/review"
+        return self._post(
+            path, access_contracts.AccessReason(reason=finding), access_contracts.AccessRequestView
+        )
 
     def try_policies(self, trial: policy_contracts.PolicyTrial) -> policy_contracts.PolicyTrialResult:
         """Roles approver, admin. What the policies would have decided otherwise."""
@@ -306,6 +357,11 @@ def _member(project: str, actor: str) -> str:
 
 def _period(since: str, until: str) -> dict[str, str]:
     return {name: at for name, at in (("since", since), ("until", until)) if at}
+
+
+def _access(project: str, request_id: str = "") -> str:
+    below = f"/{quote(request_id, safe='')}" if request_id else ""
+    return f"/api/v1/projects/{quote(project)}/access-requests{below}"
 
 
 def _schedule(project: str, process: schedules.Process) -> str:

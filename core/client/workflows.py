@@ -13,7 +13,7 @@ from temporalio import common, exceptions, service
 
 from mainspring.core import errors
 from mainspring.core.client import connection, failures, payloads
-from mainspring.core.contracts import deployment, scoring, training, tuning
+from mainspring.core.contracts import access_requests, deployment, scoring, training, tuning
 
 if TYPE_CHECKING:
     from mainspring.core import settings
@@ -90,10 +90,22 @@ class WorkflowClient:
         """As `start_training`, for a study; one that failed goes on with its trials."""
         return await self._start(tuning.TUNE_WORKFLOW, request, request.run_id)
 
+    async def start_expiry(self, request: access_requests.ExpireRequest) -> str:
+        """End access when it is due; the same again, also after its end, is no second one. Returns the workflow's id."""
+        name = access_requests.expiry_id(request)
+        try:
+            return await self._start(access_requests.EXPIRE_WORKFLOW, request, name)
+        except errors.Conflict:
+            return name  # it has ended: what was due is done
+
     async def _start(
         self,
         name: str,
-        request: training.TrainRequest | deployment.DeployRequest | scoring.ScoreRequest | tuning.TuneRequest,
+        request: training.TrainRequest
+        | deployment.DeployRequest
+        | scoring.ScoreRequest
+        | tuning.TuneRequest
+        | access_requests.ExpireRequest,
         run_id: str,
     ) -> str:
         try:

@@ -16,7 +16,7 @@ from mainspring.platform import database
 from mainspring.platform.audit import rows
 
 #: Resources whose second part is their project.
-_OF_PROJECTS: Final = ("member", "quarantine", "schedule", "lineage")
+_OF_PROJECTS: Final = ("access", "member", "quarantine", "schedule", "lineage")
 
 
 @dataclass(frozen=True)

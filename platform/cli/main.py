@@ -15,6 +15,7 @@ import rich_click as click
 
 from mainspring.core import errors
 from mainspring.platform.cli import (
+    access,
     batch,
     bundles,
     contracts,
@@ -562,6 +563,7 @@ def _verify_export(export: str, checkpoints: str, public_key: str, allow_unsigne
 
 
 cli.add_command(upkeep.db)
+cli.add_command(access.access)
 cli.add_command(batch.batch)
 cli.add_command(bundles.bundle)
 cli.add_command(costs.cost)

@@ -9,7 +9,7 @@ import rich_click as click
 from mainspring.core import errors
 from mainspring.platform.cli import output, session
 
-__all__ = ["member"]
+__all__ = ["by_place", "member"]
 
 #: As `core.contracts.members`, whose import would slow `--help` down; a test holds the two equal.
 ROLES: Final = ("viewer", "developer", "approver", "admin")
@@ -47,7 +47,7 @@ def member_set(project_name: str, name: str, roles: tuple[str, ...], actor: str,
     """Give NAME exactly these roles, such as `viewer dev:developer`; without an environment they hold in all."""
     from mainspring.core.contracts import members
 
-    wanted = members.MemberPut.model_validate({"roles": _by_place(roles)})
+    wanted = members.MemberPut.model_validate({"roles": by_place(roles)})
     with session.client(actor or "admin@local") as client:
         try:
             version = client.member(project_name, name).version
@@ -69,7 +69,8 @@ def member_remove(project_name: str, name: str, actor: str, as_json: bool) -> No
     output.show({"removed": name, "project": project_name}, as_json=as_json)
 
 
-def _by_place(roles: tuple[str, ...]) -> dict[str, list[str]]:
+def by_place(roles: tuple[str, ...]) -> dict[str, list[str]]:
+    """`prod:approver` as {"prod": ["approver"]}. Errors: UsageError."""
     found: dict[str, list[str]] = {}
     for one in roles:
         place, colon, role = one.rpartition(":")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
 from mainspring.core import errors
-from mainspring.core.contracts import deployment, scoring, training, tuning
+from mainspring.core.contracts import access_requests, deployment, scoring, training, tuning
 
 #: What starts a run.
 Request: TypeAlias = (
@@ -30,6 +30,10 @@ class RunLauncher(Protocol):
 
     async def start_tuning(self, request: tuning.TuneRequest) -> object: ...
 
+    async def start_expiry(self, request: access_requests.ExpireRequest) -> object:
+        """End access at its time; the same again, also after its end, is no second one."""
+        ...
+
     async def status(self, run_id: str) -> training.RunStatus: ...
 
     async def decide(self, run_id: str, decision: training.Decision, *, intent_id: str) -> object:
@@ -47,6 +51,7 @@ class MemoryLauncher:
         self.decisions: dict[str, training.Decision] = {}
         self._stages: dict[str, training.Stage] = {}
         self._taken: set[str] = set()
+        self.expiries: dict[str, access_requests.ExpireRequest] = {}
         self.is_down = False
 
     async def start_training(self, request: training.TrainRequest) -> None:
@@ -60,6 +65,11 @@ class MemoryLauncher:
 
     async def start_tuning(self, request: tuning.TuneRequest) -> None:
         self._start(request)
+
+    async def start_expiry(self, request: access_requests.ExpireRequest) -> None:
+        """Kept, and never due by itself."""
+        self._check_up()
+        self.expiries.setdefault(access_requests.expiry_id(request), request)
 
     def _start(self, request: Request) -> None:
         self._check_up()
@@ -126,6 +136,9 @@ class LazyLauncher:
 
     async def start_tuning(self, request: tuning.TuneRequest) -> None:
         await (await self._engine()).start_tuning(request)
+
+    async def start_expiry(self, request: access_requests.ExpireRequest) -> None:
+        await (await self._engine()).start_expiry(request)
 
     async def status(self, run_id: str) -> training.RunStatus:
         return await (await self._engine()).status(run_id)

@@ -45,6 +45,7 @@ class Names:
     entry: str
     scheduled: str
     usage: str
+    access: str
 
     def fill(self, value: Any) -> Any:
         """Put the names in the places of a path, a query or a body."""
@@ -113,6 +114,8 @@ def _lineage(reads: str, makes: str, job: str) -> dict[str, Any]:
 
 _V = ("/api/v1", "/v1")
 _MEMBER, SCHEDULE = "/projects/{project}/members/{actor}", "/api/v1/projects/{project}/schedules/skew"
+ACCESS = "/api/v1/projects/{project}/access-requests"
+WANTED = {"role": "admin", "reason": "because"}
 _IF = {"If-Match": "*"}
 REQUESTS = (
     Asked("GET", "/api/v1/projects", may_answer=True),
@@ -123,6 +126,19 @@ REQUESTS = (
     *(Asked("PUT", v + _MEMBER, {"roles": {"*": ["admin"]}}, headers=_IF) for v in _V),
     *(Asked("DELETE", v + _MEMBER, headers=_IF) for v in _V),
     *(Asked("POST", v + "/policies:dry-run", {"policies": {}}) for v in _V),
+    Asked("GET", ACCESS),
+    Asked("GET", ACCESS, query="unreviewed=true"),
+    Asked("POST", ACCESS, WANTED),
+    Asked("POST", ACCESS + ":break-glass", WANTED),
+    Asked("GET", ACCESS + "/{access}"),
+    Asked("POST", ACCESS + "/{access}/decision", {"approve": True}),
+    Asked("POST", ACCESS + "/{access}/revoke", {"reason": "because"}),
+    Asked("POST", ACCESS + "/{access}/review", {"reason": "because"}),
+    Asked(
+        "POST",
+        ACCESS + "/{access}/expire",
+        {"project": "{project}", "request_id": "{access}", "state": "open", "due_at": TIMES["ended_at"]},
+    ),
     Asked("GET", "/api/v1/runs", may_answer=True),
     Asked("GET", "/api/v1/runs", query="project={project}", may_answer=True),
     Asked("POST", "/api/v1/runs", {"project": "{project}"}),
@@ -203,6 +219,7 @@ NOWHERE = Names(
     "view.nowhere",
     "schedule-nowhere",
     "usage-nowhere",
+    "access-nowhere",
 )
 
 
@@ -260,6 +277,8 @@ class World:
         )
         self.call(owner, "PUT", f"{place}/schedules/skew", {"every_minutes": 60})
         scheduled = self.call(owner, "POST", f"{place}/schedules/skew/runs")["run_id"]
+        asked = {"role": "developer", "reason": mark}
+        access = self.call(owner, "POST", f"{place}/access-requests", asked)
         lake = workspace.Workspace(state, project, 0.5).lake
         publish(lake, [1, 2])
         with pytest.raises(errors.DataInvalid) as held:
@@ -273,6 +292,7 @@ class World:
             f"view.{mark}",
             scheduled,
             f"usage-{mark}",
+            access["request_id"],
         )
         entry = {"kind": "view", "name": names.entry, "owner": mark, "description": mark}
         self.call(owner, "PUT", f"/api/v1/catalog/{project}", {"entries": [entry]})

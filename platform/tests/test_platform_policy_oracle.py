@@ -27,6 +27,8 @@ PROJECT_ACTIONS = (
         "schedule.read",
         "endpoint.read",
         "member.read",
+        "access.read",
+        "access.expire",
         "audit.read",
         "project.update",
         "usage.record",
@@ -47,6 +49,15 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
     "project.create": {"name": ("flights",)},
     "member.set": {"member": NAMES},
     "member.remove": {"member": NAMES},
+    **{
+        f"access.{verb}": {
+            "role": identity.ROLES,
+            "environment": ENVIRONMENTS,
+            **({} if verb in ("request", "break-glass") else {"requested_by": NAMES}),
+            **({"approve": (True, False)} if verb == "decide" else {}),
+        }
+        for verb in ("request", "break-glass", "decide", "revoke", "review")
+    },
     **{f"schedule.{verb}": {"process": ("skew", "retrain")} for verb in ("put", "remove", "run")},
 }
 ON_PLATFORM = {

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from tuning_doubles import Study, tune_request
 from workflows_doubles import QUEUE, Endpoint, deploy_request, run
 
 from mainspring.core import errors
-from mainspring.core.contracts import materialising, retention, skew
+from mainspring.core.contracts import access_requests, materialising, retention, skew
+from mainspring.workflows.access import messages as access_messages
+from mainspring.workflows.access.workflow import ExpireAccess
 from mainspring.workflows.batch_scoring import messages as scoring_messages
 from mainspring.workflows.batch_scoring.workflow import BatchScore
 from mainspring.workflows.deployment.workflow import DeployModel
@@ -126,6 +129,33 @@ async def remove_old(request: retention.RetentionRequest) -> retention.Retention
     )
 
 
+async def expired(client: Client) -> WorkflowHandle[Any, Any]:
+    request = access_requests.ExpireRequest(
+        project="flight-delay",
+        request_id="access_1",
+        state=access_requests.AccessState.ACTIVE,
+        due_at=datetime.now(UTC) + timedelta(hours=1),
+    )
+    handle = await client.start_workflow(
+        ExpireAccess.run, request, id=access_requests.expiry_id(request), task_queue=QUEUE
+    )
+    await handle.result()
+    return handle
+
+
+def late() -> Callable[..., Any]:
+    """What stands for the control API: its clock is behind, and at the second look it is due."""
+    looks: list[str] = []
+
+    @activity.defn(name=access_messages.EXPIRE)
+    async def expire(request: access_requests.ExpireRequest) -> access_requests.ExpireOutcome:
+        looks.append(request.request_id)
+        state = request.state if len(looks) == 1 else access_requests.AccessState.EXPIRED
+        return access_requests.ExpireOutcome(request_id=request.request_id, state=state)
+
+    return expire
+
+
 @activity.defn(name=skew_messages.CHECK)
 async def check_skew(request: skew.SkewRequest) -> skew.SkewOutcome:
     """What stands for the real check."""
@@ -165,6 +195,7 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
     "retrain_started": (Endpoint(), Steps(), retrained),
     "materialized": (Endpoint(), Steps(), materialized),
     "retention_removed": (Endpoint(), Steps(), removed),
+    "access_expired": (Endpoint(), Steps(), expired),
     "tune_best_trained": (Endpoint(), Steps(), tuned),
     "tune_no_trial": (Endpoint(), Steps(), tuned),
     "score_published": (Endpoint(), Steps(), score),
@@ -197,6 +228,7 @@ def record(name: str) -> None:
         *tuning,
         remove_old,
         push_rows,
+        late(),
     ]
     workflows = [
         TrainModel,
@@ -207,6 +239,7 @@ def record(name: str) -> None:
         TuneModel,
         EnforceRetention,
         Materialize,
+        ExpireAccess,
     ]
     history = run(story, workflows, activities)
     (HISTORIES / f"{name}.json").write_text(

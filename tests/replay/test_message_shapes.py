@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from mainspring.core.contracts import (
+    access_requests,
     deployment,
     materialising,
     performance,
@@ -34,6 +35,7 @@ from mainspring.workflows.tuning import messages as tuning_messages
 
 STORED = Path(__file__).parent / "message_shapes.json"
 MODULES = (
+    access_requests,
     deployment,
     materialising,
     performance,

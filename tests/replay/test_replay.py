@@ -15,6 +15,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from mainspring.core.contracts import (
+    access_requests,
     deployment,
     materialising,
     retention,
@@ -24,6 +25,7 @@ from mainspring.core.contracts import (
     training,
     tuning,
 )
+from mainspring.workflows.access import workflow as access_source
 from mainspring.workflows.batch_scoring import workflow as score_source
 from mainspring.workflows.deployment import workflow as deploy_source
 from mainspring.workflows.materialising import workflow as materialising_source
@@ -43,6 +45,7 @@ SOURCES = {
     "TuneModel": tune_source,
     "EnforceRetention": retention_source,
     "Materialize": materialising_source,
+    "ExpireAccess": access_source,
 }
 
 
@@ -66,6 +69,7 @@ def test_every_workflow_has_a_history() -> None:
         tuning.TUNE_WORKFLOW,
         retention.RETENTION_WORKFLOW,
         materialising.MATERIALIZE_WORKFLOW,
+        access_requests.EXPIRE_WORKFLOW,
     }
 
 
@@ -81,6 +85,7 @@ def test_replays(path: Path) -> None:
             tune_source.TuneModel,
             retention_source.EnforceRetention,
             materialising_source.Materialize,
+            access_source.ExpireAccess,
         ],
         data_converter=pydantic_data_converter,
     )
@@ -174,6 +179,15 @@ BREAKING = [
     ("CheckSkew", "skew_found", "messages.CHECK, request", "messages.CHECK + 'x', request"),
     ("Materialize", "materialized", "messages.PUSH, request", "messages.PUSH + 'x', request"),
     ("EnforceRetention", "retention_removed", "messages.REMOVE, request", "messages.REMOVE + 'x', request"),
+    ("ExpireAccess", "access_expired", "messages.EXPIRE,\n", "messages.EXPIRE + 'x',\n"),
+    (
+        "ExpireAccess",
+        "access_expired",
+        "        await workflow.sleep(max(timedelta(0), request.due_at - workflow.now()))\n",
+        "",
+    ),
+    ("ExpireAccess", "access_expired", "            await workflow.sleep(AGAIN)\n", ""),
+    ("ExpireAccess", "access_expired", "if found.state is not request.state:", "if found:"),
     ("RetrainOnDrift", "retrain_started", "messages.CHECK, request", "messages.CHECK + 'x', request"),
     ("RetrainOnDrift", "retrain_started", "if not alarms or", "if alarms or"),
     ("RetrainOnDrift", "retrain_started", "messages.START,", "messages.START + 'x',"),
@@ -225,6 +239,7 @@ def test_a_breaking_mutant_does_not_replay(name: str, story: str, old: str, new:
 HARMLESS = [
     ("DeployModel", "deploy_promoted", '"reading the endpoint"', '"looking at the endpoint"'),
     ("TrainModel", "train_approved_and_deployed", '"signing"', '"sealing"'),
+    ("ExpireAccess", "access_expired", "options.UNTIL_DONE", "options.INSIST"),
     ("TrainModel", "train_gate_failed", "messages.Trained, options.LONG)", "messages.Trained, options.WORK)"),
     (
         "BatchScore",

@@ -8,7 +8,7 @@ any_role := {"viewer", "developer", "approver", "admin", "service"}
 
 reads := {
 	"project.read", "run.read", "cost.read", "lineage.read", "catalog.read",
-	"quarantine.read", "schedule.read", "endpoint.read", "member.read", "audit.read",
+	"quarantine.read", "schedule.read", "endpoint.read", "member.read", "access.read", "audit.read",
 }
 
 whole_log := {"audit.verify", "audit.export"}
@@ -55,6 +55,49 @@ may(q, "member.change") if {
 	has(q, {"admin"})
 }
 
+people := {"viewer", "developer", "approver", "admin"}
+
+may(q, "access.ask") if {
+	q.action == "access.request"
+	has(q, people)
+}
+
+may(q, "access.break-glass") if {
+	q.action == "access.break-glass"
+	has(q, people - {"viewer"})
+}
+
+may(q, "access.decide") if {
+	q.action == "access.decide"
+	has(q, {"admin"})
+}
+
+may(q, "access.decide") if {
+	q.action == "access.decide"
+	q.context.role in {"viewer", "developer"}
+	has(q, {"approver"})
+}
+
+may(q, "access.review") if {
+	q.action == "access.review"
+	has(q, {"approver", "admin"})
+}
+
+may(q, "access.revoke") if {
+	q.action == "access.revoke"
+	has(q, {"approver", "admin"})
+}
+
+may(q, "access.revoke") if {
+	q.action == "access.revoke"
+	q.context.requested_by == q.principal.name
+}
+
+may_not(q, "access.four-eyes") if {
+	q.action in {"access.decide", "access.review"}
+	q.context.requested_by == q.principal.name
+}
+
 may(q, "run.start") if {
 	q.action == "run.start"
 	has(q, {"developer", "admin", "service"})
@@ -71,7 +114,7 @@ may(q, "run.cancel") if {
 }
 
 may(q, "record.service") if {
-	q.action in {"run.report", "usage.record", "usage.record-serving"}
+	q.action in {"run.report", "access.expire", "usage.record", "usage.record-serving"}
 	has(q, {"service"})
 }
 
@@ -148,12 +191,12 @@ may_not(q, "approval.four-eyes") if {
 permits := {
 	"read.project", "read.platform", "policy.dry-run", "project.create", "project.update", "member.change",
 	"run.start", "approval.role", "run.cancel", "record.service", "record.developer", "quarantine.release",
-	"schedule.change",
+	"schedule.change", "access.ask", "access.break-glass", "access.decide", "access.revoke", "access.review",
 }
 
 forbids := {
 	"run.role", "run.on-behalf-of", "run.prod.on-behalf-of", "run.environment", "run.prod.person-decides", "run.approves-for-self",
-	"run.prod.full-data", "approval.four-eyes",
+	"run.prod.full-data", "approval.four-eyes", "access.four-eyes",
 }
 
 decide(q) := {"allowed": false, "by": no} if {
