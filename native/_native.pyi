@@ -469,6 +469,24 @@ class Mlp:
         out: NDArray[np.float32] | None = None,
     ) -> BoundModel:
         """The same with the arrays checked once: those of a `Program.row()`, for one request after the other."""
+    def sealed(self) -> int:
+        """A copy of `packed` that nobody can change any more, in memory without a name: its file, which the caller closes.
+
+        Errors: NativeError `io`. Threads: the GIL is released.
+        """
+    def over(self, fd: int) -> Mlp:
+        """The same network over a sealed copy of its weights, which other processes may have mapped as well. Every byte is
+        compared with `packed` first; the file stays the caller's, and may be closed.
+
+        Errors: NativeError `corrupt` for other bytes, another length, or a file that is not sealed; `io`.
+        Threads: the GIL is released.
+        """
+    @property
+    def packed(self) -> NDArray[np.uint8]:
+        """Weights, biases and tables as the kernels read them, (n_bytes,), read-only; the same for every target."""
+    @property
+    def is_mapped(self) -> bool:
+        """Whether they are in memory that other processes may have."""
     @property
     def dense_width(self) -> int: ...
     @property

@@ -43,10 +43,15 @@ def assembled(s: settings.Settings, told: part.Part | None, opened: contextlib.E
     access: online.Access = "own" if told is None else "read" if told.follows else "share"
     store = opened.enter_context(online.OnlineStore(s.serving.online_store, access=access))
     embedded = identity.TokenIssuer.load(s.control.tokens_file)
+    exchange = None
+    if told is not None:
+        from mainspring.serving.processes import weights  # of one of several processes, which alone needs it
+
+        exchange = weights.Exchange(told.folder)
     loader = signed_bundles.SignedBundleLoader(
         bundle.BundleStore(s.serving.bundle_dir),
         s.serving.trusted_keys_dir,
-        chosen.runtimes(s.serving),
+        chosen.runtimes(s.serving, exchange),
         measurer=chosen.measurer(s.serving),
     )
     front = native_front.NativeFront(s.serving)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mainspring.core import errors, ports
 from mainspring.core.contracts import inputs, prediction
 from mainspring.core.features import schema
-from mainspring.core.models import explain
+from mainspring.core.models import explain, packed
 from mainspring.serving.runtimes import routed
 
 
@@ -97,6 +97,7 @@ class Shelved:
     @property
     def view(self) -> prediction.BundleView:
         b = self.bundle
+        size = packed.size_of(routed.reference(b.runtime))
         return prediction.BundleView(
             digest=b.digest,
             name=b.name,
@@ -108,6 +109,8 @@ class Shelved:
             load_seconds=self.load_seconds,
             memory_bytes=b.memory_bytes,
             candidates=_candidates(b.runtime),
+            packed_own_bytes=size.own,
+            packed_shared_bytes=size.shared,
         )
 
 

@@ -156,3 +156,7 @@ class BundleView(Message):
     """False: it made room for others, and is loaded again when somebody asks."""
     candidates: tuple[CandidateView, ...] = ()
     """What may run its model, the one that the settings name first; empty: that one alone, and nothing was measured."""
+    packed_own_bytes: Annotated[int, Field(ge=0)] = 0
+    """Of `memory_bytes`: weights that the native kernels packed for this process alone."""
+    packed_shared_bytes: Annotated[int, Field(ge=0)] = 0
+    """Of `memory_bytes`: packed weights in memory that other processes of the host may have, too."""

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mainspring.core import errors, ports
 from mainspring.core.contracts import base
-from mainspring.core.models import bundle, manifest, model_input, model_spec
+from mainspring.core.models import bundle, manifest, model_input, model_spec, packed
 from mainspring.core.models import source as sources
 
 
@@ -166,6 +166,12 @@ class EnsembleRuntime:
                 )
                 runtimes[step.name] = factories[step.kind](part, _given(step, compiled))
         return cls(spec, runtimes)
+
+    @property
+    def packed_size(self) -> packed.Size:
+        """Of all steps."""
+        found = (packed.size_of(bound.runtime) for bound in self._steps if bound.runtime is not None)
+        return sum(found, packed.Size())
 
     def predict(self, batch: ports.ModelInput) -> NDArray[np.float32]:
         """Scores (n,) float32 of the output step. Errors: SchemaMismatch for other widths or dtypes; those of the steps."""

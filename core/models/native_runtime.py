@@ -10,7 +10,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
-from mainspring.core.models import architecture, manifest, model_input
+from mainspring.core.models import architecture, manifest, model_input, packed
 from mainspring.core.models import source as sources
 from mainspring.native import mlp, status
 
@@ -33,8 +33,15 @@ class NativeRuntime:
         self._expected = model_input.ExpectedInput(model.dense_width, model.n_ids)
 
     @classmethod
-    def load(cls, source: sources.ModelSource, *, target: str | None = None) -> NativeRuntime:
-        """Pack the network of a verified bundle; `target` as in `native.mlp.make`.
+    def load(
+        cls,
+        source: sources.ModelSource,
+        *,
+        target: str | None = None,
+        exchange: packed.Exchange | None = None,
+    ) -> NativeRuntime:
+        """Pack the network of a verified bundle; `target` as in `native.mlp.make`. With an `exchange` the weights are those
+        that other processes have in memory, if they hold the same bytes.
 
         Errors: CorruptArtifact if architecture and weights do not belong together; MissingTool if they do, and this
         kernel does not take them (weights that are not float32, more inputs than it has room for): torch may.
@@ -53,7 +60,12 @@ class NativeRuntime:
             )
         except status.NativeError as error:
             raise _not_taken(str(error)) from error
-        return cls(model)
+        return packed.over_shared(cls, model, exchange, source.digest)
+
+    @property
+    def packed_size(self) -> packed.Size:
+        """Of its weights in memory."""
+        return packed.size_of_model(self._model)
 
     @property
     def model(self) -> mlp.Mlp:

@@ -11,7 +11,15 @@ from typing import Final, Literal, TypeAlias
 
 from mainspring.core import errors, ports
 from mainspring.core.features import program
-from mainspring.core.models import architecture, bundle, ensemble, model_input, native_runtime, trees_runtime
+from mainspring.core.models import (
+    architecture,
+    bundle,
+    ensemble,
+    model_input,
+    native_runtime,
+    packed,
+    trees_runtime,
+)
 from mainspring.core.models import source as sources
 
 _LOG: Final = logging.getLogger("mainspring.models")
@@ -28,6 +36,8 @@ class Options:
     """What runs the networks of `embedding_mlp` bundles; auto: native, torch for those that it does not take."""
     torch_threads: int = 1
     onnx_threads: int = 1
+    exchange: packed.Exchange | None = None
+    """Where packed weights of native networks are had with other processes of the host; None: each has its own."""
 
 
 def factories(options: Options) -> Mapping[str, RuntimeFactory]:
@@ -44,7 +54,7 @@ def factories(options: Options) -> Mapping[str, RuntimeFactory]:
         model_input.check_plan(compiled, opened.digest, dense_width=spec.dense_width, ids=ids)
         if options.network != "torch":
             try:
-                return native_runtime.NativeRuntime.load(opened)
+                return native_runtime.NativeRuntime.load(opened, exchange=options.exchange)
             except errors.MissingTool as error:
                 if options.network == "native":
                     raise

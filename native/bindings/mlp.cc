@@ -9,6 +9,7 @@
 #include "bindings.h"
 #include "bound_model.h"
 #include "models.h"
+#include "packed.h"
 
 namespace mainspring {
 namespace {
@@ -70,7 +71,16 @@ class NativeMlp : public std::enable_shared_from_this<NativeMlp> {
     Raise(status.code, Message(status, place));
   }
 
+  explicit NativeMlp(Mlp mlp) : mlp_(std::move(mlp)) {}
+
   const Mlp& mlp() const { return mlp_; }
+
+  // Needs the GIL; gives it up while all bytes are compared.
+  std::shared_ptr<NativeMlp> Over(int fd) const {
+    Mlp made;
+    CheckPacked(WithoutLock([&] { return mlp_.Over(fd, &made); }));
+    return std::make_shared<NativeMlp>(std::move(made));
+  }
 
   std::size_t Rows(PyObject* dense, PyObject* ids) const {
     const auto width = static_cast<py::ssize_t>(mlp_.dense_width());
@@ -178,6 +188,11 @@ void BindMlp(py::module_& module) {
       .def("run", &NativeMlp::Run, py::arg("dense"), py::arg("ids") = py::none(), py::arg("out") = py::none())
       .def("bind", &NativeMlp::Bind, py::arg("dense"), py::arg("ids") = py::none(),
            py::arg("out") = py::none())
+      .def("sealed", [](const NativeMlp& self) { return Sealed(*self.mlp().packed()); })
+      .def("over", &NativeMlp::Over, py::arg("fd"))
+      .def_property_readonly("packed", [](const NativeMlp& self) { return PackedView(self.mlp().packed()); })
+      .def_property_readonly("is_mapped",
+                             [](const NativeMlp& self) { return self.mlp().packed()->is_mapped(); })
       .def_property_readonly("dense_width", [](const NativeMlp& self) { return self.mlp().dense_width(); })
       .def_property_readonly("n_ids", [](const NativeMlp& self) { return self.mlp().n_ids(); })
       .def_property_readonly("n_outputs", [](const NativeMlp& self) { return self.mlp().n_outputs(); })

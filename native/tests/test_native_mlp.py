@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import tempfile
 from typing import Any
 
 import hypothesis
@@ -231,6 +233,47 @@ def refused(code: str, *words: str, run: Any) -> None:
     assert caught.value.code == code, caught.value.message
     for word in words:
         assert word in caught.value.message
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_sealed_weights_answer_as_own_ones(target: str) -> None:
+    tables = [mlp.Table(np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32), 0)]
+    layers = network(2, [13 + 3, 33, 7, 1], "gelu", "sigmoid")
+    own = mlp.make(13, layers, tables=tables, n_ids=1, target=target)
+    dense = np.random.default_rng(2).normal(size=(60, 13)).astype(np.float32)
+    ids = np.random.default_rng(3).integers(0, 5, (1, 60)).astype(np.int32)
+    want = own.run(dense, ids)
+    fd = own.sealed()
+    try:
+        mapped = own.over(fd)
+        for other in (mlp.make(13, layers, tables=tables, n_ids=1, target=t) for t in TARGETS):
+            assert other.over(fd).packed.tobytes() == own.packed.tobytes()
+    finally:
+        os.close(fd)
+    assert (own.is_mapped, mapped.is_mapped, mapped.target) == (False, True, target)
+    view = mapped.packed
+    del own
+    bound = mapped.bind(dense, ids)
+    bound.run()
+    assert mapped.run(dense, ids).tobytes() == bound.out.tobytes() == want.tobytes()
+    del mapped, bound
+    assert (view.flags.writeable, view.nbytes % 64) == (False, 0)
+    assert view.any(), "the bytes are kept by who looks at them"
+
+
+def test_weights_of_others_are_refused() -> None:
+    layers = network(2, [16, 33, 7, 1], "gelu", "sigmoid")
+    own = mlp.make(16, layers)
+    changed = [layers[0], layers[1]._replace(weight=np.nextafter(layers[1].weight, np.float32(2))), layers[2]]
+    for others in (changed, layers[:2]):
+        fd = mlp.make(16, others).sealed()
+        refused("corrupt", "shared memory", "own memory", run=lambda fd=fd: own.over(fd))
+        os.close(fd)
+    refused("io", run=lambda: own.over(fd))
+    with tempfile.TemporaryFile() as file:
+        file.write(own.packed.tobytes())
+        file.flush()
+        refused("corrupt", "sealed", run=lambda: own.over(file.fileno()))
 
 
 def test_states_that_are_refused() -> None:

@@ -241,9 +241,17 @@ class Books(Collector):
 
     def _shelf(self) -> Iterator[Metric]:
         shelf = self.shelf
-        resident = sum(view.resident for view in shelf.views())
-        yield GaugeMetricFamily("mainspring_bundles_resident", "bundles in memory", resident)
+        resident = [view for view in shelf.views() if view.resident]
+        yield GaugeMetricFamily("mainspring_bundles_resident", "bundles in memory", len(resident))
         yield GaugeMetricFamily("mainspring_bundle_memory_bytes", "what they take of it", shelf.memory_bytes)
+        packed = GaugeMetricFamily(
+            "mainspring_packed_weights_bytes",
+            "weights of bundles in memory that the native kernels packed, of this process alone or shared with others",
+            labels=("memory",),
+        )
+        packed.add_metric(("own",), sum(view.packed_own_bytes for view in resident))
+        packed.add_metric(("shared",), sum(view.packed_shared_bytes for view in resident))
+        yield packed
         for name, text, value in (
             ("loads", "bundles loaded, the same one again and again", shelf.counts.loads),
             ("let_go", "bundles that made room for another one", shelf.counts.let_go),

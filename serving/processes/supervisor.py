@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Final
 
 from mainspring.core import errors
-from mainspring.serving.processes import part
+from mainspring.serving.processes import part, weights
 
 _LOG: Final = logging.getLogger("mainspring.serving")
 
@@ -101,7 +101,7 @@ class Supervisor:
                 parts = [part.Part(i, folder, numbers, writer.fileno(), lifeline) for i in range(self._count)]
                 self._children = [_Child(told) for told in parts]
                 try:
-                    with contextlib.ExitStack() as followers:
+                    with weights.Broker(folder), contextlib.ExitStack() as followers:
                         return self._watch(folder, followers)
                 finally:
                     self._stop_all()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from mainspring.core import settings
+from mainspring.core.models import packed
 from mainspring.core.models import runtimes as known
 from mainspring.serving.runtimes import measured
 
 
-def runtimes(serving: settings.ServingSettings) -> Mapping[str, known.RuntimeFactory]:
-    """What this process can execute, by bundle kind."""
-    return known.factories(_options(serving))
+def runtimes(
+    serving: settings.ServingSettings, exchange: packed.Exchange | None = None
+) -> Mapping[str, known.RuntimeFactory]:
+    """What this process can execute, by bundle kind; with an `exchange`, over weights that other processes have, too."""
+    return known.factories(dataclasses.replace(_options(serving), exchange=exchange))
 
 
 def measurer(serving: settings.ServingSettings) -> measured.Measurer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -53,6 +53,9 @@ ARCHITECTURE = architecture.Architecture(
     tables=(architecture.Table(column="carrier", rows=4, dimensions=2),),
     hidden_sizes=(16, 8),
 )
+
+#: One whose packed weights are worth sharing.
+WIDE: Final = ARCHITECTURE.model_copy(update={"hidden_sizes": (160, 160)})
 
 
 #: Of `declared-project`: times, what is sent, looked up as float32 and as float64, and a sent column that is replaced.
@@ -118,8 +121,10 @@ class Home:
         }
         return self.store.write(bundle.BundleContents(**contents | changes), self.key).digest
 
-    def write_network(self, seed: int = 0, **changes: Any) -> str:
+    def write_network(
+        self, seed: int = 0, spec: architecture.Architecture = ARCHITECTURE, **changes: Any
+    ) -> str:
         """Of an untrained network over the plan's output."""
-        model = network.EmbeddingMlp(ARCHITECTURE, seed=seed)
-        made = {"model": ARCHITECTURE.model_dump(mode="json"), "weights": network.save_weights(model)}
+        model = network.EmbeddingMlp(spec, seed=seed)
+        made = {"model": spec.model_dump(mode="json"), "weights": network.save_weights(model)}
         return self.write(**made | changes)

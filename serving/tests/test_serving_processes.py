@@ -27,6 +27,7 @@ from mainspring.core import identity
 from mainspring.core.client.serving import ServingClient
 from mainspring.core.contracts.deployment import TrafficTable
 from mainspring.core.features import online
+from mainspring.core.models import packed
 
 pytestmark = pytest.mark.integration
 
@@ -76,7 +77,9 @@ class House:
     def __init__(self, directory: Path, processes: int = PROCESSES) -> None:
         self.count = processes
         home = serving_bundles.Home(directory)
-        self.digests = [home.write_network(seed, project="flight-delay") for seed in (1, 2)]
+        self.digests = [
+            home.write_network(seed, serving_bundles.WIDE, project="flight-delay") for seed in (1, 2)
+        ]
         self.tokens = identity.ensure_token_file(directory / ".mainspring" / "tokens.json")
         self.directory, self.port = directory, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -203,6 +206,29 @@ def test_statistics_are_those_of_all_processes(house: House) -> None:
     )
     told = list(house.directory.glob("mainspring-*/stats-*.json"))
     assert len(told) >= PROCESSES - 1, "followers had their share"
+
+
+def shared_memory(pid: int) -> set[str]:
+    """Inodes of packed weights that a process has mapped."""
+    maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return {line.split()[4] for line in maps if "memfd:mainspring-model" in line}
+
+
+def test_weights_are_in_memory_once(house: House) -> None:
+    pids = house.pids().values()
+
+    def all_have_both() -> bool:
+        for digest in house.digests:
+            house.put(stable=digest)
+            house.ask_many(24)
+        return all(len(shared_memory(pid)) == 2 for pid in pids)
+
+    until(all_have_both)
+    assert len(set.union(*(shared_memory(pid) for pid in pids))) == 2
+    token = house.tokens.token_of("service@local")
+    told = httpx.get(house.url + "/metrics", trust_env=False, headers={"authorization": f"Bearer {token}"})
+    (line,) = [one for one in told.text.splitlines() if 'packed_weights_bytes{memory="shared"}' in one]
+    assert float(line.split()[-1]) > 2 * packed.LEAST_BYTES
 
 
 def test_a_push_is_read_by_all_and_changes_are_passed_on(house: House) -> None:

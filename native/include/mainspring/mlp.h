@@ -5,8 +5,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "mainspring/packed.h"
 #include "mainspring/status.h"
 #include "mainspring/target.h"
 
@@ -61,6 +63,10 @@ class Mlp {
   // status.column: the layer, or beyond the layers the table.
   static Status Compile(const MlpSpec& spec, Target target, Mlp* mlp);
 
+  // The same network over the sealed copy `fd` of its packed weights, which other processes may have mapped;
+  // see PackedMemory::MapSame. `mlp` may not be this one.
+  Status Over(int fd, Mlp* mlp) const;
+
   // dense: n_rows x dense_width. ids: n_ids x n_rows, as a Program writes them; not read without tables.
   // out: n_rows x n_outputs, no overlap. kBadSpec with the row in `got` where an id is outside its table; out
   // is then as it was. Neither allocates nor throws; the caller's floating-point environment is put back.
@@ -74,25 +80,32 @@ class Mlp {
   std::size_t n_outputs() const { return layers_.empty() ? 0 : layers_.back().outputs; }
   std::size_t n_weights() const { return n_weights_; }  // without the tables: multiply-adds a row
   Target target() const { return target_; }
+  // Weights, biases and tables as the kernels read them, the same bytes for every target; nullptr before
+  // Compile.
+  const std::shared_ptr<const PackedMemory>& packed() const { return memory_; }
 
  private:
+  // Places are in floats from the beginning of the packed memory.
   struct Layer {
     std::size_t inputs, outputs, segments;
     bool is_narrow;
     Activation activation;
-    std::vector<MlpLanes> weights, bias;
+    std::size_t weights_at, bias_at;
   };
   struct Table {
     std::size_t id_index, rows, dimensions;
     bool is_added;
-    std::vector<float> weights;
+    std::size_t weights_at;
   };
+
+  const float* Packed() const { return reinterpret_cast<const float*>(memory_->data()); }
 
   Target target_ = Target::kGeneric;
   std::size_t dense_width_ = 0, n_ids_ = 0, stride_ = 0, n_weights_ = 0;
   bool has_addend_ = false;
   std::vector<Table> tables_;
   std::vector<Layer> layers_;
+  std::shared_ptr<const PackedMemory> memory_;
 };
 
 }  // namespace mainspring

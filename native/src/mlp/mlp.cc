@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "mainspring/float_environment.h"
@@ -31,6 +32,21 @@ Status Refuse(std::size_t place, const char* expected, double got, const char* n
 
 bool AreFinite(const float* values, std::size_t n) {
   return std::all_of(values, values + n, [](float x) { return std::isfinite(x); });
+}
+
+// Into zeros; the layouts are those of mlp_kernels.h.
+void PackLayer(const MlpLayer& l, bool is_narrow, float* weights, float* bias) {
+  if (l.bias != nullptr) std::memcpy(bias, l.bias, l.outputs * sizeof(float));
+  if (l.inputs == 0) return;
+  for (std::size_t j = 0; j < l.outputs; ++j) {
+    const float* const from = l.weights + j * l.inputs;
+    if (is_narrow) {
+      std::memcpy(weights + j * Padded(l.inputs), from, l.inputs * sizeof(float));
+    } else {
+      float* const panel = weights + j / kPack * l.inputs * kPack + j % kPack;
+      for (std::size_t i = 0; i < l.inputs; ++i) panel[i * kPack] = from[i];
+    }
+  }
 }
 
 Status CheckLayers(const MlpSpec& spec, std::size_t width) {
@@ -117,39 +133,46 @@ Status Mlp::Compile(const MlpSpec& spec, Target target, Mlp* mlp) {
   made.dense_width_ = spec.dense_width;
   made.n_ids_ = spec.n_ids;
   made.stride_ = std::max(kPack, Padded(width));
-  for (const MlpTable& t : spec.tables) {
-    made.has_addend_ |= t.is_added;
-    made.tables_.push_back({t.id_index, t.rows, t.dimensions, t.is_added,
-                            std::vector<float>(t.weights, t.weights + t.rows * t.dimensions)});
-  }
+  std::size_t floats = 0;
+  const auto place = [&floats](std::size_t n) {
+    const std::size_t at = floats;
+    floats += Padded(n);
+    return at;
+  };
   for (const MlpLayer& l : spec.layers) {
-    Layer layer{
-        l.inputs, l.outputs, SegmentsOf(l.inputs, l.outputs), l.outputs < kNarrowOutputs, l.activation,
-        {},       {}};
-    const std::size_t packs = Padded(l.outputs) / kPack, columns = Padded(l.inputs);
-    layer.bias.assign(packs, MlpLanes{});
-    if (l.bias != nullptr) std::memcpy(layer.bias[0].value, l.bias, l.outputs * sizeof(float));
-    if (layer.is_narrow) {
-      layer.weights.assign(l.outputs * columns / kPack + 1, MlpLanes{});  // one at least
-      for (std::size_t j = 0; j < l.outputs; ++j) {
-        for (std::size_t i = 0; i < l.inputs; ++i) {
-          const std::size_t at = j * columns + i;
-          layer.weights[at / kPack].value[at % kPack] = l.weights[j * l.inputs + i];
-        }
-      }
-    } else {
-      layer.weights.assign(packs * l.inputs + 1, MlpLanes{});
-      for (std::size_t j = 0; j < l.outputs; ++j) {
-        for (std::size_t i = 0; i < l.inputs; ++i) {
-          layer.weights[j / kPack * l.inputs + i].value[j % kPack] = l.weights[j * l.inputs + i];
-        }
-      }
-    }
+    const bool is_narrow = l.outputs < kNarrowOutputs;
+    const std::size_t n = is_narrow ? l.outputs * Padded(l.inputs) : Padded(l.outputs) * l.inputs;
+    made.layers_.push_back({l.inputs, l.outputs, SegmentsOf(l.inputs, l.outputs), is_narrow, l.activation,
+                            place(n), place(l.outputs)});
     made.n_weights_ += l.inputs * l.outputs;
     made.stride_ = std::max(made.stride_, Padded(l.outputs));
-    made.layers_.push_back(std::move(layer));
   }
+  for (const MlpTable& t : spec.tables) {
+    made.has_addend_ |= t.is_added;
+    made.tables_.push_back({t.id_index, t.rows, t.dimensions, t.is_added, place(t.rows * t.dimensions)});
+  }
+  const auto memory = std::make_shared<PackedMemory>(floats * sizeof(float));
+  auto* const base = reinterpret_cast<float*>(memory->own());
+  for (std::size_t i = 0; i < spec.layers.size(); ++i) {
+    PackLayer(spec.layers[i], made.layers_[i].is_narrow, base + made.layers_[i].weights_at,
+              base + made.layers_[i].bias_at);
+  }
+  for (std::size_t i = 0; i < spec.tables.size(); ++i) {
+    const MlpTable& t = spec.tables[i];
+    std::memcpy(base + made.tables_[i].weights_at, t.weights, t.rows * t.dimensions * sizeof(float));
+  }
+  made.memory_ = memory;
   *mlp = std::move(made);
+  return {};
+}
+
+Status Mlp::Over(int fd, Mlp* mlp) const {
+  if (layers_.empty()) return {StatusCode::kBadSpec, -1, "the network must be compiled first"};
+  std::shared_ptr<const PackedMemory> mapped;
+  const Status status = memory_->MapSame(fd, &mapped);
+  if (!status.ok()) return status;
+  *mlp = *this;
+  mlp->memory_ = std::move(mapped);
   return {};
 }
 
@@ -178,11 +201,17 @@ Status Mlp::Run(const float* dense, const std::int32_t* ids, std::size_t n_rows,
     }
   }
   const DefaultFloatEnvironment environment;
+  const float* const packed = Packed();
   MainspringMlpLayer layers[kMaxMlpLayers];
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Layer& l = layers_[i];
-    layers[i] = {l.inputs,           l.outputs,      l.is_narrow, l.segments, static_cast<int>(l.activation),
-                 l.weights[0].value, l.bias[0].value};
+    layers[i] = {l.inputs,
+                 l.outputs,
+                 l.is_narrow,
+                 l.segments,
+                 static_cast<int>(l.activation),
+                 packed + l.weights_at,
+                 packed + l.bias_at};
   }
   MainspringMlpArgs args;
   args.layers = layers;
@@ -203,7 +232,7 @@ Status Mlp::Run(const float* dense, const std::int32_t* ids, std::size_t n_rows,
       std::size_t at = dense_width_;
       for (const Table& table : tables_) {
         const auto id = static_cast<std::size_t>(ids[table.id_index * n_rows + first + r]);
-        const float* const values = table.weights.data() + id * table.dimensions;
+        const float* const values = packed + table.weights_at + id * table.dimensions;
         if (table.is_added) {
           for (std::size_t j = 0; j < width; ++j) workspace->addend[r * width + j] += values[j];
         } else {
