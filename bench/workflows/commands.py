@@ -16,7 +16,7 @@ import typing
 import warnings
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -187,6 +187,9 @@ class _World:
 
     def time(self) -> float:
         return self._now
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._now, UTC)
 
     def info(self) -> Any:
         started = self.history.events[0].workflow_execution_started_event_attributes
