@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic.json_schema import models_json_schema
 
 from mainspring.core.contracts import (
+    access_requests,
     base,
     deployment,
     materialising,
@@ -66,6 +67,7 @@ PROCESSES: Final[Mapping[str, Published]] = {
     materialising.MATERIALIZE_WORKFLOW: Published(
         materialising.MaterializeRequest, materialising.MaterializeOutcome
     ),
+    access_requests.EXPIRE_WORKFLOW: Published(access_requests.ExpireRequest, access_requests.ExpireOutcome),
 }
 
 
