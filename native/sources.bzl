@@ -140,6 +140,7 @@ NATIVE_SRCS = [
     "src/front/predict_call.cc",
     "src/front/predict_derive.cc",
     "src/front/predict_key.cc",
+    "src/front/predict_prepare.cc",
     "src/front/predict_tally.cc",
     "src/front/predicting.cc",
     "src/front/refusal.cc",
