@@ -19,14 +19,30 @@ docs/adr/0016-feature-reads-in-the-front.md and docs/adr/0024-predictions-in-the
 from __future__ import annotations
 
 import dataclasses
-import math
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self, final
+from typing import Self, final
 
-from mainspring.native import _native, formulas, limits, mlp, program, status, table, trees
+from mainspring.native import _native, limits, status
+from mainspring.native.front_parts import (
+    LATENCY_EDGES,
+    ROW_EDGES,
+    Bundle,
+    Endpoint,
+    Key,
+    Lookup,
+    Model,
+    ModelCounts,
+    Policy,
+    Predictions,
+    Service,
+    Span,
+    SpanPart,
+    Use,
+    View,
+)
 
 __all__ = [
     "LATENCY_EDGES",
@@ -49,13 +65,6 @@ __all__ = [
     "goes_to_canary",
     "listen",
 ]
-
-#: Upper edges of ModelCounts.latency in seconds, and of row_sizes; the last bucket of each is open.
-LATENCY_EDGES: Final = (
-    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01),
-    *(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
-)
-ROW_EDGES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096)
 
 
 @dataclass(frozen=True)
@@ -86,211 +95,6 @@ class Options:
     """Without a byte of an answer going."""
     answer_seconds: float = 300.0
     """Without a byte of the app's answer coming."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """One version of a model: a matrix (rows, width) in, a matrix (rows, outputs) out.
-
-    FP32 in and out; LightGBM's trees take and give FP64.
-    """
-
-    name: str
-    version: str
-    model: mlp.Mlp | trees.Trees
-    """An Mlp without ids, or Trees."""
-    input: str
-    """Name of the input tensor."""
-    output: str
-    """Name of the output tensor."""
-    max_rows: int
-    """In a request; more is for the app to refuse."""
-    is_default: bool = True
-    """Answers requests that name no version."""
-
-    def written(self) -> tuple[str, str, str, str, bool, int, mlp.Mlp | trees.Trees]:
-        """As the compiled core takes it."""
-        return (
-            self.name,
-            self.version,
-            self.input,
-            self.output,
-            self.is_default,
-            self.max_rows,
-            self.model,
-        )
-
-
-@dataclass(frozen=True)
-class View:
-    """A view of online features: its keys, fields and age are the table's.
-
-    Of bool, int64, float32, float64 and string fields; who asks for others is answered by the app.
-    """
-
-    name: str
-    table: table.OnlineTable
-    """Once it is closed the app answers, as it does without a front."""
-
-
-@dataclass(frozen=True)
-class Service:
-    """A name for features of some views, each (view, field), in the order of the answer."""
-
-    name: str
-    features: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Key:
-    """An API key that counts, `msk_<id>_<secret>`: issued, and not revoked. Of its secret only the hash is known."""
-
-    id: str
-    caller: str
-    """Whom limits and traces name."""
-    secret_sha256: bytes
-    may_predict: bool = False
-    may_read: bool = False
-    expires_us: int = 0
-    """Unix microseconds; 0: never."""
-    project: str = ""
-    """Whom the caller's use is charged to; "": to the bundle's."""
-
-
-class SpanPart(NamedTuple):
-    """What an answer was made of: `infer`, or `look up`, `transform` and `model` of a prediction."""
-
-    name: str
-    span_id: str
-    start_ns: int
-    end_ns: int
-
-
-class Span(NamedTuple):
-    """A sampled request that was answered here. Times are Unix nanoseconds, ids hexadecimal."""
-
-    trace_id: str
-    parent_id: str
-    """"": no client named one."""
-    span_id: str
-    path: str
-    request_id: str
-    caller: str
-    start_ns: int
-    end_ns: int
-    model: str
-    """Its name, or a bundle's digest; "": no model ran."""
-    rows: int
-    parts: Sequence[SpanPart]
-    """In the order of time."""
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """A view that a bundle looks up: some of the table's fields, which are called `view__field` then."""
-
-    view: str
-    table: table.OnlineTable
-    fields: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Policy:
-    """Values of a column that the app judges: those outside of `low` to `high`, and missing ones if it refuses them."""
-
-    column: str
-    low: float = -math.inf
-    high: float = math.inf
-    refuses_missing: bool = False
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A model with all that makes its input. Fields are (name, type): float32, float64, int64, bool or string."""
-
-    digest: str
-    inputs: Sequence[tuple[str, str]]
-    """The program's; what a prediction by row sends."""
-    program: program.Program
-    """Of float32, int64 and string inputs, with vocabularies of the strings."""
-    model: mlp.Mlp | trees.Trees
-    """Takes what the program gives; trees take the ids behind the dense columns."""
-    output: int = 0
-    """Which of the numbers that it gives for a row is the score."""
-    entity: Sequence[tuple[str, str]] = ()
-    """What a prediction by entity sends, join keys among it; none: such predictions are the app's."""
-    keys: Sequence[str] = ()
-    """The join keys of all views."""
-    lookups: Sequence[Lookup] = ()
-    """Their names and fields are those of the answer, and in its order."""
-    policies: Sequence[Policy] = ()
-    derives: formulas.Formulas | None = None
-    """What is derived of predictions by entity, before overrides replace it; None: nothing."""
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Whose predictions are answered, and by whom, under one version of its traffic."""
-
-    name: str
-    version: int
-    max_rows: int
-    """In a request; more is for the app to refuse."""
-    stable: Bundle
-    canary: Bundle | None = None
-    canary_percent: int = 0
-
-
-class Use(NamedTuple):
-    """What one caller used of a bundle."""
-
-    caller: str
-    project: str
-    """That its key names; "": none, and the bundle's pays."""
-    requests: int
-    rows: int
-    cpu_nanos: int
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What one bundle answered under one version of traffic, in one role, since the last drain."""
-
-    endpoint: str
-    version: int
-    digest: str
-    role: str
-    requests: int
-    rows: int
-    scores_sum: float
-    used: Sequence[Use]
-    """Each caller and project once; they add up to `requests` and `rows`."""
-    latency_seconds: Sequence[float]
-    """Of the newest requests, 4,096 of each thread at most: look-up, transform and model."""
-
-
-@dataclass(frozen=True)
-class ModelCounts:
-    """What was answered of one model's version since the front began; of reads of features, without name and version.
-
-    Requests passed on are in the app's own book.
-    """
-
-    name: str
-    version: str
-    requests: int
-    rows: int
-    passed_on: int
-    """Requests for it that were wrong, unusual or large, or whose caller was the app's to judge."""
-    last_ms: int
-    """Unix milliseconds of the newest answer; 0: none."""
-    input_nanos: int
-    infer_nanos: int
-    output_nanos: int
-    latency: Sequence[int]
-    """Answers by bucket of :data:`LATENCY_EDGES`, from body to answer."""
-    row_sizes: Sequence[int]
-    """Answers by bucket of :data:`ROW_EDGES`."""
 
 
 def listen(host: str, port: int, *, threads: int, backlog: int = 1024) -> list[socket.socket]:
@@ -401,7 +205,7 @@ class Front:
         a table with other keys, an input that nothing gives, a canary that asks for other fields; they are the app's.
         Errors: NativeError `bad_spec`, `bad_dtype` for a name or a part that only the app can serve; nothing changes then.
         """
-        return self._front.set_endpoints([_endpoint(e) for e in endpoints])
+        return self._front.set_endpoints([endpoint.written() for endpoint in endpoints])
 
     def drain_predictions(self) -> list[Predictions]:
         """What was answered since the last call, also by endpoints that are no longer answered here.
@@ -462,32 +266,6 @@ class Front:
 def goes_to_canary(endpoint: str, key: str, percent: int) -> bool:
     """Whether a prediction that `key` sticks goes to the endpoint's canary, which has `percent` of 100 of them."""
     return _native.Front.goes_to_canary(endpoint, key, percent)
-
-
-def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
-    return {
-        "name": endpoint.name,
-        "version": endpoint.version,
-        "max_rows": endpoint.max_rows,
-        "stable": _bundle(endpoint.stable),
-        "canary": None if endpoint.canary is None else _bundle(endpoint.canary),
-        "canary_percent": endpoint.canary_percent,
-    }
-
-
-def _bundle(bundle: Bundle) -> dict[str, Any]:
-    return {
-        "digest": bundle.digest,
-        "entity": list(bundle.entity),
-        "keys": list(bundle.keys),
-        "inputs": list(bundle.inputs),
-        "lookups": [(one.view, one.table.native, list(one.fields)) for one in bundle.lookups],
-        "policies": [(p.column, p.low, p.high, p.refuses_missing) for p in bundle.policies],
-        "program": bundle.program.native,
-        "model": bundle.model,
-        "derives": None if bundle.derives is None else bundle.derives.native,
-        "output": bundle.output,
-    }
 
 
 def _check(options: Options) -> None:
