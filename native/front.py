@@ -199,7 +199,8 @@ class Front:
         )
 
     def set_endpoints(self, endpoints: Sequence[Endpoint]) -> list[str]:
-        """Answer predictions of these from now on, and of no others, at `/v1/endpoints/NAME:predict`.
+        """Answer predictions of these from now on, and of no others, at `/v1/endpoints/NAME:predict`; and infer requests at
+        `/v2/models/NAME[/versions/DIGEST]/infer` of those that infer.
 
         Every request sees the old ones or the new ones. Returns what is wrong with those whose parts do not belong together:
         a table with other keys, an input that nothing gives, a canary that asks for other fields; they are the app's.

@@ -105,7 +105,9 @@ class Key:
 
 
 class SpanPart(NamedTuple):
-    """What an answer was made of: `infer`, or `look up`, `transform` and `model` of a prediction."""
+    """What an answer was made of: `look up`, `transform` and `model` of a prediction; `infer`, with the last two beside it where
+    an endpoint was asked.
+    """
 
     name: str
     span_id: str
@@ -126,7 +128,9 @@ class Span(NamedTuple):
     start_ns: int
     end_ns: int
     model: str
-    """Its name, or a bundle's digest; "": no model ran."""
+    """The name that the v2 protocol knows it by; "": it was not asked so."""
+    bundle: str
+    """The digest of the one that ran; "": none."""
     rows: int
     parts: Sequence[SpanPart]
     """In the order of time."""
@@ -192,7 +196,7 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Whose predictions are answered, and by whom, under one version of its traffic."""
+    """Whose questions are answered, and by whom, under one version of its traffic."""
 
     name: str
     version: int
@@ -201,6 +205,8 @@ class Endpoint:
     stable: Bundle
     canary: Bundle | None = None
     canary_percent: int = 0
+    infers: bool = False
+    """Whether infer requests of the v2 protocol are answered as well, which name it as a model, by column."""
 
     def written(self) -> dict[str, Any]:
         """As the compiled core takes it."""
@@ -211,6 +217,7 @@ class Endpoint:
             "stable": self.stable.written(),
             "canary": None if self.canary is None else self.canary.written(),
             "canary_percent": self.canary_percent,
+            "infers": self.infers,
         }
 
 

@@ -136,7 +136,7 @@ def create_app(
         front.follow(known)
         front.follow_features(store, shelf)
         if not watching.see_rows:
-            front.follow_endpoints(served, tables, shelf, store, book, watching.meter)
+            front.follow_endpoints(served, tables, shelf, store, known, book, watching.meter)
         counts.add_from(front.entries)
     natives = native_answers.NativeAnswers()
     if serving.fast_path:

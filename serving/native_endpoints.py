@@ -1,6 +1,6 @@
 """Which endpoints the native front can answer, and as what: bundles that are native throughout.
 
-See docs/adr/0024-predictions-in-the-front.md. What is not native here is the app's; nothing is refused.
+See docs/adr/0024-predictions-in-the-front.md and docs/adr/0037-endpoints-over-v2-and-limits-of-all-processes.md. What is not native here is the app's; nothing is refused.
 """
 
 from __future__ import annotations
@@ -30,9 +30,14 @@ Tables = Mapping[str, table.OnlineTable]
 
 
 def endpoint(
-    traffic: deployment.TrafficTable, shelf: bundles.BundleShelf, tables: Tables, *, max_rows: int
+    traffic: deployment.TrafficTable,
+    shelf: bundles.BundleShelf,
+    tables: Tables,
+    *,
+    max_rows: int,
+    infers: bool,
 ) -> front.Endpoint | None:
-    """The endpoint as the front has it; None where the app must answer.
+    """The endpoint as the front has it; None where the app must answer. `infers`: it is a model of the v2 protocol now.
 
     A shadow sees every request, which is the app's to send. A bundle that is not in memory is the app's to load.
     """
@@ -51,6 +56,7 @@ def endpoint(
         stable=stable,
         canary=canary,
         canary_percent=traffic.canary_percent,
+        infers=infers,
     )
 
 

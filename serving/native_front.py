@@ -20,7 +20,16 @@ from mainspring.core import api_keys, errors, ids, ports, settings
 from mainspring.core.contracts import access
 from mainspring.core.features import online, schema
 from mainspring.native import front, status
-from mainspring.serving import bundles, endpoints, native_endpoints, stats, traces, traffic, usage
+from mainspring.serving import (
+    bundles,
+    endpoints,
+    native_endpoints,
+    native_spans,
+    stats,
+    traces,
+    traffic,
+    usage,
+)
 from mainspring.serving.access import guard
 from mainspring.serving.models import book, native_model, repository
 
@@ -117,10 +126,12 @@ class NativeFront:
         tables: traffic.TrafficStore,
         shelf: bundles.BundleShelf,
         features: ports.OnlineFeatures,
+        models: repository.Repository,
         book: stats.StatsBook,
         meter: usage.Meter | None,
     ) -> None:
-        """Answer predictions of endpoints that are native throughout, now and after every change of their traffic.
+        """Answer predictions of endpoints that are native throughout, and infer requests of those that are `models`, now and
+        after every change of their traffic.
 
         What it answered is in `book` and `meter` whenever they are looked at. After :meth:`follow_features`, which tells
         of new tables. Not where reads are recorded, or bundles make room for others by when they were asked last: what it
@@ -139,13 +150,19 @@ class NativeFront:
                 chosen = [] if self._passes() else [t for t in tables.tables() if self._stays(t.endpoint)]
                 native = store.tables()
                 rows = self._settings.max_rows_per_request
-                found = [native_endpoints.endpoint(t, shelf, native, max_rows=rows) for t in chosen]
+                found = [
+                    native_endpoints.endpoint(
+                        t, shelf, native, max_rows=rows, infers=models.has_endpoint(t.endpoint)
+                    )
+                    for t in chosen
+                ]
                 self._endpoints = tuple(e for e in found if e is not None)
                 for bundle in (b for e in self._endpoints for b in (e.stable, e.canary) if b is not None):
                     self._projects[bundle.digest] = shelf.get(bundle.digest).project
                 self._set_endpoints()
 
         self._updates.append(update)
+        models.on_change(update)
         served.on_change(update)
 
     def _look_again(self) -> None:
@@ -287,7 +304,7 @@ class NativeFront:
         if self._running is None:
             return [], 0
         answered, dropped = self._running.drain_spans()
-        return [span for one in answered for span in _spans(one)], dropped
+        return [span for one in answered for span in native_spans.spans(one)], dropped
 
     def entries(self) -> Mapping[tuple[str, str], book.Entry]:
         """What it answered, as the app's book has it."""
@@ -307,47 +324,6 @@ def _key(view: access.KeyView, digest: bytes) -> front.Key:
         expires_us=0 if view.expires_at is None else int(view.expires_at.timestamp() * 1e6) or 1,
         project=view.project or "",
     )
-
-
-def _spans(one: front.Span) -> list[traces.Span]:
-    """As the app has them, the inner ones first."""
-    spans = [
-        traces.Span(
-            one.trace_id,
-            part.span_id,
-            one.span_id,
-            part.name,
-            traces.INTERNAL,
-            part.start_ns,
-            part.end_ns,
-            _attributes(part.name, one),
-        )
-        for part in one.parts
-    ]
-    attributes = traces.request_attributes("POST", one.path, 200, one.request_id, one.caller)
-    spans.append(
-        traces.Span(
-            one.trace_id,
-            one.span_id,
-            one.parent_id,
-            f"POST {one.path}",
-            traces.SERVER,
-            one.start_ns,
-            one.end_ns,
-            attributes,
-        )
-    )
-    return spans
-
-
-def _attributes(part: str, one: front.Span) -> dict[str, traces.Value]:
-    match part:
-        case "infer":
-            return {"model": one.model, "rows": one.rows}
-        case "model":
-            return {"rows": one.rows, "bundle": one.model}
-        case _:
-            return {"rows": one.rows}
 
 
 def _service(service: schema.FeatureService) -> front.Service:

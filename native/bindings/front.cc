@@ -124,7 +124,7 @@ py::tuple ToTuple(const FrontSpan& span) {
     parts.append(py::make_tuple(part.name, part.span_id, part.start_ns, part.end_ns));
   }
   return py::make_tuple(span.trace_id, span.parent_id, span.span_id, span.path, span.request_id, span.caller,
-                        span.start_ns, span.end_ns, span.model, span.rows, parts);
+                        span.start_ns, span.end_ns, span.model, span.bundle, span.rows, parts);
 }
 
 class NativeFront {

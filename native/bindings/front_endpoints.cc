@@ -116,6 +116,7 @@ FrontEndpoint ToEndpoint(const py::dict& from) {
     Raise(StatusCode::kBadSpec, "`max_rows` of `" + endpoint.name + "` is 0; allow at least 1");
   }
   endpoint.canary_percent = from["canary_percent"].cast<std::uint32_t>();
+  endpoint.infers = from["infers"].cast<bool>();
   endpoint.stable = ToBundle(from["stable"].cast<py::dict>());
   const py::object canary = from["canary"];
   if (!canary.is_none()) endpoint.canary = ToBundle(canary.cast<py::dict>());

@@ -203,7 +203,19 @@ class PredictingTest : public testing::Test {
   std::unique_ptr<Predicting> Endpoint(std::size_t max_rows = 8) {
     PredictRole role = Role("stable", Bundle("sha256:a"));
     tally_ = role.tally;
-    return std::make_unique<Predicting>("flights", max_rows, std::move(role), PredictRole(), 0, book_);
+    return std::make_unique<Predicting>(Roles(std::move(role), PredictRole(), 0, max_rows), book_);
+  }
+
+  static std::shared_ptr<const EndpointRoles> Roles(PredictRole stable, PredictRole canary = {},
+                                                    std::uint32_t canary_percent = 0,
+                                                    std::size_t max_rows = 8) {
+    auto roles = std::make_shared<EndpointRoles>();
+    roles->name = "flights";
+    roles->max_rows = max_rows;
+    roles->stable = std::move(stable);
+    roles->canary = std::move(canary);
+    roles->canary_percent = canary_percent;
+    return roles;
   }
 
   // "": left to the app.
@@ -340,7 +352,8 @@ TEST_F(PredictingTest, ItsPartsAreTimedInTheirOrder) {
     MadeAnswer answer;
     const std::int64_t began = NowNanos();
     EXPECT_TRUE(endpoint->Answer(AskedBy({kAnonymous, ""}), body, 0, &scratch, &answer));
-    EXPECT_EQ(answer.model, "sha256:a");
+    EXPECT_EQ(answer.model, "");
+    EXPECT_EQ(answer.bundle, "sha256:a");
     std::vector<std::string> names;
     std::int64_t last = began;
     for (std::size_t i = 0; i < answer.n_parts; ++i) {
@@ -455,7 +468,7 @@ std::shared_ptr<Formulas> HourFormulas() {
 TEST_F(PredictingTest, FormulasHideWhatIsLookedUpAndOverridesHideThem) {
   FrontBundle bundle = Bundle("d");
   bundle.formulas = HourFormulas();
-  const Predicting endpoint("flights", 8, Role("stable", std::move(bundle)), PredictRole(), 0, book_);
+  const Predicting endpoint(Roles(Role("stable", std::move(bundle))), book_);
   const auto score = [&](const std::string& id, const std::string& overrides) {
     const std::string answer =
         Ask(endpoint, R"({"entities":[{"id":)" + id + R"(,"distance":0.5,"city":"Graz"}],"overrides":{)" +
@@ -521,7 +534,7 @@ TEST_F(PredictingTest, PoliciesLeaveValuesToTheApp) {
   FrontBundle bundle = Bundle("d");
   bundle.policies = {
       {"distance", 0, 0.1, false}, {"city", -INFINITY, INFINITY, true}, {"id", 1, INFINITY, false}};
-  const Predicting endpoint("flights", 8, Role("stable", std::move(bundle)), PredictRole(), 0, book_);
+  const Predicting endpoint(Roles(Role("stable", std::move(bundle))), book_);
   const auto ask = [&](const char* id, const char* distance, const char* city) {
     return Ask(endpoint, std::string(R"({"entities":[{"id":)") + id + R"(,"distance":)" + distance +
                              R"(,"city":)" + city + "}]}") != "";
@@ -539,7 +552,7 @@ TEST_F(PredictingTest, PoliciesLeaveValuesToTheApp) {
 TEST_F(PredictingTest, ACanaryHasItsShare) {
   PredictRole stable = Role("stable", Bundle("sha256:a")), canary = Role("canary", Bundle("sha256:b", 2));
   const auto of_stable = stable.tally, of_canary = canary.tally;
-  const Predicting endpoint("flights", 8, std::move(stable), std::move(canary), 30, book_);
+  const Predicting endpoint(Roles(std::move(stable), std::move(canary), 30), book_);
   std::uint64_t expected = 0;
   for (int i = 0; i < 200; ++i) {
     const std::string id = std::to_string(i);

@@ -77,6 +77,10 @@ class Repository:
             # An endpoint that got traffic since the last request.
             return self._loaded.setdefault(name, self._endpoint(name))
 
+    def has_endpoint(self, name: str) -> bool:
+        """Whether that name is an endpoint's here, if it has traffic: not a model's given at start, and not unloaded."""
+        return name not in self._factories and name not in self._withdrawn
+
     def loaded(self) -> list[tensor_model.TensorModel]:
         """The models given at start that are loaded now; endpoints are not among them."""
         return [model for name, model in self._loaded.items() if name in self._factories]

@@ -88,7 +88,7 @@ struct FrontSpan {
   std::string trace_id, parent_id, span_id;  // parent_id is "" where no client named one
   std::string path, request_id, caller;
   std::int64_t start_ns = 0, end_ns = 0;
-  std::string model;  // its name, or a bundle's digest; "": no model ran
+  std::string model, bundle;  // a model's name, a bundle's digest; "": none has a part in it
   std::uint64_t rows = 0;
   std::vector<Part> parts;  // in the order of time
 
@@ -140,8 +140,8 @@ class Front {
   // first call everybody is.
   void SetGuard(FrontGuard guard);
 
-  // The endpoints whose predictions are answered here from now on, all at once, as above. `*refused` names
-  // those whose parts do not belong together, with what is wrong: they are the app's.
+  // The endpoints whose predictions, and infer requests, are answered here from now on, all at once, as
+  // above. `*refused` names those whose parts do not belong together, with what is wrong: they are the app's.
   void SetEndpoints(std::vector<FrontEndpoint> endpoints, std::vector<std::string>* refused);
 
   // What was answered of them since the last call: every answer is in one of these, and in one only.

@@ -92,6 +92,7 @@ struct FrontEndpoint {
   FrontBundle stable;
   std::optional<FrontBundle> canary;  // asked for the same fields as `stable`
   std::uint32_t canary_percent = 0;
+  bool infers = false;  // it answers infer requests of the v2 protocol, too, which name it as a model
 };
 
 // What one caller used of a bundle; "" for `project`: it has none, and the bundle's pays.

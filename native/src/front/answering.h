@@ -75,6 +75,8 @@ bool IsRequestId(std::string_view id);
 
 std::int64_t NowNanos();   // of the steady clock
 std::int64_t UnixNanos();  // of the one that people set
+// CPU time of this thread. A call into the kernel, some 0.2 us: what is metered is what was used.
+std::uint64_t CpuNanos();
 
 // Scratch of one thread, shared by all that answer on it.
 struct Scratch {
@@ -99,8 +101,8 @@ struct MadeAnswer {
 
   bool is_binary = false;
   std::size_t json_length = 0;
-  std::size_t rows = 0;    // that limits charge
-  std::string_view model;  // that ran, as FrontSpan names it; valid as long as who answered
+  std::size_t rows = 0;            // that limits charge
+  std::string_view model, bundle;  // that ran, as FrontSpan names them; valid as long as who answered
   std::array<Part, 3> parts{};
   std::size_t n_parts = 0;
 };

@@ -14,6 +14,13 @@ constexpr std::size_t kCountedBytes = std::size_t{16} << 10;
 
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
+// A path that is answered here, as the app knows it: only colons are coded in some.
+std::string Decoded(std::string_view path) {
+  std::string decoded(path);
+  if (const std::size_t at = decoded.find("%3A"); at != std::string::npos) decoded.replace(at, 3, ":");
+  return decoded;
+}
+
 }  // namespace
 
 bool CollectedBody::Begin(std::size_t size, std::size_t aligned, std::size_t limit) {
@@ -171,7 +178,7 @@ void Connection::KeepSpan(const AskedHead& asked, const MadeAnswer& answer) {
   span.trace_id = tracing_.trace_id;
   span.parent_id = tracing_.parent_id;
   loop_->trace_ids.AppendId(1, &span.span_id);
-  span.path = asked.path;
+  span.path = Decoded(asked.path);
   span.request_id = loop_->scratch.request_id;
   span.caller = asked.caller.name;
   // All by one clock that never goes back, and one look at the other.
@@ -180,6 +187,7 @@ void Connection::KeepSpan(const AskedHead& asked, const MadeAnswer& answer) {
   span.end_ns = now + to_unix;
   span.rows = answer.rows;
   span.model = answer.model;
+  span.bundle = answer.bundle;
   for (std::size_t i = 0; i < answer.n_parts; ++i) {
     const MadeAnswer::Part& part = answer.parts[i];
     span.parts.push_back({part.name, "", part.began + to_unix, part.ended + to_unix});

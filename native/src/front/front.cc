@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include "endpoint_infer.h"
 #include "feature_reads.h"
 #include "loop.h"
 #include "predicting.h"
@@ -42,6 +43,12 @@ class WithoutSignals {
 }  // namespace
 
 struct Front::State {
+  // Answers predictions at its path, and infer requests at those that come with it.
+  struct Endpoint {
+    std::shared_ptr<const front::Predicting> predicting;
+    std::vector<front::PathTable::Entry> infers;
+  };
+
   front::Shared shared;
   std::vector<std::unique_ptr<front::Loop>> loops;
   std::vector<std::thread> threads;
@@ -60,14 +67,15 @@ struct Front::State {
   std::vector<std::shared_ptr<const front::Served>> served;
   std::shared_ptr<const front::FeatureReads> reads;  // nullptr: none
   std::shared_ptr<const front::Callers> callers = std::make_shared<const front::Callers>();
-  std::vector<std::shared_ptr<const front::Predicting>> predicting;
+  std::vector<Endpoint> endpoints;
   double trace_share = -1;
 
   std::mutex stop_mutex;
 
   void PutInForce();
+  std::shared_ptr<front::ModelBook> Book(const std::string& name, const std::string& version);
   std::shared_ptr<front::ModelBook> PredictBook(const std::string& endpoint);
-  std::shared_ptr<const front::Predicting> Made(FrontEndpoint endpoint, std::string* wrong);
+  bool Make(FrontEndpoint endpoint, std::vector<Endpoint>* made, std::string* wrong);
 };
 
 Front::Front() : state_(std::make_unique<State>()) {}
@@ -111,7 +119,10 @@ void Front::State::PutInForce() {
   std::vector<front::PathTable::Entry> by_path;
   for (const auto& model : served) front::AddPaths(model, &by_path);
   if (reads != nullptr) front::AddPaths(reads, &by_path);
-  for (const auto& endpoint : predicting) by_path.emplace_back(endpoint->path(), endpoint);
+  for (const Endpoint& endpoint : endpoints) {
+    by_path.emplace_back(endpoint.predicting->path(), endpoint.predicting);
+    by_path.insert(by_path.end(), endpoint.infers.begin(), endpoint.infers.end());
+  }
   std::shared_ptr<const front::InForce> made = std::make_shared<const front::InForce>(
       front::InForce{front::PathTable(std::move(by_path)), callers, trace_share});
   const std::lock_guard<std::mutex> lock(shared.in_force_mutex);
@@ -121,15 +132,9 @@ void Front::State::PutInForce() {
 
 void Front::SetModels(std::vector<FrontModel> models) {
   std::vector<std::shared_ptr<const front::Served>> served;
-  {
-    const std::lock_guard<std::mutex> lock(state_->books_mutex);
-    for (FrontModel& model : models) {
-      auto& book = state_->books[{model.name, model.version}];
-      if (book == nullptr) {
-        book = std::make_shared<front::ModelBook>(model.name, model.version, state_->loops.size());
-      }
-      served.push_back(std::make_shared<const front::Served>(std::move(model), book));
-    }
+  for (FrontModel& model : models) {
+    auto book = state_->Book(model.name, model.version);
+    served.push_back(std::make_shared<const front::Served>(std::move(model), std::move(book)));
   }
   const std::lock_guard<std::mutex> lock(state_->answering_mutex);
   state_->served.swap(served);
@@ -154,6 +159,13 @@ void Front::SetGuard(FrontGuard guard) {
   state_->PutInForce();
 }
 
+std::shared_ptr<front::ModelBook> Front::State::Book(const std::string& name, const std::string& version) {
+  const std::lock_guard<std::mutex> lock(books_mutex);
+  auto& book = books[{name, version}];
+  if (book == nullptr) book = std::make_shared<front::ModelBook>(name, version, loops.size());
+  return book;
+}
+
 std::shared_ptr<front::ModelBook> Front::State::PredictBook(const std::string& endpoint) {
   const std::lock_guard<std::mutex> lock(books_mutex);
   auto& book = predict_books[endpoint];
@@ -161,47 +173,30 @@ std::shared_ptr<front::ModelBook> Front::State::PredictBook(const std::string& e
   return book;
 }
 
-// nullptr: its parts do not belong together.
-std::shared_ptr<const front::Predicting> Front::State::Made(FrontEndpoint endpoint, std::string* wrong) {
-  const auto role = [&](const char* name, FrontBundle bundle) {
-    front::PredictRole made;
-    made.name = name;
-    made.tally = std::make_shared<front::PredictTally>(endpoint.name, endpoint.version, bundle.digest, name,
-                                                       loops.size());
-    made.bundle = front::PredictBundle::Make(std::move(bundle), loops.size(), wrong);
-    return made;
-  };
-  front::PredictRole stable = role("stable", std::move(endpoint.stable)), canary;
-  if (stable.bundle == nullptr) return nullptr;
-  if (endpoint.canary.has_value()) {
-    canary = role("canary", std::move(*endpoint.canary));
-    if (canary.bundle == nullptr) return nullptr;
-    if (!(canary.bundle->schema() == stable.bundle->schema())) {
-      *wrong = "the canary's fields";
-      return nullptr;
-    }
-  }
+// False: its parts do not belong together.
+bool Front::State::Make(FrontEndpoint endpoint, std::vector<Endpoint>* made, std::string* wrong) {
+  const auto roles = front::EndpointRoles::Make(std::move(endpoint), loops.size(), wrong);
+  if (roles == nullptr) return false;
   {
     const std::lock_guard<std::mutex> lock(tallies_mutex);
-    tallies.push_back(stable.tally);
-    if (canary.tally != nullptr) tallies.push_back(canary.tally);
+    for (auto& tally : roles->tallies()) tallies.push_back(std::move(tally));
   }
-  auto book = PredictBook(endpoint.name);
-  return std::make_shared<const front::Predicting>(std::move(endpoint.name), endpoint.max_rows,
-                                                   std::move(stable), std::move(canary),
-                                                   endpoint.canary_percent, std::move(book));
+  Endpoint one;
+  one.predicting = std::make_shared<const front::Predicting>(roles, PredictBook(roles->name));
+  front::AddPaths(roles, [&](const std::string& version) { return Book(roles->name, version); }, &one.infers);
+  made->push_back(std::move(one));
+  return true;
 }
 
 void Front::SetEndpoints(std::vector<FrontEndpoint> endpoints, std::vector<std::string>* refused) {
-  std::vector<std::shared_ptr<const front::Predicting>> predicting;
+  std::vector<State::Endpoint> made;
   for (FrontEndpoint& endpoint : endpoints) {
     const std::string name = endpoint.name;
     std::string wrong;
-    auto made = state_->Made(std::move(endpoint), &wrong);
-    made == nullptr ? refused->push_back(name + ": " + wrong) : predicting.push_back(std::move(made));
+    if (!state_->Make(std::move(endpoint), &made, &wrong)) refused->push_back(name + ": " + wrong);
   }
   const std::lock_guard<std::mutex> lock(state_->answering_mutex);
-  state_->predicting.swap(predicting);
+  state_->endpoints.swap(made);
   state_->PutInForce();
 }
 

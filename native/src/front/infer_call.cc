@@ -1,37 +1,20 @@
 #include "infer_call.h"
 
-#include "json_reader.h"
+#include "infer_envelope.h"
 
 namespace mainspring::front {
 namespace {
 
-// Parameters that may be left out, of which one is known.
-template <typename Value>
-bool ReadParameter(JsonReader* reader, std::string_view known, bool* is_there, const Value& value) {
-  return ReadObject(reader,
-                    [&](std::string_view name) { return name == known && First(is_there) && value(); });
-}
-
 class InferReader {
  public:
   InferReader(std::string_view json, const InferNames& names, InferCall* call)
-      : json_(json), names_(names), call_(*call) {}
+      : envelope_(json, names.output), json_(envelope_.json()), names_(names), call_(*call) {}
 
   bool Read(std::size_t n_binary) {
     call_.numbers.clear();
-    call_.id = {};
-    bool has_inputs = false, has_outputs = false, has_id = false, has_parameters = false, has_flag = false;
-    bool wants_all_binary = false;
-    const bool is_read = ReadObject(&json_, [&](std::string_view name) {
-      if (name == "inputs") return First(&has_inputs) && Only([this] { return Input(); });
-      if (name == "outputs") return First(&has_outputs) && Outputs();
-      if (name == "id") return First(&has_id) && json_.Text(&call_.id);
-      return name == "parameters" && First(&has_parameters) &&
-             ReadParameter(&json_, "binary_data_output", &has_flag,
-                           [&] { return json_.Bool(&wants_all_binary); });
-    });
-    if (!is_read || !json_.AtEnd() || !has_inputs) return false;
-    call_.wants_binary = says_binary_ ? wants_binary_ : wants_all_binary;
+    if (!envelope_.Read([this] { return Only([this] { return Input(); }); })) return false;
+    call_.id = envelope_.id();
+    call_.wants_binary = envelope_.wants_binary();
     return Fits(n_binary);
   }
 
@@ -46,8 +29,8 @@ class InferReader {
     bool has_name = false, has_shape = false, has_datatype = false, has_parameters = false, has_data = false;
     const std::string_view datatype = names_.takes_double ? "FP64" : "FP32";
     const bool is_read = ReadObject(&json_, [&](std::string_view name) {
-      if (name == "name") return First(&has_name) && Is(names_.input);
-      if (name == "datatype") return First(&has_datatype) && Is(datatype);
+      if (name == "name") return First(&has_name) && envelope_.Is(names_.input);
+      if (name == "datatype") return First(&has_datatype) && envelope_.Is(datatype);
       if (name == "shape") return First(&has_shape) && Shape();
       if (name == "data") return First(&has_data) && Data();
       return name == "parameters" && First(&has_parameters) &&
@@ -55,25 +38,6 @@ class InferReader {
                            [this] { return json_.Size(&n_bytes_); });
     });
     return is_read && has_name && has_shape && has_datatype && has_data != call_.is_binary;
-  }
-
-  // Absent or [] is the same as the one output there is.
-  bool Outputs() {
-    if (!json_.Take('[')) return false;
-    if (json_.Take(']')) return true;
-    bool has_name = false, has_parameters = false;
-    const bool is_read = ReadObject(&json_, [&](std::string_view name) {
-      if (name == "name") return First(&has_name) && Is(names_.output);
-      return name == "parameters" && First(&has_parameters) &&
-             ReadParameter(&json_, "binary_data", &says_binary_,
-                           [this] { return json_.Bool(&wants_binary_); });
-    });
-    return is_read && has_name && json_.Take(']');
-  }
-
-  bool Is(std::string_view wanted) {
-    std::string_view text;
-    return json_.Text(&text) && text == wanted;
   }
 
   bool Shape() {
@@ -114,11 +78,11 @@ class InferReader {
     return n_bytes_ == n_binary && n_binary == count * (names_.takes_double ? 8 : 4);
   }
 
-  JsonReader json_;
+  InferEnvelope envelope_;
+  JsonReader& json_;
   const InferNames& names_;
   InferCall& call_;
   std::uint64_t n_bytes_ = 0;
-  bool says_binary_ = false, wants_binary_ = false;
 };
 
 }  // namespace

@@ -11,9 +11,6 @@
 namespace mainspring::front {
 namespace {
 
-// Cells of one request: what is read and computed of them must not hold up the loop.
-constexpr std::size_t kMaxCells = 4096;
-
 class PredictReader {
  public:
   PredictReader(std::string_view json, const PredictSchema& schema, std::size_t max_rows, PredictCall* call)
@@ -49,7 +46,7 @@ class PredictReader {
     for (std::size_t i = 0; i < fields.size(); ++i) call_.columns[i].Clear();
     if (!json_.Take('[')) return false;
     do {
-      if (call_.rows == max_rows_ || (call_.rows + 1) * fields.size() > kMaxCells) return false;
+      if (call_.rows == max_rows_ || (call_.rows + 1) * fields.size() > kMaxPredictCells) return false;
       if (!Row(fields)) return false;
       ++call_.rows;
     } while (json_.Take(','));

@@ -17,6 +17,9 @@
 
 namespace mainspring::front {
 
+// Cells of one request: what is read and computed of them must not hold up the loop.
+inline constexpr std::size_t kMaxPredictCells = 4096;
+
 // Named fields, found by name: first where the one before it lets us expect it.
 class PredictFields {
  public:

@@ -1,6 +1,7 @@
 #include "predict_key.h"
 
 #include <charconv>
+#include <cmath>
 #include <cstddef>
 #include <vector>
 
@@ -89,6 +90,31 @@ bool AppendRequestKey(const PredictCall& call, const PredictFields& fields,
         if (!AppendRepr(std::string_view(text.data, text.size), out)) return false;
       } else if (!AppendSent(column.sent[i], out)) {
         return false;
+      }
+    }
+    out->push_back(']');
+  }
+  out->push_back(']');
+  return true;
+}
+
+bool AppendColumnsKey(const PredictCall& call, const PredictFields& fields,
+                      const std::vector<std::size_t>& order, std::string* out) {
+  out->push_back('[');
+  for (std::size_t k = 0; k < order.size(); ++k) {
+    const PredictColumn& column = call.columns[order[k]];
+    out->append(k > 0 ? ", [" : "[");
+    for (std::size_t i = 0; i < call.rows; ++i) {
+      if (i > 0) out->append(", ");
+      switch (fields[order[k]].type) {
+        case FrontType::kString:
+          if (!AppendRepr(std::string_view(column.texts[i].data, column.texts[i].size), out)) return false;
+          break;
+        case FrontType::kInt64:
+          out->append(std::to_string(column.ints[i]));
+          break;
+        default:
+          std::isnan(column.floats[i]) ? (void)out->append("nan") : AppendRepr(double{column.floats[i]}, out);
       }
     }
     out->push_back(']');

@@ -21,6 +21,11 @@ void AppendRepr(double value, std::string* out);
 bool AppendRequestKey(const PredictCall& call, const PredictFields& fields,
                       const std::vector<std::size_t>& order, std::string* out);
 
+// The text that sticks typed columns (float32 without infinities, int64, string): all their values, by name
+// and column by column. Else as above.
+bool AppendColumnsKey(const PredictCall& call, const PredictFields& fields,
+                      const std::vector<std::size_t>& order, std::string* out);
+
 }  // namespace mainspring::front
 
 #endif  // MAINSPRING_SRC_FRONT_PREDICT_KEY_H_

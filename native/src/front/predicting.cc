@@ -20,25 +20,6 @@ std::int64_t MicrosOf(clockid_t clock) {
   return std::int64_t{now.tv_sec} * 1'000'000 + now.tv_nsec / 1000;
 }
 
-// Of this thread. A call into the kernel, some 0.2 us: what is metered is what was used.
-std::uint64_t CpuNanos() {
-  timespec used;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-  return static_cast<std::uint64_t>(used.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(used.tv_nsec);
-}
-
-std::vector<std::size_t> SortedByName(const PredictFields& fields, const std::vector<std::string>* names) {
-  std::vector<std::size_t> order;
-  for (std::size_t i = 0; i < fields.size(); ++i) {
-    if (names == nullptr || std::find(names->begin(), names->end(), fields[i].name) != names->end()) {
-      order.push_back(i);
-    }
-  }
-  std::sort(order.begin(), order.end(),
-            [&fields](std::size_t a, std::size_t b) { return fields[a].name < fields[b].name; });
-  return order;
-}
-
 }  // namespace
 
 struct Predicting::Room {
@@ -46,18 +27,10 @@ struct Predicting::Room {
   std::string key;
 };
 
-Predicting::Predicting(std::string endpoint, std::size_t max_rows, PredictRole stable, PredictRole canary,
-                       std::uint32_t canary_percent, std::shared_ptr<ModelBook> book)
-    : Answering({FrontScope::kPredict, endpoint}, std::move(book)),
-      endpoint_(std::move(endpoint)),
-      max_rows_(canary.bundle == nullptr
-                    ? std::min(max_rows, stable.bundle->max_rows())
-                    : std::min({max_rows, stable.bundle->max_rows(), canary.bundle->max_rows()})),
-      stable_(std::move(stable)),
-      canary_(std::move(canary)),
-      canary_percent_(canary_percent) {
-  const PredictSchema& schema = stable_.bundle->schema();
-  entity_order_ = SortedByName(schema.entity, &stable_.bundle->parts().keys);
+Predicting::Predicting(std::shared_ptr<const EndpointRoles> roles, std::shared_ptr<ModelBook> book)
+    : Answering({FrontScope::kPredict, roles->name}, std::move(book)), roles_(std::move(roles)) {
+  const PredictSchema& schema = roles_->stable.bundle->schema();
+  entity_order_ = SortedByName(schema.entity, &roles_->stable.bundle->parts().keys);
   row_order_ = SortedByName(schema.inputs, nullptr);
   for (std::size_t i = 0; i < n_loops(); ++i) rooms_.push_back(std::make_unique<Room>());
 }
@@ -66,19 +39,19 @@ Predicting::~Predicting() = default;
 
 // nullptr: the choice depends on a text that only the app can write.
 const PredictRole* Predicting::Choose(const PredictCall& call, std::string* key) const {
-  if (canary_.bundle == nullptr) return &stable_;
-  const PredictSchema& schema = stable_.bundle->schema();
+  if (roles_->canary.bundle == nullptr) return &roles_->stable;
+  const PredictSchema& schema = roles_->stable.bundle->schema();
   key->clear();
   const bool is_written = call.by_entity ? AppendRequestKey(call, schema.entity, entity_order_, key)
                                          : AppendRequestKey(call, schema.inputs, row_order_, key);
   if (!is_written) return nullptr;
-  return GoesToCanary(endpoint_, *key, canary_percent_) ? &canary_ : &stable_;
+  return &roles_->Choose(*key);
 }
 
 void Predicting::Write(const PredictRole& role, const PredictCall& call, const PredictScores& scores,
                        std::int64_t as_of_us, std::string_view request_id, std::string* out) const {
   const FrontBundle& parts = role.bundle->parts();
-  out->assign(R"({"request_id":")").append(request_id).append(R"(","endpoint":")").append(endpoint_);
+  out->assign(R"({"request_id":")").append(request_id).append(R"(","endpoint":")").append(roles_->name);
   out->append(R"(","model_version":")").append(parts.digest).append(R"(","role":")").append(role.name);
   out->append(R"(","predictions":[)");
   const std::size_t n_views = call.by_entity ? parts.lookups.size() : 0;
@@ -116,7 +89,7 @@ bool Predicting::Answer(const AskedHead& head, std::string_view body, std::size_
   }
   Room& room = *rooms_[loop];
   PredictCall& call = room.call;
-  if (!ReadPredictCall(body, stable_.bundle->schema(), max_rows_, &call)) return false;
+  if (!ReadPredictCall(body, roles_->stable.bundle->schema(), roles_->max_rows, &call)) return false;
   const PredictRole* const role = Choose(call, &room.key);
   if (role == nullptr || !role->tally->HasRoomFor(loop, head.caller)) return false;
   const std::int64_t as_of_us = call.has_time ? call.as_of_us : MicrosOf(CLOCK_REALTIME);
@@ -128,7 +101,7 @@ bool Predicting::Answer(const AskedHead& head, std::string_view body, std::size_
   answer->is_binary = false;
   answer->json_length = scratch->body.size();
   answer->rows = call.rows;
-  answer->model = role->bundle->parts().digest;
+  answer->bundle = role->bundle->parts().digest;
   if (call.by_entity) answer->parts[answer->n_parts++] = {"look up", read, scores.looked_up_ns};
   answer->parts[answer->n_parts++] = {"transform", scores.looked_up_ns, scores.transformed_ns};
   answer->parts[answer->n_parts++] = {"model", scores.transformed_ns, ran};

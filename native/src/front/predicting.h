@@ -12,24 +12,13 @@
 #include <vector>
 
 #include "answering.h"
-#include "mainspring/front_predict.h"
-#include "predict_bundle.h"
-#include "predict_tally.h"
+#include "endpoint_roles.h"
 
 namespace mainspring::front {
 
-// A bundle in its role, with who counts for it.
-struct PredictRole {
-  std::string name;  // as serving/traffic.py calls it
-  std::unique_ptr<const PredictBundle> bundle;
-  std::shared_ptr<PredictTally> tally;
-};
-
 class Predicting final : public Answering {
  public:
-  // `canary`: without a bundle where there is none; else its schema is that of `stable`.
-  Predicting(std::string endpoint, std::size_t max_rows, PredictRole stable, PredictRole canary,
-             std::uint32_t canary_percent, std::shared_ptr<ModelBook> book);
+  Predicting(std::shared_ptr<const EndpointRoles> roles, std::shared_ptr<ModelBook> book);
   ~Predicting() override;
 
   bool Answer(const AskedHead& head, std::string_view body, std::size_t loop, Scratch* scratch,
@@ -37,7 +26,7 @@ class Predicting final : public Answering {
 
   bool charges_callers() const override { return true; }
 
-  std::string path() const { return "/v1/endpoints/" + endpoint_ + ":predict"; }
+  std::string path() const { return "/v1/endpoints/" + roles_->name + ":predict"; }
 
  private:
   struct Room;
@@ -46,10 +35,7 @@ class Predicting final : public Answering {
   void Write(const PredictRole& role, const PredictCall& call, const PredictScores& scores,
              std::int64_t as_of_us, std::string_view request_id, std::string* out) const;
 
-  const std::string endpoint_;
-  const std::size_t max_rows_;
-  const PredictRole stable_, canary_;
-  const std::uint32_t canary_percent_;
+  const std::shared_ptr<const EndpointRoles> roles_;
   std::vector<std::size_t> entity_order_, row_order_;  // of the fields that stick a request, sorted by name
   std::vector<std::unique_ptr<Room>> rooms_;           // one for each loop, used by it alone
 };

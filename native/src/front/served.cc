@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "infer_envelope.h"
 #include "json_number.h"
 
 namespace mainspring::front {
@@ -14,9 +15,6 @@ namespace {
 constexpr std::size_t kMlpWork = std::size_t{1} << 24;
 constexpr std::size_t kMlpWorkGeneric = std::size_t{1} << 19;
 constexpr std::size_t kTreeRows = std::size_t{1} << 17;
-
-// Answers below this are not compressed by the app.
-constexpr std::size_t kCompressBytes = 1024;
 
 template <typename Value>
 bool AllFinite(const std::vector<Value>& values, std::size_t n) {
@@ -64,11 +62,8 @@ Served::Served(FrontModel model, std::shared_ptr<ModelBook> book, double seconds
 bool Served::Answer(const AskedHead& head, std::string_view body, std::size_t loop, Scratch* scratch,
                     MadeAnswer* answer) const {
   const std::int64_t began = NowNanos();
-  if (head.has_json_length && head.json_length > body.size()) return false;
-  const std::string_view json =
-      head.has_json_length ? body.substr(0, static_cast<std::size_t>(head.json_length)) : body;
-  if (json.size() > kMaxJsonBytes) return false;
-  const std::string_view binary = body.substr(json.size());
+  std::string_view json, binary;
+  if (!SplitInferBody(head, body, &json, &binary)) return false;
   InferCall& call = scratch->call;
   if (!ReadInferCall(json, binary.size(), names_, &call) || call.rows > max_rows_here_) return false;
   // No number has more than 25 characters, and what surrounds them is below 512 and the names.
@@ -79,6 +74,7 @@ bool Served::Answer(const AskedHead& head, std::string_view body, std::size_t lo
   if (!Run(input, call.rows, loop, scratch)) return false;
   const std::int64_t ran = NowNanos();
   if (!Write(scratch, answer)) return false;
+  if (head.may_compress && scratch->body.size() >= kCompressBytes) return false;  // a long id
   answer->rows = call.rows;
   answer->model = model_.name;
   answer->parts[0] = {"infer", read, ran};

@@ -1,0 +1,49 @@
+"""What the native front tells of a sampled request, as the app would have traced it."""
+
+from __future__ import annotations
+
+from mainspring.native import front
+from mainspring.serving import traces
+
+__all__ = ["spans"]
+
+
+def spans(one: front.Span) -> list[traces.Span]:
+    """As the app has them, the inner ones first."""
+    made = [
+        traces.Span(
+            one.trace_id,
+            part.span_id,
+            one.span_id,
+            part.name,
+            traces.INTERNAL,
+            part.start_ns,
+            part.end_ns,
+            _attributes(part.name, one),
+        )
+        for part in one.parts
+    ]
+    attributes = traces.request_attributes("POST", one.path, 200, one.request_id, one.caller)
+    made.append(
+        traces.Span(
+            one.trace_id,
+            one.span_id,
+            one.parent_id,
+            f"POST {one.path}",
+            traces.SERVER,
+            one.start_ns,
+            one.end_ns,
+            attributes,
+        )
+    )
+    return made
+
+
+def _attributes(part: str, one: front.Span) -> dict[str, traces.Value]:
+    match part:
+        case "infer":
+            return {"model": one.model, "rows": one.rows}
+        case "model":
+            return {"rows": one.rows, "bundle": one.bundle}
+        case _:
+            return {"rows": one.rows}
