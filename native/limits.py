@@ -1,4 +1,4 @@
-"""How much each caller may ask of each endpoint: one account for all who answer in this process, the native front included.
+"""How much each caller may ask of each endpoint: one account for all who answer, the native front and other processes included.
 
 Token buckets for requests and rows, and quotas of a day of UTC. A request is taken whole or not at all; its rows are
 charged once they are known and may overdraw a bucket, and then the next requests wait longer. Times are passed in:
@@ -14,6 +14,7 @@ charged once they are known and may overdraw a bucket, and then the next request
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Final, NamedTuple, final
 
@@ -54,8 +55,14 @@ class Limits:
     `native` is what a front takes from, too.
     """
 
-    def __init__(self) -> None:
-        self.native: Final = _native.Limits()
+    def __init__(self, shared: str | os.PathLike[str] | None = None) -> None:
+        """`shared`: the path of a file, of some 30 MB, whose accounts all processes of this host have that open it; the first
+        one makes it. Rules are each process's own, so they should be the same. A process may end at any instant, killed
+        or not: no account is held up by that, and each step was taken whole or not at all. Of more than 65,536 pairs each
+        process counts the later ones for itself.
+        Errors: NativeError `io`, `corrupt` for another version's file.
+        """
+        self.native: Final = _native.Limits(None if shared is None else os.fspath(shared))
 
     def set_rules(self, rules: Iterable[Rule]) -> None:
         """From now on, all at once; of those for a pair the one that names more counts, the caller first.
@@ -65,7 +72,10 @@ class Limits:
         self.native.set_rules([tuple(rule) for rule in rules])
 
     def throttle(self, caller: str, endpoint: str, rule: Rule | None) -> None:
-        """Put one pair under a rule of its own in place of those; None: under them again. Errors: NativeError `bad_spec`."""
+        """Put one pair under a rule of its own in place of those, in this process; None: under them again.
+
+        Errors: NativeError `bad_spec`.
+        """
         self.native.throttle(caller, endpoint, None if rule is None else tuple(rule))
 
     @property
@@ -87,5 +97,5 @@ class Limits:
         self.native.charge(caller, endpoint, rows, monotonic, wall)
 
     def refused(self) -> list[tuple[str, str, int]]:
-        """Caller, endpoint and refusals since the beginning, of those that were ever refused."""
+        """Caller, endpoint and refusals since the beginning, of those that were ever refused, by whichever process."""
         return self.native.refused()

@@ -30,7 +30,7 @@ class _Bucket:
 
 @dataclass
 class _Account:
-    """What one pair has left. It outlives the rules, so that a change refills nothing."""
+    """What one pair has left. It outlives the rules, and each bucket its rate, so that a change refills nothing."""
 
     rule: Rule | None = None
     requests: _Bucket | None = None
@@ -75,7 +75,7 @@ class ReferenceLimits:
         if refusal is not None:
             account.refused += 1
             return refusal
-        if account.requests is not None:
+        if rule.requests_per_second is not None and account.requests is not None:
             account.requests.level -= 1.0
         account.requests_today += 1
         return None
@@ -84,7 +84,7 @@ class ReferenceLimits:
         account = self._account(caller, endpoint, monotonic)
         if account is None or account.rule is None:
             return
-        if account.requests is not None:
+        if account.rule.requests_per_second is not None and account.requests is not None:
             account.requests.level = min(account.requests.burst, account.requests.level + 1.0)
         account.requests_today = max(0, account.requests_today - 1)
 
@@ -93,7 +93,7 @@ class ReferenceLimits:
         if account is None or account.rule is None:
             return
         account.rows_today += rows
-        if account.rows is not None:
+        if account.rule.rows_per_second is not None and account.rows is not None:
             account.rows.level -= rows
 
     def refused(self) -> list[tuple[str, str, int]]:
@@ -123,8 +123,11 @@ class ReferenceLimits:
     def _refusal(
         self, account: _Account, rule: Rule, monotonic: float, until_tomorrow: float
     ) -> Refusal | None:
-        for limit, bucket in (("requests_per_second", account.requests), ("rows_per_second", account.rows)):
-            if bucket is None:
+        for limit, rate, bucket in (
+            ("requests_per_second", rule.requests_per_second, account.requests),
+            ("rows_per_second", rule.rows_per_second, account.rows),
+        ):
+            if rate is None or bucket is None:
                 continue
             bucket.fill(monotonic)
             # A row above an empty bucket is enough: the request's own rows are not known yet.
@@ -141,10 +144,12 @@ class ReferenceLimits:
 
 def _opened(before: _Bucket | None, rate: float | None, burst: float | None, now: float) -> _Bucket | None:
     if rate is None:
-        return None
+        return before  # it fills on, as it did
     size = float(max(1, math.ceil(rate)) if burst is None else burst)
     if before is None:
         return _Bucket(rate, size, size, now)
+    if (before.rate, before.burst) == (rate, size):
+        return before
     before.fill(now)
     return _Bucket(rate, size, min(size, before.level), before.at)
 

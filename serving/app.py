@@ -97,6 +97,7 @@ def create_app(
     limiter = caller_limits.Limiter(
         serving.access_dir / "limits.json",
         lambda name: name == doors.FEATURES or tables.has(name) or name in (models or {}),
+        shared=None if part is None else part.limits,
     )
     watching = watchers.start(serving, limiter, send_usage)
     cache = None

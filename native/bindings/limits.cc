@@ -66,6 +66,19 @@ py::object ToTuple(const std::optional<LimitRefusal>& refusal) {
   return py::make_tuple(kNames[static_cast<int>(refusal->kind)], refusal->allowed, refusal->seconds);
 }
 
+// Needs the GIL; gives it up while a file is made. None: accounts of this process alone.
+std::shared_ptr<Limits> Opened(const std::optional<std::string>& shared) {
+  if (!shared.has_value()) return std::make_shared<Limits>();
+  std::shared_ptr<Limits> limits;
+  Status status;
+  {
+    const py::gil_scoped_release released;
+    status = Limits::Open(*shared, &limits);
+  }
+  Check(status);
+  return limits;
+}
+
 void SetRules(Limits& limits, std::vector<RuleTuple> rules) {
   std::vector<LimitRule> made;
   for (RuleTuple& rule : rules) made.push_back(ToRule(std::move(rule)));
@@ -94,7 +107,7 @@ void BindLimits(py::module_& module) {
   options.disable_function_signatures();
   py::class_<Limits, std::shared_ptr<Limits>>(module, "Limits", py::is_final(),
                                               "Accounts of callers. See mainspring.native.limits.")
-      .def(py::init<>())
+      .def(py::init(&Opened), py::arg("shared"))
       .def("set_rules", &SetRules, py::arg("rules"))
       .def("throttle", &Throttle, py::arg("caller"), py::arg("endpoint"), py::arg("rule"))
       .def_property_readonly("is_on", &Limits::is_on)

@@ -1,4 +1,4 @@
-"""How much each caller may ask of each endpoint: token buckets and daily quotas, in memory, by one document.
+"""How much each caller may ask of each endpoint: token buckets and daily quotas, in memory of all processes, by one document.
 
 Own code rather than a library: what exists counts hits by fixed or sliding windows; here rows are charged after a request
 was read, a bucket may be overdrawn by one request, and nothing is taken unless every limit allows it. The accounts are
@@ -17,14 +17,14 @@ from pydantic import ValidationError
 
 from mainspring.core import errors, watched
 from mainspring.core.contracts import access
-from mainspring.native import limits
+from mainspring.native import limits, status
 
 #: What requests for names that are not here count as: otherwise callers could make accounts without end.
 UNKNOWN: Final = "unknown"
 
 
 class Limiter:
-    """Thread-safe. A change of the document does not refill what was used up.
+    """Thread-safe. Neither a change of the document nor the end of one of several processes refills what was used up.
 
     `accounts` are those that the native front takes from, too.
     """
@@ -34,13 +34,17 @@ class Limiter:
         path: Path,
         is_known: Callable[[str], bool],
         *,
+        shared: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`is_known`: whether an endpoint or model has that name. Errors: Misconfigured for a malformed document."""
+        """`is_known`: whether an endpoint or model has that name. `shared`: a file that all processes of this host take from
+        which name it; None: this one counts alone.
+        Errors: Misconfigured for a malformed document, or for no room for the file.
+        """
         self._is_known, self._clock, self._wall = is_known, clock, wall
         self._document = watched.Watched(path, read, access.LimitsDocument(version=0), clock=clock)
-        self.accounts: Final = limits.Limits()
+        self.accounts: Final = _accounts(shared)
         #: Held while rules are looked up and set, so that the last ones set are the newest.
         self._setting = threading.Lock()
         self._set_rules()
@@ -105,12 +109,22 @@ class Limiter:
             self.accounts.charge(caller, endpoint, rows, self._clock(), self._wall())
 
     def refused(self) -> list[tuple[str, str, int]]:
-        """Caller, endpoint and refusals since the process began."""
+        """Caller, endpoint and refusals since the accounts began, by all who share them."""
         return self.accounts.refused()
 
     def _set_rules(self) -> None:
         with self._setting:
             self.accounts.set_rules([_rule(rule) for rule in self._document.content.rules])
+
+
+def _accounts(shared: Path | None) -> limits.Limits:
+    try:
+        return limits.Limits(shared)
+    except status.NativeError as error:
+        raise errors.Misconfigured(
+            f"the accounts of callers that all processes share cannot be made: {error}; give the temporary directory room,"
+            " or serve by one process"
+        ) from error
 
 
 def _rule(rule: access.LimitRule) -> limits.Rule:

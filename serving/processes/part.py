@@ -17,6 +17,9 @@ from mainspring.core import settings
 #: Of the folder that the processes share: where followers reach the one that writes.
 WRITER_SOCKET: Final = "writer.sock"
 
+#: Of that folder: what callers have left, for all of them.
+LIMITS: Final = "limits"
+
 
 @dataclass(frozen=True)
 class Part:
@@ -36,6 +39,11 @@ class Part:
     @property
     def follows(self) -> bool:
         return self.index > 0
+
+    @property
+    def limits(self) -> Path:
+        """The accounts of callers that all processes share."""
+        return self.folder / LIMITS
 
     @property
     def inherited(self) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 // How much each caller may ask of each endpoint: token buckets and daily quotas, one account for all who
 // answer.
 //
-// The front's loops and the app of one process take from the same accounts. A request is taken whole or not
+// The front's loops and the app of one process take from the same accounts, and so do several processes that
+// open the same ones; rules are each process's own. A request is taken whole or not
 // at all; its rows are charged once they are known and may overdraw a bucket: the next requests wait longer.
 
 #ifndef MAINSPRING_LIMITS_H_
@@ -9,6 +10,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -16,7 +18,15 @@
 #include <unordered_map>
 #include <vector>
 
+#include "mainspring/status.h"
+
 namespace mainspring {
+
+namespace front {
+class LimitAccount;
+class LimitAccounts;
+struct LimitState;
+}  // namespace front
 
 // What is not there is not limited. "*" is every caller, every endpoint, each for itself.
 struct LimitRule {
@@ -46,13 +56,23 @@ struct LimitedCaller {
   std::uint64_t refused = 0;
 };
 
-// Thread-safe; a lock is held for some 0.1 us. Memory: an account for each pair that asked under a rule.
+// Thread-safe; locks are held for some 0.1 us. Memory: an account for each pair that asked under a rule.
 class Limits {
  public:
+  // Accounts of this process alone.
+  Limits();
+  // Those of all processes that open this path, made by the first of them; it is then some 30 MB. Of more
+  // than 65,536 pairs, each process counts the later ones for itself. kIo, kCorrupt.
+  static Status Open(const std::string& path, std::shared_ptr<Limits>* limits);
+  ~Limits();
+  Limits(const Limits&) = delete;
+  Limits& operator=(const Limits&) = delete;
+
   // The rules in force from now on, all at once; of those for a pair the one that names more counts, the
   // caller first. What was used up stays used up.
   void SetRules(std::vector<LimitRule> rules);
-  // One pair under a rule of its own in place of those; none: under them again.
+  // One pair under a rule of its own in place of those, in this process; none: under them again. Where
+  // accounts are shared it begins with what they say, and what it takes is not told to them.
   void Throttle(const std::string& caller, const std::string& endpoint, std::optional<LimitRule> rule);
 
   // Whether anybody is limited.
@@ -66,40 +86,48 @@ class Limits {
   // Takes the rows of a request that was taken. Never refuses.
   void Charge(std::string_view caller, std::string_view endpoint, std::uint64_t rows, LimitTime now);
 
-  // Pairs that were refused, and how often, since the beginning.
+  // Pairs that were refused, and how often, since the accounts began, by whichever process.
   std::vector<LimitedCaller> Refused() const;
 
  private:
-  // Fills by `rate` a second up to `burst`. `level` below 0 is what was overdrawn.
-  struct Bucket {
-    double rate = 0, burst = 0, level = 0, at = 0;
-    bool is_there = false;
-
-    void Fill(double now);
-    void Open(const std::optional<double>& rate, double burst, double now);
-  };
-
-  // What one pair has left. It outlives the rules, so that a change refills nothing.
-  struct Account {
-    std::uint64_t rules_number = 0;  // of the rules that it was opened under
-    bool is_limited = false;
+  // What a rule grants one pair.
+  struct Terms {
+    std::optional<double> requests_per_second, rows_per_second;
+    double burst_requests = 0, burst_rows = 0;
     std::optional<std::int64_t> requests_per_day, rows_per_day;
-    Bucket requests, rows;
-    std::int64_t day = 0, requests_today = 0, rows_today = 0;
-    std::uint64_t refused = 0;
   };
 
+  // What this process knows of a pair: its terms by the rules here, and where what is left of them is.
+  struct Pair {
+    std::uint64_t rules_number = 0;  // of the rules that it was looked up under
+    bool is_limited = false;
+    Terms terms;
+    front::LimitAccount* account = nullptr;
+    std::unique_ptr<front::LimitAccount> own;  // throttled, or without room among the shared ones
+  };
+
+  // A pair under its terms. Without an account it has no limits.
+  struct Found {
+    front::LimitAccount* account = nullptr;
+    Terms terms;
+  };
+
+  explicit Limits(std::unique_ptr<front::LimitAccounts> accounts);
+
+  Found Find(std::string_view caller, std::string_view endpoint);
+  static void OpenBuckets(const Terms& terms, double now, front::LimitState* state);
   // All need the lock.
-  Account& Find(std::string_view caller, std::string_view endpoint, double now);
+  void LookUp(std::string_view caller, std::string_view endpoint, Pair* pair);
   const LimitRule* RuleOf(std::string_view caller, std::string_view endpoint);
   const std::string& KeyOf(std::string_view caller, std::string_view endpoint);
   void Changed();
 
+  const std::unique_ptr<front::LimitAccounts> accounts_;
   mutable std::mutex mutex_;
   std::atomic<bool> is_on_{false};
   std::uint64_t rules_number_ = 1;
   std::unordered_map<std::string, LimitRule> rules_, throttles_;
-  std::unordered_map<std::string, Account> accounts_;
+  std::unordered_map<std::string, Pair> pairs_;
   std::string key_;  // scratch
 };
 

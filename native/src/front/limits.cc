@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 #include <utility>
+
+#include "limit_accounts.h"
 
 namespace mainspring {
 namespace {
@@ -18,29 +21,36 @@ double Seconds(clockid_t clock) {
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
 }
 
+std::unique_ptr<front::LimitAccounts> OwnAccounts() {
+  auto accounts = front::LimitAccounts::Own();
+  if (accounts == nullptr) throw std::bad_alloc();
+  return accounts;
+}
+
+// Brings a bucket under a rule's rate, unless it is. A rule without one leaves it as it is: it fills on, and
+// what another process counts, which follows a change of the rules a moment later, is not forgotten.
+void OpenBucket(const std::optional<double>& rate, double burst, double now, front::LimitBucket* bucket) {
+  if (!rate.has_value()) return;
+  const double size = burst > 0 ? burst : std::max(1.0, std::ceil(*rate));
+  const bool is_open = bucket->is_there && bucket->rate == *rate && bucket->burst == size;
+  if (!is_open) bucket->Open(*rate, size, now);
+}
+
 }  // namespace
 
 LimitTime LimitTime::Now() { return {Seconds(CLOCK_MONOTONIC), Seconds(CLOCK_REALTIME)}; }
 
-// Threads read their clocks before they have the lock: time may seem to go back a little.
-void Limits::Bucket::Fill(double now) {
-  if (now <= at) return;
-  level = std::min(burst, level + (now - at) * rate);
-  at = now;
-}
+Limits::Limits() : Limits(OwnAccounts()) {}
 
-void Limits::Bucket::Open(const std::optional<double>& new_rate, double new_burst, double now) {
-  if (!new_rate.has_value()) {
-    is_there = false;
-    return;
-  }
-  if (is_there) Fill(now);
-  const double size = new_burst > 0 ? new_burst : std::max(1.0, std::ceil(*new_rate));
-  level = is_there ? std::min(size, level) : size;
-  if (!is_there) at = now;
-  rate = *new_rate;
-  burst = size;
-  is_there = true;
+Limits::Limits(std::unique_ptr<front::LimitAccounts> accounts) : accounts_(std::move(accounts)) {}
+
+Limits::~Limits() = default;
+
+Status Limits::Open(const std::string& path, std::shared_ptr<Limits>* limits) {
+  std::unique_ptr<front::LimitAccounts> accounts;
+  if (const Status status = front::LimitAccounts::Open(path, &accounts); !status.ok()) return status;
+  limits->reset(new Limits(std::move(accounts)));
+  return {};
 }
 
 void Limits::SetRules(std::vector<LimitRule> rules) {
@@ -72,65 +82,88 @@ void Limits::Changed() {
 std::optional<LimitRefusal> Limits::Admit(std::string_view caller, std::string_view endpoint, LimitTime now,
                                           bool counts_refusal) {
   if (!is_on()) return std::nullopt;
-  const std::lock_guard<std::mutex> lock(mutex_);
-  Account& account = Find(caller, endpoint, now.monotonic);
-  if (!account.is_limited) return std::nullopt;
+  const Found found = Find(caller, endpoint);
+  if (found.account == nullptr) return std::nullopt;
+  const Terms& terms = found.terms;
+  front::LimitAccount::Held held(found.account);
+  front::LimitState& state = held.state;
+  OpenBuckets(found.terms, now.monotonic, &state);
   const double day = std::floor(now.wall / kDaySeconds);
-  if (account.day != static_cast<std::int64_t>(day)) {
-    account.day = static_cast<std::int64_t>(day);
-    account.requests_today = account.rows_today = 0;
+  if (state.day != static_cast<std::int64_t>(day)) {
+    state.day = static_cast<std::int64_t>(day);
+    state.requests_today = state.rows_today = 0;
   }
   const auto refused = [&](LimitKind kind, double allowed, double seconds) -> LimitRefusal {
-    if (counts_refusal) ++account.refused;
+    if (counts_refusal) ++state.refused;
+    held.Commit();
     return {kind, allowed, std::max(seconds, kLeastWait)};
   };
-  const std::pair<LimitKind, Bucket*> buckets[] = {{LimitKind::kRequestsPerSecond, &account.requests},
-                                                   {LimitKind::kRowsPerSecond, &account.rows}};
-  for (const auto& [kind, bucket] : buckets) {
-    if (!bucket->is_there) continue;
+  const auto lacks = [&](const std::optional<double>& rate, front::LimitBucket* bucket) {
+    if (!rate.has_value()) return false;
     bucket->Fill(now.monotonic);
     // A row above an empty bucket is enough: the request's own rows are not known yet.
-    if (bucket->level < 1.0) return refused(kind, bucket->rate, (1.0 - bucket->level) / bucket->rate);
+    return bucket->level < 1.0;
+  };
+  const auto wait = [](const front::LimitBucket& bucket) { return (1.0 - bucket.level) / bucket.rate; };
+  if (lacks(terms.requests_per_second, &state.requests)) {
+    return refused(LimitKind::kRequestsPerSecond, state.requests.rate, wait(state.requests));
+  }
+  if (lacks(terms.rows_per_second, &state.rows)) {
+    return refused(LimitKind::kRowsPerSecond, state.rows.rate, wait(state.rows));
   }
   const double until_tomorrow = (day + 1) * kDaySeconds - now.wall;
-  if (account.requests_per_day && account.requests_today >= *account.requests_per_day) {
-    return refused(LimitKind::kRequestsPerDay, static_cast<double>(*account.requests_per_day),
-                   until_tomorrow);
+  if (terms.requests_per_day && state.requests_today >= *terms.requests_per_day) {
+    return refused(LimitKind::kRequestsPerDay, static_cast<double>(*terms.requests_per_day), until_tomorrow);
   }
-  if (account.rows_per_day && account.rows_today >= *account.rows_per_day) {
-    return refused(LimitKind::kRowsPerDay, static_cast<double>(*account.rows_per_day), until_tomorrow);
+  if (terms.rows_per_day && state.rows_today >= *terms.rows_per_day) {
+    return refused(LimitKind::kRowsPerDay, static_cast<double>(*terms.rows_per_day), until_tomorrow);
   }
-  if (account.requests.is_there) account.requests.level -= 1.0;
-  ++account.requests_today;
+  if (terms.requests_per_second) state.requests.level -= 1.0;
+  ++state.requests_today;
+  held.Commit();
   return std::nullopt;
 }
 
 void Limits::GiveBack(std::string_view caller, std::string_view endpoint, LimitTime now) {
   if (!is_on()) return;
-  const std::lock_guard<std::mutex> lock(mutex_);
-  Account& account = Find(caller, endpoint, now.monotonic);
-  if (!account.is_limited) return;
-  Bucket& bucket = account.requests;
-  if (bucket.is_there) bucket.level = std::min(bucket.burst, bucket.level + 1.0);
-  account.requests_today = std::max<std::int64_t>(0, account.requests_today - 1);
+  const Found found = Find(caller, endpoint);
+  if (found.account == nullptr) return;
+  front::LimitAccount::Held held(found.account);
+  OpenBuckets(found.terms, now.monotonic, &held.state);
+  front::LimitBucket& bucket = held.state.requests;
+  if (found.terms.requests_per_second) bucket.level = std::min(bucket.burst, bucket.level + 1.0);
+  held.state.requests_today = std::max<std::int64_t>(0, held.state.requests_today - 1);
+  held.Commit();
 }
 
 void Limits::Charge(std::string_view caller, std::string_view endpoint, std::uint64_t rows, LimitTime now) {
   if (!is_on()) return;
-  const std::lock_guard<std::mutex> lock(mutex_);
-  Account& account = Find(caller, endpoint, now.monotonic);
-  if (!account.is_limited) return;
-  account.rows_today += static_cast<std::int64_t>(rows);
-  if (account.rows.is_there) account.rows.level -= static_cast<double>(rows);
+  const Found found = Find(caller, endpoint);
+  if (found.account == nullptr) return;
+  front::LimitAccount::Held held(found.account);
+  OpenBuckets(found.terms, now.monotonic, &held.state);
+  held.state.rows_today += static_cast<std::int64_t>(rows);
+  if (found.terms.rows_per_second) held.state.rows.level -= static_cast<double>(rows);
+  held.Commit();
 }
 
 std::vector<LimitedCaller> Limits::Refused() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
   std::vector<LimitedCaller> refused;
-  for (const auto& [key, account] : accounts_) {
-    if (account.refused == 0) continue;
+  accounts_->ForEach([&](std::string_view caller, std::string_view endpoint, front::LimitAccount* account) {
+    const std::uint64_t n = front::LimitAccount::Held(account).state.refused;
+    if (n > 0) refused.push_back({std::string(caller), std::string(endpoint), n});
+  });
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (const auto& [key, pair] : pairs_) {
+    if (pair.own == nullptr) continue;
+    const std::uint64_t n = front::LimitAccount::Held(pair.own.get()).state.refused;
+    if (n == 0) continue;
     const std::size_t end = key.find('\0');
-    refused.push_back({key.substr(0, end), key.substr(end + 1), account.refused});
+    const std::string caller = key.substr(0, end), endpoint = key.substr(end + 1);
+    const auto same = std::find_if(refused.begin(), refused.end(), [&](const LimitedCaller& one) {
+      return one.caller == caller && one.endpoint == endpoint;
+    });
+    same == refused.end() ? refused.push_back({caller, endpoint, n}) : (void)(same->refused += n);
   }
   return refused;
 }
@@ -154,18 +187,43 @@ const LimitRule* Limits::RuleOf(std::string_view caller, std::string_view endpoi
   return nullptr;
 }
 
-Limits::Account& Limits::Find(std::string_view caller, std::string_view endpoint, double now) {
-  Account& account = accounts_[KeyOf(caller, endpoint)];
-  if (account.rules_number == rules_number_) return account;
+Limits::Found Limits::Find(std::string_view caller, std::string_view endpoint) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Pair& pair = pairs_[KeyOf(caller, endpoint)];
+  if (pair.rules_number != rules_number_) LookUp(caller, endpoint, &pair);
+  if (!pair.is_limited) return {};
+  return {pair.account, pair.terms};
+}
+
+void Limits::LookUp(std::string_view caller, std::string_view endpoint, Pair* pair) {
   const LimitRule* const rule = RuleOf(caller, endpoint);
-  account.rules_number = rules_number_;
-  account.is_limited = rule != nullptr;
-  if (rule == nullptr) return account;
-  account.requests_per_day = rule->requests_per_day;
-  account.rows_per_day = rule->rows_per_day;
-  account.requests.Open(rule->requests_per_second, rule->burst_requests, now);
-  account.rows.Open(rule->rows_per_second, rule->burst_rows, now);
-  return account;
+  pair->rules_number = rules_number_;
+  pair->is_limited = rule != nullptr;
+  if (rule == nullptr) return;
+  pair->terms = {rule->requests_per_second, rule->rows_per_second,  rule->burst_requests,
+                 rule->burst_rows,          rule->requests_per_day, rule->rows_per_day};
+  front::LimitAccount* const shared = accounts_->Find(caller, endpoint);
+  const bool is_throttled = throttles_.find(KeyOf(caller, endpoint)) != throttles_.end();
+  if (shared != nullptr && !(is_throttled && accounts_->is_shared())) {
+    pair->account = shared;
+    return;
+  }
+  if (pair->own == nullptr) pair->own = std::make_unique<front::LimitAccount>();
+  if (shared != nullptr && pair->account != pair->own.get()) {
+    const front::LimitState state = front::LimitAccount::Held(shared).state;
+    front::LimitAccount::Held held(pair->own.get());
+    const std::uint64_t refused = held.state.refused;
+    held.state = state;
+    held.state.refused = refused;
+    held.Commit();
+  }
+  pair->account = pair->own.get();
+}
+
+// Brings what is left under the terms.
+void Limits::OpenBuckets(const Terms& terms, double now, front::LimitState* state) {
+  OpenBucket(terms.requests_per_second, terms.burst_requests, now, &state->requests);
+  OpenBucket(terms.rows_per_second, terms.burst_rows, now, &state->rows);
 }
 
 }  // namespace mainspring
