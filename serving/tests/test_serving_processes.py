@@ -310,6 +310,79 @@ def test_a_kill_under_load_costs_no_wrong_answer_and_the_process_comes_back(hous
     assert {a.json()["model_version"] for a in house.ask_many(24)} == {house.digests[0]}
 
 
+LIMITED = "team-a"
+
+
+class Limited:
+    """A caller of a house whose day has so many requests, over connections of its own: any process may take each."""
+
+    def __init__(self, house: House, version: int, caller: str, rule: dict[str, Any]) -> None:
+        self._house = house
+        self._admin = {"authorization": f"Bearer {house.tokens.token_of('admin@local')}"}
+        asked = {"caller": caller, "scopes": ["predict"]}
+        made = httpx.post(
+            house.url + "/v1/keys", json=asked, headers=self._admin, trust_env=False, timeout=30
+        )
+        self._key = str(made.raise_for_status().json()["key"])
+        document = {"version": version, "rules": [{"caller": caller, "endpoint": "flights", **rule}]}
+        put = httpx.put(
+            house.url + "/v1/limits", json=document, headers=self._admin, trust_env=False, timeout=30
+        )
+        put.raise_for_status()
+        time.sleep(1.5)  # followers see it within a second
+
+    def ask(self, i: int) -> int:
+        """The status; 0: the connection broke."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._house.port, timeout=60)
+        try:
+            fields = {"content-type": "application/json", "x-api-key": self._key}
+            connection.request("POST", PREDICT, json.dumps({"rows": [ROWS[i % 16]]}), fields)
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status == 429:
+                assert answer.getheader("x-error-code") == "rate_limited"
+                assert int(answer.getheader("retry-after", "0")) >= 1
+            return answer.status
+        except (OSError, http.client.HTTPException):
+            return 0
+        finally:
+            connection.close()
+
+    def ask_many(self, n: int) -> list[int]:
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            return list(pool.map(self.ask, range(n)))
+
+    def refused(self) -> float:
+        """As `/metrics` has it, which is the writer's."""
+        text = httpx.get(self._house.url + "/metrics", headers=self._admin, trust_env=False, timeout=30).text
+        (line,) = [
+            one
+            for one in text.splitlines()
+            if one.startswith("mainspring_caller_limited_total{") and LIMITED in one
+        ]
+        return float(line.rpartition(" ")[2])
+
+
+def test_a_limit_is_that_of_all_processes_through_a_kill(house: House) -> None:
+    house.put()
+    limited = Limited(house, 1, LIMITED, {"requests_per_day": 100})
+    first = limited.ask_many(40)
+    assert first.count(200) == 40, first
+    victim = house.pids()[1]
+    with concurrent.futures.ThreadPoolExecutor(1) as killer:
+        killing = killer.submit(lambda: (time.sleep(0.05), os.kill(victim, signal.SIGKILL)))
+        second = limited.ask_many(40)
+        killing.result()
+    until(lambda: house.pids().get(1, victim) != victim)
+    house.wait_for_all()
+    third = limited.ask_many(60)
+    assert set(first + second + third) <= {200, 429, 0}
+    answered = (first + second + third).count(200)
+    # A request that the killed one had in hand may have been taken; nothing was given twice.
+    assert 100 - second.count(0) <= answered <= 100
+    assert limited.refused() == (first + second + third).count(429)
+
+
 def test_it_stops_whole(tmp_path: Path) -> None:
     house = House(tmp_path, processes=2)
     pids = house.pids()
