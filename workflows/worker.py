@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from mainspring.core.client import connection
 from mainspring.core.client import control as control_client
 from mainspring.core.client import serving as serving_client
 from mainspring.core.lineage import emitter
+from mainspring.workflows import options
 from mainspring.workflows.access import activities as access_activities
 from mainspring.workflows.access import workflow as access_workflow
 from mainspring.workflows.batch_scoring import activities as scoring_activities
@@ -67,15 +69,15 @@ WORKFLOWS: Final = (
 _LOG: Final = logging.getLogger("mainspring.workflows")
 
 
-def main() -> int:
-    """Load settings once, connect, poll until told to stop."""
+def main(*, around: Sequence[worker.Interceptor] = ()) -> int:
+    """Load settings once, connect, poll until told to stop. `around`: what stands around every activity."""
     parser = argparse.ArgumentParser(prog="mainspring.workflows.worker", description=__doc__.splitlines()[0])
     parser.add_argument("--ready-file", type=Path, help="written when the worker polls, removed at its end")
     ready_file: Path | None = parser.parse_args().ready_file
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # one line a request otherwise
     try:
-        asyncio.run(_run(settings.load(), ready_file))
+        asyncio.run(_run(settings.load(), ready_file, around))
     except errors.MainspringError as error:
         print(f"mainspring.workflows.worker: {error.message}", file=sys.stderr)
         return EXIT_MISCONFIGURED if isinstance(error, errors.Misconfigured) else 1
@@ -85,7 +87,9 @@ def main() -> int:
     return 0
 
 
-async def _run(in_force: settings.Settings, ready_file: Path | None) -> None:
+async def _run(
+    in_force: settings.Settings, ready_file: Path | None, around: Sequence[worker.Interceptor]
+) -> None:
     """Errors: DependencyDown where Temporal does not answer; MissingTool without tokens."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -99,7 +103,10 @@ async def _run(in_force: settings.Settings, ready_file: Path | None) -> None:
             control_client.ControlClient(in_force.control_url, token) as records,
             serving_client.ServingClient(in_force.serving_url, token=token) as rows,
         ):
-            async with build(client, in_force, serving, control, tell, records.put_catalog, rows.push):
+            polling = build(
+                client, in_force, serving, control, tell, records.put_catalog, rows.push, around=around
+            )
+            async with polling:
                 if ready_file is not None:
                     _write(ready_file)
                 where = in_force.workflow
@@ -125,6 +132,8 @@ def build(
     tell: emitter.Emitter | None = None,
     catalogue: training_catalog.Publish | None = None,
     push: materialising_activities.Push | None = None,
+    *,
+    around: Sequence[worker.Interceptor] = (),
 ) -> worker.Worker:
     """The worker over its parts; it polls inside `async with`. Without `tell` and `catalogue` nothing is told of
     data; without `push` nothing is materialised."""
@@ -153,6 +162,8 @@ def build(
             *materialising,
             *access_activities.AccessActivities(control).all(),
         ],
+        interceptors=around,
+        max_heartbeat_throttle_interval=options.BEAT_PAUSE,
         sticky_queue_schedule_to_start_timeout=STICKY,
         graceful_shutdown_timeout=DRAIN,
     )

@@ -57,8 +57,8 @@ class DeploymentActivities:
 
     @activity.defn(name=messages.LOAD_BUNDLE)
     async def load_bundle(self, asked: messages.LoadBundle) -> prediction.BundleView:
-        body = prediction.BundleLoad(digest=asked.digest).model_dump_json()
-        return prediction.BundleView.model_validate(await self._call("POST", "/v1/bundles:load", body))
+        value = await self._call("POST", "/v1/bundles:load", _load(asked.digest))
+        return prediction.BundleView.model_validate(value)
 
     @activity.defn(name=messages.SET_TRAFFIC)
     async def set_traffic(self, asked: messages.SetTraffic) -> deployment.TrafficTable:
@@ -70,8 +70,10 @@ class DeploymentActivities:
         value = await self._call("GET", f"/v1/endpoints/{asked.previous.endpoint}")
         now = deployment.EndpointView.model_validate(value).traffic
         same = (now.stable, now.canary) == (asked.previous.stable, asked.previous.canary)
-        if now.set_by != asked.run_id or same:
+        if now.set_by != asked.run_id:
             return messages.Restored(version=now.version, changed=False)
+        if same:  # an attempt before this one, whose worker died before it could say so
+            return messages.Restored(version=now.version, changed=True)
         version = now.version + 1
         table = asked.previous.model_copy(update={"version": version, "set_by": asked.run_id})
         await self._put(table, asked.project)
@@ -107,7 +109,8 @@ class DeploymentActivities:
     async def report_event(self, asked: messages.ReportEvent) -> None:
         path = f"/api/v1/runs/{asked.event.run_id}/events"
         with temporal_errors.typed():
-            await exchange(self._control, "control", "POST", path, asked.event.model_dump_json())
+            async with heartbeat.beating():
+                await exchange(self._control, "control", "POST", path, asked.event.model_dump_json())
 
     async def _put(self, table: deployment.TrafficTable, project: str) -> None:
         attempt = activity.info().attempt if activity.in_activity() else 1
@@ -119,11 +122,22 @@ class DeploymentActivities:
             attempt,
             part=f"{table.endpoint}/{table.version}",
         )
-        async with emitter.telling_async(self._tell, run) as told:
-            await self._call("PUT", f"/v1/endpoints/{table.endpoint}/traffic", table.model_dump_json())
-            answers = (table.stable, table.canary, table.shadow)
-            told.reads += [jobs.Dataset("model", digest, "model") for digest in answers if digest is not None]
-            told.makes.append(jobs.Dataset(f"endpoint.{table.endpoint}", str(table.version), "endpoint"))
+        answers = [digest for digest in (table.stable, table.canary, table.shadow) if digest is not None]
+        with temporal_errors.typed():
+            async with heartbeat.beating(), emitter.telling_async(self._tell, run) as told:
+                await self._put_over(table, answers)
+                told.reads += [jobs.Dataset("model", digest, "model") for digest in answers]
+                told.makes.append(jobs.Dataset(f"endpoint.{table.endpoint}", str(table.version), "endpoint"))
+
+    async def _put_over(self, table: deployment.TrafficTable, answers: list[str]) -> None:
+        """Serving that was started again has what its tables name, and not the candidate that was loaded for this one."""
+        path, body = f"/v1/endpoints/{table.endpoint}/traffic", table.model_dump_json()
+        try:
+            await self._ask("PUT", path, body)
+        except errors.NotFound:
+            for digest in answers:
+                await self._ask("POST", "/v1/bundles:load", _load(digest))
+            await self._ask("PUT", path, body)
 
     async def _call(self, method: str, path: str, body: str = "") -> Any:
         with temporal_errors.typed():
@@ -132,3 +146,7 @@ class DeploymentActivities:
     async def _ask(self, method: str, path: str, body: str = "") -> Any:
         async with heartbeat.beating():
             return await exchange(self._serving, "serving", method, path, body)
+
+
+def _load(digest: str) -> str:
+    return prediction.BundleLoad(digest=digest).model_dump_json()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any
+from typing import Any, Final
 
 from temporalio import exceptions, workflow
 
@@ -15,6 +15,10 @@ with workflow.unsafe.imports_passed_through():
     from mainspring.workflows import cancellation, options, run_log
     from mainspring.workflows import errors as temporal_errors
     from mainspring.workflows.deployment import judge, messages
+
+
+#: Runs of releases before it end their step here.
+_LOOKS_AGAIN: Final = "a canary whose counts were lost is looked at once more"
 
 
 class _RolledBack(Exception):
@@ -72,7 +76,7 @@ class DeployModel:
                 messages.LOAD_BUNDLE,
                 messages.LoadBundle(digest=self._request.bundle_digest),
                 result_type=prediction.BundleView,
-                **options.WORK,
+                **options.ASK,
             )
             step.detail = {"bundle": loaded.name, "load_seconds": loaded.load_seconds}
             self._check_own(loaded)
@@ -128,10 +132,15 @@ class DeployModel:
             raise _RolledBack(f"{found.reason} at {percent} % of traffic")
 
     async def _watch(self, percent: int) -> tuple[judge.Judgement, messages.Probed]:
-        """Sample until the judge is sure or the step's time is up: at most about 20 looks, so histories stay short."""
+        """Sample until the judge is sure or the step's time is up: at most about 20 looks, so histories stay short.
+
+        Serving that was started again counts from zero, and it may take the step's time to start: what was probed then is
+        probed once more, because a candidate would go back for what is no fault of its own.
+        """
         pause = max(0.2, self._request.step_seconds / 20)
         until = workflow.time() + self._request.step_seconds
         probed = messages.Probed(sent=0, failed=0)
+        looks_again = False
         while True:
             probed = await self._probe(probed)
             stats = await workflow.execute_activity(
@@ -150,8 +159,13 @@ class DeployModel:
                 )
             found = judge.judge(stats, self._request, time_is_up=workflow.time() >= until)
             self._log.says(f"{percent} % of traffic: {found.reason}")
-            if found.verdict is not judge.Verdict.INCONCLUSIVE or workflow.time() >= until:
+            if found.verdict is not judge.Verdict.INCONCLUSIVE:
                 return found, probed
+            if workflow.time() >= until:
+                if looks_again or not _lost(found, probed) or not workflow.patched(_LOOKS_AGAIN):
+                    return found, probed
+                looks_again = True
+                continue
             await workflow.sleep(min(pause, max(0.0, until - workflow.time())))
 
     async def _probe(self, before: messages.Probed) -> messages.Probed:
@@ -167,7 +181,7 @@ class DeployModel:
                 skip=before.sent,
             ),
             result_type=messages.Probed,
-            **options.WORK,
+            **options.ASK,
         )
         return messages.Probed(
             sent=before.sent + probed.sent,
@@ -252,6 +266,11 @@ class DeployModel:
         said = await self._report_end(stage, message, result.model_dump(mode="json"))
         self._log.end(stage, message + said)
         return result.model_copy(update={"message": message + said})
+
+
+def _lost(found: judge.Judgement, probed: messages.Probed) -> bool:
+    """Probes were answered, and none of them is counted."""
+    return found.samples == 0 and probed.sent > probed.failed
 
 
 def _probes(probed: messages.Probed) -> dict[str, Any]:

@@ -139,6 +139,44 @@ def test_without_recorded_requests_a_step_says_so_and_rests_on_live_traffic() ->
     assert deploy(Endpoint(recorded=False, requests=0)).stage is Stage.ROLLED_BACK
 
 
+def test_serving_that_is_away_for_a_while_costs_time_and_not_the_deployment() -> None:
+    """Until it is back it is asked more often than a step that costs minutes may be."""
+    endpoint = Endpoint(down_for=8)
+    assert deploy(endpoint).stage is Stage.DONE
+    assert endpoint.down_for == 0 and len(endpoint.history) == 4
+
+    async def goes_away(table: deployment.TrafficTable) -> None:
+        endpoint.down_for = 8 if table.canary_percent == 25 else 0
+
+    endpoint = Endpoint(when_changed=goes_away)
+    assert deploy(endpoint).stage is Stage.DONE
+    assert endpoint.down_for == 0 and len(endpoint.history) == 4
+
+
+def test_counts_that_serving_lost_at_the_end_of_a_step_are_made_once_more() -> None:
+    endpoint = Endpoint(uncounted=1)
+    assert deploy(endpoint, step_seconds=0.001).stage is Stage.DONE
+    assert len(endpoint.probes) == 4
+    endpoint = Endpoint(uncounted=2)
+    result = deploy(endpoint, step_seconds=0.001)
+    assert result.stage is Stage.ROLLED_BACK and "no request reached the canary" in result.message
+    assert len(endpoint.probes) == 2
+
+
+def test_serving_that_stays_away_ends_the_deployment_with_the_traffic_as_it_was() -> None:
+    async def goes_away(_: deployment.TrafficTable) -> None:
+        endpoint.down_for = 10_000
+
+    endpoint = Endpoint(when_changed=goes_away)
+    error, status = fail(endpoint)
+    assert isinstance(error, errors.DependencyDown) and error.name == "serving"
+    assert endpoint.traffic is not None and (endpoint.traffic.stable, endpoint.traffic.canary) == (
+        STABLE,
+        None,
+    )
+    assert status.stage is Stage.FAILED
+
+
 def test_a_bundle_that_does_not_load_is_a_typed_end_and_touches_nothing() -> None:
     endpoint = Endpoint(load_error=errors.CorruptArtifact("bundle is not what its digest says", artifact="x"))
     error, status = fail(endpoint)

@@ -47,6 +47,45 @@ def test_restores_only_its_own_traffic(set_by: str, changed: bool) -> None:
     assert [(t.version, t.stable, t.canary) for t in put] == ([(6, STABLE, None)] if changed else [])
 
 
+def test_a_restore_that_was_done_before_its_worker_died_is_a_change_still() -> None:
+    now = PREVIOUS.model_copy(update={"version": 6, "set_by": "run_x"})
+    put: list[deployment.TrafficTable] = []
+    asked = messages.RestoreTraffic(previous=PREVIOUS, run_id="run_x")
+    found = asyncio.run(activities(now, put).restore_traffic(asked))
+    assert (found.changed, found.version, put) == (True, 6, [])
+
+
+def set_canary(shelf: set[str], stored: set[str]) -> list[str]:
+    """Asks a serving that has loaded `shelf`, and could load `stored`, for a canary; what it was asked."""
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(f"{request.method} {request.url.path}")
+        body = json.loads(request.content)
+        wanted = {body["digest"]} if "digest" in body else {body["stable"], body["canary"]}
+        if missing := wanted - (stored if "digest" in body else shelf):
+            absent = errors.NotFound(f"no bundle `{missing}`", resource="bundle", name=missing.pop())
+            return httpx.Response(404, json=errors.to_wire(absent))
+        shelf.update(wanted)
+        return httpx.Response(200, json={})
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://serving")
+    table = PREVIOUS.model_copy(update={"version": 4, "canary": CANDIDATE, "canary_percent": 5})
+    ours = DeploymentActivities(http, http, Path("no-state"))
+    asyncio.run(ours.set_traffic(messages.SetTraffic(table=table)))
+    return asked
+
+
+def test_serving_that_was_started_again_gets_its_candidate_once_more() -> None:
+    """It loads by itself what its tables name, and the candidate is in none yet."""
+    traffic, load = "PUT /v1/endpoints/flight-delay/traffic", "POST /v1/bundles:load"
+    assert set_canary({STABLE, CANDIDATE}, set()) == [traffic]
+    assert set_canary({STABLE}, {STABLE, CANDIDATE}) == [traffic, load, load, traffic]
+    with pytest.raises(ApplicationError) as caught:
+        set_canary({STABLE}, {STABLE})
+    assert (caught.value.type, caught.value.non_retryable) == ("not_found", True)
+
+
 def test_an_error_off_the_wire_keeps_its_class_and_an_absent_endpoint_is_none() -> None:
     ours = activities(PREVIOUS, [])
     with pytest.raises(ApplicationError) as caught:

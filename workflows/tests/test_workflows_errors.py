@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import errno
 
 import pytest
 from temporalio import exceptions
@@ -88,3 +89,22 @@ def test_a_failure_that_is_not_ours_is_broken_and_keeps_its_words() -> None:
     assert type(back) is errors.Broken
     assert "KeyError" in back.message
     assert "boom" in back.message
+
+
+@pytest.mark.parametrize(
+    "full",
+    [OSError(errno.ENOSPC, "No space left on device", "x"), RuntimeError("write: No space left on device")],
+    ids=["with its number", "in words"],
+)
+def test_a_full_disk_is_an_operators_and_waits_for_room(full: Exception) -> None:
+    with pytest.raises(exceptions.ApplicationError) as caught, temporal_errors.typed():
+        raise full
+    assert caught.value.non_retryable is False and caught.value.next_retry_delay is not None
+    back = temporal_errors.from_failure(caught.value)
+    assert isinstance(back, errors.DependencyDown)
+    assert back.name == "disk" and "free some" in back.message
+
+
+def test_another_error_of_the_system_stays_what_it_is() -> None:
+    with pytest.raises(PermissionError), temporal_errors.typed():
+        raise PermissionError(errno.EACCES, "Permission denied", "x")

@@ -93,12 +93,16 @@ class Endpoint:
     requests: int = 100
     load_error: errors.MainspringError | None = None
     bundle_project: str = "flight-delay"
+    down_for: int = 0
+    """So many more questions about bundles find serving away."""
     report_error: errors.MainspringError | None = None
     history: list[deployment.TrafficTable] = field(default_factory=list)
     events: list[training.RunEvent] = field(default_factory=list)
     probes: list[messages.Probe] = field(default_factory=list)
     recorded: bool = True
     """Whether the project has recorded requests to probe with."""
+    uncounted: int = 0
+    """So many more looks find that nothing was counted, as after serving was started again."""
     canary_seen: asyncio.Event = field(default_factory=asyncio.Event)
     hold: asyncio.Event | None = None
     """What a change of traffic waits for once it is made; it does not listen to cancellation."""
@@ -126,6 +130,13 @@ class Endpoint:
         self.traffic = table
         self.history.append(table)
 
+    def answer(self) -> None:
+        if self.down_for > 0:
+            self.down_for -= 1
+            raise temporal_errors.to_failure(
+                errors.DependencyDown("serving is away; start it", name="serving")
+            )
+
     def activities(self) -> list[Callable[..., Any]]:
         @activity.defn(name=messages.READ_ENDPOINT)
         async def read_endpoint(_: messages.ReadEndpoint) -> messages.EndpointFound:
@@ -137,6 +148,7 @@ class Endpoint:
 
         @activity.defn(name=messages.LOAD_BUNDLE)
         async def load_bundle(asked: messages.LoadBundle) -> prediction.BundleView:
+            self.answer()
             if self.load_error is not None:
                 raise temporal_errors.to_failure(self.load_error)
             return prediction.BundleView(
@@ -172,6 +184,7 @@ class Endpoint:
 
         @activity.defn(name=messages.PROBE)
         async def probe(asked: messages.Probe) -> messages.Probed:
+            self.answer()
             self.probes.append(asked)
             if not self.recorded:
                 return messages.Probed(sent=0, failed=0, message="no recorded requests")
@@ -181,15 +194,18 @@ class Endpoint:
         async def read_stats(asked: messages.ReadStats) -> deployment.EndpointStats:
             assert self.traffic is not None
             percent = self.traffic.canary_percent
+            requests = self.requests
+            if self.uncounted > 0:
+                self.uncounted, requests = self.uncounted - 1, 0
             return deployment.EndpointStats(
                 endpoint=asked.endpoint,
                 traffic_version=self.traffic.version,
                 window_seconds=1.0,
                 bundles=[
-                    bundle_stats("stable", requests=self.requests),
+                    bundle_stats("stable", requests=requests),
                     bundle_stats(
                         "canary",
-                        requests=self.requests,
+                        requests=requests,
                         failed=self.errors_at.get(percent, 0),
                         p95=self.p95_at.get(percent, 11.0),
                     ),

@@ -20,6 +20,7 @@ from mainspring.core.features import frames, plan
 from mainspring.core.lineage import emitter, jobs
 from mainspring.core.models import bundle, evaluation, samples, signing
 from mainspring.workflows import errors as temporal_errors
+from mainspring.workflows import heartbeat
 from mainspring.workflows.ray_jobs import attach, client, job_files, train_messages, tune_messages, usage
 from mainspring.workflows.training import (
     card,
@@ -76,7 +77,8 @@ class ModelActivities:
                 timeout_seconds=self._settings.ray.job_timeout_seconds,
             )
             ray = self._settings.ray
-            async with emitter.telling_async(self._tell, lineage.run(request, messages.TRAIN)) as told:
+            of = lineage.run(request, messages.TRAIN)
+            async with heartbeat.beating(), emitter.telling_async(self._tell, of) as told:
                 async with client.RayJobs.connect(ray.dashboard_url, ray.token_file) as ray_jobs:
                     done = await attach.run_to_end(ray_jobs, work, poll_seconds=self._poll_seconds)
                 told.reads += _learned_from(folder)
