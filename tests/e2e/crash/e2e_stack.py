@@ -46,16 +46,7 @@ class World:
         return started
 
     def jobs(self, run_id: str) -> dict[str, dict[str, Any]]:
-        """Ray's jobs of one run by submission id."""
-        token = self.s.ray.token_file.read_text().strip()
-        answer = httpx.get(
-            f"{self.s.ray.dashboard_url}/api/jobs/",
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=30,
-            trust_env=False,
-        )
-        mine = (j for j in answer.json() if (j["submission_id"] or "").startswith(run_id))
-        return {j["submission_id"]: j for j in mine}
+        return jobs(self.s, run_id)
 
     def wait_for_job(self, run_id: str) -> None:
         def runs() -> bool:
@@ -67,6 +58,18 @@ class World:
         ended = {Stage.DONE, Stage.FAILED, Stage.CANCELLED, Stage.REJECTED}
         wait(lambda: self.developer.run(run_id).stage in ended, 180, "the end of the run")
         return self.developer.run(run_id)
+
+
+def jobs(s: settings.Settings, run_id: str) -> dict[str, dict[str, Any]]:
+    """Ray's jobs of one run by submission id."""
+    answer = httpx.get(
+        f"{s.ray.dashboard_url}/api/jobs/",
+        headers={"Authorization": f"Bearer {s.ray.token_file.read_text().strip()}"},
+        timeout=30,
+        trust_env=False,
+    )
+    mine = (j for j in answer.json() if (j["submission_id"] or "").startswith(run_id))
+    return {j["submission_id"]: j for j in mine}
 
 
 def wait(is_so: Callable[[], bool], seconds: float, what: str) -> None:

@@ -9,14 +9,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import crash_bundles
 import polars as pl
 import pytest
 from e2e_stack import PROJECT, World, running, wait
 
-from mainspring.core import canonical, projects
 from mainspring.core.contracts import control, scoring
 from mainspring.core.contracts.training import Stage
-from mainspring.core.models import architecture, bundle, network, signing
 from mainspring.core.workspace import Workspace
 
 pytestmark = [pytest.mark.soak, pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(280)]
@@ -32,37 +31,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def bundle_digest(world: World) -> str:
-    """A signed bundle over the project's own features and plan; nobody trained its network, which costs minutes."""
-    project = projects.load_project(PROJECT)
-    space = Workspace(world.s.stack.state_dir, PROJECT, FRACTION)
-    project.ingest(space.lake, sample_fraction=FRACTION)
-    features = project.build_features(space.lake, space.features)
-    rows = project.training_set(space.features, space.training)
-    fitted = project.declare_plan().fit(pl.scan_parquet(rows.path).filter(pl.col("split") == "train"))
-    program = fitted.compile()
-    spec = architecture.Architecture.of(
-        project.model_spec(),
-        dense_width=len(program.dense_names),
-        id_columns=dict(zip(program.id_names, program.id_sizes, strict=True)),
-    )
-    key = signing.ensure_key(world.s.models.signing_key)
-    key.publish(world.s.serving.trusted_keys_dir)
-    contents = bundle.BundleContents(
-        name=PROJECT,
-        project=PROJECT,
-        plan=fitted.to_bytes(),
-        model=spec.model_dump(mode="json"),
-        weights=network.save_weights(network.EmbeddingMlp(spec, seed=1)),
-        card="# not trained\n",
-        service=features.service,
-        request_columns=project.request_columns,
-        input_columns=fitted.inputs,
-        metrics={},
-        data_digest=canonical.digest("data"),
-        training_run_id="run_none",
-        code_version="0",
-    )
-    return bundle.BundleStore(world.s.serving.bundle_dir).write(contents, key).digest
+    return crash_bundles.untrained(world.s, PROJECT, FRACTION, seeds=(1,))[0]
 
 
 def create_scoring(world: World, bundle_digest: str, name: str) -> tuple[str, pl.DataFrame]:

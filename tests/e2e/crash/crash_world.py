@@ -1,0 +1,127 @@
+"""The real stack, part by part: each can be killed with kill -9 and started again, and there are always workers enough."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import e2e_stack
+from crash_boundaries import Boundaries
+
+from mainspring.core import errors, identity, ids, settings
+from mainspring.core.client.control import ControlClient
+from mainspring.core.contracts import control
+from mainspring.platform.stack import parts, processes
+
+PROJECT = e2e_stack.PROJECT
+
+
+@dataclasses.dataclass
+class Server:
+    """One part of the stack, in processes of its own mark."""
+
+    part: parts.Part
+    mark: str
+    log: Path
+    environment: dict[str, str]
+
+    def start(self) -> None:
+        """Until it answers."""
+        for port, setting in self.part.ports.items():
+            processes.await_port_free(port, setting)
+        processes.start(self.part.argv, environment=self.environment, log=self.log)
+        e2e_stack.wait(self.part.is_ready, 90, f"{self.part.name} to answer")
+
+    def kill(self) -> float:
+        """kill -9 of every process of it, Ray's jobs on this node included. When the last was gone, Unix seconds."""
+        seen: set[int] = set()
+        # A process that ends shows its mark no more, and holds its ports still.
+        while alive := {pid for pid in seen | set(processes.marked(self.mark)) if processes.is_alive(pid)}:
+            seen |= alive
+            for pid in alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.005)
+        return time.time()
+
+
+@dataclasses.dataclass
+class World:
+    s: settings.Settings
+    boundaries: Boundaries
+    servers: dict[str, Server]
+    developer: ControlClient
+    workers: list[subprocess.Popen[bytes]] = dataclasses.field(default_factory=list)
+    started: int = 0
+
+    def start_worker(self, *, until_ready: bool = True) -> None:
+        ready = self.s.stack.state_dir / f"worker-{self.started}.ready"
+        ready.unlink(missing_ok=True)
+        self.started += 1
+        environment = settings.child_environment(self.s, parts.worker(self.s).environment)
+        program = str(Path(__file__).with_name("crash_worker.py"))
+        with (self.s.stack.state_dir / "logs" / "workers.log").open("ab") as log:
+            self.workers.append(
+                subprocess.Popen(
+                    [sys.executable, program, str(self.boundaries.folder), "--ready-file", str(ready)],
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                )
+            )
+        if until_ready:
+            e2e_stack.wait(ready.exists, 90, "a worker")
+
+    def keep_workers(self, count: int) -> int:
+        """Replace the dead; how many they were. Those that are started are ready."""
+        dead = [w for w in self.workers if w.poll() is not None]
+        self.workers = [w for w in self.workers if w not in dead]
+        while len(self.workers) < count:
+            self.start_worker()
+        return len(dead)
+
+    def kill_workers(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+            worker.wait(30)
+        self.workers = []
+
+
+@contextlib.contextmanager
+def running(folder: Path, *names: str, hold: bool = False) -> Iterator[World]:
+    """These parts of the stack over the state in `folder`, without a worker; all ended with the block. `hold`: what the
+    control API starts waits in a queue that no worker polls."""
+    s = settings.load({"MAINSPRING_STACK_PORT_BASE": str(e2e_stack.free_base())}, directory=folder)
+    issuer = identity.ensure_token_file(s.control.tokens_file)
+    mark = ids.new_id("stack")
+    servers: dict[str, Server] = {}
+    made: World | None = None
+    try:
+        for name in names:
+            part = parts.PARTS[name](s)
+            part.prepare()
+            marked = {**part.environment, processes.MARKER: f"{mark}-{name}"}
+            if hold and name == "control":
+                marked["MAINSPRING_WORKFLOW_TASK_QUEUE"] = "held"
+            log = s.stack.state_dir / "logs" / f"{name}.log"
+            servers[name] = Server(part, marked[processes.MARKER], log, settings.child_environment(s, marked))
+            processes.start(part.argv, environment=servers[name].environment, log=log)
+        for server in servers.values():
+            e2e_stack.wait(server.part.is_ready, 120, f"{server.part.name} to answer")
+        with ControlClient(s.control_url, issuer.token_of("developer@local")) as developer:
+            with contextlib.suppress(errors.Conflict):
+                developer.create_project(control.ProjectCreate(name=PROJECT, owner="ana"))
+            made = World(s, Boundaries(s.stack.state_dir / "boundaries"), servers, developer)
+            yield made
+    finally:
+        if made is not None:
+            made.kill_workers()
+        for server in servers.values():
+            server.kill()
