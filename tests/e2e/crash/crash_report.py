@@ -1,4 +1,4 @@
-"""What a plan found, as it is stored: the machine, the commit, and the run with every kill."""
+"""What a plan found, as it is stored: the machine, the commit, and every run with every kill."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ RESULTS = Path(__file__).with_name("results")
 
 
 def write(
-    name: str, run: dict[str, Any], *, wanted: dict[str, Any], undisturbed_seconds: float
+    name: str, runs: list[dict[str, Any]], *, wanted: dict[str, Any], undisturbed_seconds: float
 ) -> dict[str, Any]:
     """Errors: OSError. Returns what was written."""
-    hits = run["hits"]
+    hits = [hit for run in runs for hit in run["hits"]]
     recovered = sorted(hit["recovery_seconds"] for hit in hits)
-    survived = not run["different"]
     document = {
         "plan": name,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         **_machine(),
         "undisturbed_seconds": round(undisturbed_seconds, 1),
+        "runs": len(runs),
+        "runs_as_undisturbed": sum(not run["different"] for run in runs),
         "points": len(hits),
-        "points_survived": len(hits) if survived else 0,
+        "points_survived": sum(len(run["hits"]) for run in runs if not run["different"]),
         "recovery_seconds": {q: _quantile(recovered, float(q)) for q in ("0.5", "0.95", "1.0")},
         "effects_of_an_undisturbed_run": wanted,
-        "run": run,
+        "each": runs,
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import crash_effects
 from crash_boundaries import WORKER, Order, Passed
@@ -45,13 +44,32 @@ class Story:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Down:
+class Sudden:
+    """A kill that asks nobody where the run is: `at_seconds` after its start."""
+
+    at_seconds: float
+    victim: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Blow:
+    """What was done, and when its victim answered again. `pid` of the worker that was killed."""
+
+    point: str
+    side: str
+    victim: str
     killed_at: float
     answered_at: float
+    pid: int = 0
 
 
 def tell(
-    world: World, order: Order | None, start: Callable[[World], str], *, timeout_seconds: float = 1000.0
+    world: World,
+    order: Order | None,
+    start: Callable[[World], str],
+    *,
+    sudden: Sequence[Sudden] = (),
+    timeout_seconds: float = 1000.0,
 ) -> Story:
     """Start a run and see it through. Errors: AssertionError where it has not ended in time."""
     world.keep_workers(WORKERS)
@@ -59,46 +77,63 @@ def tell(
     world.boundaries.say("may-0")
     began = time.time()
     run_id = start(world)
-    downs: list[_Down] = []
+    waiting, blows, ordered = list(sudden), list[_Blow](), 0
     while not _is_over(world, run_id):
         assert time.time() - began < timeout_seconds, f"run `{run_id}` has not ended in {timeout_seconds} s"
-        if order is not None and world.boundaries.heard(f"now-{len(downs)}"):
-            downs.append(_let_it_happen(world, order.victim, len(downs)))
-            world.boundaries.say(f"may-{len(downs)}")
+        if order is not None and world.boundaries.heard(f"now-{ordered}"):
+            blows.append(_let_it_happen(world, order, ordered))
+            ordered += 1
+            world.boundaries.say(f"may-{ordered}")
+        if waiting and time.time() - began >= waiting[0].at_seconds:
+            blows.append(_suddenly(world, waiting.pop(0), time.time() - began))
         time.sleep(0.05)
     ended = time.time()
     trace = world.boundaries.trace()
-    hits = tuple(
-        _hit(order.victim, passed, down, trace, ended)
-        for passed, down in zip((p for p in trace if p.hit is not None), downs, strict=True)
-        if order is not None
-    )
-    return Story(run_id, ended - began, hits, tuple(trace))
+    return Story(run_id, ended - began, tuple(_hit(b, trace, ended) for b in blows), tuple(trace))
 
 
-def _let_it_happen(world: World, victim: str, number: int) -> _Down:
-    if victim == WORKER:
+def _let_it_happen(world: World, order: Order, number: int) -> _Blow:
+    hit = next(p for p in world.boundaries.trace() if p.hit == number)
+    if order.victim == WORKER:
         killed = world.boundaries.said_at(f"now-{number}")
         until = time.time() + 30
         while not world.keep_workers(WORKERS):
             assert time.time() < until, "a worker that was to kill itself lives"
             time.sleep(0.01)
-        return _Down(killed, killed)
-    killed = world.servers[victim].kill()
+        return _Blow(hit.point, hit.side, WORKER, killed, killed, hit.pid)
+    killed = world.servers[order.victim].kill()
     world.boundaries.say(f"go-{number}")
-    world.servers[victim].start()
-    return _Down(killed, time.time())
+    world.servers[order.victim].start()
+    return _Blow(hit.point, hit.side, order.victim, killed, time.time())
 
 
-def _hit(victim: str, hit: Passed, down: _Down, trace: list[Passed], ended: float) -> Hit:
-    wanted = "before" if victim == WORKER else "after"
-    on = next((p.at for p in trace if p.side == wanted and p.at > down.killed_at), ended)
+def _suddenly(world: World, sudden: Sudden, at_seconds: float) -> _Blow:
+    """Of the workers the one that was last seen at work."""
+    point = f"at {at_seconds:.2f} s"
+    if sudden.victim != WORKER:
+        killed = world.servers[sudden.victim].kill()
+        world.servers[sudden.victim].start()
+        return _Blow(point, "any", sudden.victim, killed, time.time())
+    last = [p.pid for p in world.boundaries.trace()][-1:]
+    worker = next((w for w in world.workers if [w.pid] == last), world.workers[0])
+    killed = time.time()
+    worker.kill()
+    worker.wait(30)
+    world.keep_workers(WORKERS)
+    return _Blow(point, "any", WORKER, killed, killed, worker.pid)
+
+
+def _hit(blow: _Blow, trace: list[Passed], ended: float) -> Hit:
+    wanted = "before" if blow.victim == WORKER else "after"
+    on = next(
+        (p.at for p in trace if p.side == wanted and p.at > blow.killed_at and p.pid != blow.pid), ended
+    )
     return Hit(
-        hit.point,
-        hit.side,
-        victim,
-        round(down.answered_at - down.killed_at, 2),
-        round(max(0.0, on - down.answered_at), 2),
+        blow.point,
+        blow.side,
+        blow.victim,
+        round(blow.answered_at - blow.killed_at, 2),
+        round(max(0.0, on - blow.answered_at), 2),
     )
 
 
@@ -123,7 +158,3 @@ def points(story: Story) -> list[str]:
     found = dict.fromkeys(p.point for p in story.trace if p.side == "before")
     repeated = ("endpoint.probe", "endpoint.read_stats")
     return [p for p in found if not any(name in p for name in repeated) or p.endswith(".1")]
-
-
-def as_json(hit: Hit) -> dict[str, Any]:
-    return dataclasses.asdict(hit)

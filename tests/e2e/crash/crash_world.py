@@ -21,6 +21,7 @@ from mainspring.core.contracts import control
 from mainspring.platform.stack import parts, processes
 
 PROJECT = e2e_stack.PROJECT
+DISK = "disk"
 
 
 @dataclasses.dataclass
@@ -53,10 +54,52 @@ class Server:
 
 
 @dataclasses.dataclass
+class Disk:
+    """The folder where runs have their files, on a small file system of its own that can be full."""
+
+    folder: Path
+    boundaries: Boundaries
+    megabytes: int = 512
+    seen: int = 0
+
+    def mount(self) -> bool:
+        """False where this process may not."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        size = f"size={self.megabytes}m"
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(self.folder)], capture_output=True
+        )
+        return done.returncode == 0
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", "-l", str(self.folder)], check=True)
+
+    def kill(self) -> float:
+        """Not a byte is free any more. Unix seconds."""
+        with contextlib.suppress(OSError), self._ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 20))
+        with contextlib.suppress(OSError), self._ballast.open("ab", buffering=0) as file:
+            while True:
+                file.write(bytes(512))
+        self.seen = len(self.boundaries.trace())
+        return time.time()
+
+    def start(self) -> None:
+        """Room again, once a step was seen to fail for want of it, or to need none."""
+        e2e_stack.wait(lambda: len(self.boundaries.trace()) > self.seen, 120, "a step on the full disk")
+        self._ballast.unlink()
+
+    @property
+    def _ballast(self) -> Path:
+        return self.folder / "ballast"
+
+
+@dataclasses.dataclass
 class World:
     s: settings.Settings
     boundaries: Boundaries
-    servers: dict[str, Server]
+    servers: dict[str, Server | Disk]
     developer: ControlClient
     workers: list[subprocess.Popen[bytes]] = dataclasses.field(default_factory=list)
     started: int = 0
@@ -103,6 +146,9 @@ def running(folder: Path, *names: str, hold: bool = False) -> Iterator[World]:
     mark = ids.new_id("stack")
     servers: dict[str, Server] = {}
     made: World | None = None
+    boundaries = Boundaries(s.stack.state_dir / "boundaries")
+    disk = Disk(s.stack.state_dir / "projects", boundaries)
+    has_disk = "ray" in names and disk.mount()
     try:
         for name in names:
             part = parts.PARTS[name](s)
@@ -118,10 +164,12 @@ def running(folder: Path, *names: str, hold: bool = False) -> Iterator[World]:
         with ControlClient(s.control_url, issuer.token_of("developer@local")) as developer:
             with contextlib.suppress(errors.Conflict):
                 developer.create_project(control.ProjectCreate(name=PROJECT, owner="ana"))
-            made = World(s, Boundaries(s.stack.state_dir / "boundaries"), servers, developer)
+            made = World(s, boundaries, {**servers, **({DISK: disk} if has_disk else {})}, developer)
             yield made
     finally:
         if made is not None:
             made.kill_workers()
         for server in servers.values():
             server.kill()
+        if has_disk:
+            disk.unmount()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 
 import crash_plans
 import crash_report
+import crash_runs
 import crash_world
 import pytest
 from crash_boundaries import WORKER, Order
@@ -13,20 +15,32 @@ from crash_boundaries import WORKER, Order
 pytestmark = [pytest.mark.soak, pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(420)]
 
 
-def begin(tmp_path_factory: pytest.TempPathFactory, kind: str) -> Iterator[crash_plans.Runs]:
-    parts, hold = crash_plans.PARTS[kind], kind == crash_plans.DEPLOY
+FIXTURES = {
+    crash_runs.DEPLOY: "deployments",
+    crash_runs.CANCEL: "cancellations",
+    crash_runs.TRAIN: "trainings",
+}
+
+
+def begin(tmp_path_factory: pytest.TempPathFactory, kind: str) -> Iterator[crash_runs.Runs]:
+    parts, hold = crash_runs.PARTS[kind], kind == crash_runs.DEPLOY
     with crash_world.running(tmp_path_factory.mktemp(kind), *parts, hold=hold) as world:
-        yield crash_plans.Runs.begin(world, kind)
+        yield crash_runs.Runs.begin(world, kind)
 
 
 @pytest.fixture(scope="module")
-def deployments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[crash_plans.Runs]:
-    yield from begin(tmp_path_factory, crash_plans.DEPLOY)
+def deployments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[crash_runs.Runs]:
+    yield from begin(tmp_path_factory, crash_runs.DEPLOY)
 
 
 @pytest.fixture(scope="module")
-def trainings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[crash_plans.Runs]:
-    yield from begin(tmp_path_factory, crash_plans.TRAIN)
+def cancellations(deployments: crash_runs.Runs) -> crash_runs.Runs:
+    return crash_runs.Runs.begin(deployments.world, crash_runs.CANCEL)
+
+
+@pytest.fixture(scope="module")
+def trainings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[crash_runs.Runs]:
+    yield from begin(tmp_path_factory, crash_runs.TRAIN)
 
 
 @pytest.mark.parametrize(
@@ -40,9 +54,16 @@ def trainings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[crash_plans.
     ],
     ids=lambda order: f"{order.victim}-{order.side}",
 )
-def test_a_deployment_is_hit(deployments: crash_plans.Runs, order: Order) -> None:
+def test_a_deployment_is_hit(deployments: crash_runs.Runs, order: Order) -> None:
     found = deployments.hit(order)
     assert {hit["point"] for hit in found["hits"]} == set(order.points)
+    assert found["different"] == {}
+
+
+def test_a_cancelled_deployment_is_hit_in_its_undo(cancellations: crash_runs.Runs) -> None:
+    order = Order(WORKER, "after", ("endpoint.restore_traffic 1.1",))
+    found = cancellations.hit(order)
+    assert [hit["point"] for hit in found["hits"]] == list(order.points)
     assert found["different"] == {}
 
 
@@ -52,10 +73,26 @@ def test_every_point(request: pytest.FixtureRequest, name: str) -> None:
     if not request.config.getoption("--every-point", default=False):
         pytest.skip("asked for by --every-point")
     plan = crash_plans.PLANS[name]
-    runs: crash_plans.Runs = request.getfixturevalue(
-        "deployments" if plan.kind == crash_plans.DEPLOY else "trainings"
-    )
+    runs: crash_runs.Runs = request.getfixturevalue(FIXTURES[plan.kind])
+    if plan.victim not in (WORKER, *runs.world.servers):
+        pytest.skip(f"there is no {plan.victim} here: it needs a file system of its own")
     found = runs.hit(plan.order(runs.points))
     report = crash_report.write(name, found, wanted=runs.wanted, undisturbed_seconds=runs.undisturbed_seconds)
     assert report["points"] > 0
     assert found["different"] == {}
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("kind", [crash_runs.DEPLOY, crash_runs.TRAIN])
+def test_runs_are_hit_at_any_time(request: pytest.FixtureRequest, kind: str) -> None:
+    if not (every := request.config.getoption("--every-point", default=False)) and kind != crash_runs.DEPLOY:
+        pytest.skip("asked for by --every-point")
+    runs: crash_runs.Runs = request.getfixturevalue(FIXTURES[kind])
+    chance = random.Random(20131231)
+    count = {crash_runs.DEPLOY: 20, crash_runs.TRAIN: 3}[kind] if every else 1
+    found = [runs.hit(None, runs.sudden(chance, 2)) for _ in range(count)]
+    if every:
+        crash_report.write(
+            f"{kind}-any-time", found, wanted=runs.wanted, undisturbed_seconds=runs.undisturbed_seconds
+        )
+    assert [run for run in found if run["different"]] == []

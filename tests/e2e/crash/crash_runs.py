@@ -1,0 +1,171 @@
+"""Runs of the three kinds that are hit, as people start them, and what each of them did."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import crash_bundles
+import crash_effects
+import crash_strike
+import e2e_stack
+from crash_boundaries import WORKER, Order
+from crash_world import PROJECT, World
+
+from mainspring.core.client import connection
+from mainspring.core.contracts import control, deployment
+
+#: Of the flights: seconds for a training's data steps.
+FRACTION = 0.01
+DEPLOY, TRAIN, CANCEL = "deploy", "train", "cancel"
+_DEVELOPER = "developer@local"
+_PROBES = 60
+#: So often a run is started again whose canary was taken for slow.
+_TRIES = 4
+
+PARTS = {
+    DEPLOY: ("temporal", "control", "serving"),
+    CANCEL: ("temporal", "control", "serving"),
+    TRAIN: ("temporal", "mlflow", "ray", "control", "serving"),
+}
+
+
+@dataclasses.dataclass
+class Runs:
+    """Runs of one kind over one world, which are all alike; the first of them nobody hits.
+
+    `deploy`: a bundle through three canaries over another one. `cancel`: the same, cancelled in its first canary.
+    `train`: a training that is deployed to an endpoint of its own.
+    """
+
+    world: World
+    kind: str
+    bundles: list[str] = dataclasses.field(default_factory=list)
+    wanted: crash_effects.Effects = dataclasses.field(default_factory=dict)
+    points: list[str] = dataclasses.field(default_factory=list)
+    undisturbed_seconds: float = 0.0
+    count: int = 0
+
+    @classmethod
+    def begin(cls, world: World, kind: str) -> Runs:
+        runs = cls(world, kind)
+        if kind != TRAIN:
+            runs.bundles = crash_bundles.untrained(world.s, PROJECT, FRACTION, seeds=(1, 2))
+            crash_bundles.record_probes(world.s, PROJECT, FRACTION, rows=_PROBES)
+        if kind != TRAIN and crash_effects.traffic(world, runs.endpoint) is None:
+            # The first has an empty endpoint before it, and no canary.
+            cls(world, DEPLOY, runs.bundles).run(None)
+        story, runs.wanted, _ = runs.run(None)
+        assert runs.wanted["stage"] == ("cancelled" if kind == CANCEL else "done"), runs.wanted
+        runs.points, runs.undisturbed_seconds = crash_strike.points(story), story.seconds
+        return runs
+
+    @property
+    def endpoint(self) -> str:
+        return f"crash-{self.count}" if self.kind == TRAIN else "crash"
+
+    def hit(self, order: Order | None, sudden: Sequence[crash_strike.Sudden] = ()) -> dict[str, Any]:
+        """A run under this order, as the report has it; `different` is empty where all is well."""
+        story, effects, slow = self.run(order, sudden)
+        return {
+            "seconds": round(story.seconds, 1),
+            "stage": effects["stage"],
+            "taken_for_slow_before": slow,
+            "hits": [dataclasses.asdict(hit) for hit in story.hits],
+            "different": crash_effects.different(effects, self.wanted),
+        }
+
+    def run(
+        self, order: Order | None, sudden: Sequence[crash_strike.Sudden] = ()
+    ) -> tuple[crash_strike.Story, crash_effects.Effects, int]:
+        """One run, all that it did, and how many were started before it for nothing: on a busy machine a canary may look
+        slower than its equal, and goes back as it should."""
+        slow = 0
+        while True:
+            story, effects, message = self._run_once(order, sudden)
+            if slow == _TRIES or "stable's in the same window" not in message:
+                return story, effects, slow
+            slow += 1
+
+    def _run_once(
+        self, order: Order | None, sudden: Sequence[crash_strike.Sudden]
+    ) -> tuple[crash_strike.Story, crash_effects.Effects, str]:
+        self.count += 1
+        before = crash_effects.traffic(self.world, self.endpoint)
+        stable, version = ("", 0) if before is None else (before.stable, before.version)
+        story = crash_strike.tell(self.world, order, lambda _: self._start(stable), sudden=sudden)
+        run = self.world.developer.run(story.run_id)
+        digest = str(run.result.get("bundle_digest", "")) if self.kind == TRAIN else self._other(stable)
+        effects = crash_effects.of(self.world, run, endpoint=self.endpoint, before=version, digest=digest)
+        return story, effects, str(run.result.get("message", ""))
+
+    def _other(self, stable: str) -> str:
+        return next(digest for digest in self.bundles if digest != stable)
+
+    def _start(self, stable: str) -> str:
+        if self.kind == TRAIN:
+            return self._start_training()
+        run_id = self._start_deployment(self._other(stable))
+        if self.kind == CANCEL:
+            e2e_stack.wait(self._has_canary, 120, "the first canary")
+            self.world.developer.cancel(run_id)
+        return run_id
+
+    def _start_training(self) -> str:
+        asked = control.RunCreate(
+            project=PROJECT,
+            endpoint=self.endpoint,
+            sample_fraction=FRACTION,
+            epochs=1,
+            auto_approve_by=_DEVELOPER,
+        )
+        return self.world.developer.create_run(asked).run_id
+
+    def _start_deployment(self, digest: str) -> str:
+        asked = control.RunCreate(
+            project=PROJECT,
+            kind=control.RunKind.DEPLOY,
+            endpoint=self.endpoint,
+            bundle_digest=digest,
+            sample_fraction=FRACTION,
+        )
+        run_id = self.world.developer.create_run(asked).run_id
+        request = deployment.DeployRequest(
+            run_id=run_id,
+            project=asked.project,
+            endpoint=asked.endpoint,
+            bundle_digest=digest,
+            requested_by=_DEVELOPER,
+            # One look at each canary, and no verdict on who is slower, which a busy machine would give.
+            probe_rows=0 if self.kind == CANCEL else _PROBES,
+            step_seconds=60.0 if self.kind == CANCEL else 5.0,
+            min_samples=1,
+            max_latency_ratio=1e6,
+        )
+        asyncio.run(_start_instead(self.world, request))
+        return run_id
+
+    def _has_canary(self) -> bool:
+        trace = self.world.boundaries.trace()
+        return any(p.point == "run.report_event 1.1" and p.side == "after" for p in trace)
+
+    def sudden(self, chance: random.Random, count: int) -> list[crash_strike.Sudden]:
+        """`count` kills of anybody, anywhere in the time that an undisturbed run takes."""
+        victims = (WORKER, *PARTS[self.kind])
+        found = (
+            crash_strike.Sudden(chance.uniform(0, self.undisturbed_seconds), chance.choice(victims))
+            for _ in range(count)
+        )
+        return sorted(found, key=lambda one: one.at_seconds)
+
+
+async def _start_instead(world: World, request: deployment.DeployRequest) -> None:
+    """The control API's own request waits in a queue that nobody polls: end it, and start this one under its id."""
+    client = await connection.connect_by(world.s.workflow)
+    await client.get_workflow_handle(request.run_id).terminate()
+    await client.start_workflow(
+        deployment.DEPLOY_WORKFLOW, request, id=request.run_id, task_queue=world.s.workflow.task_queue
+    )
