@@ -14,7 +14,8 @@ SIDES = ("before", "after")
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """One run that is hit at each of its points in turn. `only`: words of which a point has one."""
+    """One run that is hit at each of its points in turn. `only`: words of which a point has one; points of a training's
+    deployments are those of a deployment, and have plans of their own."""
 
     kind: str
     victim: str
@@ -26,7 +27,8 @@ class Plan:
         return f"{self.kind}-{self.victim}-{self.side}"
 
     def order(self, points: Sequence[str]) -> Order:
-        chosen = (p for p in points if not self.only or any(word in p for word in self.only))
+        own = (p for p in points if not p.startswith("-"))
+        chosen = (p for p in own if not self.only or any(word in p for word in self.only))
         return Order(self.victim, self.side, tuple(chosen))
 
 
