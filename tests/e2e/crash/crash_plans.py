@@ -36,7 +36,7 @@ _ALL = [
     *(Plan(DEPLOY, victim, side) for victim in (WORKER, *PARTS[DEPLOY]) for side in SIDES),
     # What is done on the way to the undo is hit above.
     *(
-        Plan(CANCEL, victim, side, only=("restore_traffic", "report_event"))
+        Plan(CANCEL, victim, side, only=("restore_traffic", "report_event 1.2", "report_event 1.3"))
         for victim in (WORKER, *PARTS[DEPLOY])
         for side in SIDES
     ),
