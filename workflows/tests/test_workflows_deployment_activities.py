@@ -1,17 +1,22 @@
 """Activities rebuild the other room's own error, give back only what is theirs, and probe with recorded requests."""
 
 import asyncio
+import dataclasses
 import json
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 from workflows_doubles import CANDIDATE, STABLE
 
 from mainspring.core import errors, workspace
-from mainspring.core.contracts import deployment, prediction
-from mainspring.workflows import probes
+from mainspring.core.contracts import deployment, prediction, training
+from mainspring.core.lineage import emitter, spool
+from mainspring.workflows import options, probes
 from mainspring.workflows.deployment import messages
 from mainspring.workflows.deployment.activities import DeploymentActivities
 
@@ -84,6 +89,40 @@ def test_serving_that_was_started_again_gets_its_candidate_once_more() -> None:
     with pytest.raises(ApplicationError) as caught:
         set_canary({STABLE}, {STABLE})
     assert (caught.value.type, caught.value.non_retryable) == ("not_found", True)
+
+
+@pytest.mark.parametrize(("name", "exchanges"), [("report_event", 1), ("set_traffic", 3)])
+def test_a_step_that_must_be_done_beats_all_the_while(tmp_path: Path, name: str, exchanges: int) -> None:
+    """Without a beat its worker's death is noticed after half a minute. Serving, the control API and lineage are slow."""
+    assert {c.get("heartbeat_timeout") for c in (options.INSIST, options.EXCHANGE)} == {options.HEARTBEAT}
+    beats: list[object] = []
+    within: list[int] = []
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        before = len(beats)
+        await asyncio.sleep(0.5)
+        within.append(len(beats) - before)
+        return httpx.Response(200, json={})
+
+    def send(_: bytes) -> None:
+        before = len(beats)
+        time.sleep(0.5)
+        within.append(len(beats) - before)
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://room")
+    lines = spool.Lines(tmp_path / "spool.jsonl", max_bytes=1 << 20)
+    ours = DeploymentActivities(http, http, tmp_path, emitter.Emitter(send, lines, lines))
+    table = PREVIOUS.model_copy(update={"version": 4, "canary": CANDIDATE, "canary_percent": 5})
+    event = training.RunEvent(event_key="run_x/1", run_id="run_x", action="run.end", actor="ana")
+    asked = {
+        "report_event": messages.ReportEvent(event=event),
+        "set_traffic": messages.SetTraffic(table=table),
+    }
+    environment = ActivityEnvironment()
+    environment.info = dataclasses.replace(environment.info, heartbeat_timeout=timedelta(seconds=0.3))
+    environment.on_heartbeat = lambda *_: beats.append(None)
+    asyncio.run(environment.run(getattr(ours, name), asked[name]))
+    assert len(within) == exchanges and min(within) > 0
 
 
 def test_an_error_off_the_wire_keeps_its_class_and_an_absent_endpoint_is_none() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 
@@ -16,6 +18,7 @@ from temporalio import service
 from mainspring.core import errors
 from mainspring.core.client import connection
 from mainspring.core.client.workflows import ENDED
+from mainspring.platform.stack import processes
 
 #: One is killed and the other takes over, as where a worker is deployed twice.
 WORKERS = 2
@@ -114,13 +117,15 @@ def _suddenly(world: World, sudden: Sudden, at_seconds: float) -> _Blow:
         killed = world.servers[sudden.victim].kill()
         world.servers[sudden.victim].start()
         return _Blow(point, "any", sudden.victim, killed, time.time())
-    last = [p.pid for p in world.boundaries.trace()][-1:]
-    worker = next((w for w in world.workers if [w.pid] == last), world.workers[0])
+    last = next(
+        (p.pid for p in reversed(world.boundaries.trace()) if p.pid in world.workers), world.workers[0]
+    )
     killed = time.time()
-    worker.kill()
-    worker.wait(30)
+    os.kill(last, signal.SIGKILL)
+    while processes.is_alive(last):
+        time.sleep(0.005)
     world.keep_workers(WORKERS)
-    return _Blow(point, "any", WORKER, killed, killed, worker.pid)
+    return _Blow(point, "any", WORKER, killed, killed, last)
 
 
 def _hit(blow: _Blow, trace: list[Passed], ended: float) -> Hit:

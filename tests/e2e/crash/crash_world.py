@@ -101,40 +101,53 @@ class World:
     boundaries: Boundaries
     servers: dict[str, Server | Disk]
     developer: ControlClient
-    workers: list[subprocess.Popen[bytes]] = dataclasses.field(default_factory=list)
+    workers: list[int] = dataclasses.field(default_factory=list)
+    """Pids."""
     started: int = 0
+    nursery: subprocess.Popen[bytes] | None = None
 
-    def start_worker(self, *, until_ready: bool = True) -> None:
+    def start_worker(self) -> None:
+        """Until it polls."""
         ready = self.s.stack.state_dir / f"worker-{self.started}.ready"
         ready.unlink(missing_ok=True)
         self.started += 1
-        environment = settings.child_environment(self.s, parts.worker(self.s).environment)
+        nursery = self.nursery or self._open_nursery()
+        assert nursery.stdin is not None
+        nursery.stdin.write(f"{ready}\n".encode())
+        nursery.stdin.flush()
+        e2e_stack.wait(ready.exists, 90, "a worker")
+        self.workers.append(int(ready.read_text()))
+
+    def _open_nursery(self) -> subprocess.Popen[bytes]:
         program = str(Path(__file__).with_name("crash_worker.py"))
         with (self.s.stack.state_dir / "logs" / "workers.log").open("ab") as log:
-            self.workers.append(
-                subprocess.Popen(
-                    [sys.executable, program, str(self.boundaries.folder), "--ready-file", str(ready)],
-                    env=environment,
-                    stdout=log,
-                    stderr=log,
-                )
+            self.nursery = subprocess.Popen(
+                [sys.executable, program, str(self.boundaries.folder)],
+                env=settings.child_environment(self.s, parts.worker(self.s).environment),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
             )
-        if until_ready:
-            e2e_stack.wait(ready.exists, 90, "a worker")
+        return self.nursery
 
     def keep_workers(self, count: int) -> int:
         """Replace the dead; how many they were. Those that are started are ready."""
-        dead = [w for w in self.workers if w.poll() is not None]
-        self.workers = [w for w in self.workers if w not in dead]
+        living = [pid for pid in self.workers if processes.is_alive(pid)]
+        dead = len(self.workers) - len(living)
+        self.workers = living
         while len(self.workers) < count:
             self.start_worker()
-        return len(dead)
+        return dead
 
-    def kill_workers(self) -> None:
-        for worker in self.workers:
-            worker.kill()
-            worker.wait(30)
-        self.workers = []
+    def close(self) -> None:
+        """End the workers."""
+        for pid in self.workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if self.nursery is not None:
+            assert self.nursery.stdin is not None
+            self.nursery.stdin.close()
+            self.nursery.wait(30)
 
 
 @contextlib.contextmanager
@@ -168,7 +181,7 @@ def running(folder: Path, *names: str, hold: bool = False) -> Iterator[World]:
             yield made
     finally:
         if made is not None:
-            made.kill_workers()
+            made.close()
         for server in servers.values():
             server.kill()
         if has_disk:
