@@ -196,7 +196,9 @@ def _add(tally: _Tally, told: Mapping[str, Any]) -> None:
 
 def _view(digest: str, role: str, tally: _Tally, tolerance: float) -> deployment.BundleStats:
     latencies = np.array(tally.latency_seconds or [0.0])
-    p50, p95, p99 = (np.percentile(latencies, (50, 95, 99)) * 1000.0).tolist()
+    p50, p95, p99, *quantiles = (
+        np.quantile(latencies, (0.5, 0.95, 0.99, *deployment.LATENCY_SHARES)) * 1000.0
+    ).tolist()
     return deployment.BundleStats(
         bundle_digest=digest,
         role=role,
@@ -207,6 +209,7 @@ def _view(digest: str, role: str, tally: _Tally, tolerance: float) -> deployment
         latency_p95_ms=p95,
         latency_p99_ms=p99,
         mean_score=tally.score_sum / tally.scored_rows if tally.scored_rows else 0.0,
+        latency_quantiles_ms=tuple(quantiles) if tally.latency_seconds else (),
         skipped=tally.skipped,
         difference=_difference(tally, tolerance),
     )

@@ -72,6 +72,13 @@ class ScoreDifference(Message):
     """Share of the rows whose scores differ by more than `tolerance`."""
 
 
+#: Which quantiles of the latencies are told, the last one being the slowest: close together where p95 may lie by chance.
+LATENCY_SHARES: Final = (
+    *(0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.825, 0.85, 0.875, 0.9, 0.9125, 0.925, 0.9375),
+    *(0.95, 0.9625, 0.975, 0.9875, 1.0),
+)
+
+
 class BundleStats(Message):
     """What serving saw of one bundle on one endpoint since the window began."""
 
@@ -85,6 +92,8 @@ class BundleStats(Message):
     latency_p95_ms: float
     latency_p99_ms: float
     mean_score: float
+    latency_quantiles_ms: tuple[float, ...] = ()
+    """At each of LATENCY_SHARES; none where nothing was computed, or by a serving process of an earlier release."""
     skipped: int = 0
     """Requests that a shadow did not see because it was too far behind."""
     difference: ScoreDifference | None = None

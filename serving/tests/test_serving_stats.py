@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from mainspring.core.contracts import deployment
 from mainspring.serving import stats
 
 A, B = ("sha256:" + c * 64 for c in "ab")
@@ -25,8 +26,11 @@ def test_bundles_are_counted_apart() -> None:
     assert a.latency_p50_ms == pytest.approx(50.5)
     assert a.latency_p95_ms == pytest.approx(95.05)
     assert a.latency_p99_ms == pytest.approx(99.01)
+    told = dict(zip(deployment.LATENCY_SHARES, a.latency_quantiles_ms, strict=True))
+    assert (told[0.5], told[0.95], told[1.0]) == (a.latency_p50_ms, a.latency_p95_ms, 100.0)
+    assert list(told.values()) == sorted(told.values())
     assert (b.role, b.requests, b.rows, b.errors, b.mean_score) == ("canary", 1, 7, 1, 0.0)
-    assert b.latency_p95_ms == 0.0
+    assert (b.latency_p95_ms, b.latency_quantiles_ms) == (0.0, ())
 
 
 def test_a_new_traffic_version_begins_anew_and_late_answers_of_the_old_do_not_count() -> None:

@@ -131,3 +131,21 @@ def test_latencies_of_nothing_are_compared_too() -> None:
         judge.judge(windows(zero, (0.0, 0.1, 0.1), 5000), deploy_request(), time_is_up=False).verdict
         is Verdict.BREACH
     )
+
+
+def test_more_quantiles_tell_where_the_gap_is_and_the_median_that_all_are_slower() -> None:
+    """One request in sixteen waits for a core: the p95 is an accident, and everything below the gap is not."""
+    shares = deployment.LATENCY_SHARES
+    fast = tuple(0.3 if share < 0.95 else 60.0 for share in shares)
+    lucky = tuple(0.3 if share < 0.975 else 60.0 for share in shares)
+    stats = windows((0.3, 60.0, 60.0), (0.3, 0.3, 60.0), 100)
+
+    def found(canary: tuple[float, ...], p50: float = 0.3) -> Verdict:
+        told, stable = stats.bundles
+        told = told.model_copy(update={"latency_quantiles_ms": canary, "latency_p50_ms": p50})
+        stable = stable.model_copy(update={"latency_quantiles_ms": lucky})
+        judged = stats.model_copy(update={"bundles": [told, stable]})
+        return judge.judge(judged, deploy_request(), time_is_up=False).verdict
+
+    assert found(fast) is Verdict.INCONCLUSIVE
+    assert found(tuple(5 * ms for ms in fast), p50=1.5) is Verdict.BREACH
