@@ -14,6 +14,7 @@ SUITES: Final = {
     "native": "the kernels against their peers, and issue 3's targets",
     "serving": "the data plane against a bare server and plain FastAPI",
     "features": "features through Feast's calls, online against Redis, offline against its DuckDB store",
+    "workflows": "orchestration, cancellations, deployments under load, the replay guard, the thin client",
     "platform": "the control plane: audit, verification, requests, tamperings",
     "gpu": "every GPU kernel, where there is a GPU",
     "demo": "the whole platform, cold and warm",
@@ -32,7 +33,7 @@ def module_of(name: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     """The suite's exit code; 2 where there is no such suite."""
     arguments = sys.argv[1:] if argv is None else argv
-    listed = "\n".join(f"  {name:8} {what}" for name, what in SUITES.items())
+    listed = "\n".join(f"  {name:9} {what}" for name, what in SUITES.items())
     name = arguments[0] if arguments else None
     if name in ("-h", "--help"):
         print(f"usage: python -m mainspring.bench SUITE ...\n\n{listed}")

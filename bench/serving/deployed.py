@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -70,13 +70,13 @@ class Home:
             keys = {"driver": np.arange(_ENTITIES)}
             store.upsert(_VIEW.name, keys, event_us=now, created_us=now, columns=columns)
 
-    def write(self, seed: int, *, project: str = "bench") -> str:
+    def write(self, seed: int, *, project: str = "bench", hidden: Sequence[int] = _HIDDEN) -> str:
         """A bundle of an untrained network; another seed, other answers. Returns its digest."""
         fitted = _fitted()
-        layers = _layers(seed)
+        layers = _layers(seed, hidden)
         tensors = {f"head.{2 * i}.weight": weights for i, (weights, _) in enumerate(layers)}
         tensors |= {f"head.{2 * i}.bias": bias for i, (_, bias) in enumerate(layers)}
-        network = architecture.Architecture(dense_width=len(INPUTS), hidden_sizes=_HIDDEN)
+        network = architecture.Architecture(dense_width=len(INPUTS), hidden_sizes=tuple(hidden))
         contents = bundle.BundleContents(
             name=ENDPOINT,
             project=project,
@@ -115,9 +115,11 @@ def _fitted() -> plan.FittedPlan:
     return plan.TransformPlan(name=ENDPOINT, columns=columns).fit(pl.DataFrame(rows))
 
 
-def _layers(seed: int) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+def _layers(
+    seed: int, hidden: Sequence[int] = _HIDDEN
+) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     random = np.random.default_rng(seed)
-    widths = (len(INPUTS), *_HIDDEN, 1)
+    widths = (len(INPUTS), *hidden, 1)
     return [
         (
             (random.normal(size=(outputs, inputs)) / np.sqrt(inputs)).astype(np.float32),

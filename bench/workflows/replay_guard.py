@@ -175,6 +175,7 @@ def row(*, sample: int | None = None) -> dict[str, Any]:
     alarms = [v for v in found if v.kind in ("harmless", "unreached") and v.is_caught]
     return {
         "name": "replay guard",
+        "correct": not alarms,
         "is_sample": sample is not None,
         "mutants": len(found),
         "by_kind": dict(sorted(Counter(v.kind for v in found).items())),

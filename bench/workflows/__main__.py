@@ -1,0 +1,96 @@
+"""Workflows, measured: `python -m mainspring.bench workflows [--quick | --full] [--only NAME ...] [--json] [--output FILE]`.
+
+Everything runs on real servers of its own: Temporal's development server, the shipped worker, Ray, the control API, serving over
+signed bundles. Each row checks what came out before it says how long it took; a target that is missed stays, with `ok` false.
+Data goes to stdout, what is being measured to stderr. Exit code 1 if something came out wrong.
+
+`--quick` takes about two minutes on a quiet machine and leaves out rows that need Ray. `--full` takes every mutant, and all rows.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from mainspring.bench import suite
+from mainspring.bench.native import machine
+from mainspring.bench.workflows import (
+    canaries,
+    cancels,
+    deploys,
+    goals,
+    overhead,
+    replay_guard,
+    small_processes,
+    thin_client,
+)
+
+_Row = Callable[[], dict[str, Any]]
+
+QUICK: Final[Mapping[str, _Row]] = {
+    "client": lambda: thin_client.row(rounds=5),
+    "overhead": lambda: overhead.row(steps=40, rounds=5),
+    "processes": lambda: small_processes.row(count=500, waves=2),
+    "bad-candidate": lambda: deploys.bad_row(times=1),
+    "false-rollbacks": lambda: canaries.row(seconds=15.0, canaries=1000),
+    "replay-guard": lambda: replay_guard.row(sample=120),
+}
+FULL: Final[Mapping[str, _Row]] = {
+    "client": lambda: thin_client.row(rounds=15),
+    "overhead": lambda: overhead.row(steps=100, rounds=15),
+    "processes": lambda: small_processes.row(count=500, waves=7),
+    "cancels": lambda: cancels.row(cancels=100, at_once=4),
+    "bad-candidate": lambda: deploys.bad_row(times=5),
+    "good-candidates": lambda: deploys.good_row(times=20, load=canaries.LOAD),
+    "false-rollbacks": lambda: canaries.row(seconds=90.0, canaries=2000),
+    "replay-guard": lambda: replay_guard.row(),
+}
+
+
+def run(rows: Mapping[str, _Row], extent: str) -> dict[str, Any]:
+    """These rows, one after the other, as one JSON value."""
+    logging.getLogger("temporalio").setLevel(logging.CRITICAL)  # it tells of each mutant that it fails
+    began, found = time.monotonic(), []
+    result: dict[str, Any] = {"suite": "workflows", "version": 1, "extent": extent, **machine.describe()}
+    for name, measured in rows.items():
+        print(f"{time.monotonic() - began:6.1f} s  {name}", file=sys.stderr, flush=True)
+        found.append(measured())
+    result["results"] = found
+    result["goals"] = goals.judge(found)
+    result["seconds"] = round(time.monotonic() - began, 1)
+    return result
+
+
+def table(result: dict[str, Any]) -> str:
+    """For people: one line a target."""
+    lines = [f"{'':84} {'value':>9} {'ratio':>7} {'target':>7}"]
+    for goal in result["goals"]:
+        value, ratio = (goal[k] if goal[k] is not None else "-" for k in ("value", "ratio"))
+        state = "ok" if goal["ok"] else "NOT MET"
+        lines.append(f"{goal['name']:84} {value:>9} {ratio:>7} {goal['target']:>7} {state}")
+    lines += [f"{row['name']}: absent, {row['absent']}" for row in result["results"] if row.get("absent")]
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run, print."""
+    parser = suite.parser("workflows", __doc__, quick="fewer rounds, a sample of the mutants, nothing on Ray")
+    parser.add_argument("--full", action="store_true", help="every row and every mutant")
+    parser.add_argument("--only", action="append", choices=list(FULL), help="this row; may be repeated")
+    arguments = parser.parse_args(argv)
+    if arguments.quick and arguments.full:
+        parser.error("--quick and --full exclude one another")
+    chosen = FULL if arguments.full else QUICK
+    if arguments.only:
+        chosen = {name: chosen.get(name, FULL[name]) for name in arguments.only}
+    result = run(chosen, "full" if arguments.full else "quick")
+    suite.show(result, arguments, table)
+    wrong = [row for row in result["results"] if not row.get("absent") and not row.get("correct", True)]
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
