@@ -31,7 +31,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from mainspring.bench.workflows import commands, mutants
 from mainspring.workflows import options
 
-__all__ = ["Source", "Verdict", "judge", "row", "sources"]
+__all__ = ["Source", "Verdict", "judge", "row", "sources", "summary", "verdicts"]
 
 _ROOM: Final = Path(options.__file__).resolve().parent
 HISTORIES: Final = _ROOM.parent / "tests" / "replay" / "histories"
@@ -169,14 +169,18 @@ def row(*, sample: int | None = None) -> dict[str, Any]:
     """The share of breaking mutants that a replay finds, and all that is not caught, by name."""
     if not HISTORIES.is_dir():
         return {"name": "replay guard", "absent": "stored histories are only in a checkout"}
-    found = asyncio.run(verdicts(sources(), sample=sample))
+    return summary(asyncio.run(verdicts(sources(), sample=sample)), is_sample=sample is not None)
+
+
+def summary(found: Sequence[Verdict], *, is_sample: bool) -> dict[str, Any]:
+    """The row of these verdicts."""
     breaking = [v for v in found if v.kind == "breaking"]
     caught = [v for v in breaking if v.is_caught]
     alarms = [v for v in found if v.kind in ("harmless", "unreached") and v.is_caught]
     return {
         "name": "replay guard",
         "correct": not alarms,
-        "is_sample": sample is not None,
+        "is_sample": is_sample,
         "mutants": len(found),
         "by_kind": dict(sorted(Counter(v.kind for v in found).items())),
         "by_workflow": dict(sorted(Counter(v.workflow for v in breaking).items())),
