@@ -425,6 +425,11 @@ def child_environment(settings: Settings, extra: Mapping[str, str]) -> dict[str,
     return {**inherited, **to_environment(settings), **extra}
 
 
+def foreign_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process that runs somebody's own code: ours without our settings and Ray's token, `extra`."""
+    return {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, "RAY_"))} | dict(extra)
+
+
 def _read_file(env: Mapping[str, str], root: Path, problems: list[str]) -> Written:
     named = env.get("MAINSPRING_CONFIG", "")
     path = root / named if named else root / "mainspring.toml"

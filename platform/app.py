@@ -28,6 +28,7 @@ from mainspring.platform.http import idempotency
 from mainspring.platform.lineage import routes as lineage_routes
 from mainspring.platform.members import routes as member_routes
 from mainspring.platform.metering import routes as metering_routes
+from mainspring.platform.pipelines import routes as pipeline_routes
 from mainspring.platform.policies import engine as policy_engine
 from mainspring.platform.policies import routes as policy_routes
 from mainspring.platform.projects import routes as project_routes
@@ -52,6 +53,7 @@ HANDLERS = (
     *catalog_routes.HANDLERS,
     *quarantine_routes.HANDLERS,
     *schedule_routes.HANDLERS,
+    *pipeline_routes.HANDLERS,
     *health_routes.HANDLERS,
 )
 

@@ -190,6 +190,7 @@ async def around(
     on: On,
     detail: dict[str, Any],
     work: Callable[[identity.Actor], Awaitable[tuple[T, dict[str, Any]]]],
+    right: str = "",
 ) -> T:
     """Change what lies outside of the database: the request on record, `work` outside of any transaction, the outcome on record.
 
@@ -201,7 +202,7 @@ async def around(
     async def intend(_: AsyncConnection, actor: identity.Actor) -> Change[identity.Actor]:
         return Change(actor, resource, detail, outcome="requested")
 
-    actor = await mutate(plane, credential, action=action, resource=resource, on=on, do=intend)
+    actor = await mutate(plane, credential, action=action, resource=resource, on=on, do=intend, right=right)
 
     async def on_record(outcome: str, found: dict[str, Any]) -> None:
         async def do(_: AsyncConnection) -> Change[None]:

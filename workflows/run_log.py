@@ -53,6 +53,10 @@ class RunLog:
             StepReport(step=stage, seconds=workflow.time() - began, detail=step.detail, reused=step.reused)
         )
 
+    def enter(self, stage: Stage, message: str, *, progress: float) -> None:
+        """Where the run is, of one that does several things at a time."""
+        self._stage, self._message, self._progress = stage, message, progress
+
     def says(self, message: str, *, progress: float | None = None) -> None:
         """What is going on within the stage."""
         self._message = message

@@ -34,6 +34,8 @@ from mainspring.workflows.deployment import activities as deployment_activities
 from mainspring.workflows.deployment import workflow as deployment_workflow
 from mainspring.workflows.materialising import activities as materialising_activities
 from mainspring.workflows.materialising import workflow as materialising_workflow
+from mainspring.workflows.pipelines import activities as pipelines_activities
+from mainspring.workflows.pipelines import workflow as pipelines_workflow
 from mainspring.workflows.retention import activities as retention_activities
 from mainspring.workflows.retention import workflow as retention_workflow
 from mainspring.workflows.retraining import activities as retraining_activities
@@ -64,6 +66,7 @@ WORKFLOWS: Final = (
     retention_workflow.EnforceRetention,
     materialising_workflow.Materialize,
     access_workflow.ExpireAccess,
+    pipelines_workflow.RunPipeline,
 )
 
 _LOG: Final = logging.getLogger("mainspring.workflows")
@@ -143,6 +146,7 @@ def build(
     skew = skew_activities.SkewActivities(in_force.stack.state_dir, in_force.serving.reads_dir)
     retraining = retraining_activities.RetrainingActivities(in_force, control)
     tuning = tuning_activities.TuningActivities(in_force, control)
+    pipelines = pipelines_activities.PipelineActivities(in_force, control)
     retention = retention_activities.RetentionActivities(in_force)
     materialising = (
         () if push is None else materialising_activities.MaterialisingActivities(in_force, push).all()
@@ -159,6 +163,7 @@ def build(
             *retraining.all(),
             *tuning.all(),
             *retention.all(),
+            *pipelines.all(),
             *materialising,
             *access_activities.AccessActivities(control).all(),
         ],

@@ -18,6 +18,7 @@ from mainspring.core.contracts import (
     control,
     lineage,
     metering,
+    pipelines,
     quality,
     schedules,
     training,
@@ -152,6 +153,17 @@ class ControlClient:
         """Roles approver, admin. What the policies would have decided otherwise."""
         return self._post("/api/v1/policies:dry-run", trial, policy_contracts.PolicyTrialResult)
 
+    def put_pipeline(
+        self, project: str, pack: pipelines.Pack, *, environment: str = "dev"
+    ) -> pipelines.PackReceipt:
+        """Role developer. Keep a built pipeline; the same again changes nothing."""
+        body = pack.model_dump(mode="json", exclude_defaults=True)
+        path = f"/api/v1/projects/{quote(project)}/pipelines/{pack.digest}"
+        return self._read(pipelines.PackReceipt, self._send("PUT", path, body, {"environment": environment}))
+
+    def pipeline(self, project: str, digest: str) -> pipelines.Pack:
+        return self._get(f"/api/v1/projects/{quote(project)}/pipelines/{quote(digest)}", pipelines.Pack)
+
     def create_run(self, request: control.RunCreate) -> control.RunView:
         return self._post("/api/v1/runs", request, control.RunView)
 
@@ -161,8 +173,9 @@ class ControlClient:
     def runs(self, *, project: str = "", before: str = "", limit: int = 50) -> control.Page:
         return self._get("/api/v1/runs", control.Page, project=project, before=before, limit=limit)
 
-    def decide(self, run_id: str, *, approve: bool, reason: str = "") -> control.RunView:
-        decision = control.DecisionCreate(approve=approve, reason=reason)
+    def decide(self, run_id: str, *, approve: bool, reason: str = "", step: str = "") -> control.RunView:
+        """`step`: which approval of a pipeline is meant, where several wait."""
+        decision = control.DecisionCreate(approve=approve, reason=reason, step=step)
         return self._post(f"/api/v1/runs/{run_id}/decision", decision, control.RunView)
 
     def cancel(self, run_id: str) -> control.RunView:

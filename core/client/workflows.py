@@ -13,12 +13,19 @@ from temporalio import common, exceptions, service
 
 from mainspring.core import errors
 from mainspring.core.client import connection, failures, payloads
-from mainspring.core.contracts import access_requests, deployment, scoring, training, tuning
+from mainspring.core.contracts import access_requests, deployment, pipelines, scoring, training, tuning
 
 if TYPE_CHECKING:
     from mainspring.core import settings
 
-R = TypeVar("R", training.TrainResult, deployment.DeployResult, scoring.ScoreResult, tuning.TuneResult)
+R = TypeVar(
+    "R",
+    training.TrainResult,
+    deployment.DeployResult,
+    scoring.ScoreResult,
+    tuning.TuneResult,
+    pipelines.PipelineResult,
+)
 
 #: After these a run's status does not change any more.
 ENDED: Final = frozenset(
@@ -98,6 +105,10 @@ class WorkflowClient:
         except errors.Conflict:
             return name  # it has ended: what was due is done
 
+    async def start_pipeline(self, request: pipelines.PipelineRequest) -> str:
+        """As `start_training`, for a pipeline; of one that failed the steps that were done are in the cache."""
+        return await self._start(pipelines.PIPELINE_WORKFLOW, request, request.run_id)
+
     async def _start(
         self,
         name: str,
@@ -105,7 +116,8 @@ class WorkflowClient:
         | deployment.DeployRequest
         | scoring.ScoreRequest
         | tuning.TuneRequest
-        | access_requests.ExpireRequest,
+        | access_requests.ExpireRequest
+        | pipelines.PipelineRequest,
         run_id: str,
     ) -> str:
         try:
@@ -204,6 +216,10 @@ class WorkflowClient:
     async def tuning_result(self, run_id: str) -> tuning.TuneResult:
         """As `training_result`, for a study."""
         return await self._result(run_id, tuning.TuneResult)
+
+    async def pipeline_result(self, run_id: str) -> pipelines.PipelineResult:
+        """As `training_result`, for a pipeline."""
+        return await self._result(run_id, pipelines.PipelineResult)
 
     async def watch(
         self, run_id: str, *, poll_seconds: float = 0.5, patience_seconds: float = 30.0

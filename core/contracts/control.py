@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mainspring.core.contracts.base import Digest, Fraction, Message, Request, Slug, UtcTime
+from mainspring.core.contracts.pipelines import PipelineOptions
 from mainspring.core.contracts.scoring import ScoreOptions
 from mainspring.core.contracts.training import ModelChanges, RollingSplit, RunStatus, Stage
 from mainspring.core.contracts.tuning import TuneOptions
@@ -54,10 +55,12 @@ class RunKind(StrEnum):
     DEPLOY = "deploy"
     SCORE = "score"
     TUNE = "tune"
+    PIPELINE = "pipeline"
 
 
 class RunCreate(Request):
-    """Start a training or a study of its parameters, or a deployment or a batch scoring of a bundle that exists."""
+    """Start a training or a study of its parameters, a pipeline, or a deployment or a batch scoring of a bundle that
+    exists."""
 
     project: Slug
     kind: RunKind = RunKind.TRAIN
@@ -73,6 +76,8 @@ class RunCreate(Request):
     """Score: required."""
     tune: TuneOptions | None = None
     """Tune: None is the defaults."""
+    pipeline: PipelineOptions | None = None
+    """Pipeline: required; its pack was sent before."""
     model: ModelChanges = ModelChanges()
     """Train: what is otherwise than in the project's own model."""
     split: RollingSplit | None = None
@@ -123,6 +128,8 @@ class DecisionCreate(Request):
 
     approve: bool
     reason: Annotated[str, Field(max_length=2000)] = ""
+    step: Annotated[str, Field(max_length=63)] = ""
+    """Which approval of a pipeline is meant, where several wait."""
 
 
 class AuditView(Message):

@@ -39,6 +39,8 @@ class Stage(StrEnum):
     SCORE = "score"
     TUNE = "tune"
     PUBLISH = "publish"
+    STEP = "step"
+    """Of a pipeline: its report's detail has the step's own name."""
     DONE = "done"
     ROLLED_BACK = "rolled_back"
     REJECTED = "rejected"
@@ -124,6 +126,8 @@ class RunStatus(Message):
     """What is awaited, or why it ended."""
     error: dict[str, Any] = {}
     """`errors.to_wire` of the failure, when there is one."""
+    detail: dict[str, Any] = {}
+    """What else a process tells of itself: of a pipeline, `nodes`."""
 
 
 class Decision(Message):
@@ -132,6 +136,10 @@ class Decision(Message):
     approve: bool
     by: str
     reason: str = ""
+    step: str = ""
+    """Which approval of a pipeline is meant; empty: the only one that waits."""
+    roles: tuple[str, ...] = ()
+    """Those that `by` has for the run, as the control API found them."""
 
 
 class Metrics(Message):

@@ -24,6 +24,7 @@ from mainspring.platform.cli import (
     members,
     output,
     payloads,
+    pipelines,
     policies,
     schedules,
     serving,
@@ -266,9 +267,9 @@ def project_show(name: str, actor: str, as_json: bool) -> None:
         output.show(client.project(name).model_dump(mode="json"), as_json=as_json)
 
 
-@cli.group()
+@cli.group(cls=pipelines.RunGroup)
 def run() -> None:
-    """Runs: trainings, deployments and batch scorings."""
+    """Runs: trainings, deployments, batch scorings, and pipelines: `mainspring run PIPELINE.py`."""
 
 
 @run.command("start")
@@ -573,6 +574,7 @@ cli.add_command(data.lineage)
 cli.add_command(data.quarantine)
 cli.add_command(data.trace)
 cli.add_command(payloads.payloads)
+cli.add_command(pipelines.pipeline)
 cli.add_command(schedules.schedule)
 cli.add_command(serving.serve)
 cli.add_command(members.member)

@@ -7,11 +7,15 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
 from mainspring.core import errors
-from mainspring.core.contracts import access_requests, deployment, scoring, training, tuning
+from mainspring.core.contracts import access_requests, deployment, pipelines, scoring, training, tuning
 
 #: What starts a run.
 Request: TypeAlias = (
-    training.TrainRequest | deployment.DeployRequest | scoring.ScoreRequest | tuning.TuneRequest
+    training.TrainRequest
+    | deployment.DeployRequest
+    | scoring.ScoreRequest
+    | tuning.TuneRequest
+    | pipelines.PipelineRequest
 )
 
 
@@ -33,6 +37,8 @@ class RunLauncher(Protocol):
     async def start_expiry(self, request: access_requests.ExpireRequest) -> object:
         """End access at its time; the same again, also after its end, is no second one."""
         ...
+
+    async def start_pipeline(self, request: pipelines.PipelineRequest) -> object: ...
 
     async def status(self, run_id: str) -> training.RunStatus: ...
 
@@ -70,6 +76,9 @@ class MemoryLauncher:
         """Kept, and never due by itself."""
         self._check_up()
         self.expiries.setdefault(access_requests.expiry_id(request), request)
+
+    async def start_pipeline(self, request: pipelines.PipelineRequest) -> None:
+        self._start(request)
 
     def _start(self, request: Request) -> None:
         self._check_up()
@@ -139,6 +148,9 @@ class LazyLauncher:
 
     async def start_expiry(self, request: access_requests.ExpireRequest) -> None:
         await (await self._engine()).start_expiry(request)
+
+    async def start_pipeline(self, request: pipelines.PipelineRequest) -> None:
+        await (await self._engine()).start_pipeline(request)
 
     async def status(self, run_id: str) -> training.RunStatus:
         return await (await self._engine()).status(run_id)

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors
-from mainspring.core.contracts import base, control, deployment, scoring, training, tuning
+from mainspring.core.contracts import base, control, deployment, pipelines, scoring, training, tuning
 from mainspring.platform import mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
@@ -156,6 +156,17 @@ async def _start(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None
                 **(request.tune or tuning.TuneOptions()).model_dump(),
             )
         )
+    elif request.kind is control.RunKind.PIPELINE:
+        assert request.pipeline is not None  # service._check_complete
+        await plane.launcher.start_pipeline(
+            pipelines.PipelineRequest(
+                run_id=intent.run_id,
+                project=request.project,
+                environment=request.environment,
+                requested_by=intent.actor,
+                **request.pipeline.model_dump(),
+            )
+        )
     else:
         await plane.launcher.start_training(
             training.TrainRequest(
@@ -189,7 +200,8 @@ async def _was_taken(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> 
             connection, resource=f"run/{intent.run_id}", action="approval.decide"
         )
     wanted = training.Decision.model_validate(intent.request)
-    return any((d.get("by"), d.get("approve")) == (wanted.by, wanted.approve) for d in taken)
+    said = (wanted.by, wanted.approve)
+    return any((d.get("by"), d.get("approve")) == said and wanted.step in ("", d.get("step")) for d in taken)
 
 
 async def _settle(

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import cost, errors, identity, ids, policy
 from mainspring.core.contracts import base, control, training, tuning
+from mainspring.core.pipelines.store import PipelineStore
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
@@ -55,6 +56,7 @@ async def create(
                 return mutation.Change(_Asked(known.run_id, intent), f"run/{known.run_id}", is_new=False)
             run_id = known.run_id
         else:
+            await _check_pipeline(plane, connection, request)
             run_id = ids.new_id("run")
             await store.insert(connection, run_id, request, actor.name)
             if request.endpoint and request.kind is not control.RunKind.SCORE:
@@ -108,8 +110,13 @@ def _check_complete(request: control.RunCreate) -> None:
         for name in ("endpoint", "bundle_digest"):
             if not getattr(request, name):
                 raise errors.InvalidRequest(f"a deployment needs `{name}`; add it", field=name)
+    if request.kind is control.RunKind.PIPELINE and request.pipeline is None:
+        raise errors.InvalidRequest(
+            "a pipeline needs `pipeline`; send its pack, and name it", field="pipeline"
+        )
     for name, kind in (
         ("tune", control.RunKind.TUNE),
+        ("pipeline", control.RunKind.PIPELINE),
         ("model", control.RunKind.TRAIN),
         ("split", control.RunKind.TRAIN),
         ("on_behalf_of", control.RunKind.TRAIN),
@@ -128,6 +135,25 @@ def _check_complete(request: control.RunCreate) -> None:
             f"`score` goes with kind `score`, not with `{request.kind}`; leave it out, or change the kind",
             field="score",
         )
+
+
+async def _check_pipeline(
+    plane: control_plane.ControlPlane, connection: AsyncConnection, request: control.RunCreate
+) -> None:
+    """What a pipeline names is there, and is the project's own. Errors: NotFound."""
+    if request.pipeline is None:
+        return
+    wanted = request.pipeline
+    if plane.state_dir is None or not PipelineStore.of(plane.state_dir, request.project).has_pack(
+        wanted.pack
+    ):
+        raise errors.NotFound(
+            f"project `{request.project}` has no pipeline `{wanted.pack}`; send it first, as `mainspring run FILE` does",
+            resource="pipeline",
+            name=wanted.pack,
+        )
+    if wanted.resume_of and (await store.find(connection, wanted.resume_of)).project != request.project:
+        raise store.unknown(wanted.resume_of)
 
 
 def _wanted_nanos(plane: control_plane.ControlPlane, request: control.RunCreate) -> int:
@@ -226,7 +252,15 @@ async def decide(
         return access.run(await store.find(connection, run_id), approve=request.approve)
 
     async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[_Asked]:
-        decision = training.Decision(approve=request.approve, by=actor.name, reason=request.reason)
+        row = await store.find(connection, run_id)
+        who = await access.identify(connection, actor)
+        decision = training.Decision(
+            approve=request.approve,
+            by=actor.name,
+            reason=request.reason,
+            step=request.step,
+            roles=tuple(sorted(who.roles(row.project, row.environment))),
+        )
         body = decision.model_dump(mode="json")
         known = await intents.find_open(connection, run_id, intents.Kind.DECIDE)
         if known is not None:

@@ -46,6 +46,7 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
         "on_behalf_of": NAMES,
     },
     "run.decide": {"approve": (True, False)},
+    "pipeline.run": {"environment": ENVIRONMENTS},
     "project.create": {"name": ("flights",)},
     "member.set": {"member": NAMES},
     "member.remove": {"member": NAMES},

@@ -149,3 +149,11 @@ def test_the_conformance_table_of_feast_names_a_test_a_row() -> None:
         for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.M)
     }
     assert len(rows) >= 14 and set(rows) - tests == set()
+
+
+def test_the_pipeline_of_the_documents_is_one(tmp_path: Path) -> None:
+    loading = import_module("mainspring.core.pipelines.loading")
+    (text,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/pipelines.md").read_text(), re.DOTALL)
+    (tmp_path / "yearly.py").write_text(text)
+    graph = loading.load(tmp_path / "yearly.py").pack(source="here").graph
+    assert [node.name for node in graph.nodes] == ["months", "delays", "report", "approval", "publish"]

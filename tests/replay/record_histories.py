@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -13,6 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflows" / "tests"))
 
+from pipelines_doubles import Jobs, gate, graph, parts, pipeline_request, raised, step
 from retraining_doubles import REQUEST, alarmed
 from scoring_doubles import ScoreSteps, score_request
 from temporalio import activity
@@ -23,7 +25,7 @@ from tuning_doubles import Study, tune_request
 from workflows_doubles import QUEUE, Endpoint, deploy_request, run
 
 from mainspring.core import errors
-from mainspring.core.contracts import access_requests, materialising, retention, skew
+from mainspring.core.contracts import access_requests, materialising, pipelines, retention, skew, training
 from mainspring.workflows.access import messages as access_messages
 from mainspring.workflows.access.workflow import ExpireAccess
 from mainspring.workflows.batch_scoring import messages as scoring_messages
@@ -31,6 +33,7 @@ from mainspring.workflows.batch_scoring.workflow import BatchScore
 from mainspring.workflows.deployment.workflow import DeployModel
 from mainspring.workflows.materialising import messages as materialising_messages
 from mainspring.workflows.materialising.workflow import Materialize
+from mainspring.workflows.pipelines.workflow import RunPipeline
 from mainspring.workflows.retention import messages as retention_messages
 from mainspring.workflows.retention.workflow import EnforceRetention
 from mainspring.workflows.retraining.workflow import RetrainOnDrift
@@ -177,6 +180,43 @@ STUDIES: dict[str, Study] = {
     "tune_no_trial": Study(error=errors.JobFailed("none of 2 trials came to a result", status="no_trial"))
 }
 
+#: The pipelines, likewise.
+PIPELINES: dict[str, Jobs] = {
+    "pipeline_approved": Jobs(
+        graph(
+            step("split", is_spread=True),
+            step("score", "split", each="a0"),
+            step("sum", "score"),
+            gate("release", "sum", count=2),
+            step("publish", "release"),
+        ),
+        answers={"split": parts("p", "q", "r")},
+    ),
+    "pipeline_failed": Jobs(
+        graph(
+            step("load"),
+            step("flaky", "load", retry=pipelines.Retry(times=1, pause_seconds=30.0)),
+            step("after", "flaky"),
+        ),
+        failing={"flaky": [raised("TimeoutError", "OSError")] * 2},
+    ),
+}
+
+
+async def piped(client: Client) -> WorkflowHandle[Any, Any]:
+    handle = await client.start_workflow(RunPipeline.run, pipeline_request(), id="run_pipe", task_queue=QUEUE)
+    for by in ("eva", "kim"):
+        while (status := await handle.query(RunPipeline.status)).stage is training.Stage.STEP:
+            await asyncio.sleep(0.02)
+        if status.stage is not training.Stage.APPROVAL:
+            break
+        decision = training.Decision(approve=True, by=by, roles=("approver",))
+        await handle.execute_update(RunPipeline.decide, decision)
+    with contextlib.suppress(WorkflowFailureError):
+        await handle.result()
+    return handle
+
+
 #: Name -> endpoint, steps, and what is started with which changes.
 STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
     "deploy_promoted": (Endpoint(), Steps(), deploy),
@@ -198,6 +238,8 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
     "access_expired": (Endpoint(), Steps(), expired),
     "tune_best_trained": (Endpoint(), Steps(), tuned),
     "tune_no_trial": (Endpoint(), Steps(), tuned),
+    "pipeline_approved": (Endpoint(), Steps(), piped),
+    "pipeline_failed": (Endpoint(), Steps(), piped),
     "score_published": (Endpoint(), Steps(), score),
     "score_bad_rows": (Endpoint(), Steps(), score),
     "train_gate_failed": (
@@ -226,6 +268,7 @@ def record(name: str) -> None:
         check_skew,
         *alarmed().activities(),
         *tuning,
+        *PIPELINES.get(name, Jobs(graph(step("load")))).activities(),
         remove_old,
         push_rows,
         late(),
@@ -240,6 +283,7 @@ def record(name: str) -> None:
         EnforceRetention,
         Materialize,
         ExpireAccess,
+        RunPipeline,
     ]
     history = run(story, workflows, activities)
     (HISTORIES / f"{name}.json").write_text(

@@ -19,6 +19,7 @@ from mainspring.core.contracts import (
     deployment,
     materialising,
     performance,
+    pipelines,
     retention,
     retraining,
     scoring,
@@ -29,6 +30,7 @@ from mainspring.core.contracts import (
 from mainspring.core.contracts.base import Message
 from mainspring.workflows.batch_scoring import messages as scoring_messages
 from mainspring.workflows.deployment import messages as deployment_messages
+from mainspring.workflows.pipelines import messages as pipelines_messages
 from mainspring.workflows.retraining import messages as retraining_messages
 from mainspring.workflows.training import messages as training_messages
 from mainspring.workflows.tuning import messages as tuning_messages
@@ -39,6 +41,7 @@ MODULES = (
     deployment,
     materialising,
     performance,
+    pipelines,
     retention,
     retraining,
     scoring,
@@ -46,6 +49,7 @@ MODULES = (
     training,
     tuning,
     deployment_messages,
+    pipelines_messages,
     retraining_messages,
     scoring_messages,
     training_messages,
@@ -60,6 +64,7 @@ def shapes() -> dict[str, dict[str, Any]]:
         for name, cls in inspect.getmembers(module, inspect.isclass):
             if issubclass(cls, Message) and cls.__module__ == module.__name__:
                 schema = cls.model_json_schema()
+                schema = schema.get("$defs", {}).get(name, schema)  # one that holds others of its kind
                 found[f"{module.__name__}.{name}"] = {
                     "fields": {f: _type(p) for f, p in schema.get("properties", {}).items()},
                     "required": sorted(schema.get("required", [])),

@@ -18,6 +18,7 @@ from mainspring.core.contracts import (
     access_requests,
     deployment,
     materialising,
+    pipelines,
     retention,
     retraining,
     scoring,
@@ -29,6 +30,7 @@ from mainspring.workflows.access import workflow as access_source
 from mainspring.workflows.batch_scoring import workflow as score_source
 from mainspring.workflows.deployment import workflow as deploy_source
 from mainspring.workflows.materialising import workflow as materialising_source
+from mainspring.workflows.pipelines import workflow as pipelines_source
 from mainspring.workflows.retention import workflow as retention_source
 from mainspring.workflows.retraining import workflow as retrain_source
 from mainspring.workflows.skew import workflow as skew_source
@@ -46,6 +48,7 @@ SOURCES = {
     "EnforceRetention": retention_source,
     "Materialize": materialising_source,
     "ExpireAccess": access_source,
+    "RunPipeline": pipelines_source,
 }
 
 
@@ -70,6 +73,7 @@ def test_every_workflow_has_a_history() -> None:
         retention.RETENTION_WORKFLOW,
         materialising.MATERIALIZE_WORKFLOW,
         access_requests.EXPIRE_WORKFLOW,
+        pipelines.PIPELINE_WORKFLOW,
     }
 
 
@@ -86,6 +90,7 @@ def test_replays(path: Path) -> None:
             retention_source.EnforceRetention,
             materialising_source.Materialize,
             access_source.ExpireAccess,
+            pipelines_source.RunPipeline,
         ],
         data_converter=pydantic_data_converter,
     )
@@ -220,6 +225,44 @@ BREAKING = [
         "                messages.PUBLISH,\n",
     ),
     (
+        "RunPipeline",
+        "pipeline_approved",
+        "messages.LOAD, self._request",
+        "messages.LOAD + 'x', self._request",
+    ),
+    (
+        "RunPipeline",
+        "pipeline_approved",
+        "await self._do(messages.FIND, asked",
+        "await self._do(messages.RUN, asked",
+    ),
+    (
+        "RunPipeline",
+        "pipeline_approved",
+        "asyncio.Semaphore(request.max_parallel)",
+        "asyncio.Semaphore(1)",
+    ),
+    (
+        "RunPipeline",
+        "pipeline_approved",
+        "lambda: gate.has_news, timeout=left)",
+        "lambda: gate.has_news)",
+    ),
+    (
+        "RunPipeline",
+        "pipeline_approved",
+        'await self._report("approval.decide"',
+        'gate or await self._report("approval.decide"',
+    ),
+    ("RunPipeline", "pipeline_failed", "if tries.pause_seconds:", "if not tries.pause_seconds:"),
+    ("RunPipeline", "pipeline_failed", "tries = tries.after(node, ran)", "tries = None"),
+    (
+        "RunPipeline",
+        "pipeline_failed",
+        "Stage.FAILED, why, error))",
+        "Stage.FAILED, why, error)) if cancelled else None",
+    ),
+    (
         "BatchScore",
         "score_bad_rows",
         "Stage.FAILED, why, error))",
@@ -237,6 +280,12 @@ def test_a_breaking_mutant_does_not_replay(name: str, story: str, old: str, new:
 
 #: What may change under a running history; it also shows that the mutants above fail for their change alone.
 HARMLESS = [
+    (
+        "RunPipeline",
+        "pipeline_approved",
+        "messages.Ran, options.LONG)",
+        "messages.Ran, options.WORK)",
+    ),
     ("DeployModel", "deploy_promoted", '"reading the endpoint"', '"looking at the endpoint"'),
     ("TrainModel", "train_approved_and_deployed", '"signing"', '"sealing"'),
     ("ExpireAccess", "access_expired", "options.UNTIL_DONE", "options.INSIST"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from temporalio import activity
@@ -39,6 +39,8 @@ class Work(Generic[T]):
     timeout_seconds: float
     """Of one attempt, since Ray started it."""
     max_attempts: int = 3
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """Of the job itself, in Ray's words; none: it waits for nothing."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,9 @@ async def _follow(jobs: client.RayJobs, work: Work[T], k: int, poll_seconds: flo
             if job is None:
                 # New, or its cluster was lost with all that it knew.
                 submission = asyncio.ensure_future(
-                    jobs.submit(submission_id, work.entrypoint(k), metadata=work.metadata)
+                    jobs.submit(
+                        submission_id, work.entrypoint(k), metadata=work.metadata, resources=work.resources
+                    )
                 )
                 await asyncio.shield(submission)
             elif job.is_ended:

@@ -88,9 +88,20 @@ class RayJobs:
         except ValidationError as error:
             raise self._down(f"it tells of `{submission_id}` in a form we do not know") from error
 
-    async def submit(self, submission_id: str, entrypoint: str, *, metadata: Mapping[str, str]) -> None:
-        """Start the job, once: if there is one of that id, nothing happens. Errors: InvalidRequest."""
+    async def submit(
+        self,
+        submission_id: str,
+        entrypoint: str,
+        *,
+        metadata: Mapping[str, str],
+        resources: Mapping[str, float] | None = None,
+    ) -> None:
+        """Start the job, once: if there is one of that id, nothing happens. Errors: InvalidRequest.
+
+        `resources` of the job itself in Ray's words, such as `entrypoint_num_cpus`: it waits until they are free.
+        """
         body = {"submission_id": submission_id, "entrypoint": entrypoint, "metadata": dict(metadata)}
+        body |= resources or {}
         answer = await self._send("POST", "/api/jobs/", body)
         # Ray 2.60 says so with 500 and a traceback.
         if answer.is_error and "already exists" in answer.text:

@@ -8,7 +8,7 @@ any_role := {"viewer", "developer", "approver", "admin", "service"}
 
 reads := {
 	"project.read", "run.read", "cost.read", "lineage.read", "catalog.read",
-	"quarantine.read", "schedule.read", "endpoint.read", "member.read", "access.read", "audit.read",
+	"quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "audit.read",
 }
 
 whole_log := {"audit.verify", "audit.export"}
@@ -103,6 +103,11 @@ may(q, "run.start") if {
 	has(q, {"developer", "admin", "service"})
 }
 
+may(q, "pipeline.run") if {
+	q.action == "pipeline.run"
+	has(q, {"developer", "admin"})
+}
+
 may(q, "approval.role") if {
 	q.action == "run.decide"
 	has(q, {"approver", "admin"})
@@ -159,6 +164,11 @@ may_not(q, "run.prod.on-behalf-of") if {
 	not q.context.on_behalf_of
 }
 
+may_not(q, "pipeline.environment") if {
+	q.action == "pipeline.run"
+	not q.context.environment in {"dev", "staging", "prod"}
+}
+
 may_not(q, "run.environment") if {
 	q.action == "run.start"
 	not q.context.environment in {"dev", "staging", "prod"}
@@ -191,12 +201,12 @@ may_not(q, "approval.four-eyes") if {
 permits := {
 	"read.project", "read.platform", "policy.dry-run", "project.create", "project.update", "member.change",
 	"run.start", "approval.role", "run.cancel", "record.service", "record.developer", "quarantine.release",
-	"schedule.change", "access.ask", "access.break-glass", "access.decide", "access.revoke", "access.review",
+	"schedule.change", "pipeline.run", "access.ask", "access.break-glass", "access.decide", "access.revoke", "access.review",
 }
 
 forbids := {
 	"run.role", "run.on-behalf-of", "run.prod.on-behalf-of", "run.environment", "run.prod.person-decides", "run.approves-for-self",
-	"run.prod.full-data", "approval.four-eyes", "access.four-eyes",
+	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment",
 }
 
 decide(q) := {"allowed": false, "by": no} if {

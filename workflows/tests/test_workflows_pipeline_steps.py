@@ -1,0 +1,320 @@
+"""A step's job in processes of its own: what it answers, what becomes of it when it fails, and that nothing of it is left."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from activity_calls import do, in_execution
+from pipelines_doubles import pipeline_request
+from ray_double import TOKEN, RayDouble, serve
+from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
+from workflows_doubles import QUEUE, Endpoint, run
+
+from mainspring.core import settings
+from mainspring.core.client.workflows import WorkflowClient
+from mainspring.core.contracts import pipelines, training
+from mainspring.core.contracts.training import Stage
+from mainspring.core.pipelines import PipelineStore
+from mainspring.workflows.pipelines import activities, messages
+from mainspring.workflows.pipelines.workflow import RunPipeline
+from mainspring.workflows.ray_jobs import step, step_messages
+
+SOURCE = """
+import os, subprocess, sys, time
+from mainspring.core.pipelines import step
+
+@step
+def load(rows: int) -> list[int]:
+    print("loading", rows)
+    return list(range(rows))
+
+@step
+def square(x: int) -> int:
+    return x * x
+
+@step
+def total(xs: list[int]) -> int:
+    return sum(xs)
+
+@step
+def surroundings(names: list[str]) -> list[str]:
+    return [n for n in names if n in os.environ] + os.listdir()
+
+@step
+def raises(x: int) -> int:
+    raise ConnectionResetError("the source hung up")
+
+@step
+def leaves(x: int) -> int:
+    sys.exit(3)
+
+@step
+def eats(mib: int) -> int:
+    kept = bytearray(mib << 20)
+    time.sleep(30)
+    return len(kept)
+
+@step
+def sleeps(pid_file: str) -> int:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    with open(pid_file, "w") as file:
+        file.write(f"{os.getpid()} {child.pid}")
+    time.sleep(60)
+    return 0
+
+@step
+def dies(x: int) -> int:
+    os.kill(os.getpid(), 9)
+"""
+
+
+def node(name: str, inputs: dict[str, Any], **more: Any) -> pipelines.Node:
+    values = {
+        n: v if isinstance(v, pipelines.Input) else pipelines.Input(literal=v) for n, v in inputs.items()
+    }
+    return pipelines.Node(name=name, function=f"steps:{name}", inputs=values, **more)
+
+
+def pack(*nodes: pipelines.Node) -> pipelines.Pack:
+    graph = pipelines.PipelineGraph(
+        name="nightly", nodes=nodes, answers={"answer": pipelines.Input(node=nodes[-1].name)}
+    )
+    return pipelines.Pack(sources={"steps.py": SOURCE}, graph=graph)
+
+
+class Job:
+    """One step as its job does it, in this process, which watches."""
+
+    def __init__(self, folder: Path, name: str, inputs: dict[str, Any]) -> None:
+        self.store = PipelineStore(folder / "store")
+        found = pack(node(name, inputs))
+        self.store.keep_pack(found)
+        self.folder = folder / "job"
+        self.folder.mkdir()
+        self.spec = step_messages.StepSpec(
+            store=self.store.root,
+            pack=found.digest,
+            node=name,
+            folder=folder,
+            memory_gib=0.5,
+            timeout_seconds=60,
+        )
+
+    def run(self, **more: Any) -> step_messages.StepOutput:
+        return step.run(self.spec.model_copy(update=more), self.folder)
+
+
+def test_an_answer_is_kept_and_what_it_took_is_told(tmp_path: Path) -> None:
+    job = Job(tmp_path, "load", {"rows": 3})
+    answer = job.run()
+    assert answer.failure is None and answer.value is not None
+    assert job.store.open(answer.value.digest).read_bytes() == b"[0,1,2]"
+    assert answer.cpu_seconds > 0.05 and answer.wall_seconds > 0.05
+    assert 0 < answer.peak_memory_gib < 0.5
+
+
+def test_a_step_starts_in_an_empty_folder_and_does_not_see_our_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["MAINSPRING_CONTROL_TOKENS_FILE", "RAY_AUTH_TOKEN_PATH", "KEPT"]
+    for name in names:
+        monkeypatch.setenv(name, "x")
+    job = Job(tmp_path, "surroundings", {"names": names})
+    answer = job.run()
+    assert answer.value is not None
+    assert job.store.open(answer.value.digest).read_bytes() == b'["KEPT"]'
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "more", "kind", "says"),
+    [
+        ("raises", {"x": 1}, {}, "exception", "ConnectionResetError: the source hung up"),
+        ("leaves", {"x": 1}, {}, "exception", "SystemExit: 3"),
+        ("eats", {"mib": 600}, {}, "memory", "and may take 0.5"),
+        ("sleeps", {"pid_file": "pids"}, {"timeout_seconds": 2}, "timeout", "still at work after 2 s"),
+        ("dies", {"x": 1}, {}, "died", "signal SIGKILL"),
+        ("square", {"x": "many"}, {}, "exception", "`square.x` is of type `int`"),
+    ],
+)
+def test_how_a_step_fails_is_told(
+    tmp_path: Path, name: str, inputs: dict[str, Any], more: dict[str, Any], kind: str, says: str
+) -> None:
+    answer = Job(tmp_path, name, inputs).run(**more)
+    assert answer.value is None and answer.failure is not None
+    assert answer.failure.kind == kind and says in answer.failure.message
+    if name == "raises":
+        assert {"ConnectionResetError", "OSError", "Exception"} <= set(answer.failure.classes)
+        assert "steps.py" in answer.failure.trace
+
+
+def test_what_a_step_started_ends_with_it(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    Job(tmp_path, "sleeps", {"pid_file": str(pids)}).run(timeout_seconds=3)
+    assert pids.exists() and not any(alive(int(pid)) for pid in pids.read_text().split())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_job_that_is_stopped_leaves_no_step_behind(tmp_path: Path, number: signal.Signals) -> None:
+    pids = tmp_path / "pids"
+    job = Job(tmp_path, "sleeps", {"pid_file": str(pids)})
+    told = tmp_path / "spec.json"
+    told.write_text(job.spec.model_dump_json())
+    command = [
+        sys.executable,
+        "-m",
+        step_messages.MODULE,
+        "--spec",
+        str(told),
+        "--out",
+        str(tmp_path / "out.json"),
+    ]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        wait_for(pids.exists)
+        wait_for(lambda: len(pids.read_text().split()) == 2)
+        process.send_signal(number)
+    first, second = map(int, pids.read_text().split())
+    wait_for(lambda: not alive(first))
+    if number == signal.SIGTERM:
+        assert not alive(second)
+    elif alive(second):
+        os.kill(
+            second, signal.SIGKILL
+        )  # killed outright, the job could end its step only, and not what that started
+
+
+def alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(is_so: Any, seconds: float = 20.0) -> None:
+    until = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+class World:
+    """The activities over a Ray whose jobs are real processes, and a control API that counts what is metered."""
+
+    def __init__(self, directory: Path, ray_url: str) -> None:
+        in_force = settings.load(
+            {
+                "MAINSPRING_STACK_STATE_DIR": str(directory / "state"),
+                "MAINSPRING_RAY_DASHBOARD_URL": ray_url,
+            },
+            directory=directory,
+        )
+        self.usage: dict[str, training.UsageRecord] = {}
+
+        def answer(asked: httpx.Request) -> httpx.Response:
+            record = training.UsageRecord.model_validate_json(asked.content)
+            self.usage[record.usage_key] = record
+            return httpx.Response(201, json={})
+
+        control_api = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://control")
+        self.activities = activities.PipelineActivities(in_force, control_api, poll_seconds=0.01)
+        self.store = PipelineStore.of(in_force.stack.state_dir, "flight-delay")
+
+    def keep(self, *nodes: pipelines.Node) -> str:
+        found = pack(*nodes)
+        self.store.keep_pack(found)
+        return found.digest
+
+
+def execute(entrypoint: str) -> str:
+    """A job of Ray as it runs it: a command. SUCCEEDED or FAILED."""
+    done = subprocess.run(shlex.split(entrypoint), check=False, capture_output=True, timeout=60)
+    return "FAILED" if done.returncode else "SUCCEEDED"
+
+
+@pytest.fixture
+def ray(tmp_path: Path) -> Iterator[RayDouble]:
+    token = tmp_path / "state" / "ray" / "auth_token"
+    token.parent.mkdir(parents=True)
+    token.write_text(TOKEN + "\n")
+    with serve(RayDouble(execute=execute)) as double:
+        yield double
+
+
+SUM = (
+    node("load", {"rows": 2}, is_spread=True),
+    node(
+        "square",
+        {"x": pipelines.Input(node="load")},
+        each="x",
+        resources=pipelines.Resources(cpus=0.5, gpus=1),
+    ),
+    node("total", {"xs": pipelines.Input(node="square")}),
+)
+
+
+def test_a_step_is_submitted_once_an_execution_with_what_it_needs_and_metered(
+    tmp_path: Path, ray: RayDouble
+) -> None:
+    world = World(tmp_path, ray.url)
+    request = pipeline_request(pack=world.keep(*SUM))
+    asked = messages.RunStep(request=request, node="load", memory_gib=1.5)
+    ran = in_execution("11111111-a", world.activities.run, asked)
+    assert ran == in_execution("11111111-a", world.activities.run, asked)
+    assert ray.submitted == ["run_pipe-load-0-11111111-0"]
+    body = ray.jobs[ray.submitted[0]]["body"]
+    assert (body["entrypoint_num_cpus"], body["entrypoint_memory"]) == (1.0, int(1.5 * (1 << 30)))
+    assert body["metadata"] == {"run_id": "run_pipe", "project": "flight-delay", "step": "load"}
+    (record,) = world.usage.values()
+    assert record.consumed_quantity * 3600 == pytest.approx(ran.cpu_seconds) and ran.cpu_seconds > 0
+    found = do(world.activities.find(messages.Find(request=request, node="load")))
+    assert found.items[0].value == ran.value
+    mapped = messages.RunStep(
+        request=request, node="square", inputs={"x": ran.value.items[1]}, index=1, memory_gib=1
+    )
+    squared = in_execution("11111111-a", world.activities.run, mapped)
+    assert world.store.open(squared.value.digest).read_bytes() == b"1"
+    gpus = [r for key, r in world.usage.items() if key.endswith("/gpu")]
+    assert [r.sku for r in gpus] == ["gpu_hour"] and gpus[0].consumed_quantity > 0
+
+
+def test_a_run_again_is_all_cache_and_a_run_with_edited_code_does_what_changed(
+    tmp_path: Path, ray: RayDouble
+) -> None:
+    world = World(tmp_path, ray.url)
+
+    def go(run_id: str, digest: str, **more: Any) -> pipelines.PipelineResult:
+        async def story(client: Client, _: WorkflowEnvironment) -> pipelines.PipelineResult:
+            ours = WorkflowClient(client, QUEUE)
+            await ours.start_pipeline(pipeline_request(run_id=run_id, pack=digest, **more))
+            return await ours.pipeline_result(run_id)
+
+        # A server of real time: the jobs take theirs.
+        return run(story, [RunPipeline], [*Endpoint().activities(), *world.activities.all()], real=True)
+
+    digest = world.keep(*SUM)
+    first = go("run_1", digest)
+    assert first.stage is Stage.DONE
+    assert world.store.open(first.answers["answer"].digest).read_bytes() == b"1"
+    assert len(ray.submitted) == 4
+    second = go("run_2", digest)
+    assert second.answers == first.answers and len(ray.submitted) == 4
+    assert [(n.items, n.from_cache) for n in second.nodes] == [(1, 1), (2, 2), (1, 1)]
+    edited = pack(*SUM)
+    edited = edited.model_copy(
+        update={"sources": {"steps.py": SOURCE.replace("return sum(xs)", "return sum(xs) + 1")}}
+    )
+    world.store.keep_pack(edited)
+    third = go("run_3", edited.digest, resume_of="run_2")
+    assert world.store.open(third.answers["answer"].digest).read_bytes() == b"2"
+    assert third.nodes[2].why_not_cached == "changed: code of `steps.py:total`"
+    assert [n.tries for n in third.nodes] == [0, 0, 1]
