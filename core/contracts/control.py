@@ -104,6 +104,8 @@ class RunView(Message):
     cause: str = ""
     on_behalf_of: str = ""
     """Who put on record what started it, where a process did; in `prod` it is not theirs to decide either."""
+    pack: str = ""
+    """Of a pipeline: the digest of what it runs."""
     created_at: UtcTime
     ended_at: UtcTime | None = None
     cost: float = 0.0

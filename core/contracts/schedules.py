@@ -50,6 +50,8 @@ class ScheduleCreate(base.Request):
     is_paused: bool = False
     request: dict[str, Any] = {}
     """The process's own options, such as `sample_fraction`; absent ones have their defaults."""
+    cause: Annotated[str, Field(max_length=500)] = ""
+    """Why, where a process puts it: the commit that wants it. It is on record, and no part of the schedule."""
 
 
 class ScheduledRun(base.Message):

@@ -21,6 +21,7 @@ from mainspring.platform.cli import (
     contracts,
     costs,
     data,
+    gitops,
     members,
     output,
     payloads,
@@ -572,6 +573,7 @@ cli.add_command(contracts.contracts)
 cli.add_command(data.catalog)
 cli.add_command(data.lineage)
 cli.add_command(data.quarantine)
+cli.add_command(gitops.gitops)
 cli.add_command(data.trace)
 cli.add_command(payloads.payloads)
 cli.add_command(pipelines.pipeline)

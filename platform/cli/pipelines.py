@@ -166,18 +166,15 @@ def _parameter(text: str) -> tuple[str, Any]:
 
 
 def _parameters_of(client: control_client.ControlClient, project: str, run_id: str) -> dict[str, Any]:
-    """Those of the run that is resumed. Errors: NotFound; Conflict for one that is under way, or no pipeline."""
+    """Those of the run that is resumed. Errors: NotFound; InvalidRequest for one that is no pipeline."""
     if not run_id:
         return {}
     view = client.run(run_id)
-    pack = view.result.get("pack")
-    if not pack:
-        raise errors.Conflict(
-            f"run `{run_id}` is a `{view.kind}` at `{view.stage}`; a pipeline is resumed once it has ended",
-            resource="run",
-            name=run_id,
+    if not view.pack:
+        raise errors.InvalidRequest(
+            f"run `{run_id}` is a `{view.kind}`; only a pipeline is resumed", field="resume"
         )
-    return client.pipeline(project, str(pack)).graph.parameters
+    return client.pipeline(project, view.pack).graph.parameters
 
 
 def _check_names(graph: pipelines.PipelineGraph, names: tuple[str, ...]) -> None:

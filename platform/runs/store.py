@@ -107,6 +107,7 @@ def view(row: sa.Row[Any], spent: float, status: training.RunStatus | None) -> c
         requested_by=row.requested_by,
         cause=row.request.get("cause", ""),
         on_behalf_of=row.request.get("on_behalf_of", ""),
+        pack=(row.request.get("pipeline") or {}).get("pack", ""),
         created_at=row.created_at,
         ended_at=row.ended_at,
         cost=spent,

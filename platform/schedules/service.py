@@ -39,7 +39,7 @@ async def put(
         action="schedule.put",
         resource=_resource(project, process),
         on=access.project(project, process=str(process)),
-        detail=asked.model_dump(mode="json"),
+        detail=asked.model_dump(mode="json", exclude=None if asked.cause else {"cause"}),
         work=work,
     )
 

@@ -33,6 +33,7 @@ ADAPTERS = {
     "litestar": ("platform/",),
     "confluent_kafka": ("core/features/streams/kafka.py", "bench/features/"),
     "obstore": ("core/features/objects.py",),
+    "yaml": ("platform/gitops/document.py",),
     "cedarpy": ("platform/policies/engine.py", "bench/control_plane/decisions.py"),
     "joserfc": ("core/oidc.py",),
     "fsspec": ("core/features/object_files.py",),
