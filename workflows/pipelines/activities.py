@@ -88,11 +88,13 @@ class PipelineActivities:
             store = self._store(request)
             pack = await asyncio.to_thread(store.pack, request.pack)
             node = _node(pack, asked.node)
+            place = _place(pack, node, asked.index)
             item = node.name if asked.index is None else f"{node.name}-{asked.index}"
             base_id = f"{request.run_id}-{item}-{asked.attempt}-{family}"
             folder = store.run(request.run_id) / "jobs" / base_id
             spec = _spec(store, asked, node, folder)
-            job_files.write_file(folder / "spec.json", spec.model_dump_json(indent=1).encode())
+            told = spec.model_dump_json(indent=1).encode()
+            await asyncio.to_thread(job_files.write_file, folder / "spec.json", told)
 
             def output(k: int) -> Path:
                 return folder / f"output-{k}.json"
@@ -114,11 +116,15 @@ class PipelineActivities:
             ray = self._settings.ray
             async with client.RayJobs.connect(ray.dashboard_url, ray.token_file) as ray_jobs:
                 done = await attach.run_to_end(ray_jobs, work, poll_seconds=self._poll_seconds)
-            answer = done.answer
-            if answer.value is not None:
-                made = cache.basis(store, pack, node).of(asked.inputs)
-                place = _place(pack, node, asked.index)
-                self._keep(store, request, made, answer.value, place, is_cached=node.is_cached)
+            value = done.answer.value
+            if value is not None:
+
+                def keep() -> None:
+                    made = cache.basis(store, pack, node).of(asked.inputs)
+                    self._keep(store, request, made, value, place, is_cached=node.is_cached)
+
+                async with heartbeat.beating():
+                    await asyncio.to_thread(keep)
             await self._meter(request, node, done, base_id)
         return _ran(done)
 

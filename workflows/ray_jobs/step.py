@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,7 +50,7 @@ def main() -> int:
 
 
 def run(spec: step_messages.StepSpec, folder: Path) -> step_messages.StepOutput:
-    """What came of it. `folder` is empty, and is left with what the step wrote. Errors: those of the store."""
+    """What came of it. `folder` is empty; of a step that failed it keeps what that wrote. Errors: those of the store."""
     store = PipelineStore(spec.store)
     store.unpack(store.pack(spec.pack))
     told = folder / "spec.json"
@@ -65,6 +66,10 @@ def run(spec: step_messages.StepSpec, folder: Path) -> step_messages.StepOutput:
         failure = step_messages.Failure(
             kind=step_messages.FailureKind.DIED, message="the answer is not in the store"
         )
+    if failure is None:
+        # Its answer is in the store by now; what a failed one left is for whoever looks for the reason.
+        for name in ("work", "inputs"):
+            shutil.rmtree(folder / name, ignore_errors=True)
     return answer.model_copy(
         update={
             "value": None if failure else answer.value,

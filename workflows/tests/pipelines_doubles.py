@@ -54,6 +54,8 @@ class Jobs:
     found: list[messages.Find] = field(default_factory=list)
     at_once: int = 0
     most_at_once: int = 0
+    together: int = 1
+    """No job ends before so many have been at work at a time."""
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     stopped: bool = False
 
@@ -82,7 +84,9 @@ class Jobs:
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
             try:
-                await asyncio.sleep(0.01)
+                while self.most_at_once < self.together and asked.index is not None:
+                    activity.heartbeat()
+                    await asyncio.sleep(0.01)
                 while asked.node == self.for_ever:
                     activity.heartbeat()
                     await asyncio.sleep(0.05)

@@ -122,6 +122,7 @@ def test_an_answer_is_kept_and_what_it_took_is_told(tmp_path: Path) -> None:
     assert job.store.open(answer.value.digest).read_bytes() == b"[0,1,2]"
     assert answer.cpu_seconds > 0.05 and answer.wall_seconds > 0.05
     assert 0 < answer.peak_memory_gib < 0.5
+    assert not (job.folder / "work").exists()
 
 
 def test_a_step_starts_in_an_empty_folder_and_does_not_see_our_secrets(

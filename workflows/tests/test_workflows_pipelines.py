@@ -96,7 +96,7 @@ def test_from_a_step_on_all_is_done_again_and_nothing_before_it() -> None:
 
 def test_a_step_is_mapped_over_the_items_so_many_at_a_time_and_their_answers_come_in_order() -> None:
     nodes = (step("split", is_spread=True), step("score", "split", each="a0"), step("sum", "score"))
-    jobs = Jobs(graph(*nodes), answers={"split": parts("p", "q", "r", "s", "t")})
+    jobs = Jobs(graph(*nodes), answers={"split": parts("p", "q", "r", "s", "t")}, together=2)
     result, _ = outcome(jobs, max_parallel=2)
     assert isinstance(result, pipelines.PipelineResult)
     scored = [a for a in jobs.asked if a.node == "score"]
