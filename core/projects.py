@@ -293,6 +293,15 @@ class Streaming(Protocol):
         ...
 
 
+@runtime_checkable
+class Rolling(Protocol):
+    """What a project provides besides that is trained on other days than its own split's."""
+
+    def rolling_gates(self) -> QualityGates:
+        """The gates of such a training. Some weeks are harder than others: what a whole test window reaches, none need."""
+        ...
+
+
 def project_names() -> tuple[str, ...]:
     """Every project that :func:`load_project` can load, sorted."""
     installed = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)

@@ -104,6 +104,9 @@ def test_the_reference_project_is_there_and_is_one() -> None:
         gates = found.quality_gates(relaxed=relaxed)
         assert gates.relaxed is relaxed and gates.leak_alarm_auc == 0.80
     assert found.quality_gates().min_auc == 0.75
+    assert isinstance(found, projects.Rolling)
+    rolling, own = found.rolling_gates(), found.quality_gates()
+    assert rolling.min_auc == 0.70 and rolling.model_copy(update={"min_auc": own.min_auc}) == own
     declared = {c.name for c in found.declare_plan().inputs}
     assert {e.column for e in found.model_spec().embeddings} <= declared
     assert found.event_time_column in {c.name for c in found.request_columns}

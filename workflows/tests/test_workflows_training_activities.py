@@ -226,7 +226,7 @@ def test_a_job_that_says_what_is_wrong_is_not_tried_again(tmp_path: Path, ray: R
 
 
 def test_metrics_are_held_against_both_peers_and_the_gates(
-    tmp_path: Path, ray: RayDouble, tiny: tiny_project.Tiny
+    tmp_path: Path, ray: RayDouble, tiny: tiny_project.Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(tmp_path, ray.url)
     world.prepare(request())
@@ -245,6 +245,15 @@ def test_metrics_are_held_against_both_peers_and_the_gates(
     error = refused(lambda: do(world.model.evaluate(asked)))
     assert isinstance(error, errors.GateFailed)
     assert error.gate == "min_auc"
+    split = training.RollingSplit(until=AT)
+    rolling = asked.model_copy(update={"request": request(split=split)})
+    assert isinstance(refused(lambda: do(world.model.evaluate(rolling))), errors.GateFailed)
+    own = tiny.quality_gates().model_copy(update={"min_auc": 0.6})
+    monkeypatch.setattr(tiny, "rolling_gates", lambda: own, raising=False)
+    assert do(world.model.evaluate(rolling)).gates["min_auc"]["expected"] == ">= 0.6000"
+    assert isinstance(refused(lambda: do(world.model.evaluate(asked))), errors.GateFailed)
+    sample = request(split=split, sample_fraction=0.5)
+    assert model_activities._gates(tiny, sample) == tiny.quality_gates(relaxed=True)
     tiny.min_auc, tiny.alarm_auc = 0.5, 0.6
     error = refused(lambda: do(world.model.evaluate(asked)))
     assert isinstance(error, errors.LeakDetected)

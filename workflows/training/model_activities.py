@@ -111,7 +111,7 @@ class ModelActivities:
             metrics = _metrics(
                 pl.read_parquet(output.predictions_path), folder.kept(projects.TrainingSetReport)
             )
-            gates = project.quality_gates(relaxed=request.sample_fraction < 1.0)
+            gates = _gates(project, request)
             compared = (metrics["test"], metrics["test/logistic_regression"], gates)
             with emitter.telling(self._tell, lineage.run(request, messages.EVALUATE)) as told:
                 told.reads += [*_learned_from(folder), jobs.Dataset("weights", request.run_id, "weights")]
@@ -277,6 +277,13 @@ def _metrics(scored: pl.DataFrame, rows: projects.TrainingSetReport) -> dict[str
         for peer, scores in peers.items():
             metrics[f"{split}/{peer}"] = evaluation.evaluate(labels, scores, split=split)
     return metrics
+
+
+def _gates(project: projects.Project, request: training.TrainRequest) -> projects.QualityGates:
+    is_sample = request.sample_fraction < 1.0
+    if request.split is not None and not is_sample and isinstance(project, projects.Rolling):
+        return project.rolling_gates()
+    return project.quality_gates(relaxed=is_sample)
 
 
 def _suspects(folder: run_folder.RunFolder) -> dict[str, float]:

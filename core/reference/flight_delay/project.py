@@ -216,6 +216,10 @@ class FlightDelay:
         """See `model.quality_gates`."""
         return model.quality_gates(relaxed=relaxed)
 
+    def rolling_gates(self) -> projects.QualityGates:
+        """See `model.rolling_gates`."""
+        return model.rolling_gates()
+
     def streams(self) -> Mapping[str, StreamDefinition]:
         """Departures and arrivals as they become known."""
         from mainspring.core.reference.flight_delay import streams
