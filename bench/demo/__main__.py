@@ -37,6 +37,9 @@ def _run(folder: Path, sample_fraction: float, predictions: int) -> dict[str, An
     assert report["predictions"] == predictions
     assert report["online_offline_max_difference"] <= _SAME_SCORE, "served scores are not the offline ones"
     assert report["audit_intact"], "the audit chain is broken"
+    assert report["rolled_back"]["callers_failed"] == 0, (
+        "a caller met more of the bad candidate than its latency"
+    )
     return report
 
 

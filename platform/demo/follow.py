@@ -36,21 +36,41 @@ def follow(
     Errors: DeadlineExceeded after `timeout_seconds`; the run's own error if it failed; JobFailed if it ended in
     any other way than done.
     """
-    deadline = time.monotonic() + timeout_seconds
     told = 0
     has_decided = False
-    while True:
-        view = developer.run(run_id)
+
+    def look(view: control.RunView) -> None:
+        nonlocal told, has_decided
         steps = view.status.steps if view.status else []
         for step in steps[told:]:
             on_step(step)
         told = max(told, len(steps))
         on_stage(str(view.stage), view.status.progress if view.status else 0.0)
-        if view.stage in ENDED:
-            return _ended(view)
         if view.stage == training.Stage.APPROVAL and not has_decided:
             approver.decide(run_id, approve=True, reason="demo: gates, policy and leak check passed")
             has_decided = True
+
+    return wait(run_id, developer=developer, timeout_seconds=timeout_seconds, on_view=look)
+
+
+def wait(
+    run_id: str,
+    *,
+    developer: control_client.ControlClient,
+    timeout_seconds: float,
+    wanted: training.Stage = training.Stage.DONE,
+    on_view: Callable[[control.RunView], None] = lambda view: None,
+) -> control.RunView:
+    """The run's last view, once it has ended as `wanted`; each view goes to `on_view`, the last one too.
+
+    Errors: DeadlineExceeded after `timeout_seconds`; the run's own error if it failed; JobFailed for another end.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        view = developer.run(run_id)
+        on_view(view)
+        if view.stage in ENDED:
+            return _ended(view, wanted)
         if time.monotonic() > deadline:
             raise errors.DeadlineExceeded(
                 f"run `{run_id}` is still at `{view.stage}` after {timeout_seconds:.0f} s; see `mainspring run show"
@@ -60,8 +80,8 @@ def follow(
         time.sleep(_POLL_SECONDS)
 
 
-def _ended(view: control.RunView) -> control.RunView:
-    if view.stage == training.Stage.DONE:
+def _ended(view: control.RunView, wanted: training.Stage) -> control.RunView:
+    if view.stage == wanted:
         return view
     if view.status is not None and view.status.error:
         raise errors.from_wire(view.status.error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import shutil
 import time
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from mainspring.core.client import serving as serving_client
 from mainspring.core.contracts import base, control, training
 from mainspring.core.features import frames, schema
 from mainspring.core.monitoring import drift, evidently_adapter, skew
-from mainspring.platform.demo import follow, replayed, scheduled, streamed, summary
+from mainspring.platform.demo import drifted, follow, replayed, rollback, scheduled, streamed, summary
 from mainspring.platform.stack import parts, stack
 
 PROJECT = "flight-delay"
@@ -39,12 +40,18 @@ class Progress(Protocol):
 
 
 def with_own_store(s: settings.Settings) -> settings.Settings:
-    """The settings with an online store of the demo's own, and every read of it on record.
+    """The settings with an online store of the demo's own, and every read of it and every answer on record.
 
     A replay starts before any fact is known; what was served is asked again offline afterwards.
     """
     own = s.stack.state_dir / "demo"
-    update = {"online_store": own / "online", "reads_dir": own / "reads", "record_reads": 1.0}
+    update = {
+        "online_store": own / "online",
+        "reads_dir": own / "reads",
+        "record_reads": 1.0,
+        "predictions_dir": own / "predictions",
+        "log_predictions": 1.0,
+    }
     return s.model_copy(update={"serving": s.serving.model_copy(update=update)})
 
 
@@ -63,7 +70,7 @@ def run(
     begun = time.monotonic()
     wanted = [make(s) for make in parts.PARTS.values()]
     stack.check_startable(s, wanted)
-    for old in (s.serving.online_store, s.serving.reads_dir):
+    for old in (s.serving.online_store, s.serving.reads_dir, s.serving.predictions_dir):
         shutil.rmtree(old, ignore_errors=True)
     s.serving.online_store.parent.mkdir(parents=True, exist_ok=True)
     state = stack.up(s, wanted, progress=progress.line)
@@ -74,31 +81,44 @@ def run(
 
     with client("developer@local") as developer, client("approver@local") as approver:
         _ensure_project(developer)
-        started = developer.create_run(
-            control.RunCreate(project=PROJECT, sample_fraction=sample_fraction, endpoint=ENDPOINT)
-        )
-        progress.line(f"run {started.run_id} started by {started.requested_by}")
-        ended = follow.follow(
-            started.run_id,
+        follow_run = functools.partial(
+            follow.follow,
             developer=developer,
             approver=approver,
             timeout_seconds=timeout_seconds,
             on_stage=progress.stage,
             on_step=lambda step: progress.line(_told(step)),
         )
+        started = developer.create_run(
+            control.RunCreate(project=PROJECT, sample_fraction=sample_fraction, endpoint=ENDPOINT)
+        )
+        progress.line(f"run {started.run_id} started by {started.requested_by}")
+        ended = follow_run(started.run_id)
         result = training.TrainResult.model_validate(ended.result)
         space = workspace.Workspace(s.stack.state_dir, PROJECT, sample_fraction)
         replay_began = base.utc_now()
         asked = _replay(s, issuer, space, predictions, progress)
+        replay_ended = base.utc_now()
         day = _stream(s, issuer, space, progress)
-        drifted = _drift(space)
+        moved = _drift(space)
         skewed = _skew(space, asked, predictions)
+        drifted.wait_for_log(
+            s.serving.predictions_dir, ENDPOINT, since=replay_began, until=replay_ended, at_least=predictions
+        )
+        alarm = drifted.check(developer, PROJECT, ENDPOINT, sample_fraction)
+        progress.line(f"scheduled check of the predictions: {'; '.join(alarm.alarms) or 'no alarm'}")
+        # The training that an alarm has started goes on meanwhile; it waits for its approval before it deploys.
         checked = scheduled.check_skew(
             developer, PROJECT, sample_fraction, since=replay_began, at_least=asked.read_rows
         )
         progress.line(
             f"scheduled skew check: {checked.rows} recorded reads, {len(checked.skewed)} skewed features"
         )
+        lost = _roll_back(s, issuer, space, asked.model_version, predictions, developer, progress)
+        retrained = None
+        if alarm.run_id:
+            progress.line(f"run {alarm.run_id} started for it")
+            retrained = follow_run(alarm.run_id)
         audit = developer.verify_audit()
         return summary.DemoReport(
             project=PROJECT,
@@ -124,8 +144,10 @@ def run(
             streamed_values=day.compared,
             streamed_differences=day.different,
             streamed_seconds=day.seconds,
-            drifted_columns={c.name: c.psi or 0.0 for c in drifted.drifted},
-            checked_columns=len(drifted.columns),
+            rolled_back=lost,
+            drifted=drifted.told(alarm, retrained),
+            drifted_columns={c.name: c.psi or 0.0 for c in moved.drifted},
+            checked_columns=len(moved.columns),
             cost=developer.run(started.run_id).cost,
             currency=s.cost.currency,
             audit_rows=int(audit["rows"]),
@@ -192,6 +214,27 @@ def _stream(
         day = streamed.last_day(project.streams(), project.past_events(space.lake), serving)
     progress.line(f"streamed {day.events} events of a day: {day.rows} rows in {day.seconds:.1f} s")
     return day
+
+
+def _roll_back(
+    s: settings.Settings,
+    issuer: identity.TokenIssuer,
+    space: workspace.Workspace,
+    good: str,
+    predictions: int,
+    developer: control_client.ControlClient,
+    progress: Progress,
+) -> summary.RolledBack:
+    """A bad candidate is deployed while the replayed flights are asked about again."""
+    bad = rollback.make(s, good)
+    progress.line(f"deploying a bad candidate, {bad.digest[:23]}")
+    asked = rollback.questions(projects.load_project(PROJECT).replay(space.features, n=predictions))
+    with serving_client.ServingClient(s.serving_url, token=issuer.token_of("service@local")) as serving:
+        lost = rollback.roll_back(
+            asked, bad=bad, good=good, endpoint=ENDPOINT, developer=developer, serving=serving
+        )
+    progress.line(f"{lost.why}; in force for {lost.in_force_seconds:.1f} s")
+    return lost
 
 
 def _questions(space: workspace.Workspace, predictions: int) -> tuple[projects.ReplaySet, pl.DataFrame]:

@@ -1,10 +1,10 @@
-"""The scheduled skew check: put on the clock, and run once now, over what serving recorded of the demo's reads."""
+"""Scheduled processes: put on the clock, and run once now. The skew check runs over what serving recorded of the demo's reads."""
 
 from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from mainspring.core import errors
 from mainspring.core.client import control as control_client
@@ -35,24 +35,32 @@ def check_skew(
     wanted = schedules.ScheduleCreate(every_minutes=_EVERY_MINUTES, request=options)
     developer.put_schedule(project, _SKEW, wanted)
     deadline = time.monotonic() + _TIMEOUT_SECONDS
-    while (found := _once(developer, project, deadline)).rows + found.later_rows < at_least:
+    while (found := _skew_once(developer, project)).rows + found.later_rows < at_least:
         _wait(deadline, f"{found.rows} of {at_least} reads are on record", _AGAIN_SECONDS)
     return found
 
 
-def _once(developer: control_client.ControlClient, project: str, deadline: float) -> skew.SkewOutcome:
-    run = developer.run_schedule(project, _SKEW)
-    while (run := developer.scheduled_run(project, _SKEW, run.run_id)).state == "running":
+def _skew_once(developer: control_client.ControlClient, project: str) -> skew.SkewOutcome:
+    return skew.SkewOutcome.model_validate(run_once(developer, project, _SKEW))
+
+
+def run_once(
+    developer: control_client.ControlClient, project: str, process: schedules.Process
+) -> dict[str, Any]:
+    """What a scheduled process answers when it is run now. Errors: its own; DeadlineExceeded."""
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    run = developer.run_schedule(project, process)
+    while (run := developer.scheduled_run(project, process, run.run_id)).state == "running":
         _wait(deadline, f"`{run.run_id}` still runs")
     if run.state != "done":
         raise errors.from_wire(run.error)
-    return skew.SkewOutcome.model_validate(run.result)
+    return run.result
 
 
 def _wait(deadline: float, where: str, seconds: float = _POLL_SECONDS) -> None:
     if time.monotonic() >= deadline:
         raise errors.DeadlineExceeded(
-            f"the skew check is not done in {_TIMEOUT_SECONDS:.0f} s: {where}; see the worker's log",
-            stage="skew",
+            f"a scheduled process is not done in {_TIMEOUT_SECONDS:.0f} s: {where}; see the worker's log",
+            stage="schedule",
         )
     time.sleep(seconds)

@@ -9,6 +9,56 @@ from pydantic import BaseModel, ConfigDict
 from mainspring.core.contracts import training
 
 
+class RolledBack(BaseModel):
+    """What a bad candidate's deployment came to: the judge's figures, and what callers met meanwhile."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    bundle: str
+    why: str
+    percent: int
+    """Share of traffic that it had at most."""
+    judged_requests: int
+    p95_ratio: float | None
+    """Its p95 over stable's in the window that ended it."""
+    in_force_seconds: float
+    """From its first share of traffic to the way back, by the audit log."""
+    seen_seconds: float
+    """From the first question to the last answer of it that a caller saw; 0: none did."""
+    callers_asked: int
+    callers_answered: int
+    """Of these, by it."""
+    callers_failed: int
+    callers_p95_ms: float
+    """Of those that it answered; 0: none."""
+    stable_p95_ms: float
+
+
+class Drifted(BaseModel):
+    """What the scheduled check of the logged predictions found, and the training that it started, if it was an alarm."""
+
+    model_config = ConfigDict(frozen=True)
+
+    predictions: int
+    known: int
+    """Of these, with an outcome."""
+    alarms: list[str]
+    """Of the newest month."""
+    message: str
+    run_id: str = ""
+    """Empty: no alarm, or too little to judge by, as `message` says."""
+    requested_by: str = ""
+    on_behalf_of: str = ""
+    """Who put the schedule on record."""
+    approved_by: str = ""
+    metrics: dict[str, training.Metrics] = {}
+    """On the days up to the alarm, which neither the new model nor the old one learned from."""
+    model_version: str = ""
+    """Which took over."""
+    seconds: float = 0.0
+
+
 class DemoReport(BaseModel):
     """All that was measured. `seconds` of a step are the workflow's own clock; latency is the client's."""
 
@@ -46,6 +96,10 @@ class DemoReport(BaseModel):
     streamed_differences: int
     """Of these, how many were not the batch's to the bit."""
     streamed_seconds: float
+    rolled_back: RolledBack
+    """The bad candidate."""
+    drifted: Drifted
+    """What came of the replayed months."""
     drifted_columns: dict[str, float]
     """Column to population stability index, training split against test split."""
     checked_columns: int
@@ -56,7 +110,7 @@ class DemoReport(BaseModel):
     catalog: dict[str, int] = {}
     """Entries of the project in the catalog, by kind."""
     came_from: dict[str, int] = {}
-    """What the bundle in force came from by its lineage: datasets by kind."""
+    """What the bundle that answered came from by its lineage: datasets by kind."""
     total_seconds: float
     urls: dict[str, str]
 
@@ -81,9 +135,11 @@ def lines(report: DemoReport) -> list[str]:
                 "feature rows pushed": f"{report.pushed_rows}",
                 "a day of events by streaming": f"{report.streamed_events} in {report.streamed_seconds:.1f} s",
                 "streamed values that differ from the batch": f"{report.streamed_differences} of {report.streamed_values}",
-                "bundle in force": report.model_version[:23],
+                "bundle that answered": report.model_version[:23],
             },
         ),
+        *_table("a bad candidate: right, signed and too slow", _rolled_back(report.rolled_back)),
+        *_table("months that the model did not learn from", _drifted(report.drifted)),
         *_table(
             "governance",
             {
@@ -91,7 +147,7 @@ def lines(report: DemoReport) -> list[str]:
                 "audit rows, chain intact": f"{report.audit_rows}, {'yes' if report.audit_intact else 'NO'}",
                 "drifted columns, training to test": _drift(report),
                 "in the catalog": _counted(report.catalog),
-                "the bundle in force came from": _counted(report.came_from),
+                "the bundle that answered came from": _counted(report.came_from),
             },
         ),
         *_table("where to look, while the stack runs", report.urls),
@@ -113,6 +169,34 @@ def _steps(report: DemoReport) -> dict[str, str]:
     return started | {
         str(step.step): f"{step.seconds:.1f}{'  (reused)' if step.reused else ''}" for step in report.steps
     }
+
+
+def _rolled_back(found: RolledBack) -> dict[str, str]:
+    ratio = "no" if found.p95_ratio is None else f"{found.p95_ratio:.1f}"
+    return {
+        "rolled back by itself at": f"{found.percent} % of traffic, p95 {ratio} times stable's over"
+        f" {found.judged_requests} requests",
+        "in force, by the audit log": f"{found.in_force_seconds:.1f} s",
+        "callers met it for": f"{found.seen_seconds:.1f} s: {found.callers_answered} of {found.callers_asked} answers",
+        "their p95, and of the others": f"{found.callers_p95_ms:.1f} / {found.stable_p95_ms:.1f} ms",
+        "requests that failed": f"{found.callers_failed}",
+    }
+
+
+def _drifted(found: Drifted) -> dict[str, str]:
+    rows = {"predictions with an outcome": f"{found.known} of {found.predictions}"}
+    rows |= {f"alarm {i}": alarm for i, alarm in enumerate(found.alarms, 1)}
+    if not found.run_id:
+        return rows | {"no training was started": found.message or "no alarm"}
+    return (
+        rows
+        | {
+            "training started": f"{found.run_id}, by {found.requested_by} on behalf of {found.on_behalf_of}",
+            "approved by": found.approved_by,
+        }
+        | {f"quality, {name}": told for name, told in _metrics(found.metrics).items()}
+        | {"took over": f"{found.model_version[:23]}, {found.seconds:.0f} s of steps"}
+    )
 
 
 def _drift(report: DemoReport) -> str:

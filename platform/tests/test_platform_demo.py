@@ -7,16 +7,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from click.testing import CliRunner
 
 from mainspring.core import errors, settings
 from mainspring.core.contracts import control, training
 from mainspring.platform.cli.main import cli
-from mainspring.platform.demo import follow, journey, replayed, summary
+from mainspring.platform.demo import drifted, follow, journey, replayed, summary
 from mainspring.platform.stack import parts, stack
 
 RUN = "run_00000000000000000000000000"
+LOST = summary.RolledBack(
+    run_id=RUN,
+    bundle="sha256:" + "d" * 64,
+    why="rolled back",
+    percent=5,
+    judged_requests=24,
+    p95_ratio=22.183,
+    in_force_seconds=6.987,
+    seen_seconds=5.98,
+    callers_asked=393,
+    callers_answered=6,
+    callers_failed=0,
+    callers_p95_ms=244.58,
+    stable_p95_ms=44.51,
+)
 
 
 def view(stage: training.Stage, steps: int = 0, **status: Any) -> control.RunView:
@@ -143,6 +159,20 @@ def test_summary_tells_every_number() -> None:
         streamed_values=4321,
         streamed_differences=2,
         streamed_seconds=6.54,
+        rolled_back=LOST,
+        drifted=summary.Drifted(
+            predictions=1000,
+            known=990,
+            alarms=["scores: population stability index 0.29 against the accepted model's"],
+            message="training started",
+            run_id="run_new",
+            requested_by="service@local",
+            on_behalf_of="developer@local",
+            approved_by="approver@local",
+            metrics={"test": metrics.model_copy(update={"auc": 0.6543})},
+            model_version="sha256:" + "c" * 64,
+            seconds=44.4,
+        ),
         drifted_columns={"temp": 3.5},
         checked_columns=60,
         cost=0.0123,
@@ -170,10 +200,59 @@ def test_summary_tells_every_number() -> None:
         "9, NO",
         "5 dataset, 15 view",
         "nothing that is known",
+        "5 % of traffic, p95 22.2 times stable's over 24 requests",
+        "7.0 s",
+        "6.0 s: 6 of 393 answers",
+        "244.6 / 44.5 ms",
+        "990 of 1000",
+        "population stability index 0.29",
+        "run_new, by service@local on behalf of developer@local",
+        "approver@local",
+        "0.6543",
+        "sha256:cccccccccccccccc, 44 s of steps",
     ):
         assert part in text, part
     for part in ("http://127.0.0.1:7704", "100 s in all", RUN):
         assert part in text, part
+
+
+def test_without_an_alarm_the_summary_says_why_nothing_was_started() -> None:
+    few = "60 of 60 predictions have an outcome, 200 are needed"
+    told = summary._drifted(summary.Drifted(predictions=60, known=60, alarms=[], message=few))
+    assert told == {"predictions with an outcome": "60 of 60", "no training was started": few}
+    fine = summary._drifted(summary.Drifted(predictions=900, known=900, alarms=[], message=""))
+    assert fine["no training was started"] == "no alarm"
+
+
+def test_a_run_may_be_wanted_to_end_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "_POLL_SECONDS", 0.0)
+
+    def waited(*views: control.RunView) -> control.RunView:
+        api: Any = Recorded(list(views))
+        return follow.wait(RUN, developer=api, timeout_seconds=60.0, wanted=training.Stage.ROLLED_BACK)
+
+    gone = view(training.Stage.ROLLED_BACK, message="p95 is 22 times stable's")
+    assert waited(view(training.Stage.CANARY), gone) == gone
+    with pytest.raises(errors.JobFailed, match="ended as `done`: promoted"):
+        waited(view(training.Stage.DONE, message="promoted"))
+
+
+def test_the_log_is_waited_for_and_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drifted, "_LOG_SECONDS", 0.0)
+    began, folder = datetime(2026, 1, 1, tzinfo=UTC), tmp_path / "delay" / ("a" * 16)
+    until = datetime(2026, 1, 2, tzinfo=UTC)
+
+    def wait(at_least: int) -> None:
+        drifted.wait_for_log(tmp_path, "delay", since=began, until=until, at_least=at_least)
+
+    with pytest.raises(errors.DeadlineExceeded, match="0 of 2 predictions are in the log"):
+        wait(2)
+    folder.mkdir(parents=True)
+    times = [began, datetime(2026, 1, 1, 5, tzinfo=UTC), until]  # the last one is not before `until`
+    pl.DataFrame({"time": times}).write_parquet(folder / f"{int(until.timestamp() * 1e6)}-1-1.parquet")
+    wait(2)
+    with pytest.raises(errors.DeadlineExceeded, match="2 of 3"):
+        wait(3)
 
 
 def test_the_demo_has_an_online_store_of_its_own(tmp_path: Path) -> None:

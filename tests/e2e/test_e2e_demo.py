@@ -19,7 +19,9 @@ from mainspring.platform.stack import processes, stack
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(420)]
 
 DEMO = [str(Path(sys.executable).parent / "mainspring"), "demo", "--no-keep", "--json"]
-SAMPLE = ["--sample-fraction", "0.02", "--predictions", "60"]
+#: So many that December has enough of them to be judged by: an alarm needs 200 outcomes in its month.
+PREDICTIONS = 1000
+SAMPLE = ["--sample-fraction", "0.02", "--predictions", str(PREDICTIONS)]
 
 
 def environment(base: int) -> dict[str, str]:
@@ -55,7 +57,7 @@ def test_every_step_ran_and_a_model_answers(twice: tuple[Path, dict[str, Any], d
     steps = [s["step"] for s in first["steps"]]
     wanted = "ingest validate features join leak_check fit_plan train evaluate bundle register policy approval deploy"
     assert [s for s in steps if s in wanted.split()] == wanted.split()
-    assert first["predictions"] == 60
+    assert first["predictions"] == PREDICTIONS
     assert 0 < first["latency_p50_ms"] <= first["latency_p99_ms"]
     assert {"test", "test/logistic_regression", "test/base_rate"} <= set(first["metrics"])
     assert 0.5 < first["metrics"]["test"]["auc"] < 0.8
@@ -69,6 +71,29 @@ def test_what_is_served_is_what_was_trained(twice: tuple[Path, dict[str, Any], d
         assert report["streamed_differences"] == 0
         assert report["recorded_reads"] >= 20 * report["predictions"] and report["recorded_features"] > 30
         assert report["recorded_skewed"] == []
+
+
+def test_a_bad_candidate_is_gone_by_itself(twice: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+    for report in twice[1:]:
+        lost = report["rolled_back"]
+        assert "times stable's in the same window" in lost["why"] and lost["p95_ratio"] > 3
+        assert 0 < lost["in_force_seconds"] < 10 and lost["seen_seconds"] < 10
+        assert lost["callers_failed"] == 0
+        assert 0 < lost["callers_answered"] < lost["callers_asked"] / 4
+        assert lost["callers_p95_ms"] > lost["stable_p95_ms"]
+
+
+def test_a_drift_is_trained_for_approved_and_takes_over(
+    twice: tuple[Path, dict[str, Any], dict[str, Any]],
+) -> None:
+    for report in twice[1:]:
+        found = report["drifted"]
+        assert 0.95 * PREDICTIONS < found["known"] == found["predictions"] <= PREDICTIONS  # of three months
+        assert found["alarms"] and found["run_id"].startswith("run_")
+        assert (found["requested_by"], found["on_behalf_of"]) == ("service@local", "developer@local")
+        assert found["approved_by"] == "approver@local"
+        assert found["model_version"] not in ("", report["model_version"], report["rolled_back"]["bundle"])
+        assert 0 < found["metrics"]["test"]["rows"] < report["metrics"]["test"]["rows"]
 
 
 def test_money_and_record(twice: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
