@@ -300,6 +300,7 @@ NATIVE_TEST_SRCS = [
     "tests/cuda_emulation_test.cc",
     "tests/dense_test.cc",
     "tests/front_guard_test.cc",
+    "tests/front_infer_test.cc",
     "tests/front_predict_test.cc",
     "tests/front_reads_test.cc",
     "tests/front_server_test.cc",
