@@ -186,6 +186,8 @@ class ServingSettings(_Group):
     front: Literal["auto", "on", "off"] = "auto"
     """The native front takes the port and answers native models and reads of features without Python; auto: where there
     is such a model or a view when the process starts."""
+    grpc_front: Literal["auto", "off"] = "off"
+    """auto: where there is a native front it takes the gRPC port, too, and answers ModelInfer of native models without Python."""
     front_threads: Annotated[int, Field(ge=1, le=64)] = 2
     """Threads of the native front, each on its own socket. A small network or read takes one some 8 us a request."""
     max_connections: Annotated[int, Field(ge=1)] = 4096

@@ -64,6 +64,7 @@ __all__ = [
     "View",
     "goes_to_canary",
     "listen",
+    "why_no_grpc",
 ]
 
 
@@ -95,6 +96,12 @@ class Options:
     """Without a byte of an answer going."""
     answer_seconds: float = 300.0
     """Without a byte of the app's answer coming."""
+    grpc_upstream: str = ""
+    """Path of the Unix socket of the app's gRPC, where there are sockets for gRPC."""
+    max_calls: int = 1024
+    """gRPC calls of one connection at once."""
+    grpc_idle_seconds: float = 600.0
+    """A gRPC connection without a call is told to go after this; clients keep theirs longer than those of HTTP/1.1."""
 
 
 def listen(host: str, port: int, *, threads: int, backlog: int = 1024) -> list[socket.socket]:
@@ -137,11 +144,21 @@ class Front:
     Threads: one for each socket, which never take the GIL.
     """
 
-    def __init__(self, listeners: Sequence[socket.socket], options: Options) -> None:
-        """`listeners` are closed by :meth:`stop`."""
+    def __init__(
+        self,
+        listeners: Sequence[socket.socket],
+        options: Options,
+        *,
+        grpc_listeners: Sequence[socket.socket] = (),
+    ) -> None:
+        """`grpc_listeners`: none, or as many again, whose clients speak gRPC. All of them are closed by :meth:`stop`."""
         _check(options)
-        self._listeners = list(listeners)
-        self._front = _native.Front([one.fileno() for one in listeners], dataclasses.asdict(options))
+        self._listeners = [*listeners, *grpc_listeners]
+        self._front = _native.Front(
+            [one.fileno() for one in listeners],
+            dataclasses.asdict(options),
+            [one.fileno() for one in grpc_listeners],
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -262,6 +279,11 @@ class Front:
         self._front.stop(drain_seconds)
         for one in self._listeners:
             one.close()
+
+
+def why_no_grpc() -> str:
+    """Why this build, or this machine, has no gRPC in the front, and what to do about it; "": it has."""
+    return _native.Front.why_no_grpc()
 
 
 def goes_to_canary(endpoint: str, key: str, percent: int) -> bool:

@@ -183,6 +183,7 @@ def create_app(
                 max_body_bytes=serving.max_body_bytes,
                 max_calls=serving.workers + serving.max_waiting,
                 credentials=None if certificates is None else certificates.for_grpc(),
+                behind="" if front is None else front.grpc_socket,
             )
             stop_remote = functools.partial(grpc_server.stop, server)
         following = asyncio.create_task(follow_files())

@@ -55,6 +55,7 @@ class NativeFront:
         self._running: front.Front | None = None
         self._folder: pathlib.Path | None = None
         self._app_socket = ""
+        self._grpc_socket = ""
         #: Held while models or views are looked up and set, so that the last ones set are the newest.
         self._choosing = threading.Lock()
         #: What looks again where there is a new table or bundle.
@@ -245,12 +246,33 @@ class NativeFront:
         """The app listens there; the socket and its folder are the caller's. Before :meth:`start`."""
         self._app_socket = path
 
+    def take_grpc(self) -> None:
+        """Take the port of gRPC as well, if settings want it and it can be had. Before the app listens, which asks for
+        :attr:`grpc_socket`.
+        """
+        serving = self._settings
+        if not serving.grpc_port or serving.grpc_front == "off" or not self.is_wanted:
+            return
+        why = front.why_no_grpc()
+        if why:
+            _LOG.warning("gRPC is answered by the app alone: %s", why)
+            return
+        if self._folder is None:
+            self._folder = pathlib.Path(tempfile.mkdtemp(prefix="mainspring-"))
+        self._grpc_socket = str(self._folder / "grpc.sock")
+
+    @property
+    def grpc_socket(self) -> str:
+        """Where the app's gRPC must listen; "": on the port."""
+        return self._grpc_socket
+
     def start(self, listeners: Sequence[socket.socket]) -> None:
         """Serve, a thread for each socket, all of which are closed by :meth:`stop`. The app must be listening.
 
-        Errors: Misconfigured if the system refuses.
+        Errors: Misconfigured if the system refuses, PortInUse for the port of gRPC.
         """
         serving = self._settings
+        grpc = self._listen_for_grpc(len(listeners))
         options = front.Options(
             upstream=self._app_socket or self.app_socket(),
             request_id=ids.new_id("req"),
@@ -258,11 +280,14 @@ class NativeFront:
             max_body_bytes=min(serving.max_body_bytes, _COLLECTED_BYTES),
             max_held_bytes=serving.max_held_body_bytes,
             body_seconds=serving.body_timeout_seconds,
+            grpc_upstream=self._grpc_socket,
         )
         with self._choosing:
             try:
-                self._running = front.Front(listeners, options)
+                self._running = front.Front(listeners, options, grpc_listeners=grpc)
             except status.NativeError as error:
+                for one in grpc:
+                    one.close()
                 raise errors.Misconfigured(
                     f"the native front does not start: {error}; correct it or set `serving.front` to `off`"
                 ) from error
@@ -272,6 +297,19 @@ class NativeFront:
             self._running.set_models(self._models)
             self._set_views()
             self._set_endpoints()
+
+    def _listen_for_grpc(self, threads: int) -> list[socket.socket]:
+        if not self._grpc_socket:
+            return []
+        host, port = self._settings.host, self._settings.grpc_port
+        try:
+            return front.listen(host, port, threads=threads)
+        except OSError as error:
+            raise errors.PortInUse(
+                f"cannot listen for gRPC on `{host}` port {port}; stop what listens there or set `serving.grpc_port`",
+                port=port,
+                setting="serving.grpc_port",
+            ) from error
 
     def stop(self, drain_seconds: float) -> None:
         """Take no more connections, let requests end, close the rest; blocks. Again, or without a start: no change."""

@@ -23,13 +23,13 @@ def spans(one: front.Span) -> list[traces.Span]:
         )
         for part in one.parts
     ]
-    attributes = traces.request_attributes("POST", one.path, 200, one.request_id, one.caller)
+    name, attributes = _request(one)
     made.append(
         traces.Span(
             one.trace_id,
             one.span_id,
             one.parent_id,
-            f"POST {one.path}",
+            name,
             traces.SERVER,
             one.start_ns,
             one.end_ns,
@@ -37,6 +37,15 @@ def spans(one: front.Span) -> list[traces.Span]:
         )
     )
     return made
+
+
+def _request(one: front.Span) -> tuple[str, dict[str, traces.Value]]:
+    """The name of the request's own span, and what it says."""
+    if one.path.startswith(f"/{traces.GRPC_SERVICE}/"):
+        method = one.path.rpartition("/")[2]
+        return traces.grpc_name(method), traces.grpc_attributes(method, 0, one.request_id, one.caller)
+    attributes = traces.request_attributes("POST", one.path, 200, one.request_id, one.caller)
+    return f"POST {one.path}", attributes
 
 
 def _attributes(part: str, one: front.Span) -> dict[str, traces.Value]:

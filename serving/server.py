@@ -38,6 +38,7 @@ class Server(uvicorn.Server):
         chosen = {"timeout_graceful_shutdown": DRAIN_SECONDS, **config}
         if self._front is not None:
             chosen["timeout_keep_alive"] = _KEEP_ALIVE_SECONDS
+            self._front.take_grpc()
             if behind is None:
                 chosen["uds"] = self._front.app_socket()
             else:

@@ -32,6 +32,8 @@ __all__ = [
     "Tracer",
     "current_trace_id",
     "encode",
+    "grpc_attributes",
+    "grpc_name",
     "is_sampled",
     "request_attributes",
     "span",
@@ -42,6 +44,9 @@ _TRACEPARENT: Final = re.compile(r"^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-
 _SAMPLED: Final = 0x01
 SERVER, INTERNAL = 2, 1
 _ERROR: Final = 2
+
+#: Of the v2 protocol, as calls name it.
+GRPC_SERVICE: Final = "inference.GRPCInferenceService"
 
 MAX_WAITING_SPANS: Final = 8192
 SEND_SECONDS: Final = 2.0
@@ -123,6 +128,23 @@ def request_attributes(method: str, path: str, status: int, request_id: str, cal
         "http.request.method": method,
         "url.path": path,
         "http.response.status_code": status,
+        "mainspring.request_id": request_id,
+        "mainspring.caller": caller,
+    }
+
+
+def grpc_name(method: str) -> str:
+    """Of a call's span."""
+    return f"{GRPC_SERVICE.rpartition('.')[2]}/{method}"
+
+
+def grpc_attributes(method: str, code: int, request_id: str, caller: str) -> dict[str, Value]:
+    """What a call's span says, whoever answered it."""
+    return {
+        "rpc.system": "grpc",
+        "rpc.service": GRPC_SERVICE,
+        "rpc.method": method,
+        "rpc.grpc.status_code": code,
         "mainspring.request_id": request_id,
         "mainspring.caller": caller,
     }

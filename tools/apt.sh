@@ -11,6 +11,7 @@ packages=(
   git
   googletest
   iproute2  # network namespaces
+  libnghttp2-dev # HTTP/2 of the native front; its library is loaded where it is there
   make
   postgresql-15 # the control database of production; tests start one of their own
   procps

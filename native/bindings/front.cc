@@ -114,6 +114,9 @@ FrontOptions ToOptions(const py::dict& from) {
     if (name == "body_seconds") options.body_seconds = value.cast<double>();
     if (name == "write_seconds") options.write_seconds = value.cast<double>();
     if (name == "answer_seconds") options.answer_seconds = value.cast<double>();
+    if (name == "grpc_upstream") options.grpc_upstream = value.cast<std::string>();
+    if (name == "max_calls") options.max_calls = value.cast<std::size_t>();
+    if (name == "grpc_idle_seconds") options.grpc_idle_seconds = value.cast<double>();
   }
   return options;
 }
@@ -130,12 +133,13 @@ py::tuple ToTuple(const FrontSpan& span) {
 class NativeFront {
  public:
   // Needs the GIL; gives it up while the threads start.
-  NativeFront(const std::vector<int>& listeners, const py::dict& options) {
+  NativeFront(const std::vector<int>& listeners, const py::dict& options,
+              const std::vector<int>& grpc_listeners) {
     const FrontOptions chosen = ToOptions(options);
     Status status;
     {
       const py::gil_scoped_release released;
-      status = Front::Start(chosen, listeners, &front_);
+      status = Front::Start(chosen, listeners, &front_, grpc_listeners);
     }
     Check(status);
   }
@@ -271,7 +275,9 @@ void BindFront(py::module_& module) {
   py::options options;
   options.disable_function_signatures();
   py::class_<NativeFront>(module, "Front", py::is_final(), "An HTTP server. See mainspring.native.front.")
-      .def(py::init<const std::vector<int>&, const py::dict&>(), py::arg("listeners"), py::arg("options"))
+      .def(py::init<const std::vector<int>&, const py::dict&, const std::vector<int>&>(),
+           py::arg("listeners"), py::arg("options"), py::arg("grpc_listeners"))
+      .def_static("why_no_grpc", &Front::WhyNoGrpc)
       .def("set_models", &NativeFront::SetModels, py::arg("models"))
       .def("set_views", &NativeFront::SetViews, py::arg("views"), py::arg("services"), py::arg("max_rows"))
       .def("set_guard", &NativeFront::SetGuard, py::arg("keys"), py::arg("limits"), py::arg("needs_key"))

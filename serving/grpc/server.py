@@ -23,8 +23,11 @@ async def start(
     max_body_bytes: int,
     max_calls: int,
     credentials: grpc.ServerCredentials | None = None,
+    behind: str = "",
 ) -> grpc.aio.Server:
     """Listen on `host`:`port`, without TLS where there are no `credentials`. Stop it with :func:`stop`.
+
+    `behind`: a native front has the port, and this is the path of the Unix socket to listen on instead.
 
     Errors: PortInUse.
     """
@@ -39,7 +42,7 @@ async def start(
     server.add_generic_rpc_handlers((service.handler(answerer),))
     try:
         if credentials is None:
-            server.add_insecure_port(f"{host}:{port}")
+            server.add_insecure_port(f"unix:{behind}" if behind else f"{host}:{port}")
         else:
             server.add_secure_port(f"{host}:{port}", credentials)
     except RuntimeError as error:

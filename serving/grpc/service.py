@@ -71,16 +71,11 @@ class Service:
         logs.call(method, code.name, began, guard.current().caller.name)
         if not traces.is_sampled():
             return
-        attributes: dict[str, traces.Value] = {
-            "rpc.system": "grpc",
-            "rpc.service": f"{schema.PACKAGE}.{schema.SERVICE}",
-            "rpc.method": method,
-            "rpc.grpc.status_code": code.value[0],
-            "mainspring.request_id": logs.REQUEST_ID.get(),
-            "mainspring.caller": guard.current().caller.name,
-        }
+        attributes = traces.grpc_attributes(
+            method, code.value[0], logs.REQUEST_ID.get(), guard.current().caller.name
+        )
         ours = error is not None and error.kind in (errors.Kind.BROKEN, errors.Kind.UNAVAILABLE)
-        self.tracer.end(f"{schema.SERVICE}/{method}", attributes, error.code if ours and error else "")
+        self.tracer.end(traces.grpc_name(method), attributes, error.code if ours and error else "")
 
     async def server_live(self, asked: Any, context: Context, caller: callers.Caller) -> Any:
         return _message("ServerLiveResponse", live=True)

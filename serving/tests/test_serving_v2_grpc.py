@@ -21,6 +21,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from mainspring.core import errors
 from mainspring.core.client import serving as client_module
 from mainspring.core.contracts.deployment import TrafficTable
+from mainspring.native import front
 from mainspring.serving.grpc import schema, status
 from mainspring.serving.models import repository
 
@@ -36,19 +37,28 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
+@pytest.fixture(scope="module", params=["off", "auto"], ids=["aio", "native-front"])
+def grpc_front(request: pytest.FixtureRequest) -> str:
+    """As `serving.grpc_front`: the same tests must pass."""
+    if request.param == "auto" and front.why_no_grpc():
+        pytest.skip(front.why_no_grpc())
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def port() -> int:
+def port(grpc_front: str) -> int:
     return free_port()
 
 
 @pytest.fixture(scope="module")
-def served(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[world.Served]:
+def served(grpc_front: str, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[world.Served]:
     models: dict[str, repository.ModelFactory] = {**tensors.models(), "held": HELD.model}
     with world.serve(
         tmp_path_factory.mktemp("grpc"),
         STABLE,
         models=models,
         grpc_port=port,
+        grpc_front=grpc_front,
         max_body_bytes=200_000,
         workers=1,
         max_waiting=1,
@@ -56,6 +66,7 @@ def served(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[worl
         with client_module.ServingClient(s.url, token=s.tokens.token_of("service@local")) as c:
             c.load_bundle(STABLE.digest)
             c.set_traffic(TrafficTable(endpoint="flights", version=1, stable=STABLE.digest))
+        assert bool(s.front.grpc_socket) == (grpc_front == "auto")
         yield s
 
 
@@ -293,6 +304,7 @@ def test_deadlines_and_load(client: triton.InferenceServerClient) -> None:
             "held", one, lambda result, error: answers.put((name, result, error)), client_timeout=timeout
         )
 
+    calls = HELD.calls
     HELD.go.clear()
     ask("running", None)
     assert HELD.entered.acquire(timeout=30)
@@ -306,7 +318,7 @@ def test_deadlines_and_load(client: triton.InferenceServerClient) -> None:
     name, result, error = answers.get(timeout=30)
     assert (name, error) == ("running", None)
     assert result.as_numpy("y").tolist() == [1.0]
-    assert HELD.calls == 1
+    assert HELD.calls == calls + 1
 
 
 def test_every_error_has_a_code() -> None:

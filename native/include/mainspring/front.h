@@ -1,5 +1,5 @@
 // The native front: an HTTP/1.1 server of a few threads, without Python, before the app that serves
-// everything.
+// everything; and a gRPC server on a port of its own, before the app's.
 //
 // It answers the v2 protocol's infer requests for models it holds, predictions of endpoints whose bundles it
 // holds, and reads of online features from tables it holds, and passes every other request on, over a Unix
@@ -39,6 +39,11 @@ struct FrontOptions {
   double idle_seconds = 75, head_seconds = 10;   // between requests; for a whole head
   double body_seconds = 30, write_seconds = 30;  // without a byte coming, or going
   double answer_seconds = 300;                   // without a byte of the app's
+
+  // ---- gRPC, where there are sockets for it
+  std::string grpc_upstream;       // path of the Unix socket of the app's gRPC
+  std::size_t max_calls = 1024;    // of one connection at once
+  double grpc_idle_seconds = 600;  // of a connection without a call; clients keep theirs
 };
 
 // One version of a model: float matrices of `width` in and `n_outputs` out, row by row. One of the two
@@ -121,8 +126,11 @@ class Front {
  public:
   // `listeners`: sockets that listen, one for each thread; they stay the caller's, who closes them after
   // Stop. kBadSpec for no listener or a path that is too long, kIo where the system gives no epoll or thread.
+  // `grpc_listeners`: none, or as many, whose clients speak gRPC; kBadSpec where WhyNoGrpc says anything.
   static Status Start(const FrontOptions& options, const std::vector<int>& listeners,
-                      std::unique_ptr<Front>* front);
+                      std::unique_ptr<Front>* front, const std::vector<int>& grpc_listeners = {});
+  // Why gRPC cannot be answered by this build on this machine; "": it can.
+  static std::string WhyNoGrpc();
   // As Stop(0).
   ~Front();
   Front(const Front&) = delete;

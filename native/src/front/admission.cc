@@ -9,9 +9,13 @@ bool AreOn(const Limits* limits) { return limits != nullptr && limits->is_on(); 
 
 bool LetIn(const RequestHead& head, const Door& door, const Callers& callers, bool is_told,
            AskedHead* asked) {
-  if (!ReadAskedHead(head, asked)) return false;
+  return ReadAskedHead(head, asked) && KnowCaller(head, door.scope, callers, is_told, asked);
+}
+
+bool KnowCaller(const RequestHead& head, FrontScope scope, const Callers& callers, bool is_told,
+                AskedHead* asked) {
   if (!callers.needs_key() && !is_told && !AreOn(callers.limits())) return true;
-  asked->caller = callers.Identify(head, door.scope, UnixNanos() / 1000);
+  asked->caller = callers.Identify(head, scope, UnixNanos() / 1000);
   return !asked->caller.name.empty();
 }
 

@@ -17,6 +17,10 @@ namespace mainspring::front {
 // `is_told`: who asks matters though nobody is limited, because it is told or charged.
 bool LetIn(const RequestHead& head, const Door& door, const Callers& callers, bool is_told, AskedHead* asked);
 
+// The second half of it, for heads that are read in another way.
+bool KnowCaller(const RequestHead& head, FrontScope scope, const Callers& callers, bool is_told,
+                AskedHead* asked);
+
 // One request taken from its caller's limits, which the app takes from, too: given back unless it was
 // answered here, for the app takes what is passed on.
 class Taken {

@@ -148,11 +148,21 @@ PathTable::PathTable(std::vector<Entry> by_path) : by_path_(std::move(by_path)) 
   std::sort(by_path_.begin(), by_path_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
 }
 
+PathTable::Place PathTable::FirstFrom(std::string_view path) const {
+  return std::lower_bound(by_path_.begin(), by_path_.end(), path,
+                          [](const auto& entry, std::string_view wanted) { return entry.first < wanted; });
+}
+
 const Answering* PathTable::Find(std::string_view target) const {
-  const auto found =
-      std::lower_bound(by_path_.begin(), by_path_.end(), target,
-                       [](const auto& entry, std::string_view path) { return entry.first < path; });
+  const Place found = FirstFrom(target);
   return found != by_path_.end() && found->first == target ? found->second.get() : nullptr;
 }
+
+bool PathTable::HasPrefix(std::string_view prefix) const {
+  const Place found = FirstFrom(prefix);
+  return found != by_path_.end() && found->first.compare(0, prefix.size(), prefix) == 0;
+}
+
+bool Answering::AnswerGrpc(const GrpcInfer&, std::size_t, Scratch*, MadeAnswer*) const { return false; }
 
 }  // namespace mainspring::front

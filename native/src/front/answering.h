@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "callers.h"
+#include "grpc_message.h"
 #include "http_head.h"
 #include "infer_call.h"
 #include "mainspring/front.h"
@@ -117,6 +118,10 @@ class Answering {
   virtual bool Answer(const AskedHead& head, std::string_view body, std::size_t loop, Scratch* scratch,
                       MadeAnswer* answer) const = 0;
 
+  // Likewise an infer request that came by gRPC; the answer has gRPC's five bytes before it.
+  virtual bool AnswerGrpc(const GrpcInfer& infer, std::size_t loop, Scratch* scratch,
+                          MadeAnswer* answer) const;
+
   LoopModelCounts& counts(std::size_t loop) const { return book_->loops[loop]; }
   const Door& door() const { return door_; }
   // Whether use is charged to who asks: then the caller of every request is known.
@@ -141,8 +146,14 @@ class PathTable {
 
   // Of the target of a request as it was sent; nullptr: nobody.
   const Answering* Find(std::string_view target) const;
+  // Whether there is a path that begins so.
+  bool HasPrefix(std::string_view prefix) const;
 
  private:
+  using Place = std::vector<Entry>::const_iterator;
+
+  Place FirstFrom(std::string_view path) const;
+
   std::vector<Entry> by_path_;  // sorted
 };
 

@@ -43,7 +43,7 @@ class CollectedBody {
   std::size_t size_ = 0, filled_ = 0, counted_ = 0;
 };
 
-class Connection final : public Handler {
+class Connection final : public Client {
  public:
   // Owns `fd`; `peer` is the client's address in words.
   Connection(Loop* loop, int fd, std::string peer);
@@ -52,14 +52,10 @@ class Connection final : public Handler {
   bool Open();
   void OnEvents(std::uint32_t events) override;
   void Abort() override;
-
-  // Goes on with requests that were read already.
-  void Resume();
-  // Closes it where it waited too long.
-  void OnSweep();
-  // Closes it soon where nothing is at work; else after the answer at hand.
-  void OnStop();
-  void Close();
+  void Resume() override;
+  void OnSweep() override;
+  void OnStop() override;
+  void Close() override;
 
   // ---- for the exchange
 
@@ -78,9 +74,6 @@ class Connection final : public Handler {
   bool has_waiting_body() const { return state_ == State::kPass && !in_.empty(); }
   void Update();
 
-  std::size_t slot = 0;  // in the loop's list
-  bool is_later = false;
-
  private:
   enum class State { kHead, kBody, kPass, kLinger, kClosed };
   enum class Wait { kNone, kIdle, kHead, kBody, kAnswer, kWrite, kLinger };
@@ -96,7 +89,6 @@ class Connection final : public Handler {
                   std::string_view body);
   // Whether it matters who asks, though nobody is limited.
   bool IsTold(const Answering& answering) const;
-  void KeepSpan(const AskedHead& asked, const MadeAnswer& answer);
   void Collected();
   void Pass(const RequestHead& head, std::string_view* body, bool is_whole);
   void NoteRequest(const RequestHead& head);

@@ -168,32 +168,9 @@ bool Connection::AnswerHere(const Answering& answering, const Callers& callers, 
     out_.append("\r\nx-request-id: ").append(scratch.request_id);
     out_.append(closes_ ? "\r\nconnection: close\r\n\r\n" : "\r\n\r\n").append(scratch.body);
   }
-  if (is_answered && tracing_.is_sampled) KeepSpan(asked, answer);
+  if (is_answered && tracing_.is_sampled) loop_->KeepSpan(tracing_, Decoded(asked.path), asked, answer);
   scratch.Trim();
   return is_answered;
-}
-
-void Connection::KeepSpan(const AskedHead& asked, const MadeAnswer& answer) {
-  FrontSpan span;
-  span.trace_id = tracing_.trace_id;
-  span.parent_id = tracing_.parent_id;
-  loop_->trace_ids.AppendId(1, &span.span_id);
-  span.path = Decoded(asked.path);
-  span.request_id = loop_->scratch.request_id;
-  span.caller = asked.caller.name;
-  // All by one clock that never goes back, and one look at the other.
-  const std::int64_t now = NowNanos(), to_unix = UnixNanos() - now;
-  span.start_ns = tracing_.began + to_unix;
-  span.end_ns = now + to_unix;
-  span.rows = answer.rows;
-  span.model = answer.model;
-  span.bundle = answer.bundle;
-  for (std::size_t i = 0; i < answer.n_parts; ++i) {
-    const MadeAnswer::Part& part = answer.parts[i];
-    span.parts.push_back({part.name, "", part.began + to_unix, part.ended + to_unix});
-    loop_->trace_ids.AppendId(1, &span.parts.back().span_id);
-  }
-  loop_->spans.Add(std::move(span));
 }
 
 // Gives the request to the app, with what is there of its body. `is_whole`: all of it, and it will not come

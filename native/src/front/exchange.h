@@ -14,6 +14,8 @@
 
 namespace mainspring::front {
 
+class Connection;
+
 // Bytes that may wait for a slow reader, in either direction, before the other side is read no more.
 inline constexpr std::size_t kMaxWaiting = std::size_t{256} << 10;
 // What may be left of a request that is answered already; beyond it the connection ends.

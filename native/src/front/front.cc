@@ -14,6 +14,7 @@
 #include "endpoint_infer.h"
 #include "feature_reads.h"
 #include "loop.h"
+#include "nghttp2.h"
 #include "predicting.h"
 #include "served.h"
 
@@ -24,6 +25,30 @@ std::int64_t NowMs() {
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   return std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+}
+
+Status CheckGrpc(const FrontOptions& options, std::size_t n_listeners, std::size_t n_grpc) {
+  if (n_grpc != n_listeners) {
+    return {StatusCode::kBadSpec,       -1, "as many sockets for gRPC as for HTTP", true, double(n_grpc),
+            "pass one a thread of each"};
+  }
+  if (options.grpc_upstream.empty() || options.grpc_upstream.size() >= sizeof(sockaddr_un::sun_path)) {
+    return {StatusCode::kBadSpec,
+            -1,
+            "a path of 1 to 107 bytes for `grpc_upstream`",
+            true,
+            static_cast<double>(options.grpc_upstream.size()),
+            "use a shorter one"};
+  }
+  if (!front::WhyNoHttp2().empty()) {
+    return {StatusCode::kBadSpec,
+            -1,
+            "a build and a machine with nghttp2",
+            false,
+            0,
+            "install libnghttp2-14, or leave gRPC to the app"};
+  }
+  return {};
 }
 
 // Threads that start in its life take no signals: those are for the threads that Python knows.
@@ -83,7 +108,7 @@ Front::Front() : state_(std::make_unique<State>()) {}
 Front::~Front() { Stop(0); }
 
 Status Front::Start(const FrontOptions& options, const std::vector<int>& listeners,
-                    std::unique_ptr<Front>* front) {
+                    std::unique_ptr<Front>* front, const std::vector<int>& grpc_listeners) {
   if (listeners.empty())
     return {StatusCode::kBadSpec, -1, "a socket that listens", true, 0, "pass one a thread"};
   if (options.upstream.empty() || options.upstream.size() >= sizeof(sockaddr_un::sun_path)) {
@@ -94,11 +119,17 @@ Status Front::Start(const FrontOptions& options, const std::vector<int>& listene
             static_cast<double>(options.upstream.size()),
             "use a shorter one"};
   }
+  if (!grpc_listeners.empty()) {
+    if (const Status status = CheckGrpc(options, listeners.size(), grpc_listeners.size()); !status.ok()) {
+      return status;
+    }
+  }
   std::unique_ptr<Front> made(new Front);
   State& state = *made->state_;
   state.shared.options = options;
   for (std::size_t i = 0; i < listeners.size(); ++i) {
-    state.loops.push_back(std::make_unique<front::Loop>(&state.shared, i, listeners[i]));
+    const int grpc_listener = grpc_listeners.empty() ? -1 : grpc_listeners[i];
+    state.loops.push_back(std::make_unique<front::Loop>(&state.shared, i, listeners[i], grpc_listener));
     if (const Status status = state.loops.back()->Open(); !status.ok()) return status;
   }
   state.read_book = std::make_shared<front::ModelBook>("", "", state.loops.size());
@@ -245,6 +276,8 @@ std::vector<FrontModelCounts> Front::ModelCounts() const {
   for (const auto& [_, book] : state_->books) counts.push_back(book->Sum());
   return counts;
 }
+
+std::string Front::WhyNoGrpc() { return front::WhyNoHttp2(); }
 
 FrontModelCounts Front::ReadCounts() const { return state_->read_book->Sum(); }
 

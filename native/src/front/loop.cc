@@ -19,6 +19,7 @@
 
 #include "connection.h"
 #include "exchange.h"
+#include "http2_connection.h"
 #include "refusal.h"
 
 namespace mainspring::front {
@@ -45,6 +46,19 @@ std::string PeerOf(const sockaddr_storage& address, socklen_t size) {
   return host;
 }
 
+// Owns `fd`. nullptr: it cannot be had.
+std::unique_ptr<Client> MakeClient(Loop* loop, int fd, bool is_grpc, std::string peer) {
+#if MAINSPRING_HAS_NGHTTP2
+  if (is_grpc) {
+    auto client = std::make_unique<Http2Connection>(loop, fd);
+    return client->Open() ? std::move(client) : nullptr;
+  }
+#endif
+  (void)is_grpc;
+  auto client = std::make_unique<Connection>(loop, fd, std::move(peer));
+  return client->Open() ? std::move(client) : nullptr;
+}
+
 // Makes a member function what an epoll set calls.
 template <typename Call>
 class Calling final : public Handler {
@@ -64,13 +78,13 @@ std::unique_ptr<Handler> Calls(Call call) {
 
 }  // namespace
 
-Loop::Loop(Shared* shared, std::size_t index, int listener)
+Loop::Loop(Shared* shared, std::size_t index, int listener, int grpc_listener)
     : read_buffer(kReadBytes),
       shared_(shared),
       index_(index),
       listener_(listener),
+      grpc_listener_(grpc_listener),
       in_force_(shared->in_force) {
-  accepting_ = Calls([this] { Accept(); });
   waking_ = Calls([this] {
     std::uint64_t times;
     (void)!read(wake_, &times, sizeof times);
@@ -78,7 +92,7 @@ Loop::Loop(Shared* shared, std::size_t index, int listener)
 }
 
 Loop::~Loop() {
-  connections_.clear();
+  clients_.clear();
   closed_.clear();
   if (wake_ >= 0) close(wake_);
   if (epoll_ >= 0) close(epoll_);
@@ -88,13 +102,22 @@ Status Loop::Open() {
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   wake_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   UpdateTime();
-  if (epoll_ < 0 || wake_ < 0 || !Watch(wake_, EPOLLIN, waking_.get()) ||
-      !Watch(listener_, EPOLLIN, accepting_.get())) {
+  if (epoll_ < 0 || wake_ < 0 || !Watch(wake_, EPOLLIN, waking_.get()) || !Listen(listener_, false) ||
+      (grpc_listener_ >= 0 && !Listen(grpc_listener_, true))) {
     return {StatusCode::kIo,       -1, "a listening socket that epoll takes", true, double(errno),
             "see the error number"};
   }
-  is_accepting_ = true;
   return {};
+}
+
+bool Loop::Listen(int fd, bool is_grpc) {
+  auto port = std::make_unique<Port>();
+  port->fd = fd;
+  port->is_grpc = is_grpc;
+  port->is_accepting = true;
+  port->handler = Calls([this, port = port.get()] { Accept(port); });
+  ports_.push_back(std::move(port));
+  return Watch(fd, EPOLLIN, ports_.back()->handler.get());
 }
 
 void Loop::Wake() {
@@ -105,7 +128,7 @@ void Loop::Wake() {
 void Loop::Run() {
   epoll_event events[256];
   sweep_at_ms_ = now_ms_ + kSweepMs;
-  while (!is_stopping_ || !connections_.empty()) {
+  while (!is_stopping_ || !clients_.empty()) {
     const auto wait = later_.empty() ? std::max<std::int64_t>(0, sweep_at_ms_ - now_ms_) : 0;
     const int n = epoll_wait(epoll_, events, 256, static_cast<int>(wait));
     UpdateTime();
@@ -118,9 +141,9 @@ void Loop::Run() {
       }
     }
     later_now_.swap(later_);
-    for (Connection* connection : later_now_) {
-      connection->is_later = false;
-      connection->Resume();
+    for (Client* client : later_now_) {
+      client->is_later = false;
+      client->Resume();
     }
     later_now_.clear();
     if (now_ms_ >= sweep_at_ms_) Sweep();
@@ -144,23 +167,23 @@ void Loop::Rewatch(int fd, std::uint32_t events, Handler* handler) {
   epoll_ctl(epoll_, EPOLL_CTL_MOD, fd, &event);
 }
 
-void Loop::Discard(Connection* connection) {
-  if (connection->is_later) later_.erase(std::remove(later_.begin(), later_.end(), connection), later_.end());
-  const std::size_t slot = connection->slot;
-  closed_.push_back(std::move(connections_[slot]));
-  if (slot + 1 < connections_.size()) {
-    connections_[slot] = std::move(connections_.back());
-    connections_[slot]->slot = slot;
+void Loop::Discard(Client* client) {
+  if (client->is_later) later_.erase(std::remove(later_.begin(), later_.end(), client), later_.end());
+  const std::size_t slot = client->slot;
+  closed_.push_back(std::move(clients_[slot]));
+  if (slot + 1 < clients_.size()) {
+    clients_[slot] = std::move(clients_.back());
+    clients_[slot]->slot = slot;
   }
-  connections_.pop_back();
+  clients_.pop_back();
 }
 
-void Loop::Discard(std::unique_ptr<Exchange> exchange) { ended_.push_back(std::move(exchange)); }
+void Loop::Discard(std::unique_ptr<Handler> ended) { ended_.push_back(std::move(ended)); }
 
-void Loop::Later(Connection* connection) {
-  if (connection->is_later) return;
-  connection->is_later = true;
-  later_.push_back(connection);
+void Loop::Later(Client* client) {
+  if (client->is_later) return;
+  client->is_later = true;
+  later_.push_back(client);
 }
 
 std::unique_ptr<Exchange> Loop::TakeExchange() {
@@ -228,6 +251,30 @@ void Loop::AppendRequestId(std::string* out) {
 
 std::string_view Loop::date() { return {date_, date_size_}; }
 
+void Loop::KeepSpan(const Tracing& tracing, std::string path, const AskedHead& asked,
+                    const MadeAnswer& answer) {
+  FrontSpan span;
+  span.trace_id = tracing.trace_id;
+  span.parent_id = tracing.parent_id;
+  trace_ids.AppendId(1, &span.span_id);
+  span.path = std::move(path);
+  span.request_id = scratch.request_id;
+  span.caller = asked.caller.name;
+  // All by one clock that never goes back, and one look at the other.
+  const std::int64_t now = NowNanos(), to_unix = UnixNanos() - now;
+  span.start_ns = tracing.began + to_unix;
+  span.end_ns = now + to_unix;
+  span.rows = answer.rows;
+  span.model = answer.model;
+  span.bundle = answer.bundle;
+  for (std::size_t i = 0; i < answer.n_parts; ++i) {
+    const MadeAnswer::Part& part = answer.parts[i];
+    span.parts.push_back({part.name, "", part.began + to_unix, part.ended + to_unix});
+    trace_ids.AppendId(1, &span.parts.back().span_id);
+  }
+  spans.Add(std::move(span));
+}
+
 void Loop::UpdateTime() {
   now_ms_ = NowMs();
   timespec now;
@@ -245,18 +292,18 @@ void Loop::UpdateTime() {
   date_size_ = static_cast<std::size_t>(std::clamp(size, 0, int{sizeof date_} - 1));
 }
 
-void Loop::Accept() {
+void Loop::Accept(Port* port) {
   for (int i = 0; i < kMaxAccepted; ++i) {
     sockaddr_storage address{};
     socklen_t size = sizeof address;
     const int fd =
-        accept4(listener_, reinterpret_cast<sockaddr*>(&address), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        accept4(port->fd, reinterpret_cast<sockaddr*>(&address), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-      Admit(fd, address, size);
+      Admit(fd, port->is_grpc, address, size);
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
       // The next sweep tries again; without this the loop would do nothing else.
-      Rewatch(listener_, 0, accepting_.get());
-      is_accepting_ = false;
+      Rewatch(port->fd, 0, port->handler.get());
+      port->is_accepting = false;
       return;
     } else if (errno != ECONNABORTED && errno != EINTR) {
       return;
@@ -264,45 +311,52 @@ void Loop::Accept() {
   }
 }
 
-void Loop::Admit(int fd, const sockaddr_storage& address, socklen_t size) {
+void Loop::Admit(int fd, bool is_grpc, const sockaddr_storage& address, socklen_t size) {
   counts_.accepted.Add(1);
   const std::size_t before = shared_->connections.fetch_add(1, std::memory_order_relaxed);
-  auto connection = std::make_unique<Connection>(this, fd, PeerOf(address, size));
   if (before >= options().max_connections) {
-    std::string text;
-    AppendRefusal(TooManyConnections(), false, false, MakeRequestId(), date(), &text);
     counts_.refused.Add(1);
-    (void)!send(fd, text.data(), text.size(), MSG_NOSIGNAL);
-    shutdown(fd, SHUT_WR);
+    shared_->connections.fetch_sub(1, std::memory_order_relaxed);
+    if (!is_grpc) {  // gRPC's clients try again by themselves
+      std::string text;
+      AppendRefusal(TooManyConnections(), false, false, MakeRequestId(), date(), &text);
+      (void)!send(fd, text.data(), text.size(), MSG_NOSIGNAL);
+      shutdown(fd, SHUT_WR);
+    }
+    close(fd);
     return;
   }
   const int yes = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-  if (!connection->Open()) return;
-  connection->slot = connections_.size();
-  connections_.push_back(std::move(connection));
+  std::unique_ptr<Client> client = MakeClient(this, fd, is_grpc, PeerOf(address, size));
+  if (client == nullptr) return;
+  client->slot = clients_.size();
+  clients_.push_back(std::move(client));
 }
 
 void Loop::Sweep() {
   sweep_at_ms_ = now_ms_ + kSweepMs;
-  if (!is_accepting_ && !is_stopping_) {
-    Rewatch(listener_, EPOLLIN, accepting_.get());
-    is_accepting_ = true;
+  for (const auto& port : ports_) {
+    if (port->is_accepting || is_stopping_) continue;
+    Rewatch(port->fd, EPOLLIN, port->handler.get());
+    port->is_accepting = true;
   }
   const bool closes_all = is_stopping_ && now_ms_ >= shared_->close_at_ms.load(std::memory_order_relaxed);
   // Backwards: whoever closes is replaced by the last.
-  for (std::size_t i = connections_.size(); i-- > 0;) {
-    Connection* const connection = connections_[i].get();
-    closes_all ? connection->Close() : connection->OnSweep();
+  for (std::size_t i = clients_.size(); i-- > 0;) {
+    Client* const client = clients_[i].get();
+    closes_all ? client->Close() : client->OnSweep();
   }
 }
 
 void Loop::BeginStop() {
   // Whoever was let in by the kernel is served.
-  if (is_accepting_) Accept();
-  epoll_ctl(epoll_, EPOLL_CTL_DEL, listener_, nullptr);
+  for (const auto& port : ports_) {
+    if (port->is_accepting) Accept(port.get());
+    epoll_ctl(epoll_, EPOLL_CTL_DEL, port->fd, nullptr);
+  }
   is_stopping_ = true;
-  for (std::size_t i = connections_.size(); i-- > 0;) connections_[i]->OnStop();
+  for (std::size_t i = clients_.size(); i-- > 0;) clients_[i]->OnStop();
   for (std::unique_ptr<Exchange>& exchange : idle_) ended_.push_back(std::move(exchange));
   idle_.clear();
 }

@@ -22,7 +22,6 @@
 
 namespace mainspring::front {
 
-class Connection;
 class Exchange;
 
 // What the loops of a front share.
@@ -48,6 +47,21 @@ class Handler {
   virtual void Abort() = 0;
 };
 
+// A client's connection, whatever it speaks.
+class Client : public Handler {
+ public:
+  // Goes on with requests that were read already.
+  virtual void Resume() {}
+  // Closes it where it waited too long.
+  virtual void OnSweep() = 0;
+  // Closes it soon where nothing is at work; else after what is.
+  virtual void OnStop() = 0;
+  virtual void Close() = 0;
+
+  std::size_t slot = 0;  // in the loop's list
+  bool is_later = false;
+};
+
 // What one loop counted.
 struct LoopCounts {
   Count accepted, answered, passed, refused, timed_out, upstream_failures;
@@ -55,7 +69,8 @@ struct LoopCounts {
 
 class Loop {
  public:
-  Loop(Shared* shared, std::size_t index, int listener);
+  // `grpc_listener` below 0: none.
+  Loop(Shared* shared, std::size_t index, int listener, int grpc_listener);
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
@@ -70,11 +85,11 @@ class Loop {
   void Rewatch(int fd, std::uint32_t events, Handler* handler);
 
   // Gives up what is closed. It stays until the events at hand are done: one of them may be for it.
-  void Discard(Connection* connection);
-  void Discard(std::unique_ptr<Exchange> exchange);
+  void Discard(Client* client);
+  void Discard(std::unique_ptr<Handler> ended);
 
   // A connection that has requests left to answer without anything new to read.
-  void Later(Connection* connection);
+  void Later(Client* client);
 
   // A connection to the app, idle or new; nullptr: the app does not listen.
   std::unique_ptr<Exchange> TakeExchange();
@@ -86,6 +101,8 @@ class Loop {
   std::string MakeRequestId();
   void AppendRequestId(std::string* out);
   std::string_view date();
+  // Of a sampled request that was answered here, whose id is in `scratch`.
+  void KeepSpan(const Tracing& tracing, std::string path, const AskedHead& asked, const MadeAnswer& answer);
 
   std::int64_t now_ms() const { return now_ms_; }
   bool is_stopping() const { return is_stopping_; }
@@ -102,25 +119,32 @@ class Loop {
   std::vector<char> read_buffer;
 
  private:
-  class Listener;
-  class Waker;
+  // A socket that listens, and what its clients speak.
+  struct Port {
+    int fd = -1;
+    bool is_grpc = false, is_accepting = false;
+    std::unique_ptr<Handler> handler;
+  };
 
-  void Accept();
-  void Admit(int fd, const sockaddr_storage& address, socklen_t size);
+  bool Listen(int fd, bool is_grpc);
+  void Accept(Port* port);
+  void Admit(int fd, bool is_grpc, const sockaddr_storage& address, socklen_t size);
   void Sweep();
   void BeginStop();
   void UpdateTime();
 
   Shared* const shared_;
   const std::size_t index_;
-  const int listener_;
+  const int listener_, grpc_listener_;
   int epoll_ = -1, wake_ = -1;
-  std::unique_ptr<Handler> accepting_, waking_;
-  bool is_accepting_ = false, is_stopping_ = false;
+  std::vector<std::unique_ptr<Port>> ports_;
+  std::unique_ptr<Handler> waking_;
+  bool is_stopping_ = false;
 
-  std::vector<std::unique_ptr<Connection>> connections_, closed_;
-  std::vector<std::unique_ptr<Exchange>> idle_, ended_;
-  std::vector<Connection*> later_, later_now_;
+  std::vector<std::unique_ptr<Client>> clients_, closed_;
+  std::vector<std::unique_ptr<Exchange>> idle_;
+  std::vector<std::unique_ptr<Handler>> ended_;
+  std::vector<Client*> later_, later_now_;
 
   std::shared_ptr<const InForce> in_force_;
   std::uint64_t in_force_number_ = 0;

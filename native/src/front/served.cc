@@ -75,13 +75,18 @@ bool Served::Answer(const AskedHead& head, std::string_view body, std::size_t lo
   const std::int64_t ran = NowNanos();
   if (!Write(scratch, answer)) return false;
   if (head.may_compress && scratch->body.size() >= kCompressBytes) return false;  // a long id
-  answer->rows = call.rows;
+  Told(call.rows, loop, {began, read, ran}, answer);
+  return true;
+}
+
+void Served::Told(std::size_t rows, std::size_t loop, const Times& times, MadeAnswer* answer) const {
+  answer->rows = rows;
   answer->model = model_.name;
-  answer->parts[0] = {"infer", read, ran};
+  answer->parts[0] = {"infer", times.read, times.ran};
   answer->n_parts = 1;
   const auto span = [](std::int64_t from, std::int64_t to) { return static_cast<std::uint64_t>(to - from); };
-  counts(loop).Answered(call.rows, span(began, read), span(read, ran), span(ran, NowNanos()));
-  return true;
+  counts(loop).Answered(rows, span(times.began, times.read), span(times.read, times.ran),
+                        span(times.ran, NowNanos()));
 }
 
 // The matrix as the model reads it: where it lies, if that is a place for its elements. nullptr: a number is
@@ -150,11 +155,38 @@ bool Served::Write(Scratch* scratch, MadeAnswer* answer) const {
   out.append("}");
   answer->is_binary = call.wants_binary;
   answer->json_length = out.size();
-  if (call.wants_binary) {
-    const void* const from = gives_double_ ? static_cast<const void*>(scratch->doubles.data())
-                                           : static_cast<const void*>(scratch->floats.data());
-    out.append(static_cast<const char*>(from), n_bytes);
-  }
+  if (call.wants_binary) out.append(Bytes(*scratch, call.rows));
+  return true;
+}
+
+std::string_view Served::Bytes(const Scratch& scratch, std::size_t rows) const {
+  const std::size_t n = rows * n_outputs_;
+  if (gives_double_) return {reinterpret_cast<const char*>(scratch.doubles.data()), n * sizeof(double)};
+  return {reinterpret_cast<const char*>(scratch.floats.data()), n * sizeof(float)};
+}
+
+bool Served::Fits(const GrpcInfer& infer) const {
+  const std::size_t size = names_.takes_double ? sizeof(double) : sizeof(float);
+  return infer.model == model_.name && infer.input == names_.input && infer.datatype == (names_.takes_double ? "FP64" : "FP32") &&
+         infer.rows >= 1 && infer.rows <= std::min(names_.max_rows, max_rows_here_) &&
+         infer.width == names_.width && infer.elements.size() == infer.rows * names_.width * size &&
+         (infer.element_size == 0 || infer.element_size == size) &&
+         (!infer.names_output || infer.output == names_.output);
+}
+
+bool Served::AnswerGrpc(const GrpcInfer& infer, std::size_t loop, Scratch* scratch,
+                        MadeAnswer* answer) const {
+  const std::int64_t began = NowNanos();
+  if (!Fits(infer)) return false;
+  scratch->call.is_binary = true;
+  const void* const input = Input(infer.elements, scratch);
+  const std::int64_t read = NowNanos();
+  if (!Run(input, infer.rows, loop, scratch)) return false;
+  const std::int64_t ran = NowNanos();
+  AppendGrpcAnswer({model_.name, model_.version, infer.id, model_.output, gives_double_ ? "FP64" : "FP32",
+                    infer.rows, n_outputs_, Bytes(*scratch, infer.rows)},
+                   &scratch->body);
+  Told(infer.rows, loop, {began, read, ran}, answer);
   return true;
 }
 

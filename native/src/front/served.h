@@ -4,6 +4,7 @@
 #define MAINSPRING_SRC_FRONT_SERVED_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -26,12 +27,25 @@ class Served final : public Answering {
   bool Answer(const AskedHead& head, std::string_view body, std::size_t loop, Scratch* scratch,
               MadeAnswer* answer) const override;
 
+  bool AnswerGrpc(const GrpcInfer& infer, std::size_t loop, Scratch* scratch,
+                  MadeAnswer* answer) const override;
+
   const FrontModel& model() const { return model_; }
 
  private:
   const void* Input(std::string_view binary, Scratch* scratch) const;
   bool Run(const void* input, std::size_t rows, std::size_t loop, Scratch* scratch) const;
   bool Write(Scratch* scratch, MadeAnswer* answer) const;
+  bool Fits(const GrpcInfer& infer) const;
+  // What Run gave, as it lies in memory.
+  std::string_view Bytes(const Scratch& scratch, std::size_t rows) const;
+
+  // On NowNanos: when an answer was begun, its input there, its output there.
+  struct Times {
+    std::int64_t began = 0, read = 0, ran = 0;
+  };
+  // Counts it, and says in `answer` what traces tell.
+  void Told(std::size_t rows, std::size_t loop, const Times& times, MadeAnswer* answer) const;
 
   struct Workspace {
     MlpWorkspace mlp;
