@@ -41,6 +41,7 @@ OURS: Final = (
     Form(servers.FRONT, "binary"),
     Form(servers.GRPC_ECHO, "grpc"),
     Form(servers.OURS_GRPC, "grpc"),
+    Form(servers.FRONT_GRPC, "grpc"),
 )
 PEERS: Final = (
     Form(commands.TRITON, "json"),

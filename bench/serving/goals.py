@@ -23,6 +23,7 @@ _CLOSED: Final = (
     ("ASGI fast path, json, times", servers.OURS, "json", (servers.FASTAPI,), 5.0),
     ("ASGI fast path, json, times", servers.OURS, "json", (commands.TRITON,), 1.3),
     ("ASGI fast path, json, times", servers.OURS, "json", (commands.MLSERVER,), 10.0),
+    ("gRPC in the native front, times", servers.FRONT_GRPC, "grpc", (commands.TRITON,), 1.0),
     ("gRPC on grpc.aio, times", servers.OURS_GRPC, "grpc", (commands.TRITON,), 1.0),
     ("gRPC on grpc.aio, share of its echo", servers.OURS_GRPC, "grpc", (servers.GRPC_ECHO,), 0.8),
 )

@@ -22,6 +22,7 @@ FASTAPI: Final = "fastapi-pydantic"
 OURS: Final = "mainspring"
 OURS_GRPC: Final = "mainspring-grpc"
 GRPC_ECHO: Final = "grpc-aio-echo"
+FRONT_GRPC: Final = "mainspring-front-grpc"
 OVERLOADED: Final = "mainspring-overloaded"
 FRONT: Final = "mainspring-front"
 PASSED: Final = "mainspring-front-passed"
@@ -191,6 +192,18 @@ def ours_grpc(port: int) -> None:
     ours(0, grpc_port=port)
 
 
+def front_grpc(port: int) -> None:
+    """The data plane behind the front, which has the port of gRPC, too, in one thread."""
+    from mainspring.bench.serving import model
+
+    environ = {
+        "MAINSPRING_SERVING_FRONT_THREADS": "1",
+        "MAINSPRING_SERVING_GRPC_PORT": str(port),
+        "MAINSPRING_SERVING_GRPC_FRONT": "auto",
+    }
+    data_plane(0, environ, online.OnlineStore(), models={"mlp": model.native})
+
+
 def overloaded(port: int) -> None:
     """The same with the threads of the overload rows."""
     ours(port, workers=OVERLOAD_WORKERS)
@@ -236,6 +249,7 @@ CONTESTANTS: Final[Mapping[str, Callable[[int], None]]] = {
     OURS: ours,
     OURS_GRPC: ours_grpc,
     GRPC_ECHO: grpc_echo,
+    FRONT_GRPC: front_grpc,
     OVERLOADED: overloaded,
     FRONT: front,
     PASSED: passed,

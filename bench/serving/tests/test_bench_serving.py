@@ -59,7 +59,7 @@ def test_contestants_answer_rightly_and_take_turns() -> None:
 
 @pytest.mark.integration
 def test_grpc_contestants_answer_rightly() -> None:
-    with contestants.running(servers.OURS_GRPC, servers.GRPC_ECHO, cpu=-1) as found:
+    with contestants.running(servers.OURS_GRPC, servers.GRPC_ECHO, servers.FRONT_GRPC, cpu=-1) as found:
         for name, server in found.servers.items():
             assert server.check(forms.Form(name, "grpc"))[1] == ""
 

@@ -183,7 +183,13 @@ Http2Events::Took Http2Connection::OnBegin(std::int32_t stream) {
   block_began_ms_ = loop_->now_ms();
   if (CallOf(stream) != nullptr) return Took::kYes;
   idle_frames_ += kIdleFramesPerCall;
-  return Hold(MakeCall(stream), sizeof(Http2Call)) ? Took::kYes : Took::kReset;
+  return Hold(MakeCall(stream), sizeof(Http2Call)) ? Took::kYes : GiveUp(stream);
+}
+
+// Clients see it as RESOURCE_EXHAUSTED.
+Http2Events::Took Http2Connection::GiveUp(std::int32_t stream) {
+  wire_.Reset(stream, NGHTTP2_ENHANCE_YOUR_CALM);
+  return Took::kReset;
 }
 
 Http2Events::Took Http2Connection::OnField(std::int32_t stream, std::string_view name,
@@ -195,9 +201,9 @@ Http2Events::Took Http2Connection::OnField(std::int32_t stream, std::string_view
   const std::size_t size = call->fields.n_bytes() + n_bytes + kFieldOverhead * (call->fields.size() + 1);
   if (size > loop_->options().max_head_bytes) {
     loop_->counts().refused.Add(1);
-    return Took::kReset;
+    return GiveUp(stream);
   }
-  if (!Hold(call, n_bytes)) return Took::kReset;
+  if (!Hold(call, n_bytes)) return GiveUp(stream);
   call->fields.Add(name, value);
   return Took::kYes;
 }
@@ -222,7 +228,7 @@ bool Http2Connection::OnData(std::int32_t stream, std::string_view bytes) {
   call->moved_ms = loop_->now_ms();
   if (!Hold(call, bytes.size())) {
     wire_.Consume(stream, bytes.size());
-    wire_.Reset(stream, NGHTTP2_ENHANCE_YOUR_CALM);
+    (void)GiveUp(stream);
     return true;
   }
   if (call->state == Http2Call::State::kCollect) {

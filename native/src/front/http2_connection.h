@@ -65,6 +65,7 @@ class Http2Connection final : public Client, private Http2Events {
   Http2Call* MakeCall(std::int32_t stream);
   bool Hold(Http2Call* call, std::size_t n);
   void Release(Http2Call* call, std::size_t n);
+  Took GiveUp(std::int32_t stream);
   void SweepCalls(std::int64_t now);
 
   // ---- grpc_calls.cc
