@@ -569,6 +569,16 @@ class Trees:
         self, features: NDArray[Any], out: NDArray[Any] | None = None, *, raw: bool = False
     ) -> BoundModel:
         """The same with the arrays checked once, for many runs on changing values. Errors: as `run`."""
+    def sealed(self) -> int:
+        """As of `Mlp`."""
+    def over(self, fd: int, /) -> Trees:
+        """As of `Mlp`."""
+    @property
+    def packed(self) -> NDArray[np.uint8]:
+        """Nodes, leaves and bit vectors as the kernels of `target` read them, (n_bytes,), read-only."""
+    @property
+    def is_mapped(self) -> bool:
+        """Whether they are in memory that other processes may have."""
     @property
     def width(self) -> int:
         """Features."""

@@ -29,6 +29,7 @@ NATIVE_HDRS = [
     "include/mainspring/math/log1p-inl.h",
     "include/mainspring/mlp.h",
     "include/mainspring/packed.h",
+    "include/mainspring/packed_array.h",
     "include/mainspring/pool.h",
     "include/mainspring/program.h",
     "include/mainspring/simd/avx2-inl.h",

@@ -37,7 +37,7 @@ class Options:
     torch_threads: int = 1
     onnx_threads: int = 1
     exchange: packed.Exchange | None = None
-    """Where packed weights of native networks are had with other processes of the host; None: each has its own."""
+    """Where packed weights of native networks and trees are had with other processes of the host; None: each has its own."""
 
 
 def factories(options: Options) -> Mapping[str, RuntimeFactory]:
@@ -65,6 +65,9 @@ def factories(options: Options) -> Mapping[str, RuntimeFactory]:
             raise _not_installed("torch", "serving", error) from error
         return torch_runtime.TorchRuntime.load(opened, threads=options.torch_threads)
 
+    def trees(opened: sources.ModelSource, compiled: sources.PlanOutput) -> ports.ModelRuntime:
+        return trees_runtime.TreesRuntime.load(opened, compiled, exchange=options.exchange)
+
     def onnx(opened: sources.ModelSource, compiled: sources.PlanOutput) -> ports.ModelRuntime:
         try:
             from mainspring.core.models import onnx_runtime
@@ -81,7 +84,7 @@ def factories(options: Options) -> Mapping[str, RuntimeFactory]:
 
     of_models: dict[str, sources.ModelFactory] = {
         "embedding_mlp": embedding_mlp,
-        "trees": trees_runtime.TreesRuntime.load,
+        "trees": trees,
         "onnx": onnx,
         "torch_export": torch_export,
     }

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mainspring.core import errors, ports
-from mainspring.core.models import model_input, model_spec
+from mainspring.core.models import model_input, model_spec, packed
 from mainspring.core.models import source as sources
 from mainspring.native import status, trees
 
@@ -27,8 +27,15 @@ class TreesRuntime:
         self._expected = model_input.ExpectedInput(spec.dense_width, len(spec.id_columns))
 
     @classmethod
-    def load(cls, source: sources.ModelSource, compiled: sources.PlanOutput) -> TreesRuntime:
-        """Read a verified bundle's trees.
+    def load(
+        cls,
+        source: sources.ModelSource,
+        compiled: sources.PlanOutput,
+        *,
+        exchange: packed.Exchange | None = None,
+    ) -> TreesRuntime:
+        """Read a verified bundle's trees. With an `exchange` their arrays are those that other processes have in memory, if
+        they hold the same bytes.
 
         Errors: CorruptArtifact if they are damaged, or do not take what the plan gives; MissingTool for a feature of
         these libraries that the kernel does not repeat.
@@ -52,7 +59,12 @@ class TreesRuntime:
                 source,
                 f"the trees want the columns as {list(model.feature_names)}, the plan gives {list(gives)}",
             )
-        return cls(model, spec)
+        return packed.over_shared(lambda one: cls(one, spec), model, exchange, source.digest)
+
+    @property
+    def packed_size(self) -> packed.Size:
+        """Of their arrays in memory."""
+        return packed.size_of_model(self._model)
 
     @property
     def model(self) -> trees.Trees:

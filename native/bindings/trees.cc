@@ -3,6 +3,7 @@
 
 #include "mainspring/trees.h"
 
+#include <limits>
 #include <string_view>
 
 #include "arguments.h"
@@ -10,6 +11,7 @@
 #include "bound_model.h"
 #include "fast_object.h"
 #include "models.h"
+#include "packed.h"
 
 namespace mainspring {
 namespace {
@@ -52,6 +54,8 @@ class Trees : public std::enable_shared_from_this<Trees> {
     if (error.ok()) error = Forest::Make(std::move(model), chosen, &forest_);
     if (!error.ok()) Raise(error.code, error.message);
   }
+
+  explicit Trees(Forest forest) : forest_(std::move(forest)) {}
 
   const Forest& forest() const { return forest_; }
 
@@ -195,6 +199,27 @@ PyObject* BindEntry(PyObject* self, PyObject* const* given, py::ssize_t n, PyObj
   return Call(self, &Trees::Bind, "bind", given, n, names);
 }
 
+PyObject* SealedEntry(PyObject* self, PyObject*) {
+  return Guarded([self] { return PyLong_FromLong(Sealed(*ForestOf(self).packed())); });
+}
+
+PyObject* OverEntry(PyObject* self, PyObject* number) {
+  return Guarded([&] {
+    const long given = PyLong_AsLong(number);
+    if (given == -1 && PyErr_Occurred()) throw py::error_already_set();
+    const int fd = given < 0 || given > std::numeric_limits<int>::max() ? -1 : static_cast<int>(given);
+    Forest made;
+    CheckPacked(WithoutLock([&] { return ForestOf(self).Over(fd, &made); }));
+    auto state = std::make_unique<TreesState>();
+    state->trees = std::make_shared<Trees>(std::move(made));
+    return TreesObject::New(TreesType(), std::move(state)).release().ptr();
+  });
+}
+
+PyObject* PackedOf(PyObject* self, void*) {
+  return Guarded([self] { return PackedView(ForestOf(self).packed()).release().ptr(); });
+}
+PyObject* IsMappedOf(PyObject* self, void*) { return PyBool_FromLong(ForestOf(self).packed()->is_mapped()); }
 PyObject* WidthOf(PyObject* self, void*) { return PyLong_FromSize_t(ForestOf(self).width()); }
 PyObject* OutputsOf(PyObject* self, void*) { return PyLong_FromSize_t(ForestOf(self).n_outputs(false)); }
 PyObject* TreesOf(PyObject* self, void*) { return PyLong_FromSize_t(ForestOf(self).n_trees()); }
@@ -231,6 +256,8 @@ PyTypeObject* TreesType() {
                                   AsFastMethod("from_xgboost", FromXgboostEntry, METH_STATIC),
                                   AsFastMethod("run", RunEntry),
                                   AsFastMethod("bind", BindEntry),
+                                  {"sealed", SealedEntry, METH_NOARGS, nullptr},
+                                  {"over", OverEntry, METH_O, nullptr},
                                   {nullptr, nullptr, 0, nullptr}};
   static PyGetSetDef getters[] = {{"width", WidthOf, nullptr, nullptr, nullptr},
                                   {"n_outputs", OutputsOf, nullptr, nullptr, nullptr},
@@ -239,6 +266,8 @@ PyTypeObject* TreesType() {
                                   {"target", TargetOf, nullptr, nullptr, nullptr},
                                   {"objective", ObjectiveOf, nullptr, nullptr, nullptr},
                                   {"feature_names", FeatureNamesOf, nullptr, nullptr, nullptr},
+                                  {"packed", PackedOf, nullptr, nullptr, nullptr},
+                                  {"is_mapped", IsMappedOf, nullptr, nullptr, nullptr},
                                   {"dtype", DtypeOf, nullptr, nullptr, nullptr},
                                   {nullptr, nullptr, nullptr, nullptr, nullptr}};
   return TreesObject::Type("mainspring.native._native.Trees", methods, getters, ReprOf,

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "mainspring/mlp.h"
+#include "mainspring/trees.h"
 
 namespace mainspring {
 namespace {
@@ -164,6 +165,82 @@ TEST(PackedTest, ANetworkOverASealedCopyAnswersTheSameBitsOnEveryTarget) {
   }
   Mlp empty, mapped;
   EXPECT_EQ(empty.Over(0, &mapped).code, StatusCode::kBadSpec);
+}
+
+// Large enough for bit vectors (narrow), too large for them, and wide: by the number of leaves and of trees.
+ForestModel Trees(bool is_xgboost, std::size_t n_trees, std::uint32_t splits) {
+  ForestModel model;
+  model.is_xgboost = is_xgboost;
+  model.width = 5;
+  for (std::size_t t = 0; t < n_trees; ++t) {
+    std::vector<TreeNode> tree(2 * splits + 1);
+    for (std::uint32_t i = 0; i < tree.size(); ++i) {
+      TreeNode& node = tree[i];
+      node.is_leaf = i >= splits;
+      node.value = node.is_leaf ? 0.25 * static_cast<double>(i % 11) - static_cast<double>(t) : 0;
+      node.is_strict = is_xgboost;
+      node.feature = (i + static_cast<std::uint32_t>(t)) % 5;
+      node.threshold = static_cast<float>(i % 7) - 3.0f;
+      node.left = 2 * i + 1;
+      node.right = 2 * i + 2;
+    }
+    model.trees.push_back(tree);
+    model.output_of.push_back(0);
+  }
+  return model;
+}
+
+template <typename Value>
+std::vector<Value> Answers(const Forest& forest, const std::vector<float>& x, std::size_t rows) {
+  ForestWorkspace workspace = forest.MakeWorkspace();
+  std::vector<Value> out(rows);
+  forest.Run(x.data(), rows, false, &workspace, out.data());
+  return out;
+}
+
+TEST(PackedTest, TreesOverASealedCopyAnswerTheSameBitsOnEveryTarget) {
+  constexpr std::size_t kRows = 70;
+  std::vector<float> x(kRows * 5);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 13) - 6.5f;
+  for (const Target target : kAllTargets) {
+    if (!IsSupported(target)) continue;
+    for (const bool is_xgboost : {false, true}) {
+      for (const std::uint32_t splits : {0u, 7u, 31u, 1000u, 70000u}) {
+        const ForestModel model = Trees(is_xgboost, splits > 1000 ? 2 : 40, splits);
+        Forest own, other, mapped;
+        ASSERT_TRUE(Forest::Make(model, target, &own).ok());
+        ASSERT_TRUE(Forest::Make(model, target, &other).ok());
+        {
+          const Fd sealed(SealedOf(*own.packed()));
+          ASSERT_TRUE(other.Over(sealed.fd, &mapped).ok()) << splits;
+        }
+        EXPECT_TRUE(mapped.packed()->is_mapped());
+        for (const std::size_t rows : {std::size_t{1}, std::size_t{3}, kRows}) {
+          if (is_xgboost) {
+            const auto want = Answers<float>(own, x, rows);
+            other = Forest();
+            EXPECT_EQ(Answers<float>(mapped, x, rows), want) << splits;
+          } else {
+            const auto want = Answers<double>(own, x, rows);
+            other = Forest();
+            EXPECT_EQ(Answers<double>(mapped, x, rows), want) << splits;
+          }
+        }
+      }
+    }
+  }
+  Forest empty, mapped;
+  EXPECT_EQ(empty.Over(0, &mapped).code, StatusCode::kBadModel);
+}
+
+TEST(PackedTest, TreesOfAnotherModelAreRefused) {
+  Forest one, other, mapped;
+  ForestModel model = Trees(false, 20, 31);
+  ASSERT_TRUE(Forest::Make(model, BestTarget(), &one).ok());
+  model.trees[19].back().value += 0.5;
+  ASSERT_TRUE(Forest::Make(model, BestTarget(), &other).ok());
+  const Fd sealed(SealedOf(*other.packed()));
+  EXPECT_EQ(one.Over(sealed.fd, &mapped).code, StatusCode::kCorrupt);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import threading
 from typing import Any
@@ -135,6 +136,53 @@ def batches() -> list[np.ndarray[Any, np.dtype[np.float32]]]:
     return [table(n, seed=n) for n in (0, 1, 2, 5, 7, 8, 9, 17, 63, 64, 65, 300)] + [
         odd_rows(s) for s in range(3)
     ]
+
+
+@pytest.mark.parametrize("target", targets.available())
+@pytest.mark.parametrize("name", ["regression", "binary", "multiclass", "no split", "many leaves", "deep"])
+def test_sealed_arrays_answer_as_own_ones(name: str, target: str) -> None:
+    def read() -> trees.Trees:
+        if name in LIGHTGBM and name != "no split":
+            return trees.Trees.from_lightgbm(train_lightgbm(name).model_to_string(), target=target)
+        return trees.Trees.from_xgboost(bytes(train_xgboost(name)[0].save_raw("json")), target=target)
+
+    own, packer = read(), read()
+    fd = packer.sealed()
+    try:
+        mapped = own.over(fd)
+        with pytest.raises(TypeError):
+            own.over("a file")  # type: ignore[arg-type]
+    finally:
+        os.close(fd)
+    del packer
+    assert (own.is_mapped, mapped.is_mapped) == (False, True)
+    assert (mapped.target, mapped.n_nodes, mapped.dtype) == (target, own.n_nodes, own.dtype)
+    assert mapped.packed.tobytes() == own.packed.tobytes()
+    for features in batches():
+        for raw in (False, True):
+            assert mapped.run(features, raw=raw).tobytes() == own.run(features, raw=raw).tobytes()
+    features = table(3)
+    bound = mapped.bind(features)
+    want = own.run(features)
+    del own, mapped
+    bound.run()
+    assert bound.out.tobytes() == want.tobytes()
+
+
+def test_arrays_of_others_are_refused() -> None:
+    text = train_lightgbm("regression").model_to_string()
+    own = trees.Trees.from_lightgbm(text)
+    others = [trees.Trees.from_lightgbm(train_lightgbm("regression", 19).model_to_string())]
+    others += [trees.Trees.from_lightgbm(text, target=t) for t in targets.available() if t != own.target]
+    for other in others:
+        fd = other.sealed()
+        with pytest.raises(status.NativeError, match="own memory") as caught:
+            own.over(fd)
+        assert caught.value.code == "corrupt"
+        os.close(fd)
+    with pytest.raises(status.NativeError) as caught:
+        own.over(fd)
+    assert caught.value.code == "io"
 
 
 @pytest.mark.parametrize("target", targets.available())

@@ -14,6 +14,7 @@ import selectors
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,7 +108,7 @@ class Broker:
             OSError
         ) as error:  # no more files: who waits goes on by itself, and files come back as models go
             _LOG.error("a process cannot share weights: %s", error)
-            threading.Event().wait(0.05)
+            time.sleep(0.05)
             return
         if _user_of(connection) != os.geteuid():
             connection.close()

@@ -16,15 +16,19 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import lightgbm
 import numpy as np
 import pytest
+import serving_world as world
 from serving_bundles import FITTED, WIDE, Home
 
 from mainspring.core import errors, ports
 from mainspring.core.models import bundle, native_runtime, packed, signing
 from mainspring.core.models import runtimes as known
 from mainspring.native import mlp, targets
+from mainspring.serving import bundles
 from mainspring.serving.processes import weights
+from mainspring.serving.runtimes import chosen
 
 NAME = "0123456789abcdef" * 4
 BATCH = ports.ModelInput(
@@ -211,6 +215,43 @@ def test_a_bundle_loaded_twice_is_in_memory_once(folder: Path, opened: bundle.Bu
     until(lambda: kept() == before + 2)
     assert model.run(BATCH.dense, np.ascontiguousarray(BATCH.ids.T)).any(), "what is mapped stays"
     del second
+    gc.collect()
+    until(lambda: kept() == before)
+
+
+def test_a_loaded_bundle_tells_what_is_shared_and_counts_it_in_full(folder: Path, tmp_path: Path) -> None:
+    serving = world.settings_in(tmp_path).serving
+    home = Home(tmp_path, chosen.runtimes(serving, weights.Exchange(folder)))
+    loaded = home.loader.load(home.write_network(1, WIDE))
+    view = bundles.Shelved(loaded, 0.5).view
+    assert (view.packed_own_bytes, view.packed_shared_bytes > packed.LEAST_BYTES) == (0, True)
+    assert view.memory_bytes >= view.packed_shared_bytes
+    small = bundles.Shelved(home.loader.load(home.write_network(1)), 0.5).view
+    assert (small.packed_own_bytes > 0, small.packed_shared_bytes) == (True, 0)
+
+
+def test_trees_are_in_memory_once(folder: Path, tmp_path: Path) -> None:
+    columns = np.random.default_rng(0).normal(size=(4000, 3)).astype(np.float32)
+    columns[:, 2] = np.arange(4000) % 4
+    data = lightgbm.Dataset(columns, columns[:, 0] * columns[:, 1])
+    made = lightgbm.train({"objective": "regression", "verbose": -1, "num_threads": 1}, data, 60)
+    home = Home(tmp_path)
+    model = {"format": "lightgbm", "dense_width": 2, "id_columns": ["carrier"]}
+    digest = home.write(kind="trees", model=model, weights=made.model_to_string().encode())
+    opened = home.store.open(digest, signing.TrustedKeys.load(home.trusted))
+    before = kept()
+    exchange = weights.Exchange(folder)
+    alone, *both = (
+        known.factories(known.Options(exchange=e))["trees"](opened, FITTED.compile())
+        for e in (None, exchange, exchange)
+    )
+    assert packed.size_of(alone).own > packed.LEAST_BYTES
+    for runtime in both:
+        assert packed.size_of(runtime) == packed.Size(shared=packed.size_of(alone).own)
+        assert runtime.predict(BATCH).tobytes() == alone.predict(BATCH).tobytes()
+    assert np.ptp(alone.predict(BATCH)) > 0.5
+    assert kept() == before + 3
+    del runtime, both
     gc.collect()
     until(lambda: kept() == before)
 

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "mainspring/packed.h"
+#include "mainspring/packed_array.h"
 #include "mainspring/status.h"
 #include "mainspring/target.h"
 
@@ -113,6 +115,10 @@ class Forest {
   // All targets give the same bits. kUnknownTarget where this CPU cannot run it.
   static ModelError Make(ForestModel model, Target target, Forest* forest);
 
+  // The same forest over the sealed copy `fd` of its packed arrays, which other processes may have mapped;
+  // see PackedMemory::MapSame. `forest` may not be this one.
+  Status Over(int fd, Forest* forest) const;
+
   // features: n_rows x width, row-major. out: n_rows x n_outputs (n_rows x 1 for kArgmax, unless `raw`), no
   // overlap. `raw` leaves the link out. Neither allocates nor throws; the caller's floating-point environment
   // is put back.
@@ -136,6 +142,8 @@ class Forest {
   std::size_t n_nodes() const { return n_nodes_; }
   const std::string& objective() const { return objective_; }
   const std::vector<std::string>& feature_names() const { return feature_names_; }
+  // Nodes, leaves, bit vectors: what is large, as this target reads it. nullptr before Make.
+  const std::shared_ptr<const PackedMemory>& packed() const { return memory_; }
 
   // A node: to its first child, or the second where the slot's value is greater than the threshold. Children
   // lie side by side, `step` nodes further on; a leaf's step is 0 and its threshold +inf, so it stays.
@@ -171,8 +179,8 @@ class Forest {
  private:
   template <typename Node, typename Leaf>
   struct Layout {
-    std::vector<Node> nodes;
-    std::vector<Leaf> values;                      // of nodes that are leaves
+    PackedArray<Node> nodes;
+    PackedArray<Leaf> values;                      // of nodes that are leaves
     std::shared_ptr<const Bitvectors<Leaf>> bits;  // of narrow layouts
   };
 
@@ -206,7 +214,7 @@ class Forest {
   std::string objective_;
   std::vector<std::string> feature_names_;
   std::vector<float> base_;
-  std::vector<std::uint32_t> root_, depth_, output_of_, bits_;
+  PackedArray<std::uint32_t> root_, depth_, output_of_, bits_;
   std::vector<Slot> slots_;
   std::size_t kind_end_[kSlotKinds] = {};  // slots are ordered by kind
   // Floats: the narrow layout where it fits. Doubles, and what does not fit: the wide one.
@@ -214,6 +222,7 @@ class Forest {
   Layout<Wide, double> wide_;
   Layout<Narrow, float> narrow_float_;
   Layout<Wide, float> wide_float_;
+  std::shared_ptr<const PackedMemory> memory_;
 };
 
 }  // namespace mainspring

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "walk.h"
 
@@ -90,6 +91,9 @@ template <typename Leaf>
 class Builder {
  public:
   using Tree = typename Bitvectors<Leaf>::Tree;
+  using Job = typename Bitvectors<Leaf>::Job;
+  static_assert(sizeof(Tree) == 2 * sizeof(std::size_t) + 4 * kMainspringTreesWords);
+  static_assert(sizeof(Job) == 4 * sizeof(std::size_t) && sizeof(MainspringTreesSplit) == 12);
 
   Builder(const std::vector<Forest::Narrow>& nodes, const std::vector<Leaf>& leaves,
           const std::vector<std::uint32_t>& roots, const std::vector<std::uint32_t>& depths, Target target)
@@ -98,19 +102,28 @@ class Builder {
     made_->few_rows = costs_.few_rows;
   }
 
-  std::shared_ptr<const Bitvectors<Leaf>> Build() {
+  std::shared_ptr<const Bitvectors<Leaf>> Build(Packer* packer) {
     for (std::size_t t = 0; t < roots_.size(); ++t) AddTree(t);
-    for (std::size_t t = 0; t < roots_.size(); t += made_->jobs.back().n_trees) AddJob(t);
-    // What lies in vectors is pointed to when they no longer move.
-    for (std::size_t i = 0; i < made_->parts.size(); ++i) {
-      MainspringTreesPart& part = made_->parts[i];
-      const std::size_t split = first_splits_[i];
-      part.windows = made_->windows.data() + split / costs_.share;
-      part.places = made_->places.data() + split / kTogether * costs_.lanes;
-      part.thresholds = made_->thresholds.data() + split * costs_.lanes;
-      part.kept = made_->kept.data() + split * costs_.lanes;
-    }
+    for (std::size_t t = 0; t < roots_.size(); t += jobs_.back().n_trees) AddJob(t);
     if (made_->has_walked_tree) made_->few_rows = std::max(made_->few_rows, kWalkedTogether);
+    packer->Add(std::move(trees_), &made_->trees);
+    packer->Add(std::move(splits_), &made_->splits);
+    packer->Add(std::move(values_), &made_->values);
+    packer->Add(std::move(first_values_), &made_->first_values);
+    packer->Add(std::move(jobs_), &made_->jobs);
+    packer->Add(std::move(windows_), &made_->windows);
+    packer->Add(std::move(thresholds_), &made_->thresholds);
+    packer->Add(std::move(places_), &made_->places);
+    packer->Add(std::move(kept_), &made_->kept);
+    packer->Then([made = made_, costs = costs_, splits = std::move(first_splits_)] {
+      for (std::size_t i = 0; i < splits.size(); ++i) {
+        MainspringTreesPart& part = made->parts[i];
+        part.windows = made->windows.data() + splits[i] / costs.share;
+        part.places = made->places.data() + splits[i] / kTogether * costs.lanes;
+        part.thresholds = made->thresholds.data() + splits[i] * costs.lanes;
+        part.kept = made->kept.data() + splits[i] * costs.lanes;
+      }
+    });
     return made_;
   }
 
@@ -130,28 +143,28 @@ class Builder {
     const std::size_t root = roots_[t];
     const std::size_t n = (t + 1 < roots_.size() ? roots_[t + 1] : nodes_.size()) - root;
     Tree tree;
-    tree.first_split = made_->splits.size();
-    made_->first_values.push_back(static_cast<std::uint32_t>(made_->values.size()));
+    tree.first_split = splits_.size();
+    first_values_.push_back(static_cast<std::uint32_t>(values_.size()));
     small_.emplace_back();
     if ((n + 1) / 2 <= kMaxLeaves) {
       std::vector<std::size_t> order;
       SmallTree small = SmallTreeOf(nodes_.data() + root, n, &order);
-      for (const std::size_t leaf : order) made_->values.push_back(leaves_[root + leaf]);
-      made_->values.resize(made_->first_values[t] + small.words.size() * kWordLeaves);
+      for (const std::size_t leaf : order) values_.push_back(leaves_[root + leaf]);
+      values_.resize(first_values_[t] + small.words.size() * kWordLeaves);
       const double cost = static_cast<double>(small.n_splits) * costs_.row_split;
       if (cost <= kStepCost * depths_[t] + kWalkCost) {
         tree.words = small.words.size();
         for (std::size_t word = 0; word < tree.words; ++word) {
           tree.n_splits[word] = static_cast<std::uint32_t>(small.words[word].size());
           for (const SmallSplit& s : small.words[word]) {
-            made_->splits.push_back({s.threshold, s.slot * kMainspringTreesBlockRows, s.kept});
+            splits_.push_back({s.threshold, s.slot * kMainspringTreesBlockRows, s.kept});
           }
         }
       }
       small_[t] = std::move(small);
     }
     made_->has_walked_tree |= tree.words == 0;
-    made_->trees.push_back(tree);
+    trees_.push_back(tree);
   }
 
   // As many small trees from `first` on as there are lanes, or a few that are walked.
@@ -166,10 +179,10 @@ class Builder {
       n_splits += rooms.back().n_splits;
     }
     if (n > 0 && static_cast<double>(n_splits) * costs_.group_split <= CostOfWalks(first, n)) {
-      made_->jobs.push_back({first, n, made_->parts.size(), words});
+      jobs_.push_back({first, n, made_->parts.size(), words});
       for (std::size_t word = 0; word < words; ++word) AddPart(first, n, word, rooms[word]);
     } else {
-      made_->jobs.push_back({first, std::min(kWalkedTogether, roots_.size() - first), 0, 0});
+      jobs_.push_back({first, std::min(kWalkedTogether, roots_.size() - first), 0, 0});
     }
   }
 
@@ -225,18 +238,17 @@ class Builder {
 
   void AddPart(std::size_t first, std::size_t n_trees, std::size_t word, const Room& room) {
     const std::size_t lanes = costs_.lanes;
-    const std::size_t at = made_->windows.size() * costs_.share, end = at + room.n_splits;
+    const std::size_t at = windows_.size() * costs_.share, end = at + room.n_splits;
     first_splits_.push_back(at);
     made_->parts.push_back({room.n_splits, nullptr, nullptr, nullptr, nullptr});
-    made_->thresholds.resize(end * lanes, std::numeric_limits<float>::infinity());
-    made_->places.resize(end / kTogether * lanes);
-    made_->kept.resize(end * lanes);
+    thresholds_.resize(end * lanes, std::numeric_limits<float>::infinity());
+    places_.resize(end / kTogether * lanes);
+    kept_.resize(end * lanes);
     for (const Span& span : room.spans) {
       const std::size_t first_slot = span.block * costs_.window / 2;
-      made_->windows.resize(made_->windows.size() + span.n / costs_.share,
-                            static_cast<std::uint32_t>(first_slot));
+      windows_.resize(windows_.size() + span.n / costs_.share, static_cast<std::uint32_t>(first_slot));
     }
-    made_->windows.resize(end / costs_.share);
+    windows_.resize(end / costs_.share);
     for (std::size_t lane = 0; lane < n_trees; ++lane) {
       const std::vector<SmallSplit>& splits = SplitsOf(first + lane, word);
       std::size_t done = 0, begin = at;
@@ -251,10 +263,10 @@ class Builder {
 
   void Place(const SmallSplit& split, std::size_t at, std::size_t lane) {
     const std::size_t lanes = costs_.lanes;
-    const std::uint32_t place = split.slot - made_->windows[at / costs_.share];
-    made_->places[at / kTogether * lanes + lane] |= place << at % kTogether * 8;
-    made_->thresholds[at * lanes + lane] = split.threshold;
-    made_->kept[at * lanes + lane] = split.kept;
+    const std::uint32_t place = split.slot - windows_[at / costs_.share];
+    places_[at / kTogether * lanes + lane] |= place << at % kTogether * 8;
+    thresholds_[at * lanes + lane] = split.threshold;
+    kept_[at * lanes + lane] = split.kept;
   }
 
   const std::vector<Forest::Narrow>& nodes_;
@@ -263,6 +275,13 @@ class Builder {
   const Costs costs_;
   std::vector<SmallTree> small_;
   std::vector<std::size_t> first_splits_;  // of parts
+  // What the packer gets; see Bitvectors.
+  std::vector<Tree> trees_;
+  std::vector<MainspringTreesSplit> splits_;
+  std::vector<Leaf> values_;
+  std::vector<std::uint32_t> first_values_, windows_, places_, kept_;
+  std::vector<float> thresholds_;
+  std::vector<Job> jobs_;
   const std::shared_ptr<Bitvectors<Leaf>> made_ = std::make_shared<Bitvectors<Leaf>>();
 };
 
@@ -273,8 +292,30 @@ std::shared_ptr<const Bitvectors<Leaf>> Bitvectors<Leaf>::Make(const std::vector
                                                                const std::vector<Leaf>& leaves,
                                                                const std::vector<std::uint32_t>& roots,
                                                                const std::vector<std::uint32_t>& depths,
-                                                               Target target) {
-  return Builder<Leaf>(nodes, leaves, roots, depths, target).Build();
+                                                               Target target, Packer* packer) {
+  return Builder<Leaf>(nodes, leaves, roots, depths, target).Build(packer);
+}
+
+template <typename Leaf>
+std::shared_ptr<const Bitvectors<Leaf>> Bitvectors<Leaf>::Moved(const PackedMemory& from,
+                                                                const PackedMemory& to) const {
+  const auto moved = std::make_shared<Bitvectors<Leaf>>(*this);
+  moved->trees.Move(from, to);
+  moved->splits.Move(from, to);
+  moved->values.Move(from, to);
+  moved->first_values.Move(from, to);
+  moved->jobs.Move(from, to);
+  moved->windows.Move(from, to);
+  moved->thresholds.Move(from, to);
+  moved->places.Move(from, to);
+  moved->kept.Move(from, to);
+  for (MainspringTreesPart& part : moved->parts) {
+    part.windows = PackedArray<std::uint32_t>::Moved(part.windows, from, to);
+    part.places = PackedArray<std::uint32_t>::Moved(part.places, from, to);
+    part.thresholds = PackedArray<float>::Moved(part.thresholds, from, to);
+    part.kept = PackedArray<std::uint32_t>::Moved(part.kept, from, to);
+  }
+  return moved;
 }
 
 template struct Bitvectors<double>;

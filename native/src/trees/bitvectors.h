@@ -6,39 +6,28 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <new>
 #include <vector>
 
+#include "mainspring/packed_array.h"
 #include "mainspring/target.h"
 #include "mainspring/trees.h"
 #include "trees_kernels.h"
 
 namespace mainspring {
 
-// For vectors that begin on a cache line.
-template <typename T>
-struct LineAllocator {
-  using value_type = T;
-  LineAllocator() = default;
-  template <typename U>
-  LineAllocator(const LineAllocator<U>&) {}
-  T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{64})); }
-  void deallocate(T* p, std::size_t) { ::operator delete(p, std::align_val_t{64}); }
-  friend bool operator==(LineAllocator, LineAllocator) { return true; }
-  friend bool operator!=(LineAllocator, LineAllocator) { return false; }
-};
-
-template <typename T>
-using Lines = std::vector<T, LineAllocator<T>>;
-
 // Immutable. Which trees are held, and where they pay, is decided by counting: see kCosts in bitvectors.cc.
 template <typename Leaf>
 struct Bitvectors {
-  // The nodes of a forest as they lie: tree t is [roots[t], roots[t + 1]).
+  // The nodes of a forest as they lie: tree t is [roots[t], roots[t + 1]). Complete once the packer has
+  // packed.
   static std::shared_ptr<const Bitvectors> Make(const std::vector<Forest::Narrow>& nodes,
                                                 const std::vector<Leaf>& leaves,
                                                 const std::vector<std::uint32_t>& roots,
-                                                const std::vector<std::uint32_t>& depths, Target target);
+                                                const std::vector<std::uint32_t>& depths, Target target,
+                                                Packer* packer);
+
+  // The same over another block with the same bytes.
+  std::shared_ptr<const Bitvectors> Moved(const PackedMemory& from, const PackedMemory& to) const;
 
   struct Tree {
     std::size_t words = 0;  // 0: a block of rows is better walked
@@ -54,15 +43,15 @@ struct Bitvectors {
   Target target;
   std::size_t few_rows;          // fewer are each run alone
   bool has_walked_tree = false;  // in a block
-  std::vector<Tree> trees;
-  std::vector<MainspringTreesSplit> splits;
-  std::vector<Leaf> values;  // [tree][leaf], filled up to whole words
-  std::vector<std::uint32_t> first_values;
-  std::vector<Job> jobs;
-  std::vector<MainspringTreesPart> parts;  // [job][word]
-  std::vector<std::uint32_t> windows;
-  Lines<float> thresholds;
-  Lines<std::uint32_t> places, kept;
+  PackedArray<Tree> trees;
+  PackedArray<MainspringTreesSplit> splits;
+  PackedArray<Leaf> values;  // [tree][leaf], filled up to whole words
+  PackedArray<std::uint32_t> first_values;
+  PackedArray<Job> jobs;
+  PackedArray<std::uint32_t> windows;
+  PackedArray<float> thresholds;
+  PackedArray<std::uint32_t> places, kept;
+  std::vector<MainspringTreesPart> parts;  // [job][word]; they point into the arrays
 };
 
 }  // namespace mainspring

@@ -16,6 +16,9 @@
 #include "mainspring/trees.h"
 
 namespace mainspring {
+
+static_assert(sizeof(Forest::Narrow) == 8 && sizeof(Forest::Wide) == 16);  // no padding: see Packer
+
 namespace {
 
 constexpr std::size_t kMaxTrees = std::size_t{1} << 24;
@@ -98,6 +101,7 @@ ModelError Forest::Make(ForestModel model, Target target, Forest* forest) {
   std::uint32_t widest_step = 0;
   std::vector<std::uint32_t> position;
   std::vector<std::uint32_t> level;
+  std::vector<std::uint32_t> roots, depths;
   for (std::size_t t = 0; t < model.trees.size(); ++t) {
     const std::vector<TreeNode>& tree = model.trees[t];
     if (tree.empty() || model.output_of[t] >= model.n_outputs)
@@ -148,8 +152,8 @@ ModelError Forest::Make(ForestModel model, Target target, Forest* forest) {
       level.push_back(below);
       level.push_back(below);
     }
-    made.root_.push_back(static_cast<std::uint32_t>(root));
-    made.depth_.push_back(level.back());
+    roots.push_back(static_cast<std::uint32_t>(root));
+    depths.push_back(level.back());
   }
 
   // Slots by kind, then those of most splits first.
@@ -182,23 +186,28 @@ ModelError Forest::Make(ForestModel model, Target target, Forest* forest) {
     for (std::size_t& end : made.kind_end_) end = 1;
   }
 
+  Packer packer;
   const auto write = [&](auto* layout) {
     using Node = typename std::decay_t<decltype(layout->nodes)>::value_type;
     using Leaf = typename std::decay_t<decltype(layout->values)>::value_type;
     using Value = decltype(Node::threshold);
     using Index = decltype(Node::slot);
-    layout->nodes.reserve(laid.size());
-    layout->values.reserve(laid.size());
+    std::vector<Node> nodes;
+    std::vector<Leaf> values;
+    nodes.reserve(laid.size());
+    values.reserve(laid.size());
     for (const Laid& l : laid) {
       const bool is_leaf = l.node->is_leaf;
       const Value threshold = is_leaf ? static_cast<Value>(kInf) : ThresholdOf<Value>(*l.node, l.split);
-      layout->nodes.push_back(
+      nodes.push_back(
           {threshold, static_cast<Index>(is_leaf ? 0 : position[l.slot]), static_cast<Index>(l.step)});
-      layout->values.push_back(is_leaf ? static_cast<Leaf>(l.node->value) : Leaf(0));
+      values.push_back(is_leaf ? static_cast<Leaf>(l.node->value) : Leaf(0));
     }
     if constexpr (std::is_same_v<Node, Narrow>) {
-      layout->bits = Bitvectors<Leaf>::Make(layout->nodes, layout->values, made.root_, made.depth_, target);
+      layout->bits = Bitvectors<Leaf>::Make(nodes, values, roots, depths, target, &packer);
     }
+    packer.Add(std::move(nodes), &layout->nodes);
+    packer.Add(std::move(values), &layout->values);
   };
   const bool is_narrow = widest_step <= 0xFFFF && made.slots_.size() <= 0x10000;
   if (model.is_xgboost) {
@@ -219,8 +228,32 @@ ModelError Forest::Make(ForestModel model, Target target, Forest* forest) {
   made.feature_names_ = std::move(model.feature_names);
   made.base_ = std::move(model.base);
   made.base_.resize(made.n_sums_);
-  made.output_of_ = std::move(model.output_of);
-  made.bits_ = std::move(model.bits);
+  packer.Add(std::move(roots), &made.root_);
+  packer.Add(std::move(depths), &made.depth_);
+  packer.Add(std::move(model.output_of), &made.output_of_);
+  packer.Add(std::move(model.bits), &made.bits_);
+  made.memory_ = packer.Pack();
+  *forest = std::move(made);
+  return {};
+}
+
+Status Forest::Over(int fd, Forest* forest) const {
+  if (memory_ == nullptr) return {StatusCode::kBadModel, -1, "the trees must be made first"};
+  std::shared_ptr<const PackedMemory> mapped;
+  const Status status = memory_->MapSame(fd, &mapped);
+  if (!status.ok()) return status;
+  Forest made = *this;
+  const auto move = [&](auto&... arrays) { (arrays.Move(*memory_, *mapped), ...); };
+  const auto move_layout = [&](auto& layout) {
+    move(layout.nodes, layout.values);
+    if (layout.bits != nullptr) layout.bits = layout.bits->Moved(*memory_, *mapped);
+  };
+  move(made.root_, made.depth_, made.output_of_, made.bits_);
+  move_layout(made.narrow_);
+  move_layout(made.wide_);
+  move_layout(made.narrow_float_);
+  move_layout(made.wide_float_);
+  made.memory_ = std::move(mapped);
   *forest = std::move(made);
   return {};
 }
