@@ -92,7 +92,8 @@ def _lineage(world: World, run_id: str) -> dict[str, int]:
         for (e,) in _rows(world, "select event from lineage_events where event_type = 'COMPLETE'")
     ]
     with contextlib.suppress(FileNotFoundError):
-        events += [json.loads(line) for line in world.s.lineage.spool.read_text().splitlines()]
+        # What follows the last end of a line was torn by a crash.
+        events += [json.loads(line) for line in world.s.lineage.spool.read_text().split("\n")[:-1]]
     made: dict[str, set[tuple[str, str]]] = collections.defaultdict(set)
     for event in events:
         if event["eventType"] == "COMPLETE" and run_id in json.dumps(event["run"]):

@@ -77,7 +77,9 @@ def test_every_point(request: pytest.FixtureRequest, name: str) -> None:
     if plan.victim not in (WORKER, *runs.world.servers):
         pytest.skip(f"there is no {plan.victim} here: it needs a file system of its own")
     found = runs.hit(plan.order(runs.points))
-    report = crash_report.write(name, found, wanted=runs.wanted, undisturbed_seconds=runs.undisturbed_seconds)
+    report = crash_report.write(
+        name, [found], wanted=runs.wanted, undisturbed_seconds=runs.undisturbed_seconds
+    )
     assert report["points"] > 0
     assert found["different"] == {}
 
