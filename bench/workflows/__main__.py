@@ -10,6 +10,7 @@ Data goes to stdout, what is being measured to stderr. Exit code 1 if something 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -57,7 +58,8 @@ def run(rows: Mapping[str, _Row], extent: str) -> dict[str, Any]:
     result: dict[str, Any] = {"suite": "workflows", "version": 1, "extent": extent, **machine.describe()}
     for name, measured in rows.items():
         print(f"{time.monotonic() - began:6.1f} s  {name}", file=sys.stderr, flush=True)
-        found.append(measured())
+        # Others' work changes while minutes pass, so each row says what the machine was doing.
+        found.append({**measured(), "load_average_1m": round(os.getloadavg()[0], 2)})
     result["results"] = found
     result["goals"] = goals.judge(found)
     result["seconds"] = round(time.monotonic() - began, 1)

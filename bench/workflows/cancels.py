@@ -16,6 +16,7 @@ from mainspring.bench.workflows import held_job, servers
 from mainspring.core import settings
 from mainspring.core.client.workflows import WorkflowClient
 from mainspring.platform.stack import processes
+from mainspring.workflows import options
 
 __all__ = ["row"]
 
@@ -34,7 +35,13 @@ async def _measured(s: settings.Settings, cancels: int, at_once: int) -> dict[st
     client = await servers.connected(s)
     steps = held_job.Steps(s.ray.dashboard_url, s.ray.token_file)
     seen: list[tuple[float, float]] = []
-    async with Worker(client, task_queue=_QUEUE, workflows=[held_job.HeldJob], activities=[steps.hold]):
+    async with Worker(
+        client,
+        task_queue=_QUEUE,
+        workflows=[held_job.HeldJob],
+        activities=[steps.hold],
+        max_heartbeat_throttle_interval=options.BEAT_PAUSE,
+    ):
         while len(seen) < cancels:
             count = min(at_once, cancels - len(seen))
             first = len(seen)
