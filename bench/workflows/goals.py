@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mainspring.bench import suite
 
-__all__ = ["judge"]
+__all__ = ["judge", "table"]
 
 _Judged = dict[str, Any]
 
@@ -19,6 +19,18 @@ def judge(rows: Sequence[Mapping[str, Any]]) -> list[_Judged]:
         if not row.get("absent"):
             found += _GOALS[row["name"]](row)
     return found
+
+
+def table(judged: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The rows of a table in Markdown, as the README has them."""
+    lines = []
+    for goal in judged:
+        ratio = "" if goal["ratio"] is None else f", {goal['ratio']} of {goal['peer']}"
+        said = "met" if goal["ok"] else "**missed**"
+        lines.append(
+            f"| {goal['name']} | {goal['value']} {goal['unit']}{ratio} | {goal['target']} | {said} |"
+        )
+    return lines
 
 
 def _overhead(row: Mapping[str, Any]) -> list[_Judged]:

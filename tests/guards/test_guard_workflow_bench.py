@@ -1,0 +1,24 @@
+"""What the workflows' benchmark says in words is what its stored result has in numbers, and its targets are judged anew."""
+
+from __future__ import annotations
+
+import json
+
+import source_tree
+
+from mainspring.bench.workflows import goals
+
+FOLDER = source_tree.ROOT / "bench" / "workflows"
+STORED = json.loads((FOLDER / "results" / "workflows-xeon.json").read_text())
+
+
+def test_the_stored_targets_are_those_of_the_stored_rows() -> None:
+    assert goals.judge(STORED["results"]) == STORED["goals"]
+    assert all(row["correct"] for row in STORED["results"])
+    assert all("load_average_1m" in row for row in STORED["results"])
+
+
+def test_the_table_in_the_readme_is_the_stored_result() -> None:
+    lines = (FOLDER / "README.md").read_text().splitlines()
+    assert len(STORED["goals"]) >= 8
+    assert [line for line in goals.table(STORED["goals"]) if line not in lines] == []
