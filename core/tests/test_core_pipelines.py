@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from mainspring.core import errors, pipelines
 from mainspring.core.contracts import pipelines as contracts
-from mainspring.core.pipelines import PipelineStore, hints, loading
+from mainspring.core.pipelines import PipelineStore, cache, hints, loading
 
 
 @pytest.fixture
@@ -292,3 +292,17 @@ def test_names_that_become_paths_are_looked_at(store: PipelineStore, tmp_path: P
 )
 def test_which_type_may_be_given_for_which(given: object, wanted: object, is_taken: bool) -> None:
     assert hints.fits(given, wanted) is is_taken
+
+
+def test_a_step_without_a_cache_is_done_in_every_run_but_in_one_that_goes_on(
+    file: Path, store: PipelineStore
+) -> None:
+    write(file.parent, NIGHTLY.replace("@step\ndef load", "@step(cache=False)\ndef load"))
+    first = run(file, store)
+    assert done_again(run(file, store)) == {"load": "it is declared with `cache=False`"}
+    pack = loading.load(file).pack()
+    made = cache.basis(store, pack, pack.graph.node("load")).of({})
+    found = cache.find(store, made, place="nightly/load", is_cached=False, resume_of=first.run_id)
+    assert (found.value, found.from_run) == (first.made["load"], first.run_id)
+    other = cache.find(store, made, place="nightly/load", is_cached=False, resume_of="run_other")
+    assert other.value is None

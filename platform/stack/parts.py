@@ -147,6 +147,8 @@ def ray(s: settings.Settings) -> Part:
             **ray_environment(s),
             # Ray's workers run at nice 15 by default and starve beside anything else on a small machine.
             "RAY_worker_niceness": "0",
+            # Jobs of pipelines wait for free cores; by default Ray gives up on one after a quarter of an hour.
+            "RAY_JOB_START_TIMEOUT_SECONDS": "3600",
         },
         url=s.ray.dashboard_url,
     )

@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import httpx
 from temporalio import activity
@@ -27,6 +27,9 @@ from mainspring.workflows.ray_jobs import attach, client, job_files, step_messag
 __all__ = ["PipelineActivities"]
 
 T = TypeVar("T")
+
+#: So long a job may wait for what it needs; Ray's head gives up on it by itself then (`RAY_JOB_START_TIMEOUT_SECONDS`).
+PLACE_SECONDS: Final = 3600.0
 
 
 class PipelineActivities:
@@ -109,8 +112,8 @@ class PipelineActivities:
                 ),
                 answer=lambda k: step_messages.read_output(output(k)),
                 metadata={"run_id": request.run_id, "project": request.project, "step": item},
-                # The job watches the step's own time; what it needs beside that is ours.
-                timeout_seconds=node.timeout_seconds + 60.0,
+                # The job watches the step's own time. Ray counts from the submission, so that the wait for a place is in it.
+                timeout_seconds=node.timeout_seconds + PLACE_SECONDS + 60.0,
                 resources=_resources(node, asked.memory_gib),
             )
             ray = self._settings.ray
