@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from mainspring.core import canonical
 from mainspring.core.contracts.base import Digest, Message, Request, Slug
@@ -54,6 +54,12 @@ _NAME: Final = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 _FUNCTION: Final = re.compile(r"^[A-Za-z_][\w.]{0,200}:[A-Za-z_]\w{0,100}$")
 
 
+def _file_name(value: str) -> str:
+    if "/" in value or "\0" in value or value in (".", ".."):
+        raise ValueError(f"{value!r} is no name of a file; leave out its folder")
+    return value
+
+
 class ValueKind(StrEnum):
     """What a step takes or gives. Only grows."""
 
@@ -74,7 +80,7 @@ class Value(Message):
     digest: Digest
     """Of the content; of a list or a record: of what its parts are."""
     bytes: Annotated[int, Field(ge=0)] = 0
-    name: str = ""
+    name: Annotated[str, AfterValidator(_file_name)] = ""
     """Of a file: as the step named it."""
     items: tuple[Value, ...] = ()
     fields: dict[str, Value] = {}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,6 +26,8 @@ class Loaded:
 
     pipeline: Pipeline
     file: Path
+    modules: Mapping[str, ModuleType] = field(default_factory=dict)
+    """Those that were imported for it; none: they are where Python has them."""
 
     def pack(self, **parameters: Any) -> pipelines.Pack:
         """Build it, and put its sources beside. Errors: InvalidRequest, NotFound."""
@@ -37,7 +41,7 @@ class Loaded:
     def step(self, function: str) -> Step[..., Any]:
         """The step of a node, as it was imported. Errors: NotFound."""
         module, _, name = function.partition(":")
-        found = getattr(sys.modules.get(module), name, None)
+        found = getattr(self.modules.get(module) or sys.modules.get(module), name, None)
         if not isinstance(found, Step):
             raise errors.NotFound(
                 f"`{function}` is no step at the outermost level of its file; move it there",
@@ -68,7 +72,7 @@ def load(file: Path, name: str = "") -> Loaded:
             name=name or file.name,
             did_you_mean=tuple(sorted(found)),
         )
-    return Loaded(chosen, file.absolute())
+    return Loaded(chosen, file.absolute(), _last.modules)
 
 
 def of(pipeline: Pipeline) -> Loaded:
@@ -95,7 +99,7 @@ def _import(file: Path) -> Any:
         raise errors.InvalidRequest(
             f"`{file.name}` cannot be imported by its name; use letters, digits and `_`", field=file.name
         )
-    _forget_others(file)
+    _forget_last()
     if name in sys.modules:
         raise errors.InvalidRequest(
             f"`{file.name}` has the name of a module that Python has already; rename it", field=file.name
@@ -104,33 +108,56 @@ def _import(file: Path) -> Any:
     assert spec is not None and spec.loader is not None  # a `.py` file always has both
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    sys.path.insert(0, folder)
+    _last.folder, before = folder, set(sys.modules)
     try:
         spec.loader.exec_module(module)
-    except errors.MainspringError:
-        del sys.modules[name]
-        raise
+        _last.modules = _local_modules(file)
+    # The file's own mistake, whatever it is.
     except Exception as error:
-        del sys.modules[name]
+        _last.modules = {
+            n: m for n, m in sys.modules.items() if n not in before and _is_below(m, file.parent)
+        }
+        _last.modules[name] = module
+        _forget_last()
+        if isinstance(error, errors.MainspringError):
+            raise
         raise errors.InvalidRequest(
             f"`{file.name}` does not import: {type(error).__name__}: {error}; mend it", field=file.name
         ) from error
-    module.__dict__["__mainspring_folder__"] = folder
     return module
 
 
-def _forget_others(file: Path) -> None:
-    """Modules of pipelines that were loaded before, theirs and ours: each is loaded as it is now, in its own folder."""
-    before = {
-        folder
-        for m in list(sys.modules.values())
-        if (folder := vars(m).get("__mainspring_folder__")) is not None
+def _is_below(module: ModuleType, folder: Path) -> bool:
+    place = Path(getattr(module, "__file__", None) or "/")
+    return place.is_relative_to(folder) and "site-packages" not in place.parts
+
+
+def _local_modules(file: Path) -> dict[str, ModuleType]:
+    """The modules that were imported for a file out of its own folder, itself among them."""
+    places = {file.parent.resolve() / path for path in sources.collect(file)}
+    return {
+        name: module
+        for name, module in list(sys.modules.items())
+        if (place := getattr(module, "__file__", None)) and Path(place).resolve() in places
     }
-    for folder in {*before, str(file.parent)} if before else before:
-        for name, module in list(sys.modules.items()):
-            place = getattr(module, "__file__", None) or ""
-            if Path(place).is_relative_to(folder) if place else False:
-                del sys.modules[name]
-        if folder in sys.path:
-            sys.path.remove(folder)
+
+
+def _forget_last() -> None:
+    """Another file may have modules of the same names; those that hold them already keep them."""
+    for name in _last.modules:
+        sys.modules.pop(name, None)
+    if _last.folder in sys.path:
+        sys.path.remove(_last.folder)
+    _last.modules, _last.folder = {}, ""
+
+
+@dataclass
+class _Last:
+    """What was imported for the file that was loaded last. One thread loads at a time."""
+
+    modules: dict[str, ModuleType] = field(default_factory=dict)
+    folder: str = ""
+
+
+_last = _Last()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from pathlib import Path
 
 import polars as pl
@@ -227,6 +229,35 @@ def test_files_that_hold_no_pipeline(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
         with pytest.raises((errors.InvalidRequest, errors.NotFound), match=says):
             loading.load(tmp_path / name)
+
+
+def test_two_files_with_modules_of_the_same_names_do_not_mix(tmp_path: Path, store: PipelineStore) -> None:
+    first = loading.load(write(tmp_path / "one", helpers=HELPERS.replace("2 * x", "3 * x")))
+    second = loading.load(write(tmp_path / "two"))
+    assert (first.step("nightly:load").function.__globals__["double"](1)) == 3
+    assert (second.step("nightly:load").function.__globals__["double"](1)) == 2
+    assert first.pack().sources != second.pack().sources
+
+
+def test_what_is_installed_stays_where_it_is(tmp_path: Path) -> None:
+    """A folder may have the whole virtual environment below it, or modules that others have imported."""
+    file = write(tmp_path / "code")
+    (file.parent / "neighbour.py").write_text("")
+    before = loading.load(file)
+    sys.modules["neighbour"] = neighbour = types.ModuleType("neighbour")
+    neighbour.__file__ = str(file.parent / "neighbour.py")
+    try:
+        loading.load(file)
+        assert sys.modules["neighbour"] is neighbour
+        assert sorted(before.modules) == ["helpers", "nightly"]
+    finally:
+        del sys.modules["neighbour"]
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", "."])
+def test_a_file_of_a_step_is_named_without_a_folder(name: str) -> None:
+    with pytest.raises(ValidationError, match="no name of a file"):
+        contracts.Value(kind=contracts.ValueKind.FILE, digest="sha256:" + "0" * 64, name=name)
 
 
 def test_a_link_out_of_the_folder_is_not_packed(file: Path, tmp_path: Path) -> None:
