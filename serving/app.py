@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from mainspring.core import api_keys, identity, ports, settings, watched
+from mainspring.core.models import withdrawn
 from mainspring.serving import (
     bundles,
     endpoints,
@@ -89,9 +90,11 @@ def create_app(
         is_pinned=functools.partial(tables.leads_to, endpoints=_names(serving.pinned_endpoints)),
         # The writer has loaded what traffic names; a follower does when it is first asked.
         may_load=lambda digest: follows and any(digest in traffic.digests(t) for t in tables.tables()),
+        check=functools.partial(withdrawn.check, serving.bundle_dir),
     )
     book = stats.StatsBook(shadow_tolerance=serving.shadow_tolerance)
     served = endpoints.Endpoints(tables, shelf, book)
+    withdrawals = withdrawn.Watch(serving.bundle_dir, served.forget)
     served.restore()
     keys = api_keys.KeyRing(serving.access_dir / "keys.json")
     limiter = caller_limits.Limiter(
@@ -155,12 +158,16 @@ def create_app(
     admit = functools.partial(callers.admit, asking)
 
     async def follow_files() -> None:
-        # Another process may have changed keys and limits: the front, which does not look, has them within a second.
+        # Another process may have changed keys and limits: the front, which does not look, has them within a second. Or it
+        # has withdrawn a bundle, of which nobody asks the disk for a request.
         while True:
             await asyncio.sleep(watched.LOOK_SECONDS / 2)
             try:
                 if certificates is not None:
                     certificates.refresh()
+                await asyncio.to_thread(
+                    withdrawals.look
+                )  # it waits for a change of traffic that is under way
                 if front is not None:
                     keys.look()
                     limiter.look()
@@ -243,6 +250,7 @@ def create_app(
                         probed,
                         serving.max_rows_per_request,
                         checked,
+                        serving.bundle_dir,
                     )
                 ),
                 explain_routes.build(explain_routes.Parts(answerer, limits, doorkeeper)),

@@ -167,19 +167,23 @@ class BundleShelf:
         budget_bytes: int = 0,
         is_pinned: Callable[[str], bool] = lambda digest: False,
         may_load: Callable[[str], bool] = lambda digest: False,
+        check: Callable[[str], None] = lambda digest: None,
     ) -> None:
         """`budget_bytes` 0: no bundle is ever let go of. `is_pinned`: by digest, those that never are. `may_load`: those that
-        are loaded when somebody asks for them, without :meth:`load`.
+        are loaded when somebody asks for them, without :meth:`load`. `check` raises Denied for those that are not to be used.
         """
         self._loader = loader
         self._online = online
         self._budget_bytes = budget_bytes
         self._is_pinned = is_pinned
         self._may_load = may_load
+        self._check = check
         self._shelf: dict[str, _Place] = {}
         self._views: dict[str, prediction.BundleView] = {}
         self._services: dict[str, schema.FeatureService] = {}
         self._loading = threading.Lock()
+        #: Held for the moment in which what is on the shelf is replaced by something else.
+        self._replacing = threading.Lock()
         self._changed: Callable[[], None] = lambda: None
         self._uses = itertools.count(1)
         self.counts: Final = ShelfCounts()
@@ -206,10 +210,20 @@ class BundleShelf:
         with self._loading:
             return self._load(digest)
 
+    def drop(self, digest: str) -> None:
+        """Forget the bundle, which `check` denies from now on; at once, whatever is being loaded meanwhile. Requests at work
+        keep what they work with.
+        """
+        with self._replacing:
+            self._shelf = {d: place for d, place in self._shelf.items() if d != digest}
+            self._views = {d: view for d, view in self._views.items() if d != digest}
+        self._changed()
+
     def get(self, digest: str) -> LoadedBundle:
         """The bundle; one that was let go of is loaded again, which takes its time.
 
-        Errors: NotFound with the next step, if it was never loaded; DependencyDown if it cannot be loaded again.
+        Errors: NotFound with the next step, if it was never loaded; PolicyDenied if it was withdrawn; DependencyDown if it
+        cannot be loaded again.
         """
         place = self._shelf.get(digest)
         if place is None:
@@ -226,8 +240,10 @@ class BundleShelf:
         return digest in self._views
 
     def view(self, digest: str) -> prediction.BundleView:
-        """What a bundle is that was loaded, without loading it again. Errors: NotFound with the next step."""
+        """What a bundle is that was loaded, without loading it again. Errors: NotFound with the next step, PolicyDenied."""
         found = self._views.get(digest)
+        if found is None:
+            self._check(digest)
         if found is None and self._may_load(digest):
             found = self.load(digest).view
         if found is None:
@@ -272,6 +288,7 @@ class BundleShelf:
     def _load(self, digest: str) -> Shelved:
         """Under the lock: one at a time, so that what each takes can be measured."""
         started = time.monotonic()
+        self._check(digest)
         bundle = self._loader.load(digest)
         if bundle.digest != digest:
             raise errors.CorruptArtifact(
@@ -289,8 +306,11 @@ class BundleShelf:
         is_new = digest not in self._views
         if is_new:  # one that was let go of and comes back is no newer than it was
             self._services = {**self._services, bundle.feature_service.name: bundle.feature_service}
-        self._views = {**self._views, digest: shelved.view}
-        self._shelf = {**kept, digest: _Place(shelved, next(self._uses))}
+        with self._replacing:
+            self._check(digest)  # its mark may be younger than the look before the load
+            still = {d: place for d, place in self._shelf.items() if d in kept}
+            self._views = {**self._views, digest: shelved.view}
+            self._shelf = {**still, digest: _Place(shelved, next(self._uses))}
         if is_new:
             self._changed()
         return shelved

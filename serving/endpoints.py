@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable
+from pathlib import Path
+from typing import Final
 
 from mainspring.core import errors
-from mainspring.core.contracts import deployment
+from mainspring.core.contracts import base, deployment, prediction
+from mainspring.core.models import withdrawn
 from mainspring.serving import admission, bundles, stats, traffic
+
+_LOG: Final = logging.getLogger("mainspring.serving")
 
 
 class Endpoints:
@@ -19,6 +26,8 @@ class Endpoints:
         self._shelf = shelf
         self._book = book
         self._changed: Callable[[], None] = lambda: None
+        #: Traffic and what is withdrawn change one at a time: neither sees half of the other.
+        self._changing = threading.Lock()
 
     def on_change(self, changed: Callable[[], None]) -> None:
         """Call `changed` now and after each change of traffic, before the one who asked is answered. One caller."""
@@ -26,16 +35,22 @@ class Endpoints:
         changed()
 
     def restore(self) -> None:
-        """Load every bundle that the tables in force name. Errors: Misconfigured naming endpoint and bundle."""
+        """Load every bundle that the tables in force name, but those that were revoked: the others must answer.
+
+        Errors: Misconfigured naming endpoint and bundle.
+        """
         for table in self._tables.tables():
             for digest in traffic.digests(table):
                 try:
                     self._shelf.load(digest)
+                except errors.PolicyDenied as denial:
+                    if denial.rule_id != withdrawn.RULE:
+                        raise _not_restored(table.endpoint, digest, denial) from denial
+                    _LOG.error(
+                        "endpoint `%s` does not answer by `%s`: %s", table.endpoint, digest, denial.message
+                    )
                 except (errors.Rejected, errors.Denied) as error:
-                    raise errors.Misconfigured(
-                        f"endpoint `{table.endpoint}` needs bundle `{digest}`, which does not load: {error.message};"
-                        f" put the bundle back or remove `{table.endpoint}.json` from the traffic directory"
-                    ) from error
+                    raise _not_restored(table.endpoint, digest, error) from error
 
     def apply(self, table: deployment.TrafficTable) -> deployment.EndpointView:
         """Put the table in force.
@@ -43,14 +58,50 @@ class Endpoints:
         Errors: NotFound for a bundle that is not loaded, Conflict for a version that is not next or for a canary or
         shadow that asks callers for other fields than the stable bundle does.
         """
-        stable = self._shelf.get(table.stable)
-        for role, digest in ((traffic.CANARY, table.canary), (traffic.SHADOW, table.shadow)):
-            if digest is not None:
-                _check_same_request(table.endpoint, role, stable, self._shelf.get(digest))
-        self._tables.apply(table)
-        self._changed()
+        with self._changing:
+            stable = self._shelf.get(table.stable)
+            for role, digest in ((traffic.CANARY, table.canary), (traffic.SHADOW, table.shadow)):
+                if digest is not None:
+                    _check_same_request(table.endpoint, role, stable, self._shelf.get(digest))
+            self._tables.apply(table)
+            self._changed()
         self._book.view(table.endpoint, table.version)  # the window begins now, not with the first request
         return self.view(table.endpoint)
+
+    def withdraw(
+        self, root: Path, asked: prediction.BundleWithdraw, *, by: str
+    ) -> prediction.BundleWithdrawal:
+        """Mark the bundle in the store under `root`, and forget it; again is no change.
+
+        A revocation first takes it out of traffic wherever another bundle answers: canaries and shadows.
+        Errors: Conflict naming the endpoints that it serves, unless it is a revocation.
+        """
+        digest = asked.digest
+        with self._changing:
+            serving = [t for t in self._tables.tables() if digest in traffic.digests(t)]
+            if serving and not asked.is_revocation:
+                names = "`, `".join(t.endpoint for t in serving)
+                raise errors.Conflict(
+                    f"bundle `{digest}` is in the traffic of `{names}`; deploy another one there, or revoke it",
+                    resource="bundle",
+                    name=digest,
+                )
+            # The mark before anything else: a crash in the middle leaves a bundle that is denied at the next start.
+            made = withdrawn.mark(root, _withdrawal(asked, by))
+            for table in serving:
+                if table.stable != digest:
+                    self._tables.apply(_without(table, digest, by))
+            self._forget(digest)
+        return made
+
+    def forget(self, digest: str) -> None:
+        """Another process marked it: it answers here no more."""
+        with self._changing:
+            self._forget(digest)
+
+    def _forget(self, digest: str) -> None:
+        self._shelf.drop(digest)
+        self._changed()
 
     def view(self, endpoint: str) -> deployment.EndpointView:
         """Errors: NotFound with close names."""
@@ -64,6 +115,27 @@ class Endpoints:
     def stats(self, endpoint: str) -> deployment.EndpointStats:
         """What was seen under the traffic in force. Errors: NotFound with close names."""
         return self._book.view(endpoint, self._tables.table(endpoint).version)
+
+
+def _withdrawal(asked: prediction.BundleWithdraw, by: str) -> prediction.BundleWithdrawal:
+    return prediction.BundleWithdrawal(**asked.model_dump(), by=by, at=base.utc_now())
+
+
+def _without(table: deployment.TrafficTable, digest: str, by: str) -> deployment.TrafficTable:
+    """The next version of a table, without a bundle that is not its stable one."""
+    changes: dict[str, object] = {"version": table.version + 1, "set_by": by}
+    if table.canary == digest:
+        changes |= {"canary": None, "canary_percent": 0}
+    if table.shadow == digest:
+        changes["shadow"] = None
+    return table.model_copy(update=changes)
+
+
+def _not_restored(endpoint: str, digest: str, error: errors.MainspringError) -> errors.Misconfigured:
+    return errors.Misconfigured(
+        f"endpoint `{endpoint}` needs bundle `{digest}`, which does not load: {error.message};"
+        f" put the bundle back or remove `{endpoint}.json` from the traffic directory"
+    )
 
 
 def _check_same_request(

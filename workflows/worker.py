@@ -38,6 +38,8 @@ from mainspring.workflows.pipelines import activities as pipelines_activities
 from mainspring.workflows.pipelines import workflow as pipelines_workflow
 from mainspring.workflows.retention import activities as retention_activities
 from mainspring.workflows.retention import workflow as retention_workflow
+from mainspring.workflows.retiring import activities as retiring_activities
+from mainspring.workflows.retiring import workflow as retiring_workflow
 from mainspring.workflows.retraining import activities as retraining_activities
 from mainspring.workflows.retraining import workflow as retraining_workflow
 from mainspring.workflows.skew import activities as skew_activities
@@ -67,6 +69,7 @@ WORKFLOWS: Final = (
     materialising_workflow.Materialize,
     access_workflow.ExpireAccess,
     pipelines_workflow.RunPipeline,
+    retiring_workflow.RetireModel,
 )
 
 _LOG: Final = logging.getLogger("mainspring.workflows")
@@ -166,6 +169,7 @@ def build(
             *pipelines.all(),
             *materialising,
             *access_activities.AccessActivities(control).all(),
+            *retiring_activities.RetiringActivities(in_force, serving, tell).all(),
         ],
         interceptors=around,
         max_heartbeat_throttle_interval=options.BEAT_PAUSE,

@@ -121,6 +121,10 @@ class ServingClient:
         asked = prediction.BundleLoad(digest=digest)
         return _read(self._call("POST", "/v1/bundles:load", asked), prediction.BundleView)
 
+    def withdraw_bundle(self, asked: prediction.BundleWithdraw) -> prediction.BundleWithdrawal:
+        """Idempotent. Errors: Conflict while traffic names it, unless it is a revocation."""
+        return _read(self._call("POST", "/v1/bundles:withdraw", asked), prediction.BundleWithdrawal)
+
     def bundles(self) -> list[prediction.BundleView]:
         return _BUNDLES.validate_json(self._call("GET", "/v1/bundles").content)
 

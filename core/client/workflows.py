@@ -13,7 +13,15 @@ from temporalio import common, exceptions, service
 
 from mainspring.core import errors
 from mainspring.core.client import connection, failures, payloads
-from mainspring.core.contracts import access_requests, deployment, pipelines, scoring, training, tuning
+from mainspring.core.contracts import (
+    access_requests,
+    deployment,
+    pipelines,
+    retiring,
+    scoring,
+    training,
+    tuning,
+)
 
 if TYPE_CHECKING:
     from mainspring.core import settings
@@ -25,6 +33,7 @@ R = TypeVar(
     scoring.ScoreResult,
     tuning.TuneResult,
     pipelines.PipelineResult,
+    retiring.RetireResult,
 )
 
 #: After these a run's status does not change any more.
@@ -97,6 +106,10 @@ class WorkflowClient:
         """As `start_training`, for a study; one that failed goes on with its trials."""
         return await self._start(tuning.TUNE_WORKFLOW, request, request.run_id)
 
+    async def start_retiring(self, request: retiring.RetireRequest) -> str:
+        """As `start_training`, for the end of a bundle."""
+        return await self._start(retiring.RETIRE_WORKFLOW, request, request.run_id)
+
     async def start_expiry(self, request: access_requests.ExpireRequest) -> str:
         """End access when it is due; the same again, also after its end, is no second one. Returns the workflow's id."""
         name = access_requests.expiry_id(request)
@@ -117,7 +130,8 @@ class WorkflowClient:
         | scoring.ScoreRequest
         | tuning.TuneRequest
         | access_requests.ExpireRequest
-        | pipelines.PipelineRequest,
+        | pipelines.PipelineRequest
+        | retiring.RetireRequest,
         run_id: str,
     ) -> str:
         try:
@@ -220,6 +234,10 @@ class WorkflowClient:
     async def pipeline_result(self, run_id: str) -> pipelines.PipelineResult:
         """As `training_result`, for a pipeline."""
         return await self._result(run_id, pipelines.PipelineResult)
+
+    async def retiring_result(self, run_id: str) -> retiring.RetireResult:
+        """As `training_result`, for the end of a bundle."""
+        return await self._result(run_id, retiring.RetireResult)
 
     async def watch(
         self, run_id: str, *, poll_seconds: float = 0.5, patience_seconds: float = 30.0

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from mainspring.core.contracts.base import Digest, Fraction, Message, Request, Slug, UtcTime
 from mainspring.core.contracts.pipelines import PipelineOptions
+from mainspring.core.contracts.retiring import RetireOptions
 from mainspring.core.contracts.scoring import ScoreOptions
 from mainspring.core.contracts.training import ModelChanges, RollingSplit, RunStatus, Stage
 from mainspring.core.contracts.tuning import TuneOptions
@@ -56,11 +57,12 @@ class RunKind(StrEnum):
     SCORE = "score"
     TUNE = "tune"
     PIPELINE = "pipeline"
+    RETIRE = "retire"
 
 
 class RunCreate(Request):
-    """Start a training or a study of its parameters, a pipeline, or a deployment or a batch scoring of a bundle that
-    exists."""
+    """Start a training or a study of its parameters, a pipeline, or a deployment, a batch scoring or the end of a bundle
+    that exists."""
 
     project: Slug
     kind: RunKind = RunKind.TRAIN
@@ -71,7 +73,9 @@ class RunCreate(Request):
     endpoint: str = ""
     """Train and tune: deploy here after approval; deploy: required."""
     bundle_digest: Digest | None = None
-    """Deploy and score: required."""
+    """Deploy, score and retire: required."""
+    retire: RetireOptions | None = None
+    """Retire: required."""
     score: ScoreOptions | None = None
     """Score: required."""
     tune: TuneOptions | None = None

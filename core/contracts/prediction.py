@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from mainspring.core.contracts.base import Digest, Message, Request, Slug, UtcTime
 
@@ -120,6 +120,27 @@ class BundleLoad(Request):
     """Load a bundle that is already in the bundle store, so that traffic can be moved to it."""
 
     digest: Digest
+
+
+class BundleWithdraw(Request):
+    """Take a bundle out of use: it is unloaded, and not loaded again by anybody who shares the bundle store."""
+
+    digest: Digest
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=2000)]
+    is_revocation: bool = False
+    """In an emergency: also where traffic names it. Canaries and shadows go; an endpoint whose stable bundle it is answers
+    `policy_denied` until it gets another one."""
+
+
+class BundleWithdrawal(Message):
+    """That a bundle was taken out of use."""
+
+    digest: Digest
+    reason: str
+    by: str
+    at: UtcTime | None
+    """None where its mark cannot be read."""
+    is_revocation: bool = False
 
 
 class CandidateView(Message):

@@ -19,6 +19,7 @@ from mainspring.core.contracts import (
     materialising,
     pipelines,
     retention,
+    retiring,
     retraining,
     scoring,
     skew,
@@ -74,6 +75,7 @@ PROCESSES: Final[Mapping[str, Published]] = {
     materialising.MATERIALIZE_WORKFLOW: Published(
         materialising.MaterializeRequest, materialising.MaterializeOutcome
     ),
+    retiring.RETIRE_WORKFLOW: Published(retiring.RetireRequest, retiring.RetireResult, queries=_STATUS),
     access_requests.EXPIRE_WORKFLOW: Published(access_requests.ExpireRequest, access_requests.ExpireOutcome),
 }
 

@@ -29,7 +29,7 @@ from pydantic import ValidationError
 
 from mainspring.core import canonical, durable, errors
 from mainspring.core.models import manifest as manifests
-from mainspring.core.models import pickles, signing
+from mainspring.core.models import pickles, signing, withdrawn
 from mainspring.core.models.manifest import (
     CARD,
     LEARNED,
@@ -132,11 +132,12 @@ class BundleStore:
             )
         return stored
 
-    def open(self, digest: str, trust: signing.TrustedKeys) -> Bundle:
-        """The bundle, after every byte of it was verified.
+    def open(self, digest: str, trust: signing.TrustedKeys, *, even_withdrawn: bool = False) -> Bundle:
+        """The bundle, after every byte of it was verified. `even_withdrawn`: for a look at it, and not for use.
 
         Errors: InvalidRequest for no digest; NotFound with close names; CorruptArtifact for a changed, missing or
-        extra file, a link, or a signature that does not verify; PolicyDenied if the signer is not trusted.
+        extra file, a link, or a signature that does not verify; PolicyDenied if the signer is not trusted, or the bundle
+        was withdrawn.
         """
         name = digest.removeprefix("sha256:")
         if not _HEX.fullmatch(name) or name == digest:
@@ -146,6 +147,8 @@ class BundleStore:
         path = self.root / name
         if not os.path.lexists(path):
             raise _not_found("bundle", digest, self.list())
+        if not even_withdrawn:
+            withdrawn.check(self.root, digest)
         return _verify(path, digest, trust)
 
     def list(self) -> tuple[str, ...]:

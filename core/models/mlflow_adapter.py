@@ -10,6 +10,7 @@ artifacts, and a digest is true on every machine.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from mainspring.core import canonical, errors, ids
 
 RUN_TAG: Final = "mainspring.run_id"
 DIGEST_TAG: Final = "mainspring.bundle_digest"
+ALIASES_TAG: Final = "mainspring.retired_aliases"
 SOURCE_PREFIX: Final = "mainspring-bundle://sha256/"
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -153,6 +155,26 @@ class Tracking:
         """Point `alias` at a version; it leaves the one it pointed at. Errors: NotFound for no such version."""
         with _mapped("model version", f"{name}/{version}"):
             self._client.set_registered_model_alias(name, alias, version)
+
+    def retire(self, name: str, bundle_digest: str, *, tags: Mapping[str, str]) -> ModelVersion | None:
+        """Take every alias from the version that is this bundle, and tag it (`mainspring.<key>`); None if there is none.
+
+        The aliases of the answer are those that it had when it was first retired: they are kept in a tag before they go.
+        """
+        found = self.find(name, bundle_digest)
+        if found is None:
+            return None
+        with _mapped("model version", f"{name}/{found.version}"):
+            before = self._client.get_model_version(name, found.version).tags.get(ALIASES_TAG, "")
+            had = tuple(sorted({*before.split(","), *found.aliases} - {""}))
+            for key, value in {
+                **{f"mainspring.{k}": v for k, v in tags.items()},
+                ALIASES_TAG: ",".join(had),
+            }.items():
+                self._client.set_model_version_tag(name, found.version, key, value)
+            for alias in found.aliases:
+                self._client.delete_registered_model_alias(name, alias)
+        return dataclasses.replace(found, aliases=had)
 
     def by_alias(self, name: str, alias: str) -> ModelVersion:
         """The version an alias points at. Errors: NotFound."""

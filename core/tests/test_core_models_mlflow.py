@@ -100,6 +100,25 @@ def test_bundle_is_registered_once_and_found_by_alias(tracking: mlflow_adapter.T
     assert found is not None and found.aliases == ()
 
 
+def test_a_retired_version_loses_its_aliases_and_says_so(tracking: mlflow_adapter.Tracking) -> None:
+    run, digest = tracking.ensure_run("retired-model", "run_r"), canonical.digest("retired")
+    made = tracking.register("retired-model", digest, mlflow_run_id=run)
+    for alias in ("champion", "candidate"):
+        tracking.set_alias("retired-model", alias, made.version)
+    gone = tracking.retire("retired-model", digest, tags={"state": "retired", "reason": "it leaks"})
+    assert gone is not None and gone.aliases == ("candidate", "champion")
+    assert (
+        tracking.retire("retired-model", digest, tags={"state": "retired"}) == gone
+    )  # and again: no alias is lost
+    found = tracking.find("retired-model", digest)
+    assert found is not None and found.aliases == ()
+    tags = tracking._client.get_model_version("retired-model", made.version).tags
+    assert (tags["mainspring.state"], tags["mainspring.reason"]) == ("retired", "it leaks")
+    with pytest.raises(errors.NotFound):
+        tracking.by_alias("retired-model", "champion")
+    assert tracking.retire("retired-model", canonical.digest("none"), tags={}) is None
+
+
 def test_younger_twin_gives_way(tracking: mlflow_adapter.Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both of two racing callers looked before either made: the older answer wins and the younger is removed."""
     run = tracking.ensure_run("flight-delay", "run_race")

@@ -23,6 +23,7 @@ from mainspring.platform.cli import (
     data,
     gitops,
     members,
+    models,
     output,
     payloads,
     pipelines,
@@ -580,6 +581,7 @@ cli.add_command(pipelines.pipeline)
 cli.add_command(schedules.schedule)
 cli.add_command(serving.serve)
 cli.add_command(members.member)
+cli.add_command(models.model)
 cli.add_command(policies.policy)
 cli.add_command(tuning.tune)
 

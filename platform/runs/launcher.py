@@ -7,7 +7,15 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
 from mainspring.core import errors
-from mainspring.core.contracts import access_requests, deployment, pipelines, scoring, training, tuning
+from mainspring.core.contracts import (
+    access_requests,
+    deployment,
+    pipelines,
+    retiring,
+    scoring,
+    training,
+    tuning,
+)
 
 #: What starts a run.
 Request: TypeAlias = (
@@ -16,6 +24,7 @@ Request: TypeAlias = (
     | scoring.ScoreRequest
     | tuning.TuneRequest
     | pipelines.PipelineRequest
+    | retiring.RetireRequest
 )
 
 
@@ -33,6 +42,8 @@ class RunLauncher(Protocol):
     async def start_scoring(self, request: scoring.ScoreRequest) -> object: ...
 
     async def start_tuning(self, request: tuning.TuneRequest) -> object: ...
+
+    async def start_retiring(self, request: retiring.RetireRequest) -> object: ...
 
     async def start_expiry(self, request: access_requests.ExpireRequest) -> object:
         """End access at its time; the same again, also after its end, is no second one."""
@@ -70,6 +81,9 @@ class MemoryLauncher:
         self._start(request)
 
     async def start_tuning(self, request: tuning.TuneRequest) -> None:
+        self._start(request)
+
+    async def start_retiring(self, request: retiring.RetireRequest) -> None:
         self._start(request)
 
     async def start_expiry(self, request: access_requests.ExpireRequest) -> None:
@@ -145,6 +159,9 @@ class LazyLauncher:
 
     async def start_tuning(self, request: tuning.TuneRequest) -> None:
         await (await self._engine()).start_tuning(request)
+
+    async def start_retiring(self, request: retiring.RetireRequest) -> None:
+        await (await self._engine()).start_retiring(request)
 
     async def start_expiry(self, request: access_requests.ExpireRequest) -> None:
         await (await self._engine()).start_expiry(request)

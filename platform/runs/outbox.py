@@ -17,7 +17,16 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors
-from mainspring.core.contracts import base, control, deployment, pipelines, scoring, training, tuning
+from mainspring.core.contracts import (
+    base,
+    control,
+    deployment,
+    pipelines,
+    retiring,
+    scoring,
+    training,
+    tuning,
+)
 from mainspring.platform import mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
@@ -140,6 +149,18 @@ async def _start(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None
                 sample_fraction=request.sample_fraction,
                 num_workers=plane.train_workers,
                 **request.score.model_dump(),
+            )
+        )
+    elif request.kind is control.RunKind.RETIRE:
+        assert request.bundle_digest is not None and request.retire is not None  # service._check_complete
+        await plane.launcher.start_retiring(
+            retiring.RetireRequest(
+                run_id=intent.run_id,
+                project=request.project,
+                environment=request.environment,
+                requested_by=intent.actor,
+                bundle_digest=request.bundle_digest,
+                **request.retire.model_dump(),
             )
         )
     elif request.kind is control.RunKind.TUNE:

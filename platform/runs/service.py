@@ -36,6 +36,8 @@ async def create(
     _check_complete(request)
 
     async def afford(connection: AsyncConnection, actor: identity.Actor) -> None:
+        if request.kind is control.RunKind.RETIRE:
+            return  # a budget that is spent must not keep a bad model in service
         if await store.find_by_key(connection, actor.name, request.idempotency_key) is None:
             await _afford_start(connection, request, _wanted_nanos(plane, request))
 
@@ -126,15 +128,19 @@ def _check_complete(request: control.RunCreate) -> None:
                 f"`{name}` goes with kind `{kind}`, not with `{request.kind}`; leave it out, or change the kind",
                 field=name,
             )
-    if request.kind is control.RunKind.SCORE:
-        for name in ("score", "bundle_digest"):
-            if not getattr(request, name):
-                raise errors.InvalidRequest(f"a batch scoring needs `{name}`; add it", field=name)
-    elif request.score is not None:
-        raise errors.InvalidRequest(
-            f"`score` goes with kind `score`, not with `{request.kind}`; leave it out, or change the kind",
-            field="score",
-        )
+    for kind, name, what in (
+        (control.RunKind.SCORE, "score", "a batch scoring"),
+        (control.RunKind.RETIRE, "retire", "the end of a bundle"),
+    ):
+        if request.kind is kind:
+            for needed in (name, "bundle_digest"):
+                if not getattr(request, needed):
+                    raise errors.InvalidRequest(f"{what} needs `{needed}`; add it", field=needed)
+        elif getattr(request, name) is not None:
+            raise errors.InvalidRequest(
+                f"`{name}` goes with kind `{kind}`, not with `{request.kind}`; leave it out, or change the kind",
+                field=name,
+            )
 
 
 async def _check_pipeline(
@@ -158,6 +164,8 @@ async def _check_pipeline(
 
 def _wanted_nanos(plane: control_plane.ControlPlane, request: control.RunCreate) -> int:
     """What is kept free for the run. A study says itself how much it may take at most."""
+    if request.kind is control.RunKind.RETIRE:
+        return 0
     if request.max_cost is not None:
         return cost.to_nanos(request.max_cost)
     if request.kind is control.RunKind.TUNE:

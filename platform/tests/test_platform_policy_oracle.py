@@ -38,7 +38,7 @@ PROJECT_ACTIONS = (
 )
 CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
     "run.start": {
-        "kind": ("train", "deploy", "score"),
+        "kind": ("train", "deploy", "score", "retire"),
         "environment": ENVIRONMENTS,
         "auto_approve_by": NAMES,
         "is_sample": (True, False),

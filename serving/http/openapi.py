@@ -24,6 +24,7 @@ _READ: Final = (
     deployment.TrafficTable,
     features.FeatureRead,
     prediction.BundleLoad,
+    prediction.BundleWithdraw,
     prediction.FeaturePush,
     prediction.PredictRequest,
     quality.ReleaseCreate,

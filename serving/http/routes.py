@@ -6,6 +6,7 @@ import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
@@ -41,6 +42,8 @@ class Parts:
     """Of one request for predictions."""
     checked: pushes.CheckedFeatures | None = None
     """The online store's gate; None where no view has expectations."""
+    bundle_dir: Path = Path("bundles")
+    """Where marks of withdrawn bundles are."""
 
 
 def build(parts: Parts) -> APIRouter:
@@ -146,6 +149,18 @@ def _bundles(parts: Parts) -> APIRouter:
         asked = await bodies.read(request, prediction.BundleLoad, parts.limits)
         shelved = await run_in_threadpool(parts.shelf.load, asked.digest)
         return bodies.answer(shelved.view)
+
+    @router.post(
+        "/v1/bundles:withdraw",
+        response_model=prediction.BundleWithdrawal,
+        openapi_extra=bodies.documented(prediction.BundleWithdraw),
+    )
+    async def withdraw(request: Request) -> Response:
+        """Unload a bundle and deny it to everybody from now on; a revocation does so whatever traffic names it."""
+        actor = _admin(parts, request)
+        asked = await bodies.read(request, prediction.BundleWithdraw, parts.limits)
+        work = functools.partial(parts.endpoints.withdraw, parts.bundle_dir, asked, by=actor.name)
+        return bodies.answer(await run_in_threadpool(work))
 
     @router.get("/v1/bundles", response_model=list[prediction.BundleView])
     async def bundle_list() -> Response:

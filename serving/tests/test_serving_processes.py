@@ -26,6 +26,7 @@ from serving_process import free_port, start
 from mainspring.core import identity
 from mainspring.core.client.serving import ServingClient
 from mainspring.core.contracts.deployment import TrafficTable
+from mainspring.core.contracts.prediction import BundleWithdraw
 from mainspring.core.features import online
 from mainspring.core.models import packed
 
@@ -76,9 +77,9 @@ class House:
 
     def __init__(self, directory: Path, processes: int = PROCESSES) -> None:
         self.count = processes
-        home = serving_bundles.Home(directory)
+        self.home = serving_bundles.Home(directory)
         self.digests = [
-            home.write_network(seed, serving_bundles.WIDE, project="flight-delay") for seed in (1, 2)
+            self.home.write_network(seed, serving_bundles.WIDE, project="flight-delay") for seed in (1, 2)
         ]
         self.tokens = identity.ensure_token_file(directory / ".mainspring" / "tokens.json")
         self.directory, self.port = directory, free_port()
@@ -268,6 +269,22 @@ def test_a_push_is_read_by_all_and_changes_are_passed_on(house: House) -> None:
         assert (refused.status_code, "processes" in refused.text) == (409, True)
         large = httpx.post(house.url + PREDICT, content=b"[" * (17 << 20), trust_env=False, timeout=30)
         assert large.status_code == 413
+
+
+def test_a_revoked_bundle_answers_in_no_process(house: House) -> None:
+    digest = house.home.write_network(3, project="flight-delay")
+    asked = f"{house.url}/v1/endpoints/revoked:predict"
+
+    def answers() -> set[int]:
+        return {httpx.post(asked, json={"rows": ROWS[:1]}, trust_env=False).status_code for _ in range(24)}
+
+    with house.client() as client:
+        client.load_bundle(digest)
+        client.set_traffic(TrafficTable(endpoint="revoked", version=1, stable=digest))
+        assert answers() == {200}
+        client.withdraw_bundle(BundleWithdraw(digest=digest, reason="it leaks", is_revocation=True))
+    until(lambda: answers() == {403}, 10)
+    assert {a.status_code for a in house.ask_many(24)} == {200}, "of the other endpoint"
 
 
 @pytest.mark.parametrize("index", [2, 0])

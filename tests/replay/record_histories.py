@@ -15,6 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflows" / "tests"))
 
 from pipelines_doubles import Jobs, gate, graph, parts, pipeline_request, raised, step
+from retiring_doubles import Retirement, retire_request
 from retraining_doubles import REQUEST, alarmed
 from scoring_doubles import ScoreSteps, score_request
 from temporalio import activity
@@ -22,7 +23,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from training_doubles import Steps, all_activities, train_request
 from tuning_doubles import Study, tune_request
-from workflows_doubles import QUEUE, Endpoint, deploy_request, run
+from workflows_doubles import QUEUE, STABLE, Endpoint, deploy_request, run
 
 from mainspring.core import errors
 from mainspring.core.contracts import access_requests, materialising, pipelines, retention, skew, training
@@ -36,6 +37,7 @@ from mainspring.workflows.materialising.workflow import Materialize
 from mainspring.workflows.pipelines.workflow import RunPipeline
 from mainspring.workflows.retention import messages as retention_messages
 from mainspring.workflows.retention.workflow import EnforceRetention
+from mainspring.workflows.retiring.workflow import RetireModel
 from mainspring.workflows.retraining.workflow import RetrainOnDrift
 from mainspring.workflows.skew import messages as skew_messages
 from mainspring.workflows.skew.workflow import CheckSkew
@@ -86,6 +88,14 @@ async def score(client: Client) -> WorkflowHandle[Any, Any]:
 async def retrained(client: Client) -> WorkflowHandle[Any, Any]:
     handle = await client.start_workflow(
         RetrainOnDrift.run, REQUEST, id="retrain-flight-delay", task_queue=QUEUE
+    )
+    await handle.result()
+    return handle
+
+
+async def retired(client: Client, **changes: Any) -> WorkflowHandle[Any, Any]:
+    handle = await client.start_workflow(
+        RetireModel.run, retire_request(**changes), id="run_retire", task_queue=QUEUE
     )
     await handle.result()
     return handle
@@ -235,6 +245,8 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
     "retrain_started": (Endpoint(), Steps(), retrained),
     "materialized": (Endpoint(), Steps(), materialized),
     "retention_removed": (Endpoint(), Steps(), removed),
+    "retire_replaced": (Endpoint(), Steps(), lambda client: retired(client, replace_by=STABLE)),
+    "retire_revoked": (Endpoint(), Steps(), lambda client: retired(client, is_revocation=True)),
     "access_expired": (Endpoint(), Steps(), expired),
     "tune_best_trained": (Endpoint(), Steps(), tuned),
     "tune_no_trial": (Endpoint(), Steps(), tuned),
@@ -272,6 +284,7 @@ def record(name: str) -> None:
         remove_old,
         push_rows,
         late(),
+        *Retirement(stable_on=["delay"], shadow_on=["other"]).activities(with_events=False),
     ]
     workflows = [
         TrainModel,
@@ -284,6 +297,7 @@ def record(name: str) -> None:
         Materialize,
         ExpireAccess,
         RunPipeline,
+        RetireModel,
     ]
     history = run(story, workflows, activities)
     (HISTORIES / f"{name}.json").write_text(

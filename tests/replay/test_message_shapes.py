@@ -21,6 +21,7 @@ from mainspring.core.contracts import (
     performance,
     pipelines,
     retention,
+    retiring,
     retraining,
     scoring,
     skew,
@@ -31,6 +32,7 @@ from mainspring.core.contracts.base import Message
 from mainspring.workflows.batch_scoring import messages as scoring_messages
 from mainspring.workflows.deployment import messages as deployment_messages
 from mainspring.workflows.pipelines import messages as pipelines_messages
+from mainspring.workflows.retiring import messages as retiring_messages
 from mainspring.workflows.retraining import messages as retraining_messages
 from mainspring.workflows.training import messages as training_messages
 from mainspring.workflows.tuning import messages as tuning_messages
@@ -43,6 +45,7 @@ MODULES = (
     performance,
     pipelines,
     retention,
+    retiring,
     retraining,
     scoring,
     skew,
@@ -50,6 +53,7 @@ MODULES = (
     tuning,
     deployment_messages,
     pipelines_messages,
+    retiring_messages,
     retraining_messages,
     scoring_messages,
     training_messages,

@@ -20,6 +20,7 @@ from mainspring.core.contracts import (
     materialising,
     pipelines,
     retention,
+    retiring,
     retraining,
     scoring,
     skew,
@@ -32,6 +33,7 @@ from mainspring.workflows.deployment import workflow as deploy_source
 from mainspring.workflows.materialising import workflow as materialising_source
 from mainspring.workflows.pipelines import workflow as pipelines_source
 from mainspring.workflows.retention import workflow as retention_source
+from mainspring.workflows.retiring import workflow as retire_source
 from mainspring.workflows.retraining import workflow as retrain_source
 from mainspring.workflows.skew import workflow as skew_source
 from mainspring.workflows.training import workflow as train_source
@@ -49,6 +51,7 @@ SOURCES = {
     "Materialize": materialising_source,
     "ExpireAccess": access_source,
     "RunPipeline": pipelines_source,
+    "RetireModel": retire_source,
 }
 
 
@@ -74,6 +77,7 @@ def test_every_workflow_has_a_history() -> None:
         materialising.MATERIALIZE_WORKFLOW,
         access_requests.EXPIRE_WORKFLOW,
         pipelines.PIPELINE_WORKFLOW,
+        retiring.RETIRE_WORKFLOW,
     }
 
 
@@ -91,6 +95,7 @@ def test_replays(path: Path) -> None:
             materialising_source.Materialize,
             access_source.ExpireAccess,
             pipelines_source.RunPipeline,
+            retire_source.RetireModel,
         ],
         data_converter=pydantic_data_converter,
     )
@@ -184,6 +189,39 @@ BREAKING = [
     ("CheckSkew", "skew_found", "messages.CHECK, request", "messages.CHECK + 'x', request"),
     ("Materialize", "materialized", "messages.PUSH, request", "messages.PUSH + 'x', request"),
     ("EnforceRetention", "retention_removed", "messages.REMOVE, request", "messages.REMOVE + 'x', request"),
+    ("RetireModel", "retire_replaced", "messages.LOOK, asked", "messages.LOOK + 'x', asked"),
+    ("RetireModel", "retire_replaced", "[*moves, *found.shadow_on]", "moves"),
+    (
+        "RetireModel",
+        "retire_replaced",
+        "if asked.replace_by is not None else []",
+        "if asked.is_revocation else []",
+    ),
+    (
+        "RetireModel",
+        "retire_replaced",
+        "        if not asked.is_revocation:\n",
+        "        if asked.is_revocation:\n",
+    ),
+    (
+        "RetireModel",
+        "retire_replaced",
+        'await self._report("withdraw", action,',
+        '(lambda *_: 0)("withdraw", action,',
+    ),
+    (
+        "RetireModel",
+        "retire_revoked",
+        "        if asked.is_revocation:\n",
+        "        if not asked.is_revocation:\n",
+    ),
+    (
+        "RetireModel",
+        "retire_revoked",
+        "moves if asked.is_revocation else [*moves, *found.shadow_on]",
+        "[*moves, *found.shadow_on]",
+    ),
+    ("RetireModel", "retire_revoked", "messages.UNREGISTER, asked", "messages.WITHDRAW, asked"),
     ("ExpireAccess", "access_expired", "messages.EXPIRE,\n", "messages.EXPIRE + 'x',\n"),
     (
         "ExpireAccess",
@@ -289,6 +327,7 @@ HARMLESS = [
     ("DeployModel", "deploy_promoted", '"reading the endpoint"', '"looking at the endpoint"'),
     ("TrainModel", "train_approved_and_deployed", '"signing"', '"sealing"'),
     ("ExpireAccess", "access_expired", "options.UNTIL_DONE", "options.INSIST"),
+    ("RetireModel", "retire_replaced", '"withdrawing it"', '"taking it away"'),
     ("TrainModel", "train_gate_failed", "messages.Trained, options.LONG)", "messages.Trained, options.WORK)"),
     (
         "BatchScore",

@@ -108,6 +108,20 @@ may(q, "pipeline.run") if {
 	has(q, {"developer", "admin"})
 }
 
+retires := {"approver", "admin"}
+
+may(q, "run.retire") if {
+	q.action == "run.start"
+	q.context.kind == "retire"
+	has(q, retires)
+}
+
+may_not(q, "run.retire.role") if {
+	q.action == "run.start"
+	q.context.kind == "retire"
+	not has(q, retires)
+}
+
 may(q, "approval.role") if {
 	q.action == "run.decide"
 	has(q, {"approver", "admin"})
@@ -202,11 +216,12 @@ permits := {
 	"read.project", "read.platform", "policy.dry-run", "project.create", "project.update", "member.change",
 	"run.start", "approval.role", "run.cancel", "record.service", "record.developer", "quarantine.release",
 	"schedule.change", "pipeline.run", "access.ask", "access.break-glass", "access.decide", "access.revoke", "access.review",
+	"run.retire",
 }
 
 forbids := {
 	"run.role", "run.on-behalf-of", "run.prod.on-behalf-of", "run.environment", "run.prod.person-decides", "run.approves-for-self",
-	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment",
+	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment", "run.retire.role",
 }
 
 decide(q) := {"allowed": false, "by": no} if {
