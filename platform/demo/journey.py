@@ -102,19 +102,20 @@ def run(
         day = _stream(s, issuer, space, progress)
         moved = _drift(space)
         skewed = _skew(space, asked, predictions)
-        drifted.wait_for_log(
-            s.serving.predictions_dir, ENDPOINT, since=replay_began, until=replay_ended, at_least=predictions
-        )
-        alarm = drifted.check(developer, PROJECT, ENDPOINT, sample_fraction)
-        progress.line(f"scheduled check of the predictions: {'; '.join(alarm.alarms) or 'no alarm'}")
-        # The training that an alarm has started goes on meanwhile; it waits for its approval before it deploys.
         checked = scheduled.check_skew(
             developer, PROJECT, sample_fraction, since=replay_began, at_least=asked.read_rows
         )
         progress.line(
             f"scheduled skew check: {checked.rows} recorded reads, {len(checked.skewed)} skewed features"
         )
+        # After the skew check: its callers ask about times of which the store has only newer rows. Before the training, which
+        # would take the cores that its latency is compared on.
         lost = _roll_back(s, issuer, space, asked.model_version, predictions, developer, progress)
+        drifted.wait_for_log(
+            s.serving.predictions_dir, ENDPOINT, since=replay_began, until=replay_ended, at_least=predictions
+        )
+        alarm = drifted.check(developer, PROJECT, ENDPOINT, sample_fraction)
+        progress.line(f"scheduled check of the predictions: {'; '.join(alarm.alarms) or 'no alarm'}")
         retrained = None
         if alarm.run_id:
             progress.line(f"run {alarm.run_id} started for it")

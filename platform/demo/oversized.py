@@ -18,8 +18,9 @@ from mainspring.core.models import architecture, bundle, manifest, signing
 
 __all__ = ["LAYERS", "WIDTH", "contents", "widened", "write"]
 
-#: Weights of 128 MiB: more than a cache holds, so that each row reads all of it from memory.
-LAYERS: Final = 8
+#: Weights of 256 MiB: more than a cache holds, so that each row reads all of it from memory, some 17 ms alone on an idle
+#: core. Five times what the good one takes is what the judge tells from chance on a busy host.
+LAYERS: Final = 16
 WIDTH: Final = 2048
 
 Weights = Mapping[str, NDArray[np.float32]]

@@ -16,7 +16,7 @@ import pytest
 from mainspring.core import settings
 from mainspring.platform.stack import processes, stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 DEMO = [str(Path(sys.executable).parent / "mainspring"), "demo", "--no-keep", "--json"]
 #: So many that December has enough of them to be judged by: an alarm needs 200 outcomes in its month.
@@ -77,7 +77,8 @@ def test_a_bad_candidate_is_gone_by_itself(twice: tuple[Path, dict[str, Any], di
     for report in twice[1:]:
         lost = report["rolled_back"]
         assert "times stable's in the same window" in lost["why"] and lost["p95_ratio"] > 3
-        assert 0 < lost["in_force_seconds"] < 10 and lost["seen_seconds"] < 10
+        # Six or seven on an idle machine. A look's probes take as long as the machine lets them: 10 at load 14, 18 at load 20.
+        assert 0 < lost["in_force_seconds"] < 20 and lost["seen_seconds"] < 20
         assert lost["callers_failed"] == 0
         assert 0 < lost["callers_answered"] < lost["callers_asked"] / 4
         assert lost["callers_p95_ms"] > lost["stable_p95_ms"]
