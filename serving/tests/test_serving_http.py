@@ -396,6 +396,7 @@ def test_the_api_is_described(served: world.Served) -> None:
         "/v1/endpoints/{name}/traffic",
         "/v1/endpoints/{name}/stats",
         "/v1/bundles:load",
+        "/v1/bundles:withdraw",
         "/v1/bundles",
         "/v1/features/{view}:push",
         "/v1/features:read",

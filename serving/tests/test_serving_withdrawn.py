@@ -26,6 +26,18 @@ from mainspring.serving import bundles
 pytestmark = pytest.mark.integration
 
 ASKED = body(rows=[ROW])
+_TYPES = {"carrier": "BYTES", "dep_us": "INT64", "origin_stats__weather": "BYTES"}
+INFER = {
+    "inputs": [
+        {
+            "name": name,
+            "shape": [1],
+            "datatype": _TYPES.get(name, "FP32"),
+            "data": ["UA" if name in _TYPES and name != "dep_us" else 7],
+        }
+        for name in ROW
+    ]
+}
 
 
 class House:
@@ -96,12 +108,18 @@ def test_a_revoked_bundle_answers_nobody_and_others_go_on(house: House) -> None:
     one, other = (native_world.write_network(house.home, seed) for seed in (1, 2))
     put(house.both, TrafficTable(endpoint="gone", version=1, stable=one))
     put(house.both, TrafficTable(endpoint="stays", version=1, stable=other))
+    for http in (house.both.front, house.both.app):
+        assert http.post("/v2/models/gone/infer", json=INFER).status_code == 200
     before = house.both.answered_by_the_front()
     assert house.predict("gone").status_code == 200
     assert house.both.answered_by_the_front() == before + 1
     house.withdraw(one, is_revocation=True)
     answer = house.predict("gone")
     assert denied(answer) and "was revoked by `admin@local`: it leaks" in answer.json()["detail"]
+    for http in (house.both.front, house.both.app):  # and by the other protocol
+        inferred = http.post("/v2/models/gone/infer", json=INFER)
+        assert inferred.status_code == 403 and "was revoked" in inferred.text, inferred.text
+        assert http.post("/v2/models/stays/infer", json=INFER).status_code == 200
     assert house.predict("stays").status_code == 200
     put(house.both, TrafficTable(endpoint="gone", version=2, stable=other))
     assert house.predict("gone").status_code == 200
