@@ -167,9 +167,10 @@ std::string_view Served::Bytes(const Scratch& scratch, std::size_t rows) const {
 
 bool Served::Fits(const GrpcInfer& infer) const {
   const std::size_t size = names_.takes_double ? sizeof(double) : sizeof(float);
-  return infer.model == model_.name && infer.input == names_.input && infer.datatype == (names_.takes_double ? "FP64" : "FP32") &&
-         infer.rows >= 1 && infer.rows <= std::min(names_.max_rows, max_rows_here_) &&
-         infer.width == names_.width && infer.elements.size() == infer.rows * names_.width * size &&
+  return infer.model == model_.name && infer.input == names_.input &&
+         infer.datatype == (names_.takes_double ? "FP64" : "FP32") && infer.rows >= 1 &&
+         infer.rows <= std::min(names_.max_rows, max_rows_here_) && infer.width == names_.width &&
+         infer.elements.size() == infer.rows * names_.width * size &&
          (infer.element_size == 0 || infer.element_size == size) &&
          (!infer.names_output || infer.output == names_.output);
 }
