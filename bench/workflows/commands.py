@@ -162,11 +162,7 @@ class _World:
         return await self._ask(("child", workflow, id), result_type)
 
     async def sleep(self, duration: float | timedelta, **_: Any) -> None:
-        seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-        if seconds > 0:
-            await self._ask(("timer",))
-        else:
-            await asyncio.sleep(0)
+        await self._ask(("timer",))
 
     async def wait_condition(
         self, holds: Callable[[], bool], *, timeout: timedelta | float | None = None, **_: Any
