@@ -171,6 +171,8 @@ class _World:
         self._conditions.append((holds, met))
         if timeout is None:
             return await met
+        if (timeout.total_seconds() if isinstance(timeout, timedelta) else timeout) <= 0:
+            raise TimeoutError  # as asyncio.wait_for has it: at once, and without a timer
         timer = self._put(("timer",))
         done, _pending = await asyncio.wait((met, timer.answer), return_when=asyncio.FIRST_COMPLETED)
         if met not in done:
