@@ -34,7 +34,7 @@ _Row = Callable[[], dict[str, Any]]
 QUICK: Final[Mapping[str, _Row]] = {
     "client": lambda: thin_client.row(rounds=5),
     "overhead": lambda: overhead.row(steps=40, rounds=5),
-    "processes": lambda: small_processes.row(count=500, waves=2),
+    "processes": lambda: small_processes.row(count=500, waves=3),
     "bad-candidate": lambda: deploys.bad_row(times=1),
     "false-rollbacks": lambda: canaries.row(seconds=15.0, canaries=1000),
     "replay-guard": lambda: replay_guard.row(sample=120),
