@@ -38,13 +38,14 @@ def triton_backend() -> pathlib.Path:
     lists = runpy.run_path(str(_NATIVE / "sources.bzl"))
     common = (lists["NATIVE_STD"], f"-I{_NATIVE / 'include'}", f"-I{_NATIVE}", "-fPIC")
     units = [(_HERE / "src" / "triton_mlp.cc", (*common, "-O2", *_WARNINGS))]
-    for source in ("src/mlp/mlp.cc", "src/target.cc"):
+    for source in ("src/mlp/mlp.cc", "src/packed/packed.cc", "src/target.cc"):
         units.append((_NATIVE / source, (*common, "-O3", *lists["NATIVE_COPTS"])))
     for variant in lists["NATIVE_VARIANTS"].values():
         if variant["cpu"] in ("", platform.machine()):
             mlp = [s for s in variant["srcs"] if s.startswith("src/mlp/")]
             units += [(_NATIVE / s, (*common, *variant["copts"])) for s in mlp]
-    read = [*(_HERE / "src").glob("triton*"), *_NATIVE.glob("include/**/*.h"), *_NATIVE.glob("src/mlp/*")]
+    read = [*(_HERE / "src").glob("triton*"), *_NATIVE.glob("include/**/*.h")]
+    read += [*_NATIVE.glob("src/mlp/*"), *_NATIVE.glob("src/packed/*")]
     return _built("libtriton_mainspring.so", units, sorted(read), link=("-shared",))
 
 
