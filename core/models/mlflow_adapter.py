@@ -179,7 +179,17 @@ class Tracking:
     def by_alias(self, name: str, alias: str) -> ModelVersion:
         """The version an alias points at. Errors: NotFound."""
         with _mapped("model alias", f"{name}@{alias}"):
-            version = self._client.get_model_version_by_alias(name, alias)
+            try:
+                version = self._client.get_model_version_by_alias(name, alias)
+            except exceptions.MlflowException as error:
+                # MLflow's word for an alias that a model has not.
+                if not _is(error, databricks_pb2.INVALID_PARAMETER_VALUE):
+                    raise
+                raise errors.NotFound(
+                    f"no version of model `{name}` is its `{alias}`; set the alias, or name a version",
+                    resource="model alias",
+                    name=f"{name}@{alias}",
+                ) from error
             # The answer by alias lists no aliases; the one by number does.
             return _version(self._client.get_model_version(name, version.version))
 

@@ -9,14 +9,19 @@ import pytest
 
 #: All of ours that the client of workflows is. Settings are of those who connect by them.
 OURS = {
+    "mainspring.core.canonical",
     "mainspring.core.client",
     "mainspring.core.client.connection",
     "mainspring.core.client.failures",
     "mainspring.core.client.payloads",
     "mainspring.core.client.workflows",
     "mainspring.core.contracts",
+    "mainspring.core.contracts.access_requests",
     "mainspring.core.contracts.base",
     "mainspring.core.contracts.deployment",
+    "mainspring.core.contracts.members",
+    "mainspring.core.contracts.pipelines",
+    "mainspring.core.contracts.retiring",
     "mainspring.core.contracts.scoring",
     "mainspring.core.contracts.training",
     "mainspring.core.contracts.tuning",
