@@ -333,6 +333,6 @@ def test_the_native_front_still_knows_it_as_native(two_cores: None, tmp_path: Pa
     loaded = shelf.load(digest).bundle
     assert isinstance(loaded.runtime, routed.RoutedRuntime)
     table = TrafficTable(endpoint="tiny", version=1, stable=digest)
-    found = native_endpoints.endpoint(table, shelf, {}, max_rows=10)
+    found = native_endpoints.endpoint(table, shelf, {}, max_rows=10, infers=False)
     assert found is not None
     assert found.stable.digest == digest

@@ -189,7 +189,7 @@ class TrainModel:
                 )
             decision = self._decision
             assert decision is not None
-            step.detail = decision.model_dump(mode="json")
+            step.detail = decision.model_dump(mode="json", exclude={"step", "roles"})
             await self._report("approval.decide", "approval", step.detail, actor=decision.by)
         return decision
 
