@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from mainspring.core import errors, identity
 from mainspring.core.contracts import pipelines
 from mainspring.core.pipelines.store import PipelineStore
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.policies import questions
+from mainspring.platform.projects import store as project_store
 
 
 async def put(
@@ -25,7 +28,7 @@ async def put(
 
     Errors: NotFound for the project; CorruptArtifact if it is not what its digest says; Denied kinds.
     """
-    store = await _store(plane, credential, project)
+    plane.issuer.authenticate(credential)
     if pack.digest != digest:
         raise errors.CorruptArtifact(
             f"the pipeline is `{pack.digest}` and was sent as `{digest}`; send it again",
@@ -34,8 +37,13 @@ async def put(
             got=pack.digest,
         )
 
+    async def on(connection: AsyncConnection) -> access.Target:
+        # Looked up in the transaction of the decision: who may not bring code here is on record.
+        await project_store.find(connection, project)
+        return access.project(project, environment, environment=environment[: questions.MAX_CHARACTERS])
+
     async def work(_: identity.Actor) -> tuple[bool, dict[str, Any]]:
-        is_new = await asyncio.to_thread(store.keep_pack, pack)
+        is_new = await asyncio.to_thread(store_of(plane, project).keep_pack, pack)
         return is_new, {"is_new": is_new}
 
     is_new = await mutation.around(
@@ -44,7 +52,7 @@ async def put(
         action="pipeline.put",
         right="pipeline.run",
         resource=f"pipeline/{project}/{digest}",
-        on=access.project(project, environment, environment=environment[: questions.MAX_CHARACTERS]),
+        on=on,
         detail={"pipeline": pack.graph.name, "files": sorted(pack.sources), "environment": environment},
         work=work,
     )

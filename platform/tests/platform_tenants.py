@@ -15,6 +15,7 @@ import pytest
 from litestar.testing import TestClient
 
 from mainspring.core import errors, identity, workspace
+from mainspring.core.contracts import pipelines
 from mainspring.core.features import folders
 from mainspring.core.lineage import jobs, openlineage_adapter
 from mainspring.core.quality import expectations, gate, measures
@@ -46,6 +47,9 @@ class Names:
     scheduled: str
     usage: str
     access: str
+    pack: str
+    plain_pack: str
+    """One that is nobody's: everybody may try to bring it."""
 
     def fill(self, value: Any) -> Any:
         """Put the names in the places of a path, a query or a body."""
@@ -112,6 +116,18 @@ def _lineage(reads: str, makes: str, job: str) -> dict[str, Any]:
     return told
 
 
+def _pack(mark: str) -> pipelines.Pack:
+    node = pipelines.Node(name="load", function="nightly:load", gives="int")
+    graph = pipelines.PipelineGraph(name="nightly", nodes=(node,))
+    return pipelines.Pack(sources={"nightly.py": f"# {mark}\n"}, graph=graph)
+
+
+def _sent(pack: pipelines.Pack) -> dict[str, Any]:
+    return pack.model_dump(mode="json", exclude_defaults=True)
+
+
+_PIPELINE = "/api/v1/projects/{project}/pipelines/"
+_PLAIN = _pack("of nobody")
 _V = ("/api/v1", "/v1")
 _MEMBER, SCHEDULE = "/projects/{project}/members/{actor}", "/api/v1/projects/{project}/schedules/skew"
 ACCESS = "/api/v1/projects/{project}/access-requests"
@@ -201,6 +217,8 @@ REQUESTS = (
     Asked("GET", "/api/v1/quarantine/{project}"),
     Asked("GET", "/api/v1/quarantine/{project}/{batch}"),
     Asked("POST", "/api/v1/quarantine/{project}/{batch}/release", {"reason": "because"}),
+    Asked("PUT", _PIPELINE + "{plain_pack}", _sent(_PLAIN)),
+    Asked("GET", _PIPELINE + "{pack}"),
     Asked("PUT", SCHEDULE, {"every_minutes": 5}),
     Asked("GET", SCHEDULE),
     Asked("DELETE", SCHEDULE),
@@ -220,6 +238,8 @@ NOWHERE = Names(
     "schedule-nowhere",
     "usage-nowhere",
     "access-nowhere",
+    "sha256:" + "0" * 64,
+    _PLAIN.digest,
 )
 
 
@@ -284,6 +304,8 @@ class World:
         with pytest.raises(errors.DataInvalid) as held:
             publish(lake, [7, 7, 7] if mark == SECRET else [8, 8])
         batch = held.value.quarantined
+        pack = _pack(mark)
+        self.call(owner, "PUT", f"{place}/pipelines/{pack.digest}", _sent(pack))
         names = Names(
             project,
             run["run_id"],
@@ -293,6 +315,8 @@ class World:
             scheduled,
             f"usage-{mark}",
             access["request_id"],
+            pack.digest,
+            _PLAIN.digest,
         )
         entry = {"kind": "view", "name": names.entry, "owner": mark, "description": mark}
         self.call(owner, "PUT", f"/api/v1/catalog/{project}", {"entries": [entry]})
