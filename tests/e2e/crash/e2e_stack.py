@@ -42,7 +42,7 @@ class World:
                 stderr=log,
             )
         self.workers.append(started)
-        wait(ready.exists, 60, "a worker")
+        wait(ready.exists, 120, "a worker")
         return started
 
     def jobs(self, run_id: str) -> dict[str, dict[str, Any]]:
