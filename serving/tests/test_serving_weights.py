@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,13 @@ BATCH = ports.ModelInput(
     np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32),
     np.random.default_rng(1).integers(0, 4, (50, 1)).astype(np.int32),
 )
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In the place of pytest's own: a socket's path has 107 bytes at most, and the supervisor's folder is as short."""
+    with tempfile.TemporaryDirectory(prefix="mainspring-") as made:
+        yield Path(made)
 
 
 @pytest.fixture
