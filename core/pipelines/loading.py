@@ -110,6 +110,8 @@ def _import(file: Path) -> Any:
     sys.modules[name] = module
     sys.path.insert(0, folder)
     _last.folder, before = folder, set(sys.modules)
+    # Bytecode beside the file would be a change of its repository, and older than an edit within the same second.
+    wrote, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         spec.loader.exec_module(module)
         _last.modules = _local_modules(file)
@@ -125,6 +127,8 @@ def _import(file: Path) -> Any:
         raise errors.InvalidRequest(
             f"`{file.name}` does not import: {type(error).__name__}: {error}; mend it", field=file.name
         ) from error
+    finally:
+        sys.dont_write_bytecode = wrote
     return module
 
 

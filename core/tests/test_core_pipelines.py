@@ -231,6 +231,14 @@ def test_files_that_hold_no_pipeline(tmp_path: Path) -> None:
             loading.load(tmp_path / name)
 
 
+def test_nothing_is_left_beside_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    before = sorted(file.parent.rglob("*"))
+    loading.load(file)
+    assert sorted(file.parent.rglob("*")) == before
+    assert sys.dont_write_bytecode is False, "it is as it was for everything else"
+
+
 def test_two_files_with_modules_of_the_same_names_do_not_mix(tmp_path: Path, store: PipelineStore) -> None:
     first = loading.load(write(tmp_path / "one", helpers=HELPERS.replace("2 * x", "3 * x")))
     second = loading.load(write(tmp_path / "two"))

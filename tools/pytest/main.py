@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
-# This folder is sys.path[0]: it must not offer its files as top-level modules.
-sys.path.pop(0)
+# This folder is sys.path[0]: it must not offer its files as top-level modules. A process that a test spawns imports this
+# file, too, and has the test's own path by then.
+if __name__ == "__main__":
+    sys.path.pop(0)
 
 
 class Shard:
