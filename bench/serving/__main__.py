@@ -42,7 +42,7 @@ class Extent:
     long_overload_seconds: float = 0.0
 
 
-QUICK = Extent(0.3, 2, 0.8, 1, 2.0, 1.5, tuple(f for f in forms.PEERS if f.contestant != commands.BENTOML))
+QUICK = Extent(0.24, 2, 0.8, 1, 1.5, 1.2, tuple(f for f in forms.PEERS if f.contestant != commands.BENTOML))
 USUAL = Extent(2.0, 5, 6.0, 2, 20.0, 10.0, forms.PEERS)
 FULL = Extent(3.0, 9, 10.0, 3, 20.0, 20.0, (*forms.PEERS, *forms.BATCHING), True, 60.0)
 
