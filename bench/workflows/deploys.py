@@ -97,23 +97,27 @@ class _Caller:
 
     def run(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        number = 0
-        while not self.until.is_set():
-            number += 1
-            driver = self.driver + _CALLERS * (number % 200)  # another caller of the sticky share each time
-            body = json.dumps({"entities": [{"driver": driver, "amount": deployed.AMOUNT}]})
-            began = time.monotonic()
-            path = f"/v1/endpoints/{deployed.ENDPOINT}:predict"
-            connection.request("POST", path, body, {"content-type": "application/json"})
-            answer = connection.getresponse()
-            content = answer.read()
-            now = time.monotonic()
-            if answer.status == 200:
-                told = json.loads(content)
-                self.seen.append((now, now - began, told["role"], told["model_version"]))
-            else:
-                self.failed += 1
-            time.sleep(0.002)
+        with contextlib.closing(connection):
+            number = 0
+            while not self.until.is_set():
+                number += 1
+                self._ask(connection, number)
+                time.sleep(0.002)
+
+    def _ask(self, connection: http.client.HTTPConnection, number: int) -> None:
+        driver = self.driver + _CALLERS * (number % 200)  # another caller of the sticky share each time
+        body = json.dumps({"entities": [{"driver": driver, "amount": deployed.AMOUNT}]})
+        began = time.monotonic()
+        path = f"/v1/endpoints/{deployed.ENDPOINT}:predict"
+        connection.request("POST", path, body, {"content-type": "application/json"})
+        answer = connection.getresponse()
+        content = answer.read()
+        now = time.monotonic()
+        if answer.status == 200:
+            told = json.loads(content)
+            self.seen.append((now, now - began, told["role"], told["model_version"]))
+        else:
+            self.failed += 1
 
 
 @contextlib.contextmanager
