@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "mainspring/mlp.h"
@@ -116,9 +117,9 @@ TEST(PackedTest, OtherLengthsAndWhatIsNotSealedAreRefused) {
     const Fd file(Made(memory->data(), kBytes, others));
     EXPECT_EQ(memory->MapSame(file.fd, &mapped).code, StatusCode::kCorrupt) << missing;
   }
-  char path[] = "/tmp/packed_test_XXXXXX";
-  const Fd plain(mkstemp(path));
-  unlink(path);
+  std::string path = testing::TempDir() + "packed_XXXXXX";  // mkstemp's form
+  const Fd plain(mkstemp(path.data()));
+  unlink(path.c_str());
   ASSERT_EQ(write(plain.fd, memory->data(), kBytes), static_cast<ssize_t>(kBytes));
   EXPECT_EQ(memory->MapSame(plain.fd, &mapped).code, StatusCode::kCorrupt);
   int pipes[2];

@@ -17,6 +17,7 @@ import serving_tensors as tensors
 import serving_world as world
 from hypothesis import strategies as st
 from serving_both import Both
+from serving_mutations import mutated
 
 from mainspring.core import errors
 from mainspring.native import front, mlp, trees
@@ -130,23 +131,12 @@ PIECES = (
 def test_every_mutation_is_answered_alike(both: Both, data: st.DataObject) -> None:
     """Truncated, cut and spliced bodies, and lengths of the JSON part that may be wrong."""
     is_binary = data.draw(st.booleans())
-    body = bytearray(BINARY if is_binary else JSON)
-    for _ in range(data.draw(st.integers(0, 3))):
-        at = data.draw(st.integers(0, len(body)))
-        match data.draw(st.integers(0, 3)):
-            case 0:
-                del body[at:]
-            case 1:
-                del body[at : at + data.draw(st.integers(1, 12))]
-            case 2:
-                body[at:at] = data.draw(st.sampled_from(PIECES))
-            case _:
-                body[at : at + 1] = data.draw(st.sampled_from(PIECES))
+    body = mutated(data, BINARY if is_binary else JSON, PIECES)
     fields = {}
     if is_binary:
         length = len(HEAD) + data.draw(st.sampled_from([0, 0, 0, 1, -1, 4, 1000, -len(HEAD)]))
         fields["inference-header-content-length"] = str(length)
-    both.ask(PATH, bytes(body), fields)
+    both.ask(PATH, body, fields)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ import pytest
 import serving_native_world as native_world
 from hypothesis import strategies as st
 from serving_both import Both
+from serving_mutations import mutated
 from serving_native_world import ROW, put
 from serving_receiver import Receiver, attributes
 
@@ -309,25 +310,14 @@ BINARY, BINARY_FIELDS = asked(COLUMNS, binary=ALL, **BINARY_OUT)
 @hypothesis.given(data=st.data())
 def test_every_mutation_is_answered_alike(both: Both, data: st.DataObject) -> None:
     is_binary = data.draw(st.booleans())
-    body = bytearray(BINARY if is_binary else JSON)
-    for _ in range(data.draw(st.integers(0, 3))):
-        at = data.draw(st.integers(0, len(body)))
-        match data.draw(st.integers(0, 3)):
-            case 0:
-                del body[at:]
-            case 1:
-                del body[at : at + data.draw(st.integers(1, 12))]
-            case 2:
-                body[at:at] = data.draw(st.sampled_from(PIECES))
-            case _:
-                body[at : at + 1] = data.draw(st.sampled_from(PIECES))
+    body = mutated(data, BINARY if is_binary else JSON, PIECES)
     fields = {}
     if is_binary:
         length = int(BINARY_FIELDS["inference-header-content-length"])
         fields["inference-header-content-length"] = str(
             length + data.draw(st.sampled_from([0, 0, 0, 1, -1, 4, 1000]))
         )
-    both.ask(path(data.draw(st.sampled_from(["flights", "canaried"]))), bytes(body), fields)
+    both.ask(path(data.draw(st.sampled_from(["flights", "canaried"]))), body, fields)
 
 
 def test_tritonclient_is_answered_by_the_front(both: Both) -> None:
