@@ -11,6 +11,7 @@ NOT_SHIPPED_FOLDERS = [
     "cuda",
     "bindings",
     "skeleton",
+    "deploy",
     "tools",
 ]
 
