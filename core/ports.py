@@ -1,4 +1,4 @@
-"""Where two real things plug in: the online feature store and the model runtime.
+"""Where two real things plug in: the online feature store, the model runtime, and the ring of keys.
 
 Temporal, MLflow, Feast and Evidently have one implementation each: they get one adapter file and no interface.
 """
@@ -115,4 +115,28 @@ class ModelRuntime(Protocol):
 
     def predict(self, batch: ModelInput) -> NDArray[np.float32]:
         """Scores (n,) float32 for n rows. Thread-safe. Errors: InvariantViolated if the model broke its contract."""
+        ...
+
+
+class KeyRing(Protocol):
+    """Keys that encrypt data keys and never leave their holder. Implementations are thread-safe.
+
+    `context` is what a data key is for: what was wrapped for one is not unwrapped for another. Errors of all: DependencyDown
+    or PermissionDenied of a holder elsewhere, Misconfigured for a holder that is not set up.
+    """
+
+    def wrap(self, key: bytes, context: str) -> str:
+        """`key` encrypted by the newest version."""
+        ...
+
+    def unwrap(self, wrapped: str, context: str) -> bytes:
+        """Errors: CorruptArtifact for what was changed, or wrapped by another ring or for another context."""
+        ...
+
+    def rewrap(self, wrapped: str, context: str) -> str:
+        """The same key under the newest version; itself if it is that already. Errors: as :meth:`unwrap`."""
+        ...
+
+    def rotate(self) -> str:
+        """A new version wraps from now on, all earlier ones unwrap. Returns what it is called."""
         ...

@@ -280,6 +280,27 @@ class ModelSettings(_Group):
     """Private Ed25519 key of this producer, mode 0600, made on first use; default: under the state directory."""
 
 
+class ProtectionSettings(_Group):
+    """Keys of sealed columns."""
+
+    keyring: Literal["file", "openbao"] = "file"
+    """Who holds the keys that encrypt data keys: a file of this machine, or OpenBao's transit engine."""
+    keyring_file: Path = Path("keys/keyring.keys")
+    """`<id> <64 hex digits>` a line, mode 0600: the first key wraps, all unwrap; made on first use. Default: under the state directory."""
+    keysets_dir: Path = Path("keys/keysets")
+    """Data keys, wrapped, a file for each project; default: under the state directory."""
+    openbao_url: Annotated[
+        str, Field(pattern=r"^(|https://.+|http://(127\.0\.0\.1|localhost|\[::1\])([:/].*)?)$")
+    ] = ""
+    """Where OpenBao is; https, or http on this machine."""
+    openbao_token_file: Path = Path("keys/openbao.token")
+    """Its token, read anew for every call, so that an agent may renew it; default: under the state directory."""
+    openbao_mount: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_/-]*$")] = "transit"
+    """Where its transit engine is mounted."""
+    openbao_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "mainspring"
+    """A key of type `aes256-gcm96` with `derived=true`."""
+
+
 class LineageSettings(_Group):
     """Where jobs tell what they read and made."""
 
@@ -337,6 +358,7 @@ class Settings(_Group):
     ray: RaySettings
     tracking: TrackingSettings
     models: ModelSettings
+    protection: ProtectionSettings
     lineage: LineageSettings
     cost: CostSettings
     native: NativeSettings
@@ -361,6 +383,7 @@ _GROUPS: Final[Mapping[str, type[_Group]]] = {
     "ray": RaySettings,
     "tracking": TrackingSettings,
     "models": ModelSettings,
+    "protection": ProtectionSettings,
     "lineage": LineageSettings,
     "cost": CostSettings,
     "native": NativeSettings,
