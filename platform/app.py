@@ -32,6 +32,8 @@ from mainspring.platform.pipelines import routes as pipeline_routes
 from mainspring.platform.policies import engine as policy_engine
 from mainspring.platform.policies import routes as policy_routes
 from mainspring.platform.projects import routes as project_routes
+from mainspring.platform.protection import keyset_routes
+from mainspring.platform.protection import routes as protection_routes
 from mainspring.platform.quarantine import routes as quarantine_routes
 from mainspring.platform.runs import launcher as run_launcher
 from mainspring.platform.runs import outbox
@@ -51,6 +53,8 @@ HANDLERS = (
     *metering_routes.HANDLERS,
     *lineage_routes.HANDLERS,
     *catalog_routes.HANDLERS,
+    *protection_routes.HANDLERS,
+    *keyset_routes.HANDLERS,
     *quarantine_routes.HANDLERS,
     *schedule_routes.HANDLERS,
     *pipeline_routes.HANDLERS,
@@ -81,6 +85,7 @@ def create_app(
         state_dir=s.stack.state_dir,
         policies=policy_engine.PolicyEngine.load(s.control.policies_dir),
         control=s.control,
+        protection=s.protection,
     )
 
     @asynccontextmanager

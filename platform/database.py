@@ -265,6 +265,26 @@ catalog: Final = sa.Table(
     sa.Column("entry", sa.JSON, nullable=False),
 )
 
+#: Columns that may tell of persons: found, and decided about by a person.
+classifications: Final = sa.Table(
+    "classifications",
+    metadata,
+    sa.Column("project", sa.ForeignKey("projects.name"), primary_key=True),
+    sa.Column("entry", TEXT, primary_key=True),
+    sa.Column("column_name", TEXT, primary_key=True),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("classification", TEXT, nullable=False),
+    sa.Column("confidence", sa.Float, nullable=False),
+    sa.Column("reasons", sa.JSON, nullable=False),
+    sa.Column("sampled_rows", sa.BigInteger, nullable=False),
+    sa.Column("state", TEXT, nullable=False),
+    sa.Column("found_at", TEXT, nullable=False),
+    sa.Column("found_by", TEXT, nullable=False),
+    sa.Column("decided_at", TEXT),
+    sa.Column("decided_by", TEXT, nullable=False),
+    sa.Column("decision_reason", TEXT, nullable=False),
+)
+
 
 class Database:
     """One engine. Safe for concurrent tasks of one event loop; several processes may share the database."""

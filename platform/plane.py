@@ -33,3 +33,5 @@ class ControlPlane:
     """Who may do what; by default our own policies alone."""
     control: settings.ControlSettings = field(default_factory=settings.ControlSettings)
     """How long access may last, and where alarms go."""
+    protection: settings.ProtectionSettings | None = None
+    """Where data keys are; None: elsewhere, and nothing is done with them from here."""

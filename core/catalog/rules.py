@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Final
 
 from mainspring.core import errors
-from mainspring.core.contracts import catalog
+from mainspring.core.contracts import catalog, protection
+from mainspring.core.protection import naming
 
-__all__ = ["CLASSIFICATION", "PII", "check", "classification", "is_pii"]
+__all__ = [
+    "CLASSIFICATION",
+    "PII",
+    "check",
+    "check_decided",
+    "classification",
+    "confirmed",
+    "is_pii",
+    "undecided",
+]
 
 #: Tags of Feast's objects that the catalog reads.
 CLASSIFICATION: Final = "classification"
@@ -66,3 +76,69 @@ def _problems(entry: catalog.CatalogEntry) -> Iterator[str]:
             yield f"PII column `{column.name}` of {what} has no classification"
         elif column.classification == "public":
             yield f"PII column `{column.name}` of {what} is classified public"
+
+
+def undecided(
+    entries: Iterable[catalog.CatalogEntry], decided: Container[tuple[str, str]]
+) -> dict[str, list[protection.ColumnFinding]]:
+    """Columns of datasets and views whose names say surely enough that they tell of persons, by entry.
+
+    Not those that the definitions call personal, nor those in `decided`, (entry, column): of them somebody has said it.
+    """
+    found: dict[str, list[protection.ColumnFinding]] = {}
+    for entry in entries:
+        if entry.kind not in ("dataset", "view"):
+            continue
+        unsaid = [c.name for c in entry.columns if not c.is_pii and (entry.name, c.name) not in decided]
+        sure = [f for f in naming.findings(unsaid) if f.confidence >= protection.CERTAIN_ENOUGH]
+        if sure:
+            found[entry.name] = sure
+    return found
+
+
+def check_decided(
+    entries: Iterable[catalog.CatalogEntry],
+    waiting: Mapping[tuple[str, str], protection.PiiKind],
+    *,
+    project: str,
+) -> None:
+    """InvalidRequest that names columns which wait, by (entry, column), for a person to say whether they tell of persons.
+
+    A column that the definitions call personal is said already, and published as that.
+    """
+    problems = [
+        f"column `{c.name}` of {e.kind} `{e.name}` looks like `{waiting[e.name, c.name]}`"
+        for e in entries
+        for c in e.columns
+        if (e.name, c.name) in waiting and not c.is_pii
+    ]
+    if not problems:
+        return
+    more = f" and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
+    raise errors.InvalidRequest(
+        f"project `{project}` is not applied: {', '.join(problems[:_LISTED])}{more}, and nobody has said whether it tells"
+        " of persons; an approver runs `mainspring data confirm` or `mainspring data reject`, or tag it in the definitions",
+        field="classification",
+    )
+
+
+def confirmed(
+    entry: catalog.CatalogEntry, classes: Mapping[str, catalog.Classification]
+) -> catalog.CatalogEntry:
+    """The entry with what persons confirmed, by column: personal, of that class or its own stricter one, without extremes."""
+    order = ("", *catalog.CLASSIFICATIONS)
+    columns = tuple(
+        c.model_copy(
+            update={
+                "is_pii": True,
+                "classification": max(c.classification, classes[c.name], key=order.index),
+                "low": None,
+                "high": None,
+                "mean": None,
+            }
+        )
+        if c.name in classes
+        else c
+        for c in entry.columns
+    )
+    return entry.model_copy(update={"columns": columns})

@@ -12,6 +12,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from mainspring.core import errors
+from mainspring.core.client import protection
 from mainspring.core.contracts import access_requests as access_contracts
 from mainspring.core.contracts import (
     catalog,
@@ -29,7 +30,7 @@ from mainspring.core.contracts import policies as policy_contracts
 M = TypeVar("M", bound=BaseModel)
 
 
-class ControlClient:
+class ControlClient(protection.ProtectionCalls):
     """One connection pool. Thread-safe, as httpx.Client is.
 
     Errors of every method: what the API answered, rebuilt from its code; DependencyDown if nothing answers,

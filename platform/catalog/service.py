@@ -13,12 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import canonical, errors, identity
 from mainspring.core.catalog import rules
-from mainspring.core.contracts import base, catalog, control
+from mainspring.core.contracts import base, catalog, control, protection
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.catalog import store
 from mainspring.platform.lineage import store as lineage_store
 from mainspring.platform.projects import store as project_store
+from mainspring.platform.protection import service as protection_service
+from mainspring.platform.protection import store as protection_store
 
 #: Edges that are followed to find who uses an entry.
 MAX_EDGES: Final = 20_000
@@ -29,6 +31,8 @@ async def put(
 ) -> catalog.CatalogReceipt:
     """Make `new` the whole catalog of `project`, or change nothing; the same again changes nothing.
 
+    What a person confirmed of persons is put as personal, whatever the definitions say. A column whose name says that it
+    tells of persons, and of which nobody has said anything, keeps the catalog back, and waits for a person from then on.
     Errors: NotFound for the project; InvalidRequest by the rules of `core.catalog.rules`, or for a name given twice.
     """
     names = [entry.name for entry in new]
@@ -36,11 +40,20 @@ async def put(
     if twice:
         raise errors.InvalidRequest(f"entry `{twice[0]}` is given twice; send each once", field="entries")
     rules.check(new, project=project)
+    undecided: dict[str, list[protection.ColumnFinding]] = {}
 
     async def do(
         connection: AsyncConnection, _actor: identity.Actor
     ) -> mutation.Change[catalog.CatalogReceipt]:
+        nonlocal new
         await project_store.find(connection, project)
+        decided = await protection_store.decided(connection, project)
+        undecided.update(rules.undecided(new, decided))
+        suspected = {(e, f.column): f.kind for e, found in undecided.items() for f in found}
+        waiting = {**suspected, **await protection_store.waiting(connection, project)}
+        rules.check_decided(new, waiting, project=project)
+        classes = await protection_store.confirmed(connection, project)
+        new = [rules.confirmed(e, classes[e.name]) if e.name in classes else e for e in new]
         before = await store.entries(connection, project)
         changed = [e for e in new if before.get((e.kind, e.name)) != e.model_dump(mode="json")]
         gone = sorted(set(before) - {(e.kind, e.name) for e in new})
@@ -55,14 +68,21 @@ async def put(
         }
         return mutation.Change(receipt, f"catalog/{project}", detail, is_new=receipt.changed > 0)
 
-    return await mutation.mutate(
-        plane,
-        credential,
-        action="catalog.put",
-        resource=f"catalog/{project}",
-        on=access.project(project),
-        do=do,
-    )
+    try:
+        return await mutation.mutate(
+            plane,
+            credential,
+            action="catalog.put",
+            resource=f"catalog/{project}",
+            on=access.project(project),
+            do=do,
+        )
+    except errors.InvalidRequest:
+        # Nothing of it was kept: what is suspected has to be, or nobody could decide about it.
+        for name, found in undecided.items():
+            asked = protection.Findings(entry=name, findings=found)
+            await protection_service.find(plane, credential, project, asked)
+        raise
 
 
 async def search(

@@ -22,12 +22,14 @@ from mainspring.platform.cli import (
     costs,
     data,
     gitops,
+    keysets,
     members,
     models,
     output,
     payloads,
     pipelines,
     policies,
+    protection,
     schedules,
     serving,
     session,
@@ -572,6 +574,8 @@ cli.add_command(bundles.bundle)
 cli.add_command(costs.cost)
 cli.add_command(contracts.contracts)
 cli.add_command(data.catalog)
+cli.add_command(protection.data)
+cli.add_command(keysets.keyset)
 cli.add_command(data.lineage)
 cli.add_command(data.quarantine)
 cli.add_command(gitops.gitops)

@@ -132,6 +132,9 @@ _V = ("/api/v1", "/v1")
 _MEMBER, SCHEDULE = "/projects/{project}/members/{actor}", "/api/v1/projects/{project}/schedules/skew"
 ACCESS = "/api/v1/projects/{project}/access-requests"
 WANTED = {"role": "admin", "reason": "because"}
+KEYSET = "/api/v1/projects/{project}/keyset"
+CLASSIFIED = "/api/v1/projects/{project}/classifications"
+FINDING = {"column": "mail", "kind": "email", "classification": "confidential", "confidence": 0.9}
 _IF = {"If-Match": "*"}
 REQUESTS = (
     Asked("GET", "/api/v1/projects", may_answer=True),
@@ -214,6 +217,12 @@ REQUESTS = (
     *(Asked("GET", v + "/catalog", may_answer=True) for v in _V),
     *(Asked("GET", v + "/catalog", query="project={project}", may_answer=True) for v in _V),
     *(Asked("GET", v + "/catalog/{project}/{entry}") for v in _V),
+    Asked("GET", KEYSET),
+    Asked("POST", KEYSET + ":change", {"change": "rotate"}),
+    Asked("GET", CLASSIFIED),
+    Asked("GET", CLASSIFIED, query="entry={entry}&state=open"),
+    Asked("POST", CLASSIFIED, {"entry": "{entry}", "findings": [FINDING]}),
+    Asked("POST", CLASSIFIED + ":decide", {"entry": "{entry}", "column": "mail", "confirm": True}),
     Asked("GET", "/api/v1/quarantine/{project}"),
     Asked("GET", "/api/v1/quarantine/{project}/{batch}"),
     Asked("POST", "/api/v1/quarantine/{project}/{batch}/release", {"reason": "because"}),
@@ -320,6 +329,8 @@ class World:
         )
         entry = {"kind": "view", "name": names.entry, "owner": mark, "description": mark}
         self.call(owner, "PUT", f"/api/v1/catalog/{project}", {"entries": [entry]})
+        found = {"entry": names.entry, "findings": [{**FINDING, "reasons": [mark]}]}
+        self.call(owner, "POST", f"{place}/classifications", found)
         self.call(owner, "POST", "/api/v1/lineage", names.fill(_lineage(project, project, project)))
         # A service tells of what crosses projects: from each into one that both could reach by.
         crossing = names.fill(_lineage(project, "shared", "shared"))

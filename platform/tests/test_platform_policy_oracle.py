@@ -23,6 +23,7 @@ ENVIRONMENTS = ("dev", "staging", "prod", "moon", "")
 NAMES = ("ana", "eva", "")
 PROJECT_ACTIONS = (
     *("project.read", "run.read", "cost.read", "lineage.read", "catalog.read", "quarantine.read"),
+    *("classification.read", "classification.find", "keyset.read"),
     *(
         "schedule.read",
         "endpoint.read",
@@ -47,6 +48,8 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
     },
     "run.decide": {"approve": (True, False)},
     "pipeline.run": {"environment": ENVIRONMENTS},
+    "classification.decide": {"confirm": (True, False)},
+    "keyset.change": {"change": ("rotate", "forget")},
     "project.create": {"name": ("flights",)},
     "member.set": {"member": NAMES},
     "member.remove": {"member": NAMES},
@@ -159,4 +162,4 @@ def test_the_oracle_answers_the_table_too() -> None:
 def test_a_rule_that_is_written_otherwise_is_found(ours: str, otherwise: str) -> None:
     text = REGO.read_text()
     assert ours in text
-    assert disagreements(Oracle(text.replace(ours, otherwise, 1)), asked(4_000, seed=3)) != []
+    assert disagreements(Oracle(text.replace(ours, otherwise, 1)), asked(6_000, seed=3)) != []

@@ -8,7 +8,7 @@ any_role := {"viewer", "developer", "approver", "admin", "service"}
 
 reads := {
 	"project.read", "run.read", "cost.read", "lineage.read", "catalog.read",
-	"quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "audit.read",
+	"classification.read", "keyset.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "audit.read",
 }
 
 whole_log := {"audit.verify", "audit.export"}
@@ -138,8 +138,23 @@ may(q, "record.service") if {
 }
 
 may(q, "record.developer") if {
-	q.action in {"catalog.put", "lineage.record"}
+	q.action in {"catalog.put", "classification.find", "lineage.record"}
 	has(q, {"service", "developer", "admin"})
+}
+
+may(q, "classification.decide") if {
+	q.action == "classification.decide"
+	has(q, {"approver", "admin"})
+}
+
+may(q, "keyset.change") if {
+	q.action == "keyset.change"
+	has(q, {"admin"})
+}
+
+may_not(q, "classification.person") if {
+	q.action == "classification.decide"
+	has_of_platform(q, {"service"})
 }
 
 may(q, "quarantine.release") if {
@@ -216,12 +231,12 @@ permits := {
 	"read.project", "read.platform", "policy.dry-run", "project.create", "project.update", "member.change",
 	"run.start", "approval.role", "run.cancel", "record.service", "record.developer", "quarantine.release",
 	"schedule.change", "pipeline.run", "access.ask", "access.break-glass", "access.decide", "access.revoke", "access.review",
-	"run.retire",
+	"run.retire", "classification.decide", "keyset.change",
 }
 
 forbids := {
 	"run.role", "run.on-behalf-of", "run.prod.on-behalf-of", "run.environment", "run.prod.person-decides", "run.approves-for-self",
-	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment", "run.retire.role",
+	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment", "run.retire.role", "classification.person",
 }
 
 decide(q) := {"allowed": false, "by": no} if {

@@ -1,0 +1,58 @@
+"""Calls of the control API about data protection, as a part of its client."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel
+
+from mainspring.core.contracts import control, keysets, protection
+
+__all__ = ["ProtectionCalls"]
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class ProtectionCalls(ABC):
+    """What tells of persons in a project's data. Errors: those of the client that it is part of."""
+
+    def classifications(
+        self, project: str, *, entry: str = "", state: str = "", after: str = "", limit: int = 100
+    ) -> control.Page:
+        """By entry and column. `state`: `open`, `confirmed` or `rejected`; empty: all."""
+        asked = {"state": state} if state else {}
+        return self._get(_classified(project), control.Page, entry=entry, after=after, limit=limit, **asked)
+
+    def find_classifications(self, project: str, found: protection.Findings) -> protection.FindingsReceipt:
+        """Roles service, developer, admin. The same again changes nothing."""
+        return self._post(_classified(project), found, protection.FindingsReceipt)
+
+    def decide_classification(
+        self, project: str, decision: protection.ClassificationDecision
+    ) -> protection.ClassificationView:
+        """Roles approver, admin. Errors: NotFound for a column that nobody knows of."""
+        return self._post(f"{_classified(project)}:decide", decision, protection.ClassificationView)
+
+    def keyset(self, project: str) -> keysets.KeysetView:
+        """Never a key: ids, and what they are wrapped by."""
+        return self._get(_keyset(project), keysets.KeysetView)
+
+    def change_keyset(self, project: str, asked: keysets.KeysetChange) -> keysets.KeysetView:
+        """Role admin."""
+        return self._post(f"{_keyset(project)}:change", asked, keysets.KeysetView)
+
+    @abstractmethod
+    def _get(self, path: str, answer: type[M], **params: Any) -> M: ...
+
+    @abstractmethod
+    def _post(self, path: str, body: BaseModel | None, answer: type[M]) -> M: ...
+
+
+def _classified(project: str) -> str:
+    return f"/api/v1/projects/{quote(project)}/classifications"
+
+
+def _keyset(project: str) -> str:
+    return f"/api/v1/projects/{quote(project)}/keyset"

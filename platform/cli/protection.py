@@ -1,0 +1,208 @@
+"""`mainspring data`: which columns tell of persons, and a person's word on each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import rich_click as click
+
+from mainspring.core import errors
+from mainspring.platform.cli import output, session
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["CLASSES", "KINDS", "data"]
+
+#: As `core.contracts.protection`, whose import would slow `--help` down; a test holds them equal.
+KINDS: Final = (
+    "address", "bank_account", "birth_date", "card_number", "credential", "device", "email", "gender", "health",
+    "ip_address", "location", "national_id", "person_key", "person_name", "phone", "postcode", "special",
+)  # fmt: skip
+CLASSES: Final = ("internal", "confidential", "restricted")
+_FOUND: Final = ("column", "kind", "classification", "confidence", "reasons")
+_LISTED: Final = ("entry", "column", "kind", "classification", "confidence", "state", "decided_by")
+
+
+@click.group()
+def data() -> None:
+    """Data that tells of persons: found, and confirmed or rejected by a person."""
+
+
+@data.command("classify")
+@click.argument("project_name")
+@click.argument("entry")
+@click.argument("file", type=click.Path(exists=True))
+@click.option(
+    "--rows", type=click.IntRange(1, 1_000_000), default=10_000, show_default=True, help="Rows to look at."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what is found; nothing is sent.")
+@session.AS
+@session.JSON
+def data_classify(
+    project_name: str, entry: str, file: str, rows: int, dry_run: bool, actor: str, as_json: bool
+) -> None:
+    """Look for persons in the columns of FILE (Parquet or CSV, or a folder of Parquet), which is ENTRY of the catalog.
+
+    No value leaves this machine: the control API is told columns, kinds and counts.
+    """
+    from mainspring.core.contracts import protection
+    from mainspring.core.protection import detecting
+
+    found = detecting.detect(detecting.sample(_scan(file), rows))
+    listed = [finding.model_dump(mode="json") for finding in found]
+    told: dict[str, Any] = {"entry": entry, "findings": listed}
+    if not dry_run:
+        with session.client(actor or "developer@local") as client:
+            receipt = client.find_classifications(
+                project_name, protection.Findings(entry=entry, findings=found)
+            )
+        told |= {"changed": receipt.changed, "waiting": receipt.waiting}
+    if as_json:
+        output.show(told, as_json=True)
+        return
+    output.show([{**f, "reasons": "; ".join(f["reasons"])} for f in listed], as_json=False, columns=_FOUND)
+    if told.get("waiting"):
+        click.echo(
+            f"{told['waiting']} wait for an approver: `mainspring data confirm` or `mainspring data reject`",
+            err=True,
+        )
+
+
+@data.command("findings")
+@click.argument("project_name")
+@click.option("--entry", default="", help="Of one dataset or view.")
+@click.option("--state", type=click.Choice(["open", "confirmed", "rejected"]))
+@session.AS
+@session.JSON
+def data_findings(project_name: str, entry: str, state: str | None, actor: str, as_json: bool) -> None:
+    """What was found in a project, and what was decided."""
+    found, after = [], ""
+    with session.client(actor or "developer@local") as client:
+        while True:
+            page = client.classifications(project_name, entry=entry, state=state or "", after=after)
+            found += page.items
+            if not (after := page.next):
+                break
+    output.show(found, as_json=as_json, columns=_LISTED)
+
+
+@data.command("confirm")
+@click.argument("project_name")
+@click.argument("entry")
+@click.argument("column")
+@click.option("--kind", type=click.Choice(KINDS), help="Another kind than was found.")
+@click.option("--classification", type=click.Choice(CLASSES), help="Another class than was found.")
+@click.option("--reason", default="")
+@session.AS
+@session.JSON
+def data_confirm(
+    project_name: str,
+    entry: str,
+    column: str,
+    kind: str | None,
+    classification: str | None,
+    reason: str,
+    actor: str,
+    as_json: bool,
+) -> None:
+    """COLUMN of ENTRY tells of persons: it is personal in the catalog from now on."""
+    asked = {"confirm": True, "kind": kind, "classification": classification, "reason": reason}
+    _decide(project_name, {"entry": entry, "column": column, **asked}, actor, as_json)
+
+
+@data.command("reject")
+@click.argument("project_name")
+@click.argument("entry")
+@click.argument("column")
+@click.option("--reason", required=True, help="Why it tells of nobody.")
+@session.AS
+@session.JSON
+def data_reject(project_name: str, entry: str, column: str, reason: str, actor: str, as_json: bool) -> None:
+    """COLUMN of ENTRY tells of nobody."""
+    asked = {"confirm": False, "reason": reason}
+    _decide(project_name, {"entry": entry, "column": column, **asked}, actor, as_json)
+
+
+def _decide(project_name: str, asked: dict[str, Any], actor: str, as_json: bool) -> None:
+    from mainspring.core.contracts import protection
+
+    decision = protection.ClassificationDecision.model_validate(asked)
+    with session.client(actor or "approver@local") as client:
+        made = client.decide_classification(project_name, decision)
+    output.show(made.model_dump(mode="json"), as_json=as_json)
+
+
+def _scan(file: str) -> pl.LazyFrame:
+    """Errors: InvalidRequest for a file that is neither."""
+    from pathlib import Path
+
+    import polars as pl
+
+    try:
+        if Path(file).is_dir():
+            frame = pl.scan_parquet(Path(file) / "**" / "*.parquet")
+        elif file.endswith((".csv", ".tsv")):
+            frame = pl.scan_csv(file, separator="\t" if file.endswith(".tsv") else ",", infer_schema=False)
+        else:
+            frame = pl.scan_parquet(file)
+        frame.collect_schema()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise errors.InvalidRequest(
+            f"`{file}` cannot be read: {error}; give a Parquet or CSV file, or a folder of Parquet",
+            field="file",
+        ) from error
+    return frame
+
+
+@data.command("seal")
+@click.argument("project_name")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.argument("out", type=click.Path(dir_okay=False))
+@click.option(
+    "--scheme",
+    type=click.Path(exists=True, dir_okay=False),
+    required=True,
+    help="TOML: `dataset` and `columns`.",
+)
+@session.JSON
+def data_seal(project_name: str, file: str, out: str, scheme: str, as_json: bool) -> None:
+    """Write FILE (Parquet or CSV) to OUT as Parquet, its columns sealed as the scheme says, by this machine's keys."""
+    import tomllib
+    from pathlib import Path
+
+    from mainspring.core import settings
+    from mainspring.core.protection import keysets, tables
+
+    try:
+        document = tomllib.loads(Path(scheme).read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise errors.InvalidRequest(f"`{scheme}` is no TOML: {error}; correct it", field="scheme") from error
+    asked = tables.Scheme.parse(document)
+    cipher = keysets.keyset(settings.load().protection, project_name).cipher()
+    rows = _scan(file).collect()
+    tables.write(rows, Path(out), asked, cipher)
+    told = {"file": out, "rows": rows.height, "columns": sorted(asked.columns), "key_id": cipher.current}
+    output.show(told, as_json=as_json)
+
+
+@data.command("reseal")
+@click.argument("project_name")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@session.JSON
+def data_reseal(project_name: str, folder: str, as_json: bool) -> None:
+    """Bring every sealed Parquet file below FOLDER over to the newest data key. Safe to stop and to repeat."""
+    from pathlib import Path
+
+    from mainspring.core import settings
+    from mainspring.core.protection import keysets, tables
+
+    cipher = keysets.keyset(settings.load().protection, project_name).cipher()
+    done = tables.reseal(Path(folder), cipher)
+    told = {
+        "files": done.files,
+        "untouched": done.untouched,
+        "values": done.values,
+        "key_ids": sorted(done.key_ids),
+    }
+    output.show(told, as_json=as_json)
