@@ -29,7 +29,7 @@ from mainspring.serving import (
     usage,
     watchers,
 )
-from mainspring.serving.access import callers, guard
+from mainspring.serving.access import callers, guard, masking
 from mainspring.serving.access import limits as caller_limits
 from mainspring.serving.features import expectations, recorded
 from mainspring.serving.http import (
@@ -102,6 +102,7 @@ def create_app(
         lambda name: name == doors.FEATURES or tables.has(name) or name in (models or {}),
         shared=None if part is None else part.limits,
     )
+    masked = masking.Masking(serving.access_dir / "masking.json", serving.token_key)
     watching = watchers.start(serving, limiter, send_usage)
     cache = None
     if serving.response_cache_bytes:
@@ -138,7 +139,7 @@ def create_app(
     if front is not None:
         front.guard(guarded, keys)
         front.follow(known)
-        front.follow_features(store, shelf)
+        front.follow_features(store, shelf, masked)
         if not watching.see_rows:
             front.follow_endpoints(served, tables, shelf, store, known, book, watching.meter)
         counts.add_from(front.entries)
@@ -148,7 +149,9 @@ def create_app(
         counts.add_from(natives.entries)
     inferring = inference.Inference(known, doorkeeper, counts)
     infer = v2_infer.Infer(inferring, limits)
-    reads = feature_reads.FeatureReads(online, shelf, limits, doorkeeper, serving.max_rows_per_request)
+    reads = feature_reads.FeatureReads(
+        online, shelf, limits, doorkeeper, serving.max_rows_per_request, masked
+    )
     receiver, exporter = traces.Receiver(serving), None
     if serving.trace_endpoint:
         exporter = traces.Exporter(receiver, release.version())
@@ -171,6 +174,7 @@ def create_app(
                 if front is not None:
                     keys.look()
                     limiter.look()
+                    masked.look()
                     front.bring()
             except Exception:  # noqa: BLE001 - the edge of its task: revoked keys must not stay in force because it ended
                 _LOG.exception("a look at the files of certificates, keys and limits failed")
@@ -255,7 +259,7 @@ def create_app(
                 ),
                 explain_routes.build(explain_routes.Parts(answerer, limits, doorkeeper)),
                 v2_routes.build(v2_routes.Parts(infer, probed, admit, release.version())),
-                access_routes.build(access_routes.Parts(keys, limiter, issuer, limits)),
+                access_routes.build(access_routes.Parts(keys, limiter, issuer, limits, masked)),
             ],
             guarded,
             tracer,

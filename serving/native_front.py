@@ -30,7 +30,7 @@ from mainspring.serving import (
     traffic,
     usage,
 )
-from mainspring.serving.access import guard
+from mainspring.serving.access import guard, masking
 from mainspring.serving.models import book, native_model, repository
 
 _LOG: Final = logging.getLogger("mainspring.serving")
@@ -100,10 +100,13 @@ class NativeFront:
 
         models.on_change(update)
 
-    def follow_features(self, features: ports.OnlineFeatures, shelf: bundles.BundleShelf) -> None:
+    def follow_features(
+        self, features: ports.OnlineFeatures, shelf: bundles.BundleShelf, masked: masking.Masking
+    ) -> None:
         """Answer reads of views that have a native table, and of services, now and as soon as there is another.
 
-        Not where a share of the reads is recorded: that is the app's to write.
+        Not where a share of the reads is recorded: that is the app's to write. Nor of views with a field that is not for
+        everybody: whoever asks for one is passed on to the app, which masks.
         """
         if not isinstance(features, online.OnlineStore) or self._settings.record_reads:
             return
@@ -113,13 +116,17 @@ class NativeFront:
         def update() -> None:
             with self._choosing:
                 tables = {} if self._passes() else store.tables()
-                self._views = tuple(front.View(name, table) for name, table in tables.items())
+                hidden = masked.views
+                self._views = tuple(
+                    front.View(name, table) for name, table in tables.items() if name not in hidden
+                )
                 self._services = tuple(_service(service) for service in shelf.services())
                 self._set_views()
 
         self._updates.append(update)
         shelf.on_change(self._look_again)
         store.on_change(self._look_again)
+        masked.on_change(self._look_again)
 
     def follow_endpoints(
         self,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel
 
 from mainspring.core.contracts import control, keysets, protection
+from mainspring.core.contracts import masking as mask_contracts
 
 __all__ = ["ProtectionCalls"]
 
@@ -42,6 +44,15 @@ class ProtectionCalls(ABC):
     def change_keyset(self, project: str, asked: keysets.KeysetChange) -> keysets.KeysetView:
         """Role admin."""
         return self._post(f"{_keyset(project)}:change", asked, keysets.KeysetView)
+
+    def masking(self, project: str, *, purposes: Sequence[str] = ()) -> mask_contracts.MaskingSection:
+        """What serving is to show of the project's views, as the policies say."""
+        path = f"/api/v1/projects/{quote(project)}/masking"
+        return self._get(path, mask_contracts.MaskingSection, purpose=list(purposes))
+
+    def open_sealed(self, project: str, asked: mask_contracts.OpenRequest) -> mask_contracts.Opened:
+        """Roles approver, admin, as policies say. On record with its purpose and reason."""
+        return self._post(f"/api/v1/projects/{quote(project)}/sealed:open", asked, mask_contracts.Opened)
 
     @abstractmethod
     def _get(self, path: str, answer: type[M], **params: Any) -> M: ...

@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from mainspring.core import errors
 from mainspring.core.contracts import deployment, features, prediction
+from mainspring.core.contracts import masking as mask_contracts
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -132,6 +133,14 @@ class ServingClient:
         """Upsert newest feature rows, all or none. Errors: NotFound, SchemaMismatch."""
         path = f"/v1/features/{rows.view}:push"
         return _read(self._call("POST", path, rows), prediction.FeaturePushResult)
+
+    def masking(self) -> mask_contracts.MaskingDocument:
+        """What is shown to whom. Role admin."""
+        return _read(self._call("GET", "/v1/masking"), mask_contracts.MaskingDocument)
+
+    def set_masking(self, document: mask_contracts.MaskingDocument) -> mask_contracts.MaskingDocument:
+        """Put the next version in force. Role admin. Errors: Conflict."""
+        return _read(self._call("PUT", "/v1/masking", document), mask_contracts.MaskingDocument)
 
     def read_features(self, asked: features.FeatureRead) -> dict[str, list[Any]]:
         """Keys and features by name, one value a row, None where there is none. Errors: NotFound, SchemaMismatch."""

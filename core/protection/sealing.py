@@ -116,6 +116,13 @@ class Cipher:
             opened.append(None if value is None else known[value])
         return _logical(values.name, opened, wanted)
 
+    def open_text(self, values: pl.Series, field: Field) -> list[str]:
+        """Values of whatever type as text, as a person reads them: times as microseconds, bytes as hex.
+
+        Errors: as :meth:`open`.
+        """
+        return [_readable(self._open(value, field)) for value in values.to_list()]
+
     def tokens(self, value: Any, field: Field, dtype: pl.DataType | None = None) -> tuple[str, ...]:
         """What `value` may be sealed as in a joinable column, by every key, the newest first: for a look-up while a
         new data key is brought over. Errors: InvalidRequest for a column that is not joinable."""
@@ -263,6 +270,17 @@ def _decoder(dtype: pl.DataType, field: Field) -> Callable[[bytes], Any]:
         return read[letter](plain[1:])
 
     return decode
+
+
+def _readable(plain: bytes) -> str:
+    letter, rest = plain[:1], plain[1:]
+    if letter == b"f":
+        return repr(struct.unpack("<d", rest)[0])
+    if letter == b"x":
+        return rest.hex()
+    if letter == b"b":
+        return str(rest == b"1").lower()
+    return rest.decode()
 
 
 def _corrupt(field: Field, expected: str, got: str) -> errors.CorruptArtifact:

@@ -206,3 +206,74 @@ def data_reseal(project_name: str, folder: str, as_json: bool) -> None:
         "key_ids": sorted(done.key_ids),
     }
     output.show(told, as_json=as_json)
+
+
+@data.command("mask")
+@click.argument("project_name")
+@click.option("--purpose", "purposes", multiple=True, help="A word that callers may say; repeat it.")
+@click.option("--apply", is_flag=True, help="Put it in force in serving; else it is only shown.")
+@session.AS
+@session.JSON
+def data_mask(project_name: str, purposes: tuple[str, ...], apply: bool, actor: str, as_json: bool) -> None:
+    """How each role sees the project's columns that are not for everybody, as the policies say."""
+    with session.client(actor or "admin@local") as client:
+        found = client.masking(project_name, purposes=purposes)
+    told: dict[str, Any] = found.model_dump(mode="json")
+    if apply:
+        from mainspring.core import identity, settings
+        from mainspring.core.client import serving as serving_client
+
+        s = settings.load()
+        token = identity.TokenIssuer.load(s.control.tokens_file).token_of(actor or "admin@local")
+        with serving_client.ServingClient(s.serving_url, token=token) as serving:
+            told["version"] = serving.set_masking(serving.masking().with_section(found)).version
+    if as_json:
+        output.show(told, as_json=True)
+        return
+    output.show(told["fields"], as_json=False, columns=("view", "field", "classification", "kind"))
+    click.echo("")
+    output.show(told["rules"], as_json=False, columns=("classification", "role", "purpose", "form"))
+    if apply:
+        click.echo(f"in force in serving as version {told['version']}", err=True)
+
+
+@data.command("open")
+@click.argument("project_name")
+@click.argument("dataset")
+@click.argument("column")
+@click.argument("values", nargs=-1, required=True)
+@click.option("--purpose", required=True, help="What for, in a word that policies know.")
+@click.option("--reason", required=True)
+@click.option("--mode", type=click.Choice(["joinable", "random"]), default="joinable", show_default=True)
+@click.option("--domain", default="", help="Of columns that are joined.")
+@session.AS
+@session.JSON
+def data_open(
+    project_name: str,
+    dataset: str,
+    column: str,
+    values: tuple[str, ...],
+    purpose: str,
+    reason: str,
+    mode: str,
+    domain: str,
+    actor: str,
+    as_json: bool,
+) -> None:
+    """Sealed VALUES as they were; on record with who asked, what for and why."""
+    from mainspring.core.contracts import masking
+
+    asked = masking.OpenRequest.model_validate(
+        {
+            "dataset": dataset,
+            "column": column,
+            "mode": mode,
+            "domain": domain,
+            "values": list(values),
+            "purpose": purpose,
+            "reason": reason,
+        }
+    )
+    with session.client(actor or "approver@local") as client:
+        opened = client.open_sealed(project_name, asked)
+    output.show(opened.model_dump(mode="json"), as_json=as_json)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from mainspring.core import errors, identity
 from mainspring.core.contracts import keysets as contracts
 from mainspring.core.protection import keysets
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
+from mainspring.platform.projects import store as project_store
 
 
 async def show(plane: control_plane.ControlPlane, credential: str, project: str) -> contracts.KeysetView:
@@ -27,8 +30,10 @@ async def change(
     Role: admin. A ring elsewhere is asked outside of any transaction. Repeating `rotate` or `add` makes another version.
     Errors: NotFound for the project or key; Conflict for forgetting the key that seals; those of the ring.
     """
-    async with reads.reading(plane, credential, action="keyset.read") as reader:
-        await reader.project(project)
+
+    async def on(connection: AsyncConnection) -> access.Target:
+        await project_store.find(connection, project)
+        return access.project(project, change=asked.change)
 
     async def work(_: identity.Actor) -> tuple[contracts.KeysetView, dict[str, Any]]:
         return await asyncio.to_thread(_change, plane, project, asked)
@@ -38,7 +43,7 @@ async def change(
         credential,
         action="keyset.change",
         resource=f"keyset/{project}",
-        on=access.project(project, change=asked.change),
+        on=on,
         detail={"change": asked.change, "key_id": asked.key_id, "reason": asked.reason},
         work=work,
     )

@@ -52,6 +52,14 @@ async def confirmed(
     return found
 
 
+async def kinds(connection: AsyncConnection, project: str) -> Mapping[tuple[str, str], protection.PiiKind]:
+    """What columns tell of persons, by (entry, column), but for those that a person rejected."""
+    query = sa.select(_table.c.entry, _table.c.column_name, _table.c.kind).where(
+        _table.c.project == project, _table.c.state != str(ClassificationState.REJECTED)
+    )
+    return {(row.entry, row.column_name): row.kind for row in (await connection.execute(query)).all()}
+
+
 async def put_open(
     connection: AsyncConnection, project: str, entry: str, found: Sequence[protection.ColumnFinding], by: str
 ) -> None:

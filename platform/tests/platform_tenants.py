@@ -133,6 +133,7 @@ _MEMBER, SCHEDULE = "/projects/{project}/members/{actor}", "/api/v1/projects/{pr
 ACCESS = "/api/v1/projects/{project}/access-requests"
 WANTED = {"role": "admin", "reason": "because"}
 KEYSET = "/api/v1/projects/{project}/keyset"
+SEALED = {"dataset": "{entry}", "column": "mail", "values": ["x"], "purpose": "care", "reason": "because"}
 CLASSIFIED = "/api/v1/projects/{project}/classifications"
 FINDING = {"column": "mail", "kind": "email", "classification": "confidential", "confidence": 0.9}
 _IF = {"If-Match": "*"}
@@ -219,6 +220,8 @@ REQUESTS = (
     *(Asked("GET", v + "/catalog/{project}/{entry}") for v in _V),
     Asked("GET", KEYSET),
     Asked("POST", KEYSET + ":change", {"change": "rotate"}),
+    Asked("GET", "/api/v1/projects/{project}/masking", query="purpose=care"),
+    Asked("POST", "/api/v1/projects/{project}/sealed:open", SEALED),
     Asked("GET", CLASSIFIED),
     Asked("GET", CLASSIFIED, query="entry={entry}&state=open"),
     Asked("POST", CLASSIFIED, {"entry": "{entry}", "findings": [FINDING]}),

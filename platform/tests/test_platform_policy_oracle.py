@@ -23,7 +23,7 @@ ENVIRONMENTS = ("dev", "staging", "prod", "moon", "")
 NAMES = ("ana", "eva", "")
 PROJECT_ACTIONS = (
     *("project.read", "run.read", "cost.read", "lineage.read", "catalog.read", "quarantine.read"),
-    *("classification.read", "classification.find", "keyset.read"),
+    *("classification.read", "classification.find", "keyset.read", "masking.read"),
     *(
         "schedule.read",
         "endpoint.read",
@@ -49,6 +49,12 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
     "run.decide": {"approve": (True, False)},
     "pipeline.run": {"environment": ENVIRONMENTS},
     "classification.decide": {"confirm": (True, False)},
+    "data.see": {
+        "classification": ("public", "confidential", "restricted"),
+        "purpose": ("", "prediction", "care"),
+        "form": ("clear", "partial", "hash"),
+    },
+    "sealed.open": {"classification": ("public", "confidential", "restricted"), "purpose": ("care",)},
     "keyset.change": {"change": ("rotate", "forget")},
     "project.create": {"name": ("flights",)},
     "member.set": {"member": NAMES},

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mainspring.core import api_keys, errors, identity
-from mainspring.core.contracts import access
+from mainspring.core.contracts import access, masking
 
 _BEARER: Final = "bearer "
 
@@ -31,6 +31,8 @@ class Caller:
     name: str
     scopes: frozenset[access.Scope]
     project: str = ""
+    roles: frozenset[str] = frozenset()
+    """A token's; a key has one of its own, and `service` where it may change what is served."""
 
 
 #: Who shows neither key nor token, where none is demanded.
@@ -104,13 +106,13 @@ class Callers:
             view = self._keys.authenticate(key)
             known = self._of_keys.get(view.key_id)
             if known is None or known[0] is not view:
-                caller = Caller(view.caller, frozenset(view.scopes), view.project or "")
+                roles = frozenset({masking.KEY_ROLE, *(["service"] if "admin" in view.scopes else [])})
+                caller = Caller(view.caller, frozenset(view.scopes), view.project or "", roles)
                 known = self._of_keys[view.key_id] = view, caller
             return known[1]
         actor = self._issuer.authenticate(authorization)
-        return Caller(
-            actor.name, frozenset().union(*(SCOPES_OF_ROLE.get(r, frozenset()) for r in actor.roles))
-        )
+        scopes = frozenset().union(*(SCOPES_OF_ROLE.get(r, frozenset()) for r in actor.roles))
+        return Caller(actor.name, scopes, roles=frozenset(actor.roles))
 
 
 def key_of(authorization: str | None) -> str | None:

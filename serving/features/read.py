@@ -38,6 +38,13 @@ class Answer:
     parts: tuple[Part, ...]
     n_rows: int
 
+    def shown(self, show: Callable[[str, ports.OnlineRows], ports.OnlineRows]) -> Answer:
+        """The answer with each view's rows as `show` makes them; itself where that changes nothing."""
+        parts = tuple(Part(p.view, p.names, show(p.view.name, p.rows)) for p in self.parts)
+        if all(after.rows is before.rows for after, before in zip(parts, self.parts, strict=True)):
+            return self
+        return Answer(self.keys, parts, self.n_rows)
+
 
 def read(
     online: ports.OnlineFeatures,

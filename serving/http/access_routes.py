@@ -1,4 +1,4 @@
-"""API keys and limits: an admin's routes. A key cannot make keys: whoever leaks one would leak them all."""
+"""API keys, limits and masking: an admin's routes. A key cannot make keys: whoever leaks one would leak them all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from fastapi.responses import Response
 
 from mainspring.core import api_keys, identity
 from mainspring.core.contracts import access
-from mainspring.serving.access import limits
+from mainspring.core.contracts import masking as contracts
+from mainspring.serving.access import limits, masking
 from mainspring.serving.http import bodies, payload
 
 
@@ -22,6 +23,7 @@ class Parts:
     limiter: limits.Limiter
     issuer: identity.Issuer
     body_limits: payload.Limits
+    masking: masking.Masking
 
 
 def build(parts: Parts) -> APIRouter:
@@ -29,6 +31,7 @@ def build(parts: Parts) -> APIRouter:
     router = APIRouter(tags=["access"])
     _keys(router, parts)
     _limits(router, parts)
+    _masking(router, parts)
     return router
 
 
@@ -81,6 +84,27 @@ def _limits(router: APIRouter, parts: Parts) -> None:
         if not asked.set_by:
             asked = asked.model_copy(update={"set_by": actor.name})
         return bodies.answer(await run_in_threadpool(parts.limiter.apply, asked))
+
+
+def _masking(router: APIRouter, parts: Parts) -> None:
+    @router.get("/v1/masking", response_model=contracts.MaskingDocument)
+    async def masking_in_force(request: Request) -> Response:
+        """What is shown to whom. Role: admin."""
+        await _admin(parts, request)
+        return bodies.answer(parts.masking.document)
+
+    @router.put(
+        "/v1/masking",
+        response_model=contracts.MaskingDocument,
+        openapi_extra=bodies.documented(contracts.MaskingDocument),
+    )
+    async def set_masking(request: Request) -> Response:
+        """Put the next version in force, all of it or nothing. Role: admin."""
+        actor = await _admin(parts, request)
+        asked = await bodies.read(request, contracts.MaskingDocument, parts.body_limits)
+        if not asked.set_by:
+            asked = asked.model_copy(update={"set_by": actor.name})
+        return bodies.answer(await run_in_threadpool(parts.masking.apply, asked))
 
 
 async def _admin(parts: Parts, request: Request) -> identity.Actor:

@@ -13,7 +13,7 @@ from mainspring.core import ports
 from mainspring.core.contracts import features
 from mainspring.core.features import schema
 from mainspring.serving import gate
-from mainspring.serving.access import guard
+from mainspring.serving.access import guard, masking
 from mainspring.serving.features import push, read
 from mainspring.serving.http import bodies, payload, v2_infer
 
@@ -40,6 +40,8 @@ class FeatureReads:
     limits: payload.Limits
     gate: gate.Gate
     max_rows: int
+    masking: masking.Masking | None = None
+    """What is shown to whom; None: everything to whoever may read."""
     costs: gate.Costs = field(default_factory=gate.Costs)
 
     async def answer(
@@ -51,10 +53,14 @@ class FeatureReads:
         asked = bodies.parse(body, features.FeatureRead)
         guard.charge(max(map(len, asked.entities.values()), default=0))
         is_arrow = ARROW in headers.get("accept", "")
+        # Before a thread takes over: the call at work is this task's.
+        caller, purpose = guard.current().caller, headers.get(masking.PURPOSE_HEADER, "")
 
         def work() -> bytes:
             now_us = time.time_ns() // 1000 if asked.as_of is None else push.to_us(asked.as_of)
             found = read.read(self.online, self.shelf.services, asked, now_us=now_us, max_rows=self.max_rows)
+            if self.masking is not None:
+                found = found.shown(lambda view, rows: self.masking.shown(view, rows, caller, purpose))
             return read.to_ipc(found) if is_arrow else read.to_json(found)
 
         cells = sum(map(len, asked.entities.values())) * (1 + len(asked.features or ()))

@@ -8,7 +8,7 @@ any_role := {"viewer", "developer", "approver", "admin", "service"}
 
 reads := {
 	"project.read", "run.read", "cost.read", "lineage.read", "catalog.read",
-	"classification.read", "keyset.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "audit.read",
+	"classification.read", "keyset.read", "masking.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "audit.read",
 }
 
 whole_log := {"audit.verify", "audit.export"}
@@ -152,6 +152,39 @@ may(q, "keyset.change") if {
 	has(q, {"admin"})
 }
 
+people_who_work := {"developer", "approver", "admin"}
+
+may(q, "data.see.part") if {
+	q.action == "data.see"
+	q.context.classification == "confidential"
+	q.context.form in {"partial", "hash"}
+	has(q, people_who_work)
+}
+
+may(q, "data.see.token") if {
+	q.action == "data.see"
+	q.context.classification == "restricted"
+	q.context.form == "hash"
+	has(q, people_who_work)
+}
+
+may(q, "data.see.serving") if {
+	q.action == "data.see"
+	q.context.purpose == "prediction"
+	has(q, {"service"})
+}
+
+may(q, "sealed.open") if {
+	q.action == "sealed.open"
+	has(q, {"admin"})
+}
+
+may(q, "sealed.open") if {
+	q.action == "sealed.open"
+	q.context.classification != "restricted"
+	has(q, {"approver"})
+}
+
 may_not(q, "classification.person") if {
 	q.action == "classification.decide"
 	has_of_platform(q, {"service"})
@@ -231,7 +264,8 @@ permits := {
 	"read.project", "read.platform", "policy.dry-run", "project.create", "project.update", "member.change",
 	"run.start", "approval.role", "run.cancel", "record.service", "record.developer", "quarantine.release",
 	"schedule.change", "pipeline.run", "access.ask", "access.break-glass", "access.decide", "access.revoke", "access.review",
-	"run.retire", "classification.decide", "keyset.change",
+	"run.retire", "classification.decide", "keyset.change", "sealed.open",
+	"data.see.part", "data.see.token", "data.see.serving",
 }
 
 forbids := {

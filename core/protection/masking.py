@@ -1,0 +1,120 @@
+"""How a value is shown that is not for everybody. Pure: who may see what is a document's, and policies made it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mainspring.core.contracts import masking
+from mainspring.core.monitoring import tokens
+
+__all__ = ["Rules", "masked"]
+
+_HIDDEN: Final = "***"
+#: Of these the end is what their owner knows them by.
+_ENDS: Final = frozenset({"card_number", "bank_account", "phone"})
+
+
+@dataclass(frozen=True)
+class _Field:
+    kind: str
+    seen: Mapping[tuple[str, str], masking.Form]
+    """By role and purpose."""
+
+
+class Rules:
+    """A document, ready to be asked. Immutable."""
+
+    def __init__(self, document: masking.MaskingDocument) -> None:
+        self._views: dict[str, dict[str, list[_Field]]] = {}
+        for section in document.sections:
+            of_class: dict[str, dict[tuple[str, str], masking.Form]] = {}
+            for rule in section.rules:
+                seen = of_class.setdefault(rule.classification, {})
+                key = (rule.role, rule.purpose)
+                seen[key] = _more(seen.get(key, "full"), rule.form)
+            for one in section.fields:
+                fields = self._views.setdefault(one.view, {}).setdefault(one.field, [])
+                fields.append(_Field(one.kind, of_class.get(one.classification, {})))
+
+    @property
+    def views(self) -> frozenset[str]:
+        """Views that have a field which is not for everybody."""
+        return frozenset(self._views)
+
+    def forms(
+        self, view: str, fields: Iterable[str], roles: frozenset[str], purpose: str
+    ) -> dict[str, tuple[masking.Form, str]]:
+        """How each of `fields` is shown that is not shown as it is, with its kind. Empty for a view that is for everybody."""
+        known = self._views.get(view)
+        if known is None:
+            return {}
+        found: dict[str, tuple[masking.Form, str]] = {}
+        for field in fields:
+            claims = known.get(field, [])
+            form: masking.Form = "clear"
+            for claim in claims:
+                form = _less(form, _seen(claim, roles, purpose))
+            if form != "clear":
+                found[field] = form, claims[0].kind
+        return found
+
+
+def masked(
+    values: NDArray[Any],
+    valid: NDArray[np.bool_],
+    name: str,
+    form: masking.Form,
+    kind: str,
+    tokeniser: tokens.Tokeniser,
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Values and validity as `form` shows them; `name` is the column, of which tokens are.
+
+    Shapes:  (n,) both, as given.
+    Missing: what is null stays so. Numbers and booleans have no form between clear and null: they become null.
+    """
+    if form == "clear":
+        return values, valid
+    if values.dtype.kind not in "OUT" or form == "full":
+        empty = np.full(values.shape, "", dtype=object) if values.dtype.kind in "OUT" else _empty(values)
+        return empty, np.zeros(valid.shape, np.bool_)
+    told = [v if ok else None for v, ok in zip(values.tolist(), valid.tolist(), strict=True)]
+    if form == "hash":
+        shown = ["" if t is None else t for t in tokeniser.column(name, told)]
+    else:
+        shown = ["" if v is None else _part(str(v), kind) for v in told]
+    return np.array(shown, dtype=object), valid
+
+
+def _part(value: str, kind: str) -> str:
+    """What is left: little enough of a short value that nobody guesses the rest."""
+    if kind in _ENDS:
+        return _HIDDEN + value[-2:] if len(value) >= 10 else _HIDDEN
+    if kind == "email" and value.count("@") == 1:
+        return value[0] + _HIDDEN + "@" + _HIDDEN if value[0] != "@" else _HIDDEN
+    return value[0] + _HIDDEN if len(value) >= 4 else _HIDDEN
+
+
+def _empty(values: NDArray[Any]) -> NDArray[Any]:
+    """What the store answers for a null of that type."""
+    return np.full(values.shape, np.nan if values.dtype.kind == "f" else 0, dtype=values.dtype)
+
+
+def _seen(field: _Field, roles: frozenset[str], purpose: str) -> masking.Form:
+    form: masking.Form = "full"
+    for role in roles:
+        for asked in (purpose, "*"):
+            form = _more(form, field.seen.get((role, asked), "full"))
+    return form
+
+
+def _more(one: masking.Form, other: masking.Form) -> masking.Form:
+    return min(one, other, key=masking.FORMS.index)
+
+
+def _less(one: masking.Form, other: masking.Form) -> masking.Form:
+    return max(one, other, key=masking.FORMS.index)
