@@ -278,6 +278,10 @@ class ModelSettings(_Group):
 
     signing_key: Path = Path("keys/signing.key")
     """Private Ed25519 key of this producer, mode 0600, made on first use; default: under the state directory."""
+    supply_rules: Path = Path("supply/rules.toml")
+    """Which packages and licences may be behind a deployed bundle (`core/supply/gates.py`); default: under the state directory."""
+    advisories_dir: Path = Path("supply/advisories")
+    """Known vulnerabilities, files in OSV's format; default: under the state directory."""
 
 
 class ProtectionSettings(_Group):

@@ -5,9 +5,11 @@
                     model.json          how the model is asked, canonical JSON: a network's architecture
                     weights.safetensors what was learned; another file for other kinds (`manifest.LEARNED`)
                     card.md             for people
-                    signature.json      over the manifest's digest; the one file the manifest does not list
+                    signature.json      over the manifest's digest
+                    provenance.intoto.json   who built it from what, sealed (`supply/provenance.py`)
+                    model.sig           OpenSSF's signature, for tools of others (`supply/openssf.py`)
 
-Nothing of a bundle is used before all of it is verified, and :meth:`Bundle.read` verifies again what it returns:
+The last three are the files that the manifest does not list; a bundle of a release before them has only the first. Nothing of a bundle is used before all of it is verified, and :meth:`Bundle.read` verifies again what it returns:
 a file that changes after `open` is caught, too.
 """
 
@@ -43,6 +45,7 @@ from mainspring.core.models.manifest import (
     Kind,
     Manifest,
 )
+from mainspring.core.supply import openssf, provenance
 
 __all__ = [
     "CARD",
@@ -62,6 +65,11 @@ __all__ = [
 
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 
+#: Those two come together or not at all.
+_ATTESTED: Final = frozenset({provenance.FILE, openssf.FILE})
+#: Beside itself: whoever signs or attests a bundle anew leaves OpenSSF's signature as it is.
+_NOT_COVERED: Final = (SIGNATURE, provenance.FILE)
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -72,6 +80,13 @@ class Bundle:
     manifest: Manifest
     signer: str
     """The id of the key that signed it."""
+    origin: provenance.Provenance | None = None
+    """None: a bundle of a release that wrote none."""
+
+    @property
+    def subject(self) -> provenance.Subject:
+        """What its provenance is about."""
+        return _subject(self.digest, self.manifest)
 
     def read(self, name: str) -> bytes:
         """One listed file's bytes, verified as they are read. Errors: NotFound, CorruptArtifact."""
@@ -108,12 +123,17 @@ class BundleStore:
     def __init__(self, root: Path) -> None:
         self.root: Final = root
 
-    def write(self, contents: BundleContents, key: signing.SigningKey) -> Bundle:
-        """Sign and store; the same contents by the same key again are a no-op.
+    def write(
+        self,
+        contents: BundleContents,
+        key: signing.SigningKey,
+        build: provenance.Build = provenance.Build(),  # noqa: B008 - frozen
+    ) -> Bundle:
+        """Sign and store; the same contents by the same key and builder again are a no-op: the first provenance stays.
 
         Durable on return: files and folders are synced before and after the rename that makes them visible.
-        Errors: InvalidRequest for malformed contents; Conflict if another key signed the same contents;
-        CorruptArtifact if they are stored but damaged.
+        Errors: InvalidRequest for malformed contents; Conflict if another key signed or another builder built the same
+        contents; CorruptArtifact if they are stored but damaged.
         """
         manifest = contents.manifest()
         manifest_bytes = canonical.dumps(manifest.model_dump(mode="json"))
@@ -121,8 +141,8 @@ class BundleStore:
         signature = key.sign(digest)
         final = self.root / digest.removeprefix("sha256:")
         if not final.exists():
-            files = {**contents.files(), MANIFEST: manifest_bytes, SIGNATURE: signature.to_bytes()}
-            self._publish(files, final)
+            beside = {SIGNATURE: signature.to_bytes(), **_attested(digest, manifest, key, build)}
+            self._publish({**contents.files(), MANIFEST: manifest_bytes, **beside}, final)
         stored = _verify(final, digest)
         if stored.signer != key.key_id:
             raise errors.Conflict(
@@ -130,14 +150,22 @@ class BundleStore:
                 resource="bundle",
                 name=digest,
             )
+        if stored.origin is not None and stored.origin.builder != build.builder:
+            raise errors.Conflict(
+                f"bundle `{digest}` is there already, built by `{stored.origin.builder}` and not by `{build.builder}`; use it"
+                " as it is, or change the contents",
+                resource="bundle",
+                name=digest,
+            )
         return stored
 
     def open(self, digest: str, trust: signing.TrustedKeys, *, even_withdrawn: bool = False) -> Bundle:
-        """The bundle, after every byte of it was verified. `even_withdrawn`: for a look at it, and not for use.
+        """The bundle, after every byte of it was verified. `even_withdrawn`: for a look at it, and not for use; its builder is
+        not asked for then, either.
 
         Errors: InvalidRequest for no digest; NotFound with close names; CorruptArtifact for a changed, missing or
-        extra file, a link, or a signature that does not verify; PolicyDenied if the signer is not trusted, or the bundle
-        was withdrawn.
+        extra file, a link, or a signature that does not verify; PolicyDenied if the signer or the builder is not trusted, a
+        file was not scanned, or the bundle was withdrawn.
         """
         name = digest.removeprefix("sha256:")
         if not _HEX.fullmatch(name) or name == digest:
@@ -149,7 +177,10 @@ class BundleStore:
             raise _not_found("bundle", digest, self.list())
         if not even_withdrawn:
             withdrawn.check(self.root, digest)
-        return _verify(path, digest, trust)
+        opened = _verify(path, digest, trust)
+        if not even_withdrawn:
+            provenance.require(opened.origin, opened.subject, trust.builders)
+        return opened
 
     def list(self) -> tuple[str, ...]:
         """The digests of all stored bundles, sorted; what is being written is not among them."""
@@ -197,14 +228,58 @@ def _verify(path: Path, digest: str, trust: signing.TrustedKeys | None = None) -
     if trust is not None:
         trust.verify(digest, signature)
     manifest = _parse(manifest_bytes, digest)
-    listed = set(manifest.files) | {MANIFEST, SIGNATURE}
+    attested = bool(found & _ATTESTED)
+    listed = set(manifest.files) | {MANIFEST, SIGNATURE} | (_ATTESTED if attested else set())
     if found != listed:
         difference = sorted(found ^ listed)
         raise _corrupt(digest, f"files {sorted(listed)}", f"missing or extra {difference}")
     for name, entry in manifest.files.items():
         if pickles.is_pickle(_read_verified(path, name, entry)):
             raise _corrupt(f"{digest}/{name}", "no pickle, which runs code when it is read", "a pickle")
-    return Bundle(path=path, digest=digest, manifest=manifest, signer=signature.key_id)
+    return Bundle(
+        path=path,
+        digest=digest,
+        manifest=manifest,
+        signer=signature.key_id,
+        origin=_origin(path, digest, manifest, trust) if attested else None,
+    )
+
+
+def _subject(digest: str, manifest: Manifest) -> provenance.Subject:
+    files = {name: entry.digest for name, entry in manifest.files.items()}
+    return provenance.Subject(manifest.name, digest, files)
+
+
+def _attested(
+    digest: str, manifest: Manifest, key: signing.SigningKey, build: provenance.Build
+) -> dict[str, bytes]:
+    """`contents.files()` has looked through every file by now, or refused it."""
+    subject = _subject(digest, manifest)
+    return {
+        provenance.FILE: provenance.seal(build, subject, provenance.Scan("mainspring.pickles", "1"), key),
+        openssf.FILE: openssf.sign(
+            digest.removeprefix("sha256:"), {**subject.files, MANIFEST: digest}, _NOT_COVERED, key
+        ),
+    }
+
+
+def _origin(
+    path: Path, digest: str, manifest: Manifest, trust: signing.TrustedKeys | None
+) -> provenance.Provenance:
+    subject = _subject(digest, manifest)
+    artifact = f"{digest}/{provenance.FILE}"
+    opened = provenance.open_sealed(_read(path / provenance.FILE, artifact), subject, trust)
+    artifact = f"{digest}/{openssf.FILE}"
+    signed = _read(path / openssf.FILE, artifact)
+    openssf.verify(
+        signed,
+        digest.removeprefix("sha256:"),
+        {**subject.files, MANIFEST: digest},
+        _NOT_COVERED,
+        opened.openssf_key,
+        artifact,
+    )
+    return opened
 
 
 def _parse(data: bytes, digest: str) -> Manifest:
@@ -216,7 +291,7 @@ def _parse(data: bytes, digest: str) -> Manifest:
         raise _corrupt(f"{digest}/{MANIFEST}", "a manifest of schema version 1", str(error)) from error
     if missing := [n for n in manifests.required(manifest.kind) if n not in manifest.files]:
         raise _corrupt(digest, f"files {list(manifests.required(manifest.kind))}", f"no {missing}")
-    if unsafe := [n for n in manifest.files if not manifests.is_safe(n) or n in (MANIFEST, SIGNATURE)]:
+    if unsafe := [n for n in manifest.files if not manifests.is_safe(n) or n in manifests.UNLISTED]:
         raise _corrupt(digest, "relative paths inside the bundle", str(unsafe))
     if manifest.files[PLAN].digest != manifest.plan_digest:
         raise _corrupt(f"{digest}/{PLAN}", manifest.plan_digest, manifest.files[PLAN].digest)

@@ -23,6 +23,9 @@ MODEL: Final = "model.json"
 WEIGHTS: Final = "weights.safetensors"
 CARD: Final = "card.md"
 
+#: Files of a bundle that its manifest does not list: itself, and what is about it (`core/supply`).
+UNLISTED: Final = (MANIFEST, SIGNATURE, "provenance.intoto.json", "model.sig")
+
 Kind: TypeAlias = Literal["embedding_mlp", "trees", "onnx", "torch_export", "ensemble"]
 
 #: An ensemble's steps have theirs in folders of their own below this one.
@@ -126,7 +129,7 @@ class BundleContents:
             CARD: self.card.encode(),
         }
         for path, data in self.extra_files.items():
-            if not is_safe(path) or path in (*files, MANIFEST, SIGNATURE):
+            if not is_safe(path) or path in (*files, *UNLISTED):
                 raise errors.InvalidRequest(
                     f"`{path}` cannot be a bundle's extra file; use a relative path of letters, digits, `._-` that no"
                     " standard file has",

@@ -14,17 +14,25 @@ import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from mainspring.core import canonical, errors
+from mainspring.core.supply import builders
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 ALGORITHM: Final = "ed25519"
 DOMAIN: Final = b"mainspring.bundle.v1\x00"
 PUBLIC_SUFFIX: Final = ".pub.pem"
+#: The derived P-256 key's, for `model_signing verify`; nothing of ours reads it.
+OPENSSF_SUFFIX: Final = ".openssf.pem"
+
+_P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _SIGNATURE_HEX: Final = re.compile(r"[0-9a-f]{128}")
 _KEY_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -112,22 +120,47 @@ class SigningKey:
         """Sign a digest, of a bundle unless `domain` says of what. The same digest gives the same signature."""
         return Signature(self.key_id, self._private.sign(domain + digest.encode()))
 
+    def sign_message(self, message: bytes) -> bytes:
+        """Sign a message that says itself what it is of, as DSSE's encoding does (`DSSEv1 ...`): no domain is put before it."""
+        return self._private.sign(message)
+
     @property
     def public_bytes(self) -> bytes:
         """The 32 raw bytes of the public half (RFC 8032)."""
         return self._private.public_key().public_bytes_raw()
 
+    def p256(self) -> ec.EllipticCurvePrivateKey:
+        """The P-256 key that belongs to this one, for formats that know no Ed25519: HKDF-SHA256 of the private bytes, 64 bits
+        more than the order has (FIPS 186-5, A.2.1). Nothing of this key can be told from it."""
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+        info = b"mainspring.openssf.p256.v1"
+        wide = HKDF(hashes.SHA256(), 40, salt=None, info=info).derive(self._private.private_bytes_raw())
+        return ec.derive_private_key(int.from_bytes(wide, "big") % (_P256_ORDER - 1) + 1, ec.SECP256R1())
+
+    def p256_public_pem(self) -> bytes:
+        return _pem(self.p256().public_key())
+
     def publish(self, directory: Path) -> Path:
         """Write the public half into a trust directory, named by key id; again is a no-op."""
         directory.mkdir(parents=True, exist_ok=True)
-        path = directory / (self.key_id.removeprefix("sha256:") + PUBLIC_SUFFIX)
-        pem = self._private.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        temporary = directory / f".{secrets.token_hex(8)}"
-        temporary.write_bytes(pem)
-        temporary.replace(path)
+        name = self.key_id.removeprefix("sha256:")
+        path = directory / (name + PUBLIC_SUFFIX)
+        _replace(directory / (name + OPENSSF_SUFFIX), self.p256_public_pem())
+        _replace(path, _pem(self._private.public_key()))
         return path
+
+
+def _pem(key: ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey) -> bytes:
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{secrets.token_hex(8)}")
+    temporary.write_bytes(data)
+    temporary.replace(path)
 
 
 def ensure_key(path: Path) -> SigningKey:
@@ -154,16 +187,19 @@ def ensure_key(path: Path) -> SigningKey:
 
 
 class TrustedKeys:
-    """The public keys whose signatures are believed. Immutable, thread-safe; the empty set believes nobody."""
+    """The public keys whose signatures are believed, and the builders. Immutable, thread-safe; the empty set believes nobody."""
 
-    def __init__(self, keys: Iterable[ed25519.Ed25519PublicKey]) -> None:
+    def __init__(
+        self, keys: Iterable[ed25519.Ed25519PublicKey], builders: frozenset[str] = builders.KNOWN
+    ) -> None:
+        self.builders: Final = builders
         self._keys: Mapping[str, ed25519.Ed25519PublicKey] = {_key_id(k): k for k in keys}
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """Every `*.pub.pem` of a directory; ids come from the keys, not the file names.
+        """Every `*.pub.pem` of a directory, and its `builders.txt`; ids come from the keys, not the file names.
 
-        Errors: InvalidSettings naming each file that holds no Ed25519 public key. No directory: nobody is trusted.
+        Errors: InvalidSettings naming each file that holds no Ed25519 public key, or a line that is no builder. No directory: nobody is trusted.
         """
         keys: list[ed25519.Ed25519PublicKey] = []
         problems: list[str] = []
@@ -182,7 +218,7 @@ class TrustedKeys:
                 f"trusted keys {problems} are not Ed25519 public keys in PEM; replace or remove them",
                 problems=tuple(problems),
             )
-        return cls(keys)
+        return cls(keys, builders.read(directory))
 
     @property
     def key_ids(self) -> tuple[str, ...]:
@@ -190,21 +226,28 @@ class TrustedKeys:
 
     def verify(self, digest: str, signature: Signature, *, domain: bytes = DOMAIN) -> None:
         """`domain` as in :meth:`SigningKey.sign`. Errors: PolicyDenied for a signer not in the set, CorruptArtifact if a trusted key did not sign this."""
+        self._verify(f"bundle `{digest}`", digest, domain + digest.encode(), signature)
+
+    def verify_message(self, artifact: str, message: bytes, signature: Signature) -> None:
+        """Of :meth:`SigningKey.sign_message`. Errors: as :meth:`verify`."""
+        self._verify(f"`{artifact}`", artifact, message, signature)
+
+    def _verify(self, what: str, artifact: str, message: bytes, signature: Signature) -> None:
         key = self._keys.get(signature.key_id)
         if key is None:
             raise errors.PolicyDenied(
-                f"bundle `{digest}` is signed by `{signature.key_id}`, which is none of {len(self._keys)} trusted keys;"
+                f"{what} is signed by `{signature.key_id}`, which is none of {len(self._keys)} trusted keys;"
                 " publish that key to the trust directory or sign with a trusted one",
                 rule_id="bundle.trusted-signer",
                 cause=signature.key_id,
             )
         try:
-            key.verify(signature.value, domain + digest.encode())
+            key.verify(signature.value, message)
         except InvalidSignature as error:
             raise errors.CorruptArtifact(
-                f"signature of bundle `{digest}` does not verify with key `{signature.key_id}`; fetch the bundle again"
+                f"signature of {what} does not verify with key `{signature.key_id}`; fetch the bundle again"
                 " from where it was written",
-                artifact=digest,
+                artifact=artifact,
                 expected=f"a signature by {signature.key_id}",
                 got="another signature",
             ) from error

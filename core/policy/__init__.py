@@ -10,6 +10,7 @@ from mainspring.core.policy.decisions import (
     decide_approval,
     decide_budget,
 )
+from mainspring.core.policy.supply import SupplyFacts, admit_supply
 
 __all__ = [
     "BudgetFacts",
@@ -17,7 +18,9 @@ __all__ = [
     "PolicyResult",
     "Requester",
     "RuleResult",
+    "SupplyFacts",
     "admit_bundle",
+    "admit_supply",
     "decide_approval",
     "decide_budget",
 ]

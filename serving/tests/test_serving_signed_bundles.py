@@ -15,6 +15,7 @@ from mainspring.core.contracts.deployment import TrafficTable
 from mainspring.core.contracts.prediction import PredictRequest
 from mainspring.core.features import ops, program, schema
 from mainspring.core.models import bundle
+from mainspring.core.supply import builders, openssf, provenance
 from mainspring.serving import bundles, endpoints, plane, signed_bundles, stats, traffic
 from mainspring.serving.runtimes import function_runtime
 
@@ -72,6 +73,22 @@ def test_a_changed_file_does_not_load(home: Home) -> None:
     weights.write_bytes(b"x")
     with pytest.raises(errors.CorruptArtifact):
         home.loader.load(digest)
+
+
+def test_what_was_not_built_by_whom_one_believes_does_not_load(home: Home) -> None:
+    digest = home.write()
+    believed = home.trusted / builders.FILE
+    believed.write_text("train\nimport\n")
+    with pytest.raises(errors.PolicyDenied, match="was built by `urn:mainspring:builder:library`") as denied:
+        home.loader.load(digest)
+    assert denied.value.rule_id == "bundle.builder"
+    believed.unlink()
+    folder = home.store.root / digest.removeprefix("sha256:")
+    (folder / provenance.FILE).unlink()
+    (folder / openssf.FILE).unlink()
+    with pytest.raises(errors.PolicyDenied, match="nobody says how it was built") as denied:
+        home.loader.load(digest)
+    assert denied.value.rule_id == "bundle.provenance"
 
 
 def test_a_manifest_that_disagrees_with_its_plan_does_not_load(home: Home) -> None:

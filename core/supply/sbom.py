@@ -1,0 +1,120 @@
+"""A bundle's bill of materials in CycloneDX 1.6 JSON: the packages that it was made with, and the data and plan it was made of.
+
+The same environment and data give the same bytes: no serial number and no time, which the signed provenance has. A bundle has it
+as a listed file, so the signature covers it.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mainspring.core import canonical, errors
+from mainspring.core.supply import environment
+
+FILE: Final = "sbom.cdx.json"
+
+_SPEC: Final = "1.6"
+_MODEL: Final = "model"
+
+
+@dataclass(frozen=True)
+class Input:
+    """Data or a fitted plan, named by content: `digest` is `sha256:<hex>`."""
+
+    name: str
+    digest: str
+    description: str = ""
+
+
+def render(
+    name: str, version: str, inputs: Iterable[Input], packages: Iterable[environment.Package], python: str
+) -> bytes:
+    """Canonical JSON of the bill of model `name`, whose `version` is the run that made it."""
+    libraries = [_library(package) for package in packages]
+    data = [_data(i) for i in inputs]
+    runtime = {"type": "platform", "bom-ref": f"python@{python}", "name": "python", "version": python}
+    components = [*libraries, *data, runtime]
+    return canonical.dumps(
+        {
+            "bomFormat": "CycloneDX",
+            "specVersion": _SPEC,
+            "version": 1,
+            "metadata": {
+                "component": {
+                    "type": "machine-learning-model",
+                    "bom-ref": _MODEL,
+                    "name": name,
+                    "version": version,
+                }
+            },
+            "components": components,
+            "dependencies": [
+                {"ref": _MODEL, "dependsOn": sorted(str(c["bom-ref"]) for c in components)},
+            ],
+        }
+    )
+
+
+def packages_of(data: bytes, artifact: str) -> tuple[environment.Package, ...]:
+    """The packages that a bill lists: components whose purl is `pkg:pypi/...`, ours or another tool's.
+
+    Errors: CorruptArtifact for what is no CycloneDX bill.
+    """
+    try:
+        bill = json.loads(data)
+        if bill["bomFormat"] != "CycloneDX":
+            raise ValueError("it is of another format")
+        return tuple(
+            _package(c) for c in bill["components"] if str(c.get("purl", "")).startswith("pkg:pypi/")
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise errors.CorruptArtifact(
+            f"`{artifact}` is no CycloneDX bill of materials: {error!r}; build the bundle again",
+            artifact=artifact,
+            expected="CycloneDX JSON",
+            got=repr(error),
+        ) from error
+
+
+def _library(package: environment.Package) -> dict[str, Any]:
+    purl = f"pkg:pypi/{package.name}@{urllib.parse.quote(package.version, safe='')}"
+    found: dict[str, Any] = {
+        "type": "library",
+        "bom-ref": purl,
+        "name": package.name,
+        "version": package.version,
+        "purl": purl,
+    }
+    if package.expression:
+        return found | {"licenses": [{"expression": package.expression}]}
+    if package.licences:
+        return found | {"licenses": [{"license": {"name": name}} for name in package.licences]}
+    return found
+
+
+def _data(made: Input) -> dict[str, Any]:
+    hexadecimal = made.digest.removeprefix("sha256:")
+    found: dict[str, Any] = {
+        "type": "data",
+        "bom-ref": f"{made.name}@{made.digest}",
+        "name": made.name,
+        "version": made.digest,
+        "hashes": [{"alg": "SHA-256", "content": hexadecimal}],
+    }
+    return found | ({"description": made.description} if made.description else {})
+
+
+def _package(component: dict[str, Any]) -> environment.Package:
+    choices = component.get("licenses", [])
+    names = [c["license"].get("id") or c["license"]["name"] for c in choices if "license" in c]
+    expression = next((str(c["expression"]) for c in choices if "expression" in c), "")
+    return environment.Package(
+        environment.normalised(str(component["name"])),
+        str(component["version"]),
+        expression,
+        tuple(map(str, names)),
+    )
