@@ -25,6 +25,7 @@ from mainspring.core.client import connection
 from mainspring.core.client import control as control_client
 from mainspring.core.client import serving as serving_client
 from mainspring.core.lineage import emitter
+from mainspring.core.supply import admission
 from mainspring.workflows import options
 from mainspring.workflows.access import activities as access_activities
 from mainspring.workflows.access import workflow as access_workflow
@@ -144,7 +145,10 @@ def build(
     """The worker over its parts; it polls inside `async with`. Without `tell` and `catalogue` nothing is told of
     data; without `push` nothing is materialised."""
     training = training_activities.TrainingActivities(in_force, control, tell, catalogue)
-    deployment = deployment_activities.DeploymentActivities(serving, control, in_force.stack.state_dir, tell)
+    gate = admission.Admission(in_force)
+    deployment = deployment_activities.DeploymentActivities(
+        serving, control, in_force.stack.state_dir, tell, gate.require
+    )
     scoring = scoring_activities.ScoringActivities(in_force, tell)
     skew = skew_activities.SkewActivities(in_force.stack.state_dir, in_force.serving.reads_dir)
     retraining = retraining_activities.RetrainingActivities(in_force, control)

@@ -1,4 +1,5 @@
-"""`mainspring bundle export` and `publish`: a model that runs on devices, and the channel that they pull it from."""
+"""`mainspring bundle check`: where a bundle came from and whether it may serve. `export` and `publish`: a model that runs on
+devices, and the channel that they pull it from."""
 
 from __future__ import annotations
 
@@ -12,6 +13,38 @@ __all__ = ["bundle"]
 @click.group()
 def bundle() -> None:
     """Signed bundles, beyond serving."""
+
+
+@bundle.command("check")
+@click.argument("digest")
+@click.option("--environment", default="prod", show_default=True, help="Whose rules are asked.")
+@session.JSON
+@click.pass_context
+def bundle_check(context: click.Context, digest: str, environment: str, as_json: bool) -> None:
+    """Verify a bundle, and ask every rule of its deployment without deploying it. Exit code 3 if one says no."""
+    from mainspring.core import settings
+    from mainspring.core.supply import admission
+
+    s = settings.load()
+    gate = admission.Admission(s)
+    opened, result = gate.open(digest), gate.ask(digest, environment)
+    origin = opened.origin
+    found = {
+        "bundle": opened.digest,
+        "model": opened.manifest.name,
+        "project": opened.manifest.project,
+        "signer": opened.signer,
+        "builder": "" if origin is None else origin.builder,
+        "invocation": "" if origin is None else origin.invocation,
+        "materials": {} if origin is None else {m.name: dict(m.digest) for m in origin.materials},
+        "scanners": [] if origin is None else list(origin.scanners),
+        "environment": environment,
+        "allowed": result.allowed,
+        "rules": {r.rule_id: r.reason or "allowed" for r in result.rules},
+    }
+    output.show(found, as_json=as_json)
+    if not result.allowed:
+        context.exit(output.DENIED)
 
 
 @bundle.command("export")

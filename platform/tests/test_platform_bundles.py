@@ -103,3 +103,21 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, digest: str) -> None:
     for key in settings.load({}, directory=tmp_path).serving.trusted_keys_dir.iterdir():
         key.unlink()
     assert mainspring(tmp_path, "export", digest, "--edge", "other").returncode == 3
+
+
+def test_a_deployment_s_rules_are_asked_without_deploying(tmp_path: Path, digest: str) -> None:
+    done = mainspring(tmp_path, "check", digest, "--environment", "dev", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["data"]
+    assert (found["bundle"], found["builder"]) == (digest, "urn:mainspring:builder:library")
+    assert found["allowed"] and set(found["rules"].values()) == {"allowed"}
+    denied = mainspring(tmp_path, "check", digest, "--json")
+    assert denied.returncode == 3
+    rules = json.loads(denied.stdout)["data"]["rules"]
+    assert "takes what a process of the platform built" in rules["supply.builder"]
+    assert "no bill of materials" in rules["supply.bill"]
+    folder = tmp_path / ".mainspring" / "bundles" / digest.removeprefix("sha256:")
+    (folder / "provenance.intoto.json").unlink()
+    (folder / "model.sig").unlink()
+    bare = mainspring(tmp_path, "check", digest, "--environment", "dev")
+    assert bare.returncode == 3 and "bundle.provenance" in bare.stderr

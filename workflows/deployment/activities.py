@@ -28,11 +28,15 @@ class DeploymentActivities:
         control: httpx.AsyncClient,
         state_dir: Path,
         tell: emitter.Emitter | None = None,
+        admit: Callable[[str, str], None] | None = None,
     ) -> None:
+        """`admit`: whether a bundle (its digest) may serve in an environment; raises PolicyDenied. None: whoever serves decides
+        alone, by what every bundle must have."""
         self._serving = serving
         self._control = control
         self._state_dir = state_dir
         self._tell = tell
+        self._admit = admit
 
     def all(self) -> list[Callable[..., Any]]:
         """What a worker registers."""
@@ -57,6 +61,11 @@ class DeploymentActivities:
 
     @activity.defn(name=messages.LOAD_BUNDLE)
     async def load_bundle(self, asked: messages.LoadBundle) -> prediction.BundleView:
+        """A deployment that is asked for again, or replayed by hand, is asked what holds today, and not what held then."""
+        if self._admit is not None:
+            with temporal_errors.typed():
+                async with heartbeat.beating():
+                    await asyncio.to_thread(self._admit, asked.digest, asked.environment or "prod")
         value = await self._call("POST", "/v1/bundles:load", _load(asked.digest))
         return prediction.BundleView.model_validate(value)
 

@@ -32,6 +32,8 @@ class EndpointFound(Message):
 
 class LoadBundle(Message):
     digest: Digest
+    environment: str = ""
+    """Whose rules it must pass first; empty: of a release that did not say, and then those of `prod`."""
 
 
 class SetTraffic(Message):

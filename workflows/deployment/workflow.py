@@ -74,7 +74,9 @@ class DeployModel:
         with self._log.step(Stage.WARM, "loading the bundle") as step:
             loaded = await workflow.execute_activity(
                 messages.LOAD_BUNDLE,
-                messages.LoadBundle(digest=self._request.bundle_digest),
+                messages.LoadBundle(
+                    digest=self._request.bundle_digest, environment=self._request.environment
+                ),
                 result_type=prediction.BundleView,
                 **options.ASK,
             )

@@ -133,6 +133,28 @@ def test_an_error_off_the_wire_keeps_its_class_and_an_absent_endpoint_is_none() 
     assert asyncio.run(ours.read_endpoint(messages.ReadEndpoint(endpoint="absent"))).view is None
 
 
+@pytest.mark.parametrize(("environment", "asked_for"), [("dev", "dev"), ("prod", "prod"), ("", "prod")])
+def test_nothing_is_loaded_that_may_not_serve_there(environment: str, asked_for: str) -> None:
+    """Also by a deployment that is replayed or started by hand: it is asked anew. Who did not say where is asked as `prod`."""
+    loaded: list[str] = []
+    asked: list[tuple[str, str]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        loaded.append(request.url.path)
+        return httpx.Response(503, json=errors.to_wire(errors.DependencyDown("no", name="serving")))
+
+    def admit(digest: str, where: str) -> None:
+        asked.append((digest, where))
+        raise errors.PolicyDenied("rule `supply.builder` denies it: no", rule_id="supply.builder")
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://serving")
+    ours = DeploymentActivities(http, http, Path("no-state"), admit=admit)
+    with pytest.raises(ApplicationError) as caught:
+        asyncio.run(ours.load_bundle(messages.LoadBundle(digest=CANDIDATE, environment=environment)))
+    assert (caught.value.type, caught.value.non_retryable) == ("policy_denied", True)
+    assert (asked, loaded) == ([(CANDIDATE, asked_for)], [])
+
+
 def probe_file(state: Path) -> Path:
     return workspace.Workspace(state, "flight-delay", 0.5).probes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mainspring.core import errors, projects, settings
 from mainspring.core.contracts import inputs, prediction, training
 from mainspring.core.features import plan
 from mainspring.core.models import bundle, mlflow_adapter, native_runtime, network, samples, signing
+from mainspring.core.supply import builders, sbom
 from mainspring.workflows.ray_jobs import train_messages
 from mainspring.workflows.training import (
     activities,
@@ -296,6 +298,52 @@ def test_bundles_are_signed_open_in_serving_and_the_same_again(tmp_path: Path, r
     # The worker died before it could say so: the next one makes the same bundles.
     assert world.bundle(request())[0] == made
     assert len(store.list()) == 2
+    rows = world.folder(request()).kept(projects.TrainingSetReport)
+    for opened in (candidate, baseline):
+        origin = opened.origin
+        assert origin is not None and origin.builder == builders.TRAIN
+        assert origin.parameters["run_id"] == "run_1" and origin.parameters["seed"] == 5
+        materials = {m.name: m.digest for m in origin.materials}
+        assert materials["training-set"] == {"sha256": rows.digest.removeprefix("sha256:")}
+        assert materials["plan"] == {"sha256": opened.manifest.plan_digest.removeprefix("sha256:")}
+        assert len(materials["project-code"]["sha256"]) == 64
+        packages = {p.name for p in sbom.packages_of(opened.read(sbom.FILE), opened.digest)}
+        assert {"numpy", "torch", "polars"} <= packages
+
+
+def test_what_a_bundle_is_built_by_and_of_is_asked_before_it_is_admitted(
+    tmp_path: Path, ray: RayDouble
+) -> None:
+    """The provenance says when, by the execution's own times, and rules of today decide on what is in it."""
+    world = World(tmp_path, ray.url)
+    world.prepare(request())
+    trained, found = world.evaluate(request())
+    asked = messages.Bundle(
+        request=request(),
+        output_path=trained.output_path,
+        metrics=found.metrics,
+        gates=found.gates,
+        started_at=datetime(2026, 11, 1, 8, tzinfo=UTC),
+    )
+    made = in_execution("exec-1", world.model.bundle, asked)
+    trust = signing.TrustedKeys.load(world.settings.serving.trusted_keys_dir)
+    opened = bundle.BundleStore(world.settings.serving.bundle_dir).open(made.candidate, trust)
+    assert opened.origin is not None and opened.origin.invocation.endswith("/exec-1")
+    assert opened.origin.started_at == "2026-11-01T08:00:00Z" and opened.origin.finished_at
+    in_prod = messages.Admit(request=request(environment="prod"), bundles=made)
+    admitted = do(world.model.admit(in_prod))
+    assert {"supply.builder", "supply.bill", "supply.vulnerabilities"} <= set(admitted.rules)
+    rules = world.settings.models.supply_rules
+    rules.parent.mkdir(parents=True)
+    rules.write_text('[packages]\ndeny = { numpy = "" }\n')
+    error = refused(lambda: do(world.model.admit(in_prod)))
+    assert isinstance(error, errors.PolicyDenied) and error.rule_id == "supply.packages"
+    rules.write_text("[packages]\ndeny = 3\n")
+    assert isinstance(refused(lambda: do(world.model.admit(in_prod))), errors.InvalidSettings)
+    rules.unlink()
+    (world.settings.serving.trusted_keys_dir / builders.FILE).write_text("https://ci.example/builder\n")
+    error = refused(lambda: do(world.model.admit(in_prod)))
+    assert isinstance(error, errors.PolicyDenied) and error.rule_id == "bundle.builder"
 
 
 def test_policy_rests_on_the_bundle_itself(tmp_path: Path, ray: RayDouble) -> None:

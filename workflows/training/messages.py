@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from mainspring.core.contracts.base import Digest, Message
+from mainspring.core.contracts.base import Digest, Message, UtcTime
 from mainspring.core.contracts.training import Metrics, TrainRequest, UsageRecord
 
 INGEST: Final = "mainspring.training.ingest.v1"
@@ -62,6 +62,8 @@ class Bundle(Message):
     output_path: str
     metrics: dict[str, Metrics]
     gates: dict[str, Any]
+    started_at: UtcTime | None = None
+    """When the execution began that made it; None: of a release that did not say."""
 
 
 class Bundled(Message):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import shlex
 import sys
@@ -19,10 +18,12 @@ from mainspring.core.contracts import inputs, training
 from mainspring.core.features import frames, plan
 from mainspring.core.lineage import emitter, jobs
 from mainspring.core.models import bundle, evaluation, samples, signing
+from mainspring.core.supply import admission, provenance, sbom
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows import heartbeat
 from mainspring.workflows.ray_jobs import attach, client, job_files, train_messages, tune_messages, usage
 from mainspring.workflows.training import (
+    attested,
     card,
     catalog,
     input_policy,
@@ -137,7 +138,8 @@ class ModelActivities:
             with emitter.telling(self._tell, lineage.run(asked.request, messages.BUNDLE)) as told:
                 told.reads += _learned_from(folder)
                 told.reads.append(jobs.Dataset("weights", asked.request.run_id, "weights"))
-                candidate, baseline = (store.write(c, key) for c in _contents(asked, folder))
+                build = _build(asked, folder)
+                candidate, baseline = (store.write(c, key, build) for c in _contents(asked, folder))
                 told.makes.append(lineage.model(candidate.digest, _fitted(folder)))
                 told.makes.append(lineage.model(baseline.digest, _fitted(folder), name="model_baseline"))
             return messages.Bundled(
@@ -182,13 +184,14 @@ class ModelActivities:
     async def admit(self, asked: messages.Admit) -> messages.Admitted:
         def work() -> messages.Admitted:
             trust = signing.TrustedKeys.load(self._settings.serving.trusted_keys_dir)
-            store = bundle.BundleStore(self._settings.serving.bundle_dir)
+            gate = admission.Admission(self._settings)
             rules: list[str] = []
             for digest in (asked.bundles.candidate, asked.bundles.baseline):
-                opened = store.open(digest, trust)
-                result = policy.admit_bundle(_facts(opened, trust, asked.request))
-                result.require()
-                rules = [rule.rule_id for rule in result.rules]
+                of_model = policy.admit_bundle(_facts(gate.open(digest), trust, asked.request))
+                of_supply = gate.ask(digest, asked.request.environment)
+                of_model.require()
+                of_supply.require()
+                rules = [rule.rule_id for rule in (*of_model.rules, *of_supply.rules)]
             return messages.Admitted(rules=rules)
 
         return await in_thread(work)
@@ -294,6 +297,11 @@ def _suspects(folder: run_folder.RunFolder) -> dict[str, float]:
     return evaluation.column_aucs(dense, program.dense_names, test[report.label].to_numpy())
 
 
+def _build(asked: messages.Bundle, folder: run_folder.RunFolder) -> provenance.Build:
+    project = projects.load_project(asked.request.project)
+    return attested.build(asked, project, folder.kept(projects.TrainingSetReport), _fitted(folder))
+
+
 def _contents(
     asked: messages.Bundle, folder: run_folder.RunFolder
 ) -> tuple[bundle.BundleContents, bundle.BundleContents]:
@@ -326,8 +334,9 @@ def _contents(
             metrics=metrics,
             data_digest=rows.digest,
             training_run_id=request.run_id,
-            code_version=_code_version(),
+            code_version=attested.code_version(),
             extra_files={
+                sbom.FILE: attested.bill(name, request.run_id, rows, fitted),
                 LEAK_EVIDENCE: canonical.dumps(leak_report.model_dump(mode="json")),
                 GATES_EVIDENCE: canonical.dumps(asked.gates),
                 inputs.FILE: canonical.dumps(declared.model_dump(mode="json")),
@@ -346,13 +355,6 @@ def _contents(
             f"{request.project}-baseline", output.baseline_architecture, output.baseline_weights_path, peer
         ),
     )
-
-
-def _code_version() -> str:
-    try:
-        return importlib.metadata.version("mainspring")
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"  # run from a source tree
 
 
 def _facts(

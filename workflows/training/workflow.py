@@ -147,6 +147,7 @@ class TrainModel:
                 output_path=trained.output_path,
                 metrics=found.metrics,
                 gates=found.gates,
+                started_at=workflow.info().start_time,
             )
             bundles = await self._do(messages.BUNDLE, asked, messages.Bundled)
             step.detail = {"digest": bundles.candidate, "baseline": bundles.baseline}
