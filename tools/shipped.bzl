@@ -38,4 +38,5 @@ SHIPPED_ENDINGS = [
     ".proto",
     ".cedar",
     ".cedarschema",
+    ".tmpl",
 ]

@@ -46,6 +46,16 @@ def factories(options: Options) -> Mapping[str, RuntimeFactory]:
     Errors of the factories: CorruptArtifact for files that are not what `model.json` says, or a model that does not take
     what its plan gives; MissingTool for a runtime that is not installed, or a model that nothing here executes.
     """
+    of_models = model_factories(options)
+
+    def of_steps(opened: bundle.Bundle, compiled: program.Program) -> ports.ModelRuntime:
+        return ensemble.EnsembleRuntime.load(opened, compiled, of_models)
+
+    return {**of_models, "ensemble": of_steps}
+
+
+def model_factories(options: Options) -> Mapping[str, sources.ModelFactory]:
+    """As :func:`factories`, of a single model: what is in no bundle yet, too."""
 
     def embedding_mlp(opened: sources.ModelSource, compiled: sources.PlanOutput) -> ports.ModelRuntime:
         spec = architecture.of_bundle(opened)
@@ -82,17 +92,12 @@ def factories(options: Options) -> Mapping[str, RuntimeFactory]:
             raise _not_installed("torch", "serving", error) from error
         return exported.ExportedRuntime.load(opened, compiled, threads=options.torch_threads)
 
-    of_models: dict[str, sources.ModelFactory] = {
+    return {
         "embedding_mlp": embedding_mlp,
         "trees": trees,
         "onnx": onnx,
         "torch_export": torch_export,
     }
-
-    def of_steps(opened: bundle.Bundle, compiled: program.Program) -> ports.ModelRuntime:
-        return ensemble.EnsembleRuntime.load(opened, compiled, of_models)
-
-    return {**of_models, "ensemble": of_steps}
 
 
 def preload(kind: str) -> None:

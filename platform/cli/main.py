@@ -25,6 +25,7 @@ from mainspring.platform.cli import (
     keysets,
     members,
     models,
+    new,
     output,
     payloads,
     pipelines,
@@ -586,6 +587,7 @@ cli.add_command(schedules.schedule)
 cli.add_command(serving.serve)
 cli.add_command(members.member)
 cli.add_command(models.model)
+cli.add_command(new.new)
 cli.add_command(policies.policy)
 cli.add_command(tuning.tune)
 

@@ -18,7 +18,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from mainspring.core import errors
 from mainspring.core.models import network
-from mainspring.workflows.ray_jobs import command, train_data, train_loop, train_messages
+from mainspring.workflows.ray_jobs import command, own_training, train_data, train_loop, train_messages
 
 #: For Ray's own processes.
 _RAY_ENVIRONMENT: Final = {
@@ -48,6 +48,8 @@ def main() -> int:
 
 
 def _run(spec: train_messages.TrainSpec, address: str | None, begun: float) -> train_messages.TrainOutput:
+    if spec.project:
+        return _run_own(spec, address, begun)
     # Before Ray: what is wrong with the data is said in a second.
     prepared = train_data.prepare(spec)
     architecture = network.Architecture.of(
@@ -59,6 +61,25 @@ def _run(spec: train_messages.TrainSpec, address: str | None, begun: float) -> t
             spec, architecture, prepared.identity, {k: ray.put(part) for k, part in prepared.parts.items()}
         )
         answer = _fit(job)
+    finally:
+        ray.shutdown()
+    if "error" in answer:
+        raise errors.from_wire(answer["error"])
+    return train_messages.TrainOutput(**answer, wall_seconds=time.perf_counter() - begun)
+
+
+def _run_own(spec: train_messages.TrainSpec, address: str | None, begun: float) -> train_messages.TrainOutput:
+    """A project's own training: one task that has the workers' cores, from its beginning whenever it is started again."""
+    command.connect(address, spec.num_workers, _RAY_ENVIRONMENT)
+    try:
+        work = ray.remote(num_cpus=spec.num_workers, max_retries=_MAX_WORKER_FAILURES)(own_training.work)
+        answer: dict[str, Any] = ray.get(work.remote(spec))
+    except ray.exceptions.RayError as error:
+        raise errors.JobFailed(
+            f"the worker of the project's own `train` died: {' '.join(str(error).split())[:400]}; read the job's log, or"
+            " give it more memory",
+            status="workers_failed",
+        ) from error
     finally:
         ray.shutdown()
     if "error" in answer:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from mainspring.core import projects
 from mainspring.core.contracts.base import Message
+from mainspring.core.models import manifest
 from mainspring.workflows.ray_jobs import job_files
 
 MODULE: Final = "mainspring.workflows.ray_jobs.train"
@@ -36,6 +37,8 @@ class TrainSpec(Message):
     """Checkpoints are kept under `storage_path/run_name`."""
     out_dir: Path
     """Where weights and predictions are written."""
+    project: str = ""
+    """Whose own `train` makes the model (`core.trainers`); empty: ours, and a network."""
 
     @property
     def model(self) -> projects.ModelSpec:
@@ -60,8 +63,10 @@ class TrainOutput(Message):
     weights_path: Path
     baseline_weights_path: Path
     architecture: dict[str, Any]
-    """`core.models.network.Architecture` as JSON."""
+    """`core.models.network.Architecture` as JSON; of another kind of model what its `model.json` says."""
     baseline_architecture: dict[str, Any]
+    kind: manifest.Kind = "embedding_mlp"
+    baseline_kind: manifest.Kind = "embedding_mlp"
     predictions_path: Path
     """Parquet: `split`, `label`, `score`, `baseline_score`; the rows of `valid` and `test` in the training set's order."""
     epochs: tuple[Epoch, ...]

@@ -12,7 +12,7 @@ import polars as pl
 
 from mainspring.core import errors
 from mainspring.core.models import network, training
-from mainspring.workflows.ray_jobs import job_files, train_data, train_messages
+from mainspring.workflows.ray_jobs import job_files, own_training, train_data, train_messages
 
 
 def run(entrypoint: str) -> str:
@@ -34,6 +34,11 @@ def run(entrypoint: str) -> str:
 
 def _train(spec: train_messages.TrainSpec) -> train_messages.TrainOutput:
     began = time.perf_counter()
+    if spec.project:
+        answer = own_training.work(spec)
+        if "error" in answer:
+            raise errors.from_wire(answer["error"])
+        return train_messages.TrainOutput(**answer, wall_seconds=time.perf_counter() - began)
     prepared = train_data.prepare(spec)
     examples = {n: training.Examples.of(p.inputs, p.labels) for n, p in prepared.parts.items()}
     architecture = network.Architecture.of(

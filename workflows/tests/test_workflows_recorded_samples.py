@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mainspring.core import errors
+from mainspring.core import errors, trainers
 from mainspring.core.features import ops, plan, schema
 from mainspring.core.models import samples
 from mainspring.core.models.architecture import Architecture
@@ -82,15 +82,18 @@ def test_answers_are_recorded_where_the_kernel_gives_the_same_everywhere(tmp_pat
         }
     )
     asked = recorded_samples.rows_of(training_set, fitted.inputs, frozenset({"house"}))
-    weights = save_weights(EmbeddingMlp(spec, seed=3))
-    written = recorded_samples.write(asked, compiled, spec.model_dump(mode="json"), weights)
-    assert written == recorded_samples.write(asked, compiled, spec.model_dump(mode="json"), weights)
+
+    def learned(weights: bytes) -> trainers.Learned:
+        return trainers.Learned("embedding_mlp", spec.model_dump(mode="json"), weights)
+
+    network = learned(save_weights(EmbeddingMlp(spec, seed=3)))
+    written = recorded_samples.write(asked, compiled, network)
+    assert written == recorded_samples.write(asked, compiled, network)
     read = samples.parse(written, "b")
     assert len(read.scores) == read.n_rows == recorded_samples.ROWS
     assert len(set(read.scores)) > 4
 
-    half = save_weights(EmbeddingMlp(spec, seed=3).half())  # the kernel has float32 only
-    assert (
-        samples.parse(recorded_samples.write(asked, compiled, spec.model_dump(mode="json"), half), "b").scores
-        == ()
-    )
+    half = learned(save_weights(EmbeddingMlp(spec, seed=3).half()))  # the kernel has float32 only
+    program = trainers.Learned("torch_export", {"dense_width": 1}, b"")
+    for other in (half, program):
+        assert samples.parse(recorded_samples.write(asked, compiled, other), "b").scores == ()

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from temporalio import activity
 
-from mainspring.core import canonical, errors, policy, projects, settings
+from mainspring.core import canonical, errors, policy, projects, settings, trainers
 from mainspring.core.contracts import inputs, training
 from mainspring.core.features import frames, plan
 from mainspring.core.lineage import emitter, jobs
@@ -88,7 +88,8 @@ class ModelActivities:
         return _trained(request, done, folder.output(family, done.attempts - 1), family, own)
 
     def _spec(self, request: training.TrainRequest, folder: run_folder.RunFolder) -> train_messages.TrainSpec:
-        model_spec = tune_messages.changed(projects.load_project(request.project).model_spec(), request.model)
+        project = projects.load_project(request.project)
+        model_spec = tune_messages.changed(project.model_spec(), request.model)
         rows = folder.kept(projects.TrainingSetReport)
         return train_messages.TrainSpec(
             training_set=rows.path,
@@ -101,6 +102,7 @@ class ModelActivities:
             run_name=f"{request.run_id}-{_learning(request, rows.digest, folder, model_spec)}",
             storage_path=folder.checkpoints,
             out_dir=folder.root,
+            project=request.project if isinstance(project, trainers.Trainer) else "",
         )
 
     @activity.defn(name=messages.EVALUATE)
@@ -318,15 +320,15 @@ def _contents(
     )
 
     def contents(
-        name: str, model: dict[str, Any], weights: Path, metrics: dict[str, training.Metrics]
+        name: str, learned: trainers.Learned, metrics: dict[str, training.Metrics]
     ) -> bundle.BundleContents:
-        learned = weights.read_bytes()
         return bundle.BundleContents(
             name=name,
             project=request.project,
+            kind=learned.kind,
             plan=fitted.to_bytes(),
-            model=model,
-            weights=learned,
+            model=learned.model,
+            weights=learned.data,
             card=card.render(name, request, rows, metrics, asked.gates, leak_report),
             service=views.service,
             request_columns=project.request_columns,
@@ -340,7 +342,7 @@ def _contents(
                 LEAK_EVIDENCE: canonical.dumps(leak_report.model_dump(mode="json")),
                 GATES_EVIDENCE: canonical.dumps(asked.gates),
                 inputs.FILE: canonical.dumps(declared.model_dump(mode="json")),
-                samples.FILE: recorded_samples.write(asked_first, compiled, model, learned),
+                samples.FILE: recorded_samples.write(asked_first, compiled, learned),
             },
         )
 
@@ -349,11 +351,13 @@ def _contents(
         for split in ("test", "valid")
         if f"{split}/logistic_regression" in asked.metrics
     }
+    candidate = trainers.Learned(output.kind, output.architecture, output.weights_path.read_bytes())
+    baseline = trainers.Learned(
+        output.baseline_kind, output.baseline_architecture, output.baseline_weights_path.read_bytes()
+    )
     return (
-        contents(request.project, output.architecture, output.weights_path, asked.metrics),
-        contents(
-            f"{request.project}-baseline", output.baseline_architecture, output.baseline_weights_path, peer
-        ),
+        contents(request.project, candidate, asked.metrics),
+        contents(f"{request.project}-baseline", baseline, peer),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mainspring.core import errors
+from mainspring.core import errors, trainers
 from mainspring.core.features import frames, program, schema
 from mainspring.core.models import native_runtime, samples
 from mainspring.core.models import source as sources
@@ -48,14 +48,15 @@ def rows_of(
     return {c.name: _hidden(arrays[c.name], c) if c.name in private else arrays[c.name] for c in columns}
 
 
-def write(
-    rows: Mapping[str, NDArray[Any]], compiled: program.Program, model: dict[str, Any], weights: bytes
-) -> bytes:
-    """`samples.json` of one network. The same run gives the same bytes: the native kernel's answers are those of any CPU.
+def write(rows: Mapping[str, NDArray[Any]], compiled: program.Program, learned: trainers.Learned) -> bytes:
+    """`samples.json` of one model. The same run gives the same bytes: the native kernel's answers are those of any CPU.
 
-    A network that the kernel does not take is recorded without answers; it must then only answer.
+    A network that the kernel does not take is recorded without answers; it must then only answer. So is a program or a graph:
+    its last bits differ between machines, and its library is none that a worker should hold.
     """
-    part = sources.Part(digest="the model just trained", kind="embedding_mlp", model=model, weights=weights)
+    if learned.kind != "embedding_mlp":
+        return samples.record(rows)
+    part = sources.Part("the model just trained", learned.kind, dict(learned.model), learned.data)
     try:
         runtime = native_runtime.NativeRuntime.load(part)
     except errors.MissingTool:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from temporalio import activity
 
-from mainspring.core import canonical, projects, settings
+from mainspring.core import canonical, errors, projects, settings, trainers
 from mainspring.core.contracts import control, tuning
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows import heartbeat
@@ -68,7 +68,14 @@ class TuningActivities:
         return _tuned(request, done, family, own)
 
     def _spec(self, request: tuning.TuneRequest, folder: run_folder.RunFolder) -> tune_messages.TuneSpec:
-        model_spec = projects.load_project(request.project).model_spec()
+        project = projects.load_project(request.project)
+        if isinstance(project, trainers.Trainer):
+            raise errors.InvalidRequest(
+                f"project `{request.project}` trains its model itself, and a study draws parameters of our networks only;"
+                " search within its `train`",
+                field="project",
+            )
+        model_spec = project.model_spec()
         rows = folder.kept(projects.TrainingSetReport)
         trials = draw.draw(model_spec, request.space, trials=request.trials, seed=request.seed)
         # Trials of other data, model or draw must not be taken for this study's.

@@ -1,0 +1,1 @@
+"""What `mainspring new` makes a project of: templates, each a `template.toml` and the files that it names."""

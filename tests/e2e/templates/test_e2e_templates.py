@@ -1,0 +1,66 @@
+"""Each template on small real data: made, installed, trained, signed, registered, served, and right in what it answers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import templates_world as world
+
+from mainspring.core.models import bundle
+from mainspring.core.reference.flight_delay import source as flights
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.timeout(200),
+    # MLflow's migrations and store use old forms of alembic and SQLAlchemy.
+    pytest.mark.filterwarnings("default"),
+]
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> world.Platform:
+    return world.Platform(tmp_path_factory.mktemp("platform"))
+
+
+@pytest.fixture(scope="module")
+def a_year() -> Iterator[None]:
+    """The flights of the year, read once for all templates that have them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flights, "read", functools.cache(flights.read))
+        yield
+
+
+def offline(made: world.Made, n: int) -> pl.DataFrame:
+    """The predictions of the rows that a replay of `n` asks, as the training scored them."""
+    test = made.predictions.filter(pl.col("split") == "test")
+    rows = pl.read_parquet(made.folder.space.training / "training.parquet").filter(pl.col("split") == "test")
+    order = rows.with_columns(score=test["score"]).sort("as_of", maintain_order=True)
+    return order[[order.height * i // n for i in range(n)]]
+
+
+def check_served(platform: world.Platform, made: world.Made, n: int) -> None:
+    """A signed bundle, a registered version, and online what was scored offline."""
+    with platform.served(made) as client:
+        answers = world.replayed(client, made, n)
+    wanted = offline(made, n)
+    np.testing.assert_allclose([score for score, _ in answers], wanted["score"], rtol=1e-5, atol=1e-6)
+    assert [label for _, label in answers] == wanted[made.project.label].to_list()
+    assert len({round(score, 4) for score, _ in answers}) > n // 4
+    found = platform.registered(made).find(made.project.name, made.bundles.candidate)
+    assert found is not None and found.version == made.version
+
+
+def test_flights_that_come_late(platform: world.Platform, a_year: None, tmp_path: Path) -> None:
+    world.new(tmp_path / "late", "late-flights", "--template", "classification", "--set", "hidden=64")
+    with world.installed(tmp_path / "late", "late-flights") as project:
+        made = platform.train(project, 0.05)
+        assert made.metrics["test"].auc > 0.66
+        opened = bundle.BundleStore(Path(made.bundles.path).parent)
+        assert made.bundles.candidate in opened.list()
+        check_served(platform, made, 40)
