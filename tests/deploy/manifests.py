@@ -14,7 +14,7 @@ import yaml
 
 ROOT: Final = Path(__file__).parents[2]
 DEPLOY: Final = ROOT / "platform" / "deploy"
-OVERLAYS: Final = ("dev", "test", "prod")
+OVERLAYS: Final = ("dev", "staging", "prod")
 
 Object = dict[str, Any]
 

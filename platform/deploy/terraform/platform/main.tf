@@ -1,4 +1,4 @@
-# One environment: the modules put together. `environments/*.tfvars` says how dev, test and prod differ.
+# One environment: the modules put together. `environments/*.tfvars` says how dev, staging and prod differ.
 
 terraform {
   required_version = ">= 1.9"

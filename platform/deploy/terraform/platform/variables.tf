@@ -1,10 +1,10 @@
 variable "environment" {
-  description = "dev, test or prod."
+  description = "dev, staging or prod."
   type        = string
 
   validation {
-    condition     = contains(["dev", "test", "prod"], var.environment)
-    error_message = "environment must be dev, test or prod."
+    condition     = contains(["dev", "staging", "prod"], var.environment)
+    error_message = "environment must be dev, staging or prod."
   }
 }
 

@@ -1,4 +1,4 @@
-environment    = "test"
+environment    = "staging"
 region         = "eu-central-1"
 zones          = ["eu-central-1a", "eu-central-1b"]
 cidr           = "10.80.0.0/16"
