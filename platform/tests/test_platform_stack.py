@@ -1,5 +1,6 @@
 """The local stack with real servers: up, found again, down, and nothing left behind when something fails."""
 
+import asyncio
 import dataclasses
 import os
 import platform
@@ -8,10 +9,12 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
+from temporalio import client as temporal
 
 from mainspring.core import errors, settings
 from mainspring.platform.stack import parts, processes, stack
@@ -65,6 +68,26 @@ def test_temporal_answers_and_ends(chosen: settings.Settings) -> None:
     assert stack.down(chosen) == 1
     assert stack.read(chosen) is None and processes.marked(state.stack_id) == []
     assert stack.down(chosen) == 0
+
+
+@pytest.mark.integration
+def test_temporal_fires_its_timers_in_time(chosen: settings.Settings) -> None:
+    """By default a second late, and twice that until a dead worker's step is tried again."""
+    stack.up(chosen, [parts.temporal(chosen)])
+
+    async def seconds_until_it_is_given_up() -> float:
+        client = await temporal.Client.connect(chosen.workflow.address, namespace=chosen.workflow.namespace)
+        timeout = timedelta(seconds=0.2)
+        handle = await client.start_workflow(
+            "Nobody", id="nobody", task_queue="nobody", execution_timeout=timeout
+        )
+        with pytest.raises(temporal.WorkflowFailureError):
+            await handle.result()
+        found = await handle.describe()
+        assert found.status is temporal.WorkflowExecutionStatus.TIMED_OUT and found.close_time
+        return (found.close_time - found.start_time).total_seconds()
+
+    assert asyncio.run(seconds_until_it_is_given_up()) < 0.9
 
 
 def test_children_in_their_own_sessions_end_too(chosen: settings.Settings) -> None:
