@@ -12,7 +12,6 @@ import contextlib
 import inspect
 import sys
 import types
-import typing
 import warnings
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
@@ -27,6 +26,9 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from mainspring.bench.workflows import histories
+from mainspring.bench.workflows.histories import Command
+
 __all__ = ["ENDLESS", "Answer", "Outcome", "compare"]
 
 #: Passes of the loop in one workflow task: more than any chain of awaits and shields here is long.
@@ -38,7 +40,8 @@ _MAX_LINES: Final = 50_000
 #: `Answer.why` of what was cut off.
 ENDLESS: Final = "comes to no end"
 
-Command: typing.TypeAlias = tuple[str, ...]
+
+_TRY: Final = temporalio.workflow.ActivityCancellationType.TRY_CANCEL
 
 
 class Outcome(StrEnum):
@@ -145,6 +148,9 @@ class _World:
     _now: float = 0.0
     _broken: list[dict[str, Any]] = field(default_factory=list)
     """What the loop says of errors that nobody waits for: of handlers of signals."""
+    _is_cancelled: bool = False
+    _is_over: bool = False
+    _patches: set[str] = field(default_factory=set)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(temporalio.workflow, name)
@@ -152,17 +158,29 @@ class _World:
     # What workflows call.
 
     async def execute_activity(
-        self, activity: str, *arguments: Any, result_type: type | None = None, **_: Any
+        self,
+        activity: str,
+        *arguments: Any,
+        result_type: type | None = None,
+        cancellation_type: temporalio.workflow.ActivityCancellationType = _TRY,
+        **_: Any,
     ) -> Any:
-        return await self._ask(("activity", activity), result_type)
+        asked = self._put(("activity", activity), result_type)
+        return await self._through(asked, ("cancel activity",), waits=cancellation_type is not _TRY)
 
     async def execute_child_workflow(
         self, workflow: str, *arguments: Any, id: str, result_type: type | None = None, **_: Any
     ) -> Any:
-        return await self._ask(("child", workflow, id), result_type)
+        asked = self._put(("child", workflow, id), result_type)
+        return await self._through(asked, ("cancel child", id), waits=True)
 
     async def sleep(self, duration: float | timedelta, **_: Any) -> None:
-        await self._ask(("timer",))
+        timer = self._put(("timer",))
+        try:
+            await timer.answer
+        except asyncio.CancelledError:
+            self._take_back(timer)
+            raise
 
     async def wait_condition(
         self, holds: Callable[[], bool], *, timeout: timedelta | float | None = None, **_: Any
@@ -174,14 +192,24 @@ class _World:
         if (timeout.total_seconds() if isinstance(timeout, timedelta) else timeout) <= 0:
             raise TimeoutError  # as asyncio.wait_for has it: at once, and without a timer
         timer = self._put(("timer",))
-        done, _pending = await asyncio.wait((met, timer.answer), return_when=asyncio.FIRST_COMPLETED)
+        try:
+            done, _pending = await asyncio.wait((met, timer.answer), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            met.cancel()
+            self._take_back(timer)
+            raise
         if met not in done:
             met.cancel()
             raise TimeoutError
-        if timer in self._asked:
-            timer.is_taken_back = True  # started and ended in one task: Temporal hears nothing of it
-        elif not timer.answer.done():
-            self._put(("cancel timer",))
+        self._take_back(timer)
+
+    def patched(self, id: str) -> bool:
+        """As when it is replayed: whether the run met it; told once."""
+        is_there = id in histories.markers(self.history)
+        if is_there and id not in self._patches:
+            self._patches.add(id)
+            self._put(("marker", id))
+        return is_there
 
     def time(self) -> float:
         return self._now
@@ -202,8 +230,28 @@ class _World:
         self._asked.append(asked)
         return asked
 
-    async def _ask(self, command: Command, kind: type | None = None) -> Any:
-        return await self._put(command, kind).answer
+    def _take_back(self, timer: _Asked) -> None:
+        if timer in self._asked:
+            timer.is_taken_back = True  # started and ended in one task: Temporal hears nothing of it
+        elif not timer.answer.done() or timer.answer.cancelled():
+            self._put(("cancel timer",))
+
+    async def _through(self, asked: _Asked, cancel: Command, *, waits: bool) -> Any:
+        """Its answer; a cancellation of the workflow asks for its cancellation, and `waits` for what comes of that."""
+        while True:
+            try:
+                return await asyncio.shield(asked.answer)
+            except asyncio.CancelledError:
+                if self._is_over or asked.answer.cancelled():
+                    raise
+                if asked in self._asked:
+                    asked.is_taken_back = True
+                    raise
+                if asked.answer.done():
+                    continue  # it had come in the same task: there is nothing left to cancel
+                self._put(cancel)
+                if not waits:
+                    raise
 
     # How the history answers.
 
@@ -214,12 +262,14 @@ class _World:
         try:
             self._run(loop, cls)
         finally:
+            self._is_over = True
             for task in asyncio.all_tasks(loop):
                 task.cancel()
             self._spin(loop)
             loop.close()
 
     def _run(self, loop: asyncio.AbstractEventLoop, cls: type) -> None:
+        updates = histories.updates_by_task(self.history)
         jobs: list[HistoryEvent] = []
         began = 0
         workflow: Any = None
@@ -230,12 +280,14 @@ class _World:
             elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
                 if end is None:
                     workflow, end = self._begin(loop, cls)
+                for update in updates.get(event.event_id, []):
+                    loop.call_soon(self._update, workflow, update)
                 for job in jobs:
-                    loop.call_soon(self._apply, workflow, job)
+                    loop.call_soon(self._apply, workflow, job, end)
                 jobs = []
                 self._spin(loop)
                 self._check({event.event_id, began}, end)
-            elif _is_job(event):
+            elif histories.is_job(event):
                 jobs.append(event)
 
     def _begin(self, loop: asyncio.AbstractEventLoop, cls: type) -> tuple[Any, asyncio.Task[Any]]:
@@ -249,7 +301,20 @@ class _World:
         workflow = cls(request) if takes_it else cls()
         return workflow, loop.create_task(definition.run_fn(workflow, request))
 
-    def _apply(self, workflow: Any, job: HistoryEvent) -> None:
+    def _update(self, workflow: Any, accepted: HistoryEvent) -> None:
+        """What was accepted once is not asked to its validator again."""
+        told = accepted.workflow_execution_update_accepted_event_attributes.accepted_request.input
+        handler = temporalio.workflow._Definition.must_from_class(type(workflow)).updates[told.name]
+        values = pydantic_data_converter.payload_converter.from_payloads(
+            told.args.payloads, handler.arg_types
+        )
+        handler.fn(workflow, *values)
+
+    def _apply(self, workflow: Any, job: HistoryEvent, end: asyncio.Task[Any]) -> None:
+        if job.HasField("workflow_execution_cancel_requested_event_attributes"):
+            self._is_cancelled = True
+            end.cancel()
+            return
         if job.HasField("workflow_execution_signaled_event_attributes"):
             told = job.workflow_execution_signaled_event_attributes
             handler = temporalio.workflow._Definition.must_from_class(type(workflow)).signals[
@@ -260,7 +325,7 @@ class _World:
             )
             handler.fn(workflow, *values)
             return
-        number, answer = _answer_of(job)
+        number, answer = histories.answer_of(job)
         asked = self._waiting.pop(number, None)
         if asked is None or asked.answer.done():
             return
@@ -287,8 +352,10 @@ class _World:
         self._asked = []
         found = [asked.command for asked in said]
         if end.done():
-            found.append(_end_of(end))
-        there = [(e.event_id, c) for e in self.history.events if (c := _command_of(e, task)) is not None]
+            found.append(_end_of(end, is_cancelled=self._is_cancelled))
+        there = [
+            (e.event_id, c) for e in self.history.events if (c := histories.command_of(e, task)) is not None
+        ]
         wanted = [command for _, command in there]
         if found != wanted:
             raise _Differs(f"{found} where the history has {wanted}")
@@ -296,93 +363,14 @@ class _World:
             self._waiting[number] = asked
 
 
-def _end_of(end: asyncio.Task[Any]) -> Command:
+def _end_of(end: asyncio.Task[Any], *, is_cancelled: bool) -> Command:
     if end.cancelled():
         return ("cancelled",)
     error = end.exception()
     if error is None:
         return ("completed",)
+    if is_cancelled and exceptions.is_cancelled_exception(error):
+        return ("cancelled",)
     if isinstance(error, exceptions.FailureError | TimeoutError):
         return ("failed",)
     raise error
-
-
-#: What a workflow's own task adds to its history, and what is said of it; None: something else belongs to it.
-_COMMANDS: Final[dict[str, Callable[[Any], Command]]] = {
-    "activity_task_scheduled_event_attributes": lambda a: ("activity", a.activity_type.name),
-    "timer_started_event_attributes": lambda _: ("timer",),
-    "timer_canceled_event_attributes": lambda _: ("cancel timer",),
-    "start_child_workflow_execution_initiated_event_attributes": lambda a: (
-        "child",
-        a.workflow_type.name,
-        a.workflow_id,
-    ),
-    "workflow_execution_completed_event_attributes": lambda _: ("completed",),
-    "workflow_execution_failed_event_attributes": lambda _: ("failed",),
-    "workflow_execution_canceled_event_attributes": lambda _: ("cancelled",),
-}
-
-#: What happens to a workflow, and the field that says which of its commands that answers.
-_JOBS: Final = {
-    "activity_task_completed_event_attributes": "scheduled_event_id",
-    "activity_task_failed_event_attributes": "scheduled_event_id",
-    "activity_task_timed_out_event_attributes": "scheduled_event_id",
-    "timer_fired_event_attributes": "started_event_id",
-    "child_workflow_execution_completed_event_attributes": "initiated_event_id",
-    "child_workflow_execution_failed_event_attributes": "initiated_event_id",
-    "workflow_execution_signaled_event_attributes": "",
-}
-
-
-def _name(event: HistoryEvent) -> str:
-    return event.WhichOneof("attributes") or ""
-
-
-def _command_of(event: HistoryEvent, task: Set[int]) -> Command | None:
-    """What the workflow task asked for by this event; None if it is not one of its commands.
-
-    `task` has the numbers of its end and of its start: the server that skips time names the start instead.
-    """
-    attributes = getattr(event, _name(event))
-    if getattr(attributes, "workflow_task_completed_event_id", None) not in task:
-        return None
-    known = _COMMANDS.get(_name(event))
-    return (_name(event),) if known is None else known(attributes)
-
-
-def _is_job(event: HistoryEvent) -> bool:
-    return _name(event) in _JOBS
-
-
-def _answer_of(job: HistoryEvent) -> tuple[int, Any]:
-    """The command's event, and its result's payloads or the failure as the workflow meets it."""
-    attributes = getattr(job, _name(job))
-    number = getattr(attributes, _JOBS[_name(job)])
-    if not hasattr(attributes, "failure"):
-        return number, attributes.result.payloads if hasattr(attributes, "result") else []
-    cause = pydantic_data_converter.failure_converter.from_failure(
-        attributes.failure, pydantic_data_converter.payload_converter
-    )
-    if "child" in _name(job):
-        failure: BaseException = exceptions.ChildWorkflowError(
-            "Child workflow execution failed",
-            namespace=attributes.namespace,
-            workflow_id=attributes.workflow_execution.workflow_id,
-            run_id=attributes.workflow_execution.run_id,
-            workflow_type=attributes.workflow_type.name,
-            initiated_event_id=number,
-            started_event_id=attributes.started_event_id,
-            retry_state=None,
-        )
-    else:
-        failure = exceptions.ActivityError(
-            "Activity task failed",
-            scheduled_event_id=number,
-            started_event_id=attributes.started_event_id,
-            identity="",
-            activity_type="",
-            activity_id="",
-            retry_state=None,
-        )
-    failure.__cause__ = cause
-    return number, failure

@@ -99,7 +99,11 @@ async def judge(source: Source, mutant: mutants.Mutant) -> Verdict:
         cls = _class_of(source, mutant)
     except Exception as error:  # noqa: BLE001 - the changed module does what it likes
         return Verdict(source.name, str(mutant), "stillborn", True, repr(error), repr(error))
-    answers = [await asyncio.to_thread(commands.compare, cls, history) for history in source.histories]
+    answers: list[commands.Answer] = []
+    for history in source.histories:
+        answers.append(await asyncio.to_thread(commands.compare, cls, history))
+        if answers[-1].outcome is commands.Outcome.OTHER:
+            break  # it breaks, whatever it does to the others
     outcomes = {answer.outcome for answer in answers}
     why = next((a.why for a in answers if a.outcome is commands.Outcome.OTHER), "")
     if commands.Outcome.OTHER in outcomes:
