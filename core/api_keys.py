@@ -11,7 +11,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -42,9 +42,12 @@ _Keys = dict[str, _Record]
 class KeyRing:
     """The keys of one file, followed as it changes. Thread-safe; other processes follow within a second."""
 
-    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
-        """Errors: Misconfigured if the file is there and malformed."""
+    def __init__(self, path: Path, *, days: float = 0.0, now: Callable[[], float] = time.time) -> None:
+        """`days`: how old a key may get that is issued from now on; 0: as old as it says. Errors: Misconfigured if the file is
+        there and malformed.
+        """
         self._now = now
+        self._days = days
         self._keys: watched.Watched[_Keys] = watched.Watched(path, _read, {})
 
     @property
@@ -82,26 +85,61 @@ class KeyRing:
 
     def issue(self, asked: access.KeyCreate, *, by: str) -> access.KeyIssued:
         """A new key, in force on return. Errors: Overloaded, OSError."""
-        secret = secrets.token_urlsafe(32)
+        record, issued = self._made(asked, by=by)
+        self._keys.change(lambda keys: _written({**keys, issued.view.key_id: record}))
+        return issued
+
+    def rotate(self, key_id: str, asked: access.KeyRotate, *, by: str) -> access.KeyIssued:
+        """A new key for the same caller and rights; the old one expires after the overlap, if it does not before. Both at once.
+
+        Errors: NotFound; Conflict for a key that counts no more, or that was replaced before; Overloaded, OSError.
+        """
+        made: list[access.KeyIssued] = []
+
+        def edit(keys: _Keys) -> tuple[_Keys, bytes]:
+            record = _known(keys, key_id)
+            old, now = record.view, self._time()
+            is_over = old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now)
+            heir = next((r.view.key_id for r in keys.values() if r.view.replaces == key_id), "")
+            if is_over or heir:
+                why = f"was replaced by `{heir}`" if heir else "counts no more"
+                raise errors.Conflict(
+                    f"API key `{key_id}` {why}; rotate that one, or issue a key",
+                    resource="key",
+                    name=key_id,
+                )
+            ends = now + timedelta(minutes=asked.overlap_minutes)
+            ends = ends if old.expires_at is None else min(ends, old.expires_at)
+            wanted = access.KeyCreate(
+                caller=old.caller, scopes=old.scopes, project=old.project, expires_at=asked.expires_at
+            )
+            new, issued = self._made(wanted, by=by, replaces=key_id)
+            made.append(issued)
+            ending = record.model_copy(update={"view": old.model_copy(update={"expires_at": ends})})
+            return _written({**keys, key_id: ending, issued.view.key_id: new})
+
+        self._keys.change(edit)
+        return made[-1]
+
+    def _made(
+        self, asked: access.KeyCreate, *, by: str, replaces: str = ""
+    ) -> tuple[_Record, access.KeyIssued]:
+        secret, now = secrets.token_urlsafe(32), self._time()
+        wanted = asked.model_dump()
+        if self._days:
+            limit = now + timedelta(days=self._days)
+            wanted["expires_at"] = limit if asked.expires_at is None else min(limit, asked.expires_at)
         view = access.KeyView(
-            key_id=secrets.token_hex(6),
-            created_at=self._time(),
-            created_by=by,
-            **asked.model_dump(),
+            key_id=secrets.token_hex(6), created_at=now, created_by=by, replaces=replaces, **wanted
         )
         record = _Record(view=view, secret_sha256=hashlib.sha256(secret.encode()).hexdigest())
-        self._keys.change(lambda keys: _written({**keys, view.key_id: record}))
-        return access.KeyIssued(key=f"{PREFIX}{view.key_id}_{secret}", view=view)
+        return record, access.KeyIssued(key=f"{PREFIX}{view.key_id}_{secret}", view=view)
 
     def revoke(self, key_id: str, *, by: str) -> access.KeyView:
         """Let the key count no more; again changes nothing. Errors: NotFound, Overloaded, OSError."""
 
         def edit(keys: _Keys) -> tuple[_Keys, bytes]:
-            if key_id not in keys:
-                raise errors.NotFound(
-                    f"no API key `{key_id}`; GET /v1/keys lists them", resource="key", name=key_id
-                )
-            view = keys[key_id].view
+            view = _known(keys, key_id).view
             if view.revoked_at is None:
                 view = view.model_copy(update={"revoked_at": self._time(), "revoked_by": by})
             record = keys[key_id].model_copy(update={"view": view})
@@ -115,6 +153,12 @@ class KeyRing:
 
     def _time(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)
+
+
+def _known(keys: _Keys, key_id: str) -> _Record:
+    if key_id not in keys:
+        raise errors.NotFound(f"no API key `{key_id}`; GET /v1/keys lists them", resource="key", name=key_id)
+    return keys[key_id]
 
 
 def _read(content: bytes) -> _Keys:

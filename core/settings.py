@@ -202,6 +202,8 @@ class ServingSettings(_Group):
     """Whoever predicts or reads shows an API key or a token. Off: who shows none is `anonymous`; changes need one always."""
     access_dir: Path = Path("access")
     """API keys (hashes of them) and limits in force, `keys.json` and `limits.json`; default: under the state directory."""
+    api_key_days: Annotated[float, Field(ge=0)] = 0.0
+    """How old an API key may get: those issued from then on expire by themselves; 0: as old as whoever issues them says."""
     log_requests: bool = False
     """A log line for each request; off: for those that are our own mistake (500) only."""
     tensor_models: str = ""

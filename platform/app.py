@@ -25,6 +25,7 @@ from mainspring.platform.endpoints import routes as endpoint_routes
 from mainspring.platform.health import routes as health_routes
 from mainspring.platform.http import errors as http_errors
 from mainspring.platform.http import idempotency
+from mainspring.platform.keys import routes as key_routes
 from mainspring.platform.lineage import routes as lineage_routes
 from mainspring.platform.members import routes as member_routes
 from mainspring.platform.metering import routes as metering_routes
@@ -58,6 +59,7 @@ HANDLERS = (
     *quarantine_routes.HANDLERS,
     *schedule_routes.HANDLERS,
     *pipeline_routes.HANDLERS,
+    *key_routes.HANDLERS,
     *health_routes.HANDLERS,
 )
 
@@ -86,6 +88,7 @@ def create_app(
         policies=policy_engine.PolicyEngine.load(s.control.policies_dir),
         control=s.control,
         protection=s.protection,
+        key_files=control_plane.KeyFiles(s.serving.trusted_keys_dir, s.workflow.payload_keys),
     )
 
     @asynccontextmanager

@@ -14,6 +14,15 @@ from mainspring.platform.schedules import engine
 
 
 @dataclass(frozen=True)
+class KeyFiles:
+    """Where this control API sees the keys of others, which are those that it lists."""
+
+    trusted_dir: Path
+    """Public halves of who signs bundles, and their marks."""
+    payloads: Path
+
+
+@dataclass(frozen=True)
 class ControlPlane:
     """The parts of one control API."""
 
@@ -35,3 +44,4 @@ class ControlPlane:
     """How long access may last, and where alarms go."""
     protection: settings.ProtectionSettings | None = None
     """Where data keys are; None: elsewhere, and nothing is done with them from here."""
+    key_files: KeyFiles = KeyFiles(Path("keys/trusted"), Path("keys/payload.keys"))

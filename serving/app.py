@@ -26,6 +26,7 @@ from mainspring.serving import (
     tls,
     traces,
     traffic,
+    trust,
     usage,
     watchers,
 )
@@ -83,6 +84,11 @@ def create_app(
     online, log = recorded.start(online, serving)
     follows = part is not None and part.follows
     tables = traffic.TrafficStore(serving.traffic_dir, follows=follows)
+
+    def check(digest: str) -> None:
+        withdrawn.check(serving.bundle_dir, digest)
+        trusted.check(digest)
+
     shelf = bundles.BundleShelf(
         loader,
         online,
@@ -90,13 +96,19 @@ def create_app(
         is_pinned=functools.partial(tables.leads_to, endpoints=_names(serving.pinned_endpoints)),
         # The writer has loaded what traffic names; a follower does when it is first asked.
         may_load=lambda digest: follows and any(digest in traffic.digests(t) for t in tables.tables()),
-        check=functools.partial(withdrawn.check, serving.bundle_dir),
+        check=check,
     )
     book = stats.StatsBook(shadow_tolerance=serving.shadow_tolerance)
     served = endpoints.Endpoints(tables, shelf, book)
     withdrawals = withdrawn.Watch(serving.bundle_dir, served.forget)
+    trusted = trust.Trust(
+        serving.bundle_dir,
+        serving.trusted_keys_dir,
+        lambda: [view.digest for view in shelf.views()],
+        served.forget,
+    )
     served.restore()
-    keys = api_keys.KeyRing(serving.access_dir / "keys.json")
+    keys = api_keys.KeyRing(serving.access_dir / "keys.json", days=serving.api_key_days)
     limiter = caller_limits.Limiter(
         serving.access_dir / "limits.json",
         lambda name: name == doors.FEATURES or tables.has(name) or name in (models or {}),
@@ -168,9 +180,9 @@ def create_app(
             try:
                 if certificates is not None:
                     certificates.refresh()
-                await asyncio.to_thread(
-                    withdrawals.look
-                )  # it waits for a change of traffic that is under way
+                # They wait for a change of traffic that is under way.
+                await asyncio.to_thread(withdrawals.look)
+                await asyncio.to_thread(trusted.look)
                 if front is not None:
                     keys.look()
                     limiter.look()
@@ -255,6 +267,7 @@ def create_app(
                         serving.max_rows_per_request,
                         checked,
                         serving.bundle_dir,
+                        serving.trusted_keys_dir,
                     )
                 ),
                 explain_routes.build(explain_routes.Parts(answerer, limits, doorkeeper)),

@@ -10,7 +10,7 @@ from typing import Final
 
 from mainspring.core import errors
 from mainspring.core.contracts import base, deployment, prediction
-from mainspring.core.models import withdrawn
+from mainspring.core.models import signing, withdrawn
 from mainspring.serving import admission, bundles, stats, traffic
 
 _LOG: Final = logging.getLogger("mainspring.serving")
@@ -35,7 +35,8 @@ class Endpoints:
         changed()
 
     def restore(self) -> None:
-        """Load every bundle that the tables in force name, but those that were revoked: the others must answer.
+        """Load every bundle that the tables in force name, but those that were revoked, or whose signer was: the others must
+        answer.
 
         Errors: Misconfigured naming endpoint and bundle.
         """
@@ -44,7 +45,7 @@ class Endpoints:
                 try:
                     self._shelf.load(digest)
                 except errors.PolicyDenied as denial:
-                    if denial.rule_id != withdrawn.RULE:
+                    if denial.rule_id not in (withdrawn.RULE, signing.WITHDRAWN_RULE):
                         raise _not_restored(table.endpoint, digest, denial) from denial
                     _LOG.error(
                         "endpoint `%s` does not answer by `%s`: %s", table.endpoint, digest, denial.message

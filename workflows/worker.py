@@ -33,6 +33,8 @@ from mainspring.workflows.batch_scoring import activities as scoring_activities
 from mainspring.workflows.batch_scoring import workflow as scoring_workflow
 from mainspring.workflows.deployment import activities as deployment_activities
 from mainspring.workflows.deployment import workflow as deployment_workflow
+from mainspring.workflows.key_rotation import activities as key_activities
+from mainspring.workflows.key_rotation import workflow as key_workflow
 from mainspring.workflows.materialising import activities as materialising_activities
 from mainspring.workflows.materialising import workflow as materialising_workflow
 from mainspring.workflows.pipelines import activities as pipelines_activities
@@ -71,6 +73,7 @@ WORKFLOWS: Final = (
     access_workflow.ExpireAccess,
     pipelines_workflow.RunPipeline,
     retiring_workflow.RetireModel,
+    key_workflow.RotateKeys,
 )
 
 _LOG: Final = logging.getLogger("mainspring.workflows")
@@ -174,6 +177,7 @@ def build(
             *materialising,
             *access_activities.AccessActivities(control).all(),
             *retiring_activities.RetiringActivities(in_force, serving, tell).all(),
+            *key_activities.KeyActivities(in_force, serving, control, client).all(),
         ],
         interceptors=around,
         max_heartbeat_throttle_interval=options.BEAT_PAUSE,

@@ -24,6 +24,7 @@ from mainspring.core.contracts import (
     schedules,
     training,
 )
+from mainspring.core.contracts import keys as key_contracts
 from mainspring.core.contracts import members as member_contracts
 from mainspring.core.contracts import policies as policy_contracts
 
@@ -149,6 +150,18 @@ class ControlClient(protection.ProtectionCalls):
         return self._post(
             path, access_contracts.AccessReason(reason=finding), access_contracts.AccessRequestView
         )
+
+    def keys(self, *, after: str = "", limit: int = 200) -> control.Page:
+        """Roles: any of the platform. Public halves and ids, nothing that is secret; items are `keys.KeyView`."""
+        return self._get("/api/v1/keys", control.Page, after=after, limit=limit)
+
+    def change_keys(self, wanted: key_contracts.KeyChange) -> training.RunStatus:
+        """Role: admin of the platform. Errors: Conflict while a rotation of that kind is under way."""
+        return self._post("/api/v1/key-changes", wanted, training.RunStatus)
+
+    def key_change(self, change_id: str) -> training.RunStatus:
+        """Where it is; `detail` is a `keys.KeyResult` as far as it is known."""
+        return self._get(f"/api/v1/key-changes/{quote(change_id)}", training.RunStatus)
 
     def try_policies(self, trial: policy_contracts.PolicyTrial) -> policy_contracts.PolicyTrialResult:
         """Roles approver, admin. What the policies would have decided otherwise."""

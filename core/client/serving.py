@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -10,12 +11,13 @@ import httpx
 from pydantic import BaseModel, TypeAdapter
 
 from mainspring.core import errors
-from mainspring.core.contracts import deployment, features, prediction
+from mainspring.core.contracts import access, deployment, features, keys, prediction
 from mainspring.core.contracts import masking as mask_contracts
 
 M = TypeVar("M", bound=BaseModel)
 
 _ENDPOINTS: Final = TypeAdapter(list[deployment.EndpointView])
+_API_KEYS: Final = TypeAdapter(list[access.KeyView])
 _BUNDLES: Final = TypeAdapter(list[prediction.BundleView])
 
 
@@ -141,6 +143,21 @@ class ServingClient:
     def set_masking(self, document: mask_contracts.MaskingDocument) -> mask_contracts.MaskingDocument:
         """Put the next version in force. Role admin. Errors: Conflict."""
         return _read(self._call("PUT", "/v1/masking", document), mask_contracts.MaskingDocument)
+
+    def trusted_keys(self) -> keys.TrustView:
+        """Whose signatures on bundles it believes."""
+        return _read(self._call("GET", "/v1/trusted-keys"), keys.TrustView)
+
+    def api_keys(self) -> list[access.KeyView]:
+        """Role: admin. Every key that was ever issued, without the keys themselves."""
+        return _API_KEYS.validate_json(self._call("GET", "/v1/keys").content)
+
+    def rotate_api_key(
+        self, key_id: str, *, overlap_minutes: float = 1440.0, expires_at: datetime | None = None
+    ) -> access.KeyIssued:
+        """Role: admin. A key for the same caller; the old one expires after the overlap. Errors: NotFound, Conflict."""
+        asked = access.KeyRotate(overlap_minutes=overlap_minutes, expires_at=expires_at)
+        return _read(self._call("POST", f"/v1/keys/{key_id}:rotate", asked), access.KeyIssued)
 
     def read_features(self, asked: features.FeatureRead) -> dict[str, list[Any]]:
         """Keys and features by name, one value a row, None where there is none. Errors: NotFound, SchemaMismatch."""

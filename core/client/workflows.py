@@ -16,6 +16,7 @@ from mainspring.core.client import connection, failures, payloads
 from mainspring.core.contracts import (
     access_requests,
     deployment,
+    keys,
     pipelines,
     retiring,
     scoring,
@@ -34,6 +35,7 @@ R = TypeVar(
     tuning.TuneResult,
     pipelines.PipelineResult,
     retiring.RetireResult,
+    keys.KeyResult,
 )
 
 #: After these a run's status does not change any more.
@@ -121,6 +123,30 @@ class WorkflowClient:
     async def start_pipeline(self, request: pipelines.PipelineRequest) -> str:
         """As `start_training`, for a pipeline; of one that failed the steps that were done are in the cache."""
         return await self._start(pipelines.PIPELINE_WORKFLOW, request, request.run_id)
+
+    async def start_key_change(self, request: keys.KeyRequest) -> str:
+        """Change keys. Errors: Conflict while a change of that id is under way; one that has ended is no hindrance."""
+        try:
+            await self._client.start_workflow(
+                keys.ROTATE_WORKFLOW,
+                request,
+                id=request.change_id,
+                task_queue=self._task_queue,
+                id_reuse_policy=common.WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            )
+        except exceptions.WorkflowAlreadyStartedError as error:
+            raise errors.Conflict(
+                f"`{request.change_id}` is under way; look at it with `mainspring keys status {request.change_id}`",
+                resource="key change",
+                name=request.change_id,
+            ) from error
+        except service.RPCError as error:
+            raise _typed(error, request.change_id) from error
+        return request.change_id
+
+    async def key_change_result(self, change_id: str) -> keys.KeyResult:
+        """Wait for its end. Errors: as the other results."""
+        return await self._result(change_id, keys.KeyResult)
 
     async def _start(
         self,

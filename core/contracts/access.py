@@ -30,6 +30,15 @@ class KeyCreate(Request):
     expires_at: UtcTime | None = None
 
 
+class KeyRotate(Request):
+    """A key in the place of another one, for the same caller and the same rights."""
+
+    overlap_minutes: Annotated[float, Field(ge=0, le=129_600)] = 1440.0
+    """How long both count; then the old one has expired."""
+    expires_at: UtcTime | None = None
+    """Of the new key."""
+
+
 class KeyView(Message):
     """What is known of a key. The key itself is not."""
 
@@ -42,6 +51,8 @@ class KeyView(Message):
     expires_at: UtcTime | None = None
     revoked_at: UtcTime | None = None
     revoked_by: str = ""
+    replaces: str = ""
+    """The key in whose place this one was issued, by id."""
 
 
 class KeyIssued(Message):

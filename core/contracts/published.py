@@ -16,6 +16,7 @@ from mainspring.core.contracts import (
     access_requests,
     base,
     deployment,
+    keys,
     materialising,
     pipelines,
     retention,
@@ -75,6 +76,7 @@ PROCESSES: Final[Mapping[str, Published]] = {
     materialising.MATERIALIZE_WORKFLOW: Published(
         materialising.MaterializeRequest, materialising.MaterializeOutcome
     ),
+    keys.ROTATE_WORKFLOW: Published(keys.KeyRequest, keys.KeyResult, queries=_STATUS),
     retiring.RETIRE_WORKFLOW: Published(retiring.RetireRequest, retiring.RetireResult, queries=_STATUS),
     access_requests.EXPIRE_WORKFLOW: Published(access_requests.ExpireRequest, access_requests.ExpireOutcome),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,9 +74,17 @@ def read_head(channel: Path) -> Head | None:
 
 
 def publish(
-    release: Path, channel: Path, name: str, key: signing.SigningKey, trust: signing.TrustedKeys
+    release: Path,
+    channel: Path,
+    name: str,
+    key: signing.SigningKey,
+    trust: signing.TrustedKeys,
+    previous: signing.SigningKey | None = None,
 ) -> Head:
     """Make an exported release the newest of the channel; the one that already is, again, is no change.
+
+    `previous`: the key before, while a rotation's overlap lasts. Both sign the head, so that devices follow it that have
+    either; the release that already is the newest is signed anew once other keys sign, under the same number.
 
     Objects are there before the head that leads to them. To take a release back, publish an older one: it gets a number of
     its own, and devices that have its files fetch nothing.
@@ -93,7 +102,9 @@ def publish(
             name=name,
         ) from error
     try:
-        return _publish(release, digest, listing, channel, name, key)
+        return _publish(
+            release, digest, listing, channel, name, [key] if previous is None else [previous, key]
+        )
     except OSError as error:
         raise errors.DependencyDown(
             f"`{channel}` cannot be written: {error}; the head is as it was: check the disk and publish again",
@@ -104,7 +115,12 @@ def publish(
 
 
 def _publish(
-    release: Path, digest: str, listing: dict[str, Any], channel: Path, name: str, key: signing.SigningKey
+    release: Path,
+    digest: str,
+    listing: dict[str, Any],
+    channel: Path,
+    name: str,
+    signers: Sequence[signing.SigningKey],
 ) -> Head:
     before = read_head(channel)
     if before is not None and before.channel != name:
@@ -114,6 +130,8 @@ def _publish(
             name=name,
         )
     if before is not None and before.release == digest:
+        if _signers(channel) != [key.key_id for key in signers]:
+            _put_head(channel, before, signers)
         return before
     objects = channel / _OBJECTS
     objects.mkdir(parents=True, exist_ok=True)
@@ -128,11 +146,23 @@ def _publish(
                 raise _damaged(path, wanted, canonical.digest_bytes(data))
             durable.replace_file(target, data)
     head = Head(channel=name, sequence=1 if before is None else before.sequence + 1, release=digest)
-    text = canonical.dumps(head.model_dump()).decode()
-    signature = key.sign(text, domain=sync.DOMAIN)
-    envelope = {"text": text, "key_id": key.key_id, "signature": signature.value.hex()}
-    durable.replace_file(channel / HEAD, canonical.dumps(envelope))
+    _put_head(channel, head, signers)
     return head
+
+
+def _put_head(channel: Path, head: Head, signers: Sequence[signing.SigningKey]) -> None:
+    """The first signature stands where devices of earlier releases of `sync.py` look, who know of one."""
+    text = canonical.dumps(head.model_dump()).decode()
+    first, *others = (
+        {"key_id": key.key_id, "signature": key.sign(text, domain=sync.DOMAIN).value.hex()} for key in signers
+    )
+    envelope = {"text": text, **first, **({"also": others} if others else {})}
+    durable.replace_file(channel / HEAD, canonical.dumps(envelope))
+
+
+def _signers(channel: Path) -> list[str]:
+    envelope = json.loads((channel / HEAD).read_bytes())
+    return [str(one["key_id"]) for one in (envelope, *envelope.get("also", ()))]
 
 
 def _damaged(path: Path, expected: str, got: str) -> errors.CorruptArtifact:

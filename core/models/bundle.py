@@ -45,7 +45,7 @@ from mainspring.core.models.manifest import (
     Kind,
     Manifest,
 )
-from mainspring.core.supply import openssf, provenance
+from mainspring.core.supply import dsse, openssf, provenance
 
 __all__ = [
     "CARD",
@@ -128,8 +128,10 @@ class BundleStore:
         contents: BundleContents,
         key: signing.SigningKey,
         build: provenance.Build = provenance.Build(),  # noqa: B008 - frozen
+        trust: signing.TrustedKeys | None = None,
     ) -> Bundle:
-        """Sign and store; the same contents by the same key and builder again are a no-op: the first provenance stays.
+        """Sign and store; the same contents by the same key and builder again are a no-op: the first provenance stays. So are
+        those by another key that `trust` has: while keys change, whoever comes again after a crash has the next one.
 
         Durable on return: files and folders are synced before and after the rename that makes them visible.
         Errors: InvalidRequest for malformed contents; Conflict if another key signed or another builder built the same
@@ -144,7 +146,7 @@ class BundleStore:
             beside = {SIGNATURE: signature.to_bytes(), **_attested(digest, manifest, key, build)}
             self._publish({**contents.files(), MANIFEST: manifest_bytes, **beside}, final)
         stored = _verify(final, digest)
-        if stored.signer != key.key_id:
+        if stored.signer != key.key_id and (trust is None or stored.signer not in trust.key_ids):
             raise errors.Conflict(
                 f"bundle `{digest}` is already signed by `{stored.signer}`; trust that key or change the contents",
                 resource="bundle",
@@ -157,7 +159,47 @@ class BundleStore:
                 resource="bundle",
                 name=digest,
             )
-        return stored
+        return stored if stored.signer == key.key_id or trust is None else _verify(final, digest, trust)
+
+    def signature(self, digest: str) -> signing.Signature | None:
+        """What stands there as its signature now, unverified; None for no such bundle. Errors: CorruptArtifact."""
+        path = self.root / digest.removeprefix("sha256:")
+        if not os.path.lexists(path / SIGNATURE):
+            return None
+        return signing.Signature.from_bytes(_read(path / SIGNATURE, f"{digest}/{SIGNATURE}"), digest)
+
+    def sign_again(
+        self, digest: str, key: signing.SigningKey, trust: signing.TrustedKeys
+    ) -> tuple[Bundle, signing.Signature]:
+        """Put `key`'s signature in the place of the one that is there, after every byte was verified by `trust`.
+
+        The digest is of the contents, so the bundle keeps its name. Readers find the old signature or the new one.
+        Returns the bundle as it was, and the signature that was there. Errors: those of :meth:`open`.
+        """
+        found = self.open(digest, trust, even_withdrawn=True)
+        before = self.signature(digest) or key.sign(digest)
+        # The signature last: what a crash left half done is still found as one of the old key's.
+        if found.origin is not None and found.origin.signer != key.key_id:
+            sealed = _read(found.path / provenance.FILE, f"{digest}/{provenance.FILE}")
+            payload, _ = dsse.open_sealed(sealed, f"{digest}/{provenance.FILE}", trust)
+            self._replace(found.path / provenance.FILE, dsse.seal(payload, key))
+        if before.key_id != key.key_id:
+            self._replace(found.path / SIGNATURE, key.sign(digest).to_bytes())
+        return found, before
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        """In one step. The new file is written beside the bundles: within one it would be a file too many."""
+        fresh = self.root / f".signing-{secrets.token_hex(8)}"
+        try:
+            with fresh.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.chmod(0o444)
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+        durable.sync_folder(path.parent)
 
     def open(self, digest: str, trust: signing.TrustedKeys, *, even_withdrawn: bool = False) -> Bundle:
         """The bundle, after every byte of it was verified. `even_withdrawn`: for a look at it, and not for use; its builder is

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from mainspring.core import canonical, errors
+from mainspring.core.models import withdrawn_keys
 from mainspring.core.supply import builders
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ DOMAIN: Final = b"mainspring.bundle.v1\x00"
 PUBLIC_SUFFIX: Final = ".pub.pem"
 #: The derived P-256 key's, for `model_signing verify`; nothing of ours reads it.
 OPENSSF_SUFFIX: Final = ".openssf.pem"
+#: The rule that denies what a withdrawn key signed; an unknown key is denied by another.
+WITHDRAWN_RULE: Final = "bundle.signer-withdrawn"
 
 _P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _SIGNATURE_HEX: Final = re.compile(r"[0-9a-f]{128}")
@@ -144,7 +147,7 @@ class SigningKey:
         return _pem(self.p256().public_key())
 
     def publish(self, directory: Path) -> Path:
-        """Write the public half into a trust directory, named by key id; again is a no-op."""
+        """Write the public half into a trust directory, named by key id; again is a no-op. A mark that is there stays."""
         directory.mkdir(parents=True, exist_ok=True)
         name = self.key_id.removeprefix("sha256:")
         path = directory / (name + PUBLIC_SUFFIX)
@@ -158,6 +161,8 @@ def _pem(key: ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey) -> bytes:
 
 
 def _replace(path: Path, data: bytes) -> None:
+    if path.is_file() and path.read_bytes() == data:
+        return  # its age is that of the key
     temporary = path.with_name(f".{secrets.token_hex(8)}")
     temporary.write_bytes(data)
     temporary.replace(path)
@@ -190,17 +195,30 @@ class TrustedKeys:
     """The public keys whose signatures are believed, and the builders. Immutable, thread-safe; the empty set believes nobody."""
 
     def __init__(
-        self, keys: Iterable[ed25519.Ed25519PublicKey], builders: frozenset[str] = builders.KNOWN
+        self,
+        keys: Iterable[ed25519.Ed25519PublicKey],
+        builders: frozenset[str] = builders.KNOWN,
+        withdrawn: Mapping[str, str] | None = None,
     ) -> None:
+        """`withdrawn`: keys that are not believed, whoever has them, by id, and why."""
         self.builders: Final = builders
-        self._keys: Mapping[str, ed25519.Ed25519PublicKey] = {_key_id(k): k for k in keys}
+        self._withdrawn: Mapping[str, str] = dict(withdrawn or {})
+        self._keys: Mapping[str, ed25519.Ed25519PublicKey] = {
+            key_id: k for k in keys if (key_id := _key_id(k)) not in self._withdrawn
+        }
 
     @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Every `*.pub.pem` of a directory, and its `builders.txt`; ids come from the keys, not the file names.
+    def load(cls, directory: Path, *, even_withdrawn: bool = False) -> Self:
+        """Every `*.pub.pem` of a directory that has no mark, and its `builders.txt`; ids come from the keys, not the file names.
 
+        `even_withdrawn`: marks do not count, for who asks what a signature says and not whether to use it.
         Errors: InvalidSettings naming each file that holds no Ed25519 public key, or a line that is no builder. No directory: nobody is trusted.
         """
+        # The marks first: one that is made meanwhile is of a key that was trusted when this began.
+        withdrawn: dict[str, str] = {}
+        for key_id in () if even_withdrawn else withdrawn_keys.marked(directory):
+            found = withdrawn_keys.find(directory, key_id)
+            withdrawn[key_id] = "" if found is None else found.reason
         keys: list[ed25519.Ed25519PublicKey] = []
         problems: list[str] = []
         for path in sorted(directory.glob("*" + PUBLIC_SUFFIX)):
@@ -218,7 +236,11 @@ class TrustedKeys:
                 f"trusted keys {problems} are not Ed25519 public keys in PEM; replace or remove them",
                 problems=tuple(problems),
             )
-        return cls(keys, builders.read(directory))
+        return cls(keys, builders.read(directory), withdrawn)
+
+    def public_hex(self, key_id: str) -> str:
+        """The 32 raw bytes of a key of the set."""
+        return self._keys[key_id].public_bytes_raw().hex()
 
     @property
     def key_ids(self) -> tuple[str, ...]:
@@ -234,6 +256,14 @@ class TrustedKeys:
 
     def _verify(self, what: str, artifact: str, message: bytes, signature: Signature) -> None:
         key = self._keys.get(signature.key_id)
+        if key is None and signature.key_id in self._withdrawn:
+            raise errors.PolicyDenied(
+                f"rule `{WITHDRAWN_RULE}` denies it: {what} is signed by `{signature.key_id}`, which was"
+                f" withdrawn: {self._withdrawn[signature.key_id]}; sign it again with `mainspring keys vouch`, or deploy"
+                " another one",
+                rule_id=WITHDRAWN_RULE,
+                cause=signature.key_id,
+            )
         if key is None:
             raise errors.PolicyDenied(
                 f"{what} is signed by `{signature.key_id}`, which is none of {len(self._keys)} trusted keys;"

@@ -111,3 +111,51 @@ def test_who_tells_callers_apart_elsewhere_is_told_before_the_key_counts_no_more
     assert ring.counting() != []
     ring.look()
     assert ring.counting() == [] and len(told) == 4
+
+
+def test_a_rotated_key_has_an_heir_with_its_rights_and_ends_after_the_overlap(tmp_path: Path) -> None:
+    clock = [1e9]
+    ring = api_keys.KeyRing(tmp_path / "keys.json", now=lambda: clock[0])
+    old = ring.issue(ASKED, by="admin@local")
+    new = ring.rotate(old.view.key_id, access.KeyRotate(overlap_minutes=60), by="root")
+    assert (new.view.caller, new.view.scopes, new.view.project) == ("team-a/checkout", ["predict"], "shop")
+    assert (new.view.replaces, new.view.created_by, new.view.expires_at) == (old.view.key_id, "root", None)
+    for clock[0] in (1e9, 1e9 + 3599):
+        assert {ring.authenticate(k.key).caller for k in (old, new)} == {"team-a/checkout"}
+    clock[0] = 1e9 + 3600
+    assert ring.authenticate(new.key).key_id == new.view.key_id
+    with pytest.raises(errors.Unauthenticated, match="has expired"):
+        ring.authenticate(old.key)
+
+
+def test_what_is_replaced_expired_or_unknown_is_not_rotated(tmp_path: Path) -> None:
+    clock = [1e9]
+    ring = api_keys.KeyRing(tmp_path / "keys.json", now=lambda: clock[0])
+    old, asked = ring.issue(ASKED, by="admin@local"), access.KeyRotate()
+    new = ring.rotate(old.view.key_id, asked, by="root")
+    with pytest.raises(errors.Conflict, match=f"was replaced by `{new.view.key_id}`"):
+        ring.rotate(old.view.key_id, asked, by="root")
+    ring.revoke(new.view.key_id, by="root")
+    with pytest.raises(errors.Conflict, match="counts no more"):
+        ring.rotate(new.view.key_id, asked, by="root")
+    with pytest.raises(errors.NotFound):
+        ring.rotate("nobody", asked, by="root")
+    soon = datetime.fromtimestamp(1e9 + 60, UTC)
+    short = ring.issue(ASKED.model_copy(update={"expires_at": soon}), by="root")
+    ring.rotate(short.view.key_id, access.KeyRotate(overlap_minutes=600), by="root")
+    assert next(v for v in ring.views() if v.key_id == short.view.key_id).expires_at == soon
+    assert len(ring.views()) == 4
+
+
+def test_no_key_gets_older_than_it_may(tmp_path: Path) -> None:
+    ring = api_keys.KeyRing(tmp_path / "keys.json", days=30.0, now=lambda: 1e9)
+    limit = datetime.fromtimestamp(1e9 + 30 * 86_400, UTC)
+    soon = datetime.fromtimestamp(1e9 + 60, UTC)
+    late = datetime.fromtimestamp(2e9, UTC)
+    issued = ring.issue(ASKED, by="root")
+    assert issued.view.expires_at == limit
+    for asked, expires in ((soon, soon), (late, limit)):
+        assert (
+            ring.issue(ASKED.model_copy(update={"expires_at": asked}), by="root").view.expires_at == expires
+        )
+    assert ring.rotate(issued.view.key_id, access.KeyRotate(), by="root").view.expires_at == limit

@@ -19,6 +19,7 @@ OURS = {
     "mainspring.core.contracts.access_requests",
     "mainspring.core.contracts.base",
     "mainspring.core.contracts.deployment",
+    "mainspring.core.contracts.keys",
     "mainspring.core.contracts.members",
     "mainspring.core.contracts.pipelines",
     "mainspring.core.contracts.retiring",

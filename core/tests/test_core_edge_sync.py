@@ -208,6 +208,32 @@ def test_who_signs_is_pinned(field: Field, exported: list[Path], tmp_path: Path)
     refused(field, "more than the 1048576 bytes")
 
 
+def test_while_keys_change_devices_with_either_follow(
+    field: Field, exported: list[Path], tmp_path: Path
+) -> None:
+    old, new = field.world.key, signing.ensure_key(tmp_path / "new.pem")
+    new.publish(tmp_path / "trusted")
+    trust = signing.TrustedKeys.load(field.world.directory / "trusted")
+    both = channel.publish(exported[0], field.channel, "demo", new, trust, old)
+    assert both.sequence == 1
+    for key in (old, new):
+        assert field.sync(key=key.public_bytes.hex()).returncode == 0
+    # After the overlap the same release is signed by the new key alone, under its old number.
+    assert channel.publish(exported[0], field.channel, "demo", new, trust) == both
+    assert field.sync(key=new.public_bytes.hex()).returncode == 0
+    refused(field, "none of this device's keys", key=old.public_bytes.hex())
+    # A second signature that is forged helps nobody, and one of a stranger harms nobody.
+    channel.publish(exported[0], field.channel, "demo", new, trust, old)
+    envelope = json.loads((field.channel / "head.json").read_bytes())
+    forged = {**envelope, "also": [{**envelope["also"][0], "signature": "00" * 64}]}
+    (field.channel / "head.json").write_text(json.dumps(forged))
+    refused(field, "does not verify", key=new.public_bytes.hex())
+    assert field.sync(key=old.public_bytes.hex()).returncode == 0
+    for bad in ("x", [{}], {"key_id": 1}):
+        (field.channel / "head.json").write_text(json.dumps({**envelope, "also": bad}))
+        refused(field, "the head is damaged", key=new.public_bytes.hex())
+
+
 def test_every_bit_of_every_object_counts(field: Field, exported: list[Path]) -> None:
     field.publish(exported[0])
     assert field.sync().returncode == 0

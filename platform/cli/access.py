@@ -9,7 +9,7 @@ import rich_click as click
 
 from mainspring.platform.cli import members, output, session
 
-__all__ = ["access"]
+__all__ = ["access", "minutes"]
 
 #: As `core.contracts.access_requests.AccessState`, whose import would slow `--help` down; a test holds the two equal.
 STATES: Final = ("open", "active", "rejected", "lapsed", "expired", "revoked")
@@ -24,7 +24,7 @@ def access() -> None:
     """Access for a time: ask for a role, decide on it, take it in an emergency, give it back."""
 
 
-def _minutes(_context: click.Context, _parameter: click.Parameter, text: str) -> int:
+def minutes(_context: click.Context, _parameter: click.Parameter, text: str) -> int:
     """`45m`, `4h`, `2d`."""
     found = re.fullmatch(r"(\d{1,6})([mhd])", text)
     if not found:
@@ -42,7 +42,7 @@ def _wanted(role: str, minutes: int, reason: str) -> Any:
 
 
 _ROLE: Final = click.argument("role", metavar="[ENVIRONMENT:]ROLE")
-_FOR: Final = click.option("--for", "minutes", default="1h", show_default=True, callback=_minutes)
+_FOR: Final = click.option("--for", "minutes", default="1h", show_default=True, callback=minutes)
 
 
 def _reason(what: str) -> Any:

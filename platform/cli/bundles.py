@@ -81,11 +81,12 @@ def bundle_publish(release: str, folder: str, name: str, as_json: bool) -> None:
 
     from mainspring.core import settings
     from mainspring.core.edge import channel
-    from mainspring.core.models import signing
+    from mainspring.core.models import key_files, signing
 
     s = settings.load()
     trust = signing.TrustedKeys.load(s.serving.trusted_keys_dir)
     key = signing.SigningKey.load(s.models.signing_key)
-    head = channel.publish(Path(release), Path(folder).absolute(), name, key, trust)
+    before = key_files.previous(s.models.signing_key)
+    head = channel.publish(Path(release), Path(folder).absolute(), name, key, trust, before)
     # What `sync.py --key` of a device wants.
     output.show({**head.model_dump(), "key": key.public_bytes.hex()}, as_json=as_json)

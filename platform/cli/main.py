@@ -22,6 +22,7 @@ from mainspring.platform.cli import (
     costs,
     data,
     gitops,
+    keys,
     keysets,
     members,
     models,
@@ -581,6 +582,7 @@ cli.add_command(data.lineage)
 cli.add_command(data.quarantine)
 cli.add_command(gitops.gitops)
 cli.add_command(data.trace)
+cli.add_command(keys.keys)
 cli.add_command(payloads.payloads)
 cli.add_command(pipelines.pipeline)
 cli.add_command(schedules.schedule)

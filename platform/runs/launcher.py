@@ -10,6 +10,7 @@ from mainspring.core import errors
 from mainspring.core.contracts import (
     access_requests,
     deployment,
+    keys,
     pipelines,
     retiring,
     scoring,
@@ -51,6 +52,10 @@ class RunLauncher(Protocol):
 
     async def start_pipeline(self, request: pipelines.PipelineRequest) -> object: ...
 
+    async def start_key_change(self, request: keys.KeyRequest) -> object:
+        """Errors: Conflict while one of that id is under way: it is no repetition."""
+        ...
+
     async def status(self, run_id: str) -> training.RunStatus: ...
 
     async def decide(self, run_id: str, decision: training.Decision, *, intent_id: str) -> object:
@@ -69,6 +74,7 @@ class MemoryLauncher:
         self._stages: dict[str, training.Stage] = {}
         self._taken: set[str] = set()
         self.expiries: dict[str, access_requests.ExpireRequest] = {}
+        self.key_changes: dict[str, keys.KeyRequest] = {}
         self.is_down = False
 
     async def start_training(self, request: training.TrainRequest) -> None:
@@ -93,6 +99,18 @@ class MemoryLauncher:
 
     async def start_pipeline(self, request: pipelines.PipelineRequest) -> None:
         self._start(request)
+
+    async def start_key_change(self, request: keys.KeyRequest) -> None:
+        """Under way from then on."""
+        self._check_up()
+        if request.change_id in self.key_changes:
+            raise errors.Conflict(
+                f"`{request.change_id}` is under way; look at it first",
+                resource="key",
+                name=request.change_id,
+            )
+        self.key_changes[request.change_id] = request
+        self._stages[request.change_id] = training.Stage.PLAN
 
     def _start(self, request: Request) -> None:
         self._check_up()
@@ -168,6 +186,9 @@ class LazyLauncher:
 
     async def start_pipeline(self, request: pipelines.PipelineRequest) -> None:
         await (await self._engine()).start_pipeline(request)
+
+    async def start_key_change(self, request: keys.KeyRequest) -> None:
+        await (await self._engine()).start_key_change(request)
 
     async def status(self, run_id: str) -> training.RunStatus:
         return await (await self._engine()).status(run_id)

@@ -159,6 +159,14 @@ REQUESTS = (
         ACCESS + "/{access}/expire",
         {"project": "{project}", "request_id": "{access}", "state": "open", "due_at": TIMES["ended_at"]},
     ),
+    Asked("GET", "/api/v1/keys"),
+    Asked("POST", "/api/v1/key-changes", {"reason": "because"}),
+    Asked("GET", "/api/v1/key-changes/rotate-{project}"),
+    Asked(
+        "POST",
+        "/api/v1/key-changes/rotate-{project}/events",
+        {"run_id": "rotate-{project}", "event_key": "k", "action": "key.end", "actor": "x", "detail": {}},
+    ),
     Asked("GET", "/api/v1/runs", may_answer=True),
     Asked("GET", "/api/v1/runs", query="project={project}", may_answer=True),
     Asked("POST", "/api/v1/runs", {"project": "{project}"}),
@@ -240,6 +248,12 @@ REQUESTS = (
 #: Name nothing that anybody has: what they make is the caller's.
 NAMELESS = {"POST /api/v1/projects"}
 OPEN = ("/healthz", "/readyz", "/schema")
+
+
+def is_whole(asked: Asked) -> bool:
+    """Of the platform as a whole, or of rows that nobody has here: no tenant gets an answer."""
+    return any(word in asked.path for word in ("audit", "rows", "/key"))
+
 
 NOWHERE = Names(
     "nowhere",

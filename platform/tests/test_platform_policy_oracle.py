@@ -57,6 +57,7 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
     "sealed.open": {"classification": ("public", "confidential", "restricted"), "purpose": ("care",)},
     "keyset.change": {"change": ("rotate", "forget")},
     "project.create": {"name": ("flights",)},
+    "key.change": {"kind": ("bundles", "payloads"), "change": ("rotate", "deny", "vouch")},
     "member.set": {"member": NAMES},
     "member.remove": {"member": NAMES},
     **{
@@ -72,6 +73,7 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
 }
 ON_PLATFORM = {
     *("project.create", "audit.verify", "audit.export", "usage.record-serving", "policy.dry-run"),
+    *("key.read", "key.change", "key.report"),
 }
 ON_RUNS = {"run.decide", "run.cancel", "run.report"}
 
@@ -136,7 +138,7 @@ def asked(count: int, seed: int) -> list[questions.Question]:
 
 
 def test_both_engines_answer_alike() -> None:
-    some = asked(4_000, seed=1)
+    some = asked(6_000, seed=3)
     assert {q.action for q in some} == OURS.actions
     answers = [OURS.decide(q) for q in some]
     assert {p for a in answers for p in a.policies} == {p.id for p in OURS.policies}

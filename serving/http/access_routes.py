@@ -52,6 +52,22 @@ def _keys(router: APIRouter, parts: Parts) -> None:
         answer.headers["cache-control"] = "no-store"
         return answer
 
+    @router.post(
+        "/v1/keys/{key_id}:rotate",
+        response_model=access.KeyIssued,
+        status_code=201,
+        openapi_extra=bodies.documented(access.KeyRotate),
+    )
+    async def rotate(key_id: str, request: Request) -> Response:
+        """A key in the place of this one, which expires after the overlap. It is shown in this answer only. Role: admin."""
+        actor = await _admin(parts, request)
+        asked = await bodies.read(request, access.KeyRotate, parts.body_limits)
+        issued = await run_in_threadpool(parts.keys.rotate, key_id, asked, by=actor.name)
+        answer = bodies.answer(issued)
+        answer.status_code = 201
+        answer.headers["cache-control"] = "no-store"
+        return answer
+
     @router.get("/v1/keys", response_model=list[access.KeyView])
     async def key_list(request: Request) -> Response:
         """Every key that was ever issued, without the keys themselves. Role: admin."""

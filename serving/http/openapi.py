@@ -20,6 +20,7 @@ from mainspring.serving.http import errors as http_errors
 #: What routes read from bodies (`bodies.documented`).
 _READ: Final = (
     access.KeyCreate,
+    access.KeyRotate,
     access.LimitsDocument,
     deployment.TrafficTable,
     features.FeatureRead,

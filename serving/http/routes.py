@@ -14,8 +14,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
 from mainspring.core import errors, identity, ports
-from mainspring.core.contracts import deployment, features, prediction, quality
-from mainspring.serving import bundles, endpoints, gate, plane
+from mainspring.core.contracts import deployment, features, keys, prediction, quality
+from mainspring.serving import bundles, endpoints, gate, plane, trust
 from mainspring.serving.access import guard
 from mainspring.serving.features import expectations, push
 from mainspring.serving.http import bodies, feature_reads, payload, predict_bodies, probes, v2_infer
@@ -44,6 +44,8 @@ class Parts:
     """The online store's gate; None where no view has expectations."""
     bundle_dir: Path = Path("bundles")
     """Where marks of withdrawn bundles are."""
+    trusted_keys_dir: Path = Path("keys/trusted")
+    """Whose signatures are believed."""
 
 
 def build(parts: Parts) -> APIRouter:
@@ -166,6 +168,11 @@ def _bundles(parts: Parts) -> APIRouter:
     async def bundle_list() -> Response:
         """Every loaded bundle."""
         return bodies.answer(parts.shelf.views())
+
+    @router.get("/v1/trusted-keys", response_model=keys.TrustView)
+    async def trusted_keys() -> Response:
+        """Whose signatures on bundles are believed now, and whose are not any more, by key id."""
+        return bodies.answer(await run_in_threadpool(trust.view, parts.trusted_keys_dir))
 
     return router
 

@@ -406,6 +406,8 @@ def test_the_api_is_described(served: world.Served) -> None:
         "/get-online-features",
         "/v1/keys",
         "/v1/keys/{key_id}",
+        "/v1/keys/{key_id}:rotate",
+        "/v1/trusted-keys",
         "/v1/limits",
     }
     body = paths["/v1/endpoints/{name}:predict"]["post"]["requestBody"]

@@ -10,6 +10,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflows" / "tests"))
 
+from key_doubles import Keys
 from pipelines_doubles import Jobs, graph, step
 from replay_starts import check_skew, late, push_rows, remove_old
 from replay_stories import CHECKS, PIPELINES, RETIREMENTS, SCORES, STORIES, STUDIES
@@ -25,6 +26,7 @@ from workflows_doubles import run
 from mainspring.workflows.access.workflow import ExpireAccess
 from mainspring.workflows.batch_scoring.workflow import BatchScore
 from mainspring.workflows.deployment.workflow import DeployModel
+from mainspring.workflows.key_rotation.workflow import RotateKeys
 from mainspring.workflows.materialising.workflow import Materialize
 from mainspring.workflows.pipelines.workflow import RunPipeline
 from mainspring.workflows.retention.workflow import EnforceRetention
@@ -64,6 +66,7 @@ def record(name: str) -> None:
         *RETIREMENTS.get(name, Retirement(stable_on=["delay"], shadow_on=["other"])).activities(
             with_events=False
         ),
+        *Keys().activities(),
     ]
     workflows = [
         TrainModel,
@@ -77,6 +80,7 @@ def record(name: str) -> None:
         ExpireAccess,
         RunPipeline,
         RetireModel,
+        RotateKeys,
     ]
     history = run(story, workflows, activities, real=name in REAL)
     (HISTORIES / f"{name}.json").write_text(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from key_doubles import key_request
 from pipelines_doubles import pipeline_request
 from retiring_doubles import retire_request
 from retraining_doubles import REQUEST
@@ -30,6 +31,7 @@ from mainspring.workflows.access import messages as access_messages
 from mainspring.workflows.access.workflow import ExpireAccess
 from mainspring.workflows.batch_scoring.workflow import BatchScore
 from mainspring.workflows.deployment.workflow import DeployModel
+from mainspring.workflows.key_rotation.workflow import RotateKeys
 from mainspring.workflows.materialising import messages as materialising_messages
 from mainspring.workflows.materialising.workflow import Materialize
 from mainspring.workflows.pipelines.workflow import RunPipeline
@@ -112,6 +114,13 @@ async def retired(client: Client, **changes: Any) -> WorkflowHandle[Any, Any]:
     )
     with contextlib.suppress(WorkflowFailureError):
         await handle.result()
+    return handle
+
+
+async def rotated(client: Client, **changes: Any) -> WorkflowHandle[Any, Any]:
+    request = key_request(**changes)
+    handle = await client.start_workflow(RotateKeys.run, request, id=request.change_id, task_queue=QUEUE)
+    await handle.result()
     return handle
 
 

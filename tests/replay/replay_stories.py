@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from key_doubles import OLD
 from pipelines_doubles import Jobs, gate, graph, parts, pipeline_request, raised, step
 from replay_starts import (
     cancelled,
@@ -15,6 +16,7 @@ from replay_starts import (
     piped,
     removed,
     retired,
+    rotated,
     retrained,
     score,
     skewed,
@@ -160,6 +162,12 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
     "retire_replaced": (Endpoint(), Steps(), lambda client: retired(client, replace_by=STABLE)),
     "retire_revoked": (Endpoint(), Steps(), lambda client: retired(client, is_revocation=True)),
     "access_expired": (Endpoint(), Steps(), expired),
+    "keys_rotated": (Endpoint(), Steps(), rotated),
+    "keys_denied": (
+        Endpoint(),
+        Steps(),
+        lambda client: rotated(client, action="deny", key_id=OLD, change_id="deny-1"),
+    ),
     "tune_best_trained": (Endpoint(), Steps(), tuned),
     "tune_no_trial": (Endpoint(), Steps(), tuned),
     "pipeline_approved": (Endpoint(), Steps(), piped),

@@ -17,6 +17,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from mainspring.core.contracts import (
     access_requests,
     deployment,
+    keys,
     materialising,
     pipelines,
     retention,
@@ -30,6 +31,7 @@ from mainspring.core.contracts import (
 from mainspring.workflows.access import workflow as access_source
 from mainspring.workflows.batch_scoring import workflow as score_source
 from mainspring.workflows.deployment import workflow as deploy_source
+from mainspring.workflows.key_rotation import workflow as keys_source
 from mainspring.workflows.materialising import workflow as materialising_source
 from mainspring.workflows.pipelines import workflow as pipelines_source
 from mainspring.workflows.retention import workflow as retention_source
@@ -52,6 +54,7 @@ SOURCES = {
     "ExpireAccess": access_source,
     "RunPipeline": pipelines_source,
     "RetireModel": retire_source,
+    "RotateKeys": keys_source,
 }
 
 
@@ -78,6 +81,7 @@ def test_every_workflow_has_a_history() -> None:
         access_requests.EXPIRE_WORKFLOW,
         pipelines.PIPELINE_WORKFLOW,
         retiring.RETIRE_WORKFLOW,
+        keys.ROTATE_WORKFLOW,
     }
 
 
@@ -96,6 +100,7 @@ def test_replays(path: Path) -> None:
             access_source.ExpireAccess,
             pipelines_source.RunPipeline,
             retire_source.RetireModel,
+            keys_source.RotateKeys,
         ],
         data_converter=pydantic_data_converter,
     )
@@ -233,6 +238,14 @@ BREAKING = [
         "[*moves, *found.shadow_on]",
     ),
     ("RetireModel", "retire_revoked", "messages.UNREGISTER, asked", "messages.WITHDRAW, asked"),
+    ("RotateKeys", "keys_rotated", "await self._ask(turn.new)", "pass"),
+    ("RotateKeys", "keys_rotated", "messages.SWITCH, turn", "messages.SWITCH + 'x', turn"),
+    ("RotateKeys", "keys_rotated", "            await workflow.sleep(overlap)\n", ""),
+    ("RotateKeys", "keys_rotated", "                if not done.next:\n", "                if True:\n"),
+    ("RotateKeys", "keys_rotated", "        if done.signed:\n", "        if not done.signed:\n"),
+    ("RotateKeys", "keys_rotated", "await self._ask(turn.old, is_withdrawn=True)", "pass"),
+    ("RotateKeys", "keys_denied", "messages.DENY, asked", "messages.LIST_UNSIGNED, asked"),
+    ("RotateKeys", "keys_denied", "await self._ask(denied, is_withdrawn=True)", "pass"),
     ("ExpireAccess", "access_expired", "messages.EXPIRE,\n", "messages.EXPIRE + 'x',\n"),
     (
         "ExpireAccess",
@@ -338,6 +351,7 @@ HARMLESS = [
     ("DeployModel", "deploy_promoted", '"reading the endpoint"', '"looking at the endpoint"'),
     ("TrainModel", "train_approved_and_deployed", '"signing"', '"sealing"'),
     ("ExpireAccess", "access_expired", "options.UNTIL_DONE", "options.INSIST"),
+    ("RotateKeys", "keys_rotated", '"both keys count"', '"both of them count"'),
     ("RetireModel", "retire_replaced", '"withdrawing it"', '"taking it away"'),
     ("TrainModel", "train_gate_failed", "messages.Trained, options.LONG)", "messages.Trained, options.WORK)"),
     (

@@ -134,14 +134,16 @@ class ModelActivities:
     async def bundle(self, asked: messages.Bundle) -> messages.Bundled:
         def work() -> messages.Bundled:
             key = signing.ensure_key(self._settings.models.signing_key)
-            key.publish(self._settings.serving.trusted_keys_dir)
+            trusted = self._settings.serving.trusted_keys_dir
+            key.publish(trusted)
+            trust = signing.TrustedKeys.load(trusted)
             store = bundle.BundleStore(self._settings.serving.bundle_dir)
             folder = self._folder(asked.request)
             with emitter.telling(self._tell, lineage.run(asked.request, messages.BUNDLE)) as told:
                 told.reads += _learned_from(folder)
                 told.reads.append(jobs.Dataset("weights", asked.request.run_id, "weights"))
                 build = _build(asked, folder)
-                candidate, baseline = (store.write(c, key, build) for c in _contents(asked, folder))
+                candidate, baseline = (store.write(c, key, build, trust) for c in _contents(asked, folder))
                 told.makes.append(lineage.model(candidate.digest, _fitted(folder)))
                 told.makes.append(lineage.model(baseline.digest, _fitted(folder), name="model_baseline"))
             return messages.Bundled(

@@ -153,18 +153,24 @@ def sync(source: Source, store: Store, keys: dict[str, bytes], channel: str) -> 
 
 
 def read_head(data: bytes, keys: dict[str, bytes]) -> dict[str, Any]:
-    """The signed text of a head. Raises Refused unless a key of this device signed it and it says all that it must."""
+    """The signed text of a head. Raises Refused unless a key of this device signed it and it says all that it must.
+
+    While keys change it has two signatures; the first whose key is here must verify.
+    """
     try:
         envelope = json.loads(data)
-        text, key_id, signature = (
-            str(envelope["text"]),
-            envelope["key_id"],
-            bytes.fromhex(envelope["signature"]),
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        text = str(envelope["text"])
+        signed = [
+            (str(one["key_id"]), bytes.fromhex(one["signature"]))
+            for one in (envelope, *envelope.get("also", ()))
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refused(f"the head is damaged: {error!r}") from error
-    if key_id not in keys:
-        raise Refused(f"the head is signed by `{key_id}`, which is none of this device's keys")
+    known = [one for one in signed if one[0] in keys]
+    if not known:
+        signers = "`, `".join(key_id for key_id, _ in signed)
+        raise Refused(f"the head is signed by `{signers}`, which is none of this device's keys")
+    key_id, signature = known[0]
     if not verified(keys[key_id], DOMAIN + text.encode(), signature):
         raise Refused("the head's signature does not verify")
     head: dict[str, Any] = json.loads(text)

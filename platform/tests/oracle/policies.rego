@@ -11,7 +11,7 @@ reads := {
 	"classification.read", "keyset.read", "masking.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "audit.read",
 }
 
-whole_log := {"audit.verify", "audit.export"}
+whole_log := {"audit.verify", "audit.export", "key.read"}
 
 has(q, wanted) if {
 	some role in q.principal.roles
@@ -38,6 +38,11 @@ may(q, "read.platform") if {
 may(q, "policy.dry-run") if {
 	q.action == "policy.dry-run"
 	has_of_platform(q, {"approver", "admin"})
+}
+
+may(q, "key.change") if {
+	q.action == "key.change"
+	has_of_platform(q, {"admin"})
 }
 
 may(q, "project.create") if {
@@ -133,7 +138,7 @@ may(q, "run.cancel") if {
 }
 
 may(q, "record.service") if {
-	q.action in {"run.report", "access.expire", "usage.record", "usage.record-serving"}
+	q.action in {"run.report", "key.report", "access.expire", "usage.record", "usage.record-serving"}
 	has(q, {"service"})
 }
 
@@ -264,7 +269,7 @@ permits := {
 	"read.project", "read.platform", "policy.dry-run", "project.create", "project.update", "member.change",
 	"run.start", "approval.role", "run.cancel", "record.service", "record.developer", "quarantine.release",
 	"schedule.change", "pipeline.run", "access.ask", "access.break-glass", "access.decide", "access.revoke", "access.review",
-	"run.retire", "classification.decide", "keyset.change", "sealed.open",
+	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open",
 	"data.see.part", "data.see.token", "data.see.serving",
 }
 

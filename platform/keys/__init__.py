@@ -1,0 +1,3 @@
+"""Keys: which there are, and what changes them."""
+
+__all__: list[str] = []
