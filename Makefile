@@ -13,7 +13,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check $(if $(CI),-qq --no-inpu
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: .venv/.mainspring-installed ## .venv with the locked packages, the native core, and this checkout, editable
+setup: .venv/.mainspring-installed ## .venv with the locked packages, the native core, the web pages, and this checkout, editable
+	tools/portal.sh >/dev/null || echo "make setup: the web pages are not built; all else is there" >&2
 
 # Stamps: a second `make setup` finds nothing newer and returns at once.
 .venv/.lock-installed: requirements_lock.txt
@@ -61,10 +62,10 @@ wheel: setup ## dist/mainspring-*.whl, by pip
 
 clean: ## forget all state and build outputs; .venv stays
 	if [[ -d .mainspring && -x $(BIN)/mainspring ]]; then $(BIN)/mainspring down || true; fi
-	rm -rf .mainspring build dist *.egg-info native/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf .mainspring build dist platform/portal/dist *.egg-info native/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	rm -f bazel-* .venv/.mainspring-installed
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and .venv, .tools and Bazel's cache of this checkout as well
 	if command -v bazel >/dev/null; then bazel clean --expunge; fi
-	rm -rf .venv .tools
+	rm -rf .venv .tools platform/portal/web/node_modules

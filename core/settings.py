@@ -97,6 +97,11 @@ class IdentitySettings(_Group):
     """After so long its keys are fetched again: the time in which a withdrawn one is still taken."""
     embedded: bool = True
     """Are the embedded issuer's tokens taken as well; workers and serving of this machine have those."""
+    portal_client_id: str = ""
+    """The public client (no secret, PKCE) by which people sign in to the web pages; its redirect is `<control API>/portal/callback`.
+    Empty: nobody signs in there by the provider."""
+    portal_scopes: str = "openid profile"
+    """What the pages ask the provider for, beside a token for `audience`."""
 
 
 class ServingSettings(_Group):

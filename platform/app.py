@@ -32,6 +32,9 @@ from mainspring.platform.metering import routes as metering_routes
 from mainspring.platform.pipelines import routes as pipeline_routes
 from mainspring.platform.policies import engine as policy_engine
 from mainspring.platform.policies import routes as policy_routes
+from mainspring.platform.portal import config as portal_config
+from mainspring.platform.portal import me as me_routes
+from mainspring.platform.portal import routes as portal_routes
 from mainspring.platform.projects import routes as project_routes
 from mainspring.platform.protection import keyset_routes
 from mainspring.platform.protection import routes as protection_routes
@@ -61,6 +64,8 @@ HANDLERS = (
     *pipeline_routes.HANDLERS,
     *key_routes.HANDLERS,
     *health_routes.HANDLERS,
+    *me_routes.HANDLERS,
+    *portal_routes.HANDLERS,
 )
 
 
@@ -91,6 +96,8 @@ def create_app(
         key_files=control_plane.KeyFiles(s.serving.trusted_keys_dir, s.workflow.payload_keys),
     )
 
+    pages, portal = portal_config.Pages(), portal_config.PortalConfig.of(s.identity)
+
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         await plane.database.open()
@@ -115,6 +122,8 @@ def create_app(
         dependencies={
             "plane": Provide(lambda: plane, sync_to_thread=False),
             "credential": Provide(_credential),
+            "pages": Provide(lambda: pages, sync_to_thread=False),
+            "portal": Provide(lambda: portal, sync_to_thread=False),
         },
         exception_handlers=http_errors.HANDLERS,
         middleware=[idempotency.Idempotency(plane)],

@@ -7,6 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 packages=(
   bazel-bootstrap bazel-platforms bazel-rules-java bazel-rules-proto bazel-skylib
   binutils  # nm, for the one-definition test
+  chromium # the portal's tests look at its pages
+  fonts-dejavu-core
   g++
   git
   googletest

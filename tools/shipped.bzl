@@ -13,6 +13,7 @@ NOT_SHIPPED_FOLDERS = [
     "skeleton",
     "deploy",
     "tools",
+    "web",
 ]
 
 # Files that only serve pytest, at any depth.

@@ -138,6 +138,16 @@ class DecisionCreate(Request):
     """Which approval of a pipeline is meant, where several wait."""
 
 
+class SessionView(Message):
+    """Who asks: an actor, and what it is to the platform and to projects."""
+
+    actor: str
+    roles: list[str]
+    """Of its token; they hold everywhere."""
+    projects: dict[Slug, dict[str, list[str]]] = {}
+    """Project to environment (`*`: all of them) to roles that count there now, as a member or for a time."""
+
+
 class AuditView(Message):
     """One fact: who did what to which thing, and what came of it. Chained by hash within the log."""
 

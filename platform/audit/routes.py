@@ -11,18 +11,24 @@ from litestar.response import Stream
 
 from mainspring.core.contracts import control
 from mainspring.platform import plane as control_plane
-from mainspring.platform.audit import service
+from mainspring.platform.audit import service, store
 
 
 @get("/api/v1/audit", tags=["audit"])
 async def list_audit(
     plane: NamedDependency[control_plane.ControlPlane],
     credential: NamedDependency[str],
+    actor: FromQuery[str] = "",
+    action: FromQuery[str] = "",
+    resource: FromQuery[str] = "",
+    outcome: FromQuery[str] = "",
+    newest: FromQuery[bool] = False,
     after: FromQuery[str] = "",
     limit: Annotated[int, QueryParameter(ge=1, le=500)] = 100,
 ) -> control.Page:
-    """The audit log, oldest first."""
-    return await service.read(plane, credential, after=after, limit=limit)
+    """The audit log, oldest first; with `newest` the other way round. Filters are exact."""
+    wanted = store.Wanted(actor, action, resource, outcome)
+    return await service.read(plane, credential, wanted, newest=newest, after=after, limit=limit)
 
 
 @get("/api/v1/audit:verify", tags=["audit"])

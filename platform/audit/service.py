@@ -29,8 +29,16 @@ class Verification(BaseModel):
     unsigned_rows: int = 0
 
 
-async def read(plane: control_plane.ControlPlane, credential: str, *, after: str, limit: int) -> control.Page:
-    """A page of the log, oldest first; `after` is the cursor of the page before.
+async def read(
+    plane: control_plane.ControlPlane,
+    credential: str,
+    wanted: store.Wanted = store.EVERYTHING,
+    *,
+    newest: bool = False,
+    after: str,
+    limit: int,
+) -> control.Page:
+    """A page of what is `wanted` of the log, oldest first or `newest` first; `after` is the cursor of the page before.
 
     Whoever may not read every project's gets the rows of those that it may, with the numbers that they have.
     """
@@ -41,7 +49,14 @@ async def read(plane: control_plane.ControlPlane, credential: str, *, after: str
         )
     async with reads.reading(plane, credential, action="audit.read") as reader:
         projects = await reader.projects()
-        found = await store.page(reader.connection, after=int(after or 0), limit=limit + 1, projects=projects)
+        found = await store.page(
+            reader.connection,
+            after=int(after or 0),
+            limit=limit + 1,
+            projects=projects,
+            wanted=wanted,
+            newest=newest,
+        )
     items = [store.view(row).model_dump(mode="json") for row in found[:limit]]
     return control.Page(items=items, next=str(found[limit - 1].sequence) if len(found) > limit else "")
 

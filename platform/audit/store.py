@@ -32,6 +32,19 @@ class Fact:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What is asked for of the log; empty: anything."""
+
+    actor: str = ""
+    action: str = ""
+    resource: str = ""
+    outcome: str = ""
+
+
+EVERYTHING: Final = Wanted()
+
+
+@dataclass(frozen=True)
 class _Row:
     """A row as it is stored."""
 
@@ -96,15 +109,28 @@ def problem(row: sa.Row[Any], expected_sequence: int, head: str) -> str:
 
 
 async def page(
-    connection: AsyncConnection, *, after: int, limit: int, projects: Collection[str] | None = None
+    connection: AsyncConnection,
+    *,
+    after: int,
+    limit: int,
+    projects: Collection[str] | None = None,
+    wanted: Wanted = EVERYTHING,
+    newest: bool = False,
 ) -> Sequence[sa.Row[Any]]:
-    """Up to `limit` rows after a sequence number, oldest first; those about `projects`, None: about anything."""
-    query = (
-        sa.select(database.audit)
-        .where(database.audit.c.sequence > after)
-        .order_by(database.audit.c.sequence)
-        .limit(limit)
-    )
+    """Up to `limit` rows after a sequence number, oldest first; those about `projects`, None: about anything.
+
+    `newest`: newest first, and those before the number; 0: from the end.
+    """
+    columns = database.audit.c
+    query = sa.select(database.audit).limit(limit)
+    if newest:
+        query = query.order_by(columns.sequence.desc())
+        query = query.where(columns.sequence < after) if after else query
+    else:
+        query = query.order_by(columns.sequence).where(columns.sequence > after)
+    for name, value in vars(wanted).items():
+        if value:
+            query = query.where(columns[name] == value)
     if projects is not None:
         query = query.where(_about(projects))
     return (await connection.execute(query)).all()

@@ -31,6 +31,7 @@ from mainspring.platform.cli import (
     payloads,
     pipelines,
     policies,
+    portal,
     protection,
     schedules,
     serving,
@@ -591,6 +592,7 @@ cli.add_command(members.member)
 cli.add_command(models.model)
 cli.add_command(new.new)
 cli.add_command(policies.policy)
+cli.add_command(portal.portal)
 cli.add_command(tuning.tune)
 
 

@@ -28,11 +28,14 @@ async def list_runs(
     plane: NamedDependency[control_plane.ControlPlane],
     credential: NamedDependency[str],
     project: FromQuery[str] = "",
+    only_open: Annotated[bool, QueryParameter(name="open")] = False,
     before: FromQuery[str] = "",
     limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50,
 ) -> control.Page:
-    """Runs, newest first."""
-    return await service.read(plane, credential, project=project, before=before, limit=limit)
+    """Runs, newest first; `open`: those alone that have not ended."""
+    return await service.read(
+        plane, credential, project=project, only_open=only_open, before=before, limit=limit
+    )
 
 
 @get("/api/v1/runs/{run_id:str}", tags=["runs"])

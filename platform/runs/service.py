@@ -224,7 +224,13 @@ async def _show(plane: control_plane.ControlPlane, run_id: str) -> control.RunVi
 
 
 async def read(
-    plane: control_plane.ControlPlane, credential: str, *, project: str, before: str, limit: int
+    plane: control_plane.ControlPlane,
+    credential: str,
+    *,
+    project: str,
+    only_open: bool,
+    before: str,
+    limit: int,
 ) -> control.Page:
     """A page of runs, newest first; those that have not ended show their present stage.
 
@@ -234,7 +240,9 @@ async def read(
         projects = await reader.projects()
         if project:
             projects = frozenset({project} if projects is None else {project} & projects)
-        rows = await store.page(reader.connection, projects=projects, before=before, limit=limit + 1)
+        rows = await store.page(
+            reader.connection, projects=projects, only_open=only_open, before=before, limit=limit + 1
+        )
         costs = await cost_store.run_costs(reader.connection, [row.run_id for row in rows])
     shown = rows[:limit]
     live = [row for row in shown if training.Stage(row.stage) not in store.TERMINAL]

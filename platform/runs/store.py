@@ -84,12 +84,22 @@ async def set_stage(
 
 
 async def page(
-    connection: AsyncConnection, *, projects: Collection[str] | None, before: str, limit: int
+    connection: AsyncConnection,
+    *,
+    projects: Collection[str] | None,
+    before: str,
+    limit: int,
+    only_open: bool = False,
 ) -> Sequence[sa.Row[Any]]:
-    """Up to `limit` runs of `projects` (None: of all), newest first: run ids sort by creation."""
+    """Up to `limit` runs of `projects` (None: of all), newest first: run ids sort by creation.
+
+    `only_open`: those whose end nobody has reported.
+    """
     query = sa.select(database.runs).order_by(database.runs.c.run_id.desc()).limit(limit)
     if projects is not None:
         query = query.where(database.runs.c.project.in_(projects))
+    if only_open:
+        query = query.where(database.runs.c.stage.not_in([str(stage) for stage in TERMINAL]))
     if before:
         query = query.where(database.runs.c.run_id < before)
     return (await connection.execute(query)).all()

@@ -167,7 +167,7 @@ def control(s: settings.Settings) -> Part:
         ports={s.control.port: "control.port"},
         is_ready=lambda: _answers(f"{s.control_url}/readyz"),
         prepare=lambda: identity.ensure_token_file(s.control.tokens_file),
-        url=f"{s.control_url}/schema",
+        url=f"{s.control_url}/portal/",
     )
 
 

@@ -138,6 +138,7 @@ CLASSIFIED = "/api/v1/projects/{project}/classifications"
 FINDING = {"column": "mail", "kind": "email", "classification": "confidential", "confidence": 0.9}
 _IF = {"If-Match": "*"}
 REQUESTS = (
+    Asked("GET", "/api/v1/me", may_answer=True),
     Asked("GET", "/api/v1/projects", may_answer=True),
     Asked("GET", "/api/v1/projects/{project}"),
     Asked("PATCH", "/api/v1/projects/{project}", {"owner": "thief"}, headers=_IF),
@@ -169,6 +170,7 @@ REQUESTS = (
     ),
     Asked("GET", "/api/v1/runs", may_answer=True),
     Asked("GET", "/api/v1/runs", query="project={project}", may_answer=True),
+    Asked("GET", "/api/v1/runs", query="open=true", may_answer=True),
     Asked("POST", "/api/v1/runs", {"project": "{project}"}),
     Asked("POST", "/api/v1/runs", {"project": "{project}", "environment": "moon"}),
     Asked("GET", "/api/v1/runs/{run_id}"),
@@ -183,6 +185,7 @@ REQUESTS = (
     Asked("GET", "/api/v1/endpoints", query="project={project}"),
     Asked("GET", "/api/v1/endpoints/e-{project}"),
     Asked("GET", "/api/v1/audit", query="limit=500", may_answer=True),
+    Asked("GET", "/api/v1/audit", query="newest=true&resource=run/{run_id}", may_answer=True),
     Asked("GET", "/api/v1/audit:verify"),
     Asked("GET", "/api/v1/audit:export"),
     Asked("POST", "/api/v1/usage", _usage()),
@@ -247,7 +250,7 @@ REQUESTS = (
 )
 #: Name nothing that anybody has: what they make is the caller's.
 NAMELESS = {"POST /api/v1/projects"}
-OPEN = ("/healthz", "/readyz", "/schema")
+OPEN = ("/healthz", "/readyz", "/schema", "/portal")
 
 
 def is_whole(asked: Asked) -> bool:

@@ -24,8 +24,9 @@ from mainspring.platform.runs import launcher
 # Where the package is imported from: the source tree, or the tree that Bazel lays out.
 ROOM = Path(mutation.__file__).parent
 CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
-#: What anybody may ask: is the process alive, and what is its API.
-OPEN = {"/healthz", "/readyz"}
+#: What anybody may ask: is the process alive, what is its API, and the portal's files, which have nothing of the platform's state.
+PORTAL = {"/", "/portal", "/portal/{path:path}", "/portal/assets/{name:str}", "/portal/config.json"}
+OPEN = {"/healthz", "/readyz", *PORTAL}
 
 
 def calls(function: Callable[..., Any]) -> Iterable[Any]:

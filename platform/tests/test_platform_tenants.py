@@ -45,7 +45,7 @@ def routes(app: Litestar) -> set[str]:
     return {
         f"{method} {'/'.join('{}' if part.startswith('{') else part for part in route.path.split('/'))}"
         for route in app.routes
-        if isinstance(route, HTTPRoute) and not route.path.startswith(tenants.OPEN)
+        if isinstance(route, HTTPRoute) and route.path != "/" and not route.path.startswith(tenants.OPEN)
         for handler in route.route_handlers
         for method in set(handler.http_methods) - {"OPTIONS", "HEAD"}
     }

@@ -1,0 +1,48 @@
+import { lazy, Suspense } from 'react';
+import { Route, Switch } from 'wouter';
+import { Layout } from './components/Layout';
+import { Page } from './components/Page';
+import { Empty, Loading } from './components/states';
+import { Home } from './pages/Home';
+import { SignIn } from './pages/SignIn';
+import { useToken } from './session';
+
+// Each page comes when it is first opened; home comes with the shell.
+const Runs = lazy(() => import('./pages/Runs'));
+const RunPage = lazy(() => import('./pages/Run'));
+const Approvals = lazy(() => import('./pages/Approvals'));
+const Costs = lazy(() => import('./pages/Costs'));
+const Features = lazy(() => import('./pages/Features'));
+const Feature = lazy(() => import('./pages/Feature'));
+const Access = lazy(() => import('./pages/Access'));
+const Audit = lazy(() => import('./pages/Audit'));
+
+/** Whoever is not signed in gets the sign-in page at every address, and then the page that was asked for. */
+export function App() {
+  const token = useToken();
+  if (!token) return <SignIn />;
+  return (
+    <Layout>
+      <Suspense fallback={<Loading rows={6} />}>
+        <Switch>
+          <Route path="/" component={Home} />
+          <Route path="/approvals" component={Approvals} />
+          <Route path="/runs" component={Runs} />
+          <Route path="/runs/:id">{({ id }) => <RunPage id={id} />}</Route>
+          <Route path="/features" component={Features} />
+          <Route path="/features/:project/:name">
+            {({ project, name }) => <Feature project={project} name={decodeURIComponent(name)} />}
+          </Route>
+          <Route path="/costs" component={Costs} />
+          <Route path="/access" component={Access} />
+          <Route path="/audit" component={Audit} />
+          <Route>
+            <Page title="No such page" command="mainspring --help">
+              <Empty>There is nothing at this address. The pages there are stand at the left.</Empty>
+            </Page>
+          </Route>
+        </Switch>
+      </Suspense>
+    </Layout>
+  );
+}

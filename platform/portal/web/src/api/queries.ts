@@ -1,0 +1,166 @@
+/** What pages ask the API, by the key that each answer is kept under. */
+import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
+import { api, page, unwrap } from './client';
+import { type AccessRequest, type AuditRow, type CatalogEntry, type Cost, hasEnded, type Project, type Run } from './words';
+
+/** How often something that moves is looked at again. */
+const LIVE_MS = 2_000;
+const CALM_MS = 15_000;
+
+export function useMe() {
+  return useQuery({ queryKey: ['me'], queryFn: () => unwrap(api.GET('/api/v1/me')), staleTime: 60_000 });
+}
+
+export function useProjects() {
+  return useQuery({
+    queryKey: ['projects'],
+    queryFn: () => page<Project>(api.GET('/api/v1/projects', { params: { query: { limit: 500 } } })),
+    staleTime: CALM_MS,
+  });
+}
+
+/** Runs that have not ended, of all projects: what waits for somebody is among them. */
+export function useOpenRuns() {
+  return useQuery({
+    queryKey: ['runs', 'open'],
+    queryFn: () => page<Run>(api.GET('/api/v1/runs', { params: { query: { limit: 200, open: true } } })),
+    refetchInterval: CALM_MS,
+  });
+}
+
+export function useRuns(project: string) {
+  return useInfiniteQuery({
+    queryKey: ['runs', 'list', project],
+    queryFn: ({ pageParam }) =>
+      page<Run>(api.GET('/api/v1/runs', { params: { query: { project, before: pageParam, limit: 50 } } })),
+    initialPageParam: '',
+    getNextPageParam: (last) => last.next || undefined,
+    refetchInterval: (query) =>
+      query.state.data?.pages.some((one) => one.items.some((run) => !hasEnded(run.stage))) ? LIVE_MS * 2 : CALM_MS,
+  });
+}
+
+export function useRun(id: string) {
+  return useQuery({
+    queryKey: ['runs', 'one', id],
+    queryFn: () => unwrap(api.GET('/api/v1/runs/{run_id}', { params: { path: { run_id: id } } })),
+    refetchInterval: (query) => (query.state.data && hasEnded(query.state.data.stage) ? false : LIVE_MS),
+  });
+}
+
+/** What is on record of a run, oldest first. */
+export function useRunEvents(id: string, isLive: boolean) {
+  return useQuery({
+    queryKey: ['runs', 'events', id],
+    queryFn: () =>
+      page<AuditRow>(api.GET('/api/v1/audit', { params: { query: { resource: `run/${id}`, limit: 500 } } })),
+    refetchInterval: isLive ? LIVE_MS * 2 : false,
+  });
+}
+
+/** Open requests for access, of every project that one may look into. */
+export function useOpenAccess(projects: Project[] | undefined) {
+  return useQuery({
+    queryKey: ['access', 'open', projects?.map((one) => one.name)],
+    enabled: projects !== undefined,
+    queryFn: async () => {
+      const pages = await Promise.all(
+        (projects ?? []).map((one) =>
+          page<AccessRequest>(
+            api.GET('/api/v1/projects/{project}/access-requests', {
+              params: { path: { project: one.name }, query: { state: 'open' } },
+            }),
+          ),
+        ),
+      );
+      return pages.flatMap((found) => found.items);
+    },
+    refetchInterval: CALM_MS,
+  });
+}
+
+export type AuditFilter = Record<'actor' | 'action' | 'resource' | 'outcome', string>;
+
+/** The audit log, newest first. Filters are exact. */
+export function useAudit(filter: AuditFilter) {
+  return useInfiniteQuery({
+    queryKey: ['audit', filter],
+    queryFn: ({ pageParam }) =>
+      page<AuditRow>(
+        api.GET('/api/v1/audit', { params: { query: { ...filter, newest: true, after: pageParam, limit: 100 } } }),
+      ),
+    initialPageParam: '',
+    getNextPageParam: (last) => last.next || undefined,
+  });
+}
+
+export type CostGroup = 'project' | 'run' | 'service' | 'environment' | 'sku';
+
+export function useCosts(group: CostGroup, project: string, since: string) {
+  return useQuery({
+    queryKey: ['costs', group, project, since],
+    queryFn: () => unwrap(api.GET('/api/v1/costs', { params: { query: { group_by: group, project, since } } })),
+  });
+}
+
+const COST_PAGES = 5;
+
+/** Priced records of a time, one by one, as far as a page of the portal can hold them. */
+export function useCostRecords(project: string, since: string) {
+  return useQuery({
+    queryKey: ['costs', 'records', project, since],
+    queryFn: async () => {
+      const items: Cost[] = [];
+      let after = '';
+      for (let read = 0; read < COST_PAGES; read += 1) {
+        const found = await page<Cost>(
+          api.GET('/api/v1/costs:records', { params: { query: { project, since, after, limit: 1000 } } }),
+        );
+        items.push(...found.items);
+        after = found.next;
+        if (!after) break;
+      }
+      return { items, isCut: after !== '' };
+    },
+  });
+}
+
+export function useServingUsage(group: 'project' | 'endpoint' | 'model_version' | 'caller', project: string) {
+  return useQuery({
+    queryKey: ['serving-usage', group, project],
+    queryFn: () => unwrap(api.GET('/api/v1/serving-usage', { params: { query: { group_by: group, project } } })),
+  });
+}
+
+export function useCatalog(filter: { search: string; project: string; kind: string; classification: string }) {
+  return useInfiniteQuery({
+    queryKey: ['catalog', filter],
+    queryFn: ({ pageParam }) =>
+      page<CatalogEntry>(api.GET('/api/v1/catalog', { params: { query: { ...filter, after: pageParam, limit: 100 } } })),
+    initialPageParam: '',
+    getNextPageParam: (last) => last.next || undefined,
+  });
+}
+
+export function useCatalogEntry(project: string, name: string) {
+  return useQuery({
+    queryKey: ['catalog', 'one', project, name],
+    queryFn: () => unwrap(api.GET('/api/v1/catalog/{project}/{name}', { params: { path: { project, name } } })),
+  });
+}
+
+export function useAccess(project: string) {
+  return useInfiniteQuery({
+    queryKey: ['access', 'list', project],
+    enabled: project !== '',
+    queryFn: ({ pageParam }) =>
+      page<AccessRequest>(
+        api.GET('/api/v1/projects/{project}/access-requests', {
+          params: { path: { project }, query: { before: pageParam } },
+        }),
+      ),
+    initialPageParam: '',
+    getNextPageParam: (last) => last.next || undefined,
+    refetchInterval: CALM_MS,
+  });
+}

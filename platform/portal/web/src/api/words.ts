@@ -1,0 +1,44 @@
+/** What the API's resources are called here, and the few things that are said of them in many places. */
+import type { Schemas } from './client';
+
+export type Run = Schemas['RunView'];
+export type Project = Schemas['ProjectView'];
+export type AuditRow = Schemas['AuditView'];
+export type AccessRequest = Schemas['AccessRequestView'];
+/** A model's quality on one split; a result has them by split, and the API's document says only that it is an object. */
+export interface MetricsRow {
+  rows: number;
+  base_rate: number;
+  auc: number;
+  average_precision: number;
+  brier: number;
+  log_loss: number;
+  calibration_error: number;
+}
+export type CatalogEntry = Schemas['CatalogView'];
+export type Cost = Schemas['CostView'];
+export type Me = Schemas['SessionView'];
+
+const ended = new Set(['done', 'rolled_back', 'rejected', 'cancelled', 'failed']);
+
+export function hasEnded(stage: string): boolean {
+  return ended.has(stage);
+}
+
+/** `run_decide` -> `run decide`; what people read. */
+export function plain(word: string): string {
+  return word.replaceAll('_', ' ');
+}
+
+/** Roles that somebody has in a project's environment; `*` holds in all of them. */
+export function rolesIn(me: Me | undefined, project: string, environment?: string): Set<string> {
+  const found = new Set(me?.roles ?? []);
+  for (const [place, roles] of Object.entries(me?.projects?.[project] ?? {})) {
+    if (place === '*' || environment === undefined || place === environment) roles.forEach((role) => found.add(role));
+  }
+  return found;
+}
+
+export function shortDigest(digest: string): string {
+  return digest.replace(/^sha256:/, '').slice(0, 12);
+}

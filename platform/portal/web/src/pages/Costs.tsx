@@ -1,0 +1,154 @@
+import { Group, NativeSelect, Stack, Text } from '@mantine/core';
+import { lazy, Suspense, useMemo } from 'react';
+import { type CostGroup, useCostRecords, useCosts, useProjects, useServingUsage } from '../api/queries';
+import type { Cost } from '../api/words';
+import { Bars } from '../components/Bars';
+import { BudgetLine } from '../components/BudgetLine';
+import { Page } from '../components/Page';
+import { ProjectSelect } from '../components/ProjectSelect';
+import { Section } from '../components/Section';
+import { Empty, Loading, Shown } from '../components/states';
+import { useSearch } from '../components/useSearch';
+import { money } from '../components/values';
+
+const Series = lazy(() => import('../components/Series'));
+
+const spans: Record<string, number> = { 'this month': 0, '7 days': 7, '30 days': 30, '90 days': 90 };
+const groups: CostGroup[] = ['project', 'service', 'environment', 'sku', 'run'];
+
+/** When a span began, at the start of a day: an address that was opened twice today asks the same. */
+function begin(span: string): string {
+  const day = new Date();
+  day.setUTCHours(0, 0, 0, 0);
+  const back = spans[span] ?? 0;
+  if (back) day.setUTCDate(day.getUTCDate() - back);
+  else day.setUTCDate(1);
+  return day.toISOString();
+}
+
+/** What was spent, on what, and how far budgets reach. */
+export default function Costs() {
+  const [project, setProject] = useSearch('project');
+  const [span, setSpan] = useSearch('span', 'this month');
+  const [group, setGroup] = useSearch('by', 'project');
+  const since = begin(span);
+  const sums = useCosts(groups.find((one) => one === group) ?? 'project', project, since);
+  const records = useCostRecords(project, since);
+  return (
+    <Page title="Costs" command={`mainspring cost report --by ${group}${project ? ` --project ${project}` : ''}`}>
+      <Group align="end" gap="sm">
+        <ProjectSelect value={project} onChange={setProject} all="all" />
+        <NativeSelect label="Time" value={span} onChange={(event) => setSpan(event.currentTarget.value)} data={Object.keys(spans)} />
+        <NativeSelect label="By" value={group} onChange={(event) => setGroup(event.currentTarget.value)} data={groups} />
+      </Group>
+      <div className="ms-grid">
+        <Section title={`By ${group}`}>
+          <Shown of={sums}>
+            {(found) =>
+              Object.keys(found.groups).length ? (
+                <Stack gap="xs">
+                  <Text size="sm">{money(found.total, found.currency)} in all</Text>
+                  <Bars label={`Costs by ${group}`} unit={found.currency} groups={found.groups} show={(value) => money(value, found.currency)} />
+                </Stack>
+              ) : (
+                <Empty command="mainspring run start PROJECT">Nothing was spent in this time. Runs and serving report what they use.</Empty>
+              )
+            }
+          </Shown>
+        </Section>
+        <Section title="By day">
+          <Shown of={records}>{({ items, isCut }) => <Days records={items} isCut={isCut} />}</Shown>
+        </Section>
+        <Budgets project={project} />
+        <ByModel project={project} />
+      </div>
+    </Page>
+  );
+}
+
+function Days({ records, isCut }: { records: Cost[]; isCut: boolean }) {
+  const { times, values } = useMemo(() => byDay(records), [records]);
+  const currency = records[0]?.billing_currency ?? 'USD';
+  if (!times.length) return <Empty>No use was recorded in this time.</Empty>;
+  return (
+    <>
+      <Suspense fallback={<Loading rows={3} />}>
+        <Series
+          label={`Cost by day in ${currency}: ${times.length} days, ${money(Math.max(...values), currency)} at most`}
+          times={times}
+          values={values}
+          unit={currency}
+        />
+      </Suspense>
+      <Text size="sm" c="dimmed">
+        {currency} by day (UTC), from {records.length.toLocaleString('en')} records
+        {isCut && '; there are more, so choose a shorter time or one project'}
+      </Text>
+    </>
+  );
+}
+
+/** Sums by day of the start of use, days without any as zero. */
+export function byDay(records: Cost[]): { times: number[]; values: number[] } {
+  const sums = new Map<number, number>();
+  for (const record of records) {
+    const day = Math.floor(Date.parse(record.charge_period_start) / 86_400_000) * 86_400;
+    sums.set(day, (sums.get(day) ?? 0) + record.billed_cost);
+  }
+  const days = [...sums.keys()].sort((one, other) => one - other);
+  const first = days[0];
+  const last = days[days.length - 1];
+  if (first === undefined || last === undefined) return { times: [], values: [] };
+  const times: number[] = [];
+  for (let day = first; day <= last; day += 86_400) times.push(day);
+  return { times, values: times.map((day) => sums.get(day) ?? 0) };
+}
+
+function Budgets({ project }: { project: string }) {
+  const projects = useProjects();
+  return (
+    <Section title="Budgets of this month">
+      <Shown of={projects} rows={2}>
+        {({ items }) => {
+          const shown = items.filter((one) => !project || one.name === project);
+          return shown.length ? (
+            <Stack gap="sm">
+              {shown.map((one) => (
+                <BudgetLine key={one.name} project={one} isForecast />
+              ))}
+            </Stack>
+          ) : (
+            <Empty command="mainspring project create NAME --owner OWNER">You can see no project yet.</Empty>
+          );
+        }}
+      </Shown>
+    </Section>
+  );
+}
+
+function ByModel({ project }: { project: string }) {
+  const usage = useServingUsage('model_version', project);
+  return (
+    <Section title="Serving by model version">
+      <Shown of={usage}>
+        {(found) =>
+          Object.keys(found.groups).length ? (
+            <Stack gap="xs">
+              <Text size="sm">
+                {found.total.predictions.toLocaleString('en')} predictions, {money(found.total.cost, found.currency)} in all
+              </Text>
+              <Bars
+                label="Serving costs by model version"
+                unit={found.currency}
+                groups={Object.fromEntries(Object.entries(found.groups).map(([name, one]) => [name.replace(/^sha256:/, '').slice(0, 12), one.cost]))}
+                show={(value) => money(value, found.currency)}
+              />
+            </Stack>
+          ) : (
+            <Empty command="mainspring cost serving">No endpoint has answered anybody yet.</Empty>
+          )
+        }
+      </Shown>
+    </Section>
+  );
+}

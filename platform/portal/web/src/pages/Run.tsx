@@ -1,0 +1,170 @@
+import { Anchor, Button, Code, Group, List, Progress, Stack, Text, Timeline } from '@mantine/core';
+import { useMutation } from '@tanstack/react-query';
+import { Fragment } from 'react';
+import { api, unwrap } from '../api/client';
+import { useRun, useRunEvents } from '../api/queries';
+import { hasEnded, plain, type Run } from '../api/words';
+import { EnvironmentBadge, StageBadge } from '../components/badges';
+import { DataTable } from '../components/DataTable';
+import { Decide } from '../components/Decide';
+import { Metrics } from '../components/Metrics';
+import { Page } from '../components/Page';
+import { Section } from '../components/Section';
+import { Empty, Problem, Shown } from '../components/states';
+import { brief, Digest, money, seconds, When } from '../components/values';
+
+/** One run as it is now: moves on by itself until it has ended. */
+export default function RunPage({ id }: { id: string }) {
+  const run = useRun(id);
+  return (
+    <Page
+      title={id}
+      command={`mainspring run show ${id}`}
+      parent={['Runs', '/runs']}
+      environment={run.data?.environment}
+      actions={run.data && !hasEnded(run.data.stage) ? <Cancel run={run.data} /> : undefined}
+    >
+      <Shown of={run}>
+        {(found) => (
+          <>
+            <Facts run={found} />
+            {found.stage === 'approval' && (
+              <Section title="Your decision">
+                <Decide run={found} />
+              </Section>
+            )}
+            <div className="ms-grid">
+              <Steps run={found} />
+              <Result run={found} />
+            </div>
+            <Events run={found} />
+          </>
+        )}
+      </Shown>
+    </Page>
+  );
+}
+
+function Cancel({ run }: { run: Run }) {
+  const cancel = useMutation({
+    mutationFn: () => unwrap(api.POST('/api/v1/runs/{run_id}/cancel', { params: { path: { run_id: run.run_id } } })),
+  });
+  return (
+    <>
+      <Button size="xs" variant="default" loading={cancel.isPending} onClick={() => cancel.mutate()}>
+        Cancel the run
+      </Button>
+      {cancel.isError && <Problem error={cancel.error} />}
+    </>
+  );
+}
+
+function Facts({ run }: { run: Run }) {
+  return (
+    <Group gap="md">
+      <StageBadge stage={run.stage} />
+      <EnvironmentBadge environment={run.environment} />
+      <Text size="sm">
+        {plain(run.kind)} of {run.project}, asked for by {run.requested_by} <When at={run.created_at} />
+        {run.ended_at && (
+          <>
+            , ended <When at={run.ended_at} />
+          </>
+        )}
+      </Text>
+      <Text size="sm">{money(run.cost ?? 0)}</Text>
+      {run.cause && <Text size="sm">Cause: {run.cause}</Text>}
+      {run.workflow_url && (
+        <Anchor size="sm" href={run.workflow_url} rel="noreferrer">
+          Workflow
+        </Anchor>
+      )}
+    </Group>
+  );
+}
+
+function Steps({ run }: { run: Run }) {
+  const steps = run.status?.steps ?? [];
+  const isLive = !hasEnded(run.stage);
+  const error = (run.status?.error ?? {}) as { message?: string };
+  return (
+    <Section title="Progress">
+      <Stack gap="sm">
+        {isLive && (run.status?.progress ?? 0) > 0 && (
+          <Progress value={100 * (run.status?.progress ?? 0)} aria-label={`${plain(run.stage)}: done so far`} />
+        )}
+        {(error.message ?? run.status?.message) && <Text size="sm">{error.message ?? run.status?.message}</Text>}
+        {steps.length ? (
+          <Timeline bulletSize={14} lineWidth={2} active={steps.length}>
+            {steps.map((one, place) => (
+              <Timeline.Item key={`${one.step}-${place}`} title={`${plain(one.step)}${one.reused ? ' (reused)' : ''}`}>
+                <Text size="sm" c="dimmed">
+                  {seconds(one.seconds)}
+                  {Object.entries(one.detail ?? {}).map(([name, value]) => (
+                    <Fragment key={name}>
+                      {' · '}
+                      {plain(name)}: <span className="ms-break">{brief(value)}</span>
+                    </Fragment>
+                  ))}
+                </Text>
+              </Timeline.Item>
+            ))}
+            {isLive && <Timeline.Item title={plain(run.stage)} lineVariant="dashed" />}
+          </Timeline>
+        ) : (
+          <Empty command={`mainspring run watch ${run.run_id}`}>
+            {isLive ? 'No step has ended yet. This page looks again by itself.' : 'This run reported no steps.'}
+          </Empty>
+        )}
+      </Stack>
+    </Section>
+  );
+}
+
+function Result({ run }: { run: Run }) {
+  const { metrics, steps: _, ...rest } = (run.result ?? {}) as Record<string, unknown>;
+  const rows = Object.entries(rest).filter(([, value]) => value !== '' && value !== null && typeof value !== 'object');
+  return (
+    <Section title="Result">
+      {rows.length || metrics ? (
+        <Stack gap="sm">
+          <List size="sm" listStyleType="none" spacing={4}>
+            {rows.map(([name, value]) => (
+              <List.Item key={name}>
+                {plain(name)}: {String(value).startsWith('sha256:') ? <Digest value={String(value)} /> : <span className="ms-break">{brief(value)}</span>}
+              </List.Item>
+            ))}
+          </List>
+          <Metrics metrics={metrics} />
+        </Stack>
+      ) : (
+        <Empty>Nothing was reported yet: a result is there when the run has ended.</Empty>
+      )}
+    </Section>
+  );
+}
+
+function Events({ run }: { run: Run }) {
+  const events = useRunEvents(run.run_id, !hasEnded(run.stage));
+  return (
+    <Section title="On record">
+      <Shown of={events} rows={3}>
+        {({ items }) => (
+          <DataTable
+            label="What is on record of this run"
+            rows={items}
+            rowKey={(row) => row.event_id}
+            columns={[
+              { title: '#', cell: (row) => row.sequence, numeric: true },
+              { title: 'When', cell: (row) => <When at={row.at} /> },
+              { title: 'Who', cell: (row) => row.actor },
+              { title: 'What', cell: (row) => row.action },
+              { title: 'Outcome', cell: (row) => row.outcome },
+              { title: 'Detail', cell: (row) => <Code className="ms-break">{brief(row.detail).slice(0, 160)}</Code> },
+            ]}
+          />
+        )}
+      </Shown>
+    </Section>
+  );
+}

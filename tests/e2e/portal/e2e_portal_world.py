@@ -1,0 +1,273 @@
+"""A control API on loopback with something of everything, and a browser that is signed in to its pages."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from mainspring.core import identity, settings
+from mainspring.core.client import control as control_client
+from mainspring.core.contracts import access_requests, base, catalog, control, training
+from mainspring.core.lineage import jobs, openlineage_adapter
+from mainspring.platform import app as control_app
+from mainspring.platform.portal import bundle
+from mainspring.platform.runs import launcher
+
+ROOT = Path(__file__).resolve().parents[3]
+AXE = ROOT / "platform" / "portal" / "web" / "node_modules" / "axe-core" / "axe.min.js"
+PROJECT = "flight-delay"
+DIGEST = "sha256:" + "ab" * 32
+VIEW = "view.tail_last"
+
+
+def require_parts() -> None:
+    """Skip where a part is missing, and say which command brings it."""
+    if not bundle.Bundle.load().is_built or not AXE.exists():
+        pytest.skip("the portal is not built; run tools/portal.sh, which needs npm")
+    if shutil.which("chromium") is None:
+        pytest.skip("there is no chromium; run tools/apt.sh")
+
+
+class Told(launcher.MemoryLauncher):
+    """The launcher in memory, whose runs tell of the steps that led to their approval."""
+
+    async def status(self, run_id: str) -> training.RunStatus:
+        found = await super().status(run_id)
+        metrics = training.Metrics(
+            rows=59_000,
+            base_rate=0.22,
+            auc=0.7577,
+            average_precision=0.49,
+            brier=0.142,
+            log_loss=0.44,
+            calibration_error=0.011,
+        )
+        steps = [
+            training.StepReport(
+                step=training.Stage.INGEST, seconds=4.2, detail={"rows": 336_776}, reused=True
+            ),
+            training.StepReport(step=training.Stage.TRAIN, seconds=93.0, detail={"epochs": 3}),
+            training.StepReport(
+                step=training.Stage.EVALUATE, seconds=2.5, detail={"test": metrics.model_dump()}
+            ),
+            training.StepReport(step=training.Stage.POLICY, seconds=0.1, detail={"gate": "auc above 0.75"}),
+        ]
+        return found.model_copy(update={"steps": steps, "message": "an approver decides"})
+
+
+@dataclass
+class World:
+    """A running control API."""
+
+    url: str
+    tokens: identity.TokenIssuer
+    named: dict[str, str] = field(default_factory=dict)
+    """Ids of what was made, by what it is."""
+
+    def client(self, actor: str) -> control_client.ControlClient:
+        return control_client.ControlClient(self.url, self.tokens.token_of(f"{actor}@local"))
+
+
+@contextlib.contextmanager
+def running(directory: Path) -> Iterator[World]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    s = settings.load({"MAINSPRING_CONTROL_PORT": str(port)}, directory=directory)
+    issuer = identity.ensure_token_file(s.control.tokens_file)
+    app = control_app.create_app(s, issuer=issuer, launcher=Told())
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", ws="none"))
+    thread = threading.Thread(target=server.run, name="control-api")
+    thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while not server.started:
+            assert thread.is_alive() and time.monotonic() < deadline, "the control API did not start"
+            time.sleep(0.02)
+        yield World(f"http://127.0.0.1:{port}", issuer)
+    finally:
+        server.should_exit = True
+        thread.join(timeout=20)
+
+
+def fill(world: World) -> None:
+    """Through the API, as people and services do it."""
+    with world.client("developer") as developer, world.client("service") as service:
+        developer.create_project(
+            control.ProjectCreate(name=PROJECT, owner="flights@example.org", monthly_budget=2.0)
+        )
+        ended = developer.create_run(control.RunCreate(project=PROJECT, environment="dev"))
+        waiting = developer.create_run(
+            control.RunCreate(project=PROJECT, environment="prod", endpoint="flight-delay-prod")
+        )
+        _report_end(service, ended.run_id)
+        _record_use(service, ended.run_id)
+        asked = access_requests.AccessRequestCreate(
+            role="approver", environment="staging", minutes=30, reason="covering for a colleague"
+        )
+        access = developer.ask_access(PROJECT, asked)
+        developer.put_catalog(PROJECT, _entries())
+        job, at = jobs.JobRun(PROJECT, "join", ended.run_id), base.utc_now()
+        made, read = jobs.Dataset(VIEW, "v1", "view"), jobs.Dataset("lake.flights", "v1", "dataset")
+        told = openlineage_adapter.to_json(job, "COMPLETE", at=at, reads=[read], makes=[made])
+        bearer = {"Authorization": f"Bearer {world.tokens.token_of('service@local')}"}
+        answer = httpx.post(f"{world.url}/api/v1/lineage", content=told, headers=bearer, trust_env=False)
+        assert answer.status_code == 201, answer.text
+    world.named.update(ended=ended.run_id, waiting=waiting.run_id, access=access.request_id)
+
+
+def _report_end(service: control_client.ControlClient, run_id: str) -> None:
+    result = {
+        "model_name": PROJECT,
+        "model_version": "1",
+        "bundle_digest": DIGEST,
+        "metrics": {"test": _metrics(0.7577), "test/logistic_regression": _metrics(0.7533)},
+    }
+    service.report(
+        training.RunEvent(
+            event_key=f"{run_id}/end",
+            run_id=run_id,
+            action="run.end",
+            actor="worker",
+            detail={"stage": str(training.Stage.DONE), "result": result},
+        )
+    )
+
+
+def _metrics(auc: float) -> dict[str, Any]:
+    found = training.Metrics(
+        rows=59_000,
+        base_rate=0.22,
+        auc=auc,
+        average_precision=0.49,
+        brier=0.142,
+        log_loss=0.44,
+        calibration_error=0.011,
+    )
+    return found.model_dump()
+
+
+def _record_use(service: control_client.ControlClient, run_id: str) -> None:
+    now = base.utc_now()
+    for day in range(3):
+        at = now - timedelta(days=day)
+        service.record_usage(
+            training.UsageRecord(
+                usage_key=f"{run_id}/{day}",
+                run_id=run_id,
+                project=PROJECT,
+                service="ray-train",
+                sku="cpu_core_hour",
+                consumed_quantity=4.0 + day,
+                consumed_unit="core-hours",
+                started_at=at - timedelta(hours=1),
+                ended_at=at,
+            )
+        )
+
+
+def _entries() -> list[catalog.CatalogEntry]:
+    columns = (
+        catalog.CatalogColumn(name="tailnum", dtype="string", is_key=True, missing=2512, distinct=4043),
+        catalog.CatalogColumn(name="pilot", dtype="string", is_pii=True, classification="restricted"),
+        catalog.CatalogColumn(name="delay", dtype="float64", missing=0, low=-86.0, mean=6.9, high=1272.0),
+    )
+    view = catalog.CatalogEntry(
+        kind="view",
+        name=VIEW,
+        version="v1",
+        owner="flights@example.org",
+        description="the last arrival of each aircraft",
+        classification="internal",
+        columns=columns,
+        reads=("lake.flights",),
+        ttl_seconds=86_400,
+        rows=4043,
+        newest_event_at=base.utc_now(),
+    )
+    lake = catalog.CatalogEntry(
+        kind="dataset",
+        name="lake.flights",
+        version="v1",
+        owner="flights@example.org",
+        description="every departure of 2013",
+        rows=336_776,
+    )
+    return [view, lake]
+
+
+@contextlib.contextmanager
+def browsing() -> Iterator[Browser]:
+    """Debian's Chromium. Its own sandbox wants namespaces that a test's root has given up."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Tab:
+    """One tab, and everything that its console complained of."""
+
+    def __init__(self, browser: Browser, world: World, **options: Any) -> None:
+        self.world = world
+        self.complaints: list[str] = []
+        self.context = browser.new_context(base_url=world.url, reduced_motion="reduce", **options)
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(10_000)
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        # What an answer of 4xx or 5xx prints is the API's, and the page tells of it in words.
+        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
+            self.complaints.append(message.text)
+
+    def sign_in(self, actor: str) -> None:
+        self.page.goto("/portal/")
+        self.page.get_by_label("Development token").fill(self.world.tokens.token_of(f"{actor}@local"))
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.get_by_role("heading", level=1, name=f"Hello, {actor}").wait_for()
+
+    def open(self, path: str) -> None:
+        """A page, once nothing of it waits any more."""
+        self.page.goto(f"/portal{path}")
+        self.settle()
+
+    def go(self, path: str) -> None:
+        """As by a link: the page is not loaded anew."""
+        self.page.evaluate("path => history.pushState(null, '', path)", f"/portal{path}")
+        here = path.partition("?")[0]
+        self.page.locator(f'main[data-path="{here}"]').wait_for()
+        self.settle()
+
+    def settle(self) -> None:
+        self.page.locator("h1").first.wait_for()
+        expect(self.page.locator("[role=status][aria-label=Loading]")).to_have_count(0)
+
+    def violations(self) -> list[str]:
+        """What axe-core finds, all of its rules."""
+        # Not as a script of the page: its own policy would refuse it, as it should.
+        if self.page.evaluate("typeof axe") == "undefined":
+            self.page.evaluate(AXE.read_text())
+        found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        return [
+            f"{one['id']}: {node['html'][:160]} {node['any'][0]['message'] if node['any'] else ''}"
+            for one in found["violations"]
+            for node in one["nodes"]
+        ]

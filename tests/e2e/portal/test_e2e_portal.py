@@ -1,0 +1,224 @@
+"""The portal in a real browser, over a real control API: every page, both colour schemes, a phone, and one day's work."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+
+import click
+import e2e_portal_world as worlds
+import pytest
+from e2e_portal_world import PROJECT, VIEW, Tab, World
+from playwright.sync_api import Browser, expect
+
+from mainspring.platform.cli import main
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
+
+#: Every page; `{ended}` and its like are ids of the world.
+PAGES = (
+    "/",
+    "/approvals",
+    "/runs",
+    "/runs?project=flight-delay&state=failed",
+    "/runs/{waiting}",
+    "/runs/{ended}",
+    "/runs/run_00000000000000000000000000",
+    "/features",
+    "/features?search=nothing-has-this",
+    f"/features/{PROJECT}/{VIEW}",
+    "/costs",
+    f"/access?project={PROJECT}",
+    "/audit",
+    "/no-such-page",
+)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    worlds.require_parts()
+    with worlds.running(tmp_path_factory.mktemp("portal")) as found:
+        worlds.fill(found)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser(world: World) -> Iterator[Browser]:
+    with worlds.browsing() as found:
+        yield found
+
+
+def test_every_page_is_accessible_and_says_a_command_that_there_is(browser: Browser, world: World) -> None:
+    tab = Tab(browser, world, color_scheme="light")
+    tab.page.goto("/portal/")
+    tab.settle()
+    found, commands = {"sign in": tab.violations()}, set()
+    tab.sign_in("approver")
+    for path in PAGES:
+        tab.go(path.format(**world.named))
+        found[path] = tab.violations()
+        here = [one.get_attribute("data-command") for one in tab.page.locator("[data-command]").all()]
+        assert here, path
+        commands.update(here)
+    assert sorted({wrong for one in found.values() for wrong in one}) == []
+    assert tab.complaints == []  # nothing that the page's policy refused, either
+    tab.context.close()
+    for command in sorted(map(str, commands)):
+        check_command(command)
+    with pytest.raises(AssertionError):
+        check_command("mainspring run frobnicate x")
+
+
+def test_every_page_is_accessible_in_the_dark_and_fits_a_phone(browser: Browser, world: World) -> None:
+    tab = Tab(browser, world, color_scheme="dark", viewport={"width": 390, "height": 844}, has_touch=True)
+    tab.sign_in("approver")
+    found = {}
+    for path in PAGES:
+        tab.go(path.format(**world.named))
+        found[path] = tab.violations()
+        wide = tab.page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= 390, (path, wide)
+    assert sorted({wrong for one in found.values() for wrong in one}) == []
+    tab.page.get_by_role("button", name="Pages").click()
+    tab.page.get_by_role("link", name="Runs").click()
+    expect(tab.page.get_by_role("heading", level=1)).to_have_text("Runs")
+    assert tab.complaints == []
+    tab.context.close()
+
+
+def check_command(text: str) -> None:
+    """The words name a command of ours, its options are its own, and it has as many arguments as it wants."""
+    program, *words = shlex.split(text)
+    assert program == "mainspring", text
+    command: click.Command = main.cli
+    context = click.Context(command, info_name=program)
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        found = command.get_command(context, words[0])
+        assert found is not None and not found.hidden, text
+        command, words = found, words[1:]
+        context = click.Context(command, parent=context, info_name=command.name)
+    if words != ["--help"]:
+        try:
+            command.make_parser(context).parse_args(list(words))
+        except click.UsageError as error:
+            raise AssertionError(f"{text}: {error.message}") from error
+
+
+def test_the_first_paint_is_there_within_a_second(browser: Browser, world: World) -> None:
+    tab = Tab(browser, world)
+    tab.sign_in("approver")
+    paints = []
+    for _ in range(3):
+        tab.open("/runs")
+        paints.append(
+            tab.page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        )
+    assert sorted(paints)[1] < 1000, paints
+    tab.context.close()
+
+
+def test_who_is_not_signed_in_sees_nothing_and_comes_back_to_the_page(browser: Browser, world: World) -> None:
+    tab = Tab(browser, world)
+    page = tab.page
+    page.goto(f"/portal/runs/{world.named['ended']}")
+    page.get_by_label("Development token").fill("dev-not-a-token")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("bearer token is not known")
+    page.get_by_label("Development token").fill(world.tokens.token_of("developer@local"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text(world.named["ended"])
+    # It is kept in this tab alone: not for a new one, and not beyond it.
+    assert page.evaluate("[localStorage.length, document.cookie]") in ([0, ""], [1, ""])
+    assert "dev-" not in str(page.evaluate("Object.values(localStorage)"))
+    other = tab.context.new_page()
+    other.goto("/portal/")
+    other.get_by_label("Development token").wait_for()
+    # A token that is not taken any more ends the session, says so, and keeps the place.
+    page.evaluate("sessionStorage.setItem('mainspring.token', 'dev-withdrawn')")
+    page.reload()
+    expect(page.get_by_role("status", name="You were signed out")).to_be_visible()
+    page.get_by_label("Development token").fill(world.tokens.token_of("developer@local"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text(world.named["ended"])
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("Development token").wait_for()
+    assert page.evaluate("sessionStorage.length") == 0
+    tab.context.close()
+
+
+def test_a_run_is_started_decided_on_and_on_record(browser: Browser, world: World) -> None:
+    """A day's work: somebody starts a run; who may not decide is told so; an approver finds it and approves."""
+    from mainspring.core.contracts import control
+
+    with world.client("developer") as developer:
+        run = developer.create_run(control.RunCreate(project=PROJECT, environment="staging", cause="weekly"))
+    asking = Tab(browser, world)
+    asking.sign_in("developer")
+    asking.open(f"/runs/{run.run_id}")
+    expect(asking.page.get_by_text("environment: staging")).to_be_visible()
+    expect(asking.page.get_by_role("button", name="Approve")).to_be_disabled()
+    expect(asking.page.get_by_text(f"You are not an approver of {PROJECT}")).to_be_visible()
+
+    tab = Tab(browser, world)
+    page = tab.page
+    tab.sign_in("approver")
+    page.get_by_role("link", name="Approvals").click()
+    card = page.locator(f"[data-run={run.run_id}]")
+    expect(card).to_contain_text("weekly")
+    expect(card).to_contain_text("0.7577")  # the evidence stands beside the button
+    expect(card.get_by_role("button", name="Reject")).to_be_disabled()  # not without a note
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    card.get_by_role("link", name=re.compile(PROJECT)).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(run.run_id)
+    page.get_by_label("Note").fill("metrics are fine")
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_text("done", exact=True).first).to_be_visible()
+    expect(page.get_by_role("table", name="What is on record of this run")).to_contain_text("run.decide")
+    # The other tab learns of it by itself.
+    expect(asking.page.get_by_text("done", exact=True).first).to_be_visible()
+    page.get_by_role("link", name="Audit").click()
+    page.get_by_role("button", name="Verify the log").click()
+    expect(page.get_by_role("status").filter(has_text="intact")).to_contain_text("The log is intact")
+    page.get_by_label("To which").fill(f"run/{run.run_id}")
+    page.get_by_role("button", name="Filter").click()
+    expect(page).to_have_url(re.compile(r"resource=run"))
+    rows = page.get_by_role("table", name="Audit rows").locator("tbody tr")
+    expect(rows.first).to_contain_text("approver@local")
+    assert asking.complaints == tab.complaints == []
+    for one in (asking, tab):
+        one.context.close()
+
+
+def test_access_is_asked_for_and_given(browser: Browser, world: World) -> None:
+    tab = Tab(browser, world)
+    page = tab.page
+    tab.sign_in("developer")
+    tab.open(f"/access?project={PROJECT}")
+    page.get_by_label("Role", exact=True).select_option("viewer")
+    page.get_by_label("Why").fill("to look at the numbers of May")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("Somebody else decides")
+    tab.context.close()
+    other = Tab(browser, world)
+    other.sign_in("approver")
+    other.open(f"/access?project={PROJECT}")
+    other.page.get_by_role("button", name="Approve viewer for developer@local").click()
+    row = other.page.get_by_role("row").filter(has_text="numbers of May")
+    expect(row).to_contain_text("active")
+    other.context.close()
+
+
+def test_an_api_that_goes_away_is_told_in_words(browser: Browser, world: World) -> None:
+    tab = Tab(browser, world)
+    tab.sign_in("approver")
+    tab.page.route("**/api/v1/costs**", lambda route: route.abort())
+    tab.page.get_by_role("link", name="Costs").click()
+    alert = tab.page.get_by_role("alert").first
+    expect(alert).to_contain_text("the control API does not answer")
+    expect(alert).to_contain_text("mainspring up")
+    tab.page.unroute("**/api/v1/costs**")
+    alert.get_by_role("button", name="Try again").click()
+    expect(tab.page.get_by_role("region", name="Costs by project")).to_contain_text(PROJECT)
+    tab.context.close()
