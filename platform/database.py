@@ -285,6 +285,30 @@ classifications: Final = sa.Table(
     sa.Column("decision_reason", TEXT, nullable=False),
 )
 
+#: Impact assessments; of a project at most one is open, and at most one signed.
+dpias: Final = sa.Table(
+    "dpias",
+    metadata,
+    sa.Column("dpia_id", TEXT, primary_key=True),
+    sa.Column("project", sa.ForeignKey("projects.name"), nullable=False, index=True),
+    sa.Column("digest", TEXT, nullable=False),
+    sa.Column("answers", sa.JSON, nullable=False),
+    sa.Column("risk", TEXT, nullable=False),
+    sa.Column("score", sa.Integer, nullable=False),
+    sa.Column("findings", sa.JSON, nullable=False),
+    sa.Column("state", TEXT, nullable=False),
+    sa.Column("submitted_at", TEXT, nullable=False),
+    sa.Column("submitted_by", TEXT, nullable=False),
+    sa.Column("decided_at", TEXT),
+    sa.Column("decided_by", TEXT, nullable=False),
+    sa.Column("decision_reason", TEXT, nullable=False),
+    sa.Column("valid_until", TEXT),
+    *(
+        sa.Index(f"dpias_{state}", "project", unique=True, sqlite_where=one, postgresql_where=one)
+        for state, one in (("open", sa.text("state = 'open'")), ("signed", sa.text("state = 'signed'")))
+    ),
+)
+
 
 class Database:
     """One engine. Safe for concurrent tasks of one event loop; several processes may share the database."""

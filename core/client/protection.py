@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from mainspring.core.contracts import control, keysets, protection
+from mainspring.core.contracts import control, dpia, keysets, protection
 from mainspring.core.contracts import masking as mask_contracts
 
 __all__ = ["ProtectionCalls"]
@@ -54,6 +54,18 @@ class ProtectionCalls(ABC):
         """Roles approver, admin, as policies say. On record with its purpose and reason."""
         return self._post(f"/api/v1/projects/{quote(project)}/sealed:open", asked, mask_contracts.Opened)
 
+    def dpias(self, project: str, *, before: str = "", limit: int = 20) -> control.Page:
+        """Impact assessments, newest first."""
+        return self._get(_dpia(project), control.Page, before=before, limit=limit)
+
+    def submit_dpia(self, project: str, answers: dpia.DpiaAnswers) -> dpia.DpiaView:
+        """Roles developer, admin."""
+        return self._post(_dpia(project), answers, dpia.DpiaView)
+
+    def decide_dpia(self, project: str, decision: dpia.DpiaDecision) -> dpia.DpiaView:
+        """Roles approver, admin; somebody else than who handed it in. Errors: Conflict if it is not open."""
+        return self._post(f"{_dpia(project)}:decide", decision, dpia.DpiaView)
+
     @abstractmethod
     def _get(self, path: str, answer: type[M], **params: Any) -> M: ...
 
@@ -67,3 +79,7 @@ def _classified(project: str) -> str:
 
 def _keyset(project: str) -> str:
     return f"/api/v1/projects/{quote(project)}/keyset"
+
+
+def _dpia(project: str) -> str:
+    return f"/api/v1/projects/{quote(project)}/dpia"

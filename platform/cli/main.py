@@ -21,6 +21,7 @@ from mainspring.platform.cli import (
     contracts,
     costs,
     data,
+    dpia,
     gitops,
     keys,
     keysets,
@@ -578,6 +579,7 @@ cli.add_command(costs.cost)
 cli.add_command(contracts.contracts)
 cli.add_command(data.catalog)
 cli.add_command(protection.data)
+cli.add_command(dpia.dpia)
 cli.add_command(keysets.keyset)
 cli.add_command(data.lineage)
 cli.add_command(data.quarantine)

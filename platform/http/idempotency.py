@@ -3,7 +3,8 @@
 One place for every route that changes something, as a middleware: a route cannot forget it. A key is its actor's own.
 Only answers of success are kept, for a week: a refusal has changed nothing, and may be none the next time. A process
 that dies between the change and its answer leaves the key reserved; after a minute the request is carried out again,
-and what that means is said by the route's own rules (names, usage keys and event keys are taken once).
+and what that means is said by the route's own rules (names, usage keys and event keys are taken once). An answer that says
+`cache-control: no-store` is not kept: a key would make this database a copy of what was sealed.
 """
 
 from __future__ import annotations
@@ -110,11 +111,13 @@ class _Answer:
         self._media_type = ""
         self._body = b""
         self._is_whole = False
+        self._is_kept = True
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             headers = {bytes(k).lower(): bytes(v) for k, v in message["headers"]}
+            self._is_kept = b"no-store" not in headers.get(b"cache-control", b"")
             self._media_type = headers.get(b"content-type", b"").decode("latin-1")
         elif message["type"] == "http.response.body":
             self._body += message["body"]
@@ -122,8 +125,8 @@ class _Answer:
         await self._send(message)
 
     def found(self) -> request_keys.Answer | None:
-        """None unless a whole answer of success was given."""
-        if not (self._is_whole and 200 <= self._status < 300):
+        """None unless a whole answer of success was given, which may be kept."""
+        if not (self._is_whole and self._is_kept and 200 <= self._status < 300):
             return None
         return request_keys.Answer(self._status, self._media_type, self._body.decode())
 

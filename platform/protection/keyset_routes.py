@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from litestar import get, post
+from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
@@ -48,7 +49,12 @@ async def show_masking(
     return await masking_service.section(plane, credential, project, purpose or ())
 
 
-@post("/api/v1/projects/{project:str}/sealed:open", tags=_TAGS, status_code=200)
+@post(
+    "/api/v1/projects/{project:str}/sealed:open",
+    tags=_TAGS,
+    status_code=200,
+    cache_control=CacheControlHeader(no_store=True),
+)
 async def open_sealed(
     plane: NamedDependency[control_plane.ControlPlane],
     credential: NamedDependency[str],

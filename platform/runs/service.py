@@ -20,6 +20,7 @@ from mainspring.platform.costs import store as cost_store
 from mainspring.platform.endpoints import store as endpoint_store
 from mainspring.platform.policies import questions
 from mainspring.platform.projects import store as project_store
+from mainspring.platform.protection import dpia_service
 from mainspring.platform.runs import intents, outbox, store
 
 
@@ -39,6 +40,7 @@ async def create(
         if request.kind is control.RunKind.RETIRE:
             return  # a budget that is spent must not keep a bad model in service
         if await store.find_by_key(connection, actor.name, request.idempotency_key) is None:
+            await dpia_service.require(connection, request)
             await _afford_start(connection, request, _wanted_nanos(plane, request))
 
     async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[_Asked]:

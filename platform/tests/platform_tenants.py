@@ -15,7 +15,7 @@ import pytest
 from litestar.testing import TestClient
 
 from mainspring.core import errors, identity, workspace
-from mainspring.core.contracts import pipelines
+from mainspring.core.contracts import dpia, pipelines
 from mainspring.core.features import folders
 from mainspring.core.lineage import jobs, openlineage_adapter
 from mainspring.core.quality import expectations, gate, measures
@@ -134,6 +134,14 @@ ACCESS = "/api/v1/projects/{project}/access-requests"
 WANTED = {"role": "admin", "reason": "because"}
 KEYSET = "/api/v1/projects/{project}/keyset"
 SEALED = {"dataset": "{entry}", "column": "mail", "values": ["x"], "purpose": "care", "reason": "because"}
+DPIA = {
+    name: "legitimate-interests"
+    if name == "lawful_basis"
+    else False
+    if field.annotation is bool
+    else "words " * 3
+    for name, field in dpia.DpiaAnswers.model_fields.items()
+}
 CLASSIFIED = "/api/v1/projects/{project}/classifications"
 FINDING = {"column": "mail", "kind": "email", "classification": "confidential", "confidence": 0.9}
 _IF = {"If-Match": "*"}
@@ -233,6 +241,13 @@ REQUESTS = (
     Asked("POST", KEYSET + ":change", {"change": "rotate"}),
     Asked("GET", "/api/v1/projects/{project}/masking", query="purpose=care"),
     Asked("POST", "/api/v1/projects/{project}/sealed:open", SEALED),
+    Asked("GET", "/api/v1/projects/{project}/dpia"),
+    Asked("POST", "/api/v1/projects/{project}/dpia", DPIA),
+    Asked(
+        "POST",
+        "/api/v1/projects/{project}/dpia:decide",
+        {"digest": DIGEST, "sign": True, "reason": "because"},
+    ),
     Asked("GET", CLASSIFIED),
     Asked("GET", CLASSIFIED, query="entry={entry}&state=open"),
     Asked("POST", CLASSIFIED, {"entry": "{entry}", "findings": [FINDING]}),

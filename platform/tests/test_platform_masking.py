@@ -176,6 +176,30 @@ def test_sealed_values_are_opened_for_who_may_and_each_time_on_record(world: Wor
     assert "ann" not in str(told).replace("plan", "") and sealed[0] not in str(told)
 
 
+def test_a_key_of_a_request_keeps_no_copy_of_what_was_opened(world: World) -> None:
+    sealed = (
+        keysets.keyset(world.settings.protection, "hospital")
+        .cipher()
+        .seal(pl.Series(["zebra-person"]), FIELD)
+    )
+    body = {
+        "dataset": "lake.intake",
+        "column": "patient",
+        "values": sealed.to_list(),
+        "purpose": "care",
+        "reason": "r",
+    }
+    headers = {"Authorization": "Bearer admin", "Idempotency-Key": "one"}
+    for _ in range(2):
+        answer = world.client.post(PLACE + "/sealed:open", json=body, headers=headers)
+        assert answer.json()["values"] == ["zebra-person"] and answer.headers["cache-control"] == "no-store"
+        assert "idempotent-replayed" not in answer.headers
+    assert [o for _, o, _ in world.log()] == ["requested", "done"] * 2  # each time
+    folder = world.settings.stack.state_dir
+    stored = b"".join(p.read_bytes() for p in folder.rglob("control.db*"))
+    assert b"sealed.open" in stored and b"zebra-person" not in stored
+
+
 def test_what_nobody_classified_is_restricted(world: World) -> None:
     sealed = keysets.keyset(world.settings.protection, "hospital").cipher().seal(pl.Series([7]), FIELD)
     world.open("approver", 403, values=sealed.to_list())

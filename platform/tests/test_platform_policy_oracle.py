@@ -23,7 +23,14 @@ ENVIRONMENTS = ("dev", "staging", "prod", "moon", "")
 NAMES = ("ana", "eva", "")
 PROJECT_ACTIONS = (
     *("project.read", "run.read", "cost.read", "lineage.read", "catalog.read", "quarantine.read"),
-    *("classification.read", "classification.find", "keyset.read", "masking.read"),
+    *(
+        "classification.read",
+        "classification.find",
+        "keyset.read",
+        "masking.read",
+        "dpia.read",
+        "dpia.submit",
+    ),
     *(
         "schedule.read",
         "endpoint.read",
@@ -49,6 +56,7 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
     "run.decide": {"approve": (True, False)},
     "pipeline.run": {"environment": ENVIRONMENTS},
     "classification.decide": {"confirm": (True, False)},
+    "dpia.decide": {"risk": ("", "low", "high"), "submitted_by": NAMES, "sign": (True, False)},
     "data.see": {
         "classification": ("public", "confidential", "restricted"),
         "purpose": ("", "prediction", "care"),

@@ -1,4 +1,4 @@
-"""What a detector found of persons in columns, and what was decided about it."""
+"""What a detector found of persons in columns and what was decided about it; impact assessments of projects."""
 
 from __future__ import annotations
 
@@ -29,3 +29,26 @@ def upgrade() -> None:
         sa.Column("decided_by", TEXT, nullable=False),
         sa.Column("decision_reason", TEXT, nullable=False),
     )
+    op.create_table(
+        "dpias",
+        sa.Column("dpia_id", TEXT, primary_key=True),
+        sa.Column("project", TEXT, sa.ForeignKey("projects.name"), nullable=False),
+        sa.Column("digest", TEXT, nullable=False),
+        sa.Column("answers", sa.JSON, nullable=False),
+        sa.Column("risk", TEXT, nullable=False),
+        sa.Column("score", sa.Integer, nullable=False),
+        sa.Column("findings", sa.JSON, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("submitted_at", TEXT, nullable=False),
+        sa.Column("submitted_by", TEXT, nullable=False),
+        sa.Column("decided_at", TEXT),
+        sa.Column("decided_by", TEXT, nullable=False),
+        sa.Column("decision_reason", TEXT, nullable=False),
+        sa.Column("valid_until", TEXT),
+    )
+    op.create_index("ix_dpias_project", "dpias", ["project"])
+    for state in ("open", "signed"):
+        one = sa.text(f"state = '{state}'")
+        op.create_index(
+            f"dpias_{state}", "dpias", ["project"], unique=True, sqlite_where=one, postgresql_where=one
+        )

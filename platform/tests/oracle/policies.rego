@@ -8,7 +8,7 @@ any_role := {"viewer", "developer", "approver", "admin", "service"}
 
 reads := {
 	"project.read", "run.read", "cost.read", "lineage.read", "catalog.read",
-	"classification.read", "keyset.read", "masking.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "audit.read",
+	"classification.read", "keyset.read", "masking.read", "dpia.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "audit.read",
 }
 
 whole_log := {"audit.verify", "audit.export", "key.read"}
@@ -190,6 +190,28 @@ may(q, "sealed.open") if {
 	has(q, {"approver"})
 }
 
+may(q, "dpia.submit") if {
+	q.action == "dpia.submit"
+	has(q, {"developer", "admin"})
+}
+
+may(q, "dpia.decide") if {
+	q.action == "dpia.decide"
+	has(q, {"approver", "admin"})
+}
+
+may_not(q, "dpia.high-risk") if {
+	q.action == "dpia.decide"
+	q.context.sign
+	q.context.risk == "high"
+	not has(q, {"admin"})
+}
+
+may_not(q, "dpia.four-eyes") if {
+	q.action == "dpia.decide"
+	q.context.submitted_by == q.principal.name
+}
+
 may_not(q, "classification.person") if {
 	q.action == "classification.decide"
 	has_of_platform(q, {"service"})
@@ -269,13 +291,13 @@ permits := {
 	"read.project", "read.platform", "policy.dry-run", "project.create", "project.update", "member.change",
 	"run.start", "approval.role", "run.cancel", "record.service", "record.developer", "quarantine.release",
 	"schedule.change", "pipeline.run", "access.ask", "access.break-glass", "access.decide", "access.revoke", "access.review",
-	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open",
+	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide",
 	"data.see.part", "data.see.token", "data.see.serving",
 }
 
 forbids := {
 	"run.role", "run.on-behalf-of", "run.prod.on-behalf-of", "run.environment", "run.prod.person-decides", "run.approves-for-self",
-	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment", "run.retire.role", "classification.person",
+	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment", "run.retire.role", "classification.person", "dpia.high-risk", "dpia.four-eyes",
 }
 
 decide(q) := {"allowed": false, "by": no} if {
