@@ -7,6 +7,7 @@
     │   ├── NotFound            nothing has that name
     │   ├── Conflict            the name or version is taken, or the state does not allow it
     │   ├── PreconditionFailed  the resource is not the one that the caller looked at
+    │   ├── PreconditionRequired  the caller does not say which one it has looked at
     │   ├── CorruptArtifact     a file or bundle is not what its digest or signature says
     │   ├── DataInvalid         a batch of data failed its checks
     │   ├── LeakDetected        a feature knows the future
@@ -151,9 +152,25 @@ class Conflict(Rejected):
 
 @dataclass(eq=False)
 class PreconditionFailed(Rejected):
-    """Somebody changed the resource since the caller looked at it; `current` is its version now."""
+    """Somebody changed the resource since the caller looked at it; `current` is its version now.
+
+    `changed` names what the last change on record set, `by` whom and `at` what time.
+    """
 
     code = "precondition_failed"
+    resource: str = ""
+    name: str = ""
+    current: str = ""
+    changed: tuple[str, ...] = ()
+    by: str = ""
+    at: str = ""
+
+
+@dataclass(eq=False)
+class PreconditionRequired(Rejected):
+    """A change that could undo somebody else's does not say which version it is of; `current` is the present one."""
+
+    code = "precondition_required"
     resource: str = ""
     name: str = ""
     current: str = ""

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from types import FrameType
+from typing import Final
 
 import uvicorn
 
 from mainspring.core import errors, identity, settings
 from mainspring.platform import app as control_app
+from mainspring.platform.events import news
 from mainspring.platform.runs import launcher
 from mainspring.platform.schedules import engine
 
+#: As uvicorn's own command: its log says why.
+_NOT_STARTED: Final = 3
+
 
 def main() -> int:
-    """Serve until told to stop. Exit code 78: misconfigured."""
+    """Serve until told to stop. Exit code 78: misconfigured; 3: the application could not be started."""
     try:
         s = settings.load()
         issuer: identity.Issuer = identity.ensure_token_file(s.control.tokens_file)
@@ -30,8 +37,23 @@ def main() -> int:
     except errors.Misconfigured as error:
         print(f"error: {error.message}", file=sys.stderr)
         return 78
-    uvicorn.run(app, host=s.control.host, port=s.control.port, log_level="info", ws="none")
-    return 0
+    config = uvicorn.Config(app, host=s.control.host, port=s.control.port, log_level="info", ws="none")
+    server = _Server(config, app.state["news"])
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    return 0 if server.started else _NOT_STARTED
+
+
+class _Server(uvicorn.Server):
+    """Ends watchers when it is told to stop: it waits for its connections, and theirs would not end."""
+
+    def __init__(self, config: uvicorn.Config, watched: news.News) -> None:
+        super().__init__(config)
+        self._watched = watched
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._watched.close()
+        super().handle_exit(sig, frame)
 
 
 # Temporal's client takes 0.6 s to import, and the API answers all that needs no run without it.

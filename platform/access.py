@@ -131,7 +131,9 @@ def run(row: sa.Row[Any], /, **context: str | bool) -> Target:
         names["project"],
         names["environment"],
         questions.run(
-            str(row._mapping["run_id"]), **names, on_behalf_of=row._mapping["request"].get("on_behalf_of", "")
+            str(row._mapping["run_id"]),
+            **names,
+            **{name: row._mapping["request"].get(name, "") for name in questions.NAMED_BY_PROCESSES},
         ),
         context,
     )

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from litestar import Litestar, Request
+from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.openapi.config import OpenAPIConfig
 
@@ -22,15 +23,17 @@ from mainspring.platform.audit import routes as audit_routes
 from mainspring.platform.catalog import routes as catalog_routes
 from mainspring.platform.costs import routes as cost_routes
 from mainspring.platform.endpoints import routes as endpoint_routes
+from mainspring.platform.events import routes as event_routes
 from mainspring.platform.health import routes as health_routes
+from mainspring.platform.http import conditional, idempotency
 from mainspring.platform.http import errors as http_errors
-from mainspring.platform.http import idempotency
 from mainspring.platform.keys import routes as key_routes
 from mainspring.platform.lineage import routes as lineage_routes
 from mainspring.platform.members import routes as member_routes
 from mainspring.platform.metering import routes as metering_routes
 from mainspring.platform.pipelines import routes as pipeline_routes
 from mainspring.platform.policies import engine as policy_engine
+from mainspring.platform.policies import in_force
 from mainspring.platform.policies import routes as policy_routes
 from mainspring.platform.portal import config as portal_config
 from mainspring.platform.portal import me as me_routes
@@ -53,6 +56,7 @@ HANDLERS = (
     *run_routes.HANDLERS,
     *endpoint_routes.HANDLERS,
     *audit_routes.HANDLERS,
+    *event_routes.HANDLERS,
     *cost_routes.HANDLERS,
     *metering_routes.HANDLERS,
     *lineage_routes.HANDLERS,
@@ -91,7 +95,7 @@ def create_app(
         train_workers=s.ray.train_workers,
         checkpointer=checkpoints.embedded(db, s.stack.state_dir),
         state_dir=s.stack.state_dir,
-        policies=policy_engine.PolicyEngine.load(s.control.policies_dir),
+        chosen=control_plane.Chosen(policy_engine.PolicyEngine.load(s.control.policies_dir)),
         control=s.control,
         protection=s.protection,
         key_files=control_plane.KeyFiles(s.serving.trusted_keys_dir, s.workflow.payload_keys),
@@ -108,6 +112,9 @@ def create_app(
             asyncio.create_task(plane.checkpointer.run(), name="checkpoints"),
             asyncio.create_task(timers.keep_forever(plane), name="access"),
         ]
+        if s.control.policies_dir is not None:
+            own = in_force.follow(plane, s.control.policies_dir)
+            tasks.append(asyncio.create_task(own, name="policies"))
         try:
             yield
         finally:
@@ -127,8 +134,9 @@ def create_app(
             "portal": Provide(lambda: portal, sync_to_thread=False),
         },
         exception_handlers=http_errors.HANDLERS,
-        middleware=[idempotency.Idempotency(plane)],
+        middleware=[conditional.Conditional(), idempotency.Idempotency(plane)],
         lifespan=[lifespan],
+        state=State({"news": plane.news}),
         openapi_config=OpenAPIConfig(title="Mainspring control API", version="v1"),
         request_max_body_size=1 << 20,
     )

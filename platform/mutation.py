@@ -7,6 +7,8 @@ outside of any transaction, and records the outcome by :func:`settle`.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeAlias, TypeVar
@@ -29,6 +31,8 @@ On: TypeAlias = access.Target | Sequence[access.Target] | access.Finder
 AUTHORISATION: Final = "authorisation"
 #: Of one change, so many are kept on record.
 _MAX_DECISIONS: Final = 4
+#: Of a change that came in between, so many names of fields are told.
+_MAX_CHANGED: Final = 20
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,12 @@ async def mutate(
                     event_key=change.event_key,
                 )
                 await audit_store.append(connection, [fact])
-            return change.value
+        plane.news.tell()
+        return change.value
     except errors.NotFound as missing:
         raise await _without_hidden_names(plane, actor, missing) from None
+    except errors.PreconditionFailed as late:
+        raise await _with_last_change(plane, resource, late) from None
     except errors.Denied as denial:
         async with plane.database.write() as connection:
             fact = audit_store.Fact(
@@ -113,6 +120,24 @@ async def _without_hidden_names(
         who = await access.identify(connection, actor)
         visible = await access.readable(plane.policies, connection, who, "project.read")
         return await project_store.unknown(connection, missing.name, visible)
+
+
+async def _with_last_change(
+    plane: control_plane.ControlPlane, resource: str, late: errors.PreconditionFailed
+) -> errors.PreconditionFailed:
+    """Who came too late is told by whom, and what was changed: he may change it, so he may know."""
+    async with plane.database.read() as connection:
+        row = await audit_store.last_change(connection, resource)
+    if row is None:
+        return late
+    changed = tuple(sorted(set(json.loads(row.detail)) - {AUTHORISATION, "reported_by"}))[:_MAX_CHANGED]
+    return dataclasses.replace(
+        late,
+        message=f"{late.message} (last `{row.action}` by `{row.actor}` at {row.at})",
+        changed=changed,
+        by=row.actor,
+        at=row.at,
+    )
 
 
 class _Asked:
@@ -178,7 +203,8 @@ async def settle(
                 event_key=change.event_key,
             )
             await audit_store.append(connection, [fact])
-        return change.value
+    plane.news.tell()
+    return change.value
 
 
 async def around(
@@ -191,15 +217,19 @@ async def around(
     detail: dict[str, Any],
     work: Callable[[identity.Actor], Awaitable[tuple[T, dict[str, Any]]]],
     right: str = "",
+    check: Callable[[], None] | None = None,
 ) -> T:
     """Change what lies outside of the database: the request on record, `work` outside of any transaction, the outcome on record.
 
-    `work` is safe to repeat, and answers with what goes on record of its outcome. A process that dies in the middle
-    leaves a request without an outcome on record: whoever asked asks again.
-    Errors: those of :func:`mutate`, and then `work` was not begun; those of `work`, which are on record.
+    `check` refuses, once the policies have said yes, what is not worth a record. `work` is safe to repeat, and answers
+    with what goes on record of its outcome. A process that dies in the middle leaves a request without an outcome on
+    record: whoever asked asks again.
+    Errors: those of :func:`mutate` and of `check`, and then `work` was not begun; those of `work`, which are on record.
     """
 
     async def intend(_: AsyncConnection, actor: identity.Actor) -> Change[identity.Actor]:
+        if check is not None:
+            check()
         return Change(actor, resource, detail, outcome="requested")
 
     actor = await mutate(plane, credential, action=action, resource=resource, on=on, do=intend, right=right)

@@ -8,9 +8,17 @@ from pathlib import Path
 from mainspring.core import identity, settings
 from mainspring.platform import database
 from mainspring.platform.audit import checkpoints
+from mainspring.platform.events import news
 from mainspring.platform.policies import engine as policy_engine
 from mainspring.platform.runs import launcher
 from mainspring.platform.schedules import engine
+
+
+@dataclass
+class Chosen:
+    """What is in force by now, whole: only `policies/in_force.py` changes it."""
+
+    policies: policy_engine.PolicyEngine
 
 
 @dataclass(frozen=True)
@@ -38,10 +46,17 @@ class ControlPlane:
     """Where the workers' folders are, on their machine; None: elsewhere, and nothing is released from here."""
     scheduler: engine.Scheduler = field(default_factory=engine.MemoryScheduler)
     """What runs by the clock; by default nothing does."""
-    policies: policy_engine.PolicyEngine = field(default_factory=policy_engine.PolicyEngine.load)
-    """Who may do what; by default our own policies alone."""
+    chosen: Chosen = field(default_factory=lambda: Chosen(policy_engine.PolicyEngine.load()))
+    """What changes while it runs; by default our own policies alone."""
     control: settings.ControlSettings = field(default_factory=settings.ControlSettings)
     """How long access may last, and where alarms go."""
     protection: settings.ProtectionSettings | None = None
     """Where data keys are; None: elsewhere, and nothing is done with them from here."""
     key_files: KeyFiles = KeyFiles(Path("keys/trusted"), Path("keys/payload.keys"))
+    news: news.News = field(default_factory=news.News)
+    """Who watches what goes on record."""
+
+    @property
+    def policies(self) -> policy_engine.PolicyEngine:
+        """Who may do what, as of now: whoever asks more than once for one request keeps it."""
+        return self.chosen.policies

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from temporalio import client as temporal
 from temporalio import common, exceptions, service
+from temporalio.api.workflowservice import v1 as workflowservice
 
-from mainspring.core import errors
+from mainspring.core import errors, ids
 from mainspring.core.client import connection, failures, payloads
 from mainspring.core.contracts import base, schedules
 
@@ -54,11 +55,19 @@ class ScheduleClient:
         return cls(await connection.connect_by(where), where.task_queue)
 
     async def put(
-        self, project: str, process: schedules.Process, asked: schedules.ScheduleCreate, *, put_by: str = ""
+        self,
+        project: str,
+        process: schedules.Process,
+        asked: schedules.ScheduleCreate,
+        *,
+        put_by: str = "",
+        if_version: str | None = None,
     ) -> schedules.ScheduleView:
-        """Made, or changed to this; the same again changes nothing. Errors: InvalidRequest, DependencyDown.
+        """Made, or changed to this; the same again changes nothing.
 
-        `put_by`: in whose name it starts trainings; without one they are refused in `prod`.
+        `put_by`: in whose name it starts trainings; without one they are refused in `prod`. `if_version`: in the place
+        of that one only; empty: of none; None: of any.
+        Errors: InvalidRequest, DependencyDown; PreconditionFailed, NotFound for another than `if_version`.
         """
         request = schedules.request_of(process, project, asked.request, put_by=put_by)
         name = schedules.schedule_id(project, process)
@@ -72,21 +81,71 @@ class ScheduleClient:
             policy=temporal.SchedulePolicy(overlap=temporal.ScheduleOverlapPolicy.SKIP),
             state=temporal.ScheduleState(paused=asked.is_paused),
         )
+        if if_version:
+            await self._replace(project, process, wanted, if_version)
+            return await self._found_as_put(project, process, asked, request)
         try:
             await self._client.create_schedule(name, wanted)
-        except temporal.ScheduleAlreadyRunningError:
+        except temporal.ScheduleAlreadyRunningError as error:
+            if if_version is not None:
+                raise schedules.changed(project, process, "") from error
             try:
                 await self._client.get_schedule_handle(name).update(
                     lambda _: temporal.ScheduleUpdate(schedule=wanted)
                 )
-            except service.RPCError as error:
-                raise _typed(error, project, process) from error
+            except service.RPCError as refusal:
+                raise _typed(refusal, project, process) from refusal
         except service.RPCError as error:
             raise _typed(error, project, process) from error
         return await self.find(project, process)
 
-    async def remove(self, project: str, process: schedules.Process) -> None:
-        """What runs goes on to its end. Errors: NotFound, DependencyDown."""
+    async def _replace(
+        self, project: str, process: schedules.Process, wanted: temporal.Schedule, version: str
+    ) -> None:
+        """In the place of what was looked at: the engine leaves it if its token is not that of the look, and does not say so."""
+        found = await self._describe(project, process)
+        current = (await self._view(found, project, process)).version
+        if current != version:
+            raise schedules.changed(project, process, current)
+        asked = workflowservice.UpdateScheduleRequest(
+            namespace=self._client.namespace,
+            schedule_id=found.id,
+            schedule=await wanted._to_proto(self._client),
+            conflict_token=found.raw_description.conflict_token,
+            identity=self._client.identity,
+            request_id=ids.new_id("put"),
+        )
+        try:
+            await self._client.workflow_service.update_schedule(asked, retry=True)
+        except service.RPCError as error:
+            raise _typed(error, project, process) from error
+
+    async def _found_as_put(
+        self,
+        project: str,
+        process: schedules.Process,
+        asked: schedules.ScheduleCreate,
+        request: base.Message,
+    ) -> schedules.ScheduleView:
+        """What there is after a change, if it is that change. Errors: PreconditionFailed."""
+        found = await self._describe(project, process)
+        view = await self._view(found, project, process)
+        # The engine keeps whole seconds of an interval.
+        is_as_often = abs(view.every_minutes - asked.every_minutes) * 60 < 1
+        is_request = await self._request(found, process) == request
+        if not (is_as_often and is_request and view.is_paused == asked.is_paused):
+            raise schedules.changed(project, process, view.version)
+        return view
+
+    async def remove(
+        self, project: str, process: schedules.Process, *, if_version: str | None = None
+    ) -> None:
+        """What runs goes on to its end. The engine does not compare here: a change within milliseconds is removed with it.
+
+        Errors: NotFound, DependencyDown; PreconditionFailed for another than `if_version`.
+        """
+        if if_version is not None and (current := (await self.find(project, process)).version) != if_version:
+            raise schedules.changed(project, process, current)
         try:
             await self._client.get_schedule_handle(schedules.schedule_id(project, process)).delete()
         except service.RPCError as error:
@@ -94,11 +153,15 @@ class ScheduleClient:
 
     async def find(self, project: str, process: schedules.Process) -> schedules.ScheduleView:
         """Errors: NotFound, DependencyDown."""
-        found = await self._describe(project, process)
+        return await self._view(await self._describe(project, process), project, process)
+
+    async def _view(
+        self, found: temporal.ScheduleDescription, project: str, process: schedules.Process
+    ) -> schedules.ScheduleView:
         request = await self._request(found, process)
         interval = found.schedule.spec.intervals[0].every
         is_paused = found.schedule.state.paused
-        return schedules.ScheduleView(
+        view = schedules.ScheduleView(
             project=project,
             process=process,
             every_minutes=interval / timedelta(minutes=1),
@@ -112,13 +175,19 @@ class ScheduleClient:
                 if isinstance(one.action, temporal.ScheduleActionExecutionStartWorkflow)
             ),
         )
+        return schedules.versioned(view)
 
-    async def run_now(self, project: str, process: schedules.Process, key: str) -> str:
+    async def run_now(
+        self, project: str, process: schedules.Process, key: str, *, prompted_by: str = ""
+    ) -> str:
         """Start what is scheduled, now; the same `key` (`[a-z0-9_]+`) again is the same run. Returns its id.
 
+        `prompted_by`: who asked for it, and answers for what it starts beside who put the schedule.
         Errors: NotFound without a schedule; DependencyDown.
         """
         request = await self._request(await self._describe(project, process), process)
+        if "prompted_by" in type(request).model_fields:
+            request = request.model_copy(update={"prompted_by": prompted_by})
         run_id = f"{schedules.schedule_id(project, process)}-now-{key}"
         try:
             await self._client.start_workflow(
@@ -179,12 +248,7 @@ class ScheduleClient:
 
 def _typed(error: service.RPCError, project: str, process: schedules.Process) -> errors.MainspringError:
     if error.status is service.RPCStatusCode.NOT_FOUND:
-        return errors.NotFound(
-            f"project `{project}` has no schedule of `{process}`; make one with `mainspring schedule put {project}"
-            f" {process} --every-minutes 60`",
-            resource="schedule",
-            name=schedules.schedule_id(project, process),
-        )
+        return schedules.missing(project, process)
     return errors.DependencyDown(f"temporal answered `{error.message}`; look at its log", name="temporal")
 
 

@@ -93,6 +93,8 @@ class AccessRequestView(Message):
     reviewed_at: UtcTime | None = None
     reviewed_by: str = ""
     review: str = ""
+    version: str = ""
+    """Of what became of it so far: its ETag, which a decision may name as `If-Match`."""
 
 
 class ExpireRequest(Message):

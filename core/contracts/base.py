@@ -8,13 +8,14 @@ price book's currency, digests are `sha256:<hex>`.
 
 from __future__ import annotations
 
+import html
 import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from mainspring.core import errors, ids
+from mainspring.core import canonical, errors, ids
 
 _DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
 
@@ -24,11 +25,23 @@ class Message(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
+    def _repr_html_(self) -> str:
+        """For notebooks: a row a field. It asks nobody."""
+        rows = self.model_dump(mode="json").items()
+        return (
+            f"<table>{''.join(f'<tr><th>{_html(k)}</th><td>{_html(v)}</td></tr>' for k, v in rows)}</table>"
+        )
+
 
 class Request(BaseModel):
     """Comes from a person: refuses what it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _html(value: object) -> str:
+    """Text of others, in a page of somebody's notebook."""
+    return html.escape("" if value is None else str(value))
 
 
 def _slug(value: str) -> str:
@@ -55,6 +68,14 @@ Digest = Annotated[str, AfterValidator(_digest)]
 UtcTime = Annotated[datetime, AfterValidator(_utc)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Percent = Annotated[int, Field(ge=0, le=100)]
+
+
+_VERSION_DIGITS: Final = 32
+
+
+def version_of(*parts: object) -> str:
+    """The version of a resource: of what was set, by its content, so that setting the same again gives the same."""
+    return canonical.digest(list(parts)).removeprefix("sha256:")[:_VERSION_DIGITS]
 
 
 def utc_now() -> datetime:

@@ -9,7 +9,7 @@ from pydantic import Field
 from mainspring.core.contracts.base import Message, Request, Slug, UtcTime
 
 __all__ = [
-    "CLASSIFICATIONS", "KINDS", "CatalogColumn", "CatalogEntry", "CatalogPut", "CatalogReceipt", "CatalogUser", "CatalogView",
+    "CLASSIFICATIONS", "KINDS", "CatalogColumn", "CatalogEntry", "CatalogPut", "CatalogReceipt", "CatalogSummary", "CatalogUser", "CatalogView",
     "Classification", "Kind",
 ]  # fmt: skip
 
@@ -80,6 +80,17 @@ class CatalogReceipt(Message):
     project: Slug
     entries: int
     changed: int
+    version: str = ""
+    """Of all entries together: their ETag, which a change may name as `If-Match`."""
+
+
+class CatalogSummary(Message):
+    """A project's catalog as a whole."""
+
+    project: Slug
+    entries: int
+    version: str
+    """As of :class:`CatalogReceipt`."""
 
 
 class CatalogUser(Message):

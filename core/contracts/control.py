@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from html import escape
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -90,6 +91,8 @@ class RunCreate(Request):
     """Why it is started, where a process does it: what drifted."""
     on_behalf_of: Annotated[str, Field(max_length=200)] = ""
     """Train: who put on record the schedule or the study that starts it. Processes say so, and nobody else may."""
+    prompted_by: Annotated[str, Field(max_length=200)] = ""
+    """Train: who asked that schedule for a run beside its times. Processes say so, and nobody else may."""
     max_cost: Annotated[float, Field(gt=0)] | None = None
     """Kept free in the project's budget until the run has ended, in the price book's currency; None: as settings say."""
     idempotency_key: Annotated[str, Field(max_length=200)] = ""
@@ -108,14 +111,22 @@ class RunView(Message):
     cause: str = ""
     on_behalf_of: str = ""
     """Who put on record what started it, where a process did; in `prod` it is not theirs to decide either."""
+    prompted_by: str = ""
+    """Who asked a schedule for it beside its times; nor is it theirs."""
     pack: str = ""
     """Of a pipeline: the digest of what it runs."""
+    endpoint: str = ""
+    """Where it deploys to, if it does."""
+    bundle_digest: str = ""
+    """Deploy, score and retire: what they are about; train: what it made, once it has."""
     created_at: UtcTime
     ended_at: UtcTime | None = None
     cost: float = 0.0
     status: RunStatus | None = None
     result: dict[str, Any] = {}
     workflow_url: str = ""
+    version: str = ""
+    """Of what a decision is about: its ETag, which a decision may name as `If-Match`."""
 
 
 class EndpointClaim(Message):
@@ -195,3 +206,12 @@ class Page(Message):
 
     items: list[dict[str, Any]]
     next: str = ""
+
+    def _repr_html_(self) -> str:
+        """For notebooks: a row an item, a column each field that one has."""
+        columns = list(dict.fromkeys(name for item in self.items for name in item))
+        rows = [[escape(str(item.get(name, ""))) for name in columns] for item in self.items]
+        head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+        more = "<p>there are more: ask for the next page</p>" if self.next else ""
+        return f"<table><tr>{head}</tr>{body}</table>{more}"

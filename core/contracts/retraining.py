@@ -33,6 +33,8 @@ class RetrainRequest(Message):
     """A training with a cause that began within these is not followed by another."""
     on_behalf_of: str = ""
     """Who put the schedule on record. The control API says so; it is no option of a schedule."""
+    prompted_by: str = ""
+    """Who asked for this check beside its times; the control API says so. What it starts is not his to decide on either."""
 
 
 class RetrainOutcome(Message):

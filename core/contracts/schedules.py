@@ -19,8 +19,11 @@ __all__ = [
     "ScheduleView",
     "ScheduledOutcome",
     "ScheduledRun",
+    "changed",
+    "missing",
     "request_of",
     "schedule_id",
+    "versioned",
 ]
 
 
@@ -75,6 +78,8 @@ class ScheduleView(base.Message):
     """None while it is paused."""
     runs: tuple[ScheduledRun, ...] = ()
     """The last ten that were due, newest first."""
+    version: str = ""
+    """Of what was put, and not of what ran: its ETag, which a change names as `If-Match`."""
 
 
 class ScheduledOutcome(base.Message):
@@ -92,8 +97,42 @@ def schedule_id(project: str, process: Process) -> str:
     return f"{process}-{project}"
 
 
-#: Fields of a request that come from the schedule itself.
-GIVEN: Final = frozenset({"project", "on_behalf_of"})
+def missing(project: str, process: Process) -> errors.NotFound:
+    """What is said where a project has no schedule of a process."""
+    return errors.NotFound(
+        f"project `{project}` has no schedule of `{process}`; make one with `mainspring schedule put {project}"
+        f" {process} --every-minutes 60`",
+        resource="schedule",
+        name=schedule_id(project, process),
+    )
+
+
+def changed(project: str, process: Process, current: str) -> errors.PreconditionFailed:
+    """What is said where a schedule is not the one that somebody looked at; `current` is empty where there is none."""
+    name = schedule_id(project, process)
+    return errors.PreconditionFailed(
+        f"schedule `{name}` was changed since; look at it again, then send its ETag",
+        resource="schedule",
+        name=name,
+        current=current,
+    )
+
+
+def versioned(view: ScheduleView) -> ScheduleView:
+    """The same with its version."""
+    put = (
+        view.project,
+        str(view.process),
+        view.every_minutes,
+        view.is_paused,
+        view.request,
+        view.on_behalf_of,
+    )
+    return view.model_copy(update={"version": base.version_of(*put)})
+
+
+#: Fields of a request that come from the schedule itself, or from who runs it beside its times.
+GIVEN: Final = frozenset({"project", "on_behalf_of", "prompted_by"})
 
 
 def request_of(

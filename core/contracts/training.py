@@ -95,6 +95,8 @@ class TrainRequest(Message):
     """Why a process started it; empty: a person did."""
     on_behalf_of: str = ""
     """Who put on record the schedule or the study that started it; empty: whoever requested it did."""
+    prompted_by: str = ""
+    """Who asked that schedule for a run beside its times; empty: its time had come."""
     model: ModelChanges = ModelChanges()
     """Parameters of this training, as a study found them."""
     split: RollingSplit | None = None

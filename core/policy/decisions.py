@@ -70,6 +70,7 @@ class _ApprovalFacts:
     actor: Requester
     requested_by: str
     on_behalf_of: str
+    prompted_by: str
     environment: str
 
 
@@ -79,13 +80,19 @@ def decide_budget(budget: BudgetFacts) -> PolicyResult:
 
 
 def decide_approval(
-    actor: Requester, *, requested_by: str, environment: str, on_behalf_of: str = ""
+    actor: Requester,
+    *,
+    requested_by: str,
+    environment: str,
+    on_behalf_of: str = "",
+    prompted_by: str = "",
 ) -> PolicyResult:
     """May `actor` approve or reject a run that `requested_by` started? For the workflow, which asks once more.
 
-    `on_behalf_of`: who put on record the process that started it, if one did.
+    `on_behalf_of`: who put on record the process that started it, if one did; `prompted_by`: who asked that to run.
     """
-    return ask(_APPROVAL_RULES, _ApprovalFacts(actor, requested_by, on_behalf_of, environment))
+    facts = _ApprovalFacts(actor, requested_by, on_behalf_of, prompted_by, environment)
+    return ask(_APPROVAL_RULES, facts)
 
 
 def admit_bundle(facts: BundleFacts) -> PolicyResult:
@@ -122,6 +129,8 @@ def _four_eyes(facts: _ApprovalFacts) -> str:
         return f"`{facts.actor.name}` started the run; somebody else decides in `prod`"
     if facts.environment == "prod" and facts.actor.name == facts.on_behalf_of:
         return f"`{facts.actor.name}` put on record what started the run; somebody else decides in `prod`"
+    if facts.environment == "prod" and facts.actor.name == facts.prompted_by:
+        return f"`{facts.actor.name}` asked for what started the run; somebody else decides in `prod`"
     return ""
 
 

@@ -68,6 +68,12 @@ def test_the_client_of_workflows_loads_its_contracts_and_nothing_heavy() -> None
     assert not {name for name in found if name.startswith(("temporalio.worker", "temporalio.testing"))}
 
 
+def test_the_client_of_the_control_api_needs_no_more_than_httpx_and_pydantic() -> None:
+    found = imported("from mainspring.core.client import control")
+    assert "mainspring.core.settings" not in found
+    assert {name.partition(".")[0] for name in found} & {*HEAVY, "temporalio"} == {"httpx"}
+
+
 @pytest.mark.parametrize("module", ["schedules", "connection"])
 def test_nor_do_the_others_read_settings_or_load_anything_heavy(module: str) -> None:
     found = imported(f"from mainspring.core.client import {module}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from litestar import get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from mainspring.core.contracts import access_requests, control
 from mainspring.platform import plane as control_plane
 from mainspring.platform.access_requests import service
+from mainspring.platform.http import versions
 
 _PATH = "/api/v1/projects/{project:str}/access-requests"
 _ONE = _PATH + "/{request_id:str}"
@@ -39,9 +40,10 @@ async def show_access_request(
     credential: NamedDependency[str],
     project: FromPath[str],
     request_id: FromPath[str],
-) -> access_requests.AccessRequestView:
+) -> Response[access_requests.AccessRequestView]:
     """A request, and what became of it."""
-    return await service.show(plane, credential, project, request_id)
+    found = await service.show(plane, credential, project, request_id)
+    return versions.tagged(found, found.version)
 
 
 @post(_PATH, tags=_TAGS, status_code=201)
@@ -73,9 +75,11 @@ async def decide_access_request(
     project: FromPath[str],
     request_id: FromPath[str],
     data: JSONBody[access_requests.AccessDecision],
-) -> access_requests.AccessRequestView:
+    if_match: versions.IfMatch = "",
+) -> Response[access_requests.AccessRequestView]:
     """Approve or reject somebody else's request. Role: admin; approver for `viewer` and `developer`."""
-    return await service.decide(plane, credential, project, request_id, data)
+    made = await service.decide(plane, credential, project, request_id, data, if_match=if_match)
+    return versions.tagged(made, made.version)
 
 
 @post(_ONE + "/revoke", tags=_TAGS, status_code=200)
@@ -85,9 +89,11 @@ async def revoke_access(
     project: FromPath[str],
     request_id: FromPath[str],
     data: JSONBody[access_requests.AccessReason],
-) -> access_requests.AccessRequestView:
+    if_match: versions.IfMatch = "",
+) -> Response[access_requests.AccessRequestView]:
     """End it now. Role: admin or approver, or whoever asked."""
-    return await service.revoke(plane, credential, project, request_id, data)
+    made = await service.revoke(plane, credential, project, request_id, data, if_match=if_match)
+    return versions.tagged(made, made.version)
 
 
 @post(_ONE + "/review", tags=_TAGS, status_code=200)
@@ -97,9 +103,11 @@ async def review_broken_glass(
     project: FromPath[str],
     request_id: FromPath[str],
     data: JSONBody[access_requests.AccessReason],
-) -> access_requests.AccessRequestView:
+    if_match: versions.IfMatch = "",
+) -> Response[access_requests.AccessRequestView]:
     """Say what became of broken glass. Role: admin or approver, and somebody else."""
-    return await service.review(plane, credential, project, request_id, data)
+    made = await service.review(plane, credential, project, request_id, data, if_match=if_match)
+    return versions.tagged(made, made.version)
 
 
 @post(_ONE + "/expire", tags=_TAGS, status_code=200)

@@ -14,6 +14,7 @@ from mainspring.core.contracts.access_requests import AccessState
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.access_requests import alarm, store, timers
+from mainspring.platform.http import versions
 from mainspring.platform.projects import store as project_store
 
 _Row = sa.Row[Any]
@@ -79,6 +80,8 @@ async def decide(
     project: str,
     request_id: str,
     decision: access_requests.AccessDecision,
+    *,
+    if_match: str = "",
 ) -> access_requests.AccessRequestView:
     """Approve or reject somebody else's request; the role holds from now on. The same again changes nothing.
 
@@ -92,6 +95,7 @@ async def decide(
         state = store.state_of(row, now)
         if state is wanted and row.decided_by == by.name:
             return mutation.Change(row, _resource(row), is_new=False)
+        _check_version(row, if_match, now)
         _require(row, state, now, AccessState.OPEN)
         ends = now + timedelta(minutes=row.minutes)
         times = {"starts_at": now.isoformat(), "ends_at": ends.isoformat()} if decision.approve else {}
@@ -127,6 +131,8 @@ async def revoke(
     project: str,
     request_id: str,
     why: access_requests.AccessReason,
+    *,
+    if_match: str = "",
 ) -> access_requests.AccessRequestView:
     """End what is open or in force: at once. Roles: admin or approver there, or whoever asked.
 
@@ -138,6 +144,7 @@ async def revoke(
         state = store.state_of(row, now)
         if state is AccessState.REVOKED and (row.ended_by, row.end_reason) == (by.name, why.reason):
             return mutation.Change(row, _resource(row), is_new=False)
+        _check_version(row, if_match, now)
         _require(row, state, now, AccessState.OPEN, AccessState.ACTIVE)
         await store.update(
             connection,
@@ -167,6 +174,8 @@ async def review(
     project: str,
     request_id: str,
     found: access_requests.AccessReason,
+    *,
+    if_match: str = "",
 ) -> access_requests.AccessRequestView:
     """Say what became of broken glass, once it is over. Roles: admin or approver there; not whoever broke it.
 
@@ -177,6 +186,7 @@ async def review(
         row, now = await _find(connection, project, request_id), base.utc_now()
         if (row.reviewed_by, row.review) == (by.name, found.reason):
             return mutation.Change(row, _resource(row), is_new=False)
+        _check_version(row, if_match, now)
         _check_reviewable(row, store.state_of(row, now))
         await store.update(
             connection, request_id, reviewed_at=now.isoformat(), reviewed_by=by.name, review=found.reason
@@ -332,6 +342,10 @@ def _told(row: _Row) -> dict[str, Any]:
 
 def _resource(row: _Row) -> str:
     return f"access/{row.project}/{row.request_id}"
+
+
+def _check_version(row: _Row, if_match: str, now: datetime) -> None:
+    versions.check(if_match, store.version(row, now), resource="access request", name=row.request_id)
 
 
 def _require(row: _Row, state: AccessState, now: datetime, *wanted: AccessState) -> None:

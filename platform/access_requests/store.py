@@ -13,6 +13,7 @@ from mainspring.core import errors, ids
 from mainspring.core.contracts import access_requests
 from mainspring.core.contracts.access_requests import AccessState
 from mainspring.platform import database
+from mainspring.platform.http import versions
 
 _table = database.access_requests
 
@@ -140,7 +141,13 @@ def state_of(row: sa.Row[Any], now: datetime) -> AccessState:
 
 
 def view(row: sa.Row[Any], now: datetime) -> access_requests.AccessRequestView:
-    return access_requests.AccessRequestView.model_validate({**row._mapping, "state": state_of(row, now)})
+    return access_requests.AccessRequestView.model_validate(
+        {**row._mapping, "state": state_of(row, now), "version": version(row, now)}
+    )
+
+
+def version(row: sa.Row[Any], now: datetime) -> str:
+    return versions.of(row.request_id, str(state_of(row, now)), row.ended_by, row.reviewed_by, row.review)
 
 
 def _is_in(state: AccessState, now: str) -> sa.ColumnElement[bool]:

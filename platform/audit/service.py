@@ -43,19 +43,11 @@ async def read(
     Whoever may not read every project's gets the rows of those that it may, with the numbers that they have.
     """
     plane.issuer.authenticate(credential)
-    if after and not after.isdigit():
-        raise errors.InvalidRequest(
-            f"cursor `{after}` is not one of ours; send the `next` of a page", field="after"
-        )
+    begin = store.position(after, "after") if after else 0
     async with reads.reading(plane, credential, action="audit.read") as reader:
         projects = await reader.projects()
         found = await store.page(
-            reader.connection,
-            after=int(after or 0),
-            limit=limit + 1,
-            projects=projects,
-            wanted=wanted,
-            newest=newest,
+            reader.connection, after=begin, limit=limit + 1, projects=projects, wanted=wanted, newest=newest
         )
     items = [store.view(row).model_dump(mode="json") for row in found[:limit]]
     return control.Page(items=items, next=str(found[limit - 1].sequence) if len(found) > limit else "")

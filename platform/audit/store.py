@@ -10,13 +10,17 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mainspring.core import canonical, ids
+from mainspring.core import canonical, errors, ids
 from mainspring.core.contracts import base, control
 from mainspring.platform import database
 from mainspring.platform.audit import rows
 
 #: Resources whose second part is their project.
 _OF_PROJECTS: Final = ("access", "member", "quarantine", "schedule", "lineage")
+
+
+#: Numbers of rows fit into 64 bits.
+_MAX_DIGITS: Final = 18
 
 
 @dataclass(frozen=True)
@@ -116,10 +120,11 @@ async def page(
     projects: Collection[str] | None = None,
     wanted: Wanted = EVERYTHING,
     newest: bool = False,
+    without: Collection[str] = (),
 ) -> Sequence[sa.Row[Any]]:
     """Up to `limit` rows after a sequence number, oldest first; those about `projects`, None: about anything.
 
-    `newest`: newest first, and those before the number; 0: from the end.
+    `newest`: newest first, and those before the number; 0: from the end. `without`: none of these outcomes.
     """
     columns = database.audit.c
     query = sa.select(database.audit).limit(limit)
@@ -133,7 +138,24 @@ async def page(
             query = query.where(columns[name] == value)
     if projects is not None:
         query = query.where(_about(projects))
+    if without:
+        query = query.where(columns.outcome.not_in(without))
     return (await connection.execute(query)).all()
+
+
+def position(cursor: str, field: str) -> int:
+    """The row that a caller has seen last. Errors: InvalidRequest for what is no number of ours."""
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= _MAX_DIGITS):
+        raise errors.InvalidRequest(
+            f"`{cursor[:50]}` is no place in the log; send what an answer said last", field=field
+        )
+    return int(cursor)
+
+
+async def last_sequence(connection: AsyncConnection) -> int:
+    """Of the newest row; 0 without any."""
+    found = await connection.execute(sa.select(sa.func.max(database.audit.c.sequence)))
+    return int(found.scalar_one() or 0)
 
 
 def _about(projects: Collection[str]) -> sa.ColumnElement[bool]:
@@ -153,6 +175,15 @@ async def is_recorded(connection: AsyncConnection, event_key: str) -> sa.Row[Any
     """The row of an event that was reported before."""
     query = sa.select(database.audit).where(database.audit.c.event_key == event_key)
     return (await connection.execute(query)).one_or_none()
+
+
+async def last_change(connection: AsyncConnection, resource: str) -> sa.Row[Any] | None:
+    """The newest row about a resource that was neither denied nor failed."""
+    table = database.audit.c
+    query = sa.select(database.audit).where(
+        table.resource == resource, table.outcome.not_in(("denied", "failed"))
+    )
+    return (await connection.execute(query.order_by(table.sequence.desc()).limit(1))).one_or_none()
 
 
 async def details(connection: AsyncConnection, *, resource: str, action: str) -> list[dict[str, Any]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from litestar import get, put
+from litestar import Response, get, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from mainspring.core.contracts import catalog, control
 from mainspring.platform import plane as control_plane
 from mainspring.platform.catalog import service, store
+from mainspring.platform.http import versions
 
 
 @put(["/api/v1/catalog/{project:str}", "/v1/catalog/{project:str}"], tags=["catalog"])
@@ -19,9 +20,22 @@ async def put_catalog(
     credential: NamedDependency[str],
     project: FromPath[str],
     data: JSONBody[catalog.CatalogPut],
-) -> catalog.CatalogReceipt:
-    """Put a project's whole catalog in force. Roles: service, developer."""
-    return await service.put(plane, credential, project, data.entries)
+    if_match: versions.IfMatch = "",
+) -> Response[catalog.CatalogReceipt]:
+    """Put a project's whole catalog in force, in the place of the one of `If-Match` where there is any. Roles: service, developer."""
+    made = await service.put(plane, credential, project, data.entries, if_match=if_match)
+    return versions.tagged(made, made.version)
+
+
+@get(["/api/v1/catalog/{project:str}", "/v1/catalog/{project:str}"], tags=["catalog"])
+async def summarise_catalog(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    project: FromPath[str],
+) -> Response[catalog.CatalogSummary]:
+    """A project's catalog as a whole: how many entries, and their version as ETag."""
+    found = await service.summarise(plane, credential, project)
+    return versions.tagged(found, found.version)
 
 
 @get(["/api/v1/catalog", "/v1/catalog"], tags=["catalog"])
@@ -53,4 +67,4 @@ async def show_catalog(
     return await service.show(plane, credential, project, name)
 
 
-HANDLERS = (put_catalog, search_catalog, show_catalog)
+HANDLERS = (put_catalog, summarise_catalog, search_catalog, show_catalog)

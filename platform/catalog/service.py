@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from mainspring.core.contracts import base, catalog, control, protection
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.catalog import store
+from mainspring.platform.http import versions
 from mainspring.platform.lineage import store as lineage_store
 from mainspring.platform.projects import store as project_store
 from mainspring.platform.protection import service as protection_service
@@ -27,13 +28,20 @@ MAX_EDGES: Final = 20_000
 
 
 async def put(
-    plane: control_plane.ControlPlane, credential: str, project: str, new: Sequence[catalog.CatalogEntry]
+    plane: control_plane.ControlPlane,
+    credential: str,
+    project: str,
+    new: Sequence[catalog.CatalogEntry],
+    *,
+    if_match: str = "",
 ) -> catalog.CatalogReceipt:
     """Make `new` the whole catalog of `project`, or change nothing; the same again changes nothing.
 
     What a person confirmed of persons is put as personal, whatever the definitions say. A column whose name says that it
     tells of persons, and of which nobody has said anything, keeps the catalog back, and waits for a person from then on.
-    Errors: NotFound for the project; InvalidRequest by the rules of `core.catalog.rules`, or for a name given twice.
+    Whoever applies a project's code puts all that it says, so the last one counts; `if_match` is for whoever edits.
+    Errors: NotFound for the project; InvalidRequest by the rules of `core.catalog.rules`, or for a name given twice;
+    PreconditionFailed if it is not the one of `if_match`.
     """
     names = [entry.name for entry in new]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -57,9 +65,15 @@ async def put(
         before = await store.entries(connection, project)
         changed = [e for e in new if before.get((e.kind, e.name)) != e.model_dump(mode="json")]
         gone = sorted(set(before) - {(e.kind, e.name) for e in new})
+        count = len(changed) + len(gone)
+        if count:
+            versions.check(if_match, _version(project, before), resource="catalog", name=project)
         await store.remove(connection, project, gone)
         await store.put(connection, project, changed)
-        receipt = catalog.CatalogReceipt(project=project, entries=len(new), changed=len(changed) + len(gone))
+        after = {(e.kind, e.name): e.model_dump(mode="json") for e in new}
+        receipt = catalog.CatalogReceipt(
+            project=project, entries=len(new), changed=count, version=_version(project, after)
+        )
         detail = {
             "entries": len(new),
             "changed": [e.name for e in changed][:50],
@@ -83,6 +97,16 @@ async def put(
             asked = protection.Findings(entry=name, findings=found)
             await protection_service.find(plane, credential, project, asked)
         raise
+
+
+async def summarise(
+    plane: control_plane.ControlPlane, credential: str, project: str
+) -> catalog.CatalogSummary:
+    """A project's catalog as a whole, for whoever is to change it. Errors: NotFound for the project."""
+    async with reads.reading(plane, credential, action="catalog.read") as reader:
+        await reader.project(project)
+        found = await store.entries(reader.connection, project)
+    return catalog.CatalogSummary(project=project, entries=len(found), version=_version(project, found))
 
 
 async def search(
@@ -119,6 +143,10 @@ async def show(
             )
         users, is_cut = await _users(connection, project, name, await reader.projects())
     return _view(row, base.utc_now()).model_copy(update={"downstream": users, "is_downstream_cut": is_cut})
+
+
+def _version(project: str, entries: Mapping[tuple[str, str], dict[str, Any]]) -> str:
+    return versions.of(project, [entries[key] for key in sorted(entries)])
 
 
 async def _users(

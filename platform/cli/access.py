@@ -89,15 +89,9 @@ def access_break_glass(
 @session.JSON
 def access_list(project_name: str, state: str | None, unreviewed: bool, actor: str, as_json: bool) -> None:
     """A project's requests, newest first."""
-    found, before = [], ""
     with session.client(actor or "developer@local") as client:
-        while True:
-            page = client.access_requests(
-                project_name, state=state or "", unreviewed=unreviewed, before=before
-            )
-            found += page.items
-            if not (before := page.next):
-                break
+        asked = client.each_access_request(project_name, state=state or "", unreviewed=unreviewed)
+        found = [one.model_dump(mode="json") for one in asked]
     output.show(found, as_json=as_json, columns=_COLUMNS)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import rich_click as click
 
 from mainspring.platform.cli import output, session
+
+if TYPE_CHECKING:
+    from mainspring.core.contracts import catalog as contracts
 
 __all__ = ["catalog", "lineage", "quarantine", "trace"]
 
@@ -158,6 +162,38 @@ def trace(
     click.echo(f"model of run {found.run_id}", err=True)
     rows = [_blank(row) for row in found.model_dump(mode="json")["rows"]]
     output.show(rows, as_json=False, columns=("view", "status", "event_at", "age_seconds", "version"))
+
+
+@catalog.command("put")
+@click.argument("project_name")
+@click.argument("file", type=click.File("rb"))
+@session.DRY_RUN
+@session.AS
+@session.JSON
+def catalog_put(project_name: str, file: BinaryIO, dry_run: bool, actor: str, as_json: bool) -> None:
+    """Make the entries of FILE (a JSON list, as `catalog list --json` has them) the whole catalog of a project."""
+    from mainspring.core.contracts import catalog as contracts
+
+    try:
+        asked = contracts.CatalogPut.model_validate({"entries": json.load(file)})
+    except json.JSONDecodeError as error:
+        raise click.UsageError(f"`{file.name}` is no JSON: {error}; correct it") from error
+    with session.client(actor or "developer@local") as client:
+        version = client.catalog_summary(project_name).version
+        if dry_run:
+            before = {one.name: _put(one) for one in client.each_catalog_entry(project=project_name)}
+            after = {one.name: _put(one) for one in asked.entries}
+            output.show_change(f"catalog of {project_name}", before, after, as_json=as_json)
+            return
+        made = client.put_catalog(project_name, asked.entries, version=version)
+    output.show(made.model_dump(mode="json"), as_json=as_json)
+
+
+def _put(entry: contracts.CatalogEntry) -> dict[str, Any]:
+    """What is put of an entry; the rest of it is what became of it."""
+    from mainspring.core.contracts import catalog as contracts
+
+    return entry.model_dump(mode="json", include=set(contracts.CatalogEntry.model_fields))
 
 
 @click.group()

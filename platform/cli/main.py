@@ -16,12 +16,15 @@ import rich_click as click
 from mainspring.core import errors
 from mainspring.platform.cli import (
     access,
+    audits,
     batch,
     bundles,
     contracts,
     costs,
     data,
     dpia,
+    endpoints,
+    events,
     gitops,
     keys,
     keysets,
@@ -33,7 +36,9 @@ from mainspring.platform.cli import (
     pipelines,
     policies,
     portal,
+    projects,
     protection,
+    runs,
     schedules,
     serving,
     session,
@@ -41,9 +46,7 @@ from mainspring.platform.cli import (
     upkeep,
 )
 
-_JSON, _AS, _client = session.JSON, session.AS, session.client
-_RUN_COLUMNS = ("run_id", "project", "kind", "stage", "cost", "requested_by")
-_ENDED = ("done", "rolled_back", "rejected", "cancelled", "failed")
+_JSON, _AS = session.JSON, session.AS
 
 
 class _Group(click.RichGroup):
@@ -195,227 +198,6 @@ def demo(sample_fraction: float, predictions: int, keep: bool | None, as_json: b
 
 
 @cli.group()
-def project() -> None:
-    """Projects: a team's unit of access and cost."""
-
-
-@project.command("create")
-@click.argument("name")
-@click.option("--owner", required=True, help="Who answers for it.")
-@click.option("--description", default="", help="One or two sentences.")
-@click.option("--monthly-budget", type=click.FloatRange(min=0, min_open=True))
-@_AS
-@_JSON
-def project_create(
-    name: str, owner: str, description: str, monthly_budget: float | None, actor: str, as_json: bool
-) -> None:
-    """Create a project."""
-    from mainspring.core import ids
-    from mainspring.core.contracts import control
-
-    request = control.ProjectCreate(
-        name=ids.check_slug(name, "project"),
-        owner=owner,
-        description=description,
-        monthly_budget=monthly_budget,
-    )
-    with _client(actor or "developer@local") as client:
-        output.show(client.create_project(request).model_dump(mode="json"), as_json=as_json)
-
-
-@project.command("update")
-@click.argument("name")
-@click.option("--owner", help="Who answers for it.")
-@click.option("--description")
-@click.option("--monthly-budget", type=click.FloatRange(min=0, min_open=True))
-@click.option("--no-budget", is_flag=True, help="No limit any more.")
-@_AS
-@_JSON
-def project_update(
-    name: str,
-    owner: str | None,
-    description: str | None,
-    monthly_budget: float | None,
-    no_budget: bool,
-    actor: str,
-    as_json: bool,
-) -> None:
-    """Change a project as it is now; refused if somebody else changes it meanwhile."""
-    from mainspring.core.contracts import control
-
-    if no_budget and monthly_budget is not None:
-        raise click.UsageError("`--monthly-budget` and `--no-budget` exclude each other")
-    given = {"owner": owner, "description": description, "monthly_budget": monthly_budget}
-    fields: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
-    if no_budget:
-        fields["monthly_budget"] = None
-    with _client(actor or "admin@local") as client:
-        version = client.project(name).version
-        changed = client.update_project(name, control.ProjectPatch(**fields), version=version)
-        output.show(changed.model_dump(mode="json"), as_json=as_json)
-
-
-@project.command("list")
-@_AS
-@_JSON
-def project_list(actor: str, as_json: bool) -> None:
-    """Projects by name."""
-    with _client(actor or "developer@local") as client:
-        columns = ("name", "owner", "monthly_budget", "spent_this_month")
-        output.show(client.projects().items, as_json=as_json, columns=columns)
-
-
-@project.command("show")
-@click.argument("name")
-@_AS
-@_JSON
-def project_show(name: str, actor: str, as_json: bool) -> None:
-    """One project."""
-    with _client(actor or "developer@local") as client:
-        output.show(client.project(name).model_dump(mode="json"), as_json=as_json)
-
-
-@cli.group(cls=pipelines.RunGroup)
-def run() -> None:
-    """Runs: trainings, deployments, batch scorings, and pipelines: `mainspring run PIPELINE.py`."""
-
-
-@run.command("start")
-@click.argument("project_name")
-@click.option("--environment", default="dev", show_default=True)
-@click.option("--sample-fraction", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
-@click.option("--epochs", type=click.IntRange(1, 1000))
-@click.option("--endpoint", default="", help="Deploy here after approval.")
-@click.option(
-    "--max-cost",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Kept free in the project's budget until it has ended; default: `cost.run_reservation`.",
-)
-@click.option("--key", default="", help="Idempotency key; default: a fresh one.")
-@_AS
-@_JSON
-def run_start(
-    project_name: str,
-    environment: str,
-    sample_fraction: float,
-    epochs: int | None,
-    endpoint: str,
-    max_cost: float | None,
-    key: str,
-    actor: str,
-    as_json: bool,
-) -> None:
-    """Start a training."""
-    from mainspring.core import ids
-    from mainspring.core.contracts import control
-
-    request = control.RunCreate(
-        project=ids.check_slug(project_name, "project"),
-        environment=environment,
-        sample_fraction=sample_fraction,
-        epochs=epochs,
-        endpoint=endpoint,
-        max_cost=max_cost,
-        idempotency_key=key or ids.new_id("key"),
-    )
-    click.echo(f"idempotency key: {request.idempotency_key}", err=True)
-    with _client(actor or "developer@local") as client:
-        output.show(client.create_run(request).model_dump(mode="json"), as_json=as_json)
-
-
-@run.command("list")
-@click.option("--project", "project_name", default="")
-@_AS
-@_JSON
-def run_list(project_name: str, actor: str, as_json: bool) -> None:
-    """Runs, newest first."""
-    with _client(actor or "developer@local") as client:
-        output.show(client.runs(project=project_name).items, as_json=as_json, columns=_RUN_COLUMNS)
-
-
-@run.command("show")
-@click.argument("run_id")
-@_AS
-@_JSON
-def run_show(run_id: str, actor: str, as_json: bool) -> None:
-    """One run."""
-    with _client(actor or "developer@local") as client:
-        output.show(client.run(run_id).model_dump(mode="json"), as_json=as_json)
-
-
-@run.command("watch")
-@click.argument("run_id")
-@click.option("--timeout-seconds", type=click.FloatRange(min=0), default=3600.0, show_default=True)
-@_AS
-@_JSON
-def run_watch(run_id: str, timeout_seconds: float, actor: str, as_json: bool) -> None:
-    """Wait until a run ends or awaits approval; a line on stderr for each stage."""
-    deadline, seen = time.monotonic() + timeout_seconds, ""
-    with _client(actor or "developer@local") as client:
-        while (view := client.run(run_id)).stage not in (*_ENDED, "approval"):
-            if view.stage != seen:
-                click.echo(f"{run_id}: {view.stage}", err=True)
-                seen = view.stage
-            if time.monotonic() >= deadline:
-                raise errors.DeadlineExceeded(
-                    f"`{run_id}` is still at `{view.stage}`; come back with `mainspring run watch {run_id}`",
-                    stage=str(view.stage),
-                )
-            time.sleep(1.0)
-    output.show(view.model_dump(mode="json"), as_json=as_json)
-    if view.stage == "approval":
-        raise errors.ApprovalRequired(
-            f"`{run_id}` awaits a decision; an approver runs `mainspring run approve {run_id}`", run_id=run_id
-        )
-    if view.stage != "done":
-        status = view.status
-        if status is not None and status.error:
-            raise errors.from_wire(status.error)
-        why = (status.message if status is not None else "") or view.result.get("message", "no reason given")
-        raise errors.JobFailed(
-            f"`{run_id}` ended as `{view.stage}`: {why}; see `mainspring run show {run_id}`",
-            job_id=run_id,
-            status=str(view.stage),
-        )
-
-
-def _decide(run_id: str, approve: bool, reason: str, actor: str, as_json: bool) -> None:
-    with _client(actor or "approver@local") as client:
-        view = client.decide(run_id, approve=approve, reason=reason)
-        output.show(view.model_dump(mode="json"), as_json=as_json)
-
-
-@run.command("approve")
-@click.argument("run_id")
-@click.option("--reason", default="")
-@_AS
-@_JSON
-def run_approve(run_id: str, reason: str, actor: str, as_json: bool) -> None:
-    """Approve a waiting run."""
-    _decide(run_id, True, reason, actor, as_json)
-
-
-@run.command("reject")
-@click.argument("run_id")
-@click.option("--reason", required=True)
-@_AS
-@_JSON
-def run_reject(run_id: str, reason: str, actor: str, as_json: bool) -> None:
-    """Reject a waiting run."""
-    _decide(run_id, False, reason, actor, as_json)
-
-
-@run.command("cancel")
-@click.argument("run_id")
-@_AS
-@_JSON
-def run_cancel(run_id: str, actor: str, as_json: bool) -> None:
-    """Ask a run to stop."""
-    with _client(actor or "developer@local") as client:
-        output.show(client.cancel(run_id).model_dump(mode="json"), as_json=as_json)
-
-
-@cli.group()
 def stream() -> None:
     """Streams: features of events, from Kafka into serving."""
 
@@ -496,83 +278,9 @@ def stream_run(
     output.show(status, as_json=as_json)
 
 
-@cli.group()
-def audit() -> None:
-    """The audit log."""
-
-
-@audit.command("list")
-@click.option("--after", default="", help="Cursor of the page before.")
-@_AS
-@_JSON
-def audit_list(after: str, actor: str, as_json: bool) -> None:
-    """The log, oldest first."""
-    with _client(actor or "developer@local") as client:
-        columns = ("sequence", "at", "actor", "action", "resource", "outcome")
-        output.show(client.audit(after=after).items, as_json=as_json, columns=columns)
-
-
-@audit.command("export")
-@click.option("--out", type=click.Path(dir_okay=False), required=True, help="A file; replaced when complete.")
-@_AS
-@_JSON
-def audit_export(out: str, actor: str, as_json: bool) -> None:
-    """The whole log as one file, up to a signed checkpoint."""
-    from pathlib import Path
-
-    new = Path(f"{out}.new")
-    with _client(actor or "developer@local") as client, new.open("wb") as file:
-        for piece in client.export_audit():
-            file.write(piece)
-    new.replace(out)
-    output.show({"file": out, "bytes": Path(out).stat().st_size}, as_json=as_json)
-
-
-@audit.command("verify")
-@click.option(
-    "--export", "export_file", type=click.Path(exists=True, dir_okay=False), help="Stand-alone: a log."
-)
-@click.option("--checkpoints", type=click.Path(exists=True, dir_okay=False), help="Its signed checkpoints.")
-@click.option("--public-key", type=click.Path(exists=True, dir_okay=False), help="Whose signature counts.")
-@click.option("--allow-unsigned", is_flag=True, help="Accept rows after the last checkpoint.")
-@_AS
-@_JSON
-def audit_verify(
-    export_file: str | None,
-    checkpoints: str | None,
-    public_key: str | None,
-    allow_unsigned: bool,
-    actor: str,
-    as_json: bool,
-) -> None:
-    """Recompute the hash chain and hold it against the signed checkpoints; with --export, without any server."""
-    if export_file:
-        if not checkpoints or not public_key:
-            raise click.UsageError("--export needs --checkpoints and --public-key")
-        found = _verify_export(export_file, checkpoints, public_key, allow_unsigned)
-    else:
-        with _client(actor or "developer@local") as client:
-            found = client.verify_audit()
-    output.show(found, as_json=as_json)
-    if not found["ok"]:
-        raise errors.CorruptArtifact(f"the audit log is not intact: {found['problem']}", artifact="audit")
-
-
-def _verify_export(export: str, checkpoints: str, public_key: str, allow_unsigned: bool) -> dict[str, Any]:
-    import dataclasses
-    from pathlib import Path
-
-    from mainspring.platform.audit import verification
-
-    lines = Path(checkpoints).read_bytes().splitlines(keepends=True)
-    key = verification.load_public(Path(public_key))
-    with Path(export).open("rb") as file:
-        finding = verification.verify(file, lines, key, allow_unsigned=allow_unsigned)
-    return {"ok": finding.ok, **dataclasses.asdict(finding)}
-
-
 cli.add_command(upkeep.db)
 cli.add_command(access.access)
+cli.add_command(audits.audit)
 cli.add_command(batch.batch)
 cli.add_command(bundles.bundle)
 cli.add_command(costs.cost)
@@ -583,6 +291,8 @@ cli.add_command(dpia.dpia)
 cli.add_command(keysets.keyset)
 cli.add_command(data.lineage)
 cli.add_command(data.quarantine)
+cli.add_command(endpoints.endpoint)
+cli.add_command(events.event)
 cli.add_command(gitops.gitops)
 cli.add_command(data.trace)
 cli.add_command(keys.keys)
@@ -595,6 +305,8 @@ cli.add_command(models.model)
 cli.add_command(new.new)
 cli.add_command(policies.policy)
 cli.add_command(portal.portal)
+cli.add_command(projects.project)
+cli.add_command(runs.run)
 cli.add_command(tuning.tune)
 
 

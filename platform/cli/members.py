@@ -27,13 +27,8 @@ def member() -> None:
 @session.JSON
 def member_list(project_name: str, actor: str, as_json: bool) -> None:
     """A project's members by name."""
-    found, after = [], ""
     with session.client(actor or "developer@local") as client:
-        while True:
-            page = client.members(project_name, after=after)
-            found += page.items
-            if not (after := page.next):
-                break
+        found = [one.model_dump(mode="json") for one in client.each_member(project_name)]
     output.show(found, as_json=as_json, columns=("actor", "roles", "set_at", "set_by"))
 
 
@@ -41,18 +36,26 @@ def member_list(project_name: str, actor: str, as_json: bool) -> None:
 @click.argument("project_name")
 @click.argument("name")
 @click.argument("roles", nargs=-1, required=True, metavar="[ENVIRONMENT:]ROLE...")
+@session.DRY_RUN
 @session.AS
 @session.JSON
-def member_set(project_name: str, name: str, roles: tuple[str, ...], actor: str, as_json: bool) -> None:
+def member_set(
+    project_name: str, name: str, roles: tuple[str, ...], dry_run: bool, actor: str, as_json: bool
+) -> None:
     """Give NAME exactly these roles, such as `viewer dev:developer`; without an environment they hold in all."""
     from mainspring.core.contracts import members
 
     wanted = members.MemberPut.model_validate({"roles": by_place(roles)})
     with session.client(actor or "admin@local") as client:
         try:
-            version = client.member(project_name, name).version
+            found = client.member(project_name, name)
+            version, before = found.version, dict(found.roles)
         except errors.NotFound:
-            version = ""
+            version, before = "", None
+        if dry_run:
+            after = wanted.model_dump(mode="json")["roles"]
+            output.show_change(f"member {name} of {project_name}", before, after, as_json=as_json)
+            return
         made = client.put_member(project_name, name, wanted, version=version)
         output.show(made.model_dump(mode="json"), as_json=as_json)
 
@@ -60,12 +63,17 @@ def member_set(project_name: str, name: str, roles: tuple[str, ...], actor: str,
 @member.command("remove")
 @click.argument("project_name")
 @click.argument("name")
+@session.DRY_RUN
 @session.AS
 @session.JSON
-def member_remove(project_name: str, name: str, actor: str, as_json: bool) -> None:
+def member_remove(project_name: str, name: str, dry_run: bool, actor: str, as_json: bool) -> None:
     """Take NAME's roles away."""
     with session.client(actor or "admin@local") as client:
-        client.remove_member(project_name, name, version=client.member(project_name, name).version)
+        found = client.member(project_name, name)
+        if dry_run:
+            output.show_change(f"member {name} of {project_name}", found.roles, None, as_json=as_json)
+            return
+        client.remove_member(project_name, name, version=found.version)
     output.show({"removed": name, "project": project_name}, as_json=as_json)
 
 

@@ -41,6 +41,17 @@ def show(data: Any, *, as_json: bool, columns: Sequence[str] = ()) -> None:
             click.echo(f"{key}: {json.dumps(value) if isinstance(value, dict | list) else value}")
 
 
+def show_change(what: str, before: Any, after: Any, *, as_json: bool) -> None:
+    """What a dry run says: the fields that would be otherwise, as they are and as they would be."""
+    changed = {
+        name: {"from": (before or {}).get(name), "to": (after or {}).get(name)}
+        for name in sorted({**(before or {}), **(after or {})})
+        if (before or {}).get(name) != (after or {}).get(name)
+    }
+    action = "create" if before is None else "remove" if after is None else "change" if changed else "none"
+    show({"what": what, "action": action, "changes": changed}, as_json=as_json)
+
+
 def show_error(error: errors.MainspringError, *, as_json: bool) -> None:
     """One line on stderr; with `as_json` the document on stdout as well."""
     click.echo(f"error: {' '.join(error.message.split())}", err=True)

@@ -141,6 +141,18 @@ def pipeline_show(run_id: str, actor: str, as_json: bool) -> None:
     output.show(rows, as_json=False, columns=_NODES)
 
 
+@pipeline.command("pack")
+@click.argument("project_name")
+@click.argument("digest")
+@session.AS
+@session.JSON
+def pipeline_pack(project_name: str, digest: str, actor: str, as_json: bool) -> None:
+    """What was sent as a pipeline: its steps, its parameters and the names of its files."""
+    with session.client(actor or "developer@local") as client:
+        pack = client.pipeline(project_name, digest)
+    output.show(_plan(pack, as_json=as_json), as_json=as_json, columns=_PLAN)
+
+
 @pipeline.command("decide")
 @click.argument("run_id")
 @click.argument("decision", type=click.Choice(["approve", "reject"]))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
 from mainspring.core import errors
 from mainspring.platform.cli import output, session
+
+if TYPE_CHECKING:
+    from mainspring.core.client import control as control_client
+    from mainspring.core.contracts import schedules
 
 __all__ = ["schedule"]
 
@@ -17,6 +21,8 @@ __all__ = ["schedule"]
 PROCESSES: Final = ("skew", "retrain", "retention", "materialize")
 _PROCESS: Final = click.argument("process", type=click.Choice(PROCESSES))
 _POLL_SECONDS: Final = 0.5
+#: What is put of a schedule.
+_PUT: Final = {"every_minutes", "is_paused", "request"}
 
 
 @click.group()
@@ -36,6 +42,7 @@ def schedule() -> None:
     metavar="NAME=VALUE",
     help="An option of the process, JSON or text; repeat it.",
 )
+@session.DRY_RUN
 @session.AS
 @session.JSON
 def schedule_put(
@@ -44,6 +51,7 @@ def schedule_put(
     every_minutes: float,
     paused: bool,
     options: tuple[str, ...],
+    dry_run: bool,
     actor: str,
     as_json: bool,
 ) -> None:
@@ -54,8 +62,27 @@ def schedule_put(
         every_minutes=every_minutes, is_paused=paused, request=dict(map(_option, options))
     )
     with session.client(actor or "developer@local") as client:
-        made = client.put_schedule(project_name, schedules.Process(process), wanted)
+        kind = schedules.Process(process)
+        found = _find(client, project_name, kind)
+        if dry_run:
+            after = wanted.model_dump(mode="json", include=_PUT)
+            _show_change(project_name, found, after, as_json=as_json)
+            return
+        version = "" if found is None else found.version
+        made = client.put_schedule(project_name, kind, wanted, version=version)
         output.show(made.model_dump(mode="json"), as_json=as_json)
+
+
+@schedule.command("list")
+@click.argument("project_name")
+@session.AS
+@session.JSON
+def schedule_list(project_name: str, actor: str, as_json: bool) -> None:
+    """A project's schedules by process."""
+    with session.client(actor or "developer@local") as client:
+        found = client.schedules(project_name).items
+    columns = ("process", "every_minutes", "is_paused", "next_at", "on_behalf_of")
+    output.show(found, as_json=as_json, columns=columns)
 
 
 @schedule.command("show")
@@ -75,14 +102,20 @@ def schedule_show(project_name: str, process: str, actor: str, as_json: bool) ->
 @schedule.command("remove")
 @click.argument("project_name")
 @_PROCESS
+@session.DRY_RUN
 @session.AS
 @session.JSON
-def schedule_remove(project_name: str, process: str, actor: str, as_json: bool) -> None:
+def schedule_remove(project_name: str, process: str, dry_run: bool, actor: str, as_json: bool) -> None:
     """End it; what runs goes on."""
     from mainspring.core.contracts import schedules
 
     with session.client(actor or "developer@local") as client:
-        client.remove_schedule(project_name, schedules.Process(process))
+        kind = schedules.Process(process)
+        found = client.schedule(project_name, kind)
+        if dry_run:
+            _show_change(project_name, found, None, as_json=as_json)
+            return
+        client.remove_schedule(project_name, kind, version=found.version)
         output.show({"project": project_name, "process": process, "removed": True}, as_json=as_json)
 
 
@@ -116,6 +149,23 @@ def schedule_run(project_name: str, process: str, timeout_seconds: float, actor:
             )
         )
     output.show(found.result, as_json=as_json)
+
+
+def _find(
+    client: control_client.ControlClient, project: str, process: schedules.Process
+) -> schedules.ScheduleView | None:
+    """What is there now: a change is of that, and refused if somebody else changes it meanwhile."""
+    try:
+        return client.schedule(project, process)
+    except errors.NotFound:
+        return None
+
+
+def _show_change(
+    project: str, found: schedules.ScheduleView | None, after: dict[str, Any] | None, *, as_json: bool
+) -> None:
+    before = None if found is None else found.model_dump(mode="json", include=_PUT)
+    output.show_change(f"schedule of {project}", before, after, as_json=as_json)
 
 
 def _option(text: str) -> tuple[str, Any]:

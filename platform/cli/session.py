@@ -8,13 +8,15 @@ import rich_click as click
 
 if TYPE_CHECKING:
     from mainspring.core.client import control as control_client
+    from mainspring.core.client import serving as serving_client
 
-__all__ = ["AS", "JSON", "client"]
+__all__ = ["AS", "DRY_RUN", "JSON", "client", "serving"]
 
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="A versioned JSON document on stdout.")
 AS: Final = click.option(
     "--as", "actor", default="", help="Act as this embedded actor, such as `approver@local`."
 )
+DRY_RUN: Final = click.option("--dry-run", is_flag=True, help="Say what it would change, and change nothing.")
 
 
 def client(actor: str) -> control_client.ControlClient:
@@ -25,3 +27,13 @@ def client(actor: str) -> control_client.ControlClient:
     s = settings.load()
     issuer = identity.TokenIssuer.load(s.control.tokens_file)
     return control_client.ControlClient(s.control_url, issuer.token_of(actor))
+
+
+def serving(actor: str) -> serving_client.ServingClient:
+    """What is served now is serving's to say. Errors: as :func:`client`."""
+    from mainspring.core import identity, settings
+    from mainspring.core.client import serving as serving_client
+
+    s = settings.load()
+    issuer = identity.TokenIssuer.load(s.control.tokens_file)
+    return serving_client.ServingClient(s.serving_url, token=issuer.token_of(actor))

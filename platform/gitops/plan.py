@@ -49,6 +49,8 @@ class Item(Message):
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
     says: str = ""
+    version: str = ""
+    """Of what there is: an apply changes this, and nothing that somebody has made of it since."""
 
 
 class Plan(Message):
@@ -69,7 +71,7 @@ class Plan(Message):
             [
                 self.project,
                 self.commit,
-                [item.model_dump(mode="json", exclude={"says"}) for item in self.changes],
+                [item.model_dump(mode="json", exclude={"says", "version"}) for item in self.changes],
             ]
         )
 
@@ -132,9 +134,10 @@ def _do(client: control_client.ControlClient, prepared: Prepared, item: Item, ca
         return item.model_copy(update={"says": f"started `{client.create_run(asked).run_id}`"})
     process = schedules.Process(item.what.partition(" ")[2])
     if item.action is Action.REMOVE:
-        client.remove_schedule(project, process)
+        client.remove_schedule(project, process, version=item.version)
     else:
-        client.put_schedule(project, process, schedules.ScheduleCreate(**item.after, cause=cause))
+        wanted = schedules.ScheduleCreate(**item.after, cause=cause)
+        client.put_schedule(project, process, wanted, version=item.version)
     return item.model_copy(update={"says": "done"})
 
 
@@ -150,9 +153,9 @@ def _schedules(client: control_client.ControlClient, wanted: documents.Document)
         before = view.model_dump(mode="json", include={"every_minutes", "is_paused", "request"})
         if after:
             action = Action.NONE if before == after else Action.CHANGE
-            yield Item(what=what, action=action, before=before, after=after)
+            yield Item(what=what, action=action, before=before, after=after, version=view.version)
         elif wanted.prune:
-            yield Item(what=what, action=Action.REMOVE, before=before)
+            yield Item(what=what, action=Action.REMOVE, before=before, version=view.version)
         else:
             says = f"not in `{documents.FILE}`; name it, remove it by hand, or set `prune`"
             yield Item(what=what, action=Action.EXTRA, before=before, says=says)

@@ -19,6 +19,7 @@ STATUS_BY_CODE: Final[Mapping[str, int]] = {
     "not_found": 404,
     "conflict": 409,
     "precondition_failed": 412,
+    "precondition_required": 428,
     "unauthenticated": 401,
     "deadline_exceeded": 504,
 }

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from litestar import Response, delete, get, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from mainspring.core.contracts import control, members
 from mainspring.platform import plane as control_plane
@@ -48,7 +48,7 @@ async def put_member(
     project: FromPath[str],
     actor: FromPath[str],
     data: JSONBody[members.MemberPut],
-    if_match: Annotated[str, HeaderParameter(name="If-Match")] = "",
+    if_match: versions.IfMatch = "",
 ) -> Response[members.MemberView]:
     """Give an actor exactly these roles in the project; a member is changed by the version in `If-Match`. Role: admin."""
     made = await service.put(plane, credential, project, actor, data, if_match=if_match)
@@ -61,7 +61,7 @@ async def remove_member(
     credential: NamedDependency[str],
     project: FromPath[str],
     actor: FromPath[str],
-    if_match: Annotated[str, HeaderParameter(name="If-Match")] = "",
+    if_match: versions.IfMatch = "",
 ) -> None:
     """Take a member's roles away, by the version in `If-Match`. Role: admin."""
     await service.remove(plane, credential, project, actor, if_match=if_match)

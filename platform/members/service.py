@@ -28,8 +28,8 @@ async def put(
 ) -> members.MemberView:
     """Give an actor exactly these roles; the same again changes nothing. Role: admin, in all environments.
 
-    Errors: NotFound for the project; InvalidRequest for a name that no actor has, or if a member is changed without
-    `if_match`; PreconditionFailed if it is not the one of `if_match`.
+    Errors: NotFound for the project; InvalidRequest for a name that no actor has; PreconditionRequired if a member is
+    changed without `if_match`; PreconditionFailed if it is not the one of that.
     """
     _check_name(actor)
 

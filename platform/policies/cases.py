@@ -19,6 +19,7 @@ _RUN: Final = {
     "environment": "dev",
     "requested_by": "somebody@example.org",
     "on_behalf_of": "",
+    "prompted_by": "",
 }
 _KEYS: Final = frozenset({"name", "who", "roles", "platform", "action", "on", "with", "allowed", "by"})
 

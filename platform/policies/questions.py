@@ -33,6 +33,9 @@ class Resource:
     parents: tuple[tuple[str, str], ...] = ()
 
 
+#: Of a run that a process started: who answers for it beside the process.
+NAMED_BY_PROCESSES: Final = ("on_behalf_of", "prompted_by")
+
 PLATFORM: Final = Resource("Platform", "platform")
 
 
@@ -41,15 +44,23 @@ def project(name: str) -> Resource:
 
 
 def run(
-    run_id: str, *, project: str, kind: str, environment: str, requested_by: str, on_behalf_of: str = ""
+    run_id: str,
+    *,
+    project: str,
+    kind: str,
+    environment: str,
+    requested_by: str,
+    on_behalf_of: str = "",
+    prompted_by: str = "",
 ) -> Resource:
-    """`on_behalf_of` is an attribute of those that a process started."""
+    """`on_behalf_of` and `prompted_by` are attributes of those that a process started."""
     attributes = {
         "project": project,
         "kind": kind,
         "environment": environment,
         "requested_by": requested_by,
         **({"on_behalf_of": on_behalf_of} if on_behalf_of else {}),
+        **({"prompted_by": prompted_by} if prompted_by else {}),
     }
     return Resource("Run", run_id, attributes, (("Project", project),))
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from litestar import Response, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from mainspring.core.contracts import control
 from mainspring.platform import plane as control_plane
@@ -51,7 +51,7 @@ async def update_project(
     credential: NamedDependency[str],
     name: FromPath[str],
     data: JSONBody[control.ProjectPatch],
-    if_match: Annotated[str, HeaderParameter(name="If-Match")] = "",
+    if_match: versions.IfMatch = "",
 ) -> Response[control.ProjectView]:
     """Change owner, description or budget of the project that `If-Match` names the version of. Role: admin."""
     changed = await service.update(plane, credential, name, data, if_match=if_match)

@@ -48,8 +48,8 @@ async def update(
 ) -> control.ProjectView:
     """Change what people set of a project, its budget too; the same again changes nothing. Role: admin.
 
-    Errors: NotFound; PreconditionFailed if it is not the one of `if_match`; InvalidRequest for an empty patch, a field
-    that cannot be taken away, or without `if_match`.
+    Errors: NotFound; PreconditionRequired without `if_match`, PreconditionFailed if it is not the one of that;
+    InvalidRequest for an empty patch, or a field that cannot be taken away.
     """
     wanted = store.columns(patch)
     empty = next((field for field in ("owner", "description") if wanted.get(field, "") is None), "")

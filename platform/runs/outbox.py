@@ -201,6 +201,7 @@ async def _start(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None
                 auto_approve_by=request.auto_approve_by,
                 cause=request.cause,
                 on_behalf_of=request.on_behalf_of,
+                prompted_by=request.prompted_by,
                 model=request.model,
                 split=request.split,
                 deploy_to=request.endpoint,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from litestar import get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from mainspring.core.contracts import control, training
 from mainspring.platform import plane as control_plane
+from mainspring.platform.http import versions
 from mainspring.platform.runs import service
 
 
@@ -43,9 +44,10 @@ async def show_run(
     plane: NamedDependency[control_plane.ControlPlane],
     credential: NamedDependency[str],
     run_id: FromPath[str],
-) -> control.RunView:
+) -> Response[control.RunView]:
     """One run with its present status and cost."""
-    return await service.show(plane, credential, run_id)
+    found = await service.show(plane, credential, run_id)
+    return versions.tagged(found, found.version)
 
 
 @post("/api/v1/runs/{run_id:str}/decision", tags=["runs"], status_code=200)
@@ -54,9 +56,11 @@ async def decide_run(
     credential: NamedDependency[str],
     run_id: FromPath[str],
     data: JSONBody[control.DecisionCreate],
-) -> control.RunView:
-    """Approve or reject a waiting run. Role: approver."""
-    return await service.decide(plane, credential, run_id, data)
+    if_match: versions.IfMatch = "",
+) -> Response[control.RunView]:
+    """Approve or reject a waiting run, as it was looked at where `If-Match` says so. Role: approver."""
+    found = await service.decide(plane, credential, run_id, data, if_match=if_match)
+    return versions.tagged(found, found.version)
 
 
 @post("/api/v1/runs/{run_id:str}/cancel", tags=["runs"], status_code=200)
@@ -64,9 +68,11 @@ async def cancel_run(
     plane: NamedDependency[control_plane.ControlPlane],
     credential: NamedDependency[str],
     run_id: FromPath[str],
-) -> control.RunView:
+    if_match: versions.IfMatch = "",
+) -> Response[control.RunView]:
     """Ask a run to stop."""
-    return await service.cancel(plane, credential, run_id)
+    found = await service.cancel(plane, credential, run_id, if_match=if_match)
+    return versions.tagged(found, found.version)
 
 
 @post("/api/v1/runs/{run_id:str}/events", tags=["runs"])

@@ -18,6 +18,7 @@ from mainspring.platform.audit import store as audit_store
 from mainspring.platform.costs import reservations
 from mainspring.platform.costs import store as cost_store
 from mainspring.platform.endpoints import store as endpoint_store
+from mainspring.platform.http import versions
 from mainspring.platform.policies import questions
 from mainspring.platform.projects import store as project_store
 from mainspring.platform.protection import dpia_service
@@ -124,6 +125,7 @@ def _check_complete(request: control.RunCreate) -> None:
         ("model", control.RunKind.TRAIN),
         ("split", control.RunKind.TRAIN),
         ("on_behalf_of", control.RunKind.TRAIN),
+        ("prompted_by", control.RunKind.TRAIN),
     ):
         if request.kind is not kind and getattr(request, name) not in (None, "", training.ModelChanges()):
             raise errors.InvalidRequest(
@@ -185,7 +187,7 @@ def _start_of(request: control.RunCreate) -> access.Target:
         auto_approve_by=request.auto_approve_by[: questions.MAX_CHARACTERS],
         is_sample=request.sample_fraction < 1.0,
         has_cause=bool(request.cause),
-        **({"on_behalf_of": request.on_behalf_of} if request.on_behalf_of else {}),
+        **{k: v for k in questions.NAMED_BY_PROCESSES if (v := getattr(request, k))},
     )
 
 
@@ -258,13 +260,21 @@ async def read(
 
 
 async def decide(
-    plane: control_plane.ControlPlane, credential: str, run_id: str, request: control.DecisionCreate
+    plane: control_plane.ControlPlane,
+    credential: str,
+    run_id: str,
+    request: control.DecisionCreate,
+    *,
+    if_match: str = "",
 ) -> control.RunView:
     """Approve or reject; the same decision again resumes the first.
 
     While the engine is away the decision is on record and stays under way; recovery delivers it.
-    Errors: PolicyDenied; Conflict if the run does not wait for a decision, or another one is under way.
+    Errors: PolicyDenied; Conflict if the run does not wait for a decision, or another one is under way;
+    PreconditionFailed if it is not as it was looked at.
     """
+    plane.issuer.authenticate(credential)
+    status = await outbox.live_status(plane, run_id) if if_match else None
 
     async def on(connection: AsyncConnection) -> access.Target:
         return access.run(await store.find(connection, run_id), approve=request.approve)
@@ -289,6 +299,7 @@ async def decide(
                     name=run_id,
                 )
             return mutation.Change(_Asked(run_id, known), f"run/{run_id}", is_new=False)
+        versions.check(if_match, store.version(row, status), resource="run", name=run_id)
         intent = await intents.insert(connection, run_id, intents.Kind.DECIDE, actor.name, body)
         return _intended(run_id, intent, body)
 
@@ -303,8 +314,10 @@ async def decide(
     return await _carry_out(plane, asked)
 
 
-async def cancel(plane: control_plane.ControlPlane, credential: str, run_id: str) -> control.RunView:
-    """Ask a run to stop. Errors: Conflict if the run has ended."""
+async def cancel(
+    plane: control_plane.ControlPlane, credential: str, run_id: str, *, if_match: str = ""
+) -> control.RunView:
+    """Ask a run to stop. Errors: Conflict if the run has ended; PreconditionFailed if it is not as it was looked at."""
     plane.issuer.authenticate(credential)
     status = await outbox.live_status(plane, run_id)
 
@@ -313,6 +326,7 @@ async def cancel(plane: control_plane.ControlPlane, credential: str, run_id: str
         known = await intents.find_open(connection, run_id, intents.Kind.CANCEL)
         if known is not None:
             return mutation.Change(_Asked(run_id, known), f"run/{run_id}", is_new=False)
+        versions.check(if_match, store.version(row, status), resource="run", name=run_id)
         stage = status.stage if status is not None else training.Stage(row.stage)
         if stage in store.TERMINAL:
             raise errors.Conflict(

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mainspring.core import errors
 from mainspring.core.contracts import base, control, training
 from mainspring.platform import database
+from mainspring.platform.http import versions
 
 TERMINAL: Final = frozenset(
     {
@@ -107,20 +108,35 @@ async def page(
 
 def view(row: sa.Row[Any], spent: float, status: training.RunStatus | None) -> control.RunView:
     """The run as it is now: a live status goes before the stored stage, unless that one is final."""
-    stored = training.Stage(row.stage)
     return control.RunView(
         run_id=row.run_id,
         project=row.project,
         kind=control.RunKind(row.kind),
         environment=row.environment,
-        stage=status.stage if status is not None and stored not in TERMINAL else stored,
+        stage=stage_of(row, status),
         requested_by=row.requested_by,
         cause=row.request.get("cause", ""),
         on_behalf_of=row.request.get("on_behalf_of", ""),
+        prompted_by=row.request.get("prompted_by", ""),
         pack=(row.request.get("pipeline") or {}).get("pack", ""),
+        endpoint=row.request.get("endpoint", ""),
+        bundle_digest=row.request.get("bundle_digest") or row.result.get("bundle_digest") or "",
         created_at=row.created_at,
         ended_at=row.ended_at,
         cost=spent,
         status=status,
         result=row.result,
+        version=version(row, status),
     )
+
+
+def stage_of(row: sa.Row[Any], status: training.RunStatus | None) -> training.Stage:
+    stored = training.Stage(row.stage)
+    return status.stage if status is not None and stored not in TERMINAL else stored
+
+
+def version(row: sa.Row[Any], status: training.RunStatus | None) -> str:
+    """Of what a decision is about: the stage, what it awaits, and what came of the run so far. Not of progress or cost."""
+    stage = stage_of(row, status)
+    awaits = status.message if status is not None and stage is training.Stage.APPROVAL else ""
+    return versions.of(row.run_id, str(stage), awaits, row.result)

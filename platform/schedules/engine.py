@@ -14,21 +14,34 @@ class Scheduler(Protocol):
     """`core.client.schedules.ScheduleClient` is one. Every method raises DependencyDown when the engine is away."""
 
     async def put(
-        self, project: str, process: schedules.Process, asked: schedules.ScheduleCreate, *, put_by: str = ""
+        self,
+        project: str,
+        process: schedules.Process,
+        asked: schedules.ScheduleCreate,
+        *,
+        put_by: str = "",
+        if_version: str | None = None,
     ) -> schedules.ScheduleView:
-        """`put_by` answers for what it starts. Errors: InvalidRequest for an option that the process has not."""
+        """`put_by` answers for what it starts. `if_version`: in the place of that one only; empty: of none; None: of any.
+
+        Errors: InvalidRequest for an option that the process has not; PreconditionFailed.
+        """
         ...
 
-    async def remove(self, project: str, process: schedules.Process) -> None:
-        """Errors: NotFound."""
+    async def remove(
+        self, project: str, process: schedules.Process, *, if_version: str | None = None
+    ) -> None:
+        """Errors: NotFound, PreconditionFailed."""
         ...
 
     async def find(self, project: str, process: schedules.Process) -> schedules.ScheduleView:
         """Errors: NotFound."""
         ...
 
-    async def run_now(self, project: str, process: schedules.Process, key: str) -> str:
-        """The run's id; the same key again is the same run. Errors: NotFound."""
+    async def run_now(
+        self, project: str, process: schedules.Process, key: str, *, prompted_by: str = ""
+    ) -> str:
+        """The run's id; the same key again is the same run. `prompted_by` answers for what it starts, too. Errors: NotFound."""
         ...
 
     async def outcome(
@@ -44,11 +57,21 @@ class MemoryScheduler:
     def __init__(self) -> None:
         self._kept: dict[str, schedules.ScheduleView] = {}
         self.is_down = False
+        self.prompted: list[str] = []
+        """Who asked for a run beside its times, in order."""
 
     async def put(
-        self, project: str, process: schedules.Process, asked: schedules.ScheduleCreate, *, put_by: str = ""
+        self,
+        project: str,
+        process: schedules.Process,
+        asked: schedules.ScheduleCreate,
+        *,
+        put_by: str = "",
+        if_version: str | None = None,
     ) -> schedules.ScheduleView:
         self._check_up()
+        known = self._kept.get(schedules.schedule_id(project, process))
+        _check_version(project, process, known, if_version)
         request = schedules.request_of(process, project, asked.request, put_by=put_by)
         view = schedules.ScheduleView(
             project=project,
@@ -58,26 +81,27 @@ class MemoryScheduler:
             request=request.model_dump(mode="json", exclude=set(schedules.GIVEN), exclude_defaults=True),
             on_behalf_of=getattr(request, "on_behalf_of", ""),
         )
-        self._kept[schedules.schedule_id(project, process)] = view
+        self._kept[schedules.schedule_id(project, process)] = view = schedules.versioned(view)
         return view
 
-    async def remove(self, project: str, process: schedules.Process) -> None:
-        await self.find(project, process)
+    async def remove(
+        self, project: str, process: schedules.Process, *, if_version: str | None = None
+    ) -> None:
+        _check_version(project, process, await self.find(project, process), if_version)
         del self._kept[schedules.schedule_id(project, process)]
 
     async def find(self, project: str, process: schedules.Process) -> schedules.ScheduleView:
         self._check_up()
         name = schedules.schedule_id(project, process)
         if name not in self._kept:
-            raise errors.NotFound(
-                f"project `{project}` has no schedule of `{process}`; make one",
-                resource="schedule",
-                name=name,
-            )
+            raise schedules.missing(project, process)
         return self._kept[name]
 
-    async def run_now(self, project: str, process: schedules.Process, key: str) -> str:
+    async def run_now(
+        self, project: str, process: schedules.Process, key: str, *, prompted_by: str = ""
+    ) -> str:
         view = await self.find(project, process)
+        self.prompted.append(prompted_by)
         run_id = f"{schedules.schedule_id(project, process)}-now-{key}"
         if run_id not in [run.run_id for run in view.runs]:
             run = schedules.ScheduledRun(run_id=run_id, started_at=base.utc_now())
@@ -98,6 +122,14 @@ class MemoryScheduler:
             raise errors.DependencyDown("the scheduler is down; start it and try again", name="scheduler")
 
 
+def _check_version(
+    project: str, process: schedules.Process, known: schedules.ScheduleView | None, wanted: str | None
+) -> None:
+    found = "" if known is None else known.version
+    if wanted is not None and wanted != found:
+        raise schedules.changed(project, process, found)
+
+
 Connect: TypeAlias = Callable[[], Awaitable[Scheduler]]
 
 
@@ -110,18 +142,29 @@ class LazyScheduler:
         self._connecting = asyncio.Lock()
 
     async def put(
-        self, project: str, process: schedules.Process, asked: schedules.ScheduleCreate, *, put_by: str = ""
+        self,
+        project: str,
+        process: schedules.Process,
+        asked: schedules.ScheduleCreate,
+        *,
+        put_by: str = "",
+        if_version: str | None = None,
     ) -> schedules.ScheduleView:
-        return await (await self._engine()).put(project, process, asked, put_by=put_by)
+        engine = await self._engine()
+        return await engine.put(project, process, asked, put_by=put_by, if_version=if_version)
 
-    async def remove(self, project: str, process: schedules.Process) -> None:
-        await (await self._engine()).remove(project, process)
+    async def remove(
+        self, project: str, process: schedules.Process, *, if_version: str | None = None
+    ) -> None:
+        await (await self._engine()).remove(project, process, if_version=if_version)
 
     async def find(self, project: str, process: schedules.Process) -> schedules.ScheduleView:
         return await (await self._engine()).find(project, process)
 
-    async def run_now(self, project: str, process: schedules.Process, key: str) -> str:
-        return await (await self._engine()).run_now(project, process, key)
+    async def run_now(
+        self, project: str, process: schedules.Process, key: str, *, prompted_by: str = ""
+    ) -> str:
+        return await (await self._engine()).run_now(project, process, key, prompted_by=prompted_by)
 
     async def outcome(
         self, project: str, process: schedules.Process, run_id: str

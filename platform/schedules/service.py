@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from mainspring.core import identity, ids
-from mainspring.core.contracts import schedules
+from mainspring.core import errors, identity, ids
+from mainspring.core.contracts import base, control, schedules
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.endpoints import store as endpoint_store
+from mainspring.platform.http import versions
 from mainspring.platform.runs import outbox
 
 
@@ -18,11 +20,14 @@ async def put(
     project: str,
     process: schedules.Process,
     asked: schedules.ScheduleCreate,
+    *,
+    if_match: str = "",
 ) -> schedules.ScheduleView:
     """Make a schedule or change it. Role: developer. Safe to repeat.
 
     What it starts from then on is started in the name of who put it last.
-    Errors: NotFound, InvalidRequest; Conflict for an endpoint of another project.
+    Errors: NotFound, InvalidRequest; Conflict for an endpoint of another project; PreconditionRequired where one is changed
+    without `if_match`, PreconditionFailed if it is not the one of that.
     """
     wanted = schedules.request_of(process, project, asked.request)  # before anything is on record
     async with reads.reading(plane, credential, action="schedule.read") as reader:
@@ -30,8 +35,29 @@ async def put(
         if endpoint := getattr(wanted, "endpoint", ""):
             await endpoint_store.check_not_foreign(reader.connection, endpoint, project)
 
+    before, away = await _look_or_away(plane, project, process)
+
+    def check() -> None:
+        if away is not None:
+            return
+        if before is not None and not _is_same(before, asked, wanted):
+            _require(before, if_match)
+        elif before is None and if_match.strip():
+            raise schedules.missing(project, process)
+
     async def work(actor: identity.Actor) -> tuple[schedules.ScheduleView, dict[str, Any]]:
-        return await outbox.ask(plane.scheduler.put(project, process, asked, put_by=actor.name)), {}
+        if away is not None:
+            raise away
+        # Compared once more by the engine, in the same step as it is changed.
+        version = "" if before is None else before.version
+        put = plane.scheduler.put(
+            project,
+            process,
+            asked,
+            put_by=actor.name,
+            if_version=None if versions.is_any(if_match) else version,
+        )
+        return await outbox.ask(put), {}
 
     return await mutation.around(
         plane,
@@ -41,17 +67,34 @@ async def put(
         on=access.project(project, process=str(process)),
         detail=asked.model_dump(mode="json", exclude=None if asked.cause else {"cause"}),
         work=work,
+        check=check,
     )
 
 
 async def remove(
-    plane: control_plane.ControlPlane, credential: str, project: str, process: schedules.Process
+    plane: control_plane.ControlPlane,
+    credential: str,
+    project: str,
+    process: schedules.Process,
+    *,
+    if_match: str = "",
 ) -> None:
-    """End a schedule; what runs goes on. Role: developer. Errors: NotFound."""
+    """End a schedule; what runs goes on. Role: developer. Errors: NotFound, and those of `if_match` as :func:`put`."""
     await _check(plane, credential, project)
+    before, away = await _look_or_away(plane, project, process)
+
+    def check() -> None:
+        if away is not None:
+            return
+        if before is None:
+            raise schedules.missing(project, process)
+        _require(before, if_match)
 
     async def work(_: identity.Actor) -> tuple[None, dict[str, Any]]:
-        return await outbox.ask(plane.scheduler.remove(project, process)), {}
+        if away is not None:
+            raise away
+        version = None if before is None or versions.is_any(if_match) else before.version
+        return await outbox.ask(plane.scheduler.remove(project, process, if_version=version)), {}
 
     await mutation.around(
         plane,
@@ -61,18 +104,22 @@ async def remove(
         on=access.project(project, process=str(process)),
         detail={},
         work=work,
+        check=check,
     )
 
 
 async def run_now(
     plane: control_plane.ControlPlane, credential: str, project: str, process: schedules.Process
 ) -> schedules.ScheduledOutcome:
-    """Start what is scheduled, beside its times. Role: developer. Errors: NotFound."""
+    """Start what is scheduled, beside its times. Role: developer. Errors: NotFound.
+
+    What comes of it is started in the name of who put the schedule, and whoever asks for it now answers for it as well.
+    """
     await _check(plane, credential, project)
     key = ids.new_id("key")
 
-    async def work(_: identity.Actor) -> tuple[str, dict[str, Any]]:
-        run_id = await outbox.ask(plane.scheduler.run_now(project, process, key))
+    async def work(actor: identity.Actor) -> tuple[str, dict[str, Any]]:
+        run_id = await outbox.ask(plane.scheduler.run_now(project, process, key, prompted_by=actor.name))
         return run_id, {"run_id": run_id}
 
     run_id = await mutation.around(
@@ -95,6 +142,18 @@ async def show(
     return await outbox.ask(plane.scheduler.find(project, process))
 
 
+async def read(
+    plane: control_plane.ControlPlane, credential: str, project: str, *, after: str, limit: int
+) -> control.Page:
+    """A page of a project's schedules by process. Errors: NotFound for the project."""
+    await _check(plane, credential, project)
+    due = sorted(p for p in schedules.Process if p > after)
+    looked = await asyncio.gather(*(_look(plane, project, process) for process in due))
+    found = [view for view in looked if view is not None]
+    items = [view.model_dump(mode="json") for view in found[:limit]]
+    return control.Page(items=items, next=str(found[limit - 1].process) if len(found) > limit else "")
+
+
 async def outcome(
     plane: control_plane.ControlPlane,
     credential: str,
@@ -109,6 +168,37 @@ async def outcome(
 
 def _resource(project: str, process: schedules.Process) -> str:
     return f"schedule/{project}/{process}"
+
+
+async def _look(
+    plane: control_plane.ControlPlane, project: str, process: schedules.Process
+) -> schedules.ScheduleView | None:
+    try:
+        return await outbox.ask(plane.scheduler.find(project, process))
+    except errors.NotFound:
+        return None
+
+
+async def _look_or_away(
+    plane: control_plane.ControlPlane, project: str, process: schedules.Process
+) -> tuple[schedules.ScheduleView | None, errors.Unavailable | None]:
+    """What there is; or why the engine does not say, which goes on record as the outcome of whatever is asked."""
+    try:
+        return await _look(plane, project, process), None
+    except errors.Unavailable as away:
+        return None, away
+
+
+def _require(before: schedules.ScheduleView, if_match: str) -> None:
+    name = schedules.schedule_id(before.project, before.process)
+    versions.require(if_match, before.version, resource="schedule", name=name)
+
+
+def _is_same(before: schedules.ScheduleView, asked: schedules.ScheduleCreate, wanted: base.Message) -> bool:
+    """Putting it again undoes nothing of anybody's."""
+    request = wanted.model_dump(mode="json", exclude=set(schedules.GIVEN), exclude_defaults=True)
+    put = (asked.every_minutes, asked.is_paused, request)
+    return put == (before.every_minutes, before.is_paused, before.request)
 
 
 async def _check(plane: control_plane.ControlPlane, credential: str, project: str) -> None:

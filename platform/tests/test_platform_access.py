@@ -185,7 +185,7 @@ def test_nobody_decides_on_his_own_or_gives_what_he_may_not(api: Api) -> None:
 def test_a_role_for_a_time_hands_out_nothing(api: Api) -> None:
     api.given("ana", role="admin", environment="*")
     api.call(
-        "ana", "PATCH", "/projects/alpha", 400, {"owner": "x"}
+        "ana", "PATCH", "/projects/alpha", 428, {"owner": "x"}
     )  # it is an admin: only `If-Match` is missing
     api.call("ana", "PUT", "/projects/alpha/members/ana", 403, {"roles": {"*": ["admin"]}})
     api.call("ana", "DELETE", "/projects/alpha/members/eva", 403)

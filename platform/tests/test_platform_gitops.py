@@ -152,7 +152,7 @@ def test_what_was_changed_by_hand_is_drift_and_what_is_not_named_is_told(
     command("apply", folder)
     by_hand = schedules.ScheduleCreate(every_minutes=5)
     retrain = schedules.ScheduleCreate(every_minutes=5, request={"endpoint": "flight-delay"})
-    developer.put_schedule("flight-delay", schedules.Process.SKEW, by_hand)
+    developer.put_schedule("flight-delay", schedules.Process.SKEW, by_hand, version="*")
     developer.put_schedule("flight-delay", schedules.Process.RETRAIN, retrain)
     found = command("plan", folder)
     changed = next(item for item in found["items"] if item["what"] == "schedule skew")

@@ -52,6 +52,7 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
         "is_sample": (True, False),
         "has_cause": (True, False),
         "on_behalf_of": NAMES,
+        "prompted_by": NAMES,
     },
     "run.decide": {"approve": (True, False)},
     "pipeline.run": {"environment": ENVIRONMENTS},
@@ -97,8 +98,9 @@ def question(choose: random.Random) -> questions.Question:
     held = some(identity.ROLES)
     who = questions.Principal(name, held | some(identity.ROLES), held)
     context = {key: choose.choice(values) for key, values in CONTEXTS.get(action, {}).items()}
-    if not context.get("on_behalf_of", True):
-        del context["on_behalf_of"]  # absent where nobody is named
+    for named in questions.NAMED_BY_PROCESSES:
+        if not context.get(named, True):
+            del context[named]  # absent where nobody is named
     return questions.Question(who, action, _resource(action, choose), context)
 
 
@@ -111,6 +113,7 @@ def _resource(action: str, choose: random.Random) -> questions.Resource:
             environment=choose.choice(ENVIRONMENTS),
             requested_by=choose.choice(NAMES),
             on_behalf_of=choose.choice(NAMES),
+            prompted_by=choose.choice(NAMES),
         )
     if action in ON_PLATFORM or (action.endswith(".read") and choose.random() < 0.5):
         return questions.PLATFORM
@@ -171,7 +174,8 @@ def test_the_oracle_answers_the_table_too() -> None:
         ('has(q, {"approver", "admin"})', 'has(q, {"approver"})'),
         ('{"dev", "staging", "prod"}', '{"dev", "prod"}'),
         ("attributes[who] == q.principal.name", "attributes[who] != q.principal.name"),
-        ('["requested_by", "on_behalf_of"]', '["requested_by"]'),
+        ('["requested_by", "on_behalf_of", "prompted_by"]', '["requested_by", "on_behalf_of"]'),
+        ('["on_behalf_of", "prompted_by"]', '["on_behalf_of"]'),
         ("not q.context.on_behalf_of", "q.context.on_behalf_of"),
     ],
 )

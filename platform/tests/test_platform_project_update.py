@@ -18,6 +18,7 @@ from mainspring.core.contracts import control
 from mainspring.platform import app as control_app
 from mainspring.platform import mutation
 from mainspring.platform.cli import main as cli
+from mainspring.platform.cli import session
 from mainspring.platform.runs import launcher
 
 #: Once over SQLite, once over PostgreSQL.
@@ -61,24 +62,31 @@ def api(tmp_path: Path) -> Iterator[Api]:
         made = Api(client)
         body = {"name": "alpha", "owner": "team", "monthly_budget": 1.0}
         answer = made.call("POST", "/api/v1/projects", body)
-        assert answer.headers["etag"] == made.tag() == f'"{answer.json()["version"]}"'
+        assert answer.headers["etag"] == f'"{answer.json()["version"]}"'
+        assert made.tag().startswith(f'"{answer.json()["version"]}.')
         yield made
+
+
+def version(tag: str) -> str:
+    return tag.strip('"').partition(".")[0]
 
 
 def test_a_change_names_the_version_it_is_of(api: Api) -> None:
     first = api.tag()
     changed = api.call("PATCH", body={"monthly_budget": 2.5}, If_Match=first)
     assert changed.status_code == 200 and changed.json()["monthly_budget"] == 2.5
-    assert changed.headers["etag"] == api.tag() != first
+    assert version(changed.headers["etag"]) == version(api.tag()) != version(first)
     late = api.call("PATCH", body={"owner": "others"}, If_Match=first)
     assert (late.status_code, late.json()["code"]) == (412, "precondition_failed")
-    assert f'"{late.json()["details"]["current"]}"' == api.tag()
+    assert late.json()["details"]["current"] == version(api.tag())
+    told = {k: late.json()["details"][k] for k in ("by", "changed")}
+    assert told == {"by": "root", "changed": ["monthly_budget_nanos"]}
     assert api.call("GET").json()["owner"] == "team"
     assert (
         api.call("PATCH", body={"monthly_budget": None}, If_Match=api.tag()).json()["monthly_budget"] is None
     )
     back = api.call("PATCH", body={"monthly_budget": 1.0}, If_Match=f'"x", {api.tag()}')
-    assert back.headers["etag"] == first  # a version is what it says
+    assert version(back.headers["etag"]) == version(first)  # a version is what it says
     assert api.details() == [
         {"monthly_budget_nanos": {"from": 1_000_000_000, "to": 2_500_000_000}},
         {"monthly_budget_nanos": {"from": 2_500_000_000, "to": None}},
@@ -94,7 +102,7 @@ def test_the_same_again_is_no_change(api: Api) -> None:
 @pytest.mark.parametrize(
     ("body", "headers", "status", "field"),
     [
-        ({"owner": "x"}, {}, 400, "If-Match"),
+        ({"owner": "x"}, {}, 428, None),
         ({"owner": "x"}, {"If_Match": 'W/"*"'}, 412, None),
         ({}, {"If_Match": "*"}, 400, ""),
         ({"owner": None}, {"If_Match": "*"}, 400, "owner"),
@@ -133,7 +141,10 @@ def test_of_many_who_saw_the_same_one_is_heard(api: Api) -> None:
 def test_what_is_spent_or_kept_free_is_no_new_version(api: Api) -> None:
     before = api.tag()
     assert api.call("POST", "/api/v1/runs", {"project": "alpha"}, actor="dev").status_code == 201
-    assert api.call("GET").json()["reserved"] > 0 and api.tag() == before
+    assert api.call("GET").json()["reserved"] > 0
+    assert version(api.tag()) == version(before) and api.tag() != before, "another answer of the same version"
+    changed = api.call("PATCH", body={"owner": "x"}, If_Match=before)
+    assert changed.status_code == 200, "what is spent meanwhile keeps nobody from a change"
 
 
 @pytest.fixture
@@ -150,7 +161,7 @@ def run(api: Api, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         transport = httpx.MockTransport(forward)
         return control_client.ControlClient("http://control", actor[:3], transport=transport)
 
-    monkeypatch.setattr(cli, "_client", client)
+    monkeypatch.setattr(session, "client", client)
     return lambda *arguments: CliRunner().invoke(cli.cli, list(arguments))
 
 
@@ -162,7 +173,7 @@ def test_the_command_line_raises_a_budget(api: Api, run: Callable[..., Any]) -> 
     both = run("project", "update", "alpha", "--no-budget", "--monthly-budget", "1")
     assert both.exit_code == 2 and "exclude" in both.output
     assert run("project", "update", "alpha", "--owner", "x", "--as", "developer@local").exit_code == 3
-    with cli._client("admin@local") as typed:
+    with session.client("admin@local") as typed:
         with pytest.raises(errors.PreconditionFailed, match="look at it again"):
             typed.update_project("alpha", control.ProjectPatch(owner="x"), version="0")
 

@@ -25,8 +25,9 @@ class World:
     def __init__(self, client: TestClient[Any], scheduler: engine.MemoryScheduler) -> None:
         self.client, self.scheduler = client, scheduler
 
-    def call(self, role: str, method: str, path: str, expect: int, body: Any = None) -> Any:
+    def call(self, role: str, method: str, path: str, expect: int, body: Any = None, tag: str = "") -> Any:
         headers = {"Authorization": f"Bearer {role}"} if role else {}
+        headers |= {"If-Match": tag} if tag else {}
         answer = self.client.request(method, path, json=body, headers=headers)
         assert answer.status_code == expect, answer.text
         return answer.json() if answer.content else None
@@ -54,10 +55,13 @@ def world(tmp_path: Path) -> Iterator[World]:
 def test_a_schedule_is_made_shown_run_and_removed_on_record(world: World) -> None:
     made = world.call("developer", "PUT", PATH, 200, HOURLY)
     assert made["request"] == {"max_rows": 7} and made == world.call("viewer", "GET", PATH, 200)
+    assert world.call("viewer", "GET", PATH.removesuffix("/skew"), 200)["items"] == [made]
     started = world.call("developer", "POST", f"{PATH}/runs", 202)
     assert world.call("viewer", "GET", f"{PATH}/runs/{started['run_id']}", 200)["state"] == "done"
-    world.call("developer", "DELETE", PATH, 204)
+    world.call("developer", "DELETE", PATH, 428)
+    world.call("developer", "DELETE", PATH, 204, tag=f'"{made["version"]}"')
     world.call("viewer", "GET", PATH, 404)
+    world.call("developer", "DELETE", PATH, 404, tag="*")
     rows = world.record()
     assert [(a, o) for a, o, _ in rows] == [
         (f"schedule.{what}", outcome)
@@ -107,10 +111,45 @@ def test_an_engine_that_is_away_is_on_record_and_asked_again(world: World) -> No
     assert found[1][2]["code"] == "dependency_down"
 
 
+def test_a_change_is_of_the_schedule_that_was_looked_at(world: World) -> None:
+    first = world.call("developer", "PUT", PATH, 200, HOURLY)["version"]
+    blind = world.call("admin", "PUT", PATH, 428, {"every_minutes": 5})
+    assert blind["details"]["current"] == first
+    world.call("admin", "PUT", PATH, 200, HOURLY)  # the same again undoes nothing
+    second = world.call("developer", "PUT", PATH, 200, {"every_minutes": 5}, tag=f'"{first}"')["version"]
+    late = world.call("admin", "PUT", PATH, 412, {"every_minutes": 7}, tag=f'"{first}"')
+    assert (late["details"]["current"], late["details"]["by"]) == (second, "developer@local")
+    assert world.call("admin", "PUT", PATH, 200, {"every_minutes": 7}, tag="*")["every_minutes"] == 7
+    absent = PATH.replace("skew", "retention")
+    world.call("admin", "PUT", absent, 404, {"every_minutes": 7}, tag='"x"')
+    assert [o for _, o, _ in world.record()] == ["requested", "done"] * 4, "what came too late is no request"
+
+
+def test_what_changes_between_the_look_and_the_engine_is_found_by_the_engine(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.call("developer", "PUT", PATH, 200, HOURLY)["version"]
+    put = world.scheduler.put
+
+    async def slow(*asked: Any, **options: Any) -> schedules.ScheduleView:
+        monkeypatch.setattr(world.scheduler, "put", put)
+        other = schedules.ScheduleCreate(every_minutes=1)
+        await put("hospital", schedules.Process.SKEW, other, put_by="eva")
+        return await put(*asked, **options)
+
+    monkeypatch.setattr(world.scheduler, "put", slow)
+    late = world.call("developer", "PUT", PATH, 412, {"every_minutes": 7}, tag=f'"{first}"')
+    assert late["code"] == "precondition_failed"
+    assert world.call("viewer", "GET", PATH, 200)["every_minutes"] == 1
+    assert [o for _, o, _ in world.record()] == ["requested", "done", "requested", "failed"]
+
+
 def test_what_it_starts_is_in_the_name_of_who_put_it_last(world: World) -> None:
     path, asked = PATH.replace("skew", "retrain"), {"every_minutes": 60, "request": {"endpoint": "delay"}}
     assert world.call("developer", "PUT", path, 200, asked)["on_behalf_of"] == "developer@local"
     assert world.call("admin", "PUT", path, 200, asked)["on_behalf_of"] == "admin@local"
+    world.call("developer", "POST", f"{path}/runs", 202)
+    assert world.scheduler.prompted == ["developer@local"], "who runs it now answers for it as well"
     assert world.call("viewer", "GET", path, 200)["on_behalf_of"] == "admin@local"
     forged = {"every_minutes": 60, "request": {"endpoint": "delay", "on_behalf_of": "viewer@local"}}
     assert "no option `on_behalf_of`" in world.call("developer", "PUT", path, 400, forged)["detail"]

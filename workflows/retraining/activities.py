@@ -130,6 +130,7 @@ class RetrainingActivities:
             endpoint=request.endpoint,
             cause=cause[:2000],
             on_behalf_of=request.on_behalf_of,
+            prompted_by=request.prompted_by,
             split=_split(asked),
             idempotency_key=f"retrain-{asked.key}"[:200],
         )

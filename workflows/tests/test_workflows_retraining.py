@@ -266,9 +266,13 @@ def test_a_training_is_asked_for_with_its_cause_and_a_key_of_the_check() -> None
 
 def test_it_is_asked_for_in_the_name_of_who_put_the_schedule() -> None:
     control = Control()
-    control.start(REQUEST.model_copy(update={"on_behalf_of": "ana@example.org"}))
+    names = {"on_behalf_of": "ana@example.org", "prompted_by": "eva@example.org"}
+    control.start(REQUEST.model_copy(update=names))
     control.start()
-    assert [asked["on_behalf_of"] for asked in control.posted] == ["ana@example.org", ""]
+    assert [{name: asked[name] for name in names} for asked in control.posted] == [
+        names,
+        dict.fromkeys(names, ""),
+    ]
 
 
 def test_the_training_learns_up_to_the_alarm_where_that_is_asked() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from temporalio import activity
@@ -138,11 +139,48 @@ def test_a_retraining_is_started_in_the_name_of_who_put_it_last() -> None:
             made = await ours.put("tiny", retrain, asked, put_by=name)
             assert (made.on_behalf_of, made.request) == (name, {"endpoint": "tiny"})
         assert await ours.find("tiny", retrain) == made
-        started = await ours.run_now("tiny", retrain, "k")
+        started = await ours.run_now("tiny", retrain, "k", prompted_by="ana")
         history = await client.get_workflow_handle(started).fetch_history()
         (given,) = history.events[0].workflow_execution_started_event_attributes.input.payloads
         (request,) = await client.data_converter.decode([given], [retraining.RetrainRequest])
-        assert request.on_behalf_of == "eva"
+        assert (request.on_behalf_of, request.prompted_by) == ("eva", "ana")
+
+    run(story, [CheckSkew], [Checks().check], real=True)
+
+
+def test_a_change_is_of_the_version_that_was_looked_at_and_the_engine_compares(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(client: Client, _: WorkflowEnvironment) -> None:
+        ours = ScheduleClient(client, QUEUE)
+        made = await ours.put("tiny", SKEW, wanted(600), if_version="")
+        with pytest.raises(errors.PreconditionFailed):
+            await ours.put("tiny", SKEW, wanted(1), if_version="")
+        changed = await ours.put("tiny", SKEW, wanted(700), if_version=made.version)
+        assert (changed.every_minutes, changed.version != made.version) == (700, True)
+        for late in (
+            ours.put("tiny", SKEW, wanted(1), if_version=made.version),
+            ours.remove("tiny", SKEW, if_version=made.version),
+        ):
+            with pytest.raises(errors.PreconditionFailed) as caught:
+                await late
+            assert caught.value.current == changed.version
+        # Between the look and the change: only the engine can tell.
+        look = ours._describe
+
+        async def changed_meanwhile(*named: Any) -> Any:
+            found = await look(*named)
+            monkeypatch.undo()
+            await ours.put("tiny", SKEW, wanted(800))
+            return found
+
+        monkeypatch.setattr(ours, "_describe", changed_meanwhile)
+        with pytest.raises(errors.PreconditionFailed):
+            await ours.put("tiny", SKEW, wanted(1), if_version=changed.version)
+        assert (await ours.find("tiny", SKEW)).every_minutes == 800
+        await ours.remove("tiny", SKEW, if_version=(await ours.find("tiny", SKEW)).version)
+        with pytest.raises(errors.NotFound):
+            await ours.put("tiny", SKEW, wanted(1), if_version=changed.version)
 
     run(story, [CheckSkew], [Checks().check], real=True)
 

@@ -24,7 +24,8 @@ def render(
             f"# {name}",
             "",
             f"Project `{request.project}`, run `{request.run_id}`, asked for by `{request.requested_by}`"
-            + (f" on behalf of `{request.on_behalf_of}`." if request.on_behalf_of else ".")
+            + (f" on behalf of `{request.on_behalf_of}`" if request.on_behalf_of else "")
+            + (f", when `{request.prompted_by}` asked for it." if request.prompted_by else ".")
             + (f" Cause: {request.cause}." if request.cause else ""),
             "",
             "## Data",

@@ -199,6 +199,7 @@ class TrainModel:
             _Approver(by),
             requested_by=self._request.requested_by,
             on_behalf_of=self._request.on_behalf_of,
+            prompted_by=self._request.prompted_by,
             environment=self._request.environment,
         ).require()
 

@@ -241,7 +241,8 @@ may_not(q, "run.role") if {
 
 may_not(q, "run.on-behalf-of") if {
 	q.action == "run.start"
-	q.context.on_behalf_of
+	some named in ["on_behalf_of", "prompted_by"]
+	q.context[named]
 	not has(q, {"service"})
 }
 
@@ -283,7 +284,7 @@ may_not(q, "run.prod.full-data") if {
 may_not(q, "approval.four-eyes") if {
 	q.action == "run.decide"
 	q.resource.attributes.environment == "prod"
-	some who in ["requested_by", "on_behalf_of"]
+	some who in ["requested_by", "on_behalf_of", "prompted_by"]
 	q.resource.attributes[who] == q.principal.name
 }
 

@@ -1,24 +1,18 @@
-"""Calls of the control API about data protection, as a part of its client."""
+"""What tells of persons in a project's data: found, decided, masked and opened."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel
-
-from mainspring.core.contracts import control, dpia, keysets, protection
+from mainspring.core.client.api.waiting import Connection
+from mainspring.core.contracts import control, dpia, keysets, protection, training
+from mainspring.core.contracts import keys as key_contracts
 from mainspring.core.contracts import masking as mask_contracts
 
-__all__ = ["ProtectionCalls"]
 
-M = TypeVar("M", bound=BaseModel)
-
-
-class ProtectionCalls(ABC):
-    """What tells of persons in a project's data. Errors: those of the client that it is part of."""
+class Protection(Connection):
+    """Classification, keys, masking, sealed values and impact assessments."""
 
     def classifications(
         self, project: str, *, entry: str = "", state: str = "", after: str = "", limit: int = 100
@@ -54,6 +48,18 @@ class ProtectionCalls(ABC):
         """Roles approver, admin, as policies say. On record with its purpose and reason."""
         return self._post(f"/api/v1/projects/{quote(project)}/sealed:open", asked, mask_contracts.Opened)
 
+    def keys(self, *, after: str = "", limit: int = 200) -> control.Page:
+        """Roles: any of the platform. Public halves and ids, nothing that is secret; items are `keys.KeyView`."""
+        return self._get("/api/v1/keys", control.Page, after=after, limit=limit)
+
+    def change_keys(self, wanted: key_contracts.KeyChange) -> training.RunStatus:
+        """Role: admin of the platform. Errors: Conflict while a rotation of that kind is under way."""
+        return self._post("/api/v1/key-changes", wanted, training.RunStatus)
+
+    def key_change(self, change_id: str) -> training.RunStatus:
+        """Where it is; `detail` is a `keys.KeyResult` as far as it is known."""
+        return self._get(f"/api/v1/key-changes/{quote(change_id)}", training.RunStatus)
+
     def dpias(self, project: str, *, before: str = "", limit: int = 20) -> control.Page:
         """Impact assessments, newest first."""
         return self._get(_dpia(project), control.Page, before=before, limit=limit)
@@ -65,12 +71,6 @@ class ProtectionCalls(ABC):
     def decide_dpia(self, project: str, decision: dpia.DpiaDecision) -> dpia.DpiaView:
         """Roles approver, admin; somebody else than who handed it in. Errors: Conflict if it is not open."""
         return self._post(f"{_dpia(project)}:decide", decision, dpia.DpiaView)
-
-    @abstractmethod
-    def _get(self, path: str, answer: type[M], **params: Any) -> M: ...
-
-    @abstractmethod
-    def _post(self, path: str, body: BaseModel | None, answer: type[M]) -> M: ...
 
 
 def _classified(project: str) -> str:

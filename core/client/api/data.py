@@ -1,0 +1,158 @@
+"""What data there is, where it came from, what was not let in; and what was done, used and paid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from mainspring.core.client.api import wire
+from mainspring.core.client.api.waiting import Connection
+from mainspring.core.contracts import catalog, control, lineage, metering, quality, training
+
+
+class Data(Connection):
+    """Catalog, lineage and quarantine."""
+
+    def put_catalog(
+        self, project: str, entries: Sequence[catalog.CatalogEntry], *, version: str = ""
+    ) -> catalog.CatalogReceipt:
+        """Roles service, developer. The whole catalog of a project; the same again changes nothing.
+
+        `version` is that of the catalog one has looked at; empty: whichever there is. Errors: PreconditionFailed.
+        """
+        body = catalog.CatalogPut(entries=list(entries)).model_dump(mode="json")
+        path = f"/api/v1/catalog/{quote(project)}"
+        return self._put(path, body, catalog.CatalogReceipt, version=version)
+
+    def catalog_summary(self, project: str) -> catalog.CatalogSummary:
+        return self._get(f"/api/v1/catalog/{quote(project)}", catalog.CatalogSummary)
+
+    def search_catalog(self, *, after: str = "", limit: int = 100, **wanted: Any) -> control.Page:
+        """`wanted`: `search`, `project`, `kind`, `classification`, `owner`, `pii`."""
+        return self._get("/api/v1/catalog", control.Page, after=after, limit=limit, **wanted)
+
+    def each_catalog_entry(self, **wanted: Any) -> Iterator[catalog.CatalogView]:
+        """All that :meth:`search_catalog` finds, a page at a time."""
+        after = ""
+        while True:
+            page = self.search_catalog(after=after, limit=500, **wanted)
+            for item in page.items:
+                yield catalog.CatalogView.model_validate(item)
+            if not (after := page.next):
+                return
+
+    def catalog_entry(self, project: str, name: str) -> catalog.CatalogView:
+        return self._get(f"/api/v1/catalog/{quote(project)}/{quote(name)}", catalog.CatalogView)
+
+    def quarantine(self, project: str, *, after: str = "", limit: int = 100) -> control.Page:
+        return self._get(f"/api/v1/quarantine/{quote(project)}", control.Page, after=after, limit=limit)
+
+    def each_held_batch(self, project: str) -> Iterator[quality.HeldBatch]:
+        """All of them by name, a page at a time."""
+        after = ""
+        while True:
+            page = self.quarantine(project, after=after)
+            for item in page.items:
+                yield quality.HeldBatch.model_validate(item)
+            if not (after := page.next):
+                return
+
+    def held_batch(self, project: str, name: str) -> quality.HeldBatch:
+        return self._get(f"/api/v1/quarantine/{quote(project)}/{quote(name)}", quality.HeldBatch)
+
+    def release_batch(self, project: str, name: str, *, reason: str) -> quality.HeldBatch:
+        """Role approver."""
+        path = f"/api/v1/quarantine/{quote(project)}/{quote(name)}/release"
+        return self._post(path, quality.ReleaseCreate(reason=reason), quality.HeldBatch)
+
+    def record_lineage(self, event: Mapping[str, Any]) -> lineage.LineageReceipt:
+        """Roles service, developer. One OpenLineage run event; idempotent by content."""
+        asked = wire.Asked("POST", "/api/v1/lineage", dict(event))
+        return wire.read(self._url, lineage.LineageReceipt, self._send(asked))
+
+    def walk_lineage(
+        self,
+        direction: lineage.Direction,
+        namespace: str,
+        name: str,
+        *,
+        version: str = "",
+        column: str = "",
+        kind: str = "",
+    ) -> lineage.LineageGraph:
+        asked = {"direction": direction, "namespace": namespace, "name": name}
+        return self._get(
+            "/api/v1/lineage:walk", lineage.LineageGraph, **asked, version=version, column=column, kind=kind
+        )
+
+    def prediction_rows(
+        self, project: str, model_version: str, *, as_of: datetime, entity: Mapping[str, Any]
+    ) -> lineage.PredictionRows:
+        """The row of each view that a prediction for `entity` at `as_of` came from."""
+        asked = {"project": project, "model_version": model_version, "as_of": as_of.isoformat()}
+        keys = [f"{key}:{value}" for key, value in entity.items()]
+        return self._get("/api/v1/lineage:rows", lineage.PredictionRows, **asked, entity=keys)
+
+
+class Records(Connection):
+    """The audit log, use and costs."""
+
+    def audit(self, *, after: str = "", limit: int = 100) -> control.Page:
+        return self._get("/api/v1/audit", control.Page, after=after, limit=limit)
+
+    def each_audit_row(self) -> Iterator[control.AuditView]:
+        """All of them, oldest first, a page at a time."""
+        after = ""
+        while True:
+            page = self.audit(after=after, limit=500)
+            for item in page.items:
+                yield control.AuditView.model_validate(item)
+            if not (after := page.next):
+                return
+
+    def export_audit(self) -> Iterator[bytes]:
+        """The audit log in pieces of whole lines, as `mainspring audit verify --export` reads it."""
+        with self._stream("/api/v1/audit:export", {}, quiet_seconds=None) as answer:
+            for piece in answer.iter_raw():  # noqa: UP028 (the awaited half has no `yield from`)
+                yield piece
+
+    def verify_audit(self) -> dict[str, Any]:
+        """`ok`, `rows`, `head`, and where the chain breaks, if it does."""
+        answer: dict[str, Any] = self._send(wire.Asked("GET", "/api/v1/audit:verify"))
+        return answer
+
+    def record_usage(self, record: training.UsageRecord) -> control.CostView:
+        """Role service. Idempotent by `usage_key`."""
+        return self._report("/api/v1/usage", record, control.CostView)
+
+    def record_serving_usage(self, records: Sequence[metering.ServingUsage]) -> metering.ServingUsageReceipt:
+        """Role service. All of them or none; idempotent by each record's `usage_key`."""
+        batch = metering.ServingUsageBatch(records=list(records))
+        return self._report("/api/v1/serving-usage", batch, metering.ServingUsageReceipt)
+
+    def serving_usage(
+        self, *, group_by: str = "model_version", project: str = ""
+    ) -> metering.ServingUsageSummary:
+        answer = metering.ServingUsageSummary
+        return self._get("/api/v1/serving-usage", answer, group_by=group_by, project=project)
+
+    def costs(
+        self, *, group_by: str = "project", project: str = "", since: str = "", until: str = ""
+    ) -> control.CostSummary:
+        """Of use that began in [`since`, `until`), times as RFC 3339; empty: without a limit."""
+        period = wire.period(since, until)
+        return self._get("/api/v1/costs", control.CostSummary, group_by=group_by, project=project, **period)
+
+    def cost_records(
+        self, *, project: str = "", since: str = "", until: str = ""
+    ) -> Iterator[control.CostView]:
+        """Priced records one by one, by usage key; the period as in :meth:`costs`."""
+        asked, after = {"project": project, **wire.period(since, until)}, ""
+        while True:
+            page = self._get("/api/v1/costs:records", control.Page, **asked, after=after)
+            for item in page.items:
+                yield control.CostView.model_validate(item)
+            if not (after := page.next):
+                return

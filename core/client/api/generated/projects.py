@@ -1,0 +1,172 @@
+"""Made by tools/async_client.py from ../projects.py; change that. Projects, their members, access for a time, and policies."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from urllib.parse import quote
+
+from mainspring.core import errors
+from mainspring.core.client.api import wire
+from mainspring.core.client.api.awaited import AsyncConnection
+from mainspring.core.contracts import access_requests as access_contracts
+from mainspring.core.contracts import control
+from mainspring.core.contracts import members as member_contracts
+from mainspring.core.contracts import policies as policy_contracts
+
+
+class AsyncProjects(AsyncConnection):
+    """Who there is, and what each may do."""
+
+    async def create_project(self, request: control.ProjectCreate) -> control.ProjectView:
+        """Errors: Conflict if the name is taken."""
+        return await self._post("/api/v1/projects", request, control.ProjectView)
+
+    async def project(self, name: str) -> control.ProjectView:
+        return await self._get(f"/api/v1/projects/{quote(name)}", control.ProjectView)
+
+    async def update_project(self, name: str, patch: control.ProjectPatch, *, version: str) -> control.ProjectView:
+        """Role admin. `version` is that of the project one has looked at. Errors: PreconditionFailed."""
+        body = patch.model_dump(mode="json", exclude_unset=True)
+        asked = wire.Asked(
+            "PATCH", f"/api/v1/projects/{quote(name)}", body, headers=wire.if_match(version), is_keyed=True
+        )
+        return wire.read(self._url, control.ProjectView, await self._send(asked))
+
+    async def change_project(
+        self, name: str, change: Callable[[control.ProjectView], control.ProjectPatch]
+    ) -> control.ProjectView:
+        """As :meth:`update_project`, of the project as it is: where somebody is quicker, `change` is asked again of what he made.
+
+        Errors: PreconditionFailed after ten such races.
+        """
+        for last in range(wire.RACES):
+            found = await self.project(name)
+            try:
+                return await self.update_project(name, change(found), version=found.version)
+            except errors.PreconditionFailed:
+                if last == wire.RACES - 1:
+                    raise
+        raise errors.InvariantViolated("a race has an end", where="client.change_project")
+
+    async def projects(self, *, after: str = "", limit: int = 100) -> control.Page:
+        return await self._get("/api/v1/projects", control.Page, after=after, limit=limit)
+
+    async def each_project(self) -> AsyncIterator[control.ProjectView]:
+        """All of them by name, a page at a time."""
+        after = ""
+        while True:
+            page = await self.projects(after=after)
+            for item in page.items:
+                yield control.ProjectView.model_validate(item)
+            if not (after := page.next):
+                return
+
+    async def members(self, project: str, *, after: str = "", limit: int = 100) -> control.Page:
+        return await self._get(f"/api/v1/projects/{quote(project)}/members", control.Page, after=after, limit=limit)
+
+    async def each_member(self, project: str) -> AsyncIterator[member_contracts.MemberView]:
+        """All of them by name, a page at a time."""
+        after = ""
+        while True:
+            page = await self.members(project, after=after)
+            for item in page.items:
+                yield member_contracts.MemberView.model_validate(item)
+            if not (after := page.next):
+                return
+
+    async def member(self, project: str, actor: str) -> member_contracts.MemberView:
+        return await self._get(_member(project, actor), member_contracts.MemberView)
+
+    async def put_member(
+        self, project: str, actor: str, wanted: member_contracts.MemberPut, *, version: str = ""
+    ) -> member_contracts.MemberView:
+        """Role admin. Exactly these roles. `version` is that of the member one has looked at; empty: a new one.
+
+        Errors: PreconditionFailed if somebody changed it since, PreconditionRequired if there is one.
+        """
+        body = wanted.model_dump(mode="json")
+        return await self._put(_member(project, actor), body, member_contracts.MemberView, version=version)
+
+    async def remove_member(self, project: str, actor: str, *, version: str) -> None:
+        """Role admin. Errors: PreconditionFailed if somebody changed it since."""
+        headers = wire.if_match(version)
+        await self._send(wire.Asked("DELETE", _member(project, actor), headers=headers, is_keyed=True))
+
+    async def ask_access(
+        self, project: str, asked: access_contracts.AccessRequestCreate
+    ) -> access_contracts.AccessRequestView:
+        """Any role in the project. Somebody else decides."""
+        return await self._post(_access(project), asked, access_contracts.AccessRequestView)
+
+    async def break_glass(
+        self, project: str, asked: access_contracts.AccessRequestCreate
+    ) -> access_contracts.AccessRequestView:
+        """Roles developer, approver, admin. At once, alarmed, and reviewed later."""
+        return await self._post(f"{_access(project)}:break-glass", asked, access_contracts.AccessRequestView)
+
+    async def access_request(self, project: str, request_id: str) -> access_contracts.AccessRequestView:
+        return await self._get(_access(project, request_id), access_contracts.AccessRequestView)
+
+    async def access_requests(
+        self, project: str, *, state: str = "", unreviewed: bool = False, before: str = "", limit: int = 100
+    ) -> control.Page:
+        """Newest first. `unreviewed`: broken glass without a review alone."""
+        asked = {"state": state} if state else {}
+        return await self._get(
+            _access(project), control.Page, unreviewed=unreviewed, before=before, limit=limit, **asked
+        )
+
+    async def each_access_request(
+        self, project: str, *, state: str = "", unreviewed: bool = False
+    ) -> AsyncIterator[access_contracts.AccessRequestView]:
+        """All of them, newest first, a page at a time."""
+        before = ""
+        while True:
+            page = await self.access_requests(project, state=state, unreviewed=unreviewed, before=before)
+            for item in page.items:
+                yield access_contracts.AccessRequestView.model_validate(item)
+            if not (before := page.next):
+                return
+
+    async def decide_access(
+        self, project: str, request_id: str, *, approve: bool, reason: str = "", version: str = ""
+    ) -> access_contracts.AccessRequestView:
+        """Role admin; approver for `viewer` and `developer`. Errors: Conflict if it is not open any more.
+
+        `version` is that of the request one has looked at; empty: as it is. Errors: PreconditionFailed.
+        """
+        decision = access_contracts.AccessDecision(approve=approve, reason=reason)
+        path = _access(project, request_id) + "/decision"
+        return await self._post(path, decision, access_contracts.AccessRequestView, version=version)
+
+    async def revoke_access(
+        self, project: str, request_id: str, *, reason: str, version: str = ""
+    ) -> access_contracts.AccessRequestView:
+        """Roles admin, approver, or whoever asked. Errors: Conflict if it has ended; PreconditionFailed."""
+        path, why = _access(project, request_id) + "/revoke", access_contracts.AccessReason(reason=reason)
+        return await self._post(path, why, access_contracts.AccessRequestView, version=version)
+
+    async def review_access(
+        self, project: str, request_id: str, *, finding: str, version: str = ""
+    ) -> access_contracts.AccessRequestView:
+        """Roles admin, approver; not whoever broke the glass. Errors: Conflict while it holds, or after a review."""
+        path, why = _access(project, request_id) + "/review", access_contracts.AccessReason(reason=finding)
+        return await self._post(path, why, access_contracts.AccessRequestView, version=version)
+
+    async def expire_access(self, due: access_contracts.ExpireRequest) -> access_contracts.AccessRequestView:
+        """Role service. Notes the end of what is due; what is not stays as it is."""
+        path = _access(due.project, due.request_id) + "/expire"
+        return await self._report(path, due, access_contracts.AccessRequestView)
+
+    async def try_policies(self, trial: policy_contracts.PolicyTrial) -> policy_contracts.PolicyTrialResult:
+        """Roles approver, admin. What the policies would have decided otherwise."""
+        return await self._report("/api/v1/policies:dry-run", trial, policy_contracts.PolicyTrialResult)
+
+
+def _member(project: str, actor: str) -> str:
+    return f"/api/v1/projects/{quote(project)}/members/{quote(actor, safe='')}"
+
+
+def _access(project: str, request_id: str = "") -> str:
+    below = f"/{quote(request_id, safe='')}" if request_id else ""
+    return f"/api/v1/projects/{quote(project)}/access-requests{below}"

@@ -1,0 +1,85 @@
+"""Made by tools/async_client.py from ../protection.py; change that. What tells of persons in a project's data: found, decided, masked and opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from mainspring.core.client.api.awaited import AsyncConnection
+from mainspring.core.contracts import control, dpia, keysets, protection, training
+from mainspring.core.contracts import keys as key_contracts
+from mainspring.core.contracts import masking as mask_contracts
+
+
+class AsyncProtection(AsyncConnection):
+    """Classification, keys, masking, sealed values and impact assessments."""
+
+    async def classifications(
+        self, project: str, *, entry: str = "", state: str = "", after: str = "", limit: int = 100
+    ) -> control.Page:
+        """By entry and column. `state`: `open`, `confirmed` or `rejected`; empty: all."""
+        asked = {"state": state} if state else {}
+        return await self._get(_classified(project), control.Page, entry=entry, after=after, limit=limit, **asked)
+
+    async def find_classifications(self, project: str, found: protection.Findings) -> protection.FindingsReceipt:
+        """Roles service, developer, admin. The same again changes nothing."""
+        return await self._post(_classified(project), found, protection.FindingsReceipt)
+
+    async def decide_classification(
+        self, project: str, decision: protection.ClassificationDecision
+    ) -> protection.ClassificationView:
+        """Roles approver, admin. Errors: NotFound for a column that nobody knows of."""
+        return await self._post(f"{_classified(project)}:decide", decision, protection.ClassificationView)
+
+    async def keyset(self, project: str) -> keysets.KeysetView:
+        """Never a key: ids, and what they are wrapped by."""
+        return await self._get(_keyset(project), keysets.KeysetView)
+
+    async def change_keyset(self, project: str, asked: keysets.KeysetChange) -> keysets.KeysetView:
+        """Role admin."""
+        return await self._post(f"{_keyset(project)}:change", asked, keysets.KeysetView)
+
+    async def masking(self, project: str, *, purposes: Sequence[str] = ()) -> mask_contracts.MaskingSection:
+        """What serving is to show of the project's views, as the policies say."""
+        path = f"/api/v1/projects/{quote(project)}/masking"
+        return await self._get(path, mask_contracts.MaskingSection, purpose=list(purposes))
+
+    async def open_sealed(self, project: str, asked: mask_contracts.OpenRequest) -> mask_contracts.Opened:
+        """Roles approver, admin, as policies say. On record with its purpose and reason."""
+        return await self._post(f"/api/v1/projects/{quote(project)}/sealed:open", asked, mask_contracts.Opened)
+
+    async def keys(self, *, after: str = "", limit: int = 200) -> control.Page:
+        """Roles: any of the platform. Public halves and ids, nothing that is secret; items are `keys.KeyView`."""
+        return await self._get("/api/v1/keys", control.Page, after=after, limit=limit)
+
+    async def change_keys(self, wanted: key_contracts.KeyChange) -> training.RunStatus:
+        """Role: admin of the platform. Errors: Conflict while a rotation of that kind is under way."""
+        return await self._post("/api/v1/key-changes", wanted, training.RunStatus)
+
+    async def key_change(self, change_id: str) -> training.RunStatus:
+        """Where it is; `detail` is a `keys.KeyResult` as far as it is known."""
+        return await self._get(f"/api/v1/key-changes/{quote(change_id)}", training.RunStatus)
+
+    async def dpias(self, project: str, *, before: str = "", limit: int = 20) -> control.Page:
+        """Impact assessments, newest first."""
+        return await self._get(_dpia(project), control.Page, before=before, limit=limit)
+
+    async def submit_dpia(self, project: str, answers: dpia.DpiaAnswers) -> dpia.DpiaView:
+        """Roles developer, admin."""
+        return await self._post(_dpia(project), answers, dpia.DpiaView)
+
+    async def decide_dpia(self, project: str, decision: dpia.DpiaDecision) -> dpia.DpiaView:
+        """Roles approver, admin; somebody else than who handed it in. Errors: Conflict if it is not open."""
+        return await self._post(f"{_dpia(project)}:decide", decision, dpia.DpiaView)
+
+
+def _classified(project: str) -> str:
+    return f"/api/v1/projects/{quote(project)}/classifications"
+
+
+def _keyset(project: str) -> str:
+    return f"/api/v1/projects/{quote(project)}/keyset"
+
+
+def _dpia(project: str) -> str:
+    return f"/api/v1/projects/{quote(project)}/dpia"

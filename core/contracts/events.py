@@ -1,0 +1,34 @@
+"""What is told of the audit log as it grows: who did what to which thing, without how."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mainspring.core.contracts.base import Message, UtcTime
+from mainspring.core.contracts.training import Stage
+
+__all__ = ["RECORD", "STAGE", "EventView", "RunStage"]
+
+#: Names of server-sent events: something went on record; a run is at another stage, or tells of another step.
+RECORD: Final = "record"
+STAGE: Final = "stage"
+
+
+class EventView(Message):
+    """A row of the log without its detail. `sequence` is its number, and where a watcher goes on."""
+
+    sequence: int
+    at: UtcTime
+    actor: str
+    action: str
+    resource: str
+    outcome: str
+
+
+class RunStage(Message):
+    """Where a run that is watched is by now. Not on record: stages that are have an event of their own."""
+
+    run_id: str
+    stage: Stage
+    progress: float = 0.0
+    message: str = ""

@@ -1,0 +1,159 @@
+"""`mainspring endpoint`: whose a name is, who answers there, and bringing another bundle there. Changes are runs of the control API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import rich_click as click
+
+from mainspring.core import errors
+from mainspring.platform.cli import output, session
+
+if TYPE_CHECKING:
+    from mainspring.core.client import control as control_client
+    from mainspring.core.contracts import control
+
+__all__ = ["endpoint"]
+
+_NAME: Final = click.argument("name")
+_KEY: Final = click.option("--key", default="", help="Idempotency key; default: a fresh one.")
+_TRAFFIC: Final = ("role", "bundle", "percent", "requests", "errors", "p95_ms")
+
+
+@click.group()
+def endpoint() -> None:
+    """Endpoints: whose they are, who answers there, and who does next."""
+
+
+@endpoint.command("list")
+@click.option("--project", "project_name", default="")
+@session.AS
+@session.JSON
+def endpoint_list(project_name: str, actor: str, as_json: bool) -> None:
+    """Endpoints by name, with the project that each belongs to."""
+    with session.client(actor or "developer@local") as client:
+        found = [one.model_dump(mode="json") for one in client.each_endpoint(project=project_name)]
+    columns = ("name", "project", "environment", "claimed_at", "claimed_by")
+    output.show(found, as_json=as_json, columns=columns)
+
+
+@endpoint.command("show")
+@_NAME
+@session.AS
+@session.JSON
+def endpoint_show(name: str, actor: str, as_json: bool) -> None:
+    """Whose it is."""
+    with session.client(actor or "developer@local") as client:
+        output.show(client.endpoint(name).model_dump(mode="json"), as_json=as_json)
+
+
+@endpoint.command("traffic")
+@_NAME
+@session.AS
+@session.JSON
+def endpoint_traffic(name: str, actor: str, as_json: bool) -> None:
+    """Who answers there now, to what share, and how it went since the traffic was set. Asked of serving."""
+    with session.serving(actor or "developer@local") as serving:
+        table, stats = serving.endpoint(name).traffic, serving.stats(name)
+    seen = {one.bundle_digest: one for one in stats.bundles}
+    shares = [("stable", table.stable, 100 - table.canary_percent)]
+    shares += [("canary", table.canary, table.canary_percent)] if table.canary else []
+    shares += [("shadow", table.shadow, 0)] if table.shadow else []
+    rows = []
+    for role, digest, percent in shares:
+        told = seen.get(digest)
+        rows.append(
+            {
+                "role": role,
+                "bundle": digest,
+                "percent": percent,
+                "requests": told.requests if told else 0,
+                "errors": told.errors if told else 0,
+                "p95_ms": round(told.latency_p95_ms, 3) if told else None,
+            }
+        )
+    if as_json:
+        head = {"endpoint": name, "version": table.version, "set_by": table.set_by}
+        output.show({**head, "bundles": rows}, as_json=True)
+        return
+    click.echo(f"{name}: version {table.version}, set by {table.set_by or 'nobody'}", err=True)
+    output.show(rows, as_json=False, columns=_TRAFFIC)
+
+
+@endpoint.command("promote")
+@_NAME
+@click.argument("digest")
+@click.option("--reason", default="", help="On record with the deployment.")
+@_KEY
+@session.DRY_RUN
+@session.AS
+@session.JSON
+def endpoint_promote(
+    name: str, digest: str, reason: str, key: str, dry_run: bool, actor: str, as_json: bool
+) -> None:
+    """Bring the bundle of DIGEST into service there, by steps that are judged; `run watch` follows it."""
+    with session.client(actor or "developer@local") as client:
+        claim = client.endpoint(name)
+        _deploy(client, _wanted(claim, digest, reason, key), dry_run=dry_run, as_json=as_json)
+
+
+@endpoint.command("rollback")
+@_NAME
+@click.option("--to", "digest", default="", help="A bundle; default: the one that was in service before.")
+@click.option("--reason", required=True, help="On record with the deployment.")
+@_KEY
+@session.DRY_RUN
+@session.AS
+@session.JSON
+def endpoint_rollback(
+    name: str, digest: str, reason: str, key: str, dry_run: bool, actor: str, as_json: bool
+) -> None:
+    """Bring back the bundle that answered there before the present one. It is a deployment, judged and on record as any."""
+    actor = actor or "developer@local"
+    with session.client(actor) as client:
+        claim = client.endpoint(name)
+        if not digest:
+            with session.serving(actor) as serving:
+                present = serving.endpoint(name).traffic.stable
+            digest = _before(client, claim, present)
+        _deploy(client, _wanted(claim, digest, reason, key), dry_run=dry_run, as_json=as_json)
+
+
+def _wanted(claim: control.EndpointClaim, digest: str, reason: str, key: str) -> control.RunCreate:
+    from mainspring.core import ids
+    from mainspring.core.contracts import control
+
+    return control.RunCreate(
+        project=claim.project,
+        kind=control.RunKind.DEPLOY,
+        environment=claim.environment,
+        endpoint=claim.name,
+        bundle_digest=digest,
+        cause=reason,
+        idempotency_key=key or ids.new_id("key"),
+    )
+
+
+def _deploy(
+    client: control_client.ControlClient, wanted: control.RunCreate, *, dry_run: bool, as_json: bool
+) -> None:
+    if dry_run:
+        names = {"project", "kind", "environment", "endpoint", "bundle_digest", "cause"}
+        after = wanted.model_dump(mode="json", include=names)
+        output.show_change(f"deployment to {wanted.endpoint}", None, after, as_json=as_json)
+        return
+    click.echo(f"idempotency key: {wanted.idempotency_key}", err=True)
+    output.show(client.create_run(wanted).model_dump(mode="json"), as_json=as_json)
+
+
+def _before(client: control_client.ControlClient, claim: control.EndpointClaim, present: str) -> str:
+    """The bundle of the newest run that brought another one into service there. Errors: NotFound."""
+    for run in client.each_run(project=claim.project):
+        is_there = run.endpoint == claim.name and run.stage == "done"
+        if is_there and run.kind in ("deploy", "train") and run.bundle_digest not in ("", present):
+            return run.bundle_digest
+    raise errors.NotFound(
+        f"no run brought another bundle than the present one to `{claim.name}`; name one by `--to`",
+        resource="bundle",
+        name=claim.name,
+    )

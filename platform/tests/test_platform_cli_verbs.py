@@ -1,0 +1,242 @@
+"""Every operation of the API is reachable by a verb, or has its reason here; and what the verbs of endpoints and events do."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner, Result
+from platform_api import PROJECT, Api, api, empty, launcher
+from test_platform_client_operations import app, asks, matches, operations
+
+from mainspring.core import errors, identity
+from mainspring.core.client import control as control_client
+from mainspring.core.contracts import deployment
+from mainspring.platform import cli as commands
+from mainspring.platform.cli import main as cli
+from mainspring.platform.cli import session
+from mainspring.platform.runs import launcher as run_launcher
+
+__all__ = ["api", "app", "empty", "launcher"]  # fixtures
+
+BY_PROCESSES = "is reported by a process, under its own key"
+#: Operations that no verb asks for, and why. It may only shrink.
+WITHOUT: Mapping[str, str] = {
+    "POST /runs/{}/events": BY_PROCESSES,
+    "POST /usage": BY_PROCESSES,
+    "POST /serving-usage": BY_PROCESSES,
+    "POST /lineage": BY_PROCESSES,
+    "POST /projects/{}/access-requests/{}/expire": BY_PROCESSES,
+    "GET /lineage/{}/{}": "is the same as `lineage:walk`, for names without slashes",
+}
+OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+
+
+def called(folder: Path) -> set[str]:
+    """Names of the methods that the files of a folder call."""
+    found = set()
+    for path in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                found.add(node.func.attr)
+    return found
+
+
+def test_every_operation_is_reachable_by_a_verb(app: Any, tmp_path: Path) -> None:
+    by_method = dict(asks())
+
+    def unreachable(folder: Path) -> set[str]:
+        asked = [by_method[name] for name in called(folder) & set(by_method)]
+        return {one for one in operations(app) if not any(matches(one, what) for what in asked)}
+
+    assert unreachable(Path(commands.__file__).parent) == set(WITHOUT)
+    (tmp_path / "seeded.py").write_text("client.project('x')\n")
+    assert len(unreachable(tmp_path)) == len(operations(app)) - 1
+
+
+class Shell:
+    """Commands over one application, as whoever each is by default."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self.traffic: deployment.TrafficTable | None = None
+
+    def run(self, *words: str, code: int = 0) -> Result:
+        done = CliRunner().invoke(cli.cli, list(words))
+        assert done.exit_code == code, (done.output, done.exception)
+        return done
+
+    def json(self, *words: str) -> Any:
+        lines = [one for one in self.run(*words, "--json").output.splitlines() if one.startswith("{")]
+        return json.loads(lines[-1])["data"]
+
+
+class Serving:
+    """What serving says of one endpoint."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    def __enter__(self) -> Serving:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def endpoint(self, name: str) -> deployment.EndpointView:
+        if self._shell.traffic is None:
+            raise errors.NotFound(f"no endpoint `{name}`", resource="endpoint", name=name)
+        return deployment.EndpointView(endpoint=name, traffic=self._shell.traffic)
+
+    def stats(self, name: str) -> deployment.EndpointStats:
+        one = deployment.BundleStats(
+            bundle_digest=NEW, role="canary", requests=7, rows=7, errors=1, latency_p50_ms=1, latency_p95_ms=2.5,
+            latency_p99_ms=3, mean_score=0.5,
+        )  # fmt: skip
+        return deployment.EndpointStats(endpoint=name, traffic_version=2, window_seconds=9, bundles=[one])
+
+
+@pytest.fixture
+def shell(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
+    def answer(asked: httpx.Request) -> httpx.Response:
+        found = api.client.request(
+            asked.method, str(asked.url), content=asked.content, headers=dict(asked.headers)
+        )
+        return httpx.Response(found.status_code, content=found.content, headers=dict(found.headers))
+
+    def client(actor: str) -> control_client.ControlClient:
+        tokens = identity.TokenIssuer.load(next(tmp_path.rglob("tokens.json")))
+        return control_client.ControlClient(
+            "http://testserver.local", tokens.token_of(actor), transport=httpx.MockTransport(answer)
+        )
+
+    made = Shell(api)
+    monkeypatch.setattr(session, "client", client)
+    monkeypatch.setattr(session, "serving", lambda _actor: Serving(made))
+    yield made
+
+
+def _deployed(shell: Shell, digest: str) -> str:
+    run = shell.api.run(kind="deploy", endpoint="delay", bundle_digest=digest)
+    path = f"/api/v1/runs/{run['run_id']}/decision"
+    shell.api.call("approver", "POST", path, 200, {"approve": True})
+    event = {"run_id": run["run_id"], "event_key": run["run_id"], "action": "run.end", "actor": "wf"}
+    body = {**event, "detail": {"stage": "done", "result": {"endpoint": "delay"}}}
+    shell.api.call("service", "POST", f"/api/v1/runs/{run['run_id']}/events", 201, body)
+    return str(run["run_id"])
+
+
+def test_an_endpoint_is_promoted_and_rolled_back_by_deployments(
+    shell: Shell, launcher: run_launcher.MemoryLauncher
+) -> None:
+    assert "no endpoint `delay`" in shell.run("endpoint", "promote", "delay", OLD, code=1).output
+    _deployed(shell, OLD)
+    assert [one["name"] for one in shell.json("endpoint", "list")] == ["delay"]
+    assert shell.json("endpoint", "show", "delay")["project"] == PROJECT["name"]
+    before = len(launcher.started)
+    planned = shell.json("endpoint", "promote", "delay", NEW, "--dry-run")
+    assert planned["action"] == "create" and planned["changes"]["bundle_digest"]["to"] == NEW
+    assert len(launcher.started) == before, "a dry run starts nothing"
+    made = shell.json("endpoint", "promote", "delay", NEW, "--reason", "better", "--key", "k1")
+    assert (made["kind"], made["endpoint"], made["bundle_digest"], made["cause"]) == (
+        "deploy", "delay", NEW, "better",
+    )  # fmt: skip
+    assert shell.json("endpoint", "promote", "delay", NEW, "--reason", "better", "--key", "k1") == made
+    assert "rollback" not in str(made)
+    shell.traffic = deployment.TrafficTable(endpoint="delay", version=2, stable=NEW)
+    back = shell.json("endpoint", "rollback", "delay", "--reason", "wrong scores")
+    assert (back["bundle_digest"], back["cause"]) == (OLD, "wrong scores")
+    shell.traffic = deployment.TrafficTable(endpoint="delay", version=3, stable=OLD)
+    none = shell.run("endpoint", "rollback", "delay", "--reason", "again", code=1)
+    assert "name one by `--to`" in none.output
+    named = shell.json("endpoint", "rollback", "delay", "--to", NEW, "--reason", "after all")
+    assert named["bundle_digest"] == NEW
+    assert shell.run("endpoint", "promote", "delay", "latest", code=2).output.startswith(
+        "error: `bundle_digest`"
+    )
+    denied = shell.run("endpoint", "promote", "delay", NEW, "--as", "approver@local", code=3)
+    assert "no policy permits `run.start`" in denied.output
+
+
+def test_traffic_is_told_as_serving_has_it(shell: Shell) -> None:
+    shell.run("endpoint", "traffic", "delay", code=1)
+    shell.traffic = deployment.TrafficTable(
+        endpoint="delay", version=2, stable=OLD, canary=NEW, canary_percent=5, set_by="run_1"
+    )
+    found = shell.json("endpoint", "traffic", "delay")
+    assert [(one["role"], one["percent"], one["requests"], one["p95_ms"]) for one in found["bundles"]] == [
+        ("stable", 95, 0, None),
+        ("canary", 5, 7, 2.5),
+    ]
+    assert "canary" in shell.run("endpoint", "traffic", "delay").output
+
+
+def test_events_are_a_line_each(shell: Shell) -> None:
+    run_id = shell.api.run()["run_id"]
+    words = ("event", "watch", "--after", "0", "--until-idle")
+    lines = shell.run(*words).output.splitlines()
+    assert len(lines) == 3 and "project.create" in lines[0] and lines[1].endswith("(intended)")
+    documents = [json.loads(one)["data"] for one in shell.run(*words, "--json").output.splitlines()]
+    assert [one["sequence"] for one in documents] == [1, 2, 3]
+    of_run = shell.run(*words, "--run", run_id).output
+    assert "project.create" not in of_run and f"{run_id} is at approval" in of_run
+    assert shell.run("event", "watch", "--project", "nowhere", "--until-idle", code=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "action"),
+    [
+        (("project", "update", "flight-delay", "--owner", "x"), "change"),
+        (("project", "update", "flight-delay", "--owner", PROJECT["owner"]), "none"),
+        (("member", "set", "flight-delay", "ana", "viewer"), "create"),
+        (("schedule", "put", "flight-delay", "skew"), "create"),
+    ],
+)
+def test_a_dry_run_says_what_would_be_and_changes_nothing(
+    shell: Shell, words: tuple[str, ...], action: str
+) -> None:
+    before = len(shell.api.audit())
+    assert shell.json(*words, "--dry-run")["action"] == action
+    assert len(shell.api.audit()) == before
+
+
+def test_a_dry_run_of_a_removal_says_what_would_be_gone(shell: Shell) -> None:
+    shell.run("member", "set", "flight-delay", "ana", "viewer")
+    shell.run("schedule", "put", "flight-delay", "skew", "--every-minutes", "5")
+    assert [one["process"] for one in shell.json("schedule", "list", "flight-delay")] == ["skew"]
+    before = len(shell.api.audit())
+    gone = shell.json("member", "remove", "flight-delay", "ana", "--dry-run")
+    assert (gone["action"], gone["changes"]) == ("remove", {"*": {"from": ["viewer"], "to": None}})
+    gone = shell.json("schedule", "remove", "flight-delay", "skew", "--dry-run")
+    assert gone["changes"]["every_minutes"] == {"from": 5.0, "to": None}
+    changed = shell.json("schedule", "put", "flight-delay", "skew", "--every-minutes", "6", "--dry-run")
+    assert changed["changes"] == {"every_minutes": {"from": 5.0, "to": 6.0}}
+    assert len(shell.api.audit()) == before
+    shell.run("schedule", "put", "flight-delay", "skew", "--every-minutes", "6")
+    shell.run("schedule", "remove", "flight-delay", "skew")
+    shell.run("member", "remove", "flight-delay", "ana")
+
+
+def test_a_catalog_is_put_from_a_file(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "catalog.json"
+    entry = {
+        "kind": "view",
+        "name": "view.tail",
+        "owner": "team",
+        "description": "rows",
+        "classification": "internal",
+    }
+    file.write_text(json.dumps([entry]))
+    planned = shell.json("catalog", "put", "flight-delay", str(file), "--dry-run")
+    assert planned["changes"]["view.tail"]["from"] is None
+    assert shell.json("catalog", "put", "flight-delay", str(file))["changed"] == 1
+    assert shell.json("catalog", "put", "flight-delay", str(file), "--dry-run")["action"] == "none"
+    file.write_text(json.dumps(shell.json("catalog", "list")))
+    assert shell.json("catalog", "put", "flight-delay", str(file))["changed"] == 0
+    file.write_text("{")
+    assert "is no JSON" in shell.run("catalog", "put", "flight-delay", str(file), code=2).output

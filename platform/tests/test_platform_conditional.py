@@ -1,0 +1,183 @@
+"""`ETag`, `If-Match` and `If-None-Match`, walked over the whole route table: a route cannot do without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import platform_tenants as tenants
+import pytest
+from litestar import Litestar, post
+from litestar.routes import HTTPRoute
+from litestar.testing import TestClient
+from platform_tenants import REQUESTS, Asked, World
+
+from mainspring.core import identity, settings
+from mainspring.platform import app as control_app
+from mainspring.platform.http import versions
+from mainspring.platform.runs import launcher
+
+CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
+
+#: Changes that are of no version, and why nothing of anybody's can be lost by them. It may only shrink, but for a new reason.
+MAKES = "makes something new, and takes nothing's place"
+FACT = "puts a fact on record, once by its own key"
+WITHOUT: Mapping[str, str] = {
+    "POST /api/v1/projects": MAKES,
+    "POST /api/v1/runs": MAKES,
+    "POST /api/v1/projects/{project:str}/access-requests": MAKES,
+    "POST /api/v1/projects/{project:str}/access-requests:break-glass": MAKES,
+    "POST /api/v1/projects/{project:str}/schedules/{process:str}/runs": MAKES,
+    "PUT /api/v1/projects/{project:str}/pipelines/{digest:str}": "is named by the digest of its content",
+    "POST /api/v1/projects/{project:str}/access-requests/{request_id:str}/expire": "names the state that it ends",
+    "POST /api/v1/quarantine/{project:str}/{name:str}/release": "is named by its content, and released once",
+    "POST /api/v1/runs/{run_id:str}/events": FACT,
+    "POST /api/v1/usage": FACT,
+    "POST /api/v1/serving-usage": FACT,
+    "POST /api/v1/lineage": FACT,
+    "POST /v1/lineage": FACT,
+    "POST /api/v1/policies:dry-run": "changes nothing",
+    "POST /v1/policies:dry-run": "changes nothing",
+}
+#: Where a change without `If-Match` is refused: it would undo what somebody else has set.
+DEMANDED = {
+    ("PATCH", "/api/v1/projects/{project}"),
+    *(("PUT", v + "/projects/{project}/members/{actor}") for v in ("/api/v1", "/v1")),
+    *(("DELETE", v + "/projects/{project}/members/{actor}") for v in ("/api/v1", "/v1")),
+    ("PUT", tenants.SCHEDULE),
+    ("DELETE", tenants.SCHEDULE),
+}
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Litestar:
+    s = settings.load({}, directory=tmp_path)
+    return control_app.create_app(
+        s, issuer=identity.TokenIssuer(tenants.ACTORS), launcher=launcher.MemoryLauncher()
+    )
+
+
+@pytest.fixture
+def world(app: Litestar, tmp_path: Path) -> Iterator[World]:
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield World(client, settings.load({}, directory=tmp_path).stack.state_dir)
+
+
+def unversioned(app: Litestar) -> set[str]:
+    """Changes that take no `If-Match`."""
+    return {
+        f"{method} {route.path}"
+        for route in app.routes
+        if isinstance(route, HTTPRoute) and not route.path.startswith(tenants.OPEN)
+        for handler in route.route_handlers
+        for method in set(handler.http_methods) & CHANGING
+        if "if_match" not in handler.parsed_fn_signature.parameters
+    }
+
+
+@post("/seeded/{name:str}")
+async def seeded() -> str:
+    return "changed blindly"
+
+
+def test_every_change_takes_a_version_or_says_why_not(app: Litestar) -> None:
+    assert unversioned(app) == set(WITHOUT)
+    assert unversioned(Litestar([seeded])) == {"POST /seeded/{name:str}"}
+
+
+def send(world: World, asked: Asked, **headers: str) -> Any:
+    """As the platform's admin, about ana's."""
+    names = world.theirs
+    path = names.fill(asked.path) + (f"?{names.fill(asked.query)}" if asked.query else "")
+    sent = {"Authorization": "Bearer root", **{k.replace("_", "-"): v for k, v in headers.items()}}
+    return world.client.request(asked.method, path, json=names.fill(asked.body), headers=sent)
+
+
+def test_every_look_has_a_strong_tag_and_is_not_sent_twice(world: World) -> None:
+    none = ("rows", "export", "events")  # what does not answer here, and streams
+    looks = [a for a in REQUESTS if a.method == "GET" and not any(word in a.path for word in none)]
+    again = 0
+    for asked in looks:
+        first = send(world, asked)
+        assert first.status_code == 200, (asked, first.text)
+        tag = first.headers["etag"]
+        assert tag[0] == tag[-1] == '"', (asked, tag)
+        assert first.headers["cache-control"] == "private, no-cache"
+        assert first.headers["vary"] == "Authorization"
+        second = send(world, asked, If_None_Match=f'"other", W/{tag}')
+        if second.status_code == 304:
+            assert not second.content and second.headers["etag"] == tag
+            again += 1
+        else:  # it tells of the time: another answer has another tag
+            assert (second.status_code, second.headers["etag"] != tag) == (200, True), asked
+    assert again > 30 and len(looks) - again < 3
+
+
+def test_who_may_not_read_it_is_not_told_that_it_is_as_before(world: World) -> None:
+    asked = Asked("GET", "/api/v1/projects/{project}")
+    tag = send(world, asked).headers["etag"]
+    path = world.theirs.fill(asked.path)
+    headers = {"Authorization": "Bearer eva", "If-None-Match": tag}
+    assert world.client.get(path, headers=headers).status_code == 404
+    headers["Authorization"] = "Bearer nobody"
+    assert world.client.get(path, headers=headers).status_code == 401
+
+
+def _shape(method_and_path: str) -> str:
+    parts = method_and_path.split("/")
+    return "/".join("{}" if "{" in part or part == "skew" else part for part in parts)
+
+
+#: By the table of requests, which knows every route.
+VERSIONED = tuple(
+    asked
+    for asked in REQUESTS
+    if asked.method in CHANGING
+    and _shape(f"{asked.method} {asked.path}") not in {_shape(one) for one in WITHOUT}
+)
+
+
+@pytest.mark.parametrize("asked", VERSIONED, ids=lambda a: f"{a.method} {a.path}")
+def test_a_change_of_another_version_is_refused_with_what_changed(world: World, asked: Asked) -> None:
+    shape = f"{asked.method} {asked.path}"
+    if "/review" in asked.path:
+        _break_and_revoke(world)
+    late = send(world, asked, If_Match='"0"')
+    assert late.status_code == 412, (shape, late.text)
+    told = late.json()["details"]
+    assert told["current"] and told["by"] and told["at"], (shape, told)
+    blind = send(world, asked)
+    if (asked.method, asked.path) in DEMANDED:
+        assert blind.status_code == 428 and blind.json()["details"]["current"] == told["current"], shape
+        now = send(world, asked, If_Match=f'"{told["current"]}"')
+        assert now.is_success, (shape, now.text)
+    else:
+        assert blind.is_success, (shape, blind.text)
+
+
+def _break_and_revoke(world: World) -> None:
+    """Broken glass that has ended, in the place of ana's request: what can be reviewed."""
+    project = world.theirs.project
+    place = f"/api/v1/projects/{project}/access-requests"
+    broken = world.call("ana", "POST", place + ":break-glass", {"role": "approver", "reason": "because"})
+    world.call("ana", "POST", f"{place}/{broken['request_id']}/revoke", {"reason": "over"})
+    world.theirs.access = broken["request_id"]
+
+
+@pytest.mark.parametrize(
+    ("if_match", "is_it"),
+    [
+        ('"v"', True),
+        ('"v.content"', True),
+        ('"w", "v"', True),
+        ("*", True),
+        ('W/"v"', False),
+        ("v", False),
+        ('"w.v"', False),
+        ('""', False),
+        ('"', False),
+    ],
+)
+def test_which_tags_are_of_a_version(if_match: str, is_it: bool) -> None:
+    assert versions._names(if_match, "v") is is_it
