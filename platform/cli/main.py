@@ -116,6 +116,15 @@ def status(as_json: bool) -> None:
 
 
 @cli.command()
+@_AS
+@_JSON
+def whoami(actor: str, as_json: bool) -> None:
+    """Whose token is used, and which roles it has, by project and environment."""
+    with session.client(actor or "developer@local") as client:
+        output.show(client.me().model_dump(mode="json"), as_json=as_json)
+
+
+@cli.command()
 @_JSON
 def doctor(as_json: bool) -> None:
     """What this machine lacks, and the command that mends it."""

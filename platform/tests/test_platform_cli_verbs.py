@@ -28,6 +28,7 @@ BY_PROCESSES = "is reported by a process, under its own key"
 #: Operations that no verb asks for, and why. It may only shrink.
 WITHOUT: Mapping[str, str] = {
     "POST /runs/{}/events": BY_PROCESSES,
+    "POST /key-changes/{}/events": BY_PROCESSES,
     "POST /usage": BY_PROCESSES,
     "POST /serving-usage": BY_PROCESSES,
     "POST /lineage": BY_PROCESSES,
@@ -161,6 +162,11 @@ def test_an_endpoint_is_promoted_and_rolled_back_by_deployments(
     )
     denied = shell.run("endpoint", "promote", "delay", NEW, "--as", "approver@local", code=3)
     assert "no policy permits `run.start`" in denied.output
+
+
+def test_who_one_is_is_told(shell: Shell) -> None:
+    found = shell.json("whoami", "--as", "approver@local")
+    assert (found["actor"], found["roles"]) == ("approver@local", ["approver"])
 
 
 def test_traffic_is_told_as_serving_has_it(shell: Shell) -> None:

@@ -17,15 +17,7 @@ from pydantic import BaseModel
 
 from mainspring.core import errors, identity, settings
 from mainspring.core.client import control as clients
-from mainspring.core.contracts import (
-    access_requests,
-    control,
-    members,
-    metering,
-    policies,
-    schedules,
-    training,
-)
+from mainspring.core.contracts import access_requests, metering, schedules, training
 from mainspring.platform import app as control_app
 from mainspring.platform.runs import launcher
 
@@ -47,15 +39,9 @@ EXAMPLES: Mapping[Any, Any] = {
     int: 1,
     datetime: AT,
     schedules.Process: schedules.Process.SKEW,
-    control.ProjectCreate: control.ProjectCreate(name="aa", owner="o"),
-    control.RunCreate: control.RunCreate(project="aa"),
-    members.MemberPut: members.MemberPut(roles={"*": ["viewer"]}),
-    access_requests.AccessRequestCreate: access_requests.AccessRequestCreate(role="viewer", reason="because"),
     access_requests.ExpireRequest: access_requests.ExpireRequest(
         project="aa", request_id="aa", state=access_requests.AccessState.OPEN, due_at=AT
     ),
-    policies.PolicyTrial: policies.PolicyTrial(policies={}),
-    schedules.ScheduleCreate: schedules.ScheduleCreate(every_minutes=1),
     training.RunEvent: training.RunEvent(event_key="k", run_id="aa", action="a.b", actor="x"),
     training.UsageRecord: training.UsageRecord(
         usage_key="u", run_id="r", project="aa", service="s", sku="gpu_hour", consumed_quantity=1,
@@ -83,7 +69,7 @@ def example(annotation: Any, name: str) -> Any:
     if origin in (Sequence, Mapping):
         return [] if origin is Sequence else {"a": "b"}
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation()
+        return annotation.model_construct()  # what is sent is not looked at here
     raise AssertionError(f"no example of `{annotation}` for `{name}`; add it")
 
 
@@ -98,7 +84,7 @@ def asks() -> Iterator[tuple[str, str]]:
 
     with clients.ControlClient("http://x", "t", transport=httpx.MockTransport(answer)) as client:
         for name, method in inspect.getmembers(type(client), inspect.isfunction):
-            if name.startswith(("_", "change_")) or name == "close":
+            if name.startswith("_") or name in ("change_project", "close"):
                 continue
             hints = typing.get_type_hints(method)
             given = {

@@ -17,6 +17,10 @@ from mainspring.core.contracts import policies as policy_contracts
 class AsyncProjects(AsyncConnection):
     """Who there is, and what each may do."""
 
+    async def me(self) -> control.SessionView:
+        """Whose token this is, and which roles he has, by project and environment."""
+        return await self._get("/api/v1/me", control.SessionView)
+
     async def create_project(self, request: control.ProjectCreate) -> control.ProjectView:
         """Errors: Conflict if the name is taken."""
         return await self._post("/api/v1/projects", request, control.ProjectView)

@@ -60,6 +60,11 @@ class AsyncProtection(AsyncConnection):
         """Where it is; `detail` is a `keys.KeyResult` as far as it is known."""
         return await self._get(f"/api/v1/key-changes/{quote(change_id)}", training.RunStatus)
 
+    async def report_key_change(self, event: training.RunEvent) -> control.AuditView:
+        """Role service. Idempotent by `event_key`; `run_id` is the change's."""
+        path = f"/api/v1/key-changes/{quote(event.run_id, safe='')}/events"
+        return await self._report(path, event, control.AuditView)
+
     async def dpias(self, project: str, *, before: str = "", limit: int = 20) -> control.Page:
         """Impact assessments, newest first."""
         return await self._get(_dpia(project), control.Page, before=before, limit=limit)
