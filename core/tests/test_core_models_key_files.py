@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import stat
 import threading
@@ -134,12 +135,40 @@ def test_a_bundle_keeps_its_name_when_it_is_signed_again(producer: Producer) -> 
     producer.mark(producer.first.key_id)
     opened = producer.store.open(made.digest, producer.trust())
     assert (opened.digest, opened.signer) == (made.digest, key.key_id)
+    assert opened.origin is not None and made.origin is not None
+    assert opened.origin == dataclasses.replace(
+        made.origin, signer=key.key_id
+    )  # what it says of the build stays
     assert [p.name for p in producer.store.root.iterdir()] == [made.path.name]
     # Whoever wrote it before the switch and comes again after a crash has the next key, and is told of no conflict.
-    assert producer.store.write(CONTENTS, producer.first, producer.trust()).signer == key.key_id
+    assert producer.store.write(CONTENTS, producer.first, trust=producer.trust()).signer == key.key_id
     stranger = signing.ensure_key(producer.path.with_name("stranger.key"))
     with pytest.raises(errors.Conflict, match="already signed by"):
         producer.store.write(CONTENTS, stranger)
+
+
+def test_a_crash_between_the_two_files_is_made_good(
+    producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = producer.store.write(CONTENTS, producer.first)
+    other = signing.ensure_key(producer.path.with_name("other.key"))
+    other.publish(producer.trusted)
+    whole = producer.store._replace
+
+    def dies(path: Path, content: bytes) -> None:
+        if path.name == bundle.SIGNATURE:
+            raise OSError("no space left on device")
+        whole(path, content)
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="no space"):
+        patched.setattr(producer.store, "_replace", dies)
+        producer.store.sign_again(made.digest, other, producer.trust())
+    half = producer.store.open(made.digest, producer.trust())
+    assert half.signer == producer.first.key_id and half.origin is not None
+    assert half.origin.signer == other.key_id
+    producer.store.sign_again(made.digest, other, producer.trust())
+    producer.mark(producer.first.key_id)
+    assert producer.store.open(made.digest, producer.trust()).signer == other.key_id
 
 
 def test_what_was_changed_or_signed_by_a_stranger_is_not_signed_again(producer: Producer) -> None:
