@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic.json_schema import models_json_schema
 
-from mainspring.core.contracts import access, deployment, features, prediction, quality
+from mainspring.core.contracts import access, deployment, features, masking, prediction, quality
 from mainspring.serving.http import bodies, doors, openapi_schemas
 from mainspring.serving.http import errors as http_errors
 
@@ -22,6 +22,7 @@ _READ: Final = (
     access.KeyCreate,
     access.KeyRotate,
     access.LimitsDocument,
+    masking.MaskingDocument,
     deployment.TrafficTable,
     features.FeatureRead,
     prediction.BundleLoad,
@@ -136,7 +137,7 @@ def _headers(status: int) -> dict[str, Any]:
 
 
 def _security(path: str, scope: access.Scope) -> list[dict[str, list[str]]]:
-    if path.startswith("/v1/keys") or path == "/v1/limits" or path.endswith(":release"):
+    if path.startswith("/v1/keys") or path in ("/v1/limits", "/v1/masking") or path.endswith(":release"):
         return [{"bearer": []}]  # an actor of the issuer, never a key
     asked: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}]
     # While `serving.require_token` is off, whoever reaches the port may ask.

@@ -110,6 +110,7 @@ def test_what_changes_who_may_ask_takes_a_token_only(document: dict[str, Any]) -
     paths = document["paths"]
     assert paths["/v1/keys"]["post"]["security"] == [{"bearer": []}]
     assert paths["/v1/limits"]["put"]["security"] == [{"bearer": []}]
+    assert paths["/v1/masking"]["put"]["security"] == [{"bearer": []}]
     assert paths["/v1/bundles:load"]["post"]["security"] == [{"bearer": []}, {"apiKey": []}]
     assert {} in paths["/v1/endpoints/{name}:predict"]["post"]["security"]
     assert set(document["components"]["securitySchemes"]) == {"bearer", "apiKey"}
