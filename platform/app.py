@@ -24,6 +24,7 @@ from mainspring.platform.catalog import routes as catalog_routes
 from mainspring.platform.costs import routes as cost_routes
 from mainspring.platform.endpoints import routes as endpoint_routes
 from mainspring.platform.events import routes as event_routes
+from mainspring.platform.evidence import routes as evidence_routes
 from mainspring.platform.health import routes as health_routes
 from mainspring.platform.http import conditional, idempotency
 from mainspring.platform.http import errors as http_errors
@@ -68,6 +69,7 @@ HANDLERS = (
     *schedule_routes.HANDLERS,
     *pipeline_routes.HANDLERS,
     *key_routes.HANDLERS,
+    *evidence_routes.HANDLERS,
     *health_routes.HANDLERS,
     *me_routes.HANDLERS,
     *portal_routes.HANDLERS,
@@ -96,6 +98,8 @@ def create_app(
         checkpointer=checkpoints.embedded(db, s.stack.state_dir),
         state_dir=s.stack.state_dir,
         chosen=control_plane.Chosen(policy_engine.PolicyEngine.load(s.control.policies_dir)),
+        bundle_dir=s.serving.bundle_dir,
+        trusted_keys_dir=s.serving.trusted_keys_dir,
         control=s.control,
         protection=s.protection,
         key_files=control_plane.KeyFiles(s.serving.trusted_keys_dir, s.workflow.payload_keys),

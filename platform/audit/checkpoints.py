@@ -138,6 +138,11 @@ class Checkpointer:
     def public(self) -> ed25519.Ed25519PublicKey:
         return self._signer.public
 
+    @property
+    def signer(self) -> Signer:
+        """For what is proved by the log: evidence packs. Each kind of thing is signed behind words of its own."""
+        return self._signer
+
     def lines(self) -> list[bytes]:
         """The checkpoints as they are kept."""
         return self._file.lines()

@@ -62,6 +62,10 @@ def key_id(key: ed25519.Ed25519PublicKey) -> str:
     return canonical.digest_bytes(key.public_bytes_raw())
 
 
+def public_pem(key: ed25519.Ed25519PublicKey) -> bytes:
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
 def load_public(path: Path) -> ed25519.Ed25519PublicKey:
     """Errors: InvalidRequest if the file holds no Ed25519 public key."""
     try:

@@ -25,6 +25,7 @@ from mainspring.platform.cli import (
     dpia,
     endpoints,
     events,
+    evidence,
     gitops,
     keys,
     keysets,
@@ -302,6 +303,7 @@ cli.add_command(data.lineage)
 cli.add_command(data.quarantine)
 cli.add_command(endpoints.endpoint)
 cli.add_command(events.event)
+cli.add_command(evidence.evidence)
 cli.add_command(gitops.gitops)
 cli.add_command(data.trace)
 cli.add_command(keys.keys)

@@ -145,6 +145,7 @@ DPIA = {
 CLASSIFIED = "/api/v1/projects/{project}/classifications"
 FINDING = {"column": "mail", "kind": "email", "classification": "confidential", "confidence": 0.9}
 _IF = {"If-Match": "*"}
+EVIDENCE = {"since": "2026-11-01T00:00:00Z", "until": "2026-12-01T00:00:00Z"}
 REQUESTS = (
     Asked("GET", "/api/v1/me", may_answer=True),
     Asked("GET", "/api/v1/projects", may_answer=True),
@@ -199,6 +200,7 @@ REQUESTS = (
     Asked("GET", "/api/v1/audit", query="newest=true&resource=run/{run_id}", may_answer=True),
     Asked("GET", "/api/v1/audit:verify"),
     Asked("GET", "/api/v1/audit:export"),
+    Asked("POST", "/api/v1/projects/{project}/evidence", EVIDENCE),
     Asked("POST", "/api/v1/usage", _usage()),
     *(
         Asked("GET", "/api/v1/costs", query=f"group_by={key}", may_answer=True)

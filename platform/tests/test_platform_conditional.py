@@ -45,6 +45,7 @@ WITHOUT: Mapping[str, str] = {
     "POST /api/v1/projects/{project:str}/dpia:decide": "names the digest of the answers that it is about",
     "POST /api/v1/key-changes": MAKES,
     "POST /api/v1/key-changes/{change_id:str}/events": FACT,
+    "POST /api/v1/projects/{project:str}/evidence": "changes nothing but the record",
     "POST /api/v1/policies:dry-run": "changes nothing",
     "POST /v1/policies:dry-run": "changes nothing",
 }

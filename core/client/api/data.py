@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from mainspring.core.client.api import wire
 from mainspring.core.client.api.waiting import Connection
-from mainspring.core.contracts import catalog, control, lineage, metering, quality, training
+from mainspring.core.contracts import catalog, control, evidence, lineage, metering, quality, training
 
 
 class Data(Connection):
@@ -122,6 +122,10 @@ class Records(Connection):
         """`ok`, `rows`, `head`, and where the chain breaks, if it does."""
         answer: dict[str, Any] = self._send(wire.Asked("GET", "/api/v1/audit:verify"))
         return answer
+
+    def export_evidence(self, project: str, asked: evidence.EvidenceCreate) -> evidence.EvidencePack:
+        """Roles approver, admin. A signed zip file in base64; a long time takes its while."""
+        return self._post(f"/api/v1/projects/{quote(project)}/evidence", asked, evidence.EvidencePack)
 
     def record_usage(self, record: training.UsageRecord) -> control.CostView:
         """Role service. Idempotent by `usage_key`."""

@@ -55,6 +55,11 @@ may(q, "project.update") if {
 	has(q, {"admin"})
 }
 
+may(q, "evidence.export") if {
+	q.action == "evidence.export"
+	has(q, {"approver", "admin"})
+}
+
 may(q, "member.change") if {
 	q.action in {"member.set", "member.remove"}
 	has(q, {"admin"})
@@ -294,6 +299,7 @@ permits := {
 	"schedule.change", "pipeline.run", "access.ask", "access.break-glass", "access.decide", "access.revoke", "access.review",
 	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide",
 	"data.see.part", "data.see.token", "data.see.serving",
+	"evidence.export",
 }
 
 forbids := {

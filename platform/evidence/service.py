@@ -1,0 +1,153 @@
+"""Make an evidence pack: on record that it was asked for, one snapshot, one checkpoint, and on record what it was."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mainspring.core import errors, identity
+from mainspring.core.contracts import base, evidence
+from mainspring.core.models import bundle, signing
+from mainspring.platform import access, mutation
+from mainspring.platform import plane as control_plane
+from mainspring.platform.audit import checkpoints, rows, verification
+from mainspring.platform.evidence import gathering, pack
+from mainspring.platform.projects import store as project_store
+
+#: Of a bundle, what is not evidence but the model itself.
+_LEFT_OUT: Final = frozenset({*(n for n in bundle.LEARNED.values() if n), "samples.json"})
+_MAX_FILE_BYTES: Final = 4 << 20
+
+
+async def export(
+    plane: control_plane.ControlPlane, credential: str, project: str, asked: evidence.EvidenceCreate
+) -> evidence.EvidencePack:
+    """Role: approver or admin of the project in all environments. Its own request is the last row that it has.
+
+    Errors: NotFound for the project; InvalidRequest for a time that is too long; Misconfigured where the log is not signed;
+    CorruptArtifact if the log contradicts its checkpoints.
+    """
+    checkpointer = plane.checkpointer
+    if checkpointer is None:
+        raise errors.Misconfigured(
+            "this control API signs no audit log, so it can prove nothing; ask one that does"
+        )
+
+    async def existing(connection: AsyncConnection) -> access.Target:
+        await project_store.find(connection, project)
+        return access.project(project)
+
+    async def work(actor: identity.Actor) -> tuple[evidence.EvidencePack, dict[str, Any]]:
+        made = await _made(plane, checkpointer, project, asked, actor)
+        answer = evidence.EvidencePack(
+            digest=made.digest, files=made.files, content=base64.b64encode(made.content).decode()
+        )
+        return answer, {"digest": made.digest, "files": made.files, "bytes": len(made.content)}
+
+    return await mutation.around(
+        plane,
+        credential,
+        action="evidence.export",
+        resource=f"project/{project}",
+        on=existing,
+        detail=asked.model_dump(mode="json"),
+        work=work,
+    )
+
+
+async def _made(
+    plane: control_plane.ControlPlane,
+    checkpointer: checkpoints.Checkpointer,
+    project: str,
+    asked: evidence.EvidenceCreate,
+    actor: identity.Actor,
+) -> pack.Pack:
+    about = gathering.Asked(project, asked.model or project, asked.since, asked.until)
+    size = await checkpointer.take()
+    async with plane.database.read() as connection:
+        log = await gathering.audit_slice(connection, about, size)
+        runs = await gathering.runs(connection, about)
+        costs = await gathering.costs(connection, about)
+        callers = await gathering.callers(connection, about)
+        members, requests = await gathering.access(connection, about)
+        events = await gathering.lineage(connection, about)
+    files = {
+        "audit/rows.jsonl": b"".join(rows.to_line(row) for row in log.rows),
+        "audit/proofs.jsonl": pack.to_lines(
+            {"sequence": row.sequence, "path": [p.hex() for p in proof]}
+            for row, proof in zip(log.rows, log.proofs, strict=True)
+        ),
+        "audit/checkpoints.jsonl": _signed_at(checkpointer.lines(), size),
+        "approvals.json": pack.to_json(gathering.approvals(log.rows)),
+        "decisions.json": pack.to_json(gathering.decisions(log.rows)),
+        "runs.json": pack.to_json(runs),
+        "costs.json": pack.to_json(costs),
+        "lineage/events.jsonl": pack.to_lines(events),
+        "access/members.json": pack.to_json(members),
+        "access/requests.json": pack.to_json(requests),
+        "access/callers.json": pack.to_json(callers),
+    }
+    files |= await asyncio.to_thread(_bundles, plane, about, gathering.bundles_of(runs))
+    said = {
+        "project": project,
+        "model": about.model,
+        "period": {"since": about.since.isoformat(), "until": about.until.isoformat()},
+        "made_at": base.utc_now().isoformat(),
+        "made_by": actor.name,
+        "log": {"rows": log.size, "head": log.head, "merkle_root": log.root.hex()},
+    }
+    return await asyncio.to_thread(pack.build, said, files, checkpointer.signer)
+
+
+def _signed_at(lines: Sequence[bytes], size: int) -> bytes:
+    """The one checkpoint that the pack rests on: it names head and length, and is signed for itself. Of 90 days there are a million."""
+    return next((line for line in reversed(lines) if int(json.loads(line)["sequence"]) == size), b"")
+
+
+def _bundles(
+    plane: control_plane.ControlPlane, about: gathering.Asked, digests: Sequence[str]
+) -> dict[str, bytes]:
+    """Of each bundle of the model, or of its baseline: what says something of it. One that is not here, or is damaged, is said."""
+    if plane.bundle_dir is None or plane.trusted_keys_dir is None:
+        return {"bundles.json": pack.to_json(dict.fromkeys(digests, "this control API has no bundles"))}
+    store = bundle.BundleStore(plane.bundle_dir)
+    files: dict[str, bytes] = {}
+    told: dict[str, str] = {}
+    for digest in digests:
+        try:
+            trust = signing.TrustedKeys.load(plane.trusted_keys_dir)
+            opened = store.open(digest, trust, even_withdrawn=True)
+        except errors.MainspringError as error:
+            told[digest] = error.message
+            continue
+        if opened.manifest.name not in (about.model, f"{about.model}-baseline"):
+            told[digest] = f"is of model `{opened.manifest.name}`"
+            continue
+        told[digest] = f"verified, signed by `{opened.signer}`"
+        files |= _bundle_files(opened, plane.trusted_keys_dir)
+    return {**files, "bundles.json": pack.to_json(told)}
+
+
+def _bundle_files(opened: bundle.Bundle, trusted: Path) -> dict[str, bytes]:
+    folder = f"bundles/{opened.digest.removeprefix('sha256:')}/"
+    files = {
+        folder + name: opened.read(name)
+        for name, entry in opened.manifest.files.items()
+        if name not in _LEFT_OUT and not name.startswith("steps/") and entry.bytes <= _MAX_FILE_BYTES
+    }
+    for name in bundle.UNLISTED:
+        with contextlib.suppress(FileNotFoundError):  # of a release that wrote no provenance
+            files[folder + name] = (opened.path / name).read_bytes()
+    for key_id in {opened.signer, opened.origin.signer if opened.origin else opened.signer}:
+        name = key_id.removeprefix("sha256:")
+        files[f"keys/bundles/{name}.pem"] = verification.public_pem(
+            verification.load_public(trusted / (name + signing.PUBLIC_SUFFIX))
+        )
+    return files
