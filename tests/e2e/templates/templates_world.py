@@ -9,8 +9,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from pydoc_data import topics
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -28,7 +30,7 @@ from mainspring.core.client.serving import ServingClient  # noqa: E402
 from mainspring.core.contracts import prediction, training  # noqa: E402
 from mainspring.core.contracts.deployment import TrafficTable  # noqa: E402
 from mainspring.core.features import replay  # noqa: E402
-from mainspring.core.models import bundle, mlflow_adapter, torch_threads  # noqa: E402
+from mainspring.core.models import bundle, mlflow_adapter, signing, torch_threads  # noqa: E402
 from mainspring.platform.cli.main import cli  # noqa: E402
 from mainspring.serving import signed_bundles  # noqa: E402
 from mainspring.serving.runtimes import chosen  # noqa: E402
@@ -146,6 +148,12 @@ class Platform:
     def registered(self, made: Made) -> mlflow_adapter.Tracking:
         return mlflow_adapter.Tracking(self.environ["MAINSPRING_TRACKING_URI"])
 
+    def opened(self, made: Made) -> bundle.Bundle:
+        """Verified."""
+        s = settings.load(self.environ, directory=self.directory)
+        trust = signing.TrustedKeys.load(s.serving.trusted_keys_dir)
+        return bundle.BundleStore(s.serving.bundle_dir).open(made.bundles.candidate, trust)
+
     @contextlib.contextmanager
     def served(self, made: Made) -> Iterator[ServingClient]:
         """The bundle behind an endpoint of the project's name, in a server that finds the project as installed."""
@@ -154,7 +162,7 @@ class Platform:
             bundle.BundleStore(s.serving.bundle_dir), s.serving.trusted_keys_dir, chosen.runtimes(s.serving)
         )
         folder = self.directory / f"serving-{made.project.name}"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         with serving_world.serve(folder, loaded_by=loader, front="off") as running:
             token = running.tokens.token_of("service@local")
             with ServingClient(running.url, token=token) as client:
@@ -182,6 +190,32 @@ def replayed(client: ServingClient, made: Made, n: int) -> list[tuple[float, int
         answer = client.predict(made.project.name, asked)
         answers += zip((p.score for p in answer.predictions), step.labels, strict=True)
     return answers
+
+
+def claiming(pictures: pl.DataFrame, category: str) -> prediction.PredictRequest:
+    return prediction.PredictRequest(entities=[{"category": category, **row} for row in pictures.to_dicts()])
+
+
+def paragraphs(count: int) -> pl.DataFrame:
+    """So many paragraphs of Python's language reference and of numpy's docstrings, which every machine has; `positive`: Python's."""
+    python = [p for text in topics.topics.values() for p in text.split("\n\n")]
+    theirs = [p for name in dir(np) for p in str(getattr(getattr(np, name), "__doc__", "")).split("\n\n")]
+    found = []
+    for label, texts in ((1, python), (0, theirs)):
+        long = [" ".join(p.split()) for p in texts if len(p) > 120]
+        found += [(text, label) for text in long[:: max(1, len(long) // (count // 2))][: count // 2]]
+    random = np.random.default_rng(1)
+    rows = pl.DataFrame(found, schema={"text": pl.String, "positive": pl.Int8}, orient="row")
+    rows = rows[random.permutation(rows.height)]
+    part = pl.int_range(pl.len()) % 5
+    named = (
+        pl.when(part == 3)
+        .then(pl.lit("valid"))
+        .when(part == 4)
+        .then(pl.lit("test"))
+        .otherwise(pl.lit("train"))
+    )
+    return rows.with_columns(part=named)
 
 
 @contextlib.contextmanager

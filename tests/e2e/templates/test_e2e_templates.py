@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import templates_world as world
 
-from mainspring.core.models import bundle
+from mainspring.core import errors
 from mainspring.core.reference.flight_delay import source as flights
 
 pytestmark = [
@@ -51,7 +51,7 @@ def check_served(platform: world.Platform, made: world.Made, n: int) -> None:
     wanted = offline(made, n)
     np.testing.assert_allclose([score for score, _ in answers], wanted["score"], rtol=1e-5, atol=1e-6)
     assert [label for _, label in answers] == wanted[made.project.label].to_list()
-    assert len({round(score, 4) for score, _ in answers}) > n // 4
+    assert len({round(score, 3) for score, _ in answers}) > 2
     found = platform.registered(made).find(made.project.name, made.bundles.candidate)
     assert found is not None and found.version == made.version
 
@@ -61,6 +61,22 @@ def test_flights_that_come_late(platform: world.Platform, a_year: None, tmp_path
     with world.installed(tmp_path / "late", "late-flights") as project:
         made = platform.train(project, 0.05)
         assert made.metrics["test"].auc > 0.66
-        opened = bundle.BundleStore(Path(made.bundles.path).parent)
-        assert made.bundles.candidate in opened.list()
+        assert platform.opened(made).manifest.kind == "embedding_mlp"
         check_served(platform, made, 40)
+
+
+def test_texts_that_please(platform: world.Platform, tmp_path: Path) -> None:
+    """Texts of the machine in the place of reviews, which are fetched: is a paragraph Python's own, or numpy's?"""
+    world.new(
+        tmp_path / "texts", "own-texts", "--template", "text", "--set", "bucket_bits=14", "--set", "terms=64"
+    )
+    with world.installed(tmp_path / "texts", "own-texts") as project:
+        with pytest.raises(errors.MissingTool, match=r"run `python -m own_texts.data`"):
+            project.ingest(tmp_path / "lake")
+        (tmp_path / "texts" / "data").mkdir()
+        world.paragraphs(600).write_parquet(tmp_path / "texts" / "data" / "texts.parquet")
+        made = platform.train(project, 0.99)
+        assert made.metrics["test"].auc > 0.85
+        manifest = platform.opened(made).manifest
+        assert manifest.kind == "torch_export" and manifest.request_columns[0].name == "text"
+        check_served(platform, made, 30)
