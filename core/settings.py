@@ -331,6 +331,35 @@ class LineageSettings(_Group):
     """How long a job waits for the store, once; then its events go to the spool for 30 s."""
 
 
+class MonitorSettings(_Group):
+    """Checks of served models, and how people are told of what they find."""
+
+    windows_dir: Path = Path("monitoring/windows")
+    """Hourly sums of the prediction log; default: under the state directory."""
+    reports_dir: Path = Path("monitoring/reports")
+    """Full reports by their digest; default: under the state directory."""
+    webhook_key: Path = Path("keys/alerts.key")
+    """Signs what webhooks are sent, mode 0600, made on first use; default: under the state directory."""
+    allow_private_webhooks: bool = False
+    """Are alerts posted to addresses of private networks and of this machine, and by plain http."""
+    delivery_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """How long a receiver may take to answer."""
+    delivery_attempts: Annotated[int, Field(ge=1, le=50)] = 12
+    """After so many an alert is told to that receiver no more: waits double from 5 s, and 12 are some 6 hours."""
+    smtp_host: str = ""
+    """The mail server; empty: nobody is told by e-mail."""
+    smtp_port: Port = 587
+    """Its port."""
+    smtp_starttls: bool = True
+    """Off: mail goes as it is, which is for a server of this machine."""
+    smtp_user: str = ""
+    """Whom to log in as; empty: nobody."""
+    smtp_password_file: str = ""
+    """File with the password."""
+    smtp_from: str = "mainspring@localhost"
+    """Whom mail is from."""
+
+
 class CostSettings(_Group):
     """Price book of metered quantities, in `currency`."""
 
@@ -371,6 +400,7 @@ class Settings(_Group):
     models: ModelSettings
     protection: ProtectionSettings
     lineage: LineageSettings
+    monitor: MonitorSettings
     cost: CostSettings
     native: NativeSettings
 
@@ -396,6 +426,7 @@ _GROUPS: Final[Mapping[str, type[_Group]]] = {
     "models": ModelSettings,
     "protection": ProtectionSettings,
     "lineage": LineageSettings,
+    "monitor": MonitorSettings,
     "cost": CostSettings,
     "native": NativeSettings,
 }

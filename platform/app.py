@@ -32,6 +32,8 @@ from mainspring.platform.keys import routes as key_routes
 from mainspring.platform.lineage import routes as lineage_routes
 from mainspring.platform.members import routes as member_routes
 from mainspring.platform.metering import routes as metering_routes
+from mainspring.platform.monitoring import routes as monitoring_routes
+from mainspring.platform.monitoring import telling
 from mainspring.platform.pipelines import routes as pipeline_routes
 from mainspring.platform.policies import engine as policy_engine
 from mainspring.platform.policies import in_force
@@ -70,6 +72,7 @@ HANDLERS = (
     *pipeline_routes.HANDLERS,
     *key_routes.HANDLERS,
     *evidence_routes.HANDLERS,
+    *monitoring_routes.HANDLERS,
     *health_routes.HANDLERS,
     *me_routes.HANDLERS,
     *portal_routes.HANDLERS,
@@ -103,6 +106,7 @@ def create_app(
         control=s.control,
         protection=s.protection,
         key_files=control_plane.KeyFiles(s.serving.trusted_keys_dir, s.workflow.payload_keys),
+        monitor=s.monitor,
     )
 
     pages, portal = portal_config.Pages(), portal_config.PortalConfig.of(s.identity)
@@ -115,6 +119,7 @@ def create_app(
             asyncio.create_task(outbox.recover_forever(plane), name="recovery"),
             asyncio.create_task(plane.checkpointer.run(), name="checkpoints"),
             asyncio.create_task(timers.keep_forever(plane), name="access"),
+            asyncio.create_task(telling.tell_forever(plane), name="alerts"),
         ]
         if s.control.policies_dir is not None:
             own = in_force.follow(plane, s.control.policies_dir)

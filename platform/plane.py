@@ -58,6 +58,8 @@ class ControlPlane:
     key_files: KeyFiles = KeyFiles(Path("keys/trusted"), Path("keys/payload.keys"))
     news: news.News = field(default_factory=news.News)
     """Who watches what goes on record."""
+    monitor: settings.MonitorSettings = field(default_factory=settings.MonitorSettings)
+    """How people are told of alerts."""
 
     @property
     def policies(self) -> policy_engine.PolicyEngine:

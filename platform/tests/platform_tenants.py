@@ -50,6 +50,8 @@ class Names:
     pack: str
     plain_pack: str
     """One that is nobody's: everybody may try to bring it."""
+    report: str
+    alert: str
 
     def fill(self, value: Any) -> Any:
         """Put the names in the places of a path, a query or a body."""
@@ -102,6 +104,22 @@ def _served() -> dict[str, Any]:
         "cpu_microseconds": 1,
         **TIMES,
     }
+
+
+def _report(bundle: str = DIGEST) -> dict[str, Any]:
+    """An endpoint's window with an alarm."""
+    alarm = {"kind": "scores", "severity": "alarm", "value": 1, "limit": 0.5, "message": "scores of {entry}"}
+    report = {
+        "project": "{project}",
+        "endpoint": "e-{project}",
+        "bundle_digest": bundle,
+        "begins": TIMES["started_at"],
+        "ends": TIMES["ended_at"],
+        "rows": 1000,
+        "known": 0,
+        "findings": [alarm],
+    }
+    return {"report": report, "made_by": "w-{entry}"}
 
 
 def _lineage(reads: str, makes: str, job: str) -> dict[str, Any]:
@@ -263,6 +281,17 @@ REQUESTS = (
     Asked("POST", "/api/v1/quarantine/{project}/{batch}/release", {"reason": "because"}),
     Asked("PUT", _PIPELINE + "{plain_pack}", _sent(_PLAIN)),
     Asked("GET", _PIPELINE + "{pack}"),
+    *(Asked("POST", v + "/monitoring/reports", _report("sha256:" + "b" * 64)) for v in _V),
+    *(Asked("GET", v + "/monitoring/reports", may_answer=True) for v in _V),
+    *(Asked("GET", v + "/monitoring/reports", query="project={project}") for v in _V),
+    *(Asked("GET", v + "/monitoring/reports/{report}") for v in _V),
+    *(Asked("GET", v + "/alerts", may_answer=True) for v in _V),
+    *(Asked("GET", v + "/alerts", query="project={project}") for v in _V),
+    *(Asked("GET", v + "/alerts/{alert}") for v in _V),
+    *(Asked("POST", v + "/alerts/{alert}/acknowledge", {"reason": "because"}) for v in _V),
+    *(Asked("POST", v + "/alerts/{alert}/resolve", {"reason": "because"}) for v in _V),
+    *(Asked("GET", v + "/projects/{project}/alert-rules") for v in _V),
+    *(Asked("PUT", v + "/projects/{project}/alert-rules", {}) for v in _V),
     Asked("PUT", SCHEDULE, {"every_minutes": 5}, headers=_IF),
     Asked("GET", SCHEDULE),
     Asked("GET", "/api/v1/projects/{project}/schedules"),
@@ -291,6 +320,8 @@ NOWHERE = Names(
     "access-nowhere",
     "sha256:" + "0" * 64,
     _PLAIN.digest,
+    "report_00000000000000000000000000",
+    "alert_00000000000000000000000000",
 )
 
 
@@ -368,7 +399,13 @@ class World:
             access["request_id"],
             pack.digest,
             _PLAIN.digest,
+            "",
+            "",
         )
+        rules = {"rules": [{"name": f"rule-{mark}"}]}
+        self.call(owner, "PUT", f"{place}/alert-rules", rules)
+        found = self.call("worker", "POST", "/api/v1/monitoring/reports", names.fill(_report()))
+        names.report, (names.alert,) = found["report_id"], found["alerts"]
         entry = {"kind": "view", "name": names.entry, "owner": mark, "description": mark}
         self.call(owner, "PUT", f"/api/v1/catalog/{project}", {"entries": [entry]})
         found = {"entry": names.entry, "findings": [{**FINDING, "reasons": [mark]}]}

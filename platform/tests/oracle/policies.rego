@@ -8,7 +8,7 @@ any_role := {"viewer", "developer", "approver", "admin", "service"}
 
 reads := {
 	"project.read", "run.read", "cost.read", "lineage.read", "catalog.read",
-	"classification.read", "keyset.read", "masking.read", "dpia.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "audit.read",
+	"classification.read", "keyset.read", "masking.read", "dpia.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "monitor.read", "alert.read", "audit.read",
 }
 
 whole_log := {"audit.verify", "audit.export", "key.read"}
@@ -143,7 +143,7 @@ may(q, "run.cancel") if {
 }
 
 may(q, "record.service") if {
-	q.action in {"run.report", "key.report", "access.expire", "usage.record", "usage.record-serving"}
+	q.action in {"run.report", "key.report", "access.expire", "usage.record", "usage.record-serving", "monitor.record"}
 	has(q, {"service"})
 }
 
@@ -227,6 +227,16 @@ may(q, "quarantine.release") if {
 	has(q, {"approver", "admin"})
 }
 
+may(q, "alert.handle") if {
+	q.action == "alert.handle"
+	has(q, {"developer", "approver", "admin"})
+}
+
+may(q, "alert.rules") if {
+	q.action == "alert.rules"
+	has(q, {"developer", "admin"})
+}
+
 may(q, "schedule.change") if {
 	q.action in {"schedule.put", "schedule.remove", "schedule.run"}
 	has(q, {"developer", "admin"})
@@ -299,7 +309,7 @@ permits := {
 	"schedule.change", "pipeline.run", "access.ask", "access.break-glass", "access.decide", "access.revoke", "access.review",
 	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide",
 	"data.see.part", "data.see.token", "data.see.serving",
-	"evidence.export",
+	"evidence.export", "alert.handle", "alert.rules",
 }
 
 forbids := {

@@ -1,0 +1,141 @@
+"""`/v1/monitoring/reports`, `/v1/alerts` and `/v1/projects/{project}/alert-rules`, each under `/api` as well."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from litestar import get, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+
+from mainspring.core.contracts import alerts, control
+from mainspring.platform import plane as control_plane
+from mainspring.platform.monitoring import service
+
+_REPORTS: Final = ["/api/v1/monitoring/reports", "/v1/monitoring/reports"]
+_ALERTS: Final = ["/api/v1/alerts", "/v1/alerts"]
+_RULES: Final = ["/api/v1/projects/{project:str}/alert-rules", "/v1/projects/{project:str}/alert-rules"]
+
+
+@post(_REPORTS, tags=["monitoring"], status_code=201)
+async def record_report(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    data: JSONBody[alerts.ReportRecord],
+) -> alerts.ReportView:
+    """Put a report of a served model on record, with the alerts that it calls for. Role: service."""
+    return await service.record(plane, credential, data)
+
+
+@get(_REPORTS, tags=["monitoring"])
+async def list_reports(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    project: FromQuery[str] = "",
+    endpoint: FromQuery[str] = "",
+    bundle_digest: FromQuery[str] = "",
+    before: FromQuery[str] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=500)] = 100,
+) -> control.Page:
+    """Reports without their contents, newest first."""
+    return await service.read_reports(
+        plane,
+        credential,
+        project=project,
+        endpoint=endpoint,
+        bundle_digest=bundle_digest,
+        before=before,
+        limit=limit,
+    )
+
+
+@get([f"{path}/{{report_id:str}}" for path in _REPORTS], tags=["monitoring"])
+async def show_report(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    report_id: FromPath[str],
+) -> alerts.ReportView:
+    """A report, whole."""
+    return await service.show_report(plane, credential, report_id)
+
+
+@get(_ALERTS, tags=["alerts"])
+async def list_alerts(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    project: FromQuery[str] = "",
+    wanted: Annotated[alerts.AlertState | None, QueryParameter(name="state")] = None,
+    endpoint: FromQuery[str] = "",
+    before: FromQuery[str] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=500)] = 100,
+) -> control.Page:
+    """Alerts without their history, newest first."""
+    return await service.read_alerts(
+        plane, credential, project=project, state=wanted, endpoint=endpoint, before=before, limit=limit
+    )
+
+
+@get([f"{path}/{{alert_id:str}}" for path in _ALERTS], tags=["alerts"])
+async def show_alert(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    alert_id: FromPath[str],
+) -> alerts.AlertView:
+    """An alert, and what happened to it."""
+    return await service.show_alert(plane, credential, alert_id)
+
+
+@post([f"{path}/{{alert_id:str}}/acknowledge" for path in _ALERTS], tags=["alerts"], status_code=200)
+async def acknowledge_alert(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    alert_id: FromPath[str],
+    data: JSONBody[alerts.AlertReason],
+) -> alerts.AlertView:
+    """Say that somebody sees to it. Roles: developer, approver, admin."""
+    return await service.acknowledge(plane, credential, alert_id, data)
+
+
+@post([f"{path}/{{alert_id:str}}/resolve" for path in _ALERTS], tags=["alerts"], status_code=200)
+async def resolve_alert(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    alert_id: FromPath[str],
+    data: JSONBody[alerts.AlertReason],
+) -> alerts.AlertView:
+    """Say that it is over. Roles: developer, approver, admin."""
+    return await service.resolve(plane, credential, alert_id, data)
+
+
+@get(_RULES, tags=["alerts"])
+async def show_alert_rules(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    project: FromPath[str],
+) -> alerts.RulesView:
+    """A project's alert rules in force."""
+    return await service.show_rules(plane, credential, project)
+
+
+@put(_RULES, tags=["alerts"])
+async def put_alert_rules(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    project: FromPath[str],
+    data: JSONBody[alerts.AlertRules],
+) -> alerts.RulesView:
+    """Put a project's alert rules in force, as a new version. Roles: developer, admin."""
+    return await service.put_rules(plane, credential, project, data)
+
+
+HANDLERS = (
+    record_report,
+    list_reports,
+    show_report,
+    list_alerts,
+    show_alert,
+    acknowledge_alert,
+    resolve_alert,
+    show_alert_rules,
+    put_alert_rules,
+)
