@@ -9,8 +9,9 @@
 
 from __future__ import annotations
 
-from mainspring.core.client.api import data, projects, protection, runs
+from mainspring.core.client.api import data, monitoring, projects, protection, runs
 from mainspring.core.client.api.generated import data as async_data
+from mainspring.core.client.api.generated import monitoring as async_monitoring
 from mainspring.core.client.api.generated import projects as async_projects
 from mainspring.core.client.api.generated import protection as async_protection
 from mainspring.core.client.api.generated import runs as async_runs
@@ -18,7 +19,9 @@ from mainspring.core.client.api.generated import runs as async_runs
 __all__ = ["AsyncControlClient", "ControlClient"]
 
 
-class ControlClient(projects.Projects, runs.Runs, data.Data, data.Records, protection.Protection):
+class ControlClient(
+    projects.Projects, runs.Runs, data.Data, data.Records, monitoring.Monitoring, protection.Protection
+):
     """One connection pool. Thread-safe, as httpx.Client is.
 
     A request without an answer, or that was asked to come later, is sent again (`retries`), a change with the same
@@ -33,6 +36,7 @@ class AsyncControlClient(
     async_runs.AsyncRuns,
     async_data.AsyncData,
     async_data.AsyncRecords,
+    async_monitoring.AsyncMonitoring,
     async_protection.AsyncProtection,
 ):
     """As :class:`ControlClient`, for the tasks of one event loop: `async with`, and every method awaited."""

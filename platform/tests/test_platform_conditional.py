@@ -46,6 +46,16 @@ WITHOUT: Mapping[str, str] = {
     "POST /api/v1/key-changes": MAKES,
     "POST /api/v1/key-changes/{change_id:str}/events": FACT,
     "POST /api/v1/projects/{project:str}/evidence": "changes nothing but the record",
+    **{
+        f"{method} {version}{path}": why
+        for version in ("/api/v1", "/v1")
+        for method, path, why in (
+            ("POST", "/monitoring/reports", FACT),
+            ("POST", "/alerts/{alert_id:str}/acknowledge", "names the state that it ends"),
+            ("POST", "/alerts/{alert_id:str}/resolve", "names the state that it ends"),
+            ("PUT", "/projects/{project:str}/alert-rules", "makes a version, and takes none away"),
+        )
+    },
     "POST /api/v1/policies:dry-run": "changes nothing",
     "POST /v1/policies:dry-run": "changes nothing",
 }

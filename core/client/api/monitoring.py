@@ -1,0 +1,67 @@
+"""How served models do: reports of checks, alerts and what happened to them, and the rules that raise them."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from mainspring.core.client.api.waiting import Connection
+from mainspring.core.contracts import alerts as alert_contracts
+from mainspring.core.contracts import control
+
+
+class Monitoring(Connection):
+    """Reports, alerts and their rules."""
+
+    def record_report(self, record: alert_contracts.ReportRecord) -> alert_contracts.ReportView:
+        """Role service. The same report again changes nothing."""
+        return self._report("/api/v1/monitoring/reports", record, alert_contracts.ReportView)
+
+    def reports(
+        self,
+        *,
+        project: str = "",
+        endpoint: str = "",
+        bundle_digest: str = "",
+        before: str = "",
+        limit: int = 100,
+    ) -> control.Page:
+        """Without their contents, newest first."""
+        asked = {"project": project, "endpoint": endpoint, "bundle_digest": bundle_digest}
+        return self._get("/api/v1/monitoring/reports", control.Page, before=before, limit=limit, **asked)
+
+    def monitoring_report(self, report_id: str) -> alert_contracts.ReportView:
+        """A report, whole."""
+        return self._get(f"/api/v1/monitoring/reports/{quote(report_id)}", alert_contracts.ReportView)
+
+    def alerts(
+        self, *, project: str = "", state: str = "", endpoint: str = "", before: str = "", limit: int = 100
+    ) -> control.Page:
+        """Without their history, newest first. `state`: `open`, `acknowledged` or `resolved`; empty: all."""
+        asked = {"project": project, "endpoint": endpoint, **({"state": state} if state else {})}
+        return self._get("/api/v1/alerts", control.Page, before=before, limit=limit, **asked)
+
+    def alert(self, alert_id: str) -> alert_contracts.AlertView:
+        """An alert, and what happened to it."""
+        return self._get(f"/api/v1/alerts/{quote(alert_id)}", alert_contracts.AlertView)
+
+    def acknowledge_alert(self, alert_id: str, *, reason: str) -> alert_contracts.AlertView:
+        """Roles developer, approver, admin. Errors: Conflict if it is resolved."""
+        said = alert_contracts.AlertReason(reason=reason)
+        return self._post(f"/api/v1/alerts/{quote(alert_id)}/acknowledge", said, alert_contracts.AlertView)
+
+    def resolve_alert(self, alert_id: str, *, reason: str) -> alert_contracts.AlertView:
+        """Roles developer, approver, admin. Errors: Conflict if it is resolved."""
+        said = alert_contracts.AlertReason(reason=reason)
+        return self._post(f"/api/v1/alerts/{quote(alert_id)}/resolve", said, alert_contracts.AlertView)
+
+    def alert_rules(self, project: str) -> alert_contracts.RulesView:
+        """The rules in force."""
+        return self._get(f"/api/v1/projects/{quote(project)}/alert-rules", alert_contracts.RulesView)
+
+    def put_alert_rules(self, project: str, rules: alert_contracts.AlertRules) -> alert_contracts.RulesView:
+        """Roles developer, admin. As a new version; the same again changes nothing."""
+        return self._put(
+            f"/api/v1/projects/{quote(project)}/alert-rules",
+            rules.model_dump(mode="json"),
+            alert_contracts.RulesView,
+        )
