@@ -42,7 +42,7 @@ from mainspring.platform.portal import config as portal_config
 from mainspring.platform.portal import me as me_routes
 from mainspring.platform.portal import routes as portal_routes
 from mainspring.platform.projects import routes as project_routes
-from mainspring.platform.protection import dpia_routes, keyset_routes
+from mainspring.platform.protection import dpia_routes, keyset_routes, privacy_routes
 from mainspring.platform.protection import routes as protection_routes
 from mainspring.platform.quarantine import routes as quarantine_routes
 from mainspring.platform.runs import launcher as run_launcher
@@ -67,6 +67,7 @@ HANDLERS = (
     *protection_routes.HANDLERS,
     *keyset_routes.HANDLERS,
     *dpia_routes.HANDLERS,
+    *privacy_routes.HANDLERS,
     *quarantine_routes.HANDLERS,
     *schedule_routes.HANDLERS,
     *pipeline_routes.HANDLERS,

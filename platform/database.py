@@ -309,6 +309,30 @@ dpias: Final = sa.Table(
     ),
 )
 
+#: Billionths of epsilon that may be spent on a dataset, and each charge.
+privacy_budgets: Final = sa.Table(
+    "privacy_budgets",
+    metadata,
+    sa.Column("project", sa.ForeignKey("projects.name"), primary_key=True),
+    sa.Column("dataset", TEXT, primary_key=True),
+    sa.Column("nanos", sa.BigInteger, nullable=False),
+    sa.Column("set_at", TEXT, nullable=False),
+    sa.Column("set_by", TEXT, nullable=False),
+)
+
+privacy_spends: Final = sa.Table(
+    "privacy_spends",
+    metadata,
+    sa.Column("project", sa.ForeignKey("projects.name"), primary_key=True),
+    sa.Column("spend_key", TEXT, primary_key=True),
+    sa.Column("dataset", TEXT, nullable=False, index=True),
+    sa.Column("nanos", sa.BigInteger, nullable=False),
+    sa.Column("question", TEXT, nullable=False),
+    sa.Column("column_name", TEXT, nullable=False),
+    sa.Column("spent_at", TEXT, nullable=False),
+    sa.Column("spent_by", TEXT, nullable=False),
+)
+
 #: What checks of served models found; `report` is whole, `alerts` the ids of those that it raised or met again.
 monitor_reports: Final = sa.Table(
     "monitor_reports",

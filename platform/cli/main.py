@@ -37,6 +37,7 @@ from mainspring.platform.cli import (
     pipelines,
     policies,
     portal,
+    privacy,
     projects,
     protection,
     runs,
@@ -298,6 +299,7 @@ cli.add_command(contracts.contracts)
 cli.add_command(data.catalog)
 cli.add_command(protection.data)
 cli.add_command(dpia.dpia)
+cli.add_command(privacy.privacy)
 cli.add_command(keysets.keyset)
 cli.add_command(data.lineage)
 cli.add_command(data.quarantine)

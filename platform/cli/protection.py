@@ -12,7 +12,7 @@ from mainspring.platform.cli import output, session
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["CLASSES", "KINDS", "data"]
+__all__ = ["CLASSES", "KINDS", "data", "scan"]
 
 #: As `core.contracts.protection`, whose import would slow `--help` down; a test holds them equal.
 KINDS: Final = (
@@ -49,7 +49,7 @@ def data_classify(
     from mainspring.core.contracts import protection
     from mainspring.core.protection import detecting
 
-    found = detecting.detect(detecting.sample(_scan(file), rows))
+    found = detecting.detect(detecting.sample(scan(file), rows))
     listed = [finding.model_dump(mode="json") for finding in found]
     told: dict[str, Any] = {"entry": entry, "findings": listed}
     if not dry_run:
@@ -133,7 +133,7 @@ def _decide(project_name: str, asked: dict[str, Any], actor: str, as_json: bool)
     output.show(made.model_dump(mode="json"), as_json=as_json)
 
 
-def _scan(file: str) -> pl.LazyFrame:
+def scan(file: str) -> pl.LazyFrame:
     """Errors: InvalidRequest for a file that is neither."""
     from pathlib import Path
 
@@ -180,7 +180,7 @@ def data_seal(project_name: str, file: str, out: str, scheme: str, as_json: bool
         raise errors.InvalidRequest(f"`{scheme}` is no TOML: {error}; correct it", field="scheme") from error
     asked = tables.Scheme.parse(document)
     cipher = keysets.keyset(settings.load().protection, project_name).cipher()
-    rows = _scan(file).collect()
+    rows = scan(file).collect()
     tables.write(rows, Path(out), asked, cipher)
     told = {"file": out, "rows": rows.height, "columns": sorted(asked.columns), "key_id": cipher.current}
     output.show(told, as_json=as_json)

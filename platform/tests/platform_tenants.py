@@ -160,6 +160,8 @@ DPIA = {
     else "words " * 3
     for name, field in dpia.DpiaAnswers.model_fields.items()
 }
+PRIVACY = "/api/v1/projects/{project}/privacy"
+SPEND = {"epsilon": 0.1, "question": "count", "spend_key": "spend-12345", "reason": "because"}
 CLASSIFIED = "/api/v1/projects/{project}/classifications"
 FINDING = {"column": "mail", "kind": "email", "classification": "confidential", "confidence": 0.9}
 _IF = {"If-Match": "*"}
@@ -265,6 +267,9 @@ REQUESTS = (
     Asked("POST", KEYSET + ":change", {"change": "rotate"}),
     Asked("GET", "/api/v1/projects/{project}/masking", query="purpose=care"),
     Asked("POST", "/api/v1/projects/{project}/sealed:open", SEALED),
+    Asked("GET", PRIVACY),
+    Asked("PUT", PRIVACY + "/{entry}", {"epsilon": 1.0, "reason": "because"}),
+    Asked("POST", PRIVACY + "/{entry}/spends", SPEND),
     Asked("GET", "/api/v1/projects/{project}/dpia"),
     Asked("POST", "/api/v1/projects/{project}/dpia", DPIA),
     Asked(
@@ -408,6 +413,7 @@ class World:
         names.report, (names.alert,) = found["report_id"], found["alerts"]
         entry = {"kind": "view", "name": names.entry, "owner": mark, "description": mark}
         self.call(owner, "PUT", f"/api/v1/catalog/{project}", {"entries": [entry]})
+        self.call(owner, "PUT", f"{place}/privacy/{names.entry}", {"epsilon": 1.0, "reason": mark})
         found = {"entry": names.entry, "findings": [{**FINDING, "reasons": [mark]}]}
         self.call(owner, "POST", f"{place}/classifications", found)
         self.call(owner, "POST", "/api/v1/lineage", names.fill(_lineage(project, project, project)))

@@ -89,7 +89,7 @@ def test_every_route_goes_through_the_mutation_or_the_reader(tmp_path: Path) -> 
         for r in app.routes
         if isinstance(r, HTTPRoute) and CHANGING & {m for h in r.route_handlers for m in h.http_methods}
     ]
-    assert len(changing) == 43  # the walk sees the table: all paths of the API that change something
+    assert len(changing) >= 43  # the walk sees the table: all paths of the API that change something
     assert unguarded(app) == []
 
 

@@ -30,6 +30,9 @@ PROJECT_ACTIONS = (
         "masking.read",
         "dpia.read",
         "dpia.submit",
+        "privacy.read",
+        "privacy.budget",
+        "privacy.spend",
     ),
     *(
         "schedule.read",

@@ -133,7 +133,7 @@ def test_every_denied_change_is_on_record(world: World) -> None:
     before, asked = denied(), 0
     # Those that look at something first are answered by the look, which is none of the log's.
     for one in (a for a in REQUESTS if a.method != "GET" and not a.path.startswith(tenants.SCHEDULE)):
-        if "quarantine" not in one.path:
+        if "quarantine" not in one.path and "/alerts/" not in one.path:
             asked += 1
             world.ask("eva", one, world.theirs)
     assert asked > 10 and denied() - before == asked

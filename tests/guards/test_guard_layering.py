@@ -38,6 +38,7 @@ ADAPTERS = {
     "joserfc": ("core/oidc.py",),
     "fsspec": ("core/features/object_files.py",),
     "fastavro": ("core/features/streams/decoding.py",),
+    "opendp": ("core/protection/privacy.py",),
     "numba": ("core/features/streams/kernels.py", "bench/"),
     "fastapi": ("serving/", "bench/serving/"),
 }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from mainspring.core.client.api.waiting import Connection
-from mainspring.core.contracts import control, dpia, keysets, protection, training
+from mainspring.core.contracts import control, dpia, keysets, privacy, protection, training
 from mainspring.core.contracts import keys as key_contracts
 from mainspring.core.contracts import masking as mask_contracts
 
@@ -65,6 +65,22 @@ class Protection(Connection):
         path = f"/api/v1/key-changes/{quote(event.run_id, safe='')}/events"
         return self._report(path, event, control.AuditView)
 
+    def privacy_budgets(self, project: str, *, after: str = "", limit: int = 100) -> control.Page:
+        """By dataset, with what is left."""
+        return self._get(_privacy(project), control.Page, after=after, limit=limit)
+
+    def put_privacy_budget(
+        self, project: str, dataset: str, wanted: privacy.PrivacyBudgetPut
+    ) -> privacy.PrivacyBudgetView:
+        """Role admin. Errors: Conflict for less than was spent."""
+        return self._put(
+            _privacy(project, dataset), wanted.model_dump(mode="json"), privacy.PrivacyBudgetView
+        )
+
+    def spend_privacy(self, project: str, dataset: str, asked: privacy.PrivacySpend) -> privacy.PrivacySpent:
+        """Roles developer, approver, admin. Errors: BudgetExceeded, and then nothing is charged."""
+        return self._post(f"{_privacy(project, dataset)}/spends", asked, privacy.PrivacySpent)
+
     def dpias(self, project: str, *, before: str = "", limit: int = 20) -> control.Page:
         """Impact assessments, newest first."""
         return self._get(_dpia(project), control.Page, before=before, limit=limit)
@@ -88,3 +104,8 @@ def _keyset(project: str) -> str:
 
 def _dpia(project: str) -> str:
     return f"/api/v1/projects/{quote(project)}/dpia"
+
+
+def _privacy(project: str, dataset: str = "") -> str:
+    below = f"/{quote(dataset, safe='')}" if dataset else ""
+    return f"/api/v1/projects/{quote(project)}/privacy{below}"

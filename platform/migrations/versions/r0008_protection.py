@@ -1,4 +1,6 @@
-"""What a detector found of persons in columns and what was decided about it; impact assessments of projects."""
+"""What a detector found of persons in columns and what was decided about it; impact assessments and
+privacy budgets of projects.
+"""
 
 from __future__ import annotations
 
@@ -52,3 +54,23 @@ def upgrade() -> None:
         op.create_index(
             f"dpias_{state}", "dpias", ["project"], unique=True, sqlite_where=one, postgresql_where=one
         )
+    op.create_table(
+        "privacy_budgets",
+        sa.Column("project", TEXT, sa.ForeignKey("projects.name"), primary_key=True),
+        sa.Column("dataset", TEXT, primary_key=True),
+        sa.Column("nanos", sa.BigInteger, nullable=False),
+        sa.Column("set_at", TEXT, nullable=False),
+        sa.Column("set_by", TEXT, nullable=False),
+    )
+    op.create_table(
+        "privacy_spends",
+        sa.Column("project", TEXT, sa.ForeignKey("projects.name"), primary_key=True),
+        sa.Column("spend_key", TEXT, primary_key=True),
+        sa.Column("dataset", TEXT, nullable=False),
+        sa.Column("nanos", sa.BigInteger, nullable=False),
+        sa.Column("question", TEXT, nullable=False),
+        sa.Column("column_name", TEXT, nullable=False),
+        sa.Column("spent_at", TEXT, nullable=False),
+        sa.Column("spent_by", TEXT, nullable=False),
+    )
+    op.create_index("ix_privacy_spends_dataset", "privacy_spends", ["dataset"])

@@ -8,7 +8,7 @@ any_role := {"viewer", "developer", "approver", "admin", "service"}
 
 reads := {
 	"project.read", "run.read", "cost.read", "lineage.read", "catalog.read",
-	"classification.read", "keyset.read", "masking.read", "dpia.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "monitor.read", "alert.read", "audit.read",
+	"classification.read", "keyset.read", "masking.read", "dpia.read", "privacy.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "monitor.read", "alert.read", "audit.read",
 }
 
 whole_log := {"audit.verify", "audit.export", "key.read"}
@@ -205,6 +205,16 @@ may(q, "dpia.decide") if {
 	has(q, {"approver", "admin"})
 }
 
+may(q, "privacy.budget") if {
+	q.action == "privacy.budget"
+	has(q, {"admin"})
+}
+
+may(q, "privacy.spend") if {
+	q.action == "privacy.spend"
+	has(q, people_who_work)
+}
+
 may_not(q, "dpia.high-risk") if {
 	q.action == "dpia.decide"
 	q.context.sign
@@ -307,7 +317,7 @@ permits := {
 	"read.project", "read.platform", "policy.dry-run", "project.create", "project.update", "member.change",
 	"run.start", "approval.role", "run.cancel", "record.service", "record.developer", "quarantine.release",
 	"schedule.change", "pipeline.run", "access.ask", "access.break-glass", "access.decide", "access.revoke", "access.review",
-	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide",
+	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide", "privacy.budget", "privacy.spend",
 	"data.see.part", "data.see.token", "data.see.serving",
 	"evidence.export", "alert.handle", "alert.rules",
 }
