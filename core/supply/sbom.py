@@ -31,9 +31,15 @@ class Input:
 
 
 def render(
-    name: str, version: str, inputs: Iterable[Input], packages: Iterable[environment.Package], python: str
+    name: str,
+    version: str,
+    inputs: Iterable[Input],
+    packages: Iterable[environment.Package],
+    python: str,
+    *,
+    licence: str = "",
 ) -> bytes:
-    """Canonical JSON of the bill of model `name`, whose `version` is the run that made it."""
+    """Canonical JSON of the bill of model `name`, whose `version` is the run that made it; `licence`: its own, in SPDX's words."""
     libraries = [_library(package) for package in packages]
     data = [_data(i) for i in inputs]
     runtime = {"type": "platform", "bom-ref": f"python@{python}", "name": "python", "version": python}
@@ -49,6 +55,7 @@ def render(
                     "bom-ref": _MODEL,
                     "name": name,
                     "version": version,
+                    **({"licenses": [{"expression": licence}]} if licence else {}),
                 }
             },
             "components": components,

@@ -1,4 +1,4 @@
-"""`mainspring model`: take a model version out of use."""
+"""`mainspring model`: bring somebody else's model in, and take a model version out of use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,27 @@ _KEY: Final = click.option("--key", default="", help="Idempotency key; default: 
 
 @click.group()
 def model() -> None:
-    """Model versions: their end."""
+    """Model versions: their beginning elsewhere, and their end."""
+
+
+@model.command("import")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@click.option("--project", "project_name", required=True)
+@click.option("--name", required=True, help="The model's name in the registry.")
+@click.option("--dry-run", is_flag=True, help="Scan, ask the rules and try the model; write nothing.")
+@click.option("--register/--no-register", default=True, show_default=True, help="In the model registry, too.")
+@session.AS
+@session.JSON
+def model_import(
+    folder: str, project_name: str, name: str, dry_run: bool, register: bool, actor: str, as_json: bool
+) -> None:
+    """A folder with `import.toml` (ONNX, torch.export, trees) as a signed bundle. Pickles are refused. It is on record."""
+    from mainspring.platform.cli import importing
+
+    found = importing.run(
+        folder, project_name, name, dry_run=dry_run, register=register, actor=actor or "developer@local"
+    )
+    output.show(found, as_json=as_json)
 
 
 def _start(

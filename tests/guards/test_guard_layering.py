@@ -39,6 +39,7 @@ ADAPTERS = {
     "fsspec": ("core/features/object_files.py",),
     "fastavro": ("core/features/streams/decoding.py",),
     "opendp": ("core/protection/privacy.py",),
+    "picklescan": ("core/supply/scanning.py",),
     "numba": ("core/features/streams/kernels.py", "bench/"),
     "fastapi": ("serving/", "bench/serving/"),
 }
