@@ -316,6 +316,10 @@ class TableProject(abc.ABC):
             digest=made.digest,
         )
 
+    def tables(self, lake_dir: Path) -> dict[str, tabular.Table]:
+        """What a lake holds, as `read` gave it. Errors: NotFound, CorruptArtifact."""
+        return self._tables(self._lake(lake_dir))
+
     def _kind(self, what: str) -> str:
         return f"{self.name} {what}"
 

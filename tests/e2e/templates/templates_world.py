@@ -21,20 +21,23 @@ for room in ("serving", "workflows"):
     sys.path.insert(0, str(Path(__file__).parents[3] / room / "tests"))
 
 import job_double  # noqa: E402
+import score_job_double  # noqa: E402
 import serving_world  # noqa: E402
 from activity_calls import do  # noqa: E402
 from ray_double import TOKEN, RayDouble, serve  # noqa: E402
 
 from mainspring.core import projects, settings  # noqa: E402
 from mainspring.core.client.serving import ServingClient  # noqa: E402
-from mainspring.core.contracts import prediction, training  # noqa: E402
+from mainspring.core.contracts import prediction, scoring, training  # noqa: E402
 from mainspring.core.contracts.deployment import TrafficTable  # noqa: E402
 from mainspring.core.features import replay  # noqa: E402
 from mainspring.core.models import bundle, mlflow_adapter, signing, torch_threads  # noqa: E402
 from mainspring.platform.cli.main import cli  # noqa: E402
 from mainspring.serving import signed_bundles  # noqa: E402
 from mainspring.serving.runtimes import chosen  # noqa: E402
-from mainspring.workflows.ray_jobs import train_messages  # noqa: E402
+from mainspring.workflows.batch_scoring import activities as batch_activities  # noqa: E402
+from mainspring.workflows.batch_scoring import messages as batch_messages  # noqa: E402
+from mainspring.workflows.ray_jobs import score_messages, train_messages  # noqa: E402
 from mainspring.workflows.training import data_activities, messages, model_activities, run_folder  # noqa: E402
 
 
@@ -148,6 +151,28 @@ class Platform:
     def registered(self, made: Made) -> mlflow_adapter.Tracking:
         return mlflow_adapter.Tracking(self.environ["MAINSPRING_TRACKING_URI"])
 
+    def score(self, made: Made, source: Path, target: Path) -> pl.DataFrame:
+        """Every activity of a batch scoring of the candidate: `source`'s rows with their scores."""
+        request = scoring.ScoreRequest(
+            run_id=f"run_score_{made.project.name}",
+            project=made.project.name,
+            requested_by="ana",
+            bundle_digest=made.bundles.candidate,
+            input=str(source),
+            output=str(target),
+            sample_fraction=made.folder.space.sample_fraction,
+            num_workers=1,
+        )
+        with serve_ray() as url:
+            s = settings.load({**self.environ, "MAINSPRING_RAY_DASHBOARD_URL": url}, directory=self.directory)
+            steps = batch_activities.ScoringActivities(s, poll_seconds=0.01)
+            planned = do(steps.plan(request))
+            do(steps.score(batch_messages.Score(request=request, planned=planned)))
+            published = do(steps.publish(batch_messages.Publish(request=request, planned=planned)))
+        rows = pl.read_parquet(target / "part-*.parquet")
+        assert rows.height == published.rows and (target / "manifest.json").is_file()
+        return rows
+
     def opened(self, made: Made) -> bundle.Bundle:
         """Verified."""
         s = settings.load(self.environ, directory=self.directory)
@@ -192,6 +217,14 @@ def replayed(client: ServingClient, made: Made, n: int) -> list[tuple[float, int
     return answers
 
 
+def local(file: Path, store: Path, *given: str) -> dict[str, Any]:
+    """`mainspring run FILE --local`: its nodes by name."""
+    options = [word for one in given for word in ("--set", one)]
+    done = CliRunner().invoke(cli, ["run", str(file), "--local", str(store), "--json", *options])
+    assert done.exit_code == 0, done.output
+    return {node["name"]: node for node in json.loads(done.output)["data"]}
+
+
 def claiming(pictures: pl.DataFrame, category: str) -> prediction.PredictRequest:
     return prediction.PredictRequest(entities=[{"category": category, **row} for row in pictures.to_dicts()])
 
@@ -222,5 +255,9 @@ def paragraphs(count: int) -> pl.DataFrame:
 def serve_ray() -> Iterator[str]:
     """Ray's Jobs API, whose jobs are done in this process."""
     torch_threads.settle(1)  # as Ray's workers have it
-    with serve(RayDouble(execute=job_double.run)) as double:
+    with serve(RayDouble(execute=_job)) as double:
         yield double.url
+
+
+def _job(entrypoint: str) -> str:
+    return (score_job_double if score_messages.MODULE in entrypoint else job_double).run(entrypoint)

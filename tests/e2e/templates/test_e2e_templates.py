@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import polars as pl
 import pytest
 import templates_world as world
 
-from mainspring.core import errors
+from mainspring.core import errors, projects
+from mainspring.core.features import online
 from mainspring.core.reference.flight_delay import source as flights
 
 pytestmark = [
@@ -80,3 +82,46 @@ def test_texts_that_please(platform: world.Platform, tmp_path: Path) -> None:
         manifest = platform.opened(made).manifest
         assert manifest.kind == "torch_export" and manifest.request_columns[0].name == "text"
         check_served(platform, made, 30)
+
+
+def test_a_month_is_scored_as_its_flights_were_when_they_were_known(
+    platform: world.Platform, a_year: None, tmp_path: Path
+) -> None:
+    world.new(tmp_path / "months", "own-months", "--template", "batch", "--set", "hidden=64")
+    with world.installed(tmp_path / "months", "own-months") as project:
+        made = platform.train(project, 0.03, epochs=8)
+        months = importlib.import_module("own_months.months")
+        with pytest.raises(errors.InvalidRequest, match="`2013-13` is no month"):
+            months.rows("2013-13")
+        with pytest.raises(errors.DataInvalid, match="nobody flew in 2014-02"):
+            months.rows("2014-02", sample_fraction=0.03)
+        source = months.write("2013-12", tmp_path / "in", sample_fraction=0.03)
+        rows = platform.score(made, source, tmp_path / "out")
+        assert rows.height > 500 and "late" not in rows.columns
+        keys = ["carrier", "flight", "origin", "dest", "as_of"]
+        labelled = offline(made, made.predictions.filter(pl.col("split") == "test").height)
+        both = rows.join(labelled.select(*keys, offline="score"), on=keys)
+        assert both.height > 450
+        np.testing.assert_allclose(both["score"], both["offline"], rtol=1e-5, atol=1e-6)
+        done = world.local(
+            tmp_path / "months" / "monthly.py", tmp_path / "store", f"scores={tmp_path / 'out'}"
+        )
+        assert done["report"]["state"] == "done"
+
+
+def test_streams_of_flights_answer_as_the_batch_does(
+    platform: world.Platform, a_year: None, tmp_path: Path
+) -> None:
+    world.new(tmp_path / "now", "own-streams", "--template", "streaming", "--set", "hidden=64")
+    with world.installed(tmp_path / "now", "own-streams") as project:
+        made = platform.train(project, 0.03, epochs=8)
+        assert isinstance(project, projects.Streaming)
+        played = project.past_events(made.folder.space.lake)
+        assert sum(frame.height for frame in played.values()) > 15_000
+        store = online.OnlineStore()
+        tables = project.tables(made.folder.space.lake)
+        facts = {name: tables[name].rows for name in project.streams()}
+        found = importlib.import_module("own_streams.streams").compared(facts, store)
+        assert found["different"] == 0 and found["rows"] > 800, found
+        assert found["events"] == sum(frame.height for frame in played.values())
+        check_served(platform, made, 20)
