@@ -32,6 +32,7 @@ from mainspring.platform.keys import routes as key_routes
 from mainspring.platform.lineage import routes as lineage_routes
 from mainspring.platform.members import routes as member_routes
 from mainspring.platform.metering import routes as metering_routes
+from mainspring.platform.models import routes as model_routes
 from mainspring.platform.monitoring import routes as monitoring_routes
 from mainspring.platform.monitoring import telling
 from mainspring.platform.pipelines import routes as pipeline_routes
@@ -58,6 +59,7 @@ HANDLERS = (
     *policy_routes.HANDLERS,
     *run_routes.HANDLERS,
     *endpoint_routes.HANDLERS,
+    *model_routes.HANDLERS,
     *audit_routes.HANDLERS,
     *event_routes.HANDLERS,
     *cost_routes.HANDLERS,
@@ -105,6 +107,7 @@ def create_app(
         bundle_dir=s.serving.bundle_dir,
         trusted_keys_dir=s.serving.trusted_keys_dir,
         control=s.control,
+        serving=s.serving,
         protection=s.protection,
         key_files=control_plane.KeyFiles(s.serving.trusted_keys_dir, s.workflow.payload_keys),
         monitor=s.monitor,

@@ -53,6 +53,8 @@ class ControlPlane:
     """What changes while it runs; by default our own policies alone."""
     control: settings.ControlSettings = field(default_factory=settings.ControlSettings)
     """How long access may last, and where alarms go."""
+    serving: settings.ServingSettings = field(default_factory=settings.ServingSettings)
+    """Where serving is asked what it does, and where bundles and the keys that are trusted are."""
     protection: settings.ProtectionSettings | None = None
     """Where data keys are; None: elsewhere, and nothing is done with them from here."""
     key_files: KeyFiles = KeyFiles(Path("keys/trusted"), Path("keys/payload.keys"))

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from mainspring.core.contracts import deployment, prediction
 from mainspring.core.contracts.base import Digest, Fraction, Message, Request, Slug, UtcTime
 from mainspring.core.contracts.pipelines import PipelineOptions
 from mainspring.core.contracts.retiring import RetireOptions
 from mainspring.core.contracts.scoring import ScoreOptions
-from mainspring.core.contracts.training import ModelChanges, RollingSplit, RunStatus, Stage
+from mainspring.core.contracts.training import Metrics, ModelChanges, RollingSplit, RunStatus, Stage
 from mainspring.core.contracts.tuning import TuneOptions
 
 
@@ -138,6 +139,58 @@ class EndpointClaim(Message):
     """Of the run that first asked."""
     claimed_at: UtcTime
     claimed_by: str
+
+
+class EndpointLive(EndpointClaim):
+    """An endpoint with what serving says of it now."""
+
+    traffic: deployment.TrafficTable | None = None
+    """None: serving has no such endpoint yet, or does not answer."""
+    stats: deployment.EndpointStats | None = None
+    bundles: list[prediction.BundleView] = []
+    """Those that traffic names, as serving has loaded them."""
+    unavailable: str = ""
+    """Why there is nothing of serving, and what to do."""
+
+
+class ModelVersionView(Message):
+    """A model that a training made."""
+
+    project: Slug
+    name: str
+    version: str
+    """The registry's."""
+    bundle_digest: Digest
+    run_id: str
+    environment: str
+    stage: Stage
+    """Of the run that made it."""
+    trained_at: UtcTime
+    trained_by: str
+    metrics: dict[str, Metrics] = {}
+    """By split and by peer."""
+
+
+class ModelView(ModelVersionView):
+    """A model's version with what its bundle says."""
+
+    kind: str = ""
+    card: str = ""
+    """Markdown, for people."""
+    signer: str = ""
+    """The key that signed it; empty where its signature could not be checked."""
+    problem: str = ""
+    """Why the bundle could not be opened: it is elsewhere, damaged, or nobody trusts its signer."""
+    withdrawn: str = ""
+    """Why it was taken out of use."""
+    input_columns: dict[str, str] = {}
+    request_columns: dict[str, str] = {}
+    views: list[str] = []
+    """Of the online store, which it looks up."""
+    files: dict[str, int] = {}
+    """Bytes by name."""
+    data_digest: str = ""
+    code_version: str = ""
 
 
 class DecisionCreate(Request):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from litestar import get
+from litestar import get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from mainspring.core.contracts import control
+from mainspring.core.contracts import control, prediction
 from mainspring.platform import plane as control_plane
-from mainspring.platform.endpoints import service
+from mainspring.platform.endpoints import live, service
 
 
 @get("/api/v1/endpoints", tags=["endpoints"])
@@ -35,4 +35,42 @@ async def show_endpoint(
     return await service.show(plane, credential, name)
 
 
-HANDLERS = (list_endpoints, show_endpoint)
+@get("/api/v1/endpoints/{name:str}/live", tags=["endpoints"])
+async def show_endpoint_live(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    name: FromPath[str],
+) -> control.EndpointLive:
+    """An endpoint with its traffic, statistics and bundles as serving has them now; answers without them where it is away."""
+    return await live.show(plane, credential, name)
+
+
+@post("/api/v1/endpoints/{name:str}/predict", tags=["endpoints"], status_code=200)
+async def predict_at_endpoint(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    name: FromPath[str],
+    data: JSONBody[prediction.PredictRequest],
+) -> prediction.PredictResponse:
+    """Ask the endpoint, as serving's own `:predict` with the same token; for trying it out. Any role in the project."""
+    return await live.predict(plane, credential, name, data)
+
+
+@post("/api/v1/endpoints/{name:str}/explain", tags=["endpoints"], status_code=200)
+async def explain_at_endpoint(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    name: FromPath[str],
+    data: JSONBody[prediction.PredictRequest],
+) -> prediction.ExplainResponse:
+    """As predict, with what each input column added."""
+    return await live.explain(plane, credential, name, data)
+
+
+HANDLERS = (
+    list_endpoints,
+    show_endpoint,
+    show_endpoint_live,
+    predict_at_endpoint,
+    explain_at_endpoint,
+)

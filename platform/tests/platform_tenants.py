@@ -52,6 +52,8 @@ class Names:
     """One that is nobody's: everybody may try to bring it."""
     report: str
     alert: str
+    bundle: str = DIGEST
+    """Of contents, which may be the same everywhere."""
 
     def fill(self, value: Any) -> Any:
         """Put the names in the places of a path, a query or a body."""
@@ -166,6 +168,8 @@ CLASSIFIED = "/api/v1/projects/{project}/classifications"
 FINDING = {"column": "mail", "kind": "email", "classification": "confidential", "confidence": 0.9}
 _IF = {"If-Match": "*"}
 EVIDENCE = {"since": "2026-11-01T00:00:00Z", "until": "2026-12-01T00:00:00Z"}
+#: Questions that are sent by POST: whoever may look may ask them, and nothing of them is on record.
+ASKING = ("predict", "explain")
 REQUESTS = (
     Asked("GET", "/api/v1/me", may_answer=True),
     Asked("GET", "/api/v1/projects", may_answer=True),
@@ -216,6 +220,11 @@ REQUESTS = (
     *(Asked("GET", v + "/events", query="after=0&until_idle=true", may_answer=True) for v in _V),
     Asked("GET", "/v1/events", query="after=0&until_idle=true&project={project}"),
     Asked("GET", "/v1/events", query="after=0&until_idle=true&run={run_id}"),
+    Asked("GET", "/api/v1/endpoints/e-{project}/live"),
+    *(Asked("POST", f"/api/v1/endpoints/e-{{project}}/{verb}", {"rows": [{"x": 1.0}]}) for verb in ASKING),
+    Asked("GET", "/api/v1/models", may_answer=True),
+    Asked("GET", "/api/v1/models", query="project={project}"),
+    Asked("GET", "/api/v1/models/{project}/{bundle}"),
     Asked("GET", "/api/v1/audit", query="limit=500", may_answer=True),
     Asked("GET", "/api/v1/audit", query="newest=true&resource=run/{run_id}", may_answer=True),
     Asked("GET", "/api/v1/audit:verify"),
@@ -382,6 +391,10 @@ class World:
         run = self.call(
             owner, "POST", "/api/v1/runs", {"project": project, "cause": mark, "endpoint": f"e-{project}"}
         )
+        trained = self.call(owner, "POST", "/api/v1/runs", {"project": project, "cause": mark})["run_id"]
+        made = {"stage": "done", "result": {"bundle_digest": DIGEST, "model_name": mark}}
+        ended = {"run_id": trained, "event_key": trained, "action": "run.end", "actor": "x", "detail": made}
+        self.call("worker", "POST", f"/api/v1/runs/{trained}/events", ended)
         self.call(owner, "PUT", f"{place}/schedules/skew", {"every_minutes": 60})
         scheduled = self.call(owner, "POST", f"{place}/schedules/skew/runs")["run_id"]
         asked = {"role": "developer", "reason": mark}

@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import e2e_portal_serving
 import httpx
 import pytest
 import uvicorn
@@ -29,7 +30,7 @@ from mainspring.platform.runs import launcher
 ROOT = Path(__file__).resolve().parents[3]
 AXE = ROOT / "platform" / "portal" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 PROJECT = "flight-delay"
-DIGEST = "sha256:" + "ab" * 32
+ENDPOINT = e2e_portal_serving.ENDPOINT
 VIEW = "view.tail_last"
 
 
@@ -74,6 +75,8 @@ class World:
 
     url: str
     tokens: identity.TokenIssuer
+    bundles: tuple[str, ...] = ()
+    """The stable one, and the canary."""
     named: dict[str, str] = field(default_factory=dict)
     """Ids of what was made, by what it is."""
 
@@ -81,14 +84,34 @@ class World:
         return control_client.ControlClient(self.url, self.tokens.token_of(f"{actor}@local"))
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 @contextlib.contextmanager
 def running(directory: Path) -> Iterator[World]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
-    s = settings.load({"MAINSPRING_CONTROL_PORT": str(port)}, directory=directory)
+    """The control API in a thread, beside a serving process that answers for two signed bundles at one endpoint."""
+    variables = {
+        "MAINSPRING_CONTROL_PORT": str(free_port()),
+        "MAINSPRING_SERVING_PORT": str(free_port()),
+        "MAINSPRING_SERVING_GRPC_PORT": "0",
+        "MAINSPRING_SERVING_USAGE_REPORT_SECONDS": "0",
+    }
+    s = settings.load(variables, directory=directory)
+    identity.ensure_token_file(s.control.tokens_file)
+    with e2e_portal_serving.running(s) as bundles, _control(s) as world:
+        world.bundles = bundles
+        yield world
+
+
+@contextlib.contextmanager
+def _control(s: settings.Settings) -> Iterator[World]:
     issuer = identity.ensure_token_file(s.control.tokens_file)
     app = control_app.create_app(s, issuer=issuer, launcher=Told())
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", ws="none"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=s.control.port, log_level="warning", ws="none")
+    )
     thread = threading.Thread(target=server.run, name="control-api")
     thread.start()
     try:
@@ -96,7 +119,7 @@ def running(directory: Path) -> Iterator[World]:
         while not server.started:
             assert thread.is_alive() and time.monotonic() < deadline, "the control API did not start"
             time.sleep(0.02)
-        yield World(f"http://127.0.0.1:{port}", issuer)
+        yield World(s.control_url, issuer)
     finally:
         server.should_exit = True
         thread.join(timeout=20)
@@ -108,31 +131,33 @@ def fill(world: World) -> None:
         developer.create_project(
             control.ProjectCreate(name=PROJECT, owner="flights@example.org", monthly_budget=2.0)
         )
-        ended = developer.create_run(control.RunCreate(project=PROJECT, environment="dev"))
         waiting = developer.create_run(
-            control.RunCreate(project=PROJECT, environment="prod", endpoint="flight-delay-prod")
+            control.RunCreate(project=PROJECT, environment="prod", endpoint=ENDPOINT)
         )
-        _report_end(service, ended.run_id)
-        _record_use(service, ended.run_id)
+        for name, digest in zip(("ended", "newer"), world.bundles, strict=True):
+            run = developer.create_run(control.RunCreate(project=PROJECT, environment="dev"))
+            _report_end(service, run.run_id, digest)
+            world.named[name] = run.run_id
+        _record_use(service, world.named["ended"])
         asked = access_requests.AccessRequestCreate(
             role="approver", environment="staging", minutes=30, reason="covering for a colleague"
         )
         access = developer.ask_access(PROJECT, asked)
         developer.put_catalog(PROJECT, _entries())
-        job, at = jobs.JobRun(PROJECT, "join", ended.run_id), base.utc_now()
+        job, at = jobs.JobRun(PROJECT, "join", world.named["ended"]), base.utc_now()
         made, read = jobs.Dataset(VIEW, "v1", "view"), jobs.Dataset("lake.flights", "v1", "dataset")
         told = openlineage_adapter.to_json(job, "COMPLETE", at=at, reads=[read], makes=[made])
         bearer = {"Authorization": f"Bearer {world.tokens.token_of('service@local')}"}
         answer = httpx.post(f"{world.url}/api/v1/lineage", content=told, headers=bearer, trust_env=False)
         assert answer.status_code == 201, answer.text
-    world.named.update(ended=ended.run_id, waiting=waiting.run_id, access=access.request_id)
+    world.named.update(waiting=waiting.run_id, access=access.request_id, stable=world.bundles[0])
 
 
-def _report_end(service: control_client.ControlClient, run_id: str) -> None:
+def _report_end(service: control_client.ControlClient, run_id: str, digest: str) -> None:
     result = {
         "model_name": PROJECT,
-        "model_version": "1",
-        "bundle_digest": DIGEST,
+        "model_version": run_id[-4:],
+        "bundle_digest": digest,
         "metrics": {"test": _metrics(0.7577), "test/logistic_regression": _metrics(0.7533)},
     }
     service.report(

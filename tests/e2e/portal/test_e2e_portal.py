@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import click
 import e2e_portal_world as worlds
 import pytest
-from e2e_portal_world import PROJECT, VIEW, Tab, World
+from e2e_portal_world import ENDPOINT, PROJECT, VIEW, Tab, World
 from playwright.sync_api import Browser, expect
 
 from mainspring.platform.cli import main
@@ -25,6 +25,11 @@ PAGES = (
     "/runs/{waiting}",
     "/runs/{ended}",
     "/runs/run_00000000000000000000000000",
+    "/models",
+    f"/models/{PROJECT}/{{stable}}",
+    "/endpoints",
+    f"/endpoints/{ENDPOINT}",
+    f"/playground?endpoint={ENDPOINT}",
     "/features",
     "/features?search=nothing-has-this",
     f"/features/{PROJECT}/{VIEW}",
@@ -90,6 +95,9 @@ def test_every_page_is_accessible_in_the_dark_and_fits_a_phone(browser: Browser,
 def check_command(text: str) -> None:
     """The words name a command of ours, its options are its own, and it has as many arguments as it wants."""
     program, *words = shlex.split(text)
+    if program == "curl":  # where the API has no command yet
+        assert re.search(r"/api/v1/(models|endpoints)\b", words[-1]), text
+        return
     assert program == "mainspring", text
     command: click.Command = main.cli
     context = click.Context(command, info_name=program)
@@ -208,6 +216,43 @@ def test_access_is_asked_for_and_given(browser: Browser, world: World) -> None:
     row = other.page.get_by_role("row").filter(has_text="numbers of May")
     expect(row).to_contain_text("active")
     other.context.close()
+
+
+def test_a_model_is_looked_at_tried_out_and_deployed(browser: Browser, world: World) -> None:
+    """Over a real serving process: the card and signature of its bundle, its traffic, an answer and why, and back again."""
+    tab = Tab(browser, world)
+    page = tab.page
+    tab.sign_in("developer")
+    page.get_by_role("link", name="Endpoints").click()
+    page.get_by_role("link", name=ENDPOINT).click()
+    expect(page.get_by_text("environment: prod")).to_be_visible()
+    expect(page.get_by_text("canary", exact=False).first).to_contain_text("25 %")
+    stats = page.get_by_role("table", name="What serving saw of each bundle")
+    expect(stats.get_by_role("row").filter(has_text="stable")).to_contain_text(world.bundles[0][7:19])
+    page.get_by_role("link", name=world.bundles[0][7:19]).first.click()
+    expect(page.get_by_text("Every file of it was verified just now")).to_be_visible()
+    expect(page.get_by_text("Late arrivals, by seed 1")).to_be_visible()
+
+    page.get_by_role("link", name="Playground").click()
+    page.get_by_label("distance").fill("2.5")
+    page.get_by_role("button", name="Predict").click()
+    score = page.get_by_test_id("score")
+    expect(score).to_have_text(re.compile(r"^[01]\.\d{4}$"))
+    first = score.inner_text()
+    page.get_by_label("distance").fill("-4")
+    page.get_by_role("button", name="Predict").click()
+    expect(score).not_to_have_text(first)
+    page.get_by_role("button", name="Explain").click()
+    why = page.get_by_role("table", name="What each column added")
+    expect(why.get_by_role("row").filter(has_text="distance")).to_be_visible()
+
+    tab.go(f"/endpoints/{ENDPOINT}")
+    page.get_by_role("button", name="Deploy by canary").click()
+    page.get_by_role("status").get_by_role("link", name=re.compile("run_")).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("run_"))
+    expect(page.get_by_text("deploy of flight-delay")).to_be_visible()
+    assert tab.complaints == []
+    tab.context.close()
 
 
 def test_an_api_that_goes_away_is_told_in_words(browser: Browser, world: World) -> None:

@@ -11,6 +11,11 @@ import { useToken } from './session';
 const Runs = lazy(() => import('./pages/Runs'));
 const RunPage = lazy(() => import('./pages/Run'));
 const Approvals = lazy(() => import('./pages/Approvals'));
+const Models = lazy(() => import('./pages/Models'));
+const Model = lazy(() => import('./pages/Model'));
+const Endpoints = lazy(() => import('./pages/Endpoints'));
+const EndpointPage = lazy(() => import('./pages/Endpoint'));
+const Playground = lazy(() => import('./pages/Playground'));
 const Costs = lazy(() => import('./pages/Costs'));
 const Features = lazy(() => import('./pages/Features'));
 const Feature = lazy(() => import('./pages/Feature'));
@@ -29,6 +34,13 @@ export function App() {
           <Route path="/approvals" component={Approvals} />
           <Route path="/runs" component={Runs} />
           <Route path="/runs/:id">{({ id }) => <RunPage id={id} />}</Route>
+          <Route path="/models" component={Models} />
+          <Route path="/models/:project/:digest">
+            {({ project, digest }) => <Model project={project} digest={decodeURIComponent(digest)} />}
+          </Route>
+          <Route path="/endpoints" component={Endpoints} />
+          <Route path="/endpoints/:name">{({ name }) => <EndpointPage name={name} />}</Route>
+          <Route path="/playground" component={Playground} />
           <Route path="/features" component={Features} />
           <Route path="/features/:project/:name">
             {({ project, name }) => <Feature project={project} name={decodeURIComponent(name)} />}

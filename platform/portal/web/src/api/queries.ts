@@ -1,7 +1,7 @@
 /** What pages ask the API, by the key that each answer is kept under. */
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { api, page, unwrap } from './client';
-import { type AccessRequest, type AuditRow, type CatalogEntry, type Cost, hasEnded, type Project, type Run } from './words';
+import { type AccessRequest, type AuditRow, type CatalogEntry, type Cost, type Endpoint, hasEnded, type ModelVersion, type Project, type Run } from './words';
 
 /** How often something that moves is looked at again. */
 const LIVE_MS = 2_000;
@@ -162,5 +162,42 @@ export function useAccess(project: string) {
     initialPageParam: '',
     getNextPageParam: (last) => last.next || undefined,
     refetchInterval: CALM_MS,
+  });
+}
+
+export function useModels(project: string) {
+  return useInfiniteQuery({
+    queryKey: ['models', project],
+    queryFn: ({ pageParam }) =>
+      page<ModelVersion>(api.GET('/api/v1/models', { params: { query: { project, before: pageParam, limit: 100 } } })),
+    initialPageParam: '',
+    getNextPageParam: (last) => last.next || undefined,
+  });
+}
+
+export function useModel(project: string, digest: string) {
+  return useQuery({
+    queryKey: ['models', 'one', project, digest],
+    queryFn: () => unwrap(api.GET('/api/v1/models/{project}/{digest}', { params: { path: { project, digest } } })),
+  });
+}
+
+export function useEndpoints(project: string) {
+  return useInfiniteQuery({
+    queryKey: ['endpoints', project],
+    queryFn: ({ pageParam }) =>
+      page<Endpoint>(api.GET('/api/v1/endpoints', { params: { query: { project, after: pageParam, limit: 100 } } })),
+    initialPageParam: '',
+    getNextPageParam: (last) => last.next || undefined,
+  });
+}
+
+/** An endpoint as serving has it now. While a canary is judged it moves. */
+export function useEndpoint(name: string) {
+  return useQuery({
+    queryKey: ['endpoints', 'one', name],
+    enabled: name !== '',
+    queryFn: () => unwrap(api.GET('/api/v1/endpoints/{name}/live', { params: { path: { name } } })),
+    refetchInterval: LIVE_MS * 2,
   });
 }

@@ -17,6 +17,10 @@ export interface MetricsRow {
 }
 export type CatalogEntry = Schemas['CatalogView'];
 export type Cost = Schemas['CostView'];
+export type Endpoint = Schemas['EndpointClaim'];
+export type EndpointLive = Schemas['EndpointLive'];
+/** In a list without what its bundle says. */
+export type ModelVersion = Schemas['ModelView'];
 export type Me = Schemas['SessionView'];
 
 const ended = new Set(['done', 'rolled_back', 'rejected', 'cancelled', 'failed']);
@@ -37,6 +41,11 @@ export function rolesIn(me: Me | undefined, project: string, environment?: strin
     if (place === '*' || environment === undefined || place === environment) roles.forEach((role) => found.add(role));
   }
   return found;
+}
+
+/** What asks the API itself, where no command does yet. */
+export function curl(path: string): string {
+  return `curl -H "Authorization: Bearer $TOKEN" '${location.origin}${path}'`;
 }
 
 export function shortDigest(digest: string): string {

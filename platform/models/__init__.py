@@ -1,0 +1,3 @@
+"""Models: what trainings made, with what their bundles say."""
+
+__all__: list[str] = []

@@ -1,0 +1,158 @@
+"""Models as the control API shows them, and endpoints as serving has them, where there is a serving and where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from platform_api import Api, api, empty, launcher  # noqa: F401 - fixtures
+
+from mainspring.core import canonical, settings
+from mainspring.core.contracts import prediction
+from mainspring.core.features import ops, plan, schema
+from mainspring.core.models import bundle, signing, withdrawn
+
+METRICS = {
+    "rows": 100,
+    "base_rate": 0.2,
+    "auc": 0.75,
+    "average_precision": 0.4,
+    "brier": 0.1,
+    "log_loss": 0.4,
+    "calibration_error": 0.01,
+}
+
+
+def signed(directory: Path) -> str:
+    """The digest of a bundle of trees of one leaf, signed by a key that is trusted there."""
+    declared = plan.TransformPlan(name="demo", columns=(plan.dense("x", ops.Impute()),))
+    fitted = declared.fit(pl.DataFrame({"x": [1.0, 2.0]}, schema={"x": pl.Float32}))
+    s = settings.load({}, directory=directory)
+    key = signing.ensure_key(s.models.signing_key)
+    key.publish(s.serving.trusted_keys_dir)
+    view = schema.FeatureView(
+        name="v",
+        keys=(schema.Column(name="k", dtype="string"),),
+        fields=(schema.Column(name="x", dtype="float32"),),
+    )
+    contents = bundle.BundleContents(
+        name="demo",
+        project="flight-delay",
+        plan=fitted.to_bytes(),
+        model={"dense_width": 1},
+        weights=b"weights",
+        card="# For people\n",
+        service=schema.FeatureService(name="s", views=(view,)),
+        request_columns=(),
+        input_columns=fitted.inputs,
+        metrics={},
+        data_digest=canonical.digest("data"),
+        training_run_id="run_1",
+        code_version="c0de",
+    )
+    return bundle.BundleStore(s.serving.bundle_dir).write(contents, key).digest
+
+
+def train(api: Api, digest: str, **result: Any) -> str:  # noqa: F811
+    """A run that ended with this bundle."""
+    run_id = str(api.run()["run_id"])
+    detail = {"stage": "done", "result": {"bundle_digest": digest, **result}}
+    event = {"run_id": run_id, "event_key": run_id, "action": "run.end", "actor": "worker", "detail": detail}
+    api.call("service", "POST", f"/api/v1/runs/{run_id}/events", 201, event)
+    return run_id
+
+
+def test_models_are_what_trainings_made_newest_first(api: Api) -> None:  # noqa: F811
+    api.run()  # has made nothing yet
+    digests = ["sha256:" + letter * 64 for letter in "abc"]
+    for version, digest in enumerate(digests):
+        train(api, digest, model_name="late", model_version=str(version), metrics={"test": METRICS})
+    page = api.call("developer", "GET", "/api/v1/models", 200, project="flight-delay", limit=2)
+    assert [one["bundle_digest"] for one in page["items"]] == digests[:0:-1]
+    assert page["items"][0]["metrics"]["test"]["auc"] == 0.75
+    rest = api.call("developer", "GET", "/api/v1/models", 200, limit=2, before=page["next"])
+    assert [one["version"] for one in rest["items"]] == ["0"] and rest["next"] == ""
+    assert api.call("developer", "GET", "/api/v1/models", 404, project="nowhere")["code"] == "not_found"
+    assert api.call("", "GET", "/api/v1/models", 401)["code"] == "unauthenticated"
+
+
+def test_a_model_says_what_its_bundle_says(api: Api, tmp_path: Path) -> None:  # noqa: F811
+    digest = signed(tmp_path)
+    train(api, digest, model_name="late", metrics={"test": METRICS})
+    path = f"/api/v1/models/flight-delay/{digest}"
+    found = api.call("developer", "GET", path, 200)
+    assert (found["problem"], found["card"], found["kind"]) == ("", "# For people\n", "embedding_mlp")
+    assert found["signer"] and found["input_columns"] == {"x": "float32"} and found["views"] == ["v"]
+    assert found["files"]["weights.safetensors"] == 7 and found["code_version"] == "c0de"
+
+    s = settings.load({}, directory=tmp_path)
+    mark = prediction.BundleWithdrawal(digest=digest, reason="wrong labels", by="ana", at=None)
+    withdrawn.mark(s.serving.bundle_dir, mark)
+    assert api.call("developer", "GET", path, 200)["withdrawn"] == "wrong labels"
+
+
+def test_a_damaged_or_foreign_bundle_is_told_of_and_not_believed(api: Api, tmp_path: Path) -> None:  # noqa: F811
+    digest = signed(tmp_path)
+    train(api, digest)
+    path = f"/api/v1/models/flight-delay/{digest}"
+    s = settings.load({}, directory=tmp_path)
+    card = s.serving.bundle_dir / digest.removeprefix("sha256:") / "card.md"
+    card.chmod(0o644)
+    card.write_text("# Another\n")
+    found = api.call("developer", "GET", path, 200)
+    assert "card.md" in found["problem"] and (found["card"], found["signer"]) == ("", "")
+    elsewhere = "sha256:" + "d" * 64
+    train(api, elsewhere)
+    gone = api.call("developer", "GET", f"/api/v1/models/flight-delay/{elsewhere}", 200)
+    assert elsewhere in gone["problem"] and gone["card"] == ""
+    for unknown in ("sha256:" + "e" * 64, "sha256:short", "..%2f..%2fcontrol.db"):
+        api.call("developer", "GET", f"/api/v1/models/flight-delay/{unknown}", 404)
+
+
+def test_without_serving_an_endpoint_says_so_and_a_question_is_refused(
+    tmp_path: Path,
+    api: Api,  # noqa: F811
+) -> None:
+    api.run(endpoint="late-dev")
+    found = api.call("developer", "GET", "/api/v1/endpoints/late-dev/live", 200)
+    assert found["project"] == "flight-delay" and (found["traffic"], found["stats"]) == (None, None)
+    assert "mainspring up" in found["unavailable"]
+    for verb in ("predict", "explain"):
+        path = f"/api/v1/endpoints/late-dev/{verb}"
+        away = api.call("developer", "POST", path, 503, {"rows": [{"x": 1.0}]})
+        assert away["code"] == "dependency_down" and away["details"] == {"name": "serving"}
+        api.call("developer", "POST", path, 400, {"rows": [{"x": 1.0}], "entities": []})
+        api.call("", "POST", path, 401, {"rows": [{"x": 1.0}]})
+        api.call("developer", "POST", f"/api/v1/endpoints/nowhere/{verb}", 404, {"rows": [{"x": 1.0}]})
+    api.call("developer", "GET", "/api/v1/endpoints/nowhere/live", 404)
+
+
+@pytest.fixture
+def other_program(tmp_path: Path) -> Any:
+    """Something else at serving's address."""
+    import http.server
+    import threading
+
+    class Teapot(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(418)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Teapot) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        (tmp_path / "mainspring.toml").write_text(f"[serving]\nport = {server.server_port}\n")
+        yield
+        server.shutdown()
+        thread.join()
+
+
+def test_another_program_at_servings_address_is_named(other_program: None, api: Api) -> None:  # noqa: F811
+    api.run(endpoint="late-dev")
+    found = api.call("developer", "GET", "/api/v1/endpoints/late-dev/live", 200)
+    assert "418" in found["unavailable"] and "serving.port" in found["unavailable"]
