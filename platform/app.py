@@ -28,6 +28,7 @@ from mainspring.platform.evidence import routes as evidence_routes
 from mainspring.platform.health import routes as health_routes
 from mainspring.platform.http import conditional, idempotency
 from mainspring.platform.http import errors as http_errors
+from mainspring.platform.idling import routes as idling_routes
 from mainspring.platform.keys import routes as key_routes
 from mainspring.platform.lineage import routes as lineage_routes
 from mainspring.platform.members import routes as member_routes
@@ -76,6 +77,7 @@ HANDLERS = (
     *key_routes.HANDLERS,
     *evidence_routes.HANDLERS,
     *monitoring_routes.HANDLERS,
+    *idling_routes.HANDLERS,
     *health_routes.HANDLERS,
     *me_routes.HANDLERS,
     *portal_routes.HANDLERS,

@@ -181,6 +181,8 @@ class BundleShelf:
         self._shelf: dict[str, _Place] = {}
         self._views: dict[str, prediction.BundleView] = {}
         self._services: dict[str, schema.FeatureService] = {}
+        #: Let go of by :meth:`rest`: whoever keeps copies is told when they come back.
+        self._resting: frozenset[str] = frozenset()
         self._loading = threading.Lock()
         #: Held for the moment in which what is on the shelf is replaced by something else.
         self._replacing = threading.Lock()
@@ -189,7 +191,7 @@ class BundleShelf:
         self.counts: Final = ShelfCounts()
 
     def on_change(self, changed: Callable[[], None]) -> None:
-        """Call `changed` after each bundle that is loaded for the first time, before :meth:`load` returns."""
+        """Call `changed` after each bundle that is loaded for the first time, or after a rest, before :meth:`load` returns."""
         with self._loading:
             self._changed = changed
 
@@ -218,6 +220,24 @@ class BundleShelf:
             self._shelf = {d: place for d, place in self._shelf.items() if d != digest}
             self._views = {d: view for d, view in self._views.items() if d != digest}
         self._changed()
+
+    def rest(self, digest: str) -> int:
+        """Let go of the bundle until somebody asks for it, who loads it again; the bytes that it took. Requests at work keep
+        what they work with. Errors: Conflict for one that is pinned.
+        """
+        if self._is_pinned(digest):
+            raise errors.Conflict(
+                f"bundle `{digest}` is of an endpoint in `serving.pinned_endpoints`; take it out of there first",
+                resource="bundle",
+                name=digest,
+            )
+        with self._replacing:
+            place = self._shelf.get(digest)
+            if place is None:
+                return 0
+            self._shelf = {d: one for d, one in self._shelf.items() if d != digest}
+            self._resting |= {digest}
+        return place.memory_bytes
 
     def get(self, digest: str) -> LoadedBundle:
         """The bundle; one that was let go of is loaded again, which takes its time.
@@ -311,7 +331,9 @@ class BundleShelf:
             still = {d: place for d, place in self._shelf.items() if d in kept}
             self._views = {**self._views, digest: shelved.view}
             self._shelf = {**still, digest: _Place(shelved, next(self._uses))}
-        if is_new:
+            was_resting = digest in self._resting
+            self._resting -= {digest}
+        if is_new or was_resting:
             self._changed()
         return shelved
 

@@ -95,6 +95,25 @@ class Endpoints:
             self._forget(digest)
         return made
 
+    def rest(self, endpoint: str) -> deployment.EndpointRested:
+        """Let go of the weights that this endpoint alone answers by; its traffic stays, and the next request loads them again.
+
+        Errors: NotFound with close names; Conflict for a pinned one.
+        """
+        with self._changing:
+            others = {
+                digest
+                for table in self._tables.tables()
+                if table.endpoint != endpoint
+                for digest in traffic.digests(table)
+            }
+            own = [d for d in traffic.digests(self._tables.table(endpoint)) if d not in others]
+            freed = {digest: self._shelf.rest(digest) for digest in own if self._shelf.is_resident(digest)}
+            self._changed()  # the front has the same weights
+        return deployment.EndpointRested(
+            endpoint=endpoint, bundles=sorted(freed), freed_bytes=sum(freed.values())
+        )
+
     def forget(self, digest: str) -> None:
         """Another process marked it: it answers here no more."""
         with self._changing:

@@ -33,6 +33,8 @@ from mainspring.workflows.batch_scoring import activities as scoring_activities
 from mainspring.workflows.batch_scoring import workflow as scoring_workflow
 from mainspring.workflows.deployment import activities as deployment_activities
 from mainspring.workflows.deployment import workflow as deployment_workflow
+from mainspring.workflows.idling import activities as idling_activities
+from mainspring.workflows.idling import workflow as idling_workflow
 from mainspring.workflows.key_rotation import activities as key_activities
 from mainspring.workflows.key_rotation import workflow as key_workflow
 from mainspring.workflows.materialising import activities as materialising_activities
@@ -74,6 +76,7 @@ WORKFLOWS: Final = (
     pipelines_workflow.RunPipeline,
     retiring_workflow.RetireModel,
     key_workflow.RotateKeys,
+    idling_workflow.StopIdle,
 )
 
 _LOG: Final = logging.getLogger("mainspring.workflows")
@@ -177,6 +180,7 @@ def build(
             *materialising,
             *access_activities.AccessActivities(control).all(),
             *retiring_activities.RetiringActivities(in_force, serving, tell).all(),
+            *idling_activities.IdlingActivities(in_force.cost, serving, control).all(),
             *key_activities.KeyActivities(in_force, serving, control, client).all(),
         ],
         interceptors=around,

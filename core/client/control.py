@@ -147,6 +147,10 @@ class AsyncControlClient(
         """Where it is; `detail` is a `keys.KeyResult` as far as it is known."""
         return self._get(f"/api/v1/key-changes/{quote(change_id)}", training.RunStatus)
 
+    def idle_endpoints(self, *, project: str = "", after: str = "", limit: int = 100) -> control.Page:
+        """By name; items are `idling.IdleEndpoint`."""
+        return self._get("/api/v1/idle-endpoints", control.Page, project=project, after=after, limit=limit)
+
     def try_policies(self, trial: policy_contracts.PolicyTrial) -> policy_contracts.PolicyTrialResult:
         """Roles approver, admin. What the policies would have decided otherwise."""
         return self._post("/api/v1/policies:dry-run", trial, policy_contracts.PolicyTrialResult)

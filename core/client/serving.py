@@ -119,6 +119,10 @@ class ServingClient:
         """What serving saw of each bundle under the traffic in force."""
         return _read(self._call("GET", f"/v1/endpoints/{endpoint}/stats"), deployment.EndpointStats)
 
+    def rest(self, endpoint: str) -> deployment.EndpointRested:
+        """Its weights leave memory until somebody asks. Errors: NotFound; Conflict for a pinned one."""
+        return _read(self._call("POST", f"/v1/endpoints/{endpoint}:rest"), deployment.EndpointRested)
+
     def load_bundle(self, digest: str) -> prediction.BundleView:
         """Idempotent. Errors: NotFound, CorruptArtifact."""
         asked = prediction.BundleLoad(digest=digest)

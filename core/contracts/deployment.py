@@ -117,6 +117,15 @@ class EndpointView(Message):
     loaded: list[Digest] = []
 
 
+class EndpointRested(Message):
+    """Bundles of an endpoint that left memory; the next request loads them again."""
+
+    endpoint: Slug
+    bundles: list[Digest] = []
+    """Empty where another endpoint answers by them, or they had left before."""
+    freed_bytes: int = 0
+
+
 class DeployResult(Message):
     """Answer of the workflow."""
 

@@ -16,6 +16,7 @@ from mainspring.core.contracts import (
     access_requests,
     base,
     deployment,
+    idling,
     keys,
     materialising,
     pipelines,
@@ -77,6 +78,7 @@ PROCESSES: Final[Mapping[str, Published]] = {
         materialising.MaterializeRequest, materialising.MaterializeOutcome
     ),
     keys.ROTATE_WORKFLOW: Published(keys.KeyRequest, keys.KeyResult, queries=_STATUS),
+    idling.STOP_IDLE_WORKFLOW: Published(idling.StopIdleRequest, idling.StopIdleOutcome),
     retiring.RETIRE_WORKFLOW: Published(retiring.RetireRequest, retiring.RetireResult, queries=_STATUS),
     access_requests.EXPIRE_WORKFLOW: Published(access_requests.ExpireRequest, access_requests.ExpireOutcome),
 }

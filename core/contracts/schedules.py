@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from mainspring.core import errors
-from mainspring.core.contracts import base, materialising, retention, retraining, skew
+from mainspring.core.contracts import base, idling, materialising, retention, retraining, skew
 
 __all__ = [
     "GIVEN",
@@ -34,12 +34,14 @@ class Process(StrEnum):
     RETRAIN = "retrain"
     RETENTION = "retention"
     MATERIALIZE = "materialize"
+    STOP_IDLE = "stop-idle"
 
 
 #: Workflow type and request of each process. A request has `project`, which comes from the schedule.
 PROCESSES: Final[Mapping[Process, tuple[str, type[base.Message]]]] = {
     Process.SKEW: (skew.SKEW_WORKFLOW, skew.SkewRequest),
     Process.RETRAIN: (retraining.RETRAIN_WORKFLOW, retraining.RetrainRequest),
+    Process.STOP_IDLE: (idling.STOP_IDLE_WORKFLOW, idling.StopIdleRequest),
     Process.RETENTION: (retention.RETENTION_WORKFLOW, retention.RetentionRequest),
     Process.MATERIALIZE: (materialising.MATERIALIZE_WORKFLOW, materialising.MaterializeRequest),
 }

@@ -161,12 +161,14 @@ async def last_sequence(connection: AsyncConnection) -> int:
 def _about(projects: Collection[str]) -> sa.ColumnElement[bool]:
     """Rows whose resource is a project of these, or something of it. Names of projects have no wildcards."""
     resource, runs, usage = database.audit.c.resource, database.runs.c, database.usage.c
+    endpoints = database.endpoints.c
     named = [f"{kind}/{name}" for name in projects for kind in ("project", "catalog")]
     below = [f"{kind}/{name}/%" for name in projects for kind in _OF_PROJECTS]
     return sa.or_(
         resource.in_(named),
         *(resource.like(pattern) for pattern in below),
         resource.in_(sa.select("run/" + runs.run_id).where(runs.project.in_(projects))),
+        resource.in_(sa.select("endpoint/" + endpoints.name).where(endpoints.project.in_(projects))),
         resource.in_(sa.select("usage/" + usage.usage_key).where(usage.project.in_(projects))),
     )
 

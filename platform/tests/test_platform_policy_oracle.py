@@ -40,6 +40,7 @@ PROJECT_ACTIONS = (
         "member.read",
         "access.read",
         "access.expire",
+        "endpoint.report",
         "audit.read",
         "project.update",
         "usage.record",

@@ -134,6 +134,12 @@ def _endpoints(parts: Parts) -> APIRouter:
         """What was seen of each bundle under the traffic in force."""
         return bodies.answer(parts.endpoints.stats(name))
 
+    @router.post("/v1/endpoints/{name}:rest", response_model=deployment.EndpointRested)
+    async def rest(name: str, request: Request) -> Response:
+        """Let go of weights that this endpoint alone answers by, until somebody asks; its traffic stays in force."""
+        _admin(parts, request)
+        return bodies.answer(await run_in_threadpool(parts.endpoints.rest, name))
+
     return router
 
 

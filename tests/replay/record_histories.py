@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "workflows" / "tests"))
 
 from key_doubles import Keys
 from pipelines_doubles import Jobs, graph, step
-from replay_starts import check_skew, late, push_rows, remove_old
+from replay_starts import check_skew, late, push_rows, remove_old, unasked
 from replay_stories import CHECKS, PIPELINES, RETIREMENTS, SCORES, STORIES, STUDIES
 from retiring_doubles import Retirement
 from retraining_doubles import alarmed
@@ -26,6 +26,7 @@ from workflows_doubles import run
 from mainspring.workflows.access.workflow import ExpireAccess
 from mainspring.workflows.batch_scoring.workflow import BatchScore
 from mainspring.workflows.deployment.workflow import DeployModel
+from mainspring.workflows.idling.workflow import StopIdle
 from mainspring.workflows.key_rotation.workflow import RotateKeys
 from mainspring.workflows.materialising.workflow import Materialize
 from mainspring.workflows.pipelines.workflow import RunPipeline
@@ -61,6 +62,7 @@ def record(name: str) -> None:
         *tuning,
         *PIPELINES.get(name, Jobs(graph(step("load")))).activities(),
         remove_old,
+        *unasked().activities(),
         push_rows,
         late(),
         *RETIREMENTS.get(name, Retirement(stable_on=["delay"], shadow_on=["other"])).activities(
@@ -81,6 +83,7 @@ def record(name: str) -> None:
         RunPipeline,
         RetireModel,
         RotateKeys,
+        StopIdle,
     ]
     history = run(story, workflows, activities, real=name in REAL)
     (HISTORIES / f"{name}.json").write_text(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from idling_doubles import PROJECT, Rooms, endpoint
 from key_doubles import key_request
 from pipelines_doubles import pipeline_request
 from retiring_doubles import retire_request
@@ -22,6 +23,7 @@ from workflows_doubles import QUEUE, deploy_request
 from mainspring.core.client.workflows import ENDED
 from mainspring.core.contracts import (
     access_requests,
+    idling,
     materialising,
     retention,
     skew,
@@ -31,6 +33,7 @@ from mainspring.workflows.access import messages as access_messages
 from mainspring.workflows.access.workflow import ExpireAccess
 from mainspring.workflows.batch_scoring.workflow import BatchScore
 from mainspring.workflows.deployment.workflow import DeployModel
+from mainspring.workflows.idling.workflow import StopIdle
 from mainspring.workflows.key_rotation.workflow import RotateKeys
 from mainspring.workflows.materialising import messages as materialising_messages
 from mainspring.workflows.materialising.workflow import Materialize
@@ -114,6 +117,23 @@ async def retired(client: Client, **changes: Any) -> WorkflowHandle[Any, Any]:
     )
     with contextlib.suppress(WorkflowFailureError):
         await handle.result()
+    return handle
+
+
+def unasked() -> Rooms:
+    """One endpoint to tell of, one to stop, one in use."""
+    now = datetime.now(UTC)
+    return Rooms(
+        endpoint("busy", now, days=1),
+        endpoint("idle", now, days=30),
+        endpoint("told", now, days=30, noticed_at=now - timedelta(days=2)),
+    )
+
+
+async def idled(client: Client) -> WorkflowHandle[Any, Any]:
+    request = idling.StopIdleRequest(project=PROJECT)
+    handle = await client.start_workflow(StopIdle.run, request, id="stop-idle-flight-delay", task_queue=QUEUE)
+    await handle.result()
     return handle
 
 

@@ -12,6 +12,7 @@ from replay_starts import (
     decided,
     deploy,
     expired,
+    idled,
     materialized,
     piped,
     removed,
@@ -162,6 +163,7 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
     "retire_replaced": (Endpoint(), Steps(), lambda client: retired(client, replace_by=STABLE)),
     "retire_revoked": (Endpoint(), Steps(), lambda client: retired(client, is_revocation=True)),
     "access_expired": (Endpoint(), Steps(), expired),
+    "idle_stopped": (Endpoint(), Steps(), idled),
     "keys_rotated": (Endpoint(), Steps(), rotated),
     "keys_denied": (
         Endpoint(),

@@ -17,6 +17,7 @@ import pytest
 from mainspring.core.contracts import (
     access_requests,
     deployment,
+    idling,
     keys,
     materialising,
     performance,
@@ -32,6 +33,7 @@ from mainspring.core.contracts import (
 from mainspring.core.contracts.base import Message
 from mainspring.workflows.batch_scoring import messages as scoring_messages
 from mainspring.workflows.deployment import messages as deployment_messages
+from mainspring.workflows.idling import messages as idling_messages
 from mainspring.workflows.key_rotation import messages as key_messages
 from mainspring.workflows.pipelines import messages as pipelines_messages
 from mainspring.workflows.retiring import messages as retiring_messages
@@ -43,6 +45,7 @@ STORED = Path(__file__).parent / "message_shapes.json"
 MODULES = (
     access_requests,
     deployment,
+    idling,
     keys,
     materialising,
     performance,
@@ -55,6 +58,7 @@ MODULES = (
     training,
     tuning,
     deployment_messages,
+    idling_messages,
     key_messages,
     pipelines_messages,
     retiring_messages,

@@ -17,6 +17,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from mainspring.core.contracts import (
     access_requests,
     deployment,
+    idling,
     keys,
     materialising,
     pipelines,
@@ -31,6 +32,7 @@ from mainspring.core.contracts import (
 from mainspring.workflows.access import workflow as access_source
 from mainspring.workflows.batch_scoring import workflow as score_source
 from mainspring.workflows.deployment import workflow as deploy_source
+from mainspring.workflows.idling import workflow as idling_source
 from mainspring.workflows.key_rotation import workflow as keys_source
 from mainspring.workflows.materialising import workflow as materialising_source
 from mainspring.workflows.pipelines import workflow as pipelines_source
@@ -55,6 +57,7 @@ SOURCES = {
     "RunPipeline": pipelines_source,
     "RetireModel": retire_source,
     "RotateKeys": keys_source,
+    "StopIdle": idling_source,
 }
 
 
@@ -82,6 +85,7 @@ def test_every_workflow_has_a_history() -> None:
         pipelines.PIPELINE_WORKFLOW,
         retiring.RETIRE_WORKFLOW,
         keys.ROTATE_WORKFLOW,
+        idling.STOP_IDLE_WORKFLOW,
     }
 
 
@@ -101,6 +105,7 @@ def test_replays(path: Path) -> None:
             pipelines_source.RunPipeline,
             retire_source.RetireModel,
             keys_source.RotateKeys,
+            idling_source.StopIdle,
         ],
         data_converter=pydantic_data_converter,
     )
@@ -238,6 +243,14 @@ BREAKING = [
         "[*moves, *found.shadow_on]",
     ),
     ("RetireModel", "retire_revoked", "messages.UNREGISTER, asked", "messages.WITHDRAW, asked"),
+    ("StopIdle", "idle_stopped", "messages.LOOK, request", "messages.LOOK + 'x', request"),
+    (
+        "StopIdle",
+        "idle_stopped",
+        "                case idle.Verdict.STOP:\n",
+        "                case idle.Verdict.BUSY:\n",
+    ),
+    ("StopIdle", "idle_stopped", "await self._note(endpoint, idling.IdleKind.STOP, since, told)", "pass"),
     ("RotateKeys", "keys_rotated", "await self._ask(turn.new)", "pass"),
     ("RotateKeys", "keys_rotated", "messages.SWITCH, turn", "messages.SWITCH + 'x', turn"),
     ("RotateKeys", "keys_rotated", "            await workflow.sleep(overlap)\n", ""),

@@ -1,0 +1,3 @@
+"""Endpoints that nobody asks: what is on record of them."""
+
+__all__: list[str] = []

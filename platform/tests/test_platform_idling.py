@@ -1,0 +1,87 @@
+"""What is on record of endpoints' use: when somebody asked last, and notices, once each, for those who may see the project."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from platform_api import Api, api, empty, launcher  # noqa: F401 - fixtures
+
+#: Once over SQLite, once over PostgreSQL.
+pytestmark = pytest.mark.usefixtures("database_url")
+
+DIGEST = "sha256:" + "a" * 64
+IDLE = "/api/v1/idle-endpoints"
+
+
+def used(api: Api, key: str, hour: int, endpoint: str = "delay", requests: int = 1) -> None:  # noqa: F811
+    record = {
+        "usage_key": key,
+        "project": "flight-delay",
+        "endpoint": endpoint,
+        "model_version": DIGEST,
+        "caller": "ana",
+        "requests": requests,
+        "predictions": requests,
+        "cpu_microseconds": 10,
+        "started_at": f"2026-11-01T{hour:02}:00:00Z",
+        "ended_at": f"2026-11-01T{hour:02}:01:00Z",
+    }
+    api.call("service", "POST", "/api/v1/serving-usage", 201, {"records": [record]})
+
+
+def claimed(api: Api, *names: str) -> None:  # noqa: F811
+    for name in names:
+        api.run(endpoint=name)
+
+
+def noted(api: Api, expect: int = 201, role: str = "service", **changes: Any) -> Any:  # noqa: F811
+    event = {"event_key": "idle/delay/1", "kind": "notice", "detail": {"grace_minutes": 60}, **changes}
+    return api.call(role, "POST", "/api/v1/endpoints/delay/idle-events", expect, event)
+
+
+def test_the_last_use_is_that_of_the_newest_window_with_a_request(api: Api) -> None:  # noqa: F811
+    claimed(api, "delay", "other")
+    for key, hour in (("u1", 3), ("u2", 9), ("u3", 5)):
+        used(api, key, hour)
+    used(api, "u4", 11, requests=0)
+    used(api, "u5", 10, endpoint="of-nobody")
+    page = api.call("developer", "GET", IDLE, 200)
+    found = {one["endpoint"]: one for one in page["items"]}
+    assert set(found) == {"delay", "other"}
+    assert found["delay"]["last_used_at"] == "2026-11-01T09:01:00Z"
+    assert found["other"]["last_used_at"] is None and found["other"]["claimed_at"]
+    assert (found["delay"]["noticed_at"], found["delay"]["environment"]) == (None, "dev")
+    first = api.call("developer", "GET", IDLE, 200, limit=1)
+    rest = api.call("developer", "GET", IDLE, 200, after=first["next"])
+    assert [*first["items"], *rest["items"]] == page["items"] and rest["next"] == ""
+
+
+def test_a_notice_is_on_record_once_and_seen_where_idle_endpoints_are(api: Api) -> None:  # noqa: F811
+    claimed(api, "delay")
+    made = noted(api)
+    assert (made["action"], made["resource"], made["detail"]["grace_minutes"]) == (
+        "endpoint.idle-notice",
+        "endpoint/delay",
+        60,
+    )
+    assert noted(api) == made
+    assert noted(api, 409, kind="stop")["code"] == "conflict"
+    stop = noted(api, event_key="idle/delay/2", kind="stop")
+    (found,) = api.call("developer", "GET", IDLE, 200, project="flight-delay")["items"]
+    assert (found["noticed_at"], found["stopped_at"]) == (made["at"], stop["at"])
+    later = noted(api, event_key="idle/delay/3")
+    (found,) = api.call("developer", "GET", IDLE, 200)["items"]
+    assert found["noticed_at"] == later["at"]
+
+
+def test_only_a_process_reports_and_only_of_endpoints_that_are_somebodys(api: Api) -> None:  # noqa: F811
+    assert noted(api, 404)["code"] == "not_found"
+    claimed(api, "delay")
+    assert noted(api, 403, role="admin")["code"] == "permission_denied"
+    assert "kind" in str(noted(api, 400, kind="gone"))
+    assert "event_key" in str(noted(api, 400, event_key=""))
+    assert api.call("developer", "GET", IDLE, 404, project="nowhere")["code"] == "not_found"
+    # A denial is no notice.
+    (found,) = api.call("developer", "GET", IDLE, 200)["items"]
+    assert found["noticed_at"] is None

@@ -1,0 +1,99 @@
+"""StopIdle: who is told, who is stopped after the grace, and that a run that comes twice does nothing twice."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from idling_doubles import GIB, PROJECT, Rooms, endpoint
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.testing import WorkflowEnvironment
+from workflows_doubles import QUEUE, run
+
+from mainspring.core import errors
+from mainspring.core.contracts import idling
+from mainspring.workflows import errors as temporal_errors
+from mainspring.workflows.idling.workflow import StopIdle
+
+pytestmark = pytest.mark.timeout(90)
+
+NOW = datetime.now(UTC)
+
+
+def ran(rooms: Rooms, times: int = 1, **options: Any) -> list[idling.StopIdleOutcome]:
+    request = idling.StopIdleRequest.model_validate({"project": PROJECT, **options})
+
+    async def story(client: Client, _: WorkflowEnvironment) -> list[idling.StopIdleOutcome]:
+        return [
+            await client.execute_workflow(StopIdle.run, request, id=f"idle-{n}", task_queue=QUEUE)
+            for n in range(times)
+        ]
+
+    return run(story, [StopIdle], rooms.activities())
+
+
+def test_a_notice_comes_first_and_the_stop_after_its_grace() -> None:
+    rooms = Rooms(endpoint("busy", NOW, days=1), endpoint("idle", NOW, days=30))
+    (first,) = ran(rooms)
+    assert (first.looked_at, first.noticed, first.stopped) == (2, ("idle",), ())
+    again, third = ran(rooms, 2)
+    assert again.waiting == third.waiting == ("idle",) and rooms.rested == []
+    rooms.known["idle"] = rooms.known["idle"].model_copy(update={"noticed_at": NOW - timedelta(days=2)})
+    stop, after = ran(rooms, 2)
+    (stopped,) = stop.stopped
+    assert (stopped.endpoint, stopped.freed_bytes) == ("idle", GIB)
+    assert stopped.memory_cost_per_month == 3.65  # 730 GiB-hours at 0.005
+    assert (after.noticed, after.waiting, after.stopped) == ((), (), ()) and rooms.rested == ["idle"]
+    assert [(name, event.kind) for name, event in rooms.events.values()] == [
+        ("idle", "notice"),
+        ("idle", "stop"),
+    ]
+
+
+def test_who_asks_after_the_notice_keeps_it_and_begins_anew() -> None:
+    noticed = NOW - timedelta(days=9)
+    rooms = Rooms(endpoint("idle", NOW, days=8, noticed_at=noticed, stopped_at=noticed))
+    (outcome,) = ran(rooms)
+    assert outcome.noticed == ("idle",) and outcome.stopped == ()
+
+
+def test_what_is_exempt_not_in_traffic_or_new_is_left_alone() -> None:
+    rooms = Rooms(
+        endpoint("kept", NOW, days=300),
+        endpoint("staging", NOW, days=300, environment="staging"),
+        endpoint("gone", NOW, days=300),
+        endpoint("fresh", NOW, days=300, claimed_at=NOW - timedelta(days=2), last_used_at=None),
+        endpoint("never", NOW, days=300, last_used_at=None),
+    )
+    rooms.in_traffic -= {"gone"}
+    (outcome,) = ran(rooms, exempt=["kept"], exempt_environments=["staging"])
+    assert (outcome.looked_at, outcome.noticed) == (4, ("never",))
+
+
+def test_serving_that_is_away_is_asked_again_and_a_pinned_endpoint_ends_it_in_words() -> None:
+    rooms = Rooms(endpoint("idle", NOW, days=30, noticed_at=NOW - timedelta(days=2)))
+    rooms.away_for = 3
+    (outcome,) = ran(rooms)
+    assert [one.endpoint for one in outcome.stopped] == ["idle"]
+    rooms = Rooms(endpoint("idle", NOW, days=30, noticed_at=NOW - timedelta(days=2)))
+    rooms.pinned = {"idle"}
+    with pytest.raises(WorkflowFailureError) as caught:
+        ran(rooms)
+    assert isinstance(temporal_errors.from_failure(caught.value), errors.Conflict)
+    assert rooms.events == {}
+
+
+def test_a_stop_whose_record_was_lost_is_on_record_once() -> None:
+    """The control API took the event, and its answer did not come: the activity asks again."""
+    rooms = Rooms(endpoint("idle", NOW, days=30, noticed_at=NOW - timedelta(days=2)))
+    fails = iter([True, True])
+
+    def lose() -> None:
+        if next(fails, False):
+            raise httpx.ReadTimeout("no answer")
+
+    rooms.when_noted = lose
+    (outcome,) = ran(rooms)
+    assert len(outcome.stopped) == 1 and len(rooms.events) == 1
