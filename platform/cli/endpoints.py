@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import json
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import rich_click as click
 
@@ -11,12 +12,13 @@ from mainspring.platform.cli import output, session
 
 if TYPE_CHECKING:
     from mainspring.core.client import control as control_client
-    from mainspring.core.contracts import control
+    from mainspring.core.contracts import control, deployment
 
 __all__ = ["endpoint"]
 
 _NAME: Final = click.argument("name")
 _KEY: Final = click.option("--key", default="", help="Idempotency key; default: a fresh one.")
+_IDLE: Final = ("endpoint", "project", "environment", "last_used_at", "noticed_at", "stopped_at")
 _TRAFFIC: Final = ("role", "bundle", "percent", "requests", "errors", "p95_ms")
 
 
@@ -52,10 +54,10 @@ def endpoint_show(name: str, actor: str, as_json: bool) -> None:
 @session.AS
 @session.JSON
 def endpoint_traffic(name: str, actor: str, as_json: bool) -> None:
-    """Who answers there now, to what share, and how it went since the traffic was set. Asked of serving."""
-    with session.serving(actor or "developer@local") as serving:
-        table, stats = serving.endpoint(name).traffic, serving.stats(name)
-    seen = {one.bundle_digest: one for one in stats.bundles}
+    """Who answers there now, to what share, and how it went since the traffic was set."""
+    with session.client(actor or "developer@local") as client:
+        table, stats = _traffic(live := client.live_endpoint(name)), live.stats
+    seen = {} if stats is None else {one.bundle_digest: one for one in stats.bundles}
     shares = [("stable", table.stable, 100 - table.canary_percent)]
     shares += [("canary", table.canary, table.canary_percent)] if table.canary else []
     shares += [("shadow", table.shadow, 0)] if table.shadow else []
@@ -78,6 +80,37 @@ def endpoint_traffic(name: str, actor: str, as_json: bool) -> None:
         return
     click.echo(f"{name}: version {table.version}, set by {table.set_by or 'nobody'}", err=True)
     output.show(rows, as_json=False, columns=_TRAFFIC)
+
+
+@endpoint.command("idle")
+@click.option("--project", "project_name", default="")
+@click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True)
+@session.AS
+@session.JSON
+def endpoint_idle(project_name: str, limit: int, actor: str, as_json: bool) -> None:
+    """When each was asked last, and whether it was told of as idle, or stopped."""
+    with session.client(actor or "developer@local") as client:
+        found = client.idle_endpoints(project=project_name, limit=limit).items
+    output.show(found, as_json=as_json, columns=_IDLE)
+
+
+@endpoint.command("predict")
+@_NAME
+@click.argument("file", type=click.File("rb"))
+@click.option("--explain", is_flag=True, help="With what each input column added.")
+@session.AS
+@session.JSON
+def endpoint_predict(name: str, file: BinaryIO, explain: bool, actor: str, as_json: bool) -> None:
+    """Ask it about the entities or rows of FILE, a JSON object as serving takes it; `-` is stdin."""
+    from mainspring.core.contracts import prediction
+
+    try:
+        asked = prediction.PredictRequest.model_validate(json.load(file))
+    except json.JSONDecodeError as error:
+        raise click.UsageError(f"`{file.name}` is no JSON: {error}; correct it") from error
+    with session.client(actor or "developer@local") as client:
+        found = client.explain(name, asked) if explain else client.predict(name, asked)
+        output.show(found.model_dump(mode="json"), as_json=as_json)
 
 
 @endpoint.command("promote")
@@ -109,14 +142,18 @@ def endpoint_rollback(
     name: str, digest: str, reason: str, key: str, dry_run: bool, actor: str, as_json: bool
 ) -> None:
     """Bring back the bundle that answered there before the present one. It is a deployment, judged and on record as any."""
-    actor = actor or "developer@local"
-    with session.client(actor) as client:
+    with session.client(actor or "developer@local") as client:
         claim = client.endpoint(name)
         if not digest:
-            with session.serving(actor) as serving:
-                present = serving.endpoint(name).traffic.stable
-            digest = _before(client, claim, present)
+            digest = _before(client, claim, _traffic(client.live_endpoint(name)).stable)
         _deploy(client, _wanted(claim, digest, reason, key), dry_run=dry_run, as_json=as_json)
+
+
+def _traffic(live: control.EndpointLive) -> deployment.TrafficTable:
+    """Errors: DependencyDown where serving does not say who answers."""
+    if live.traffic is None:
+        raise errors.DependencyDown(live.unavailable, name="serving")
+    return live.traffic
 
 
 def _wanted(claim: control.EndpointClaim, digest: str, reason: str, key: str) -> control.RunCreate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Final
 
 import rich_click as click
@@ -70,6 +71,31 @@ def _show(request: Any, actor: str, as_json: bool) -> None:
     click.echo(f"idempotency key: {request.idempotency_key}", err=True)
     with session.client(actor or "approver@local") as client:
         output.show(client.create_run(request).model_dump(mode="json"), as_json=as_json)
+
+
+@model.command("list")
+@click.option("--project", "project_name", default="")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@session.AS
+@session.JSON
+def model_list(project_name: str, limit: int, actor: str, as_json: bool) -> None:
+    """Versions that trainings made, newest first."""
+    with session.client(actor or "developer@local") as client:
+        newest = itertools.islice(client.each_model(project=project_name), limit)
+        found = [one.model_dump(mode="json") for one in newest]
+    columns = ("project", "name", "version", "bundle_digest", "environment", "stage", "run_id")
+    output.show(found, as_json=as_json, columns=columns)
+
+
+@model.command("show")
+@_PROJECT
+@_DIGEST
+@session.AS
+@session.JSON
+def model_show(project_name: str, digest: str, actor: str, as_json: bool) -> None:
+    """One version, with what its bundle says."""
+    with session.client(actor or "developer@local") as client:
+        output.show(client.model(project_name, digest).model_dump(mode="json"), as_json=as_json)
 
 
 @model.command("retire")

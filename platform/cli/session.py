@@ -8,9 +8,8 @@ import rich_click as click
 
 if TYPE_CHECKING:
     from mainspring.core.client import control as control_client
-    from mainspring.core.client import serving as serving_client
 
-__all__ = ["AS", "DRY_RUN", "JSON", "client", "serving"]
+__all__ = ["AS", "DRY_RUN", "JSON", "client"]
 
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="A versioned JSON document on stdout.")
 AS: Final = click.option(
@@ -27,13 +26,3 @@ def client(actor: str) -> control_client.ControlClient:
     s = settings.load()
     issuer = identity.TokenIssuer.load(s.control.tokens_file)
     return control_client.ControlClient(s.control_url, issuer.token_of(actor))
-
-
-def serving(actor: str) -> serving_client.ServingClient:
-    """What is served now is serving's to say. Errors: as :func:`client`."""
-    from mainspring.core import identity, settings
-    from mainspring.core.client import serving as serving_client
-
-    s = settings.load()
-    issuer = identity.TokenIssuer.load(s.control.tokens_file)
-    return serving_client.ServingClient(s.serving_url, token=issuer.token_of(actor))

@@ -56,6 +56,11 @@ WITHOUT: Mapping[str, str] = {
             ("PUT", "/projects/{project:str}/alert-rules", "makes a version, and takes none away"),
         )
     },
+    "POST /api/v1/endpoints/{name:str}/predict": "changes nothing",
+    "POST /api/v1/endpoints/{name:str}/explain": "changes nothing",
+    "POST /api/v1/endpoints/{name:str}/idle-events": FACT,
+    "POST /api/v1/projects/{project:str}/privacy/{dataset:str}/spends": "adds to what was spent, once by its own key",
+    "PUT /api/v1/projects/{project:str}/privacy/{dataset:str}": "sets one number, never less than was spent",
     "POST /api/v1/policies:dry-run": "changes nothing",
     "POST /v1/policies:dry-run": "changes nothing",
 }

@@ -1,0 +1,54 @@
+"""Made by tools/async_client.py from ../served.py; change that. Models and what endpoints do with them: what trainings made, who answers now, and what is answered."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+from mainspring.core.client.api.awaited import AsyncConnection
+from mainspring.core.contracts import control, idling, prediction
+
+
+class AsyncServed(AsyncConnection):
+    """What serving says is asked by the control API, with the caller's own token."""
+
+    async def models(self, *, project: str = "", before: str = "", limit: int = 50) -> control.Page:
+        """Versions that trainings made, newest first; items are `control.ModelVersionView`."""
+        return await self._get("/api/v1/models", control.Page, project=project, before=before, limit=limit)
+
+    async def each_model(self, *, project: str = "") -> AsyncIterator[control.ModelVersionView]:
+        """All of them, newest first, a page at a time."""
+        before = ""
+        while True:
+            page = await self.models(project=project, before=before, limit=200)
+            for item in page.items:
+                yield control.ModelVersionView.model_validate(item)
+            if not (before := page.next):
+                return
+
+    async def model(self, project: str, digest: str) -> control.ModelView:
+        """With what its bundle says."""
+        return await self._get(f"/api/v1/models/{quote(project)}/{quote(digest)}", control.ModelView)
+
+    async def live_endpoint(self, name: str) -> control.EndpointLive:
+        """Whose it is, and who answers there. That serving is away is part of the answer (`unavailable`)."""
+        return await self._get(f"/api/v1/endpoints/{quote(name, safe='')}/live", control.EndpointLive)
+
+    async def predict(self, name: str, asked: prediction.PredictRequest) -> prediction.PredictResponse:
+        """Errors: what serving answers; DependencyDown without it."""
+        path = f"/api/v1/endpoints/{quote(name, safe='')}/predict"
+        return await self._report(path, asked, prediction.PredictResponse)
+
+    async def explain(self, name: str, asked: prediction.PredictRequest) -> prediction.ExplainResponse:
+        """As :meth:`predict`, with what each input column added."""
+        path = f"/api/v1/endpoints/{quote(name, safe='')}/explain"
+        return await self._report(path, asked, prediction.ExplainResponse)
+
+    async def idle_endpoints(self, *, project: str = "", after: str = "", limit: int = 100) -> control.Page:
+        """By name; items are `idling.IdleEndpoint`."""
+        return await self._get("/api/v1/idle-endpoints", control.Page, project=project, after=after, limit=limit)
+
+    async def report_idle(self, name: str, event: idling.IdleEvent) -> control.AuditView:
+        """Role service. Idempotent by `event_key`."""
+        path = f"/api/v1/endpoints/{quote(name, safe='')}/idle-events"
+        return await self._report(path, event, control.AuditView)
