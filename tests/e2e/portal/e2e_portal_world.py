@@ -129,7 +129,7 @@ def fill(world: World) -> None:
     """Through the API, as people and services do it."""
     with world.client("developer") as developer, world.client("service") as service:
         developer.create_project(
-            control.ProjectCreate(name=PROJECT, owner="flights@example.org", monthly_budget=2.0)
+            control.ProjectCreate(name=PROJECT, owner="flights@example.org", monthly_budget=20.0)
         )
         waiting = developer.create_run(
             control.RunCreate(project=PROJECT, environment="prod", endpoint=ENDPOINT)
@@ -206,7 +206,7 @@ def _record_use(service: control_client.ControlClient, run_id: str) -> None:
 def _entries() -> list[catalog.CatalogEntry]:
     columns = (
         catalog.CatalogColumn(name="tailnum", dtype="string", is_key=True, missing=2512, distinct=4043),
-        catalog.CatalogColumn(name="pilot", dtype="string", is_pii=True, classification="restricted"),
+        catalog.CatalogColumn(name="pilot", dtype="string", is_pii=True, classification="confidential"),
         catalog.CatalogColumn(name="delay", dtype="float64", missing=0, low=-86.0, mean=6.9, high=1272.0),
     )
     view = catalog.CatalogEntry(

@@ -4,7 +4,7 @@ import { useState } from 'react';
 import { Link } from 'wouter';
 import { api, unwrap } from '../api/client';
 import { useEndpoint, useMe, useModels } from '../api/queries';
-import { curl, type EndpointLive, rolesIn, shortDigest } from '../api/words';
+import { type EndpointLive, rolesIn, shortDigest } from '../api/words';
 import { DataTable } from '../components/DataTable';
 import { Page } from '../components/Page';
 import { Section } from '../components/Section';
@@ -17,7 +17,7 @@ export default function EndpointPage({ name }: { name: string }) {
   return (
     <Page
       title={name}
-      command={curl(`/api/v1/endpoints/${name}/live`)}
+      command={`mainspring endpoint traffic ${name}`}
       parent={['Endpoints', '/endpoints']}
       environment={endpoint.data?.environment}
       actions={

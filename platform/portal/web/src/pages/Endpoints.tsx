@@ -1,7 +1,7 @@
 import { Anchor, Button } from '@mantine/core';
 import { Link } from 'wouter';
 import { useEndpoints } from '../api/queries';
-import { curl, type Endpoint } from '../api/words';
+import type { Endpoint } from '../api/words';
 import { EnvironmentBadge } from '../components/badges';
 import { type Column, DataTable } from '../components/DataTable';
 import { Page } from '../components/Page';
@@ -29,7 +29,7 @@ export default function Endpoints() {
   const [project, setProject] = useSearch('project');
   const endpoints = useEndpoints(project);
   return (
-    <Page title="Endpoints" command={curl(`/api/v1/endpoints?project=${project}`)}>
+    <Page title="Endpoints" command={`mainspring endpoint list${project ? ` --project ${project}` : ''}`}>
       <ProjectSelect value={project} onChange={setProject} all="all" />
       <Shown of={endpoints} rows={6}>
         {({ pages }) => {

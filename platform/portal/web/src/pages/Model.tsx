@@ -13,7 +13,7 @@ export default function Model({ project, digest }: { project: string; digest: st
   const model = useModel(project, digest);
   const title = model.data ? `${model.data.name} ${model.data.version && `v${model.data.version}`}`.trim() : project;
   return (
-    <Page title={title} command={`mainspring bundle check ${digest}`} parent={['Models', '/models']} environment={model.data?.environment}>
+    <Page title={title} command={`mainspring model show ${project} ${digest}`} parent={['Models', '/models']} environment={model.data?.environment}>
       <Shown of={model} rows={6}>
         {(found) => (
           <>

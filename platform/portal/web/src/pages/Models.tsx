@@ -1,7 +1,7 @@
 import { Anchor, Button } from '@mantine/core';
 import { Link } from 'wouter';
 import { useModels } from '../api/queries';
-import { curl, type ModelVersion } from '../api/words';
+import type { ModelVersion } from '../api/words';
 import { EnvironmentBadge } from '../components/badges';
 import { type Column, DataTable } from '../components/DataTable';
 import { Page } from '../components/Page';
@@ -33,7 +33,7 @@ export default function Models() {
   const [project, setProject] = useSearch('project');
   const models = useModels(project);
   return (
-    <Page title="Models" command={curl(`/api/v1/models?project=${project}`)}>
+    <Page title="Models" command={`mainspring model list${project ? ` --project ${project}` : ''}`}>
       <ProjectSelect value={project} onChange={setProject} all="all" />
       <Shown of={models} rows={6}>
         {({ pages }) => {

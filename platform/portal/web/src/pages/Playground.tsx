@@ -3,7 +3,6 @@ import { useMutation } from '@tanstack/react-query';
 import { type FormEvent, useState } from 'react';
 import { api, type Schemas, unwrap } from '../api/client';
 import { useEndpoint, useEndpoints } from '../api/queries';
-import { curl } from '../api/words';
 import { DataTable } from '../components/DataTable';
 import { Page } from '../components/Page';
 import { Section } from '../components/Section';
@@ -21,7 +20,7 @@ export default function Playground() {
   const name = chosen || names[0] || '';
   const endpoint = useEndpoint(name);
   return (
-    <Page title="Playground" command={curl(`/api/v1/endpoints/${name || 'NAME'}/live`)} environment={endpoint.data?.environment}>
+    <Page title="Playground" command={`mainspring endpoint predict ${name || 'NAME'} -`} environment={endpoint.data?.environment}>
       <Shown of={endpoints} rows={2}>
         {() =>
           name ? (
