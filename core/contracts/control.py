@@ -93,7 +93,8 @@ class RunCreate(Request):
     on_behalf_of: Annotated[str, Field(max_length=200)] = ""
     """Train: who put on record the schedule or the study that starts it. Processes say so, and nobody else may."""
     prompted_by: Annotated[str, Field(max_length=200)] = ""
-    """Train: who asked that schedule for a run beside its times. Processes say so, and nobody else may."""
+    """Train: who asked that schedule for a run beside its times; pipeline and deploy: who signed the commit that wants it.
+    Processes say so, and nobody else may."""
     max_cost: Annotated[float, Field(gt=0)] | None = None
     """Kept free in the project's budget until the run has ended, in the price book's currency; None: as settings say."""
     idempotency_key: Annotated[str, Field(max_length=200)] = ""
@@ -113,7 +114,7 @@ class RunView(Message):
     on_behalf_of: str = ""
     """Who put on record what started it, where a process did; in `prod` it is not theirs to decide either."""
     prompted_by: str = ""
-    """Who asked a schedule for it beside its times; nor is it theirs."""
+    """Who asked a schedule for it beside its times, or signed the commit that wants it; nor is it theirs."""
     pack: str = ""
     """Of a pipeline: the digest of what it runs."""
     endpoint: str = ""

@@ -309,6 +309,8 @@ class PipelineRequest(Message):
     project: Slug
     environment: str = "dev"
     requested_by: str
+    prompted_by: str = ""
+    """Who signed the commit that wants it, where a process requested it; he approves nothing of it either."""
     pack: Digest
     """Its pipeline and sources, as the project keeps them."""
     resume_of: str = ""

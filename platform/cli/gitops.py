@@ -20,6 +20,11 @@ _COLUMNS: Final = ("action", "what", "before", "after", "says")
 _FOLDER: Final = click.argument(
     "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), default="."
 )
+_AUTHOR: Final = click.option(
+    "--as-author",
+    is_flag=True,
+    help="What is started is prompted by who signed the commit: not his to decide on. For service accounts; with --signed.",
+)
 _SIGNED: Final = click.option("--signed", is_flag=True, help="Only a commit whose signature git accepts.")
 
 
@@ -45,17 +50,28 @@ def gitops_plan(folder: Path, actor: str, as_json: bool) -> None:
 @_FOLDER
 @click.option("--plan", "approved", help="The digest of the plan that was approved; another one is refused.")
 @_SIGNED
+@_AUTHOR
+@session.TOKEN_FILE
 @session.AS
 @session.JSON
-def gitops_apply(folder: Path, approved: str | None, signed: bool, actor: str, as_json: bool) -> None:
+def gitops_apply(
+    folder: Path,
+    approved: str | None,
+    signed: bool,
+    as_author: bool,
+    token_file: Path | None,
+    actor: str,
+    as_json: bool,
+) -> None:
     """Do what the committed `mainspring.yaml` wants; again it does nothing."""
     from mainspring.platform.gitops import checkout, plan
 
     found = checkout.here(folder)
-    found.require(signed=signed)
-    with session.client(actor or "developer@local") as client:
+    found.require(signed=signed or as_author)
+    with session.client(actor or "developer@local", token_file) as client:
         prepared = plan.prepare(client, found)
-        _show(prepared.plan, plan.apply(client, prepared, approved=approved), as_json)
+        author = found.signer if as_author else ""
+        _show(prepared.plan, plan.apply(client, prepared, approved=approved, author=author), as_json)
 
 
 @gitops.command("watch")
@@ -65,6 +81,8 @@ def gitops_apply(folder: Path, approved: str | None, signed: bool, actor: str, a
 @click.option("--every-seconds", type=click.FloatRange(min=1), default=60.0, show_default=True)
 @click.option("--once", is_flag=True, help="Look once, and end.")
 @_SIGNED
+@_AUTHOR
+@session.TOKEN_FILE
 @session.AS
 @session.JSON
 def gitops_watch(
@@ -74,6 +92,8 @@ def gitops_watch(
     every_seconds: float,
     once: bool,
     signed: bool,
+    as_author: bool,
+    token_file: Path | None,
     actor: str,
     as_json: bool,
 ) -> None:
@@ -83,10 +103,10 @@ def gitops_watch(
     while True:
         try:
             found = checkout.fetch(repository, branch, folder.absolute())
-            found.require(signed=signed)
-            with session.client(actor or "developer@local") as client:
+            found.require(signed=signed or as_author)
+            with session.client(actor or "developer@local", token_file) as client:
                 prepared = plan.prepare(client, found)
-                done = plan.apply(client, prepared)
+                done = plan.apply(client, prepared, author=found.signer if as_author else "")
             drift = [i for i in prepared.plan.items if i.action in (plan.Action.EXTRA, plan.Action.FAILED)]
             if done or drift or once:
                 _show(prepared.plan, [*done, *drift], as_json)

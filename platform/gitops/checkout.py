@@ -16,11 +16,16 @@ _SECONDS: Final = 120.0
 
 @dataclass(frozen=True)
 class Checkout:
-    """`commit` is the full name of what `folder` has; empty where something there is not committed."""
+    """`commit` is the full name of what `folder` has; empty where something there is not committed.
+
+    `signer`: whose signature it has, as the keys that git is told of say (`gpg.ssh.allowedSignersFile`); empty: nobody's
+    that counts.
+    """
 
     folder: Path
     commit: str
     is_signed: bool
+    signer: str = ""
 
     def require(self, *, signed: bool) -> None:
         """Errors: Conflict for what is not committed; PermissionDenied for a commit whose signature does not count."""
@@ -42,7 +47,7 @@ def here(folder: Path) -> Checkout:
     """A checkout as it lies. Errors: InvalidRequest if it is none; MissingTool without git."""
     commit = _git(folder, "rev-parse", "HEAD")
     is_clean = not _git(folder, "status", "--porcelain", "--untracked-files=all", "--", ".")
-    return Checkout(folder, commit if is_clean else "", _is_signed(folder, commit))
+    return _checkout(folder, commit, is_clean=is_clean)
 
 
 def fetch(repository: str, branch: str, into: Path) -> Checkout:
@@ -63,7 +68,14 @@ def fetch(repository: str, branch: str, into: Path) -> Checkout:
     commit = _git(into, "rev-parse", "FETCH_HEAD")
     _git(into, "checkout", "--quiet", "--force", "--detach", commit)
     _git(into, "clean", "--quiet", "-d", "--force", "-x")
-    return Checkout(into, commit, _is_signed(into, commit))
+    return _checkout(into, commit, is_clean=True)
+
+
+def _checkout(folder: Path, commit: str, *, is_clean: bool) -> Checkout:
+    is_signed = _is_signed(folder, commit)
+    # The name that is beside the key in the file of signers, and not what the commit says of its author.
+    signer = _git(folder, "log", "-1", "--format=%GS", commit) if is_signed else ""
+    return Checkout(folder, commit if is_clean else "", is_signed, signer)
 
 
 def _is_signed(folder: Path, commit: str) -> bool:

@@ -9,10 +9,19 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError
 
 from mainspring.core import errors
+from mainspring.core.contracts import members as member_contracts
 from mainspring.core.contracts import schedules as processes
-from mainspring.core.contracts.base import Request, Slug
+from mainspring.core.contracts.base import Digest, Request, Slug
 
-__all__ = ["FILE", "Document", "WantedPipeline", "WantedSchedule", "read"]
+__all__ = [
+    "FILE",
+    "Document",
+    "WantedDeployment",
+    "WantedPipeline",
+    "WantedProject",
+    "WantedSchedule",
+    "read",
+]
 
 FILE: Final = "mainspring.yaml"
 _MAX_BYTES: Final = 256 * 1024
@@ -22,6 +31,14 @@ def _inside(value: str) -> str:
     parts = PurePosixPath(value).parts
     if not value.endswith(".py") or value.startswith("/") or ".." in parts:
         raise ValueError(f"`{value}` is no Python file of the repository; write `folder/pipeline.py`")
+    return value
+
+
+def _once(value: tuple[WantedDeployment, ...]) -> tuple[WantedDeployment, ...]:
+    names = [one.endpoint for one in value]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"endpoint `{twice[0]}` is there twice; one bundle is in service")
     return value
 
 
@@ -43,15 +60,37 @@ class WantedPipeline(Request):
     parameters: dict[str, Any] = {}
 
 
+class WantedProject(Request):
+    """As `mainspring project update`; what is left out stays as it is."""
+
+    owner: Annotated[str, Field(min_length=1, max_length=200)] = ""
+    """A project that is not there yet needs one."""
+    description: Annotated[str, Field(max_length=2000)] = ""
+    monthly_budget: Annotated[float, Field(gt=0)] | None = None
+    """Null, if it is written: no limit."""
+
+
+class WantedDeployment(Request):
+    """As `mainspring endpoint promote`: a bundle that is in service, brought there by steps that are judged."""
+
+    endpoint: Slug
+    bundle: Digest
+    environment: Literal["dev", "staging", "prod"] = "dev"
+
+
 class Document(Request):
     """All of it. What it does not name is left as it is, and told of."""
 
     version: Literal[1]
     project: Slug
+    about: WantedProject | None = None
+    members: dict[Annotated[str, Field(min_length=1, max_length=200)], member_contracts.Roles] | None = None
+    """Roles by actor, and by environment or `*`. None: members are nobody's here."""
+    deployments: Annotated[tuple[WantedDeployment, ...], AfterValidator(_once)] = ()
     schedules: dict[processes.Process, WantedSchedule] = {}
     pipelines: tuple[WantedPipeline, ...] = ()
     prune: bool = False
-    """Remove schedules of the project that are not named here."""
+    """Remove schedules that are not named here, and members where `members` is written."""
 
 
 def read(folder: Path) -> Document:
@@ -77,6 +116,14 @@ def read(folder: Path) -> Document:
         field = ".".join(map(str, first["loc"]))
         said = first["msg"].removeprefix("Value error, ")
         raise errors.InvalidRequest(f"`{FILE}`: `{field}`: {said}; correct it", field=field) from error
+    for actor, roles in (found.members or {}).items():
+        try:
+            member_contracts.MemberPut(roles=roles)
+        except ValidationError as error:
+            said = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise errors.InvalidRequest(
+                f"`{FILE}`: `members.{actor}`: {said}; correct it", field="members"
+            ) from error
     for process, one in found.schedules.items():
         processes.request_of(process, found.project, one.request)
     return found

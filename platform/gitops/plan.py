@@ -6,9 +6,9 @@ with the commit.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,38 +19,13 @@ from mainspring.core.contracts.base import Message
 from mainspring.core.pipelines import build
 from mainspring.platform.gitops import checkout as git
 from mainspring.platform.gitops import document as documents
+from mainspring.platform.gitops import resources
+from mainspring.platform.gitops.items import ACTING, Action, Item
 
 __all__ = ["Action", "Item", "Plan", "Prepared", "apply", "prepare"]
 
-#: Runs of the project, newest first, among which a pipeline's is looked for.
+#: Runs of the project, newest first, among which a pipeline's or a deployment's is looked for.
 _MAX_RUNS: Final = 2000
-
-
-class Action(StrEnum):
-    CREATE = "create"
-    CHANGE = "change"
-    REMOVE = "remove"
-    RUN = "run"
-    NONE = "none"
-    EXTRA = "extra"
-    """There is one, and the document does not name it."""
-    FAILED = "failed"
-    """It was brought about and did not end well; it is not tried again by itself."""
-
-
-_ACTING: Final = (Action.CREATE, Action.CHANGE, Action.REMOVE, Action.RUN)
-
-
-class Item(Message):
-    """One thing, as it is and as it is wanted."""
-
-    what: str
-    action: Action
-    before: dict[str, Any] = {}
-    after: dict[str, Any] = {}
-    says: str = ""
-    version: str = ""
-    """Of what there is: an apply changes this, and nothing that somebody has made of it since."""
 
 
 class Plan(Message):
@@ -62,7 +37,7 @@ class Plan(Message):
 
     @property
     def changes(self) -> list[Item]:
-        return [item for item in self.items if item.action in _ACTING]
+        return [item for item in self.items if item.action in ACTING]
 
     @property
     def digest(self) -> str:
@@ -93,17 +68,29 @@ def prepare(client: control_client.ControlClient, found: git.Checkout) -> Prepar
         _name(one): build.apart(_file(found.folder, one), one.pipeline, one.parameters)
         for one in wanted.pipelines
     }
-    client.project(wanted.project)  # NotFound, before anything else is said
-    items = [*_schedules(client, wanted), *_pipelines(client, wanted, packs)]
+    about = list(resources.plan_project(client, wanted))  # NotFound, before anything else is said
+    runs = list(_runs(client, wanted.project)) if wanted.pipelines or wanted.deployments else []
+    items = [
+        *about,
+        *resources.plan_members(client, wanted),
+        *_schedules(client, wanted),
+        *_pipelines(wanted, packs, [run for run in runs if run.pack]),
+        *resources.plan_deployments(wanted, runs),
+    ]
     return Prepared(Plan(project=wanted.project, commit=found.commit, items=items), wanted, packs)
 
 
 def apply(
-    client: control_client.ControlClient, prepared: Prepared, *, approved: str | None = None
+    client: control_client.ControlClient,
+    prepared: Prepared,
+    *,
+    approved: str | None = None,
+    author: str = "",
 ) -> list[Item]:
     """Do what the plan says, in its order; each change is whole, and what was done before an error stays done.
 
-    `approved` is the digest of the plan that somebody approved. Errors: PreconditionFailed if it is another by now.
+    `author`: whose signature the commit has; what it starts is prompted by him, and not his to decide on. That is for
+    service accounts to say. `approved` is the digest of the plan that somebody approved. Errors: PreconditionFailed if it is another by now.
     """
     plan = prepared.plan
     if approved is not None and approved != plan.digest:
@@ -114,11 +101,15 @@ def apply(
             current=plan.digest,
         )
     cause = f"gitops: commit {plan.commit}"
-    return [_do(client, prepared, item, cause) for item in plan.changes]
+    return [_do(client, prepared, item, cause, author) for item in plan.changes]
 
 
-def _do(client: control_client.ControlClient, prepared: Prepared, item: Item, cause: str) -> Item:
+def _do(
+    client: control_client.ControlClient, prepared: Prepared, item: Item, cause: str, author: str
+) -> Item:
     project = prepared.plan.project
+    if item.what == resources.PROJECT or item.what.startswith((resources.MEMBER, resources.DEPLOYMENT)):
+        return item.model_copy(update={"says": resources.apply(client, project, item, cause, author)})
     if item.action is Action.RUN:
         pack, environment = prepared.packs[item.what], item.after["environment"]
         client.put_pipeline(project, pack, environment=environment)
@@ -128,6 +119,7 @@ def _do(client: control_client.ControlClient, prepared: Prepared, item: Item, ca
             environment=environment,
             pipeline=pipelines.PipelineOptions(pack=pack.digest),
             cause=cause,
+            prompted_by=author,
             # Applied twice, by two watchers or after a crash, it is one run.
             idempotency_key=f"gitops-{environment}-{pack.digest.removeprefix('sha256:')}",
         )
@@ -175,11 +167,8 @@ def _wanted(wanted: documents.Document, process: schedules.Process) -> dict[str,
 
 
 def _pipelines(
-    client: control_client.ControlClient, wanted: documents.Document, packs: dict[str, pipelines.Pack]
+    wanted: documents.Document, packs: dict[str, pipelines.Pack], runs: list[control.RunView]
 ) -> Iterator[Item]:
-    if not wanted.pipelines:
-        return
-    runs = list(_runs(client, wanted.project))
     for one in wanted.pipelines:
         what = _name(one)
         after = {
@@ -201,14 +190,7 @@ def _pipelines(
 
 
 def _runs(client: control_client.ControlClient, project: str) -> Iterator[control.RunView]:
-    before, seen = "", 0
-    while seen < _MAX_RUNS:
-        page = client.runs(project=project, before=before, limit=200)
-        seen += len(page.items)
-        yield from (r for r in map(control.RunView.model_validate, page.items) if r.pack)
-        before = page.next
-        if not before:
-            return
+    return itertools.islice(client.each_run(project=project), _MAX_RUNS)
 
 
 def _name(one: documents.WantedPipeline) -> str:

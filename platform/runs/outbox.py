@@ -185,6 +185,7 @@ async def _start(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None
                 project=request.project,
                 environment=request.environment,
                 requested_by=intent.actor,
+                prompted_by=request.prompted_by,
                 **request.pipeline.model_dump(),
             )
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,6 +23,9 @@ from mainspring.platform.policies import questions
 from mainspring.platform.projects import store as project_store
 from mainspring.platform.protection import dpia_service
 from mainspring.platform.runs import intents, outbox, store
+
+#: What a process may start because somebody asked it to, or signed a commit that wants it.
+_PROMPTED: Final = (control.RunKind.TRAIN, control.RunKind.PIPELINE, control.RunKind.DEPLOY)
 
 
 async def create(
@@ -125,13 +128,17 @@ def _check_complete(request: control.RunCreate) -> None:
         ("model", control.RunKind.TRAIN),
         ("split", control.RunKind.TRAIN),
         ("on_behalf_of", control.RunKind.TRAIN),
-        ("prompted_by", control.RunKind.TRAIN),
     ):
         if request.kind is not kind and getattr(request, name) not in (None, "", training.ModelChanges()):
             raise errors.InvalidRequest(
                 f"`{name}` goes with kind `{kind}`, not with `{request.kind}`; leave it out, or change the kind",
                 field=name,
             )
+    if request.prompted_by and request.kind not in _PROMPTED:
+        raise errors.InvalidRequest(
+            f"`prompted_by` goes with `{'`, `'.join(_PROMPTED)}`, not with `{request.kind}`; leave it out",
+            field="prompted_by",
+        )
     for kind, name, what in (
         (control.RunKind.SCORE, "score", "a batch scoring"),
         (control.RunKind.RETIRE, "retire", "the end of a bundle"),

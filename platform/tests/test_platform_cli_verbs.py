@@ -12,7 +12,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 from platform_api import PROJECT, Api, api, empty, launcher
-from test_platform_client_operations import app, asks, matches, operations
+from platform_operations import app, asks, matches, operations
 
 from mainspring.core import identity
 from mainspring.core.client import control as control_client

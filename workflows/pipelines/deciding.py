@@ -68,8 +68,9 @@ class Gate:
 class Gates:
     """Those of one run."""
 
-    def __init__(self, requested_by: str) -> None:
-        self._requested_by = requested_by
+    def __init__(self, *asked_by: str) -> None:
+        """`asked_by`: who started it, and who had it started; none of them approves anything of it."""
+        self._asked_by = frozenset(asked_by) - {""}
         self._gates: dict[str, Gate] = {}
 
     def open(self, name: str, asked: pipelines.Approval, now: float) -> Gate:
@@ -96,7 +97,7 @@ class Gates:
                 actor=decision.by,
                 action="run.decide",
             )
-        if decision.approve and decision.by == self._requested_by:
+        if decision.approve and decision.by in self._asked_by:
             raise errors.PermissionDenied(
                 f"`{decision.by}` started run `{run_id}` and does not approve `{gate.name}`; ask somebody else who may",
                 actor=decision.by,

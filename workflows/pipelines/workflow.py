@@ -32,7 +32,7 @@ class RunPipeline:
     def __init__(self, request: pipelines.PipelineRequest) -> None:
         self._request = request
         self._progress = progress.Progress(request.run_id)
-        self._gates = deciding.Gates(request.requested_by)
+        self._gates = deciding.Gates(request.requested_by, request.prompted_by)
         self._result = pipelines.PipelineResult(run_id=request.run_id, stage=Stage.PENDING, pack=request.pack)
         self._made: dict[str, Value] = {}
         self._errors: dict[str, errors.MainspringError] = {}

@@ -17,7 +17,7 @@ from mainspring.core.contracts import pipelines, training
 from mainspring.core.contracts.pipelines import NodeState
 from mainspring.core.contracts.training import Stage
 from mainspring.workflows import errors as temporal_errors
-from mainspring.workflows.pipelines import messages
+from mainspring.workflows.pipelines import deciding, messages
 from mainspring.workflows.pipelines.workflow import RunPipeline
 
 Outcome = tuple[pipelines.PipelineResult | errors.MainspringError, training.RunStatus]
@@ -226,6 +226,16 @@ def test_a_decision_that_does_not_count_is_refused_and_nothing_moves(
         await ours.cancel("run_pipe")
 
     run(story, [RunPipeline], [*Endpoint().activities(), *Jobs(APPROVED).activities()])
+
+
+def test_who_had_it_started_approves_nothing_of_it_either() -> None:
+    gates = deciding.Gates("watcher", "ana")
+    gates.open("release", pipelines.Approval(role="approver"), 0.0)
+    for name in ("watcher", "ana"):
+        with pytest.raises(errors.PermissionDenied, match="started run"):
+            gates.check(yes(name), "run_pipe")
+    gates.check(yes("ana", approve=False), "run_pipe")  # anybody of the role may stop it
+    gates.check(yes("eva"), "run_pipe")
 
 
 def test_two_that_wait_at_once_are_told_apart_by_name() -> None:
