@@ -43,11 +43,13 @@ def main() -> int:
         "train",
         "training",
         "Train one model with Ray Train.",
-        lambda spec, address: _run(train_messages.read_spec(spec), address, begun),
+        lambda spec, address: run(train_messages.read_spec(spec), address, begun),
     )
 
 
-def _run(spec: train_messages.TrainSpec, address: str | None, begun: float) -> train_messages.TrainOutput:
+def run(spec: train_messages.TrainSpec, address: str | None, begun: float) -> train_messages.TrainOutput:
+    """Train on the cluster at `address`, as `command.connect` finds it. `begun`: what its seconds count from, of
+    `time.perf_counter`. Errors: those of the data, of the training and of Ray, as kinds of ours."""
     if spec.project:
         return _run_own(spec, address, begun)
     # Before Ray: what is wrong with the data is said in a second.

@@ -35,6 +35,15 @@ def test_a_row_is_of_one_name_and_each_name_has_a_goal() -> None:
             {"name": "cancel to resources free", "cancels": 9, "freed_p99_seconds": 4.9, "leaked": 1},
             [True, False],
         ),
+        (
+            {
+                "name": "a killed worker",
+                "load": 20,
+                "quiet": {"steps": 40, "p95_seconds": 4.9, "taken_for_dead": 1},
+                "loaded": {"steps": 40, "p95_seconds": 5.0, "taken_for_dead": 0},
+            },
+            [True, False, False, True],
+        ),
         ({"name": "a bad candidate", "gone_max_seconds": 9.0, "failed_requests": 0}, [True]),
         ({"name": "a bad candidate", "gone_max_seconds": 9.0, "failed_requests": 1}, [False]),
         ({"name": "a bad candidate", "gone_max_seconds": float("nan"), "failed_requests": 0}, [False]),
