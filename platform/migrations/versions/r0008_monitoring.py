@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010"
-down_revision = "0008"
+revision = "0008"
+down_revision = "0007"
 
 TEXT = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 UNRESOLVED = sa.text("state IN ('open', 'acknowledged')")
