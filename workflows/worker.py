@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -24,6 +25,7 @@ from mainspring.core import errors, identity, settings
 from mainspring.core.client import connection
 from mainspring.core.client import control as control_client
 from mainspring.core.client import serving as serving_client
+from mainspring.core.contracts import catalog, protection
 from mainspring.core.lineage import emitter
 from mainspring.core.supply import admission
 from mainspring.workflows import options
@@ -117,7 +119,14 @@ async def _run(
             serving_client.ServingClient(in_force.serving_url, token=token) as rows,
         ):
             polling = build(
-                client, in_force, serving, control, tell, records.put_catalog, rows.push, around=around
+                client,
+                in_force,
+                serving,
+                control,
+                tell,
+                functools.partial(_catalogue, records),
+                rows.push,
+                around=around,
             )
             async with polling:
                 if ready_file is not None:
@@ -126,6 +135,18 @@ async def _run(
                 _LOG.info("polls task queue `%s` of %s", where.task_queue, where.address)
                 await stop.wait()
                 _LOG.info("stops; what is under way has %.0f s", DRAIN.total_seconds())
+
+
+def _catalogue(
+    records: control_client.ControlClient,
+    project: str,
+    entries: Sequence[catalog.CatalogEntry],
+    found: Sequence[protection.Findings],
+) -> None:
+    """What was found goes first: the control API holds the catalog against it."""
+    for findings in found:
+        records.find_classifications(project, findings)
+    records.put_catalog(project, entries)
 
 
 async def connect(in_force: settings.Settings) -> temporal.Client:

@@ -7,13 +7,16 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import polars as pl
 import pytest
 import tiny_project
 
-from mainspring.core import errors, projects
+from mainspring.core import errors, projects, workspace
 from mainspring.core.catalog import rules
-from mainspring.core.contracts import catalog, training
-from mainspring.workflows.training import data_activities
+from mainspring.core.contracts import catalog, protection, training
+from mainspring.core.features import schema
+from mainspring.workflows.training import catalog as training_catalog
+from mainspring.workflows.training import data_activities, run_folder
 
 STEPS = ("ingest", "features", "join", "fit_plan")
 
@@ -24,11 +27,18 @@ class Control:
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.put: list[tuple[str, Sequence[catalog.CatalogEntry]]] = []
+        self.found: list[protection.Findings] = []
 
-    def __call__(self, project: str, entries: Sequence[catalog.CatalogEntry]) -> None:
+    def __call__(
+        self,
+        project: str,
+        entries: Sequence[catalog.CatalogEntry],
+        found: Sequence[protection.Findings],
+    ) -> None:
         if self.error is not None:
             raise self.error
         self.put.append((project, entries))
+        self.found += found
 
 
 def train(state: Path, control: Control, project: str, fraction: float) -> None:
@@ -52,6 +62,9 @@ def test_the_reference_project_publishes_what_it_has(
     train(tmp_path, control, "flight-delay", 0.02)
     ((project, entries),) = control.put
     assert project == "flight-delay"
+    told = {(f.entry, one.column): one for f in control.found for one in f.findings}
+    assert told["lake.airlines", "name"].sampled_rows == 16
+    assert max(one.confidence for one in told.values()) < protection.CERTAIN_ENOUGH  # nothing is kept back
     rules.check(entries, project=project)
     kinds = [e.kind for e in entries]
     assert (kinds.count("dataset"), kinds.count("view"), kinds.count("plan")) == (5, 15, 1)
@@ -62,6 +75,36 @@ def test_the_reference_project_publishes_what_it_has(
         train(tmp_path, Control(RuntimeError("our mistake")), "flight-delay", 0.02)
     assert "the catalog of `flight-delay` stays as it was: nobody there" in caplog.text
     assert "our mistake" in caplog.text
+
+
+def test_what_rows_tell_of_persons_is_found_but_for_what_is_said_already(tmp_path: Path) -> None:
+    space = workspace.Workspace(tmp_path, "hospital", 1.0)
+    folder = run_folder.RunFolder(space, "run_1")
+    rows = pl.DataFrame(
+        {"contact": ["ann@example.org"] * 9, "mail": ["bob@example.org"] * 9, "ward": [1] * 9}
+    )
+    for month in ("month=1", "month=2"):
+        (space.lake / "intake" / month).mkdir(parents=True)
+        rows.write_parquet(space.lake / "intake" / month / "part-0.parquet")
+    service = schema.FeatureService(name="s", views=())
+    folder.keep(
+        projects.FeatureReport(
+            lake_digest="x", digest="y", service=service, views=(), registry=tmp_path / "none"
+        )
+    )
+    columns = tuple(
+        catalog.CatalogColumn(name=n, is_pii=n == "mail", classification="restricted") for n in rows.columns
+    )
+    entries = [
+        catalog.CatalogEntry(kind="dataset", name=name, columns=columns)
+        for name in ("lake.intake", "lake.gone", "plan")
+    ]
+    (found,) = training_catalog.find(entries, folder)
+    assert (found.entry, [(f.column, f.kind, f.sampled_rows) for f in found.findings]) == (
+        "lake.intake",
+        [("contact", "email", 18)],
+    )
+    assert "example.org" not in found.model_dump_json()
 
 
 def test_a_project_that_nobody_described_publishes_nothing(

@@ -6,18 +6,20 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
+import polars as pl
+
 from mainspring.core import errors, projects
-from mainspring.core.contracts import catalog
+from mainspring.core.contracts import catalog, protection
 from mainspring.core.features import plan
 from mainspring.core.quality import gate
 from mainspring.workflows.training import run_folder
 
-__all__ = ["Publish", "gather", "publish"]
+__all__ = ["Publish", "find", "gather", "publish"]
 
 _LOG: Final = logging.getLogger(__name__)
 
-#: Puts a project's whole catalog in force.
-Publish: TypeAlias = Callable[[str, Sequence[catalog.CatalogEntry]], object]
+#: Puts a project's whole catalog in force; before that, what was found of persons in its rows.
+Publish: TypeAlias = Callable[[str, Sequence[catalog.CatalogEntry], Sequence[protection.Findings]], object]
 
 
 def gather(
@@ -46,13 +48,38 @@ def gather(
     return entries.build(sources)
 
 
+def find(
+    entries: Sequence[catalog.CatalogEntry], folder: run_folder.RunFolder
+) -> tuple[protection.Findings, ...]:
+    """What samples of the rows of datasets and views say of persons, but for columns that the definitions call personal.
+
+    Counts and kinds, never a value. A thing without files that can be read here has none.
+    """
+    from mainspring.core.protection import detecting
+
+    views = {f"view.{v.view.name}": v.path for v in folder.kept(projects.FeatureReport).views}
+    found = []
+    for entry in entries:
+        place = views.get(entry.name, folder.space.lake / entry.name.removeprefix("lake."))
+        files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place]
+        if not files or not files[0].is_file():
+            continue
+        said = {column.name for column in entry.columns if column.is_pii}
+        seen = detecting.detect(
+            detecting.sample(pl.scan_parquet(files, hive_partitioning=False).drop(said, strict=False))
+        )
+        if seen:
+            found.append(protection.Findings(entry=entry.name, findings=seen))
+    return tuple(found)
+
+
 def publish(to: Publish | None, project: str, folder: run_folder.RunFolder, fitted: plan.FittedPlan) -> None:
-    """Gather and publish. A catalog that cannot be had or put fails no training: the log says why."""
+    """Gather, look for persons, and publish. A catalog that cannot be had or put fails no training: the log says why."""
     if to is None:
         return
     try:
         if found := gather(project, folder, fitted):
-            to(project, found)
+            to(project, found, find(found, folder))
     except errors.MainspringError as error:
         _LOG.warning("the catalog of `%s` stays as it was: %s", project, error)
     # What is told beside a training must not fail it, whatever a registry of somebody else's making answers.
