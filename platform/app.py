@@ -107,7 +107,6 @@ def create_app(
         state_dir=s.stack.state_dir,
         chosen=control_plane.Chosen(policy_engine.PolicyEngine.load(s.control.policies_dir)),
         bundle_dir=s.serving.bundle_dir,
-        trusted_keys_dir=s.serving.trusted_keys_dir,
         control=s.control,
         serving=s.serving,
         protection=s.protection,

@@ -46,7 +46,6 @@ class ControlPlane:
     """Where the workers' folders are, on their machine; None: elsewhere, and nothing is released from here."""
     bundle_dir: Path | None = None
     """Where bundles are, for what is proved of them; None: elsewhere."""
-    trusted_keys_dir: Path | None = None
     scheduler: engine.Scheduler = field(default_factory=engine.MemoryScheduler)
     """What runs by the clock; by default nothing does."""
     chosen: Chosen = field(default_factory=lambda: Chosen(policy_engine.PolicyEngine.load()))

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors, identity
 from mainspring.core.contracts import base, evidence
-from mainspring.core.models import bundle, signing
+from mainspring.core.models import bundle, signing, withdrawn_keys
 from mainspring.platform import access, mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import checkpoints, rows, verification
@@ -115,14 +115,15 @@ def _bundles(
     plane: control_plane.ControlPlane, about: gathering.Asked, digests: Sequence[str]
 ) -> dict[str, bytes]:
     """Of each bundle of the model, or of its baseline: what says something of it. One that is not here, or is damaged, is said."""
-    if plane.bundle_dir is None or plane.trusted_keys_dir is None:
+    if plane.bundle_dir is None:
         return {"bundles.json": pack.to_json(dict.fromkeys(digests, "this control API has no bundles"))}
-    store = bundle.BundleStore(plane.bundle_dir)
+    store, trusted = bundle.BundleStore(plane.bundle_dir), plane.key_files.trusted_dir
+    # What is withdrawn or was signed by a key that is has answered once, and is evidence of that.
+    trust, withdrawn = signing.TrustedKeys.load(trusted, even_withdrawn=True), withdrawn_keys.marked(trusted)
     files: dict[str, bytes] = {}
     told: dict[str, str] = {}
     for digest in digests:
         try:
-            trust = signing.TrustedKeys.load(plane.trusted_keys_dir)
             opened = store.open(digest, trust, even_withdrawn=True)
         except errors.MainspringError as error:
             told[digest] = error.message
@@ -130,8 +131,10 @@ def _bundles(
         if opened.manifest.name not in (about.model, f"{about.model}-baseline"):
             told[digest] = f"is of model `{opened.manifest.name}`"
             continue
-        told[digest] = f"verified, signed by `{opened.signer}`"
-        files |= _bundle_files(opened, plane.trusted_keys_dir)
+        told[digest] = f"verified, signed by `{opened.signer}`" + (
+            ", a key that was withdrawn since" if opened.signer in withdrawn else ""
+        )
+        files |= _bundle_files(opened, trusted)
     return {**files, "bundles.json": pack.to_json(told)}
 
 

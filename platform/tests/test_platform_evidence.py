@@ -26,8 +26,9 @@ from litestar.testing import TestClient
 
 from mainspring.core import canonical, identity, settings
 from mainspring.core.client import control as control_client
+from mainspring.core.contracts import base, keys
 from mainspring.core.features import schema
-from mainspring.core.models import bundle, signing
+from mainspring.core.models import bundle, signing, withdrawn_keys
 from mainspring.core.supply import builders, provenance, sbom
 from mainspring.platform import app as control_app
 from mainspring.platform.audit import checkpoints
@@ -142,6 +143,16 @@ def test_it_has_what_happened_and_nothing_of_others(world: World) -> None:
     assert denied["authorisation"]["decisions"][0]["allowed"] is False
     (told,) = json.loads(files["bundles.json"]).items()
     assert told[0] == world.digest and told[1].startswith("verified, signed by")
+
+
+def test_what_a_withdrawn_key_signed_is_evidence_still(world: World) -> None:
+    trusted = world.settings.serving.trusted_keys_dir
+    (name,) = [p.name.removesuffix(".pub.pem") for p in trusted.glob("*.pub.pem")]
+    by = keys.KeyWithdrawal(key_id=f"sha256:{name}", reason="it leaked", by="ana", at=base.utc_now())
+    withdrawn_keys.mark(trusted, by)
+    files = read(world.pack())
+    assert "a key that was withdrawn since" in json.loads(files["bundles.json"])[world.digest]
+    assert verify.verify(world.folder / "pack.zip", world.key)["bundles"] == 1
 
 
 def test_who_approved_what_is_in_it(world: World) -> None:
