@@ -218,8 +218,10 @@ class _World:
         return datetime.fromtimestamp(self._now, UTC)
 
     def info(self) -> Any:
-        started = self.history.events[0].workflow_execution_started_event_attributes
+        first = self.history.events[0]
+        started = first.workflow_execution_started_event_attributes
         return types.SimpleNamespace(
+            start_time=first.event_time.ToDatetime(tzinfo=UTC),
             workflow_id=self.history.workflow_id,
             run_id=started.original_execution_run_id,
             workflow_type=started.workflow_type.name,
