@@ -6,7 +6,7 @@ import json
 
 import source_tree
 
-from mainspring.bench.workflows import goals
+from mainspring.bench.workflows import goals, pieces, recoveries
 
 FOLDER = source_tree.ROOT / "bench" / "workflows"
 STORED = json.loads((FOLDER / "results" / "workflows-xeon.json").read_text())
@@ -22,3 +22,10 @@ def test_the_table_in_the_readme_is_the_stored_result() -> None:
     lines = (FOLDER / "README.md").read_text().splitlines()
     assert len(STORED["goals"]) >= 8
     assert [line for line in goals.table(STORED["goals"]) if line not in lines] == []
+
+
+def test_what_was_measured_in_pieces_is_told_as_it_is_stored() -> None:
+    lines = (FOLDER / "README.md").read_text().splitlines()
+    row = recoveries.merged(pieces.read(FOLDER / "results" / "recovery-xeon.jsonl"))
+    assert row["correct"]
+    assert [line for line in goals.table(goals.judge([row])) if line not in lines] == []
