@@ -25,10 +25,11 @@ from serving_process import free_port, start
 
 from mainspring.core import identity
 from mainspring.core.client.serving import ServingClient
+from mainspring.core.contracts import keys
 from mainspring.core.contracts.deployment import TrafficTable
 from mainspring.core.contracts.prediction import BundleWithdraw
 from mainspring.core.features import online
-from mainspring.core.models import packed
+from mainspring.core.models import packed, signing, withdrawn_keys
 
 pytestmark = pytest.mark.integration
 
@@ -285,6 +286,34 @@ def test_a_revoked_bundle_answers_in_no_process(house: House) -> None:
         client.withdraw_bundle(BundleWithdraw(digest=digest, reason="it leaks", is_revocation=True))
     until(lambda: answers() == {403}, 10)
     assert {a.status_code for a in house.ask_many(24)} == {200}, "of the other endpoint"
+
+
+def test_what_a_denied_key_signed_answers_in_no_process_until_somebody_vouches_for_it(house: House) -> None:
+    store, trusted = house.home.store, house.home.trusted
+    digest = house.home.write_network(4, project="flight-delay")
+    leaked = signing.ensure_key(house.directory / "leaked.pem")
+    leaked.publish(trusted)
+    store.sign_again(digest, leaked, signing.TrustedKeys.load(trusted))
+    asked = f"{house.url}/v1/endpoints/leaky:predict"
+
+    def answers() -> set[int]:
+        return {httpx.post(asked, json={"rows": ROWS[:1]}, trust_env=False).status_code for _ in range(24)}
+
+    with house.client() as client:
+        client.load_bundle(digest)
+        client.set_traffic(TrafficTable(endpoint="leaky", version=1, stable=digest))
+        until(lambda: answers() == {200}, 10)
+        mark = keys.KeyWithdrawal(
+            key_id=leaked.key_id, reason="it leaked", by="ana", at=None, is_compromised=True
+        )
+        withdrawn_keys.mark(trusted, mark)
+        until(lambda: answers() == {403}, 10)
+        assert {a.status_code for a in house.ask_many(24)} == {200}, "of the other endpoint"
+        store.sign_again(digest, house.home.key, signing.TrustedKeys.load(trusted, even_withdrawn=True))
+        client.load_bundle(digest)
+        until(lambda: answers() == {200}, 10)
+        # The writer lets go of it, and answers all the same, as the others do.
+        assert client.rest("leaky").bundles == [digest] and answers() == {200}
 
 
 @pytest.mark.parametrize("index", [2, 0])
