@@ -69,6 +69,82 @@ def cost_serving(by: str, project_name: str, actor: str, as_json: bool) -> None:
         output.show(rows, as_json=False, columns=columns)
 
 
+@cost.command("unit")
+@_PROJECT
+@_SINCE
+@_UNTIL
+@session.AS
+@session.JSON
+def cost_unit(project_name: str, since: str, until: str, actor: str, as_json: bool) -> None:
+    """What a run costs by its kind, and a thousand predictions by endpoint and model version."""
+    with session.client(actor or "developer@local") as client:
+        found = client.unit_costs(project=project_name, since=since, until=until)
+    if as_json:
+        output.show(found.model_dump(mode="json"), as_json=True)
+        return
+    rows = [
+        {"of": one.kind, "units": one.runs, "cost": one.cost, "unit_cost": one.cost_per_run, "per": "run"}
+        for one in found.runs
+    ]
+    rows += [
+        {
+            "of": f"{one.endpoint} {one.model_version[:19]}",
+            "units": one.predictions,
+            "cost": one.cost,
+            "unit_cost": "" if one.cost_per_thousand is None else one.cost_per_thousand,
+            "per": "1,000 predictions",
+        }
+        for one in found.serving
+    ]
+    rows.append({"of": "other", "cost": found.other})
+    rows.append({"of": f"total, {found.currency}", "cost": found.total})
+    output.show(rows, as_json=False, columns=("of", "units", "cost", "unit_cost", "per"))
+
+
+@cost.command("forecast")
+@_PROJECT
+@session.AS
+@session.JSON
+def cost_forecast(project_name: str, actor: str, as_json: bool) -> None:
+    """What the month will have cost by project, at the mean of the last seven days."""
+    rows, after = [], ""
+    with session.client(actor or "developer@local") as client:
+        while True:
+            page = client.forecasts(project=project_name, after=after)
+            rows += page.items
+            if not (after := page.next):
+                break
+    columns = ("project", "limit", "spent", "held", "per_day", "forecast", "runs_out_at")
+    output.show(rows, as_json=as_json, columns=columns)
+
+
+@cost.command("waste")
+@click.option("--idle-days", type=click.FloatRange(min=0), default=7.0, show_default=True)
+@_PROJECT
+@session.AS
+@session.JSON
+def cost_waste(idle_days: float, project_name: str, actor: str, as_json: bool) -> None:
+    """Endpoints that nobody has asked for so long, with the notices that they got."""
+    from datetime import UTC, datetime
+
+    from mainspring.core.contracts import idling
+    from mainspring.core.cost import idle
+
+    now, after, rows = datetime.now(UTC), "", []
+    with session.client(actor or "developer@local") as client:
+        while True:
+            page = client.idle_endpoints(project=project_name, after=after)
+            for one in map(idling.IdleEndpoint.model_validate, page.items):
+                days = (now - idle.idle_since(one)).total_seconds() / 86_400
+                if days >= idle_days:
+                    rows.append({**one.model_dump(mode="json"), "idle_days": round(days, 1)})
+            if not (after := page.next):
+                break
+    rows.sort(key=lambda row: -row["idle_days"])
+    columns = ("endpoint", "project", "environment", "idle_days", "noticed_at", "stopped_at")
+    output.show(rows, as_json=as_json, columns=columns)
+
+
 @cost.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(

@@ -9,9 +9,9 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody, QueryParameter
 
-from mainspring.core.contracts import control, training
+from mainspring.core.contracts import control, training, unit_costs
 from mainspring.platform import plane as control_plane
-from mainspring.platform.costs import service, store
+from mainspring.platform.costs import service, store, units
 
 
 @post("/api/v1/usage", tags=["costs"])
@@ -55,4 +55,28 @@ async def list_cost_records(
     )
 
 
-HANDLERS = (record_usage, summarise_costs, list_cost_records)
+@get("/api/v1/costs:units", tags=["costs"])
+async def show_unit_costs(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    project: FromQuery[str] = "",
+    since: FromQuery[datetime | None] = None,
+    until: FromQuery[datetime | None] = None,
+) -> unit_costs.UnitCosts:
+    """Costs of a run by kind, and of a thousand predictions by endpoint and model version; with the rest, the total."""
+    return await units.unit_costs_of(plane, credential, project=project, since=since, until=until)
+
+
+@get("/api/v1/costs:forecast", tags=["costs"])
+async def forecast_budgets(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    project: FromQuery[str] = "",
+    after: FromQuery[str] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=200)] = 100,
+) -> control.Page:
+    """What the month will have cost by project, at the mean of the last seven days, and when a budget runs out."""
+    return await units.forecasts(plane, credential, project=project, after=after, limit=limit)
+
+
+HANDLERS = (record_usage, summarise_costs, list_cost_records, show_unit_costs, forecast_budgets)

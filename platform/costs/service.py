@@ -62,7 +62,7 @@ async def summarise(
     Of use that began in [`since`, `until`). The groups add up to the total to the billionth.
     Errors: NotFound; InvalidRequest for a period without an offset from UTC, or of no length.
     """
-    _check_period(since, until)
+    check_period(since, until)
     async with reads.reading(plane, credential, action="cost.read") as reader:
         only = store.Only(await reader.projects(project), since, until)
         sums = await store.sums(reader.connection, group_by, plane.book.currency, only)
@@ -85,7 +85,7 @@ async def records(
     limit: int,
 ) -> control.Page:
     """A page of priced records by usage key; whose, of when, and errors as in :func:`summarise`."""
-    _check_period(since, until)
+    check_period(since, until)
     async with reads.reading(plane, credential, action="cost.read") as reader:
         only = store.Only(await reader.projects(project), since, until)
         found = await store.page(reader.connection, only, after=after, limit=limit + 1)
@@ -95,7 +95,8 @@ async def records(
     )
 
 
-def _check_period(since: datetime | None, until: datetime | None) -> None:
+def check_period(since: datetime | None, until: datetime | None) -> None:
+    """Errors: InvalidRequest for a time without an offset from UTC, or a period of no length."""
     for name, at in (("since", since), ("until", until)):
         if at is not None and at.tzinfo is None:
             raise errors.InvalidRequest(f"`{name}` has no offset from UTC; add one, such as `Z`", field=name)

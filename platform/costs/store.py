@@ -34,13 +34,14 @@ class Only:
     since: datetime | None = None
     until: datetime | None = None
 
-    def of(self, query: sa.Select[Any]) -> sa.Select[Any]:
+    def of(self, query: sa.Select[Any], table: sa.Table = _table) -> sa.Select[Any]:
+        """`table` has `project` and `started_at`: the ledger, or serving's own usage."""
         if self.projects is not None:
-            query = query.where(_table.c.project.in_(self.projects))
+            query = query.where(table.c.project.in_(self.projects))
         if self.since is not None:
-            query = query.where(_table.c.started_at >= self.since.astimezone(UTC).isoformat())
+            query = query.where(table.c.started_at >= self.since.astimezone(UTC).isoformat())
         if self.until is not None:
-            query = query.where(_table.c.started_at < self.until.astimezone(UTC).isoformat())
+            query = query.where(table.c.started_at < self.until.astimezone(UTC).isoformat())
         return query
 
 

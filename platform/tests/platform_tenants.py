@@ -239,6 +239,10 @@ REQUESTS = (
         for key in ("project", "run", "service", "environment", "sku")
     ),
     Asked("GET", "/api/v1/costs", query="project={project}"),
+    Asked("GET", "/api/v1/costs:units", may_answer=True),
+    Asked("GET", "/api/v1/costs:units", query="project={project}"),
+    Asked("GET", "/api/v1/costs:forecast", may_answer=True),
+    Asked("GET", "/api/v1/costs:forecast", query="project={project}"),
     Asked("GET", "/api/v1/costs:records", may_answer=True),
     Asked("GET", "/api/v1/costs:records", query="project={project}"),
     Asked("POST", "/api/v1/serving-usage", {"records": [_served()]}),

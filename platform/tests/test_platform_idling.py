@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from platform_api import Api, api, empty, launcher  # noqa: F401 - fixtures
+
+from mainspring.core.client import control as control_client
+from mainspring.core.contracts import idling
+from mainspring.platform.cli import costs as cli_costs
+from mainspring.platform.cli import main as cli
 
 #: Once over SQLite, once over PostgreSQL.
 pytestmark = pytest.mark.usefixtures("database_url")
@@ -85,3 +92,31 @@ def test_only_a_process_reports_and_only_of_endpoints_that_are_somebodys(api: Ap
     # A denial is no notice.
     (found,) = api.call("developer", "GET", IDLE, 200)["items"]
     assert found["noticed_at"] is None
+
+
+def test_the_command_line_lists_what_nobody_asks(
+    api: Api,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    claimed(api, "delay", "other")
+    used(api, "u1", 3)
+    client = control_client.ControlClient(
+        "http://api", api._tokens["developer"], transport=api.client._transport
+    )
+    monkeypatch.setattr(cli_costs.session, "client", lambda _actor: client)
+    monkeypatch.setattr(client, "close", lambda: None)
+
+    def waste(*arguments: str) -> list[dict[str, Any]]:
+        done = CliRunner().invoke(cli.cli, ["cost", "waste", *arguments, "--json"])
+        assert done.exit_code == 0, done.output
+        rows: list[dict[str, Any]] = json.loads(done.stdout)["data"]
+        return rows
+
+    assert waste() == []  # both were claimed just now
+    assert [row["endpoint"] for row in waste("--idle-days", "0")] in (["delay", "other"], ["other", "delay"])
+    event = idling.IdleEvent(event_key="k", kind=idling.IdleKind.NOTICE)
+    told = control_client.ControlClient(
+        "http://api", api._tokens["service"], transport=api.client._transport
+    ).report_idle("delay", event)
+    (row,) = (row for row in waste("--idle-days", "0") if row["endpoint"] == "delay")
+    assert told.action == "endpoint.idle-notice" and row["noticed_at"]

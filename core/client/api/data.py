@@ -9,7 +9,16 @@ from urllib.parse import quote
 
 from mainspring.core.client.api import wire
 from mainspring.core.client.api.waiting import Connection
-from mainspring.core.contracts import catalog, control, evidence, lineage, metering, quality, training
+from mainspring.core.contracts import (
+    catalog,
+    control,
+    evidence,
+    lineage,
+    metering,
+    quality,
+    training,
+    unit_costs,
+)
 
 
 class Data(Connection):
@@ -141,6 +150,15 @@ class Records(Connection):
     ) -> metering.ServingUsageSummary:
         answer = metering.ServingUsageSummary
         return self._get("/api/v1/serving-usage", answer, group_by=group_by, project=project)
+
+    def unit_costs(self, *, project: str = "", since: str = "", until: str = "") -> unit_costs.UnitCosts:
+        """Per run and per thousand predictions; the period as in :meth:`costs`."""
+        period = wire.period(since, until)
+        return self._get("/api/v1/costs:units", unit_costs.UnitCosts, project=project, **period)
+
+    def forecasts(self, *, project: str = "", after: str = "", limit: int = 100) -> control.Page:
+        """By project; items are `unit_costs.BudgetForecast`."""
+        return self._get("/api/v1/costs:forecast", control.Page, project=project, after=after, limit=limit)
 
     def costs(
         self, *, group_by: str = "project", project: str = "", since: str = "", until: str = ""

@@ -9,7 +9,16 @@ from urllib.parse import quote
 
 from mainspring.core.client.api import wire
 from mainspring.core.client.api.awaited import AsyncConnection
-from mainspring.core.contracts import catalog, control, evidence, lineage, metering, quality, training
+from mainspring.core.contracts import (
+    catalog,
+    control,
+    evidence,
+    lineage,
+    metering,
+    quality,
+    training,
+    unit_costs,
+)
 
 
 class AsyncData(AsyncConnection):
@@ -141,6 +150,15 @@ class AsyncRecords(AsyncConnection):
     ) -> metering.ServingUsageSummary:
         answer = metering.ServingUsageSummary
         return await self._get("/api/v1/serving-usage", answer, group_by=group_by, project=project)
+
+    async def unit_costs(self, *, project: str = "", since: str = "", until: str = "") -> unit_costs.UnitCosts:
+        """Per run and per thousand predictions; the period as in :meth:`costs`."""
+        period = wire.period(since, until)
+        return await self._get("/api/v1/costs:units", unit_costs.UnitCosts, project=project, **period)
+
+    async def forecasts(self, *, project: str = "", after: str = "", limit: int = 100) -> control.Page:
+        """By project; items are `unit_costs.BudgetForecast`."""
+        return await self._get("/api/v1/costs:forecast", control.Page, project=project, after=after, limit=limit)
 
     async def costs(
         self, *, group_by: str = "project", project: str = "", since: str = "", until: str = ""
