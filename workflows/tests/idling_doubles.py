@@ -28,6 +28,9 @@ class Rooms:
         self.pinned: set[str] = set()
         self.away_for = 0
         """So many more requests to serving find it away."""
+        self.rests_away = False
+        """Serving is away to whoever wants an endpoint to rest."""
+        self.turned_away = 0
         self.when_noted: Callable[[], None] = lambda: None
 
     def control(self, request: httpx.Request) -> httpx.Response:
@@ -56,6 +59,9 @@ class Rooms:
             ]
             views = [deployment.EndpointView(endpoint=t.endpoint, traffic=t) for t in tables]
             return httpx.Response(200, json=[view.model_dump(mode="json") for view in views])
+        if self.rests_away:
+            self.turned_away += 1
+            raise httpx.ConnectError("refused")
         name = request.url.path.removeprefix("/v1/endpoints/").removesuffix(":rest")
         if name in self.pinned:
             refusal = errors.Conflict("it is pinned", resource="bundle", name=STABLE)

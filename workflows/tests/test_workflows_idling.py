@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -97,3 +99,30 @@ def test_a_stop_whose_record_was_lost_is_on_record_once() -> None:
     rooms.when_noted = lose
     (outcome,) = ran(rooms)
     assert len(outcome.stopped) == 1 and len(rooms.events) == 1
+
+
+@pytest.mark.integration
+def test_a_worker_and_a_server_that_die_before_the_stop_leave_it_to_the_next(tmp_path: Path) -> None:
+    """A real server with its file. Serving is away, so the stop is being tried when worker and server end."""
+    rooms = Rooms(
+        endpoint("idle", NOW, days=30),
+        endpoint("told", NOW, days=30, noticed_at=NOW - timedelta(days=2)),
+    )
+    database = tmp_path / "temporal.db"
+
+    async def begin(client: Client, _: WorkflowEnvironment) -> None:
+        rooms.rests_away = True
+        request = idling.StopIdleRequest(project=PROJECT)
+        await client.start_workflow(StopIdle.run, request, id="stop-idle", task_queue=QUEUE)
+        while not rooms.turned_away:
+            await asyncio.sleep(0.02)
+
+    async def end(client: Client, _: WorkflowEnvironment) -> idling.StopIdleOutcome:
+        rooms.rests_away = False
+        return await client.get_workflow_handle_for(StopIdle.run, "stop-idle").result()
+
+    run(begin, [StopIdle], rooms.activities(), real=True, database=database)
+    assert rooms.rested == [] and [e.kind for _, e in rooms.events.values()] == ["notice"]
+    outcome = run(end, [StopIdle], rooms.activities(), real=True, database=database)
+    assert [one.endpoint for one in outcome.stopped] == ["told"] and outcome.noticed == ("idle",)
+    assert [(name, e.kind) for name, e in rooms.events.values()] == [("idle", "notice"), ("told", "stop")]
