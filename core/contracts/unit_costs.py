@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mainspring.core.contracts.base import Digest, Message, Slug, UtcTime
 
-__all__ = ["BudgetForecast", "RunCost", "ServedCost", "UnitCosts"]
+__all__ = ["BudgetForecast", "OversizeRun", "RunCost", "ServedCost", "UnitCosts"]
 
 
 class RunCost(Message):
@@ -39,6 +39,17 @@ class UnitCosts(Message):
     other: float
     """Of usage whose run is not on record here."""
     total: float
+
+
+class OversizeRun(Message):
+    """A run that ended well and used a small share of what it had kept free: others could not start for it."""
+
+    run_id: str
+    project: Slug
+    kind: str
+    requested_by: str
+    max_cost: float
+    cost: float
 
 
 class BudgetForecast(Message):

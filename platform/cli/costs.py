@@ -124,7 +124,7 @@ def cost_forecast(project_name: str, actor: str, as_json: bool) -> None:
 @session.AS
 @session.JSON
 def cost_waste(idle_days: float, project_name: str, actor: str, as_json: bool) -> None:
-    """Endpoints that nobody has asked for so long, with the notices that they got."""
+    """Endpoints that nobody has asked for so long, with the notices that they got. `cost oversize` has runs."""
     from datetime import UTC, datetime
 
     from mainspring.core.contracts import idling
@@ -143,6 +143,22 @@ def cost_waste(idle_days: float, project_name: str, actor: str, as_json: bool) -
     rows.sort(key=lambda row: -row["idle_days"])
     columns = ("endpoint", "project", "environment", "idle_days", "noticed_at", "stopped_at")
     output.show(rows, as_json=as_json, columns=columns)
+
+
+@cost.command("oversize")
+@click.option(
+    "--below", type=click.FloatRange(0, 1, min_open=True), default=0.25, show_default=True, help="Share used."
+)
+@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
+@_PROJECT
+@session.AS
+@session.JSON
+def cost_oversize(below: float, limit: int, project_name: str, actor: str, as_json: bool) -> None:
+    """The last runs that kept much more of a budget free than they used: ask for less next time."""
+    with session.client(actor or "developer@local") as client:
+        found = client.oversize_runs(project=project_name, below=below, limit=limit).items
+    columns = ("run_id", "project", "kind", "requested_by", "max_cost", "cost")
+    output.show(found, as_json=as_json, columns=columns)
 
 
 @cost.command("export")

@@ -79,4 +79,24 @@ async def forecast_budgets(
     return await units.forecasts(plane, credential, project=project, after=after, limit=limit)
 
 
-HANDLERS = (record_usage, summarise_costs, list_cost_records, show_unit_costs, forecast_budgets)
+@get("/api/v1/costs:oversize", tags=["costs"])
+async def list_oversize_runs(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    project: FromQuery[str] = "",
+    below: Annotated[float, QueryParameter(gt=0, le=1)] = 0.25,
+    before: FromQuery[str] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50,
+) -> control.Page:
+    """Runs, newest first, that used less than the share `below` of the `max_cost` that they kept free."""
+    return await units.oversize(plane, credential, project=project, below=below, before=before, limit=limit)
+
+
+HANDLERS = (
+    record_usage,
+    summarise_costs,
+    list_cost_records,
+    show_unit_costs,
+    forecast_budgets,
+    list_oversize_runs,
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import cost, settings
-from mainspring.core.contracts import base, control, unit_costs
+from mainspring.core.contracts import base, control, training, unit_costs
 from mainspring.core.cost import forecast
 from mainspring.core.cost import serving as serving_cost
 from mainspring.platform import database, reads
@@ -102,6 +103,55 @@ def _served_cost(
         cost=cost.to_amount(spent),
         cost_per_thousand=cost.to_amount(round(Fraction(spent * 1000, scored))) if scored else None,
     )
+
+
+async def oversize(
+    plane: control_plane.ControlPlane, credential: str, *, project: str, below: float, before: str, limit: int
+) -> control.Page:
+    """A page of runs, newest first, that said a `max_cost` and used less than the share `below` of it. Errors: NotFound."""
+    async with reads.reading(plane, credential, action="cost.read") as reader:
+        rows = await _oversize(reader.connection, await reader.projects(project), below, before, limit + 1)
+    items = [
+        unit_costs.OversizeRun(
+            run_id=row.run_id,
+            project=row.project,
+            kind=row.kind,
+            requested_by=row.requested_by,
+            max_cost=row.max_cost,
+            cost=cost.to_amount(int(row.nanos)),
+        ).model_dump(mode="json")
+        for row in rows[:limit]
+    ]
+    return control.Page(items=items, next=rows[limit - 1].run_id if len(rows) > limit else "")
+
+
+async def _oversize(
+    connection: AsyncConnection, projects: Collection[str] | None, below: float, before: str, limit: int
+) -> Sequence[sa.Row[Any]]:
+    used = (
+        sa.select(sa.func.coalesce(sa.func.sum(_usage.cost_nanos), 0))
+        .where(_usage.run_id == _runs.run_id)
+        .scalar_subquery()
+    )
+    wanted = _runs.request["max_cost"].as_float()
+    query = (
+        sa.select(
+            _runs.run_id,
+            _runs.project,
+            _runs.kind,
+            _runs.requested_by,
+            wanted.label("max_cost"),
+            used.label("nanos"),
+        )
+        .where(_runs.stage == str(training.Stage.DONE), wanted > 0, used < wanted * below * 10**9)
+        .order_by(_runs.run_id.desc())
+        .limit(limit)
+    )
+    if before:
+        query = query.where(_runs.run_id < before)
+    if projects is not None:
+        query = query.where(_runs.project.in_(projects))
+    return (await connection.execute(query)).all()
 
 
 async def forecasts(

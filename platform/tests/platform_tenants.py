@@ -241,6 +241,8 @@ REQUESTS = (
     Asked("GET", "/api/v1/costs", query="project={project}"),
     Asked("GET", "/api/v1/costs:units", may_answer=True),
     Asked("GET", "/api/v1/costs:units", query="project={project}"),
+    Asked("GET", "/api/v1/costs:oversize", may_answer=True),
+    Asked("GET", "/api/v1/costs:oversize", query="project={project}"),
     Asked("GET", "/api/v1/costs:forecast", may_answer=True),
     Asked("GET", "/api/v1/costs:forecast", query="project={project}"),
     Asked("GET", "/api/v1/costs:records", may_answer=True),

@@ -157,6 +157,50 @@ def test_a_forecast_is_of_the_last_days_and_of_the_projects_budget(api: Api) -> 
     assert [one["project"] for one in (*first["items"], *rest["items"])] == ["flight-delay", "no-budget"]
 
 
+def ended(api: Api, run_id: str, stage: str = "done") -> None:  # noqa: F811
+    event = {
+        "run_id": run_id,
+        "event_key": f"{run_id}/end",
+        "action": "run.end",
+        "actor": "ana",
+        "detail": {"stage": stage},
+    }
+    api.call("service", "POST", f"/api/v1/runs/{run_id}/events", 201, event)
+
+
+def test_runs_that_asked_for_much_more_than_they_used_are_told(api: Api) -> None:  # noqa: F811
+    made = []
+    for n, (wanted, hours, stage) in enumerate(
+        [
+            (0.2, 0.5, "done"),
+            (0.2, 2.0, "done"),
+            (0.2, 0.5, "failed"),
+            (0.1, 0.0, "done"),
+            (None, 0.1, "done"),
+        ]
+    ):
+        fields = {} if wanted is None else {"max_cost": wanted}
+        run_id = api.run(idempotency_key=str(n), **fields)["run_id"]
+        if hours:
+            used(api, f"u{n}", run_id, hours)
+        ended(api, run_id, stage)
+        made.append(run_id)
+    asked = "/api/v1/costs:oversize"
+    found = api.call("developer", "GET", asked, 200)["items"]
+    # 0.02 of 0.2, and nothing of 0.1; 0.08 of 0.2 is more than a quarter.
+    assert [(one["run_id"], one["max_cost"], one["cost"]) for one in found] == [
+        (made[3], 0.1, 0.0),
+        (made[0], 0.2, 0.02),
+    ]
+    first = api.call("developer", "GET", asked, 200, limit=1)
+    rest = api.call("developer", "GET", asked, 200, limit=1, before=first["next"])
+    assert [*first["items"], *rest["items"]] == found and rest["next"] == ""
+    every = api.call("developer", "GET", asked, 200, below=0.5)["items"]
+    assert made[1] in [one["run_id"] for one in every]
+    assert "below" in str(api.call("developer", "GET", asked, 400, below=0))
+    assert api.call("developer", "GET", asked, 404, project="nowhere")["code"] == "not_found"
+
+
 def test_the_command_line(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     run_id = api.run(max_cost=0.2)["run_id"]
     used(api, "u1", run_id, 2.0)
@@ -178,3 +222,6 @@ def test_the_command_line(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:  #
     assert "train" in shown and "1,000 predictions" in shown and "0.08104" in shown
     (forecast,) = json.loads(run("forecast", "--json"))["data"]
     assert forecast["project"] == "flight-delay" and forecast["limit"] == 1.0
+    ended(api, run_id)
+    (oversize,) = json.loads(run("oversize", "--below", "0.5", "--json"))["data"]
+    assert (oversize["run_id"], oversize["cost"]) == (run_id, 0.08)

@@ -156,6 +156,13 @@ class Records(Connection):
         period = wire.period(since, until)
         return self._get("/api/v1/costs:units", unit_costs.UnitCosts, project=project, **period)
 
+    def oversize_runs(
+        self, *, project: str = "", below: float = 0.25, before: str = "", limit: int = 50
+    ) -> control.Page:
+        """Newest first; items are `unit_costs.OversizeRun`."""
+        path = "/api/v1/costs:oversize"
+        return self._get(path, control.Page, project=project, below=below, before=before, limit=limit)
+
     def forecasts(self, *, project: str = "", after: str = "", limit: int = 100) -> control.Page:
         """By project; items are `unit_costs.BudgetForecast`."""
         return self._get("/api/v1/costs:forecast", control.Page, project=project, after=after, limit=limit)
