@@ -31,6 +31,8 @@ class Head(Message):
     sequence: int
     release: str
     """The digest of its `release.json`."""
+    expires: int = 0
+    """Unix time in seconds after which a device says that somebody keeps newer heads from it; 0: never."""
 
 
 def check_release(folder: Path, trust: signing.TrustedKeys) -> tuple[str, dict[str, Any]]:
@@ -80,8 +82,13 @@ def publish(
     key: signing.SigningKey,
     trust: signing.TrustedKeys,
     previous: signing.SigningKey | None = None,
+    *,
+    expires: int = 0,
 ) -> Head:
     """Make an exported release the newest of the channel; the one that already is, again, is no change.
+
+    `expires`: Unix time in seconds after which devices refuse the head, so that who keeps newer ones from them is found out; 0:
+    never. The newest release again lasts as long as is asked for then, under the same number, and never less long.
 
     `previous`: the key before, while a rotation's overlap lasts. Both sign the head, so that devices follow it that have
     either; the release that already is the newest is signed anew once other keys sign, under the same number.
@@ -102,9 +109,8 @@ def publish(
             name=name,
         ) from error
     try:
-        return _publish(
-            release, digest, listing, channel, name, [key] if previous is None else [previous, key]
-        )
+        signers = [key] if previous is None else [previous, key]
+        return _publish(release, digest, listing, channel, name, signers, expires)
     except OSError as error:
         raise errors.DependencyDown(
             f"`{channel}` cannot be written: {error}; the head is as it was: check the disk and publish again",
@@ -121,6 +127,7 @@ def _publish(
     channel: Path,
     name: str,
     signers: Sequence[signing.SigningKey],
+    expires: int,
 ) -> Head:
     before = read_head(channel)
     if before is not None and before.channel != name:
@@ -130,9 +137,11 @@ def _publish(
             name=name,
         )
     if before is not None and before.release == digest:
-        if _signers(channel) != [key.key_id for key in signers]:
-            _put_head(channel, before, signers)
-        return before
+        # Signed anew it lasts longer, and never less long: devices refuse the older head of two with one number.
+        head = before.model_copy(update={"expires": max(expires, before.expires)})
+        if head != before or _signers(channel) != [key.key_id for key in signers]:
+            _put_head(channel, head, signers)
+        return head
     objects = channel / _OBJECTS
     objects.mkdir(parents=True, exist_ok=True)
     for path, wanted in [
@@ -145,14 +154,17 @@ def _publish(
             if canonical.digest_bytes(data) != wanted:  # changed since it was checked
                 raise _damaged(path, wanted, canonical.digest_bytes(data))
             durable.replace_file(target, data)
-    head = Head(channel=name, sequence=1 if before is None else before.sequence + 1, release=digest)
+    head = Head(
+        channel=name, sequence=1 if before is None else before.sequence + 1, release=digest, expires=expires
+    )
     _put_head(channel, head, signers)
     return head
 
 
 def _put_head(channel: Path, head: Head, signers: Sequence[signing.SigningKey]) -> None:
     """The first signature stands where devices of earlier releases of `sync.py` look, who know of one."""
-    text = canonical.dumps(head.model_dump()).decode()
+    # A head without an end is written as it was before there were ends.
+    text = canonical.dumps(head.model_dump(exclude={"expires"} if not head.expires else None)).decode()
     first, *others = (
         {"key_id": key.key_id, "signature": key.sign(text, domain=sync.DOMAIN).value.hex()} for key in signers
     )

@@ -74,9 +74,18 @@ def bundle_export(digest: str, out: str, as_json: bool) -> None:
     "--to", "folder", required=True, type=click.Path(), help="The channel's folder, behind a web server."
 )
 @click.option("--channel", "name", required=True, help="The channel's name, which its devices hold on to.")
+@click.option(
+    "--valid-days",
+    type=click.IntRange(0, 3650),
+    default=0,
+    show_default=True,
+    help="After so long devices refuse the head unless it was published again; 0: never.",
+)
 @session.JSON
-def bundle_publish(release: str, folder: str, name: str, as_json: bool) -> None:
-    """Make an exported release the newest of a channel. An older one, too: that is how one is taken back."""
+def bundle_publish(release: str, folder: str, name: str, valid_days: int, as_json: bool) -> None:
+    """Make an exported release the newest of a channel. An older one, too: that is how one is taken back. The newest again, by
+    a timer, lasts `--valid-days` more."""
+    import time
     from pathlib import Path
 
     from mainspring.core import settings
@@ -87,6 +96,7 @@ def bundle_publish(release: str, folder: str, name: str, as_json: bool) -> None:
     trust = signing.TrustedKeys.load(s.serving.trusted_keys_dir)
     key = signing.SigningKey.load(s.models.signing_key)
     before = key_files.previous(s.models.signing_key)
-    head = channel.publish(Path(release), Path(folder).absolute(), name, key, trust, before)
+    expires = int(time.time()) + valid_days * 86_400 if valid_days else 0
+    head = channel.publish(Path(release), Path(folder).absolute(), name, key, trust, before, expires=expires)
     # What `sync.py --key` of a device wants.
     output.show({**head.model_dump(), "key": key.public_bytes.hex()}, as_json=as_json)

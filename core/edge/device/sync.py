@@ -19,6 +19,7 @@ import platform
 import re
 import shutil
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,7 @@ class Store:
                 "channel": state["channel"],
                 "sequence": int(state["sequence"]),
                 "release": state["release"],
+                "expires": int(state.get("expires", 0)),
             }
         except (ValueError, KeyError, TypeError) as error:
             # To begin anew by ourselves would let an old head in.
@@ -142,9 +144,18 @@ def sync(source: Source, store: Store, keys: dict[str, bytes], channel: str) -> 
         )
     if head["sequence"] == state.get("sequence") and head["release"] != state["release"]:
         raise Refused(f"two heads have the number {head['sequence']}")
+    if head["sequence"] == state.get("sequence") and head.get("expires", 0) < state["expires"]:
+        raise Refused(f"a newer head with the number {head['sequence']} was here: a rollback")
+    if 0 < head.get("expires", 0) < time.time():
+        ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(head["expires"]))
+        raise Refused(
+            f"the head ended at {ended}: newer ones are kept from this device, or its clock is wrong"
+        )
     name = _hex(head["release"])
     is_whole = not damaged(store.releases / name)
     if is_whole and store.current() == name and head["sequence"] == state.get("sequence"):
+        if head.get("expires", 0) != state["expires"]:
+            store.accept(head)
         return f"current: number {head['sequence']}, release {name[:12]}"
     fetched = 0 if is_whole else bring(source, store, head["release"])
     store.accept(head)
@@ -177,6 +188,8 @@ def read_head(data: bytes, keys: dict[str, bytes]) -> dict[str, Any]:
     _hex(head["release"])
     if not (isinstance(head["sequence"], int) and head["sequence"] > 0 and isinstance(head["channel"], str)):
         raise Refused("the head has no number or no channel")
+    if type(head.get("expires", 0)) is not int or head.get("expires", 0) < 0:
+        raise Refused("the head has an end that is no time")
     return head
 
 
