@@ -18,6 +18,7 @@ SUITES: Final = {
     "platform": "the control plane: audit, verification, requests, tamperings",
     "gpu": "every GPU kernel, where there is a GPU",
     "demo": "the whole platform, cold and warm",
+    "templates": "what made projects reach on all of their data",
 }
 
 #: Where a folder is not called as its suite: bench/platform would hide the standard library's module from whoever has

@@ -28,7 +28,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(300
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with integration_ray.started(tmp_path_factory.mktemp("ray"), 2) as found:
+    """Its processes find the project `own` as an installed one."""
+    installed = tmp_path_factory.mktemp("installed")
+    about = installed / "own-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[mainspring.projects]\nown = own_project:PROJECT\n")
+    beside = Path(__file__).parents[2] / "workflows" / "tests"
+    paths = [str(installed), str(beside), *filter(None, [os.environ.get("PYTHONPATH")])]
+    with integration_ray.started(
+        tmp_path_factory.mktemp("ray"), 2, {"PYTHONPATH": os.pathsep.join(paths)}
+    ) as found:
         yield found
 
 
@@ -174,3 +184,16 @@ def test_what_is_wrong_is_said_in_one_line_and_in_the_file(
 def test_ray_that_does_not_answer_is_named(data: Path, cluster: dict[str, str], tmp_path: Path) -> None:
     error = submit({**cluster, "ADDRESS": "127.0.0.1:9"}, tmp_path, spec_for(data, tmp_path)).error()
     assert isinstance(error, errors.DependencyDown) and error.name == "ray" and error.retryable
+
+
+def test_a_projects_own_training_is_one_task_that_has_the_workers_cores(
+    data: Path, cluster: dict[str, str], tmp_path: Path
+) -> None:
+    output = submit(cluster, tmp_path, spec_for(data, tmp_path, project="own")).output()
+    assert (output.kind, output.num_workers, len(output.epochs)) == ("embedding_mlp", 2, 1)
+    assert output.cpu_seconds > 0 and 0 < aucs(output, "test") < 1
+    small = pl.read_parquet(data / "set.parquet").filter(pl.col("split") != "valid")
+    small.write_parquet(tmp_path / "small.parquet")
+    asked = spec_for(data, tmp_path, project="own", training_set=tmp_path / "small.parquet")
+    error = submit(cluster, tmp_path, asked).error()
+    assert isinstance(error, errors.DataInvalid) and "split `valid` has no rows" in error.message

@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 import tiny_project
+from own_project import Own
 
-from mainspring.core import errors, projects, trainers
+from mainspring.core import errors, projects
 from mainspring.core.contracts import tuning
-from mainspring.core.models import architecture, network
 from mainspring.workflows.ray_jobs import own_training, train_messages
 from mainspring.workflows.tuning import activities
-
-
-class Own(tiny_project.Tiny):
-    """Tiny, which brings a network that it did not train."""
-
-    problem: Exception | None = None
-
-    def train(self, rows: pl.DataFrame, fitted: Any, spec: Any, *, threads: int) -> trainers.Trained:
-        if self.problem is not None:
-            raise self.problem
-        compiled = fitted.compile()
-        made = architecture.Architecture.of(
-            spec,
-            dense_width=len(compiled.dense_names),
-            id_columns=dict(zip(compiled.id_names, compiled.id_sizes, strict=True)),
-        )
-        learned = [
-            trainers.Learned(
-                "embedding_mlp",
-                one.model_dump(mode="json"),
-                network.save_weights(network.EmbeddingMlp(one, seed=seed)),
-            )
-            for seed, one in ((1, made), (2, made.baseline()))
-        ]
-        return trainers.Trained(learned[0], learned[1], (trainers.Epoch(0, 0.7, 0.5),))
 
 
 @pytest.fixture

@@ -84,6 +84,30 @@ def test_texts_that_please(platform: world.Platform, tmp_path: Path) -> None:
         check_served(platform, made, 30)
 
 
+def test_pictures_of_what_they_claim(platform: world.Platform, tmp_path: Path) -> None:
+    folder = tmp_path / "goods"
+    world.new(folder, "own-goods", "--template", "vision", "--set", "pictures=digits", "--set", "epochs=5")
+    with world.installed(folder, "own-goods") as project:
+        made = platform.train(project, 0.99)
+        assert made.metrics["test"].auc > made.metrics["test/logistic_regression"].auc > 0.9
+        check_served(platform, made, 30)
+        rows = pl.read_parquet(made.folder.space.training / "training.parquet").filter(
+            pl.col("split") == "test"
+        )
+        with platform.served(made) as client:
+            asked = rows.head(20).drop("category", "shows", "as_of", "matches", "split")
+            scores = np.array(
+                [
+                    [p.score for p in client.predict("own-goods", world.claiming(asked, str(c))).predictions]
+                    for c in range(10)
+                ]
+            )
+            nothing = client.predict("own-goods", world.claiming(asked.head(1), "no such thing"))
+        np.testing.assert_allclose(scores.sum(axis=0), 1.0, atol=1e-4)
+        right = scores.argmax(axis=0) == rows.head(20)["shows"].cast(pl.Int64).to_numpy()
+        assert right.mean() >= 0.7 and nothing.predictions[0].score == 0.0
+
+
 def test_a_month_is_scored_as_its_flights_were_when_they_were_known(
     platform: world.Platform, a_year: None, tmp_path: Path
 ) -> None:

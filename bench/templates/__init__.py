@@ -1,0 +1,1 @@
+"""What made projects reach on all of their data, beside what is listed for them."""
