@@ -6,14 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import polars as pl
 import pytest
+from click.testing import CliRunner
 from litestar.testing import TestClient
 
 from mainspring.core import identity, settings
+from mainspring.core.client import control as control_client
 from mainspring.core.contracts import masking as contracts
 from mainspring.core.protection import keysets, masking, sealing
 from mainspring.platform import app as control_app
+from mainspring.platform.cli import main as cli
+from mainspring.platform.cli import session
 from mainspring.platform.runs import launcher
 
 ROLES = ("viewer", "developer", "approver", "admin", "service")
@@ -232,3 +237,40 @@ def test_values_of_every_type_are_read_as_a_person_reads_them(world: World) -> N
         assert world.open("admin", 200, values=cipher.seal(pl.Series(values), FIELD).to_list())["values"] == [
             text
         ]
+
+
+def test_the_command_line_shows_rules_and_opens_values(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Transport(httpx.BaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            return world.client._transport.handle_request(request)
+
+    monkeypatch.setattr(
+        session,
+        "client",
+        lambda a: control_client.ControlClient("http://api", a.partition("@")[0], transport=Transport()),
+    )
+
+    def run(*words: str, expect: int = 0) -> str:
+        done = CliRunner().invoke(cli.cli, ["data", *words])
+        assert done.exit_code == expect, (done.output, done.exception)
+        return done.output
+
+    world.catalog(view(*COLUMNS))
+    told = run("mask", "hospital", "--purpose", "prediction")
+    assert "intake" in told and "partial" in told and "ward" not in told
+    assert "is no purpose" in run("mask", "hospital", "--purpose", "*", expect=1)
+    sealed = keysets.keyset(world.settings.protection, "hospital").cipher().seal(pl.Series(["ann"]), FIELD)
+    asked = (
+        "open",
+        "hospital",
+        "lake.intake",
+        "patient",
+        sealed[0],
+        "--purpose",
+        "care",
+        "--reason",
+        "a complaint",
+    )
+    assert "ann" in run(*asked, "--as", "admin@local")
+    assert "ann" not in run(*asked, "--as", "developer@local", expect=3)
+    assert [o for _, o, _ in world.log()] == ["requested", "done", "denied"]
