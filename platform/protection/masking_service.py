@@ -98,8 +98,9 @@ async def open_sealed(
         await project_store.find(connection, project)
         row = await catalog_store.find(connection, project, asked.dataset)
         columns = {c["name"]: c for c in row.entry["columns"]} if row is not None else {}
-        # What nobody classified was sealed for a reason: it is taken for the strictest.
-        known = columns.get(asked.column)
+        # What nobody classified was sealed for a reason: it is taken for the strictest. So is what a domain has in common:
+        # its values open under the name of any column, of the mildest, too.
+        known = None if asked.domain else columns.get(asked.column)
         cls = _class(known) if known is not None and _class(known) else "restricted"
         return access.project(project, classification=cls, purpose=asked.purpose)
 

@@ -205,6 +205,19 @@ def test_a_key_of_a_request_keeps_no_copy_of_what_was_opened(world: World) -> No
     assert b"sealed.open" in stored and b"zebra-person" not in stored
 
 
+def test_a_value_of_a_domain_is_not_opened_under_a_milder_name(world: World) -> None:
+    strict = sealing.Field("lake.secret", "ssn", "joinable", "person")
+    sealed = (
+        keysets.keyset(world.settings.protection, "hospital")
+        .cipher()
+        .seal(pl.Series(["078-05-1120"]), strict)
+    )
+    world.catalog(view(column("patient", "confidential", is_pii=True), name="lake.intake", kind="dataset"))
+    world.open("approver", 403, values=sealed.to_list(), domain="person")
+    assert world.open("admin", 200, values=sealed.to_list(), domain="person")["values"] == ["078-05-1120"]
+    world.open("approver", 422, values=sealed.to_list())  # without its domain it does not open at all
+
+
 def test_what_nobody_classified_is_restricted(world: World) -> None:
     sealed = keysets.keyset(world.settings.protection, "hospital").cipher().seal(pl.Series([7]), FIELD)
     world.open("approver", 403, values=sealed.to_list())
