@@ -74,7 +74,8 @@ def _is_news(known: _Row | None, found: protection.ColumnFinding) -> bool:
     if known is None:
         return True
     if known.state == ClassificationState.OPEN:
-        return known.kind != found.kind or found.confidence > known.confidence
+        # Never a less sure one, of whatever kind: it would talk away what waits for a person.
+        return found.confidence > known.confidence
     return known.state == ClassificationState.REJECTED and known.kind != found.kind
 
 

@@ -178,6 +178,16 @@ def test_findings_come_again_without_opening_what_was_decided(api: Api) -> None:
     assert api.log("classification.find")[-1][2]["found"][0]["reopened"] is True
 
 
+def test_what_waits_for_a_person_is_not_talked_away(api: Api) -> None:
+    api.find(MAIL)
+    for kind in ("location", "email", "gender"):
+        harmless = {**MAIL, "kind": kind, "confidence": 0.1, "reasons": ["never mind"]}
+        assert api.find(harmless, role="developer")["changed"] == 0
+    assert "looks like `email`" in api.put(table("mail_of"), expect=400)["message"]
+    api.find({**MAIL, "kind": "national_id", "confidence": 0.99})
+    assert "looks like `national_id`" in api.put(table("mail_of"), expect=400)["message"]
+
+
 def test_a_person_decides_without_a_finding_where_there_is_the_column(api: Api) -> None:
     api.put(table("weight"))
     assert "say its `kind`" in api.decide("weight", True, 400)["message"]
