@@ -15,6 +15,7 @@ from mainspring.core import errors, projects, workspace
 from mainspring.core.catalog import rules
 from mainspring.core.contracts import catalog, protection, training
 from mainspring.core.features import schema
+from mainspring.workflows import worker
 from mainspring.workflows.training import catalog as training_catalog
 from mainspring.workflows.training import data_activities, run_folder
 
@@ -105,6 +106,23 @@ def test_what_rows_tell_of_persons_is_found_but_for_what_is_said_already(tmp_pat
         [("contact", "email", 18)],
     )
     assert "example.org" not in found.model_dump_json()
+
+
+def test_what_was_found_is_told_before_the_catalog_that_is_held_against_it() -> None:
+    class Records:
+        def __init__(self) -> None:
+            self.calls: list[str] = []
+
+        def find_classifications(self, project: str, found: protection.Findings) -> None:
+            self.calls.append(f"{project}: found in {found.entry}")
+
+        def put_catalog(self, project: str, entries: Sequence[catalog.CatalogEntry]) -> None:
+            self.calls.append(f"{project}: put {len(entries)}")
+
+    records = Records()
+    found = [protection.Findings(entry=name, findings=[]) for name in ("lake.a", "view.b")]
+    worker._catalogue(records, "hospital", [], found)  # type: ignore[arg-type]
+    assert records.calls == ["hospital: found in lake.a", "hospital: found in view.b", "hospital: put 0"]
 
 
 def test_a_project_that_nobody_described_publishes_nothing(
