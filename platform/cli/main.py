@@ -118,6 +118,17 @@ def status(as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """The script that completes commands and options: `eval "$(mainspring completion bash)"` in the shell's start file."""
+    from click import shell_completion
+
+    kind = shell_completion.get_completion_class(shell)
+    assert kind is not None  # a choice above
+    click.echo(kind(cli, {}, "mainspring", "_MAINSPRING_COMPLETE").source())
+
+
+@cli.command()
 @_AS
 @_JSON
 def whoami(actor: str, as_json: bool) -> None:

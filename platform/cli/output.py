@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -32,13 +33,39 @@ def show(data: Any, *, as_json: bool, columns: Sequence[str] = ()) -> None:
     if as_json:
         click.echo(json.dumps({"schema": SCHEMA, "data": data}, sort_keys=True))
     elif isinstance(data, list):
-        rows = [[str(item.get(c, "")) for c in columns] for item in data]
-        widths = [max(len(c), *(len(r[i]) for r in rows)) if rows else len(c) for i, c in enumerate(columns)]
-        for row in [list(columns), *rows]:
-            click.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+        rows = [[_printable(str(item.get(c, ""))) for c in columns] for item in data]
+        if sys.stdout.isatty():
+            _table(columns, rows)
+        else:
+            _lines(columns, rows)
     else:
         for key, value in data.items():
-            click.echo(f"{key}: {json.dumps(value) if isinstance(value, dict | list) else value}")
+            text = json.dumps(value) if isinstance(value, dict | list) else _printable(str(value))
+            click.echo(f"{key}: {text}")
+
+
+def _lines(columns: Sequence[str], rows: list[list[str]]) -> None:
+    """For files and other programs: every cell whole, in columns of spaces."""
+    widths = [max(len(c), *(len(r[i]) for r in rows)) if rows else len(c) for i, c in enumerate(columns)]
+    for row in [list(columns), *rows]:
+        click.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+
+
+def _table(columns: Sequence[str], rows: list[list[str]]) -> None:
+    """For people: as wide as the terminal, and long cells folded, not cut."""
+    from rich import box, console, table, text
+
+    made = table.Table(*columns, box=box.SIMPLE_HEAD, header_style="bold")
+    for column in made.columns:
+        column.overflow = "fold"
+    for row in rows:
+        made.add_row(*(text.Text(cell) for cell in row))  # no markup in what others wrote
+    console.Console().print(made)
+
+
+def _printable(value: str) -> str:
+    """What others wrote moves no cursor and colours nothing on this terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in value)
 
 
 def show_change(what: str, before: Any, after: Any, *, as_json: bool) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click import shell_completion
 
 from mainspring.core import errors, identity, settings
-from mainspring.platform.cli import doctor, output
+from mainspring.platform.cli import doctor, main, output
 
 HEAVY = ("torch", "ray", "mlflow", "litestar", "temporalio", "polars", "sqlalchemy", "numpy")
 
@@ -66,6 +68,45 @@ def test_usage_errors_leave_with_two(tmp_path: Path) -> None:
     assert mainspring(tmp_path, "nonsense").returncode == 2
     empty = mainspring(tmp_path, "project", "create", "aa", "--owner", "")
     assert empty.returncode == 2 and empty.stderr.startswith("error: `owner`")
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_a_shell_is_told_how_to_complete(tmp_path: Path, shell: str) -> None:
+    done = mainspring(tmp_path, "completion", shell)
+    assert done.returncode == 0 and "_MAINSPRING_COMPLETE" in done.stdout
+    assert mainspring(tmp_path, "completion", "cmd").returncode == 2
+
+
+def test_commands_and_options_are_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = shell_completion.ShellComplete(main.cli, {}, "mainspring", "_MAINSPRING_COMPLETE")
+
+    def completed(words: list[str], begun: str) -> list[str]:
+        return [one.value for one in found.get_completions(words, begun)]
+
+    assert completed(["endpoint"], "pro") == ["promote"]
+    assert "--dry-run" in completed(["endpoint", "promote"], "--d")
+    assert completed(["schedule", "put", "flight-delay"], "sk") == ["skew"]
+
+
+ROWS = [{"name": "a" * 60, "owner": "\x1b[31m[bold]red\x07"}, {"name": "b"}]
+
+
+def test_a_list_is_a_table_on_a_terminal_and_lines_elsewhere(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    output.show(ROWS, as_json=False, columns=("name", "owner"))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and lines[1].startswith("a" * 60)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    output.show(ROWS, as_json=False, columns=("name", "owner"))
+    shown = capsys.readouterr().out
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    assert plain.count("a") >= 60 and max(map(len, plain.splitlines())) <= 40, "folded, not cut"
+    for told in ("".join(lines), shown):
+        assert "\x1b[31m" not in told and "\x07" not in told and "[bold]red" in told.replace("\n", "")
+    output.show({"owner": "\x1b]0;title\x07"}, as_json=False)
+    assert "\x1b" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
