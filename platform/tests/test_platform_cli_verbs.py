@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 from platform_api import PROJECT, Api, api, empty, launcher
 from platform_operations import app, asks, matches, operations
 
-from mainspring.core import identity
+from mainspring.core import errors, identity
 from mainspring.core.client import control as control_client
-from mainspring.core.contracts import control, deployment
+from mainspring.core.contracts import control, deployment, events, training
 from mainspring.platform import cli as commands
 from mainspring.platform.cli import main as cli
 from mainspring.platform.cli import session
@@ -214,6 +214,36 @@ def test_events_are_a_line_each(shell: Shell) -> None:
     of_run = shell.run(*words, "--run", run_id).output
     assert "project.create" not in of_run and f"{run_id} is at approval" in of_run
     assert shell.run("event", "watch", "--project", "nowhere", "--until-idle", code=1)
+
+
+def test_a_watch_says_how_a_run_came_to_rest(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, launcher: run_launcher.MemoryLauncher
+) -> None:
+    run_id = shell.api.run()["run_id"]
+    waits = shell.run("run", "watch", run_id, code=4)
+    assert f"mainspring run approve {run_id}" in waits.output
+    launcher._stages[run_id] = training.Stage.TRAIN
+    stages = [
+        events.RunStage(run_id=run_id, stage=training.Stage.TRAIN),
+        events.RunStage(run_id=run_id, stage=training.Stage.EVALUATE),
+    ]
+
+    def told(_: control_client.ControlClient, *, run: str, within_seconds: float) -> Any:
+        assert run == run_id
+        yield from stages
+        if within_seconds < 1:
+            raise errors.DeadlineExceeded("as long as was asked for", stage="watch")
+        launcher._stages[run_id] = training.Stage.DONE
+        yield events.RunStage(run_id=run_id, stage=training.Stage.DONE)
+
+    monkeypatch.setattr(control_client.ControlClient, "watch", told)
+    late = shell.run("run", "watch", run_id, "--timeout-seconds", "0.5", code=5)
+    assert f"{run_id}: train" in late.output and f"{run_id}: evaluate" in late.output
+    assert f"`{run_id}` is still at `train`" in late.output
+    assert "stage: done" in shell.run("run", "watch", run_id).output
+    rejected = shell.api.run()["run_id"]
+    shell.api.call("approver", "POST", f"/api/v1/runs/{rejected}/decision", 200, {"approve": False})
+    assert "ended as `rejected`" in shell.run("run", "watch", rejected, code=1).output
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -241,3 +244,38 @@ def test_a_server_that_stops_ends_its_watchers(world: World) -> None:
     told = world.watch("root")
     world.news.close()
     assert told.ended.wait(10) and told.events("error") == []
+
+
+@pytest.mark.integration
+def test_the_process_ends_at_once_although_somebody_watches(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAINSPRING_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mainspring.platform"],
+        cwd=tmp_path,
+        env={**environment, "MAINSPRING_CONTROL_PORT": str(port)},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 60
+        while not _answers(url):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        tokens = json.loads(next(tmp_path.rglob("tokens.json")).read_text())["tokens"]
+        headers = {"Authorization": f"Bearer {tokens[0]['token']}"}
+        with httpx.stream("GET", f"{url}/v1/events", headers=headers, timeout=60) as answer:
+            assert answer.status_code == 200
+            process.terminate()
+            assert list(answer.iter_lines()) == []
+        process.wait(20)
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
