@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from mainspring.core import identity, settings
 from mainspring.core.client import control as control_client
-from mainspring.core.contracts import access_requests, base, catalog, control, training
+from mainspring.core.contracts import access_requests, alerts, base, catalog, control, monitoring, training
 from mainspring.core.lineage import jobs, openlineage_adapter
 from mainspring.platform import app as control_app
 from mainspring.platform.portal import bundle
@@ -147,10 +147,57 @@ def fill(world: World) -> None:
         job, at = jobs.JobRun(PROJECT, "join", world.named["ended"]), base.utc_now()
         made, read = jobs.Dataset(VIEW, "v1", "view"), jobs.Dataset("lake.flights", "v1", "dataset")
         told = openlineage_adapter.to_json(job, "COMPLETE", at=at, reads=[read], makes=[made])
-        bearer = {"Authorization": f"Bearer {world.tokens.token_of('service@local')}"}
-        answer = httpx.post(f"{world.url}/api/v1/lineage", content=told, headers=bearer, trust_env=False)
-        assert answer.status_code == 201, answer.text
-    world.named.update(waiting=waiting.run_id, access=access.request_id, stable=world.bundles[0])
+        _tell(world, "/api/v1/lineage", told)
+        made = _tell(world, "/api/v1/monitoring/reports", _report(world.bundles[0]).model_dump_json())
+    world.named.update(
+        waiting=waiting.run_id,
+        access=access.request_id,
+        stable=world.bundles[0],
+        report=made["report_id"],
+    )
+
+
+def _tell(world: World, path: str, body: str | bytes) -> Any:
+    """As a process of the platform reports it."""
+    headers = {
+        "Authorization": f"Bearer {world.tokens.token_of('service@local')}",
+        "Content-Type": "application/json",
+    }
+    answer = httpx.post(f"{world.url}{path}", content=body, headers=headers, trust_env=False)
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def _report(digest: str) -> alerts.ReportRecord:
+    """What was found of December: more flights were late than the model said."""
+    ends = base.utc_now()
+    whole = monitoring.SliceFound(
+        rows=27_000, known=26_500, mean_score=0.22, score_psi=0.03, known_mean_score=0.218,
+        base_rate=0.326, gap_error=0.01, auc=0.74, brier=0.19,
+    )  # fmt: skip
+    column = monitoring.ColumnFound(
+        name="temperature",
+        kind="numerical",
+        rows=27_000,
+        psi=3.4,
+        missing=0.01,
+        mean=38.2,
+        mean_reference=61.0,
+    )
+    finding = monitoring.Finding(
+        kind="calibration",
+        severity="alarm",
+        value=0.108,
+        limit=0.1,
+        message="0.326 were late, 0.218 were predicted",
+    )
+    report = monitoring.MonitorReport(
+        project=PROJECT, endpoint=ENDPOINT, environment="prod", bundle_digest=digest,
+        begins=ends - timedelta(days=7), ends=ends, rows=27_000, known=26_500, reference_rows=59_000,
+        reference_base_rate=0.22, reference_auc=0.7577, reference_brier=0.142, whole=whole,
+        columns=(column,), findings=(finding,),
+    )  # fmt: skip
+    return alerts.ReportRecord(report=report, made_by="check")
 
 
 def _report_end(service: control_client.ControlClient, run_id: str, digest: str) -> None:

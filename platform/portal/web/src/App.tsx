@@ -15,6 +15,8 @@ const Models = lazy(() => import('./pages/Models'));
 const Model = lazy(() => import('./pages/Model'));
 const Endpoints = lazy(() => import('./pages/Endpoints'));
 const EndpointPage = lazy(() => import('./pages/Endpoint'));
+const Monitoring = lazy(() => import('./pages/Monitoring'));
+const Report = lazy(() => import('./pages/Report'));
 const Playground = lazy(() => import('./pages/Playground'));
 const Costs = lazy(() => import('./pages/Costs'));
 const Features = lazy(() => import('./pages/Features'));
@@ -41,6 +43,8 @@ export function App() {
           <Route path="/endpoints" component={Endpoints} />
           <Route path="/endpoints/:name">{({ name }) => <EndpointPage name={name} />}</Route>
           <Route path="/playground" component={Playground} />
+          <Route path="/monitoring" component={Monitoring} />
+          <Route path="/monitoring/:id">{({ id }) => <Report id={id} />}</Route>
           <Route path="/features" component={Features} />
           <Route path="/features/:project/:name">
             {({ project, name }) => <Feature project={project} name={decodeURIComponent(name)} />}

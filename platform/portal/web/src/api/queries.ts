@@ -1,7 +1,7 @@
 /** What pages ask the API, by the key that each answer is kept under. */
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { api, page, unwrap } from './client';
-import { type AccessRequest, type AuditRow, type CatalogEntry, type Cost, type Endpoint, hasEnded, type ModelVersion, type Project, type Run } from './words';
+import { type AccessRequest, type AlertRow, type AuditRow, type CatalogEntry, type Cost, type Endpoint, hasEnded, type ModelVersion, type Project, type ReportRow, type Run } from './words';
 
 /** How often something that moves is looked at again. */
 const LIVE_MS = 2_000;
@@ -199,5 +199,35 @@ export function useEndpoint(name: string) {
     enabled: name !== '',
     queryFn: () => unwrap(api.GET('/api/v1/endpoints/{name}/live', { params: { path: { name } } })),
     refetchInterval: LIVE_MS * 2,
+  });
+}
+
+export function useAlerts(project: string, state: string) {
+  return useQuery({
+    queryKey: ['alerts', project, state],
+    queryFn: () =>
+      page<AlertRow>(
+        api.GET('/api/v1/alerts', {
+          params: { query: { project, state: state as 'open' | 'acknowledged' | 'resolved', limit: 200 } },
+        }),
+      ),
+    refetchInterval: CALM_MS,
+  });
+}
+
+export function useReports(project: string) {
+  return useInfiniteQuery({
+    queryKey: ['reports', project],
+    queryFn: ({ pageParam }) =>
+      page<ReportRow>(api.GET('/api/v1/monitoring/reports', { params: { query: { project, before: pageParam, limit: 50 } } })),
+    initialPageParam: '',
+    getNextPageParam: (last) => last.next || undefined,
+  });
+}
+
+export function useReport(id: string) {
+  return useQuery({
+    queryKey: ['reports', 'one', id],
+    queryFn: () => unwrap(api.GET('/api/v1/monitoring/reports/{report_id}', { params: { path: { report_id: id } } })),
   });
 }

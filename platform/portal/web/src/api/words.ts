@@ -16,6 +16,8 @@ export interface MetricsRow {
   calibration_error: number;
 }
 export type CatalogEntry = Schemas['CatalogView'];
+export type AlertRow = Schemas['AlertView'];
+export type ReportRow = Schemas['ReportView'];
 export type Cost = Schemas['CostView'];
 export type Endpoint = Schemas['EndpointClaim'];
 export type EndpointLive = Schemas['EndpointLive'];
@@ -41,6 +43,11 @@ export function rolesIn(me: Me | undefined, project: string, environment?: strin
     if (place === '*' || environment === undefined || place === environment) roles.forEach((role) => found.add(role));
   }
   return found;
+}
+
+/** What asks the API itself, where no command does yet. */
+export function curl(path: string): string {
+  return `curl -H "Authorization: Bearer $TOKEN" '${location.origin}${path}'`;
 }
 
 export function shortDigest(digest: string): string {

@@ -13,6 +13,7 @@ const pages: [path: string, label: string][] = [
   ['/models', 'Models'],
   ['/endpoints', 'Endpoints'],
   ['/playground', 'Playground'],
+  ['/monitoring', 'Monitoring'],
   ['/features', 'Features and data'],
   ['/costs', 'Costs'],
   ['/access', 'Access'],

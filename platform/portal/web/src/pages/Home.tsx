@@ -1,6 +1,6 @@
 import { Anchor, Group, List, Stack, Text } from '@mantine/core';
 import { Link } from 'wouter';
-import { useMe, useOpenAccess, useOpenRuns, useProjects, useRuns } from '../api/queries';
+import { useAlerts, useMe, useOpenAccess, useOpenRuns, useProjects, useRuns } from '../api/queries';
 import { plain, type Run } from '../api/words';
 import { EnvironmentBadge, StageBadge } from '../components/badges';
 import { BudgetLine } from '../components/BudgetLine';
@@ -16,6 +16,7 @@ export function Home() {
     <Page title={me.data ? `Hello, ${me.data.actor.replace(/@.*/, '')}` : 'Home'} command="mainspring run list">
       <div className="ms-grid">
         <Waiting />
+        <Alerts />
         <Budgets />
         <Lately />
       </div>
@@ -57,6 +58,32 @@ function Waiting() {
             </List>
           );
         }}
+      </Shown>
+    </Section>
+  );
+}
+
+function Alerts() {
+  const alerts = useAlerts('', 'open');
+  return (
+    <Section title="Alerts">
+      <Shown of={alerts} rows={2}>
+        {({ items }) =>
+          items.length ? (
+            <List spacing="xs" listStyleType="none">
+              {items.slice(0, 8).map((one) => (
+                <List.Item key={one.alert_id}>
+                  <Anchor component={Link} href={`/monitoring?project=${one.project}`}>
+                    {one.endpoint}: {one.kind}
+                  </Anchor>{' '}
+                  <EnvironmentBadge environment={one.environment} /> <When at={one.opened_at} />
+                </List.Item>
+              ))}
+            </List>
+          ) : (
+            <Empty command="mainspring event watch">No served model calls for anybody.</Empty>
+          )
+        }
       </Shown>
     </Section>
   );
