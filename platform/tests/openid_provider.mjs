@@ -1,9 +1,10 @@
-// An OpenID provider for tests: node openid_provider.mjs FOLDER PORT KEY_NAME. Two machine clients, two resources.
+// An OpenID provider for tests: node openid_provider.mjs FOLDER PORT KEY_NAME [ORIGIN]. Two machine clients, two resources; with
+// ORIGIN also the public client of the web pages there, and a form that believes whatever name one gives.
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { generateKeyPairSync } from 'node:crypto';
 
-const [folder, port, keyName] = process.argv.slice(2);
+const [folder, port, keyName, origin] = process.argv.slice(2);
 const { default: Provider } = await import(pathToFileURL(createRequire(`${folder}/x.js`).resolve('oidc-provider')));
 const issuer = `http://127.0.0.1:${port}`;
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
@@ -15,13 +16,21 @@ const client = (name) => ({
   redirect_uris: [],
   response_types: [],
 });
+const portal = {
+  client_id: 'portal',
+  token_endpoint_auth_method: 'none',
+  grant_types: ['authorization_code'],
+  response_types: ['code'],
+  redirect_uris: [`${origin}/portal/callback`],
+};
 const seconds = { 'urn:mainspring': 600, 'urn:brief': 1, 'urn:other': 600 };
 
 const provider = new Provider(issuer, {
-  clients: [client('ana'), client('ben')],
+  clients: [client('ana'), client('ben'), ...(origin ? [portal] : [])],
+  clientBasedCORS: (_ctx, asking, asked) => asked.clientId === 'portal' && asking === origin,
   jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), kid: keyName, use: 'sig', alg: 'RS256' }] },
   features: {
-    devInteractions: { enabled: false },
+    devInteractions: { enabled: Boolean(origin) },
     clientCredentials: { enabled: true },
     resourceIndicators: {
       enabled: true,
@@ -34,6 +43,6 @@ const provider = new Provider(issuer, {
       }),
     },
   },
-  extraTokenClaims: (_ctx, token) => ({ roles: roles[token.clientId] }),
+  extraTokenClaims: (_ctx, token) => ({ roles: roles[token.accountId ?? token.clientId] }),
 });
 provider.listen(Number(port), '127.0.0.1', () => console.log('ready'));

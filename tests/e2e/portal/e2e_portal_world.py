@@ -19,9 +19,10 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from mainspring.core import identity, settings
+from mainspring.core import identity, oidc, settings
 from mainspring.core.client import control as control_client
-from mainspring.core.contracts import access_requests, alerts, base, catalog, control, monitoring, training
+from mainspring.core.contracts import access_requests, alerts, base, catalog, monitoring, training
+from mainspring.core.contracts import control as control_contracts
 from mainspring.core.lineage import jobs, openlineage_adapter
 from mainspring.platform import app as control_app
 from mainspring.platform.portal import bundle
@@ -100,14 +101,16 @@ def running(directory: Path) -> Iterator[World]:
     }
     s = settings.load(variables, directory=directory)
     identity.ensure_token_file(s.control.tokens_file)
-    with e2e_portal_serving.running(s) as bundles, _control(s) as world:
+    with e2e_portal_serving.running(s) as bundles, control(s) as world:
         world.bundles = bundles
         yield world
 
 
 @contextlib.contextmanager
-def _control(s: settings.Settings) -> Iterator[World]:
-    issuer = identity.ensure_token_file(s.control.tokens_file)
+def control(s: settings.Settings) -> Iterator[World]:
+    """The control API alone, as its own `main` puts it together."""
+    embedded = identity.ensure_token_file(s.control.tokens_file)
+    issuer = oidc.issuer(s.identity, embedded) if s.identity.issuer else embedded
     app = control_app.create_app(s, issuer=issuer, launcher=Told())
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=s.control.port, log_level="warning", ws="none")
@@ -119,7 +122,7 @@ def _control(s: settings.Settings) -> Iterator[World]:
         while not server.started:
             assert thread.is_alive() and time.monotonic() < deadline, "the control API did not start"
             time.sleep(0.02)
-        yield World(s.control_url, issuer)
+        yield World(s.control_url, embedded)
     finally:
         server.should_exit = True
         thread.join(timeout=20)
@@ -129,13 +132,13 @@ def fill(world: World) -> None:
     """Through the API, as people and services do it."""
     with world.client("developer") as developer, world.client("service") as service:
         developer.create_project(
-            control.ProjectCreate(name=PROJECT, owner="flights@example.org", monthly_budget=20.0)
+            control_contracts.ProjectCreate(name=PROJECT, owner="flights@example.org", monthly_budget=20.0)
         )
         waiting = developer.create_run(
-            control.RunCreate(project=PROJECT, environment="prod", endpoint=ENDPOINT)
+            control_contracts.RunCreate(project=PROJECT, environment="prod", endpoint=ENDPOINT)
         )
         for name, digest in zip(("ended", "newer"), world.bundles, strict=True):
-            run = developer.create_run(control.RunCreate(project=PROJECT, environment="dev"))
+            run = developer.create_run(control_contracts.RunCreate(project=PROJECT, environment="dev"))
             _report_end(service, run.run_id, digest)
             world.named[name] = run.run_id
         _record_use(service, world.named["ended"])

@@ -15,11 +15,23 @@ function callback(): string {
   return `${location.origin}/portal/callback`;
 }
 
+/** What fails on the way to the provider says only `Failed to fetch`. */
+async function answered<T>(asked: Promise<T>, config: PortalConfig): Promise<T> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw new Error(
+      `the OpenID provider does not answer, or does not let ${location.origin} ask it (CORS): ${config.issuer}`,
+    );
+  }
+}
+
 async function provider(config: PortalConfig): Promise<oauth.AuthorizationServer> {
   const issuer = new URL(config.issuer);
   // The server took http for an issuer on its own machine alone, and says here what it took.
   const options = { [oauth.allowInsecureRequests]: issuer.protocol === 'http:' };
-  return oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, options));
+  return oauth.processDiscoveryResponse(issuer, await answered(oauth.discoveryRequest(issuer, options), config));
 }
 
 /** Leave for the provider. Comes back at /portal/callback. */
@@ -53,17 +65,13 @@ export async function finish(config: PortalConfig): Promise<{ token: string; pat
   const server = await provider(config);
   const client: oauth.Client = { client_id: config.client_id };
   const params = oauth.validateAuthResponse(server, client, new URL(location.href), pending.state);
-  const answer = await oauth.authorizationCodeGrantRequest(
-    server,
-    client,
-    oauth.None(),
-    params,
-    callback(),
-    pending.verifier,
-    {
-      additionalParameters: { resource: config.audience },
-      [oauth.allowInsecureRequests]: config.issuer.startsWith('http:'),
-    },
+  const options = {
+    additionalParameters: { resource: config.audience },
+    [oauth.allowInsecureRequests]: config.issuer.startsWith('http:'),
+  };
+  const answer = await answered(
+    oauth.authorizationCodeGrantRequest(server, client, oauth.None(), params, callback(), pending.verifier, options),
+    config,
   );
   const found = await oauth.processAuthorizationCodeResponse(server, client, answer);
   return { token: found.access_token, path: pending.path };

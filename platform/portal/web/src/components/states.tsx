@@ -28,7 +28,7 @@ export function Problem({ error, retry }: { error: unknown; retry?: () => void }
   const known = error instanceof ApiError ? error : undefined;
   return (
     <Alert color="red" variant="light" title={titles[known?.status ?? -1] ?? 'That did not work'} role="alert">
-      <Text size="sm">{known?.message ?? String(error)}</Text>
+      <Text size="sm">{error instanceof Error ? error.message : String(error)}</Text>
       {retry && (
         <Button mt="sm" size="xs" variant="default" onClick={retry}>
           Try again
