@@ -358,7 +358,7 @@ monitor_reports: Final = sa.Table(
     sa.UniqueConstraint("project", "digest"),
 )
 
-#: `last_ends`: the end of the newest window that said anything of it; `clear`: reports since then in a row without it.
+#: `found_ends`: the end of the newest window that had the finding; `last_ends`: of the newest that said anything of it.
 alerts: Final = sa.Table(
     "alerts",
     metadata,
@@ -379,8 +379,8 @@ alerts: Final = sa.Table(
     sa.Column("opened_at", TEXT, nullable=False),
     sa.Column("last_seen_at", TEXT, nullable=False),
     sa.Column("last_ends", TEXT, nullable=False),
+    sa.Column("found_ends", TEXT, nullable=False),
     sa.Column("times", sa.Integer, nullable=False),
-    sa.Column("clear", sa.Integer, nullable=False),
     sa.Column("report_id", sa.ForeignKey("monitor_reports.report_id"), nullable=False),
     sa.Column("bundle_digest", TEXT, nullable=False),
     sa.Column("acknowledged_at", TEXT),

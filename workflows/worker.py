@@ -35,6 +35,8 @@ from mainspring.workflows.batch_scoring import activities as scoring_activities
 from mainspring.workflows.batch_scoring import workflow as scoring_workflow
 from mainspring.workflows.deployment import activities as deployment_activities
 from mainspring.workflows.deployment import workflow as deployment_workflow
+from mainspring.workflows.drift_checks import activities as drift_check_activities
+from mainspring.workflows.drift_checks import workflow as drift_check_workflow
 from mainspring.workflows.idling import activities as idling_activities
 from mainspring.workflows.idling import workflow as idling_workflow
 from mainspring.workflows.key_rotation import activities as key_activities
@@ -71,6 +73,7 @@ WORKFLOWS: Final = (
     scoring_workflow.BatchScore,
     skew_workflow.CheckSkew,
     retraining_workflow.RetrainOnDrift,
+    drift_check_workflow.CheckDrift,
     tuning_workflow.TuneModel,
     retention_workflow.EnforceRetention,
     materialising_workflow.Materialize,
@@ -179,6 +182,7 @@ def build(
     scoring = scoring_activities.ScoringActivities(in_force, tell)
     skew = skew_activities.SkewActivities(in_force.stack.state_dir, in_force.serving.reads_dir)
     retraining = retraining_activities.RetrainingActivities(in_force, control)
+    drift_checks = drift_check_activities.DriftCheckActivities(in_force, control)
     tuning = tuning_activities.TuningActivities(in_force, control)
     pipelines = pipelines_activities.PipelineActivities(in_force, control)
     retention = retention_activities.RetentionActivities(in_force)
@@ -195,6 +199,7 @@ def build(
             *scoring.all(),
             *skew.all(),
             *retraining.all(),
+            *drift_checks.all(),
             *tuning.all(),
             *retention.all(),
             *pipelines.all(),

@@ -59,10 +59,11 @@ class Rule(base.Request):
     endpoint: str = "*"
     severity: Literal["alarm", "notice"] = "alarm"
     """`notice`: what only informs raises an alert as well."""
-    clear_reports: Annotated[int, Field(ge=1, le=100)] = 2
-    """So many reports in a row without the finding resolve its alert."""
-    reopen_hours: Annotated[float, Field(ge=0, le=24 * 90)] = 336.0
-    """Found again so soon, by the windows' times, after it was resolved, it is the same alert, and nobody is told twice."""
+    clear_hours: Annotated[float, Field(ge=0, le=24 * 90)] = 336.0
+    """It is resolved when no window that ended so long after the last with the finding had it: two weeks, of which none overlaps
+    that one. Until then it is the same alert, however it comes and goes."""
+    reopen_hours: Annotated[float, Field(ge=0, le=24 * 90)] = 168.0
+    """What somebody resolved by hand and is found again so soon is the same alert, open again; windows' time, too."""
     runbook: Annotated[str, Field(pattern=r"^(|https?://[^\s]+)$", max_length=500)] = ""
     receivers: tuple[str, ...] = ()
     mute: bool = False
@@ -164,7 +165,7 @@ class AlertEvent(base.Message):
 
     at: base.UtcTime
     kind: str
-    """`opened`, `reopened`, `seen`, `cleared`, `acknowledged`, `resolved`, `delivered`, `given-up`."""
+    """`opened`, `reopened`, `seen`, `acknowledged`, `resolved`, `delivered`, `given-up`."""
     by: str
     detail: dict[str, Any] = {}
 
@@ -210,6 +211,10 @@ class AlertReason(base.Request):
 
 
 def fingerprint(project: str, environment: str, endpoint: str, finding: monitoring.Finding) -> str:
-    """What is the same alert: the same kind of finding about the same thing, whatever its numbers and whichever bundle."""
-    parts = "\n".join((project, environment, endpoint, finding.kind, finding.subject))
+    """What is the same alert: the same kind of finding about the same thing, whatever its numbers and whichever bundle.
+
+    More than was predicted and less are two: what made the one is not what made the other.
+    """
+    side = finding.kind + ("-" if finding.kind == "calibration" and finding.value < 0 else "")
+    parts = "\n".join((project, environment, endpoint, side, finding.subject))
     return hashlib.sha256(parts.encode()).hexdigest()[:32]

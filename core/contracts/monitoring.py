@@ -102,7 +102,7 @@ class Limits(base.Message):
     max_infinite_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     notice_input_psi: Annotated[float, Field(gt=0)] = 0.25
     """Inputs move with every season: that is told and never an alarm by itself."""
-    standard_errors: Annotated[float, Field(gt=0)] = 2.5
+    standard_errors: Annotated[float, Field(gt=0)] = 2.8
     """How far beyond chance."""
 
 

@@ -16,6 +16,7 @@ from mainspring.core.contracts import (
     access_requests,
     base,
     deployment,
+    drift_checks,
     idling,
     keys,
     materialising,
@@ -73,6 +74,7 @@ PROCESSES: Final[Mapping[str, Published]] = {
     scoring.SCORE_WORKFLOW: Published(scoring.ScoreRequest, scoring.ScoreResult, queries=_STATUS),
     skew.SKEW_WORKFLOW: Published(skew.SkewRequest, skew.SkewOutcome),
     retraining.RETRAIN_WORKFLOW: Published(retraining.RetrainRequest, retraining.RetrainOutcome),
+    drift_checks.CHECK_WORKFLOW: Published(drift_checks.DriftCheckRequest, drift_checks.DriftCheckOutcome),
     retention.RETENTION_WORKFLOW: Published(retention.RetentionRequest, retention.RetentionOutcome),
     materialising.MATERIALIZE_WORKFLOW: Published(
         materialising.MaterializeRequest, materialising.MaterializeOutcome

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from mainspring.core import errors
-from mainspring.core.contracts import base, idling, materialising, retention, retraining, skew
+from mainspring.core.contracts import base, drift_checks, idling, materialising, retention, retraining, skew
 
 __all__ = [
     "GIVEN",
@@ -35,6 +35,7 @@ class Process(StrEnum):
     RETENTION = "retention"
     MATERIALIZE = "materialize"
     STOP_IDLE = "stop-idle"
+    DRIFT = "drift"
 
 
 #: Workflow type and request of each process. A request has `project`, which comes from the schedule.
@@ -44,6 +45,7 @@ PROCESSES: Final[Mapping[Process, tuple[str, type[base.Message]]]] = {
     Process.STOP_IDLE: (idling.STOP_IDLE_WORKFLOW, idling.StopIdleRequest),
     Process.RETENTION: (retention.RETENTION_WORKFLOW, retention.RetentionRequest),
     Process.MATERIALIZE: (materialising.MATERIALIZE_WORKFLOW, materialising.MaterializeRequest),
+    Process.DRIFT: (drift_checks.CHECK_WORKFLOW, drift_checks.DriftCheckRequest),
 }
 
 

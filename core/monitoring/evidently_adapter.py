@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
+import polars as pl
 from numpy.typing import NDArray
 
 from mainspring.core import errors
@@ -23,6 +24,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import evidently
     from evidently import metrics as evidently_metrics
+    from evidently import presets as evidently_presets
 
 #: With fewer rows the index is above 0.1 by chance alone: its mean without drift is about (bins - 1)(1/n + 1/m).
 MIN_ROWS: Final = 200
@@ -75,6 +77,43 @@ def drift_report(
             for name, pair in pairs.items()
         ),
     )
+
+
+def full_report(reference: pl.DataFrame, current: pl.DataFrame) -> str:
+    """Evidently's own page about two sets of rows with the same columns: drift by column, and a summary of the data.
+
+    It holds all that it shows: nothing is fetched when it is opened. A column that one side has no value of is left out.
+    Missing: null and NaN. Errors: SchemaMismatch for other columns; DataInvalid below `MIN_ROWS` rows on a side.
+    """
+    if set(reference.columns) != set(current.columns):
+        raise errors.SchemaMismatch(
+            f"columns differ: {sorted(set(reference.columns) ^ set(current.columns))} are on one side only",
+            feature=min(set(reference.columns) ^ set(current.columns)),
+            expected=str(sorted(reference.columns)),
+            got=str(sorted(current.columns)),
+        )
+    for side, rows in (("reference", reference), ("current", current)):
+        if rows.height < MIN_ROWS:
+            raise errors.DataInvalid(
+                f"{side} has {rows.height} rows, a report needs {MIN_ROWS}", dataset=side, failed=("rows",)
+            )
+    text = [n for n, kind in reference.schema.items() if kind == pl.String]
+    full = [
+        n for n in reference.columns if all(f[n].fill_nan(None).null_count() < f.height if n not in text
+                                            else f[n].null_count() < f.height for f in (reference, current))
+    ]  # fmt: skip
+    definition = evidently.DataDefinition(
+        numerical_columns=[n for n in full if n not in text],
+        categorical_columns=[n for n in full if n in text],
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy's, of columns with few values
+        ours, theirs = (
+            evidently.Dataset.from_pandas(f.select(full).to_pandas(), definition)
+            for f in (current, reference)
+        )
+        presets = [evidently_presets.DataDriftPreset(method="psi"), evidently_presets.DataSummaryPreset()]
+        return str(evidently.Report(presets).run(ours, theirs).get_html_str(as_iframe=False))
 
 
 def _judge(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["schedule"]
 
 #: As `core.contracts.schedules.Process`, whose import would slow `--help` down; a test holds the two equal.
-PROCESSES: Final = ("skew", "retrain", "retention", "materialize", "stop-idle")
+PROCESSES: Final = ("skew", "retrain", "retention", "materialize", "stop-idle", "drift")
 _PROCESS: Final = click.argument("process", type=click.Choice(PROCESSES))
 _POLL_SECONDS: Final = 0.5
 #: What is put of a schedule.

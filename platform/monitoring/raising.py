@@ -91,6 +91,7 @@ class _Step:
             "severity": finding.severity,
             "last_seen_at": self._now.isoformat(),
             "last_ends": self._report.ends.isoformat(),
+            "found_ends": self._report.ends.isoformat(),
             "report_id": self._report_id,
             "bundle_digest": self._report.bundle_digest,
             "rule": rule.name,
@@ -121,15 +122,16 @@ class _Step:
             self._connection,
             known.alert_id,
             **told,
-            clear=0,
             times=known.times + 1,
             **(again if is_resolved else {}),
         )
-        await self._event(known.alert_id, "reopened" if is_resolved else "seen", finding.message)
+        event_id = await self._event(known.alert_id, "reopened" if is_resolved else "seen", finding.message)
+        if is_resolved:
+            await self._tell(known.alert_id, event_id, rule)
         self._done.seen.append(known.alert_id)
 
     async def clear(self, found: set[str]) -> None:
-        """Count the report as one without the finding for every other alert that it could have had."""
+        """Resolve every other alert that the report could have had, and that none had for long enough."""
         report = self._report
         is_known = report.known >= report.limits.min_rows
         unresolved: Sequence[sa.Row[Any]] = await store.unresolved_of(
@@ -142,32 +144,34 @@ class _Step:
             if row.kind in _BY_OUTCOMES and not is_known:
                 continue
             rule = by_name.get(row.rule, alerts.Rule(name="gone"))
-            count = row.clear + 1
-            values: dict[str, Any] = {"clear": count, "last_ends": report.ends.isoformat()}
-            if count >= rule.clear_reports:
-                values |= {
-                    "state": str(AlertState.RESOLVED),
-                    "resolved_at": self._now.isoformat(),
-                    "resolved_by": self._by,
-                    "reason": f"{count} reports in a row without it",
-                }
-                self._done.resolved.append(row.alert_id)
+            values: dict[str, Any] = {"last_ends": report.ends.isoformat()}
+            hours = self._since(row.found_ends) / timedelta(hours=1)
+            if hours < rule.clear_hours:
+                await store.update_alert(self._connection, row.alert_id, **values)
+                continue
+            why = f"not found for {hours:g} hours"
+            values |= {
+                "state": str(AlertState.RESOLVED),
+                "resolved_at": self._now.isoformat(),
+                "resolved_by": self._by,
+                "reason": why,
+            }
             await store.update_alert(self._connection, row.alert_id, **values)
-            is_over = count >= rule.clear_reports
-            message = f"{count} in a row without it"
-            event_id = await self._event(row.alert_id, "resolved" if is_over else "cleared", message)
-            if is_over:
-                await self._tell(row.alert_id, event_id, rule)
+            event_id = await self._event(row.alert_id, "resolved", why)
+            await self._tell(row.alert_id, event_id, rule)
+            self._done.resolved.append(row.alert_id)
 
     def _is_older(self, row: sa.Row[Any]) -> bool:
         return bool(self._report.ends.isoformat() < row.last_ends)
 
+    def _since(self, ends: str) -> timedelta:
+        """By the windows and not by the clock: checks may be made late, many at a time."""
+        return self._report.ends - datetime.fromisoformat(ends)
+
     def _is_same(self, row: sa.Row[Any], rule: alerts.Rule) -> bool:
         if row.state != AlertState.RESOLVED:
             return True
-        # By the windows and not by the clock: checks may be made late, many at a time.
-        passed = self._report.ends - datetime.fromisoformat(row.last_ends)
-        return passed < timedelta(hours=rule.reopen_hours)
+        return self._since(row.found_ends) < timedelta(hours=rule.reopen_hours)
 
     async def _tell(self, alert_id: str, event_id: str, rule: alerts.Rule) -> None:
         receivers = [r for r in self._rules.receivers if r.name in rule.receivers]

@@ -170,7 +170,7 @@ async def _change(
         now = base.utc_now()
         name = str(wanted)
         values = {f"{name}_at": now.isoformat(), f"{name}_by": by.name}
-        await store.update_alert(connection, alert_id, state=name, reason=why.reason, clear=0, **values)
+        await store.update_alert(connection, alert_id, state=name, reason=why.reason, **values)
         await store.add_event(connection, alert_id, name, by=by.name, at=now, detail={"reason": why.reason})
         row = await store.find_alert(connection, alert_id)
         view = store.alert_view(row, await store.history(connection, alert_id))

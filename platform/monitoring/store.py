@@ -151,7 +151,7 @@ async def unresolved_of(
 
 async def insert_alert(connection: AsyncConnection, **values: Any) -> str:
     alert_id = ids.new_id("alert")
-    empty = {"acknowledged_by": "", "resolved_by": "", "reason": "", "clear": 0, "times": 1}
+    empty = {"acknowledged_by": "", "resolved_by": "", "reason": "", "times": 1}
     await connection.execute(sa.insert(kept).values(**empty, **values, alert_id=alert_id))
     return alert_id
 

@@ -10,6 +10,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflows" / "tests"))
 
+from drift_check_doubles import found as drift_found
 from key_doubles import Keys
 from pipelines_doubles import Jobs, graph, step
 from replay_starts import check_skew, late, push_rows, remove_old, unasked
@@ -26,6 +27,7 @@ from workflows_doubles import run
 from mainspring.workflows.access.workflow import ExpireAccess
 from mainspring.workflows.batch_scoring.workflow import BatchScore
 from mainspring.workflows.deployment.workflow import DeployModel
+from mainspring.workflows.drift_checks.workflow import CheckDrift
 from mainspring.workflows.idling.workflow import StopIdle
 from mainspring.workflows.key_rotation.workflow import RotateKeys
 from mainspring.workflows.materialising.workflow import Materialize
@@ -69,6 +71,7 @@ def record(name: str) -> None:
             with_events=False
         ),
         *Keys().activities(),
+        *drift_found("scores").activities(),
     ]
     workflows = [
         TrainModel,
@@ -83,6 +86,7 @@ def record(name: str) -> None:
         RunPipeline,
         RetireModel,
         RotateKeys,
+        CheckDrift,
         StopIdle,
     ]
     history = run(story, workflows, activities, real=name in REAL)

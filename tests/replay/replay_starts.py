@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from drift_check_doubles import REQUEST as DRIFT_REQUEST
 from idling_doubles import PROJECT, Rooms, endpoint
 from key_doubles import key_request
 from pipelines_doubles import pipeline_request
@@ -33,6 +34,7 @@ from mainspring.workflows.access import messages as access_messages
 from mainspring.workflows.access.workflow import ExpireAccess
 from mainspring.workflows.batch_scoring.workflow import BatchScore
 from mainspring.workflows.deployment.workflow import DeployModel
+from mainspring.workflows.drift_checks.workflow import CheckDrift
 from mainspring.workflows.idling.workflow import StopIdle
 from mainspring.workflows.key_rotation.workflow import RotateKeys
 from mainspring.workflows.materialising import messages as materialising_messages
@@ -92,6 +94,13 @@ async def skewed(client: Client) -> WorkflowHandle[Any, Any]:
     handle = await client.start_workflow(
         CheckSkew.run, skew.SkewRequest(project="flight-delay"), id="skew-flight-delay", task_queue=QUEUE
     )
+    await handle.result()
+    return handle
+
+
+async def checked(client: Client) -> WorkflowHandle[Any, Any]:
+    request = DRIFT_REQUEST.model_copy(update={"retrain": True})
+    handle = await client.start_workflow(CheckDrift.run, request, id="drift_found", task_queue=QUEUE)
     await handle.result()
     return handle
 

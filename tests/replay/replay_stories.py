@@ -9,6 +9,7 @@ from key_doubles import OLD
 from pipelines_doubles import Jobs, gate, graph, parts, pipeline_request, raised, step
 from replay_starts import (
     cancelled,
+    checked,
     decided,
     deploy,
     expired,
@@ -164,6 +165,7 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
     "retire_revoked": (Endpoint(), Steps(), lambda client: retired(client, is_revocation=True)),
     "access_expired": (Endpoint(), Steps(), expired),
     "idle_stopped": (Endpoint(), Steps(), idled),
+    "drift_found": (Endpoint(), Steps(), checked),
     "keys_rotated": (Endpoint(), Steps(), rotated),
     "keys_denied": (
         Endpoint(),

@@ -17,9 +17,11 @@ import pytest
 from mainspring.core.contracts import (
     access_requests,
     deployment,
+    drift_checks,
     idling,
     keys,
     materialising,
+    monitoring,
     performance,
     pipelines,
     retention,
@@ -33,6 +35,7 @@ from mainspring.core.contracts import (
 from mainspring.core.contracts.base import Message
 from mainspring.workflows.batch_scoring import messages as scoring_messages
 from mainspring.workflows.deployment import messages as deployment_messages
+from mainspring.workflows.drift_checks import messages as drift_check_messages
 from mainspring.workflows.idling import messages as idling_messages
 from mainspring.workflows.key_rotation import messages as key_messages
 from mainspring.workflows.pipelines import messages as pipelines_messages
@@ -45,9 +48,11 @@ STORED = Path(__file__).parent / "message_shapes.json"
 MODULES = (
     access_requests,
     deployment,
+    drift_checks,
     idling,
     keys,
     materialising,
+    monitoring,
     performance,
     pipelines,
     retention,
@@ -62,6 +67,7 @@ MODULES = (
     key_messages,
     pipelines_messages,
     retiring_messages,
+    drift_check_messages,
     retraining_messages,
     scoring_messages,
     training_messages,

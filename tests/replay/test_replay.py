@@ -17,6 +17,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from mainspring.core.contracts import (
     access_requests,
     deployment,
+    drift_checks,
     idling,
     keys,
     materialising,
@@ -32,6 +33,7 @@ from mainspring.core.contracts import (
 from mainspring.workflows.access import workflow as access_source
 from mainspring.workflows.batch_scoring import workflow as score_source
 from mainspring.workflows.deployment import workflow as deploy_source
+from mainspring.workflows.drift_checks import workflow as drift_check_source
 from mainspring.workflows.idling import workflow as idling_source
 from mainspring.workflows.key_rotation import workflow as keys_source
 from mainspring.workflows.materialising import workflow as materialising_source
@@ -49,6 +51,7 @@ SOURCES = {
     "TrainModel": train_source,
     "CheckSkew": skew_source,
     "RetrainOnDrift": retrain_source,
+    "CheckDrift": drift_check_source,
     "BatchScore": score_source,
     "TuneModel": tune_source,
     "EnforceRetention": retention_source,
@@ -78,6 +81,7 @@ def test_every_workflow_has_a_history() -> None:
         scoring.SCORE_WORKFLOW,
         skew.SKEW_WORKFLOW,
         retraining.RETRAIN_WORKFLOW,
+        drift_checks.CHECK_WORKFLOW,
         tuning.TUNE_WORKFLOW,
         retention.RETENTION_WORKFLOW,
         materialising.MATERIALIZE_WORKFLOW,
@@ -98,6 +102,7 @@ def test_replays(path: Path) -> None:
             score_source.BatchScore,
             skew_source.CheckSkew,
             retrain_source.RetrainOnDrift,
+            drift_check_source.CheckDrift,
             tune_source.TuneModel,
             retention_source.EnforceRetention,
             materialising_source.Materialize,
@@ -270,6 +275,10 @@ BREAKING = [
     ("ExpireAccess", "access_expired", "if found.state is not request.state:", "if found:"),
     ("RetrainOnDrift", "retrain_started", "messages.CHECK, request", "messages.CHECK + 'x', request"),
     ("RetrainOnDrift", "retrain_started", "if not alarms or", "if alarms or"),
+    ("CheckDrift", "drift_found", "messages.CHECK, request", "messages.CHECK + 'x', request"),
+    ("CheckDrift", "drift_found", "messages.RECORD,", "messages.RECORD + 'x',"),
+    ("CheckDrift", "drift_found", "if not request.retrain or", "if request.retrain or"),
+    ("CheckDrift", "drift_found", "-retrain", "-again"),
     ("RetrainOnDrift", "retrain_started", "messages.START,", "messages.START + 'x',"),
     ("BatchScore", "score_published", "messages.PLAN, self._request", "messages.PLAN + 'x', self._request"),
     (
