@@ -17,6 +17,8 @@ packages=(
   make
   postgresql-15 # the control database of production; tests start one of their own
   procps
+  prometheus # promtool checks the alerting rules that are exported
+  prometheus-alertmanager
   qemu-user # CPUs without AVX
   redis-server # a peer of the online table
   util-linux

@@ -16,6 +16,7 @@ import rich_click as click
 from mainspring.core import errors
 from mainspring.platform.cli import (
     access,
+    alerts,
     audits,
     batch,
     bundles,
@@ -31,6 +32,7 @@ from mainspring.platform.cli import (
     keysets,
     members,
     models,
+    monitor,
     new,
     output,
     payloads,
@@ -326,6 +328,8 @@ cli.add_command(schedules.schedule)
 cli.add_command(serving.serve)
 cli.add_command(members.member)
 cli.add_command(models.model)
+cli.add_command(alerts.alert)
+cli.add_command(monitor.monitor)
 cli.add_command(new.new)
 cli.add_command(policies.policy)
 cli.add_command(portal.portal)

@@ -125,7 +125,7 @@ async def look_up_alert(connection: AsyncConnection, alert_id: str) -> sa.Row[An
 def unknown_alert(alert_id: str) -> errors.NotFound:
     """What is said of an alert that is not there, or that somebody may not know of."""
     return errors.NotFound(
-        f"no alert `{alert_id}`; see `mainspring alerts list` for those there are",
+        f"no alert `{alert_id}`; see `mainspring alert list` for those there are",
         resource="alert",
         name=alert_id,
     )

@@ -107,7 +107,7 @@ async def _send(
         f"alert {alert['alert_id']}, {alert['state']}, opened {alert['opened_at']}",
         f"report {alert['report_id']}",
         *([f"runbook {alert['runbook']}"] if alert["runbook"] else []),
-        f"mainspring alerts acknowledge {alert['alert_id']} --reason '...'",
+        f"mainspring alert acknowledge {alert['alert_id']} --reason '...'",
     ]
     await asyncio.to_thread(
         mail.send,

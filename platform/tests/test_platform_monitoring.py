@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,15 +14,21 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from click.testing import CliRunner
 from litestar.testing import TestClient
 
 from mainspring.core import errors, identity, settings
+from mainspring.core.client import control as control_client
 from mainspring.core.contracts import alerts, base
+from mainspring.core.monitoring import metric_rules
 from mainspring.platform import app as control_app
 from mainspring.platform import database, mutation
 from mainspring.platform import plane as control_plane
-from mainspring.platform.monitoring import mail, store, telling, webhooks
+from mainspring.platform.cli import main as cli
+from mainspring.platform.cli import session
+from mainspring.platform.monitoring import mail, rule_files, store, telling, webhooks
 from mainspring.platform.runs import launcher
 
 #: Once over SQLite, once over PostgreSQL.
@@ -379,3 +387,119 @@ def test_a_fingerprint_is_of_the_finding_and_not_of_its_numbers() -> None:
     )
     assert alerts.fingerprint("p", "dev", "e", one) == alerts.fingerprint("p", "dev", "e", other)
     assert alerts.fingerprint("p", "prod", "e", one) != alerts.fingerprint("p", "dev", "e", one)
+
+
+RULES = """
+[limits]
+min_rows = 500
+
+[[rules]]
+name = "drift"
+kinds = ["calibration", "scores"]
+receivers = ["ops"]
+runbook = "https://example.org/drift"
+
+[[receivers]]
+name = "ops"
+email = ["ops@example.org"]
+
+[[metrics]]
+name = "slow"
+expression = 'histogram_quantile(0.99, rate(mainspring_model_request_seconds_bucket[5m])) > 0.1'
+summary = "p99 above a tenth of a second"
+runbook = "https://example.org/slow"
+"""
+
+
+class Cli:
+    """Commands as somebody of a role gives them."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        def client(actor: str) -> control_client.ControlClient:
+            # The app's own transport, which must outlive each command's client.
+            transport = httpx.MockTransport(world.client._transport.handle_request)
+            return control_client.ControlClient(
+                "http://testserver.local", actor.partition("@")[0], transport=transport
+            )
+
+        monkeypatch.setattr(session, "client", client)
+
+    def __call__(self, *words: str, expect: int = 0) -> Any:
+        done = CliRunner().invoke(cli.cli, [*words, "--json"])
+        assert done.exit_code == expect, done.output
+        return json.loads(done.stdout) if not expect else done.output
+
+
+@pytest.fixture
+def command(world: World, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    return Cli(world, monkeypatch)
+
+
+def test_rules_come_from_a_file_and_findings_are_seen_to_by_commands(
+    world: World, command: Cli, tmp_path: Path
+) -> None:
+    path = tmp_path / "monitoring.toml"
+    path.write_text(RULES)
+    assert command("monitor", "rules", "check", str(path))["data"]["rules"] == 1
+    assert command("monitor", "rules", "put", "flights", str(path))["data"]["version"] == 1
+    assert command("monitor", "rules", "show", "flights")["data"]["rules"]["limits"]["min_rows"] == 500
+    assert "has no report yet" in command("monitor", "report", "flights", "flights", expect=1)
+    report_id = world.check(0, finding())["report_id"]
+    assert [r["report_id"] for r in command("monitor", "list", "flights")["data"]] == [report_id]
+    assert command("monitor", "report", "flights", "flights")["data"]["report"]["rows"] == 1000
+    shown = CliRunner().invoke(cli.cli, ["monitor", "show", report_id])
+    assert shown.exit_code == 0 and "scores of all moved" in shown.stdout
+    (alert,) = command("alert", "list", "--state", "open")["data"]
+    assert alert["runbook"] == "https://example.org/drift"
+    one = alert["alert_id"]
+    assert command("alert", "acknowledge", one, "--reason", "a storm")["data"]["state"] == "acknowledged"
+    assert command("alert", "resolve", one, "--reason", "over")["data"]["state"] == "resolved"
+    assert [e["kind"] for e in command("alert", "show", one)["data"]["history"]] == [
+        "opened",
+        "acknowledged",
+        "resolved",
+    ]
+    assert command("alert", "list", "--state", "open")["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("rules = [", "cannot be read"),
+        ("[limitz]\nmin_rows = 1", "`limitz`"),
+        ('[[rules]]\nname = "Bad Name"', "`rules.0.name`"),
+        ('[[metrics]]\nname = "a"\nexpression = ""\nsummary = "s"', "`metrics.0.expression`"),
+    ],
+)
+def test_a_rule_file_that_is_wrong_says_where(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "monitoring.toml"
+    path.write_text(text)
+    with pytest.raises(errors.InvalidRequest, match=words):
+        rule_files.read(path)
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="Debian's prometheus is not installed (tools/apt.sh)"
+)
+def test_prometheus_takes_the_rules_that_are_exported(tmp_path: Path) -> None:
+    path, into = tmp_path / "monitoring.toml", tmp_path / "rules.yml"
+    path.write_text(RULES)
+    done = CliRunner().invoke(
+        cli.cli, ["monitor", "rules", "export", "--file", str(path), "--into", str(into)]
+    )
+    assert done.exit_code == 0, done.output
+    checked = subprocess.run(
+        ["promtool", "check", "rules", str(into)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert checked.returncode == 0 and "SUCCESS: 5 rules found" in checked.stdout + checked.stderr, checked
+    into.write_text(into.read_text().replace("> 0.01", "> > 0.01"))
+    assert (
+        subprocess.run(["promtool", "check", "rules", str(into)], capture_output=True, timeout=30).returncode
+        != 0
+    )
+
+
+def test_a_projects_metric_rule_may_not_have_the_name_of_ours() -> None:
+    one = alerts.MetricRule(name="usage-lost", expression="up == 0", summary="gone")
+    with pytest.raises(errors.Conflict, match="is the platform's"):
+        metric_rules.to_prometheus([one])
