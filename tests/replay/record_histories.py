@@ -14,7 +14,7 @@ from drift_check_doubles import found as drift_found
 from key_doubles import Keys
 from pipelines_doubles import Jobs, graph, step
 from replay_starts import check_skew, late, push_rows, remove_old, unasked
-from replay_stories import CHECKS, PIPELINES, RETIREMENTS, SCORES, STORIES, STUDIES
+from replay_stories import CHECKS, KEYS, PIPELINES, RETIREMENTS, SCORES, STORIES, STUDIES
 from retiring_doubles import Retirement
 from retraining_doubles import alarmed
 from scoring_doubles import ScoreSteps
@@ -70,7 +70,7 @@ def record(name: str) -> None:
         *RETIREMENTS.get(name, Retirement(stable_on=["delay"], shadow_on=["other"])).activities(
             with_events=False
         ),
-        *Keys().activities(),
+        *KEYS.get(name, Keys()).activities(),
         *drift_found("scores").activities(),
     ]
     workflows = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from key_doubles import OLD
+from key_doubles import OLD, Keys
 from pipelines_doubles import Jobs, gate, graph, parts, pipeline_request, raised, step
 from replay_starts import (
     cancelled,
@@ -41,6 +41,7 @@ from mainspring.core.contracts import (
 from mainspring.workflows.batch_scoring import messages as scoring_messages
 from mainspring.workflows.batch_scoring.workflow import BatchScore
 from mainspring.workflows.deployment.workflow import DeployModel
+from mainspring.workflows.key_rotation import messages as key_messages
 from mainspring.workflows.pipelines.workflow import RunPipeline
 from mainspring.workflows.retiring import messages as retiring_messages
 from mainspring.workflows.retraining import messages as retraining_messages
@@ -71,6 +72,13 @@ RETIREMENTS: dict[str, Retirement] = {
     "retire_cannot_move": Retirement(
         stable_on=["delay"],
         failing={retiring_messages.MOVE: errors.Conflict("a canary is in flight", resource="endpoint")},
+    )
+}
+
+#: The keys, likewise.
+KEYS: dict[str, Keys] = {
+    "keys_not_switched": Keys(
+        failing={key_messages.SWITCH: errors.Conflict("somebody else changes keys", resource="keys")}
     )
 }
 
@@ -172,6 +180,12 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
         Steps(),
         lambda client: rotated(client, action="deny", key_id=OLD, change_id="deny-1"),
     ),
+    "keys_vouched": (
+        Endpoint(),
+        Steps(),
+        lambda client: rotated(client, action="vouch", bundles=[STABLE], change_id="vouch-1"),
+    ),
+    "keys_not_switched": (Endpoint(), Steps(), rotated),
     "tune_best_trained": (Endpoint(), Steps(), tuned),
     "tune_no_trial": (Endpoint(), Steps(), tuned),
     "pipeline_approved": (Endpoint(), Steps(), piped),
