@@ -8,8 +8,9 @@ from typing import Final
 from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType, ActivityConfig
 
+#: A server that was away for long is asked again within three seconds of its return, and not after as long as it was away.
 _RETRY: Final = RetryPolicy(
-    initial_interval=timedelta(seconds=0.5), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=10)
+    initial_interval=timedelta(seconds=0.5), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=3)
 )
 
 #: A dead worker is noticed this long after its last beat. With the half second before the next attempt a step goes on
