@@ -45,11 +45,6 @@ export function rolesIn(me: Me | undefined, project: string, environment?: strin
   return found;
 }
 
-/** What asks the API itself, where no command does yet. */
-export function curl(path: string): string {
-  return `curl -H "Authorization: Bearer $TOKEN" '${location.origin}${path}'`;
-}
-
 export function shortDigest(digest: string): string {
   return digest.replace(/^sha256:/, '').slice(0, 12);
 }

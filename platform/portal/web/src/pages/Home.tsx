@@ -81,7 +81,7 @@ function Alerts() {
               ))}
             </List>
           ) : (
-            <Empty command="mainspring event watch">No served model calls for anybody.</Empty>
+            <Empty command="mainspring alert list">No served model calls for anybody.</Empty>
           )
         }
       </Shown>

@@ -4,7 +4,7 @@ import { useState } from 'react';
 import { Link } from 'wouter';
 import { api, unwrap } from '../api/client';
 import { useAlerts, useMe, useReports } from '../api/queries';
-import { type AlertRow, curl, type ReportRow, rolesIn } from '../api/words';
+import { type AlertRow, type ReportRow, rolesIn } from '../api/words';
 import { EnvironmentBadge } from '../components/badges';
 import { type Column, DataTable } from '../components/DataTable';
 import { Page } from '../components/Page';
@@ -39,7 +39,7 @@ export default function Monitoring() {
   const alerts = useAlerts(project, state);
   const found = useReports(project);
   return (
-    <Page title="Monitoring" command={curl(`/api/v1/monitoring/reports?project=${project}`)}>
+    <Page title="Monitoring" command={`mainspring monitor list ${project || 'PROJECT'}`}>
       <Group align="end" gap="sm">
         <ProjectSelect value={project} onChange={setProject} all="all" />
         <NativeSelect label="Alerts" value={state} onChange={(event) => setState(event.currentTarget.value)} data={['open', 'acknowledged', 'resolved']} />
@@ -54,7 +54,7 @@ export default function Monitoring() {
                 ))}
               </Stack>
             ) : (
-              <Empty>No alert is {state}.</Empty>
+              <Empty command={`mainspring alert list --state ${state}`}>No alert is {state}.</Empty>
             )
           }
         </Shown>
@@ -68,7 +68,7 @@ export default function Monitoring() {
                 {rows.length ? (
                   <DataTable label="Reports of served models" columns={reports} rows={rows} rowKey={(one) => one.report_id} />
                 ) : (
-                  <Empty command={`mainspring schedule list ${project || 'PROJECT'}`}>No served model was checked yet: a check runs by a schedule of its project.</Empty>
+                  <Empty command={`mainspring schedule run ${project || 'PROJECT'} drift`}>No served model was checked yet: a check runs by a schedule of its project.</Empty>
                 )}
                 {found.hasNextPage && (
                   <Button variant="default" onClick={() => void found.fetchNextPage()} loading={found.isFetchingNextPage}>

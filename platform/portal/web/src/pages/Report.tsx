@@ -1,7 +1,6 @@
 import { Badge, List, Text } from '@mantine/core';
 import type { Schemas } from '../api/client';
 import { useReport } from '../api/queries';
-import { curl } from '../api/words';
 import { type Column, DataTable } from '../components/DataTable';
 import { Page } from '../components/Page';
 import { Section } from '../components/Section';
@@ -40,7 +39,7 @@ const inputs: Column<Input>[] = [
 export default function Report({ id }: { id: string }) {
   const report = useReport(id);
   return (
-    <Page title="Report" command={curl(`/api/v1/monitoring/reports/${id}`)} parent={['Monitoring', '/monitoring']} environment={report.data?.environment}>
+    <Page title="Report" command={`mainspring monitor show ${id}`} parent={['Monitoring', '/monitoring']} environment={report.data?.environment}>
       <Shown of={report} rows={6}>
         {(found) => (
           <>
