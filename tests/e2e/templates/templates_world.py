@@ -218,9 +218,10 @@ def replayed(client: ServingClient, made: Made, n: int) -> list[tuple[float, int
 
 
 def local(file: Path, store: Path, *given: str) -> dict[str, Any]:
-    """`mainspring run FILE --local`: its nodes by name."""
+    """`mainspring run FILE --local`, where its file is: its nodes by name."""
     options = [word for one in given for word in ("--set", one)]
-    done = CliRunner().invoke(cli, ["run", str(file), "--local", str(store), "--json", *options])
+    with contextlib.chdir(file.parent):  # steps of this process write where it is
+        done = CliRunner().invoke(cli, ["run", str(file), "--local", str(store), "--json", *options])
     assert done.exit_code == 0, done.output
     return {node["name"]: node for node in json.loads(done.output)["data"]}
 
