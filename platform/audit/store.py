@@ -15,9 +15,14 @@ from mainspring.core.contracts import base, control
 from mainspring.platform import database
 from mainspring.platform.audit import rows
 
-#: Resources whose second part is their project.
-_OF_PROJECTS: Final = ("access", "member", "quarantine", "schedule", "lineage")
-
+#: Resources that are named by their project, and those that are something of it: `<kind>/<project>`, `<kind>/<project>/...`.
+NAMED_BY_PROJECT: Final = ("alert-rules", "catalog", "dpia", "keyset", "monitoring", "project")
+BELOW_PROJECT: Final = (
+    *("access", "alert", "classification", "dpia", "lineage", "member", "monitoring", "pipeline"),
+    *("privacy", "quarantine", "schedule", "sealed"),
+)
+#: Those whose project is in a table of their own.
+OF_A_PROJECT: Final = ("endpoint", "run", "usage")
 
 #: Numbers of rows fit into 64 bits.
 _MAX_DIGITS: Final = 18
@@ -162,8 +167,8 @@ def _about(projects: Collection[str]) -> sa.ColumnElement[bool]:
     """Rows whose resource is a project of these, or something of it. Names of projects have no wildcards."""
     resource, runs, usage = database.audit.c.resource, database.runs.c, database.usage.c
     endpoints = database.endpoints.c
-    named = [f"{kind}/{name}" for name in projects for kind in ("project", "catalog")]
-    below = [f"{kind}/{name}/%" for name in projects for kind in _OF_PROJECTS]
+    named = [f"{kind}/{name}" for name in projects for kind in NAMED_BY_PROJECT]
+    below = [f"{kind}/{name}/%" for name in projects for kind in BELOW_PROJECT]
     return sa.or_(
         resource.in_(named),
         *(resource.like(pattern) for pattern in below),

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from platform_tenants import FINDING
 
 from mainspring.core import errors, identity, settings
 from mainspring.platform import app as control_app
@@ -167,6 +168,20 @@ def test_only_what_one_may_read_and_only_as_long(world: World) -> None:
     mine.wait(lambda: len(mine.events()) == 2)
     time.sleep(0.2)
     assert told.actions().count("run.start") == 2 and "member.remove" not in told.actions()
+
+
+def test_a_member_is_told_of_whatever_is_of_its_project(world: World) -> None:
+    world.call("root", "PUT", "/projects/alpha/members/ana", body={"roles": {"*": ["viewer"]}})
+    told = world.watch("ana")
+    for project in ("beta", "alpha"):
+        answer = httpx.post(
+            f"{world.url}/api/v1/projects/{project}/classifications",
+            json={"entry": "view.guests", "findings": [FINDING]},
+            headers={"Authorization": "Bearer root"},
+        )
+        assert answer.status_code == 200, answer.text
+    told.wait(lambda: bool(told.events()))
+    assert [one["resource"] for one in told.events()] == ["classification/alpha/view.guests"]
 
 
 def test_a_denial_is_for_the_audit_log(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 import typing
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +19,7 @@ from mainspring.core import identity, settings
 from mainspring.core.contracts import control
 from mainspring.platform import app as control_app
 from mainspring.platform import mutation, reads
+from mainspring.platform.audit import store
 from mainspring.platform.policies import engine
 from mainspring.platform.runs import launcher
 
@@ -128,6 +130,31 @@ def test_the_schema_has_every_right_that_is_asked_for_and_no_other(tmp_path: Pat
     assert "data.see" in (ROOM / "protection" / "masking_service.py").read_text()
     (tmp_path / "seeded.py").write_text("async def f(p, c, a):\n    await mutation.mutate(p, c, action=a)\n")
     assert rights(tmp_path) == {"?"}
+
+
+#: Kinds of resources on record that are of no project, and first words of paths that are none.
+OF_THE_PLATFORM = {"key-change", "keys"}
+NO_RESOURCES = {"assets", "bundles"}
+
+
+def kinds(room: Path) -> set[str]:
+    """First words of what the room puts on record: of `f"schedule/{project}/..."` the `schedule`."""
+    found = set()
+    for path in room.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())) if "tests" not in path.parts else ():
+            if isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
+                begin = str(node.values[0].value)
+                if re.fullmatch(r"[a-z][a-z-]*/", begin) and len(node.values) > 1:
+                    found.add(begin.removesuffix("/"))
+    return found
+
+
+def test_what_is_on_record_of_a_project_is_found_by_it(tmp_path: Path) -> None:
+    """Or its members would not see it in the log, nor be told of it as it happens."""
+    known = {*store.NAMED_BY_PROJECT, *store.BELOW_PROJECT, *store.OF_A_PROJECT}
+    assert kinds(ROOM) == known | OF_THE_PLATFORM | NO_RESOURCES
+    (tmp_path / "seeded.py").write_text('def f(p):\n    return f"novelty/{p}/x"\n')
+    assert kinds(tmp_path) == {"novelty"}
 
 
 def unpaged(app: Litestar) -> list[str]:
