@@ -27,6 +27,8 @@ __all__ = ["count", "measure"]
 BUNDLE: Final = "sha256:" + "d" * 64
 ENDPOINT: Final = "busy"
 FILES: Final = 2880
+#: Of a day of ten million.
+ROWS_A_FILE: Final = 10_000_000 // FILES
 _DAY: Final = datetime(2026, 11, 1, tzinfo=UTC)
 _NUMBERS: Final = tuple(f"number_{i}" for i in range(24))
 _STRINGS: Final = tuple(f"string_{i}" for i in range(6))
@@ -83,17 +85,18 @@ def measure(folder: Path, rows: int) -> dict[str, Any]:
         "windows_megabytes": round(segments / 1e6, 1),
         "report_seconds": round(time.perf_counter() - begun, 3),
         "columns": len(baseline.columns),
-        "files": FILES,
+        "files": max(rows // ROWS_A_FILE, 1),
     }
 
 
 def _write(log: Path, rng: np.random.Generator, rows: int) -> int:
     """Files of equal rows, each named by the time of its writing."""
+    files = max(rows // ROWS_A_FILE, 1)
     total, base = 0, round(_DAY.timestamp()) * 1_000_000
-    some = _rows(rng, 4 * (rows // FILES))
-    step = 86_400_000_000 // FILES
-    for i in range(FILES):
-        n = rows // FILES + (i < rows % FILES)
+    some = _rows(rng, 4 * (rows // files))
+    step = 86_400_000_000 // files
+    for i in range(files):
+        n = rows // files + (i < rows % files)
         # Cut from a few thousand drawn rows: drawing ten million would be what is measured.
         part = some.slice(int(rng.integers(0, some.height - n)), n)
         at = base + i * step + np.arange(n) * (step // n)
