@@ -31,7 +31,9 @@ class AsyncMonitoring(AsyncConnection):
 
     async def monitoring_report(self, report_id: str) -> alert_contracts.ReportView:
         """A report, whole."""
-        return await self._get(f"/api/v1/monitoring/reports/{quote(report_id, safe='')}", alert_contracts.ReportView)
+        return await self._get(
+            f"/api/v1/monitoring/reports/{quote(report_id, safe='')}", alert_contracts.ReportView
+        )
 
     async def alerts(
         self, *, project: str = "", state: str = "", endpoint: str = "", before: str = "", limit: int = 100
@@ -47,12 +49,16 @@ class AsyncMonitoring(AsyncConnection):
     async def acknowledge_alert(self, alert_id: str, *, reason: str) -> alert_contracts.AlertView:
         """Roles developer, approver, admin. Errors: Conflict if it is resolved."""
         said = alert_contracts.AlertReason(reason=reason)
-        return await self._post(f"/api/v1/alerts/{quote(alert_id, safe='')}/acknowledge", said, alert_contracts.AlertView)
+        return await self._post(
+            f"/api/v1/alerts/{quote(alert_id, safe='')}/acknowledge", said, alert_contracts.AlertView
+        )
 
     async def resolve_alert(self, alert_id: str, *, reason: str) -> alert_contracts.AlertView:
         """Roles developer, approver, admin. Errors: Conflict if it is resolved."""
         said = alert_contracts.AlertReason(reason=reason)
-        return await self._post(f"/api/v1/alerts/{quote(alert_id, safe='')}/resolve", said, alert_contracts.AlertView)
+        return await self._post(
+            f"/api/v1/alerts/{quote(alert_id, safe='')}/resolve", said, alert_contracts.AlertView
+        )
 
     async def alert_rules(self, project: str) -> alert_contracts.RulesView:
         """The rules in force."""
