@@ -8,7 +8,7 @@ BENCH_ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check $(if $(CI),-qq --no-input)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak bench gpu lint format lock wheel clean distclean
+.PHONY: help setup demo test soak bench gpu lint format lock wheel release clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ lock: ## resolve requirements.in anew into requirements_lock.txt
 
 wheel: setup ## dist/mainspring-*.whl, by pip
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+release: wheel ## dist/mainspring-X.Y.Z: wheel, SBOM, contracts, histories, provenance; KEY=file signs it
+	$(BIN)/python tools/release.py --key $(or $(KEY),$(error make release: give KEY=<Ed25519 private key in PEM>))
 
 clean: ## forget all state and build outputs; .venv stays
 	if [[ -d .mainspring && -x $(BIN)/mainspring ]]; then $(BIN)/mainspring down || true; fi

@@ -19,6 +19,7 @@ FILE: Final = "sbom.cdx.json"
 
 _SPEC: Final = "1.6"
 _MODEL: Final = "model"
+_MODEL_KIND: Final = "machine-learning-model"
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,10 @@ def render(
     python: str,
     *,
     licence: str = "",
+    kind: str = _MODEL_KIND,
 ) -> bytes:
-    """Canonical JSON of the bill of model `name`, whose `version` is the run that made it; `licence`: its own, in SPDX's words."""
+    """Canonical JSON of the bill of `name`: of a model, whose `version` is the run that made it, or of another `kind` of
+    CycloneDX's component types; `licence`: its own, in SPDX's words."""
     libraries = [_library(package) for package in packages]
     data = [_data(i) for i in inputs]
     runtime = {"type": "platform", "bom-ref": f"python@{python}", "name": "python", "version": python}
@@ -51,7 +54,7 @@ def render(
             "version": 1,
             "metadata": {
                 "component": {
-                    "type": "machine-learning-model",
+                    "type": kind,
                     "bom-ref": _MODEL,
                     "name": name,
                     "version": version,

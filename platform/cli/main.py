@@ -42,6 +42,7 @@ from mainspring.platform.cli import (
     privacy,
     projects,
     protection,
+    releases,
     runs,
     schedules,
     serving,
@@ -334,6 +335,7 @@ cli.add_command(new.new)
 cli.add_command(policies.policy)
 cli.add_command(portal.portal)
 cli.add_command(projects.project)
+cli.add_command(releases.release)
 cli.add_command(runs.run)
 cli.add_command(tuning.tune)
 
