@@ -14,7 +14,7 @@ import polars as pl
 from temporalio import activity
 
 from mainspring.core import canonical, durable, errors, projects, settings, workspace
-from mainspring.core.contracts import alerts, base, drift_checks, inputs, monitoring
+from mainspring.core.contracts import alerts, base, drift_checks, monitoring
 from mainspring.core.models import bundle, signing
 from mainspring.core.monitoring import (
     baselines,
@@ -22,7 +22,7 @@ from mainspring.core.monitoring import (
     outcomes,
     prediction_log,
     predictions,
-    tokens,
+    training_outcomes,
     windows,
 )
 from mainspring.workflows import errors as temporal_errors
@@ -142,7 +142,7 @@ class Watched:
             for n in logged.collect_schema().names()
             if n.startswith(prediction_log.FEATURE)
         ]
-        rows, private = self._reference(), self._private()
+        rows, private = self._reference(), training_outcomes.private_columns(self._opened)
         features = [name for name in names if name in rows.columns and name not in private]
         for name in self._request.slices:
             if name not in rows.columns or rows[name].dtype != pl.String or name in private:
@@ -161,27 +161,17 @@ class Watched:
         )
 
     def labels(self) -> outcomes.Labels:
-        """What happened, as the project's training set knows it. Errors: NotFound without one."""
-        path = self._space.training / "training.parquet"
-        if not path.exists():
-            raise errors.NotFound(
-                f"project `{self._project.name}` has no training set at this `sample_fraction`; train it first",
-                resource="training set",
-                name=self._project.name,
-            )
-        keys = [key.name for key in self._opened.manifest.service.keys]
-        due = pl.from_epoch(pl.col(self._project.event_time_column), time_unit="us").dt.replace_time_zone(
-            "UTC"
+        """What happened, as the project's training set knows it. Errors: those of `training_outcomes.read`."""
+        labels = training_outcomes.read(
+            self._space.training / "training.parquet",
+            self._project,
+            self._opened,
+            self._settings.serving.token_key,
         )
-        labels = pl.scan_parquet(path).select(*keys, pl.col(self._project.label), due.alias("due"))
-        if private := [key for key in keys if key in self._private()]:
-            labels = predictions.tokenised(
-                labels, tokens.Tokeniser.load(self._settings.serving.token_key), private
-            )
         return outcomes.Labels(
             labels.drop_nulls(self._project.label),
-            keys=keys,
-            at="due",
+            keys=[key.name for key in self._opened.manifest.service.keys],
+            at=training_outcomes.DUE,
             label=self._project.label,
             horizon=timedelta(seconds=self._project.horizon_seconds),
         )
@@ -210,11 +200,6 @@ class Watched:
         sampled = [f.sample(min(f.height, _HTML_ROWS), seed=7) for f in (reference, current)]
         page = evidently_adapter.full_report(*sampled)
         return leave(self._settings.monitor.reports_dir, page)
-
-    def _private(self) -> frozenset[str]:
-        if inputs.FILE not in self._opened.manifest.files:
-            return frozenset()
-        return inputs.InputPolicy.model_validate_json(self._opened.read(inputs.FILE)).private
 
     def _reference(self) -> pl.DataFrame:
         """The training set's held-out rows, with the scores that they had. In order, as the training left them."""

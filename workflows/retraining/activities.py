@@ -12,9 +12,9 @@ import polars as pl
 from temporalio import activity
 
 from mainspring.core import errors, projects, settings, workspace
-from mainspring.core.contracts import base, control, inputs, retraining, training
+from mainspring.core.contracts import base, control, retraining, training
 from mainspring.core.models import bundle, signing
-from mainspring.core.monitoring import performance, prediction_log, predictions, tokens
+from mainspring.core.monitoring import performance, prediction_log, predictions, training_outcomes
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows import heartbeat
 from mainspring.workflows.exchange import exchange
@@ -85,26 +85,16 @@ class RetrainingActivities:
         project: projects.Project,
         space: workspace.Workspace,
     ) -> pl.DataFrame:
-        """Predictions with what happened, as `performance.measure` takes them. Errors: NotFound without a training set."""
-        path = space.training / "training.parquet"
-        if not path.exists():
-            raise errors.NotFound(
-                f"project `{project.name}` has no training set at this `sample_fraction`; train it first",
-                resource="training set",
-                name=project.name,
-            )
-        keys = [key.name for key in opened.manifest.service.keys]
-        due = pl.from_epoch(pl.col(project.event_time_column), time_unit="us").dt.replace_time_zone("UTC")
-        labels = pl.scan_parquet(path).select(*keys, pl.col(project.label), due.alias("due"))
-        if private := [key for key in keys if key in _private(opened)]:
-            tokeniser = tokens.Tokeniser.load(self._settings.serving.token_key)
-            labels = predictions.tokenised(labels, tokeniser, private)
+        """Predictions with what happened, as `performance.measure` takes them. Errors: those of `training_outcomes.read`."""
+        labels = training_outcomes.read(
+            space.training / "training.parquet", project, opened, self._settings.serving.token_key
+        )
         joined = predictions.join_labels(
             logged,
             labels,
-            keys=keys,
+            keys=[key.name for key in opened.manifest.service.keys],
             label=project.label,
-            label_time="due",
+            label_time=training_outcomes.DUE,
             horizon=timedelta(seconds=project.horizon_seconds),
             now=base.utc_now(),
         )
@@ -183,13 +173,6 @@ def _split(asked: messages.Start) -> training.RollingSplit | None:
     if days is None or asked.until is None:
         return None
     return training.RollingSplit(**days.model_dump(), until=asked.until)
-
-
-def _private(opened: bundle.Bundle) -> frozenset[str]:
-    """The columns of which the log has tokens."""
-    if inputs.FILE not in opened.manifest.files:
-        return frozenset()
-    return inputs.InputPolicy.model_validate_json(opened.read(inputs.FILE)).private
 
 
 def _reference(opened: bundle.Bundle, space: workspace.Workspace) -> pl.DataFrame:

@@ -127,6 +127,15 @@ def test_without_predictions_there_is_nothing_to_judge_and_without_a_training_it
     assert caught.value.type == "not_found" and "run_1" in str(caught.value)
 
 
+def test_of_a_project_without_times_no_outcome_can_be_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.log(house.rows.tail(300), house.scores(house.rows.tail(300)))
+    monkeypatch.setattr(tiny_project.Tiny, "event_time_column", "")
+    with pytest.raises(ApplicationError) as caught:
+        house.check()
+    assert caught.value.type == "invalid_request" and caught.value.non_retryable
+    assert "no time column" in str(caught.value) and "pause this schedule" in str(caught.value)
+
+
 class Control:
     """What stands for the control API: its runs, and what was posted."""
 
