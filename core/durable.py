@@ -4,10 +4,35 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["hold_folder", "place_file", "replace_file", "sync_folder"]
+__all__ = ["ensure_secret", "hold_folder", "place_file", "replace_file", "sync_folder"]
+
+
+def ensure_secret(path: Path, make: Callable[[], bytes]) -> None:
+    """What `make` gives in `path`, mode 0600 and on disk, where there is no file; of writers that race one makes it.
+
+    Errors: OSError.
+    """
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(make())
+            file.flush()
+            os.fsync(file.fileno())
+        # link, not rename: it refuses to replace what another writer has just made.
+        os.link(fresh, path)
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()
+    sync_folder(path.parent)
 
 
 def hold_folder(path: Path) -> int:

@@ -7,7 +7,6 @@ of failures. Not encrypted, because Temporal itself works by them: workflow ids,
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from temporalio import converter
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from mainspring.core import errors, watched
+from mainspring.core import durable, errors, watched
 
 if TYPE_CHECKING:
     from mainspring.core import settings
@@ -155,21 +154,7 @@ def converter_of(codec: converter.PayloadCodec | None) -> converter.DataConverte
 
 def ensure_keys(path: Path) -> None:
     """One new key where there is no file, mode 0600; of processes that start together one makes it. Errors: OSError."""
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(_new_line())
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(fresh, path)  # not over one that another process has just made
-    except FileExistsError:
-        pass
-    finally:
-        fresh.unlink(missing_ok=True)
+    durable.ensure_secret(path, lambda: _new_line().encode())
 
 
 def rotate(path: Path) -> str:

@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from mainspring.core import canonical, errors
+from mainspring.core import canonical, durable, errors
 from mainspring.core.models import withdrawn_keys
 from mainspring.core.supply import builders
 
@@ -168,26 +168,15 @@ def _replace(path: Path, data: bytes) -> None:
     temporary.replace(path)
 
 
+def _new_key() -> bytes:
+    return ed25519.Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
 def ensure_key(path: Path) -> SigningKey:
     """The key in `path`, created with mode 0600 if there is none. Two processes racing get the same key."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pem = ed25519.Ed25519PrivateKey.generate().private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(pem)
-                file.flush()
-                os.fsync(file.fileno())
-            # link, not rename: it refuses to replace the key that another process made in between.
-            os.link(temporary, path)
-        except FileExistsError:
-            pass
-        finally:
-            temporary.unlink()
+    durable.ensure_secret(path, _new_key)
     return SigningKey.load(path)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hmac
 import math
-import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from mainspring.core import errors
+from mainspring.core import durable, errors
 
 __all__ = ["Tokeniser"]
 
@@ -33,18 +32,7 @@ class Tokeniser:
 
         Errors: InvalidSettings for a file that holds no key of ours, OSError.
         """
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(_KEY_BYTES))
-            try:
-                os.link(fresh, path)  # not over one that another process has just made
-            except FileExistsError:
-                pass
-            finally:
-                fresh.unlink()
+        durable.ensure_secret(path, lambda: secrets.token_hex(_KEY_BYTES).encode())
         try:
             key = bytes.fromhex(path.read_text().strip())
         except ValueError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import re
 import secrets
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from mainspring.core import errors, watched
+from mainspring.core import durable, errors, watched
 
 __all__ = ["FileKeyRing"]
 
@@ -57,7 +56,7 @@ class FileKeyRing:
 
     def __init__(self, path: Path) -> None:
         """Errors: Misconfigured for a file that holds no keys, or that others may read; OSError."""
-        _ensure(path)
+        durable.ensure_secret(path, lambda: _new_line().encode())
         if path.stat().st_mode & 0o077:
             raise errors.Misconfigured(f"`{path.name}` may be read by others than its owner; `chmod 600` it")
         self._path = path
@@ -116,25 +115,6 @@ def _parse(wrapped: str) -> tuple[str, bytes]:
     if match is None or len(sealed) <= _NONCE_BYTES:
         raise _corrupt("a key that a file of keys wrapped", wrapped[:12])
     return match[1], sealed
-
-
-def _ensure(path: Path) -> None:
-    """One new key where there is no file; of processes that start together one makes it."""
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(_new_line())
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(fresh, path)  # not over one that another process has just made
-    except FileExistsError:
-        pass
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def _bound_to(key_id: str, context: str) -> bytes:

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from mainspring.core import canonical, errors
+from mainspring.core import canonical, durable, errors
 from mainspring.core.contracts import base
 from mainspring.platform import database
 from mainspring.platform.audit import rows, store, verification
@@ -44,8 +44,7 @@ class FileSigner:
 
     def __init__(self, path: Path) -> None:
         """Errors: Misconfigured if the file is readable by others or holds no Ed25519 key."""
-        if not path.exists():
-            _create_key(path)
+        durable.ensure_secret(path, _new_key)
         if path.stat().st_mode & 0o077:
             raise errors.Misconfigured(
                 f"audit key `{path.name}` may be read by others; run `chmod 600` on it"
@@ -65,22 +64,10 @@ class FileSigner:
         return self._private.sign(data)
 
 
-def _create_key(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pem = ed25519.Ed25519PrivateKey.generate().private_bytes(
+def _new_key() -> bytes:
+    return ed25519.Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    new = path.with_name(f".{secrets.token_hex(8)}")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(pem)
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(new, path)  # refuses to replace the key of a process that was quicker
-    except FileExistsError:
-        pass
-    finally:
-        new.unlink()
 
 
 class CheckpointFile:

@@ -13,7 +13,6 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
-import os
 import secrets
 import socket
 import time
@@ -35,21 +34,7 @@ _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 def load_key(path: Path) -> bytes:
     """The signing key, made on first use. Errors: Misconfigured for a file that is none or that others may read."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(_KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(new, path)  # the first one stays
-        except FileExistsError:
-            pass
-        finally:
-            new.unlink()
-        durable.sync_folder(path.parent)
+    durable.ensure_secret(path, lambda: secrets.token_hex(_KEY_BYTES).encode())
     if path.stat().st_mode & 0o077:
         raise errors.Misconfigured(f"`{path}` may be read by others; run `chmod 600 {path}`")
     try:
