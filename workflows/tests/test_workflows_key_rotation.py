@@ -144,7 +144,8 @@ def test_a_cancelled_overlap_leaves_both_keys() -> None:
         with pytest.raises(WorkflowFailureError):
             await handle.result()
 
-    run(story, [RotateKeys], steps.activities())
+    # The server that skips time hangs now and then where a run that sleeps is cancelled.
+    run(story, [RotateKeys], steps.activities(), real=True)
     assert "withdraw" not in steps.calls and steps.events[-1].detail["stage"] == "cancelled"
 
 
