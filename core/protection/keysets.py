@@ -8,15 +8,20 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mainspring.core import canonical, errors, ids, ports, settings, watched
 from mainspring.core.contracts import base
-from mainspring.core.protection import keyring_file, keyring_openbao, sealing
+from mainspring.core.protection import keyring_file, keyring_openbao
+
+if TYPE_CHECKING:
+    from mainspring.core.protection import sealing  # polars, which the control API starts without
 
 __all__ = ["DataKey", "Keyset", "keyring", "keyset"]
 
 _VERSION: Final = 1
+_KEY_BYTES: Final = 32
+"""As `sealing.Cipher` takes them."""
 _KEY_ID: Final = re.compile(r"[0-9a-f]{8}")
 
 
@@ -95,6 +100,8 @@ class Keyset:
         state = tuple(k.id for k in keys)
         made = self._made
         if made is None or made[0] != state:
+            from mainspring.core.protection import sealing
+
             opened = {k.id: self.ring.unwrap(k.wrapped, self._context(k.id)) for k in keys}
             made = self._made = (state, sealing.Cipher(opened, current=state[0]))
         return made[1]
@@ -142,7 +149,7 @@ class Keyset:
 
     def _fresh(self) -> DataKey:
         key_id = secrets.token_hex(4)
-        key = secrets.token_bytes(sealing.KEY_BYTES)
+        key = secrets.token_bytes(_KEY_BYTES)
         return DataKey(key_id, self.ring.wrap(key, self._context(key_id)), base.utc_now().isoformat())
 
     def _context(self, key_id: str) -> str:

@@ -8,12 +8,11 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-import polars as pl
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import canonical, errors, identity
 from mainspring.core.contracts import catalog, masking
-from mainspring.core.protection import keysets, sealing
+from mainspring.core.protection import keysets
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.catalog import store as catalog_store
@@ -125,6 +124,10 @@ async def open_sealed(
 
 
 def _opened(plane: control_plane.ControlPlane, project: str, asked: masking.OpenRequest) -> masking.Opened:
+    import polars as pl  # the control API starts without it
+
+    from mainspring.core.protection import sealing
+
     if plane.protection is None:
         raise errors.NotFound(
             "this control API has no keys; ask the one beside the workers", resource="keyset", name=project

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from litestar.testing import TestClient
 
-from mainspring.core import identity, settings
+from mainspring.core import durable, identity, settings
 from mainspring.platform import app as control_app
 from mainspring.platform.policies import in_force
 from mainspring.platform.runs import launcher
@@ -37,7 +37,8 @@ class Api:
         return int(answer.status_code)
 
     def write(self, text: str, name: str = "own.cedar") -> None:
-        (self.folder / name).write_text(text)
+        """Whole: on a busy machine two looks may see the file empty that is being written in place."""
+        durable.replace_file(self.folder / name, text)
 
     def record(self) -> list[tuple[str, dict[str, Any]]]:
         """From the export: a list is of projects, where policies tell those apart."""

@@ -15,6 +15,7 @@ from mainspring.core import errors
 from mainspring.core.client import control as control_client
 from mainspring.core.contracts import training
 from mainspring.platform.cli import main as cli
+from mainspring.platform.cli import session
 from mainspring.platform.runs import launcher as run_launcher
 
 __all__ = ["api", "empty", "launcher"]  # fixtures
@@ -34,7 +35,7 @@ def run(api: Api, monkeypatch: pytest.MonkeyPatch) -> Run:
         token = api._tokens[actor.removesuffix("@local")]
         return control_client.ControlClient("http://control", token, transport=httpx.MockTransport(forward))
 
-    monkeypatch.setattr(cli, "_client", client)
+    monkeypatch.setattr(session, "client", client)
     return lambda *arguments: CliRunner().invoke(cli.cli, list(arguments))
 
 
