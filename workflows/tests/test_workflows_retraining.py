@@ -127,7 +127,9 @@ def test_without_predictions_there_is_nothing_to_judge_and_without_a_training_it
     assert caught.value.type == "not_found" and "run_1" in str(caught.value)
 
 
-def test_of_a_project_without_times_no_outcome_can_be_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_project_without_times_no_outcome_can_be_told(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     house.log(house.rows.tail(300), house.scores(house.rows.tail(300)))
     monkeypatch.setattr(tiny_project.Tiny, "event_time_column", "")
     with pytest.raises(ApplicationError) as caught:
