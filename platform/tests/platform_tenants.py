@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,14 +12,17 @@ from typing import Any
 
 import polars as pl
 import pytest
+from litestar import Litestar
 from litestar.testing import TestClient
 
-from mainspring.core import errors, identity, workspace
+from mainspring.core import errors, identity, settings, workspace
 from mainspring.core.contracts import dpia, pipelines
 from mainspring.core.features import folders
 from mainspring.core.lineage import jobs, openlineage_adapter
 from mainspring.core.quality import expectations, gate, measures
 from mainspring.core.quality.report import QualityReport
+from mainspring.platform import app as control_app
+from mainspring.platform.runs import launcher
 
 ACTORS = {
     "root": identity.Actor("root", ("admin",)),
@@ -446,3 +449,15 @@ class World:
         self.call("worker", "POST", "/api/v1/usage", names.fill(_usage()))
         self.call("worker", "POST", "/api/v1/serving-usage", {"records": [names.fill(_served())]})
         return names
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Litestar:
+    s = settings.load({}, directory=tmp_path)
+    return control_app.create_app(s, issuer=identity.TokenIssuer(ACTORS), launcher=launcher.MemoryLauncher())
+
+
+@pytest.fixture
+def world(app: Litestar, tmp_path: Path) -> Iterator[World]:
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield World(client, settings.load({}, directory=tmp_path).stack.state_dir)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import platform_tenants as tenants
 import pytest
 from litestar import Litestar, post
 from litestar.routes import HTTPRoute
-from litestar.testing import TestClient
-from platform_tenants import REQUESTS, Asked, World
+from platform_tenants import REQUESTS, Asked, World, app, world
 
-from mainspring.core import identity, settings
-from mainspring.platform import app as control_app
 from mainspring.platform.http import versions
-from mainspring.platform.runs import launcher
+
+__all__ = ["app", "world"]  # fixtures
 
 CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 
@@ -72,20 +69,6 @@ DEMANDED = {
     ("PUT", tenants.SCHEDULE),
     ("DELETE", tenants.SCHEDULE),
 }
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Litestar:
-    s = settings.load({}, directory=tmp_path)
-    return control_app.create_app(
-        s, issuer=identity.TokenIssuer(tenants.ACTORS), launcher=launcher.MemoryLauncher()
-    )
-
-
-@pytest.fixture
-def world(app: Litestar, tmp_path: Path) -> Iterator[World]:
-    with TestClient(app, raise_server_exceptions=False) as client:
-        yield World(client, settings.load({}, directory=tmp_path).stack.state_dir)
 
 
 def unversioned(app: Litestar) -> set[str]:

@@ -7,37 +7,18 @@ is sent with the other tenant's names, and again with names that nobody has: the
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import platform_tenants as tenants
 import pytest
 from litestar import Litestar
 from litestar.routes import HTTPRoute
-from litestar.testing import TestClient
-from platform_tenants import REQUESTS, SECRET, Asked, World
+from platform_tenants import REQUESTS, SECRET, Asked, World, app, world
 
-from mainspring.core import identity, settings
-from mainspring.platform import app as control_app
-from mainspring.platform.runs import launcher
+__all__ = ["app", "world"]  # fixtures
 
 #: Once over SQLite, once over PostgreSQL.
 pytestmark = pytest.mark.usefixtures("database_url")
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Litestar:
-    s = settings.load({}, directory=tmp_path)
-    return control_app.create_app(
-        s, issuer=identity.TokenIssuer(tenants.ACTORS), launcher=launcher.MemoryLauncher()
-    )
-
-
-@pytest.fixture
-def world(app: Litestar, tmp_path: Path) -> Iterator[World]:
-    with TestClient(app, raise_server_exceptions=False) as client:
-        yield World(client, settings.load({}, directory=tmp_path).stack.state_dir)
 
 
 def routes(app: Litestar) -> set[str]:
