@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
+import pytest
 import source_tree
 
-from mainspring.bench.workflows import goals, pieces, recoveries
+from mainspring.bench.workflows import goals, pieces, recoveries, trainings
 
 FOLDER = source_tree.ROOT / "bench" / "workflows"
 STORED = json.loads((FOLDER / "results" / "workflows-xeon.json").read_text())
@@ -24,8 +27,13 @@ def test_the_table_in_the_readme_is_the_stored_result() -> None:
     assert [line for line in goals.table(STORED["goals"]) if line not in lines] == []
 
 
-def test_what_was_measured_in_pieces_is_told_as_it_is_stored() -> None:
+@pytest.mark.parametrize(
+    ("name", "merged"), [("recovery", recoveries.merged), ("trainings", trainings.merged)]
+)
+def test_what_was_measured_in_pieces_is_told_as_it_is_stored(
+    name: str, merged: Callable[..., dict[str, Any]]
+) -> None:
     lines = (FOLDER / "README.md").read_text().splitlines()
-    row = recoveries.merged(pieces.read(FOLDER / "results" / "recovery-xeon.jsonl"))
+    row = merged(pieces.read(FOLDER / "results" / f"{name}-xeon.jsonl"))
     assert row["correct"]
     assert [line for line in goals.table(goals.judge([row])) if line not in lines] == []
