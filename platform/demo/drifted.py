@@ -55,11 +55,8 @@ def check(
 ) -> retraining.RetrainOutcome:
     """Put the check on the clock, and run it once now. What it started goes on by itself. Errors: the check's own."""
     request = {**_OPTIONS, "endpoint": endpoint, "sample_fraction": sample_fraction}
-    developer.put_schedule(
-        project,
-        schedules.Process.RETRAIN,
-        schedules.ScheduleCreate(every_minutes=_EVERY_MINUTES, request=request),
-    )
+    wanted = schedules.ScheduleCreate(every_minutes=_EVERY_MINUTES, request=request)
+    scheduled.put(developer, project, schedules.Process.RETRAIN, wanted)
     found = scheduled.run_once(developer, project, schedules.Process.RETRAIN)
     return retraining.RetrainOutcome.model_validate(found)
 

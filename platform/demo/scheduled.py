@@ -33,11 +33,25 @@ def check_skew(
     """
     options = {"sample_fraction": sample_fraction, "since": since.isoformat()}
     wanted = schedules.ScheduleCreate(every_minutes=_EVERY_MINUTES, request=options)
-    developer.put_schedule(project, _SKEW, wanted)
+    put(developer, project, _SKEW, wanted)
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     while (found := _skew_once(developer, project)).rows + found.later_rows < at_least:
         _wait(deadline, f"{found.rows} of {at_least} reads are on record", _AGAIN_SECONDS)
     return found
+
+
+def put(
+    developer: control_client.ControlClient,
+    project: str,
+    process: schedules.Process,
+    wanted: schedules.ScheduleCreate,
+) -> None:
+    """Scheduled as it is wanted, whether it is there already or not. Errors: PreconditionFailed if somebody changes it meanwhile."""
+    try:
+        version = developer.schedule(project, process).version
+    except errors.NotFound:
+        version = ""
+    developer.put_schedule(project, process, wanted, version=version)
 
 
 def _skew_once(developer: control_client.ControlClient, project: str) -> skew.SkewOutcome:

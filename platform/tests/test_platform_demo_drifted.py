@@ -40,8 +40,26 @@ class Developer:
         self._outcomes = list(outcomes)
         self.put: list[tuple[str, schedules.Process, schedules.ScheduleCreate]] = []
 
-    def put_schedule(self, project: str, process: schedules.Process, asked: schedules.ScheduleCreate) -> None:
+    def schedule(self, project: str, process: schedules.Process) -> schedules.ScheduleView:
+        if not self.put:
+            raise schedules.missing(project, process)
+        asked = self.put[-1][2]
+        view = schedules.ScheduleView(
+            project=project,
+            process=process,
+            every_minutes=asked.every_minutes,
+            is_paused=asked.is_paused,
+            request=asked.request,
+        )
+        return schedules.versioned(view)
+
+    def put_schedule(
+        self, project: str, process: schedules.Process, asked: schedules.ScheduleCreate, *, version: str
+    ) -> None:
         schedules.request_of(process, project, asked.request)
+        current = self.schedule(project, process).version if self.put else ""
+        if version != current:
+            raise schedules.changed(project, process, current)
         self.put.append((project, process, asked))
 
     def run_schedule(self, project: str, process: schedules.Process) -> schedules.ScheduledOutcome:
@@ -73,6 +91,14 @@ def test_it_is_put_on_the_clock_by_months_and_split_up_to_the_alarm() -> None:
     assert isinstance(request, retraining.RetrainRequest)
     assert (request.endpoint, request.sample_fraction, request.window_days) == ("delay", 0.02, 30.5)
     assert request.split == training.RollingDays(test_days=14, valid_days=14)
+
+
+def test_again_it_is_put_over_the_schedule_that_is_there() -> None:
+    done = outcome("done", result=FOUND.model_dump(mode="json"))
+    api: Any = Developer(done, done)
+    drifted.check(api, "flight-delay", "delay", 0.02)
+    assert drifted.check(api, "flight-delay", "delay", 0.5) == FOUND
+    assert [asked.request["sample_fraction"] for _, _, asked in api.put] == [0.02, 0.5]
 
 
 def test_a_check_that_fails_is_its_own_error() -> None:
