@@ -410,6 +410,7 @@ def test_the_api_is_described(served: world.Served) -> None:
         "/v1/keys/{key_id}:rotate",
         "/v1/trusted-keys",
         "/v1/limits",
+        "/v1/masking",
     }
     body = paths["/v1/endpoints/{name}:predict"]["post"]["requestBody"]
     name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
