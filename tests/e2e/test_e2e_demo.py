@@ -16,7 +16,7 @@ import pytest
 from mainspring.core import settings
 from mainspring.platform.stack import processes, stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1300)]
 
 DEMO = [str(Path(sys.executable).parent / "mainspring"), "demo", "--no-keep", "--json"]
 #: So many that December has enough of them to be judged by: an alarm needs 200 outcomes in its month.
@@ -38,7 +38,7 @@ def demo(folder: Path, base: int) -> dict[str, Any]:
             env=environment(base),
             stdout=subprocess.PIPE,
             stderr=err,
-            timeout=400,
+            timeout=600,  # 200 s when it is alone
         )
     assert done.returncode == 0, f"{done.stdout.decode()[-2000:]}\n{log.read_text()[-4000:]}"
     document = json.loads(done.stdout)
