@@ -9,7 +9,8 @@
                     provenance.intoto.json   who built it from what, sealed (`supply/provenance.py`)
                     model.sig           OpenSSF's signature, for tools of others (`supply/openssf.py`)
 
-The last three are the files that the manifest does not list; a bundle of a release before them has only the first. Nothing of a bundle is used before all of it is verified, and :meth:`Bundle.read` verifies again what it returns:
+The last three are the files that the manifest does not list; a bundle of a release before them has only the first, until somebody
+vouches for it (:meth:`BundleStore.attest`). Nothing of a bundle is used before all of it is verified, and :meth:`Bundle.read` verifies again what it returns:
 a file that changes after `open` is caught, too.
 """
 
@@ -188,6 +189,31 @@ class BundleStore:
         if before.key_id != key.key_id:
             self._replace(found.path / SIGNATURE, key.sign(digest).to_bytes())
         return found, before
+
+    def attest(
+        self, digest: str, key: signing.SigningKey, trust: signing.TrustedKeys, build: provenance.Build
+    ) -> Bundle:
+        """Say of a bundle that has no provenance how it came to be here: its every byte was verified and looked through by now.
+
+        Its digest stays. The same again is a no-op, and goes on where a crash left one of the two files, with which nobody opens it.
+        Errors: those of :meth:`open`, but for the builder's; Conflict if it has provenance of another builder.
+        """
+        withdrawn.check(self.root, digest)
+        path = self.root / digest.removeprefix("sha256:")
+        if _HEX.fullmatch(path.name) and not os.path.lexists(path / provenance.FILE):
+            (path / openssf.FILE).unlink(missing_ok=True)
+        found = self.open(digest, trust, even_withdrawn=True)
+        if found.origin is None:
+            files = _attested(digest, found.manifest, key, build)
+            for name in (openssf.FILE, provenance.FILE):
+                self._replace(found.path / name, files[name])
+        elif found.origin.builder != build.builder:
+            raise errors.Conflict(
+                f"bundle `{digest}` says already how it was built, by `{found.origin.builder}`; there is nothing to vouch for",
+                resource="bundle",
+                name=digest,
+            )
+        return self.open(digest, trust, even_withdrawn=True)
 
     def _replace(self, path: Path, content: bytes) -> None:
         """In one step. The new file is written beside the bundles: within one it would be a file too many."""

@@ -17,11 +17,13 @@ TRAIN: Final = _OURS + "train"
 IMPORT: Final = _OURS + "import"
 #: A program that called `BundleStore.write` with the key at hand.
 LIBRARY: Final = _OURS + "library"
+#: Somebody vouched, by name and with a reason, for a bundle of a release that wrote none: `mainspring bundle attest`.
+ATTESTED: Final = _OURS + "attested"
 #: No provenance at all: bundles of releases that wrote none.
 UNATTESTED: Final = _OURS + "unattested"
 
 #: Those that are believed where nothing else is said; `UNATTESTED` is not among them.
-KNOWN: Final = frozenset({TRAIN, IMPORT, LIBRARY})
+KNOWN: Final = frozenset({TRAIN, IMPORT, LIBRARY, ATTESTED})
 #: Behind which stands a process with gates and a record: what staging and prod take.
 GOVERNED: Final = frozenset({TRAIN, IMPORT})
 

@@ -125,8 +125,9 @@ def require(found: Provenance | None, subject: Subject, believed: Collection[str
             return
         raise _denied(
             "bundle.provenance",
-            f"bundle `{subject.digest}` has no `{FILE}`, so nobody says how it was built; train or import it anew, or let"
-            f" such bundles in by a line `unattested` in `{builders.FILE}` beside the trusted keys",
+            f"bundle `{subject.digest}` has no `{FILE}`, so nobody says how it was built; train or import it anew,"
+            f" vouch for it by `mainspring bundle attest {subject.digest} --reason ...`, or let all such bundles in by a line"
+            f" `unattested` in `{builders.FILE}` beside the trusted keys",
         )
     if found.builder not in believed:
         raise _denied(

@@ -17,7 +17,8 @@ from securesystemslib import exceptions as ssl_errors
 from securesystemslib import signer as ssl_signer
 
 from mainspring.core import canonical, errors
-from mainspring.core.models import bundle, signing
+from mainspring.core.contracts import prediction
+from mainspring.core.models import bundle, signing, withdrawn
 from mainspring.core.supply import builders, dsse, openssf, provenance
 
 BUILD = provenance.Build(
@@ -144,6 +145,73 @@ def test_without_one_a_bundle_opens_only_where_that_is_written_down(home: Home) 
     assert home.open(written.digest).origin is None
     looked_at = home.store.open(written.digest, signing.TrustedKeys.load(home.trusted), even_withdrawn=True)
     assert looked_at.origin is None
+
+
+VOUCHED = provenance.Build(
+    builder=builders.ATTESTED, parameters={"attested_by": "ann", "reason": "trained in March"}
+)
+
+
+@pytest.fixture
+def old(home: Home) -> bundle.Bundle:
+    """As a release before provenance wrote it."""
+    written = home.store.write(CONTENTS, home.key)
+    for name in (provenance.FILE, openssf.FILE):
+        (written.path / name).unlink()
+    return written
+
+
+def attest(home: Home, digest: str, key: signing.SigningKey | None = None) -> bundle.Bundle:
+    return home.store.attest(digest, key or home.key, signing.TrustedKeys.load(home.trusted), VOUCHED)
+
+
+def test_somebody_may_vouch_for_one_without(
+    home: Home, old: bundle.Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as m:
+        replace_file = bundle.BundleStore._replace
+
+        def dies(self: bundle.BundleStore, path: Path, content: bytes) -> None:
+            if path.name == provenance.FILE:
+                raise KeyboardInterrupt
+            replace_file(self, path, content)
+
+        m.setattr(bundle.BundleStore, "_replace", dies)
+        with pytest.raises(KeyboardInterrupt):
+            attest(home, old.digest)
+    with pytest.raises(errors.CorruptArtifact, match="missing or extra"):
+        home.open(old.digest)
+    attested = attest(home, old.digest)
+    assert attested.digest == old.digest and attested.origin is not None
+    assert attested.origin.parameters == {"attested_by": "ann", "reason": "trained in March"}
+    assert attested.origin.scanned == set(attested.manifest.files)
+    assert home.open(old.digest) == attested == attest(home, old.digest)
+    (home.trusted / builders.FILE).write_text("train\nimport\n")
+    assert home.denied(old.digest) == "bundle.builder"
+
+
+def test_nobody_vouches_for_what_is_known_changed_withdrawn_or_by_a_stranger(
+    home: Home, old: bundle.Bundle, tmp_path: Path
+) -> None:
+    built = home.store.write(dataclasses.replace(CONTENTS, card="# Another\n"), home.key, BUILD)
+    with pytest.raises(errors.Conflict, match="says already how it was built"):
+        attest(home, built.digest)
+    trust = signing.TrustedKeys.load(tmp_path / "nobody")
+    with pytest.raises(errors.PolicyDenied):
+        home.store.attest(old.digest, home.key, trust, VOUCHED)
+    gone = prediction.BundleWithdrawal(
+        digest=old.digest, reason="wrong labels", by="ann", at=datetime(2026, 11, 1, tzinfo=UTC)
+    )
+    withdrawn.mark(home.store.root, gone)
+    with pytest.raises(errors.PolicyDenied):
+        attest(home, old.digest)
+    shutil.rmtree(home.store.root)
+    with pytest.raises(errors.NotFound):
+        attest(home, old.digest)
+    changed = home.store.write(CONTENTS, home.key)
+    replace(changed.path / bundle.CARD, b"# Changed\n")
+    with pytest.raises(errors.CorruptArtifact):
+        attest(home, changed.digest)
 
 
 @pytest.mark.parametrize(

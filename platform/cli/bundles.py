@@ -1,4 +1,4 @@
-"""`mainspring bundle check`: where a bundle came from and whether it may serve. `export` and `publish`: a model that runs on
+"""`mainspring bundle check`: where a bundle came from and whether it may serve. `attest`: vouch for one that does not say. `export` and `publish`: a model that runs on
 devices, and the channel that they pull it from."""
 
 from __future__ import annotations
@@ -45,6 +45,20 @@ def bundle_check(context: click.Context, digest: str, environment: str, as_json:
     output.show(found, as_json=as_json)
     if not result.allowed:
         context.exit(output.DENIED)
+
+
+@bundle.command("attest")
+@click.argument("digest")
+@click.option(
+    "--reason", required=True, help="Where it came from, and why it is believed; in its provenance for good."
+)
+@session.AS
+@session.JSON
+def bundle_attest(digest: str, reason: str, actor: str, as_json: bool) -> None:
+    """Vouch for a bundle that a release without provenance wrote: signed by a trusted key, looked through, by your name."""
+    from mainspring.platform.cli import attesting
+
+    output.show(attesting.run(digest, reason, actor=actor or "developer@local"), as_json=as_json)
 
 
 @bundle.command("export")

@@ -13,7 +13,7 @@ from mainspring.core.models import bundle, signing
 from mainspring.core.supply import gates, importing
 from mainspring.platform.cli import session
 
-__all__ = ["run"]
+__all__ = ["event", "run", "version"]
 
 
 def run(folder: str, project: str, name: str, *, dry_run: bool, register: bool, actor: str) -> dict[str, Any]:
@@ -35,23 +35,24 @@ def run(folder: str, project: str, name: str, *, dry_run: bool, register: bool, 
     reads = jobs.Dataset("import", found.digest, "import")
     with session.client(actor) as client:
         # The policies are asked by it, and it is on record that somebody begins.
-        client.record_lineage(_event(job, "START", reads))
+        client.record_lineage(event(job, "START", reads))
         key = signing.ensure_key(s.models.signing_key)
         key.publish(s.serving.trusted_keys_dir)
         store = bundle.BundleStore(s.serving.bundle_dir)
-        written = found.write(store, key, by=actor, at=base.utc_now(), version=_version())
-        client.record_lineage(_event(job, "COMPLETE", reads, jobs.Dataset("model", written.digest, "model")))
+        written = found.write(store, key, by=actor, at=base.utc_now(), version=version())
+        client.record_lineage(event(job, "COMPLETE", reads, jobs.Dataset("model", written.digest, "model")))
     told["bundle"] = written.digest
     if register:
         told["version"] = _register(s, found, written.digest, actor)
     return told
 
 
-def _event(job: jobs.JobRun, kind: openlineage_adapter.EventType, *data: jobs.Dataset) -> dict[str, Any]:
-    event: dict[str, Any] = json.loads(
+def event(job: jobs.JobRun, kind: openlineage_adapter.EventType, *data: jobs.Dataset) -> dict[str, Any]:
+    """What the control API takes on record: the first of `data` is read, the others are made."""
+    told: dict[str, Any] = json.loads(
         openlineage_adapter.to_json(job, kind, at=base.utc_now(), reads=data[:1], makes=data[1:])
     )
-    return event
+    return told
 
 
 def _register(s: settings.Settings, found: importing.Import, digest: str, actor: str) -> str:
@@ -69,7 +70,8 @@ def _register(s: settings.Settings, found: importing.Import, digest: str, actor:
         ) from error
 
 
-def _version() -> str:
+def version() -> str:
+    """Of this installation."""
     import importlib.metadata
 
     try:

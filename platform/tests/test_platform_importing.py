@@ -1,4 +1,4 @@
-"""`mainspring model import` over a control API: nobody signs who may not, and who did is on record."""
+"""`mainspring model import` and `bundle attest` over a control API: nobody signs who may not, and who did is on record."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from platform_api import Api, api, empty, launcher
 from mainspring.core import settings
 from mainspring.core.client import control as control_client
 from mainspring.core.models import bundle
+from mainspring.core.supply import openssf, provenance
 from mainspring.platform.cli import main as cli
 from mainspring.platform.cli import session
 
@@ -83,6 +84,27 @@ def test_who_may_and_what_is_on_record(
     checked = CliRunner().invoke(cli.cli, ["bundle", "check", digest, "--json"])
     assert checked.exit_code == 0, checked.output
     assert json.loads(checked.stdout)["data"]["builder"] == "urn:mainspring:builder:import"
+    for name in (provenance.FILE, openssf.FILE):  # as a release before them wrote it
+        (store.root / digest.removeprefix("sha256:") / name).unlink()
+
+    def attest(*arguments: str) -> Any:
+        return CliRunner().invoke(cli.cli, ["bundle", "attest", digest, "--json", *arguments])
+
+    assert "tells nobody why" in attest("--reason", "ok").output
+    reason = ("--reason", "the delays of March, trained by hand")
+    assert attest(*reason, "--as", "approver@local").exit_code == 3
+    assert CliRunner().invoke(cli.cli, ["bundle", "check", digest, "--json"]).exit_code == 3
+    vouched = attest(*reason)
+    assert vouched.exit_code == 0, vouched.output
+    told = json.loads(vouched.stdout)["data"]
+    assert (told["builder"], told["attested_by"], told["reason"]) == (
+        "urn:mainspring:builder:attested",
+        "developer@local",
+        reason[1],
+    )
+    assert [r["resource"] for r in api.audit() if r["action"] == "lineage.record"][-1].endswith(
+        "/bundle.attest"
+    )
     (folder / "more.pkl").write_bytes(b"")
     refused = run()
     assert refused.exit_code == 3 and "`more.pkl` may run code when it is read" in refused.output
