@@ -310,6 +310,10 @@ class ProtectionSettings(_Group):
     """Where its transit engine is mounted."""
     openbao_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "mainspring"
     """A key of type `aes256-gcm96` with `derived=true`."""
+    subjects_key: Path = Path("keys/subjects.key")
+    """Hashes the keys of erased subjects, mode 0600, made on first use; whoever takes rows in has the same. Default: under the state directory."""
+    erased_dir: Path = Path("erased")
+    """Who was erased, by hash: the rows of these are not taken in again; default: under the state directory."""
 
 
 class LineageSettings(_Group):

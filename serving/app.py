@@ -13,6 +13,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from mainspring.core import api_keys, identity, ports, settings, watched
+from mainspring.core.erasure import erased
+from mainspring.core.erasure import online as erasure_gate
 from mainspring.core.models import withdrawn
 from mainspring.serving import (
     bundles,
@@ -81,6 +83,8 @@ def create_app(
     checked = expectations.gated(online, serving)
     if checked is not None:
         online = checked
+    # The first that a push meets: what it leaves out is not held for having failed either.
+    online = erasure_gate.ErasedFeatures(online, erased.ErasedList.of(settings.protection))
     online, log = recorded.start(online, serving)
     follows = part is not None and part.follows
     tables = traffic.TrafficStore(serving.traffic_dir, follows=follows)
@@ -248,7 +252,14 @@ def create_app(
 
     def build() -> ASGIApp:
         # They import FastAPI, which is most of a start: not before there is a request for them.
-        from mainspring.serving.http import access_routes, explain_routes, framework, routes, v2_routes
+        from mainspring.serving.http import (
+            access_routes,
+            explain_routes,
+            framework,
+            routes,
+            subject_routes,
+            v2_routes,
+        )
 
         return framework.build(
             [
@@ -273,6 +284,7 @@ def create_app(
                 explain_routes.build(explain_routes.Parts(answerer, limits, doorkeeper)),
                 v2_routes.build(v2_routes.Parts(infer, probed, admit, release.version())),
                 access_routes.build(access_routes.Parts(keys, limiter, issuer, limits, masked)),
+                subject_routes.build(subject_routes.Parts(store, issuer, limits)),
             ],
             guarded,
             tracer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -11,7 +12,7 @@ import httpx
 from pydantic import BaseModel, TypeAdapter
 
 from mainspring.core import errors
-from mainspring.core.contracts import access, deployment, features, keys, prediction
+from mainspring.core.contracts import access, deployment, erasure, features, keys, prediction
 from mainspring.core.contracts import masking as mask_contracts
 
 M = TypeVar("M", bound=BaseModel)
@@ -139,6 +140,16 @@ class ServingClient:
         """Upsert newest feature rows, all or none. Errors: NotFound, SchemaMismatch."""
         path = f"/v1/features/{rows.view}:push"
         return _read(self._call("POST", path, rows), prediction.FeaturePushResult)
+
+    def held(self, views: Sequence[str], columns: Sequence[str], key: str) -> dict[str, int]:
+        """By view, how many online rows have `key` in one of the key columns. Roles: service, admin."""
+        asked = erasure.OnlineSubject(views=list(views), columns=list(columns), key=key)
+        return _read(self._call("POST", "/v1/subjects:find", asked), erasure.OnlineRows).rows
+
+    def forget(self, views: Sequence[str], columns: Sequence[str], key: str) -> dict[str, int]:
+        """Delete these rows; again there is nothing to delete. Roles: service, admin. Errors: DependencyDown."""
+        asked = erasure.OnlineSubject(views=list(views), columns=list(columns), key=key)
+        return _read(self._call("POST", "/v1/subjects:erase", asked), erasure.OnlineRows).rows
 
     def masking(self) -> mask_contracts.MaskingDocument:
         """What is shown to whom. Role admin."""

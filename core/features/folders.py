@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from mainspring.core import canonical, errors
 
-__all__ = ["MANIFEST", "REGISTRY", "Folder", "code", "publish", "read"]
+__all__ = ["MANIFEST", "REGISTRY", "Folder", "code", "digest_of", "edit", "is_published", "publish", "read"]
 
 MANIFEST: Final = "manifest.json"
 
@@ -121,6 +121,56 @@ def read(target: Path, *, kind: str) -> Folder:
     return _folder(target, manifest, reused=True)
 
 
+def is_published(target: Path) -> bool:
+    """Is it one that :func:`publish` made, of whatever kind, by its manifest alone."""
+    try:
+        _manifest_of(target)
+    except errors.CorruptArtifact:
+        return False
+    return True
+
+
+def digest_of(target: Path) -> str:
+    """As `Folder.digest`, by the manifest alone: no file is read. Errors: CorruptArtifact."""
+    return _folder(target, _manifest_of(target), reused=True).digest
+
+
+def edit(target: Path, change: Callable[[Path], int]) -> int:
+    """Let `change` replace files of a published folder, all of it or nothing; what it answers.
+
+    It gets a copy (hard links) and replaces files there by renames: a file that it wrote into would change in both. It must
+    neither add nor remove one. If it answers 0 the folder stays as it is. Else the copy takes its place with the digests of
+    what is in it now: its kind and inputs stay, so it is reused as before, and its `digest` is another one. What its maker
+    counted (`detail`) is not counted again.
+    Errors: CorruptArtifact for a manifest that cannot be read; what `change` raises, and then nothing has changed.
+    Threads: as for :func:`publish`.
+    """
+    manifest = dict(_manifest_of(target))
+    with _beside(target, "new") as new, _beside(target, "old") as old:
+        shutil.copytree(target, new, copy_function=os.link, symlinks=True)
+        made = change(new)
+        if not made:
+            return made
+        files = dict(manifest["files"])
+        for name in files:
+            path = new / name
+            if not path.samefile(target / name):
+                files[name] = {"bytes": path.stat().st_size, "digest": canonical.digest_file(path)}
+        # Not written into: the copy shares its bytes.
+        (new / MANIFEST).unlink()
+        _write_synced(new / MANIFEST, canonical.dumps(manifest | {"files": files}))
+        with _locked(target.parent):
+            if _manifest_of(target) != manifest:
+                raise errors.Conflict(
+                    f"`{target}` was made again while it was edited; edit it once more",
+                    resource="folder",
+                    name=str(target),
+                )
+            os.rename(target, old)
+            os.rename(new, target)
+        return made
+
+
 def code(*files: str) -> str:
     """The digest of source files: an input of whatever they compute, so that a changed rule is computed anew.
 
@@ -160,6 +210,16 @@ def _check_replaceable(target: Path, kind: str) -> None:
             resource="folder",
             name=str(target),
         )
+
+
+def _manifest_of(target: Path) -> Mapping[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((target / MANIFEST).read_bytes())
+        if manifest["version"] != _VERSION or not {"kind", "inputs", "files", "detail"} <= set(manifest):
+            raise ValueError("of another version")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _corrupt(target / MANIFEST, f"a manifest, version {_VERSION}", str(error)) from error
+    return manifest
 
 
 def _kind_of(target: Path) -> str:

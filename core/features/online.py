@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
@@ -136,6 +136,25 @@ class OnlineStore:
         Errors: NotFound for an unknown view or field; SchemaMismatch for a wrong key column or type.
         """
         return self._view(view).read(keys, now_us, fields)
+
+    def held(self, views: Sequence[str], columns: Collection[str], key: str) -> dict[str, int]:
+        """By view, how many rows have `key` in one of the key columns `columns`, whatever their age. Views that are not here have none."""
+        found = {name: self._find(name) for name in views}
+        return {name: len(view.keys_of(columns, key)) if view else 0 for name, view in found.items()}
+
+    def forget(self, views: Sequence[str], columns: Collection[str], key: str) -> dict[str, int]:
+        """Delete those rows: from memory, and from the disk. Again there is nothing to delete.
+
+        Errors: Conflict for a store that another process writes; DependencyDown if the disk refuses.
+        """
+        if self._access == "read":
+            raise errors.Conflict(
+                "this process reads the online store of another one; ask the process that has it",
+                resource="online store",
+                name=", ".join(views),
+            )
+        found = {name: self._find(name) for name in views}
+        return {name: view.forget(columns, key) if view else 0 for name, view in found.items()}
 
     def counts(self) -> dict[str, int]:
         """Rows held, by view."""

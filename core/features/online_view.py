@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn, TypeAlias
 
@@ -22,6 +22,8 @@ __all__ = ["Access", "OnlineView", "unknown"]
 Access: TypeAlias = Literal["own", "share", "read"]
 
 _US: Final = 1_000_000
+#: Beyond any moment and any age.
+_NO_AGE: Final = 1 << 61
 #: Different questions a view whose buffers are kept for the next one.
 _KEPT: Final = 64
 _KEY_TYPES: Final[Mapping[str, native_table.KeyType]] = {"int64": "int64", "string": "string"}
@@ -99,6 +101,56 @@ class OnlineView:
         rows = self._copied(bound, wanted, n)
         place.append(bound)
         return rows
+
+    def keys_of(self, columns: Collection[str], key: str) -> list[tuple[Any, ...]]:
+        """The keys of which one of the parts `columns` is `key` (whole numbers in digits), whatever the rows' age.
+
+        Where that is the whole key it is one look-up; else all rows are gone through: 1 s a million (one busy core, 2026-11).
+        """
+        table = self.table
+        parts = [name for name in self.view.join_keys if name in columns]
+        if table is None or not parts:
+            return []
+        types = {k.name: k.type for k in table.schema.keys}
+        wanted = {name: _typed(key, types[name]) for name in parts}
+        asked = {name: value for name, value in wanted.items() if value is not None}
+        if not asked:
+            return []
+        try:
+            if len(self.view.join_keys) == 1:
+                (value,) = asked.values()
+                found = table.get([value], fields=[], max_age_us=_NO_AGE, now_us=_NO_AGE)
+                return [] if found.status[0] == ports.FeatureStatus.NOT_FOUND else [(value,)]
+            keys: list[tuple[Any, ...]] = []
+            for part in table.scan():
+                columns_of = [
+                    c if isinstance(c, list) else c.tolist()
+                    for c in (part.keys[n] for n in self.view.join_keys)
+                ]
+                for row in zip(*columns_of, strict=True):
+                    named = zip(self.view.join_keys, row, strict=True)
+                    if any(name in asked and asked[name] == value for name, value in named):
+                        keys.append(row)
+            return keys
+        except native_status.NativeError as error:
+            self._refuse(error)
+
+    def forget(self, columns: Collection[str], key: str) -> int:
+        """Delete the rows of :meth:`keys_of`, from memory and from the disk; how many those were.
+
+        All rows are written anew once: what is deleted stays in the log of before until then.
+        """
+        keys = self.keys_of(columns, key)
+        if keys:
+            assert self.table is not None
+            given = [list(part) for part in zip(*keys, strict=True)]
+            try:
+                self.table.delete(given[0] if len(given) == 1 else tuple(given))
+                if self._folder is not None:
+                    self.table.snapshot()
+            except native_status.NativeError as error:
+                self._refuse(error)
+        return len(keys)
 
     def rows(self) -> int:
         return 0 if self.table is None else self.table.stats().rows
@@ -233,6 +285,17 @@ class OnlineView:
         raise errors.DependencyDown(
             f"{place} did not take the batch: {error}; check the disk and push it again", name="online store"
         ) from error
+
+
+def _typed(key: str, kind: str) -> str | int | None:
+    """A key as its column has it; None: no row can have it."""
+    if kind == "string":
+        return key
+    try:
+        number = int(key)
+    except ValueError:
+        return None
+    return number if str(number) == key and -(1 << 63) <= number < 1 << 63 else None
 
 
 def _room(rows: int) -> int:

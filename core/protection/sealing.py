@@ -121,7 +121,11 @@ class Cipher:
 
         Errors: as :meth:`open`.
         """
-        return [_readable(self._open(value, field)) for value in values.to_list()]
+        return self.open_values(values.to_list(), field)
+
+    def open_values(self, values: Sequence[str], field: Field) -> list[str]:
+        """As :meth:`open_text`, of plain texts."""
+        return [_readable(self._open(value, field)) for value in values]
 
     def tokens(self, value: Any, field: Field, dtype: pl.DataType | None = None) -> tuple[str, ...]:
         """What `value` may be sealed as in a joinable column, by every key, the newest first: for a look-up while a

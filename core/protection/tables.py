@@ -32,6 +32,7 @@ __all__ = [
     "reseal",
     "seal_arrow",
     "seal_frame",
+    "sealed_field",
     "write",
 ]
 
@@ -193,6 +194,15 @@ def reseal(folder: Path, cipher: sealing.Cipher) -> Resealed:
         values += sum(fresh[name].len() - fresh[name].null_count() for name in scheme.columns)
         used.add(cipher.current)
     return Resealed(files, untouched, values, frozenset(used))
+
+
+def sealed_field(metadata: Mapping[bytes, bytes] | None, column: str) -> sealing.Field | None:
+    """How a column of a file is sealed, by the file's metadata; None: it is not. Errors: CorruptArtifact."""
+    described = (metadata or {}).get(_METADATA.encode())
+    if described is None:
+        return None
+    scheme, _ = _parse(described.decode(), "file")
+    return scheme.field(column) if column in scheme.columns else None
 
 
 def _read_sealed(path: Path, columns: Sequence[str] | None) -> tuple[pl.DataFrame, str | None]:

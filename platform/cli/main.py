@@ -25,6 +25,7 @@ from mainspring.platform.cli import (
     data,
     dpia,
     endpoints,
+    erasure,
     events,
     evidence,
     gitops,
@@ -318,6 +319,7 @@ cli.add_command(keysets.keyset)
 cli.add_command(data.lineage)
 cli.add_command(data.quarantine)
 cli.add_command(endpoints.endpoint)
+cli.add_command(erasure.erasure)
 cli.add_command(events.event)
 cli.add_command(evidence.evidence)
 cli.add_command(gitops.gitops)

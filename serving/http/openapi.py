@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic.json_schema import models_json_schema
 
-from mainspring.core.contracts import access, deployment, features, masking, prediction, quality
+from mainspring.core.contracts import access, deployment, erasure, features, masking, prediction, quality
 from mainspring.serving.http import bodies, doors, openapi_schemas
 from mainspring.serving.http import errors as http_errors
 
@@ -27,6 +27,7 @@ _READ: Final = (
     features.FeatureRead,
     prediction.BundleLoad,
     prediction.BundleWithdraw,
+    erasure.OnlineSubject,
     prediction.FeaturePush,
     prediction.PredictRequest,
     quality.ReleaseCreate,

@@ -17,6 +17,8 @@ from mainspring.core import canonical, errors
 from mainspring.core.client import serving as client_module
 from mainspring.core.contracts.deployment import TrafficTable
 from mainspring.core.contracts.prediction import FeaturePush, LookupStatus, PredictRequest
+from mainspring.core.erasure import erased
+from mainspring.core.erasure.subjects import Subject
 
 pytestmark = pytest.mark.integration
 
@@ -32,6 +34,8 @@ NOWHERE = "sha256:" + "0" * 64
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[world.Served]:
     bundles = (STABLE, CANDIDATE, NAN, CRASHING, OTHER_FIELDS)
     directory = tmp_path_factory.mktemp("serving")
+    known = erased.ErasedList.of(world.settings_in(directory).protection)
+    known.add(Subject("flights", "origin", "ERS"), views=["origin_stats"], erasure_id="era_1")
     with world.serve(directory, *bundles, max_body_bytes=20_000, max_rows_per_request=50) as s:
         yield s
 
@@ -350,6 +354,33 @@ def test_a_bad_push_changes_nothing(
     assert after.feature_status["origin_stats"] is LookupStatus.NOT_FOUND
 
 
+def test_one_subjects_rows_are_found_and_erased_and_do_not_come_again(
+    served: world.Served, client: client_module.ServingClient
+) -> None:
+    rows = {
+        "view": "origin_stats",
+        "keys": {"origin": ["ERS", "PDX"]},
+        "event_times": ["2013-12-01T12:00:00Z"] * 2,
+        "columns": {"mean_delay": [3.0, 4.0], "weather": ["fog", None]},
+    }
+    pushed = client.push(FeaturePush.model_validate(rows))
+    assert (pushed.received, pushed.accepted) == (2, 1), "who was erased before is left out"
+    views = ["origin_stats", "flight_stats", "nobody's"]
+    assert client.held(views, ["origin"], "ERS") == dict.fromkeys(views, 0)
+    assert client.held(views, ["origin"], "PDX") == {**dict.fromkeys(views, 0), "origin_stats": 1}
+    assert client.forget(views, ["origin"], "PDX")["origin_stats"] == 1
+    assert client.forget(views, ["origin"], "PDX")["origin_stats"] == 0
+    assert client.held(views, ["flight"], "7")["flight_stats"] == 1, "a part of a key, and a number"
+    body = {"views": ["origin_stats"], "columns": ["origin"], "key": "JFK"}
+    for path in ("/v1/subjects:find", "/v1/subjects:erase"):
+        problem(raw(served, "POST", path, json=body), 401, "unauthenticated")
+        refused = raw(served, "POST", path, json=body, headers=bearer(served, "developer@local"))
+        problem(refused, 403, "permission_denied")
+        wrong = raw(served, "POST", path, json={**body, "columns": []}, headers=bearer(served, "admin@local"))
+        assert "columns" in problem(wrong, 400, "invalid_request")["message"]
+    assert client.held(["origin_stats"], ["origin"], "JFK") == {"origin_stats": 1}
+
+
 def test_stats_tell_what_was_seen(client: client_module.ServingClient, endpoint: str) -> None:
     scores = [client.predict(endpoint, ask(distance=d)).predictions[0].score for d in (1.0, 2.0, 3.0)]
     with pytest.raises(errors.SchemaMismatch):
@@ -411,6 +442,8 @@ def test_the_api_is_described(served: world.Served) -> None:
         "/v1/trusted-keys",
         "/v1/limits",
         "/v1/masking",
+        "/v1/subjects:erase",
+        "/v1/subjects:find",
     }
     body = paths["/v1/endpoints/{name}:predict"]["post"]["requestBody"]
     name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
