@@ -16,7 +16,7 @@ from mainspring.core import durable, errors
 from mainspring.core.contracts import monitoring
 from mainspring.core.contracts.monitoring import SCORE
 from mainspring.core.models import evaluation
-from mainspring.core.monitoring import baselines, judging, sketches, windows
+from mainspring.core.monitoring import baselines, judging, measuring, sketches, windows
 
 
 def report(
@@ -349,7 +349,7 @@ def test_a_day_that_the_log_has_no_more_keeps_what_was_known_of_it(tmp_path: Pat
 
 def test_an_index_of_equal_shares_is_nothing_and_one_row_in_a_new_bin_is_no_infinity() -> None:
     reference = np.array([0, 100, 100, 100, 0])
-    assert judging.population_stability(reference, reference * 3) == 0
-    assert 0 < judging.population_stability(reference, np.array([0, 0, 0, 0, 300])) < 20
-    assert judging.auc_of_bins(np.array([5, 0]), np.array([0, 5])) == 1.0
-    assert judging.auc_of_bins(np.array([5, 0]), np.array([0, 0])) is None
+    assert measuring.population_stability(reference, reference * 3) == 0
+    assert 0 < measuring.population_stability(reference, np.array([0, 0, 0, 0, 300])) < 20
+    assert measuring.auc_of_bins(np.array([5, 0]), np.array([0, 5])) == 1.0
+    assert measuring.auc_of_bins(np.array([5, 0]), np.array([0, 0])) is None
