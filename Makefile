@@ -61,6 +61,7 @@ wheel: setup ## dist/mainspring-*.whl, by pip
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 
 release: wheel ## dist/mainspring-X.Y.Z: wheel, SBOM, contracts, histories, provenance; KEY=file signs it
+	$(BIN)/python tools/surface.py --check
 	$(BIN)/python tools/release.py --key $(or $(KEY),$(error make release: give KEY=<Ed25519 private key in PEM>))
 
 clean: ## forget all state and build outputs; .venv stays

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import surface
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from mainspring.core import errors
@@ -47,8 +48,10 @@ def main(words: list[str] | None = None) -> int:
 
 
 def make(version: str, key_file: Path, wheel: Path, folder: Path) -> release.Release:
-    """Errors: those of :func:`release.write`; Conflict for a tree that is not committed; NotFound for what is missing."""
+    """Errors: those of :func:`release.write`; Conflict for a tree that is not committed, or a version that is too low for what has
+    changed (`tools/surface.py`); NotFound for what is missing."""
     started, key, commit = datetime.now(UTC), signing.SigningKey.load(key_file), clean_commit()
+    surface.require_fit(version)
     files = {wheel.name: wheel.read_bytes(), **beside(version)}
     release.write(
         folder, files, key, version=version, commit=commit, started_at=started, finished_at=datetime.now(UTC)
@@ -69,6 +72,7 @@ def beside(version: str) -> dict[str, bytes]:
         "contracts.zip": packed("docs/schemas/next"),
         "histories.zip": packed("tests/replay/histories"),
         "deploy.zip": packed("platform/deploy"),
+        "surface.zip": packed("docs/surface/next"),
     }  # fmt: skip
 
 

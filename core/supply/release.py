@@ -7,6 +7,7 @@
     contracts.zip                 JSON Schemas of what starts processes and what they answer
     histories.zip                 histories of workflows that every later version replays
     deploy.zip                    manifests for a cluster
+    surface.zip                   commands, options, routes, settings, ... that others build on
     SHA256SUMS                    for `sha256sum --check`
     provenance.intoto.json        in-toto statement with SLSA's provenance over all of the above, in a DSSE envelope
 

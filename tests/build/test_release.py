@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from mainspring.core.models import signing
+from mainspring.core.supply import surface
 from mainspring.platform.cli import main as cli
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +24,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone whose changelog has a part about the version, with a file in the place of the wheel."""
     folder = tmp_path_factory.mktemp("release") / "tree"
     subprocess.run(["git", "clone", "-q", "--depth", "1", f"file://{ROOT}", folder], check=True, timeout=60)
-    (folder / "tools" / "release.py").write_text((ROOT / "tools" / "release.py").read_text())
+    for tool in ("release.py", "surface.py"):
+        (folder / "tools" / tool).write_text((ROOT / "tools" / tool).read_text())
     changelog = folder / "CHANGELOG.md"
     changelog.write_text(changelog.read_text().replace("## Unreleased", f"## {VERSION} - 2026-11-29", 1))
     (folder / "dist").mkdir()
@@ -65,10 +67,24 @@ def test_a_release_is_of_a_commit_and_verifies(tree: Path, tmp_path: Path) -> No
     with zipfile.ZipFile(made / "contracts.zip") as contracts:
         assert "mainspring.TrainModel.v1.json" in contracts.namelist()
 
+    with zipfile.ZipFile(made / "surface.zip") as surfaces:
+        assert "commands.json" in surfaces.namelist()
+
     again = release(tree, tmp_path / "release.key")
     assert (again.returncode, "made once" in again.stderr) == (1, True)
     (made / "CHANGES.md").write_text("nothing to see")
     assert CliRunner().invoke(cli.cli, asked).exit_code != 0
+
+
+def test_a_version_that_is_too_low_for_what_has_changed_is_none(tree: Path, tmp_path: Path) -> None:
+    signing.ensure_key(tmp_path / "release.key")
+    _, today = surface.read(tree / "docs" / "surface" / "next")
+    before = {**today, "commands": {**today["commands"], "run undo": {}}}
+    surface.write(tree / "docs" / "surface" / "released", before, VERSION)
+    commit(tree, "the last release had one command more")
+    refused = release(tree, tmp_path / "release.key")
+    assert refused.returncode == 1 and not refused.stdout
+    assert "cannot follow 0.1.0: commands: `run undo` is gone; put at least 0.2.0 into" in refused.stderr
 
 
 def test_a_version_that_the_changelog_does_not_know_is_none(tree: Path, tmp_path: Path) -> None:
