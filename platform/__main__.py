@@ -20,7 +20,13 @@ _NOT_STARTED: Final = 3
 
 
 def main() -> int:
-    """Serve until told to stop. Exit code 78: misconfigured; 3: the application could not be started."""
+    """Serve until told to stop. Exit code 2: it takes no words; 78: misconfigured; 3: the application could not be started."""
+    if words := sys.argv[1:]:
+        print(
+            f"error: the control API takes no `{' '.join(words)}`; commands are `mainspring`'s",
+            file=sys.stderr,
+        )
+        return 2
     try:
         s = settings.load()
         issuer: identity.Issuer = identity.ensure_token_file(s.control.tokens_file)

@@ -15,6 +15,7 @@ import pytest
 from mainspring.core import errors, identity, settings
 from mainspring.core.client import control as control_client
 from mainspring.core.contracts import control, training
+from mainspring.platform import __main__ as process
 from mainspring.platform.runs import launcher
 
 REQUEST = training.TrainRequest(run_id="run_a", project="flight-delay", requested_by="x")
@@ -122,3 +123,11 @@ def test_up_and_down_of_one_part(tmp_path: Path) -> None:
         ended = mainspring("down")
     assert ended.stdout == "ended: 1\n"
     assert mainspring("status").returncode == 1
+
+
+def test_the_process_takes_no_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mainspring.platform", "contracts", "export"])
+    assert process.main() == 2
+    assert "takes no `contracts export`" in capsys.readouterr().err
