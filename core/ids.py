@@ -15,7 +15,9 @@ from mainspring.core import errors
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID = re.compile(r"^[a-z]{2,12}_[0-9a-hjkmnp-tv-z]{26}$")
-_SLUG = re.compile(r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")
+#: What people name things by, for schemas of what is asked.
+SLUG: Final = r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$"
+_SLUG = re.compile(SLUG)
 
 
 def new_id(prefix: str, *, now_ms: int | None = None) -> str:

@@ -52,9 +52,11 @@ from mainspring.platform.runs import outbox
 from mainspring.platform.runs import routes as run_routes
 from mainspring.platform.schedules import engine
 from mainspring.platform.schedules import routes as schedule_routes
+from mainspring.platform.templates import routes as template_routes
 
 HANDLERS = (
     *project_routes.HANDLERS,
+    *template_routes.HANDLERS,
     *member_routes.HANDLERS,
     *access_request_routes.HANDLERS,
     *policy_routes.HANDLERS,

@@ -48,6 +48,7 @@ from mainspring.platform.cli import (
     schedules,
     serving,
     session,
+    templates,
     tuning,
     upkeep,
 )
@@ -339,6 +340,7 @@ cli.add_command(portal.portal)
 cli.add_command(projects.project)
 cli.add_command(releases.release)
 cli.add_command(runs.run)
+cli.add_command(templates.template)
 cli.add_command(tuning.tune)
 
 

@@ -13,7 +13,7 @@ from mainspring.platform.cli import output, session
 if TYPE_CHECKING:
     from mainspring.platform.templates import engine, schema
 
-__all__ = ["new"]
+__all__ = ["new", "setting"]
 
 
 @click.command("new")
@@ -69,7 +69,7 @@ def new(
         "name": name,
         "owner": owner,
         "description": description,
-        **dict(map(_setting, settings)),
+        **dict(map(setting, settings)),
     }
     given = {key: value for key, value in given.items() if value != ""}
     made = engine.plan(template, _asked(template, given) if asks else given)
@@ -83,7 +83,8 @@ def _is_person() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def _setting(text: str) -> tuple[str, str]:
+def setting(text: str) -> tuple[str, str]:
+    """A parameter as it is written on a command line. Errors: UsageError."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise click.UsageError(f"`--set {text}` is no NAME=VALUE")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import io
 import json
 import os
 import re
 import secrets
 import shutil
 import tomllib
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,10 +21,12 @@ from pydantic import ValidationError
 from mainspring.core import durable, errors
 from mainspring.platform.templates.schema import Registered, Template
 
-__all__ = ["Plan", "find", "names", "plan", "rendered", "write"]
+__all__ = ["Plan", "archive", "find", "names", "plan", "rendered", "write"]
 
 FOLDER: Final = Path(__file__).parent
 _DOCUMENT: Final = "template.toml"
+#: The least that zip has.
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 #: `{{ name }}` as it is, `{{ name | json }}` as a quoted string that Python, TOML and YAML read alike.
 _PLACEHOLDER: Final = re.compile(r"\{\{ ([a-z_]+)( \| json)? \}\}")
 
@@ -97,6 +101,18 @@ def rendered(text: str, values: Mapping[str, Any], where: str) -> str:
         return json.dumps(values[name], ensure_ascii=False) if as_json else str(values[name])
 
     return _PLACEHOLDER.sub(value, text)
+
+
+def archive(made: Plan) -> bytes:
+    """The project's folder as a zip file. The same plan gives the same bytes, whichever release of zlib is here: nothing is packed."""
+    folder = PurePosixPath(str(made.values["name"]))
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as target:
+        for path, text in sorted(made.files.items()):
+            entry = zipfile.ZipInfo(str(folder / path), _EPOCH)
+            entry.create_system, entry.external_attr = 3, 0o644 << 16  # of Unix, whatever this machine is
+            target.writestr(entry, text)
+    return out.getvalue()
 
 
 def write(made: Plan, folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import keyword
 import sys
 from typing import Annotated, Any, Final, Literal, Self
@@ -100,7 +101,14 @@ class Template(_Model):
     def inputs(self) -> type[BaseModel]:
         """The model of what is asked; its JSON Schema is what a wizard's form is made of."""
         fields: dict[str, Any] = {
-            "name": (str, Field(description="The project's name: lowercase letters, digits and hyphens.")),
+            "name": (
+                str,
+                Field(
+                    pattern=ids.SLUG,
+                    max_length=63,
+                    description="The project's name: lowercase letters, digits and hyphens.",
+                ),
+            ),
             "owner": (str, Field(pattern=_OWNER, description="Who answers for it: a person or a team.")),
             "description": (
                 str,
@@ -118,7 +126,10 @@ class Template(_Model):
             raise errors.InvalidRequest(
                 "a project has an owner who answers for it; say who with `--owner`", field="owner"
             )
-        name = ids.check_slug(str(given.get("name", "")), "project")
+        try:
+            name = ids.check_slug(str(given.get("name", "")), "project")
+        except errors.InvalidRequest as error:
+            raise dataclasses.replace(error, field="name") from None  # as it is called here
         package = name.replace("-", "_")
         if keyword.iskeyword(package) or package in {*sys.stdlib_module_names, "mainspring", "test", "tests"}:
             raise errors.InvalidRequest(

@@ -325,8 +325,13 @@ REQUESTS = (
     Asked("POST", SCHEDULE + "/runs"),
     Asked("GET", SCHEDULE + "/runs/{scheduled}"),
 )
-#: Name nothing that anybody has: what they make is the caller's.
-NAMELESS = {"POST /api/v1/projects"}
+#: Name nothing that anybody has: what they make is the caller's, and templates are of the release.
+NAMELESS = {
+    "POST /api/v1/projects",
+    "GET /api/v1/templates",
+    "GET /api/v1/templates/{}",
+    "POST /api/v1/templates/{}/plan",
+}
 OPEN = ("/healthz", "/readyz", "/schema", "/portal")
 
 

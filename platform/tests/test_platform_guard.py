@@ -30,7 +30,11 @@ CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 PORTAL = {"/", "/portal", "/portal/{path:path}", "/portal/assets/{name:str}", "/portal/config.json"}
 OPEN = {"/healthz", "/readyz", *PORTAL}
 #: Asked by POST because the question is long; nothing is changed.
-QUESTIONS = {"/api/v1/endpoints/{name:str}/predict", "/api/v1/endpoints/{name:str}/explain"}
+QUESTIONS = {
+    "/api/v1/endpoints/{name:str}/predict",
+    "/api/v1/endpoints/{name:str}/explain",
+    "/api/v1/templates/{name:str}/plan",
+}
 
 
 def calls(function: Callable[..., Any]) -> Iterable[Any]:

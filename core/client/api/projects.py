@@ -12,6 +12,7 @@ from mainspring.core.contracts import access_requests as access_contracts
 from mainspring.core.contracts import control
 from mainspring.core.contracts import members as member_contracts
 from mainspring.core.contracts import policies as policy_contracts
+from mainspring.core.contracts import templates as template_contracts
 
 
 class Projects(Connection):
@@ -64,6 +65,24 @@ class Projects(Connection):
                 yield control.ProjectView.model_validate(item)
             if not (after := page.next):
                 return
+
+    def templates(self, *, after: str = "", limit: int = 100) -> control.Page:
+        """Of projects, by name; there are few."""
+        return self._get("/api/v1/templates", control.Page, after=after, limit=limit)
+
+    def template(self, name: str) -> template_contracts.TemplateView:
+        """With the JSON Schema of what it asks. Errors: NotFound with close names."""
+        return self._get(f"/api/v1/templates/{quote(name, safe='')}", template_contracts.TemplateView)
+
+    def plan_project(
+        self, template: str, asked: template_contracts.ProjectAsked
+    ) -> template_contracts.ProjectPlan:
+        """What the template would make of these answers, as text and as a zip file; nothing is made.
+
+        Errors: InvalidRequest naming the first answer that is wrong.
+        """
+        path = f"/api/v1/templates/{quote(template, safe='')}/plan"
+        return self._report(path, asked, template_contracts.ProjectPlan)
 
     def members(self, project: str, *, after: str = "", limit: int = 100) -> control.Page:
         return self._get(f"/api/v1/projects/{quote(project)}/members", control.Page, after=after, limit=limit)
