@@ -76,6 +76,8 @@ class RunCreate(Request):
     """Train and tune: deploy here after approval; deploy: required."""
     bundle_digest: Digest | None = None
     """Deploy, score and retire: required."""
+    canary_percents: deployment.CanaryShares = ()
+    """Deploy: shares of traffic to judge it at before it takes all; empty: 5, 25 and 50."""
     retire: RetireOptions | None = None
     """Retire: required."""
     score: ScoreOptions | None = None

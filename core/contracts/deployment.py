@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from mainspring.core.contracts.base import Digest, Message, Percent, Slug
 from mainspring.core.contracts.training import Stage, StepReport
 
 DEPLOY_WORKFLOW: Final = "mainspring.DeployModel.v1"
+
+
+#: More of its traffic an endpoint does not risk at once on a bundle that it does not know.
+MAX_FIRST_PERCENT: Final = 25
+
+
+def _shares(value: tuple[int, ...]) -> tuple[int, ...]:
+    is_ascending = all(1 <= one <= 99 for one in value) and list(value) == sorted(set(value))
+    if not is_ascending or (value and value[0] > MAX_FIRST_PERCENT):
+        raise ValueError(
+            f"expected ascending shares of 1 to 99, the first at most {MAX_FIRST_PERCENT}; write 5, 25, 50"
+        )
+    return value
+
+
+#: Shares of traffic at which a canary is judged, as people choose them.
+CanaryShares = Annotated[tuple[Percent, ...], AfterValidator(_shares), Field(max_length=20)]
 
 
 class DeployRequest(Message):

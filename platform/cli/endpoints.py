@@ -18,6 +18,13 @@ __all__ = ["endpoint"]
 
 _NAME: Final = click.argument("name")
 _KEY: Final = click.option("--key", default="", help="Idempotency key; default: a fresh one.")
+_CANARY: Final = click.option(
+    "--canary",
+    "shares",
+    type=click.IntRange(1, 99),
+    multiple=True,
+    help="A share of traffic to judge it at; repeat it, ascending. Default: 5, 25 and 50.",
+)
 _IDLE: Final = ("endpoint", "project", "environment", "last_used_at", "noticed_at", "stopped_at")
 _TRAFFIC: Final = ("role", "bundle", "percent", "requests", "errors", "p95_ms")
 
@@ -117,36 +124,52 @@ def endpoint_predict(name: str, file: BinaryIO, explain: bool, actor: str, as_js
 @_NAME
 @click.argument("digest")
 @click.option("--reason", default="", help="On record with the deployment.")
+@_CANARY
 @_KEY
 @session.DRY_RUN
 @session.AS
 @session.JSON
 def endpoint_promote(
-    name: str, digest: str, reason: str, key: str, dry_run: bool, actor: str, as_json: bool
+    name: str,
+    digest: str,
+    reason: str,
+    shares: tuple[int, ...],
+    key: str,
+    dry_run: bool,
+    actor: str,
+    as_json: bool,
 ) -> None:
     """Bring the bundle of DIGEST into service there, by steps that are judged; `run watch` follows it."""
     with session.client(actor or "developer@local") as client:
         claim = client.endpoint(name)
-        _deploy(client, _wanted(claim, digest, reason, key), dry_run=dry_run, as_json=as_json)
+        _deploy(client, _wanted(claim, digest, reason, key, shares), dry_run=dry_run, as_json=as_json)
 
 
 @endpoint.command("rollback")
 @_NAME
 @click.option("--to", "digest", default="", help="A bundle; default: the one that was in service before.")
 @click.option("--reason", required=True, help="On record with the deployment.")
+@_CANARY
 @_KEY
 @session.DRY_RUN
 @session.AS
 @session.JSON
 def endpoint_rollback(
-    name: str, digest: str, reason: str, key: str, dry_run: bool, actor: str, as_json: bool
+    name: str,
+    digest: str,
+    reason: str,
+    shares: tuple[int, ...],
+    key: str,
+    dry_run: bool,
+    actor: str,
+    as_json: bool,
 ) -> None:
     """Bring back the bundle that answered there before the present one. It is a deployment, judged and on record as any."""
     with session.client(actor or "developer@local") as client:
         claim = client.endpoint(name)
         if not digest:
             digest = _before(client, claim, _traffic(client.live_endpoint(name)).stable)
-        _deploy(client, _wanted(claim, digest, reason, key), dry_run=dry_run, as_json=as_json)
+        _deploy(client, _wanted(claim, digest, reason, key, shares), dry_run=dry_run, as_json=as_json)
 
 
 def _traffic(live: control.EndpointLive) -> deployment.TrafficTable:
@@ -156,7 +179,9 @@ def _traffic(live: control.EndpointLive) -> deployment.TrafficTable:
     return live.traffic
 
 
-def _wanted(claim: control.EndpointClaim, digest: str, reason: str, key: str) -> control.RunCreate:
+def _wanted(
+    claim: control.EndpointClaim, digest: str, reason: str, key: str, shares: tuple[int, ...]
+) -> control.RunCreate:
     from mainspring.core import ids
     from mainspring.core.contracts import control
 
@@ -166,6 +191,7 @@ def _wanted(claim: control.EndpointClaim, digest: str, reason: str, key: str) ->
         environment=claim.environment,
         endpoint=claim.name,
         bundle_digest=digest,
+        canary_percents=shares,
         cause=reason,
         idempotency_key=key or ids.new_id("key"),
     )
@@ -175,7 +201,7 @@ def _deploy(
     client: control_client.ControlClient, wanted: control.RunCreate, *, dry_run: bool, as_json: bool
 ) -> None:
     if dry_run:
-        names = {"project", "kind", "environment", "endpoint", "bundle_digest", "cause"}
+        names = {"project", "kind", "environment", "endpoint", "bundle_digest", "canary_percents", "cause"}
         after = wanted.model_dump(mode="json", include=names)
         output.show_change(f"deployment to {wanted.endpoint}", None, after, as_json=as_json)
         return

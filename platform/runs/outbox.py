@@ -135,6 +135,8 @@ async def _start(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None
                 endpoint=request.endpoint,
                 bundle_digest=request.bundle_digest,
                 requested_by=intent.actor,
+                # Left out, it is as the deployment has it.
+                **({"canary_percents": request.canary_percents} if request.canary_percents else {}),
             )
         )
     elif request.kind is control.RunKind.SCORE:

@@ -128,8 +128,9 @@ def _check_complete(request: control.RunCreate) -> None:
         ("model", control.RunKind.TRAIN),
         ("split", control.RunKind.TRAIN),
         ("on_behalf_of", control.RunKind.TRAIN),
+        ("canary_percents", control.RunKind.DEPLOY),
     ):
-        if request.kind is not kind and getattr(request, name) not in (None, "", training.ModelChanges()):
+        if request.kind is not kind and getattr(request, name) not in (None, "", (), training.ModelChanges()):
             raise errors.InvalidRequest(
                 f"`{name}` goes with kind `{kind}`, not with `{request.kind}`; leave it out, or change the kind",
                 field=name,

@@ -1,0 +1,51 @@
+"""The shares of traffic that a deployment is judged at are its starter's to choose, and go to its workflow as they were chosen."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from platform_api import Api, api, empty, launcher
+
+from mainspring.core.contracts import deployment
+from mainspring.platform.cli import main as cli
+from mainspring.platform.runs import launcher as run_launcher
+
+__all__ = ["api", "empty", "launcher"]  # fixtures
+
+DEPLOY = {"kind": "deploy", "endpoint": "delay", "bundle_digest": "sha256:" + "a" * 64}
+
+
+def shares(launcher: run_launcher.MemoryLauncher, run: Any) -> tuple[int, ...]:
+    started = launcher.started[run["run_id"]]
+    assert isinstance(started, deployment.DeployRequest)
+    return started.canary_percents
+
+
+def test_a_deployment_is_judged_at_the_shares_that_were_chosen(
+    api: Api, launcher: run_launcher.MemoryLauncher
+) -> None:
+    assert shares(launcher, api.run(**DEPLOY, canary_percents=[1, 10, 40])) == (1, 10, 40)
+    assert shares(launcher, api.run(**DEPLOY)) == (5, 25, 50)
+    intended = [row for row in api.audit() if row["action"] == "run.start" and row["outcome"] == "intended"]
+    assert [row["detail"]["canary_percents"] for row in intended] == [[1, 10, 40], []]
+
+
+@pytest.mark.parametrize("wrong", [[30, 50], [10, 5], [5, 5], [0, 5], [5, 100], [-1], list(range(1, 30))])
+def test_shares_that_are_none_are_refused(api: Api, wrong: list[int]) -> None:
+    told = api.run(400, **DEPLOY, canary_percents=wrong)
+    assert told["code"] == "invalid_request" and "canary_percents" in json.dumps(told)
+
+
+def test_they_go_with_a_deployment_alone(api: Api) -> None:
+    told = api.run(400, kind="train", canary_percents=[5])
+    assert "goes with kind `deploy`" in told["detail"] and told["details"]["field"] == "canary_percents"
+
+
+def test_the_command_refuses_a_share_that_is_none() -> None:
+    done = CliRunner().invoke(
+        cli.cli, ["endpoint", "promote", "delay", str(DEPLOY["bundle_digest"]), "--canary", "100"]
+    )
+    assert done.exit_code == 2 and "--canary" in done.output
