@@ -7,11 +7,13 @@ from typing import Final
 from mainspring.core.contracts.base import Message, UtcTime
 from mainspring.core.contracts.training import Stage
 
-__all__ = ["RECORD", "STAGE", "EventView", "RunStage"]
+__all__ = ["ENDPOINT", "RECORD", "STAGE", "EventView", "RunStage"]
 
-#: Names of server-sent events: something went on record; a run is at another stage, or tells of another step.
+#: Names of server-sent events: something went on record; a run is at another stage, or tells of another step; an endpoint has other
+#: traffic, or has answered more (a `control.EndpointLive`).
 RECORD: Final = "record"
 STAGE: Final = "stage"
+ENDPOINT: Final = "endpoint"
 
 
 class EventView(Message):

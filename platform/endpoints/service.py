@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import sqlalchemy as sa
+
 from mainspring.core import errors
 from mainspring.core.contracts import control
 from mainspring.platform import plane as control_plane
@@ -12,12 +16,19 @@ from mainspring.platform.endpoints import store
 async def show(plane: control_plane.ControlPlane, credential: str, name: str) -> control.EndpointClaim:
     """Errors: NotFound, also for one that must not be known of."""
     async with reads.reading(plane, credential, action="endpoint.read") as reader:
-        row = await store.find(reader.connection, name)
-        if row is None or not reader.may(row.project):
-            raise errors.NotFound(
-                f"no endpoint `{name}`; a deployment makes one", resource="endpoint", name=name
-            )
-    return store.view(row)
+        return store.view(await _find(reader, name))
+
+
+async def project_of(reader: reads.Reader, name: str) -> str:
+    """Whose the endpoint is. Errors: NotFound, also for one that must not be known of."""
+    return str((await _find(reader, name)).project)
+
+
+async def _find(reader: reads.Reader, name: str) -> sa.Row[Any]:
+    row = await store.find(reader.connection, name)
+    if row is None or not reader.may(row.project):
+        raise errors.NotFound(f"no endpoint `{name}`; a deployment makes one", resource="endpoint", name=name)
+    return row
 
 
 async def read(

@@ -22,16 +22,17 @@ async def watch_events(
     credential: NamedDependency[str],
     project: FromQuery[str] = "",
     run: FromQuery[str] = "",
+    endpoint: FromQuery[str] = "",
     after: FromQuery[str] = "",
     until_idle: FromQuery[bool] = False,
     heartbeat_seconds: Annotated[float, QueryParameter(ge=0.1, le=60)] = 15.0,
     last_event_id: Annotated[str, HeaderParameter(name="Last-Event-ID")] = "",
 ) -> Stream:
-    """Server-sent events of what the actor may read: `record` for each fact, and `stage` where one run is watched.
+    """Server-sent events of what the actor may read: `record` for each fact, `stage` where one run is watched, `endpoint` where one is.
 
     From now on, or after `Last-Event-ID` (or `after`); `until_idle` ends once everything on record was told.
     """
-    wanted = service.Wanted(project, run, until_idle, heartbeat_seconds)
+    wanted = service.Wanted(project, run, endpoint, until_idle, heartbeat_seconds)
     told = await service.watch(plane, credential, wanted, after=last_event_id or after)
     return Stream(told, media_type="text/event-stream", headers=_HEADERS)
 

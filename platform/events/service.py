@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from mainspring.core.contracts import events, training
 from mainspring.platform import plane as control_plane
 from mainspring.platform import reads
 from mainspring.platform.audit import store
+from mainspring.platform.endpoints import live
+from mainspring.platform.endpoints import service as endpoint_service
 from mainspring.platform.runs import outbox
 from mainspring.platform.runs import store as run_store
 
@@ -32,10 +35,14 @@ _PAGE_ROWS: Final = 200
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is told of: a project's, a run's, or all that the actor may read. `until_idle`: what there is, and then the end."""
+    """What is told of: a project's, a run's, an endpoint's (and its project's), or all that the actor may read.
+
+    `until_idle`: what there is, and then the end.
+    """
 
     project: str = ""
     run_id: str = ""
+    endpoint: str = ""
     until_idle: bool = False
     heartbeat_seconds: float = 15.0
 
@@ -45,7 +52,7 @@ async def watch(
 ) -> AsyncIterator[bytes]:
     """What happened after the event of that id; empty: from now on.
 
-    Errors: Denied kinds; NotFound for a project or run that there is not, or that must not be known of; InvalidRequest for an id
+    Errors: Denied kinds; NotFound for a project, run or endpoint that there is not, or that must not be known of; InvalidRequest for an id
     that is none; Overloaded. All of them before the first byte; later ones end the stream with an event `error`.
     """
     _, head = await _look(plane, credential, wanted, after=None)
@@ -58,7 +65,7 @@ async def _told(
     plane: control_plane.ControlPlane, credential: str, wanted: Wanted, after: int
 ) -> AsyncIterator[bytes]:
     with plane.news.watching() as woken:
-        beats_at, seen = time.monotonic() + wanted.heartbeat_seconds, ""
+        beats_at, present = time.monotonic() + wanted.heartbeat_seconds, _Present(plane, credential, wanted)
         try:
             while not plane.news.is_closing:
                 woken.clear()
@@ -67,11 +74,8 @@ async def _told(
                     yield _record(row)
                 is_whole = len(rows) < _PAGE_ROWS
                 after = head if is_whole else rows[-1].sequence
-                if wanted.run_id:
-                    stage = await _stage(plane, wanted.run_id)
-                    if stage and stage != seen:
-                        seen = stage
-                        yield _event(events.STAGE, stage)
+                for told in await present.changes():
+                    yield told
                 if is_whole and wanted.until_idle:
                     return
                 if rows:
@@ -85,6 +89,34 @@ async def _told(
             yield _event("error", json.dumps(errors.to_wire(error)))
 
 
+class _Present:
+    """The run and the endpoint that are watched, as they are now: told when they are otherwise than was told last."""
+
+    def __init__(self, plane: control_plane.ControlPlane, credential: str, wanted: Wanted) -> None:
+        self._plane, self._credential, self._wanted = plane, credential, wanted
+        self._stage = self._endpoint = ""
+        self._asked_at = -math.inf
+
+    async def changes(self) -> list[bytes]:
+        """Errors: NotFound for an endpoint that must not be known of any more."""
+        found = []
+        if self._wanted.run_id:
+            stage = await _stage(self._plane, self._wanted.run_id)
+            if stage and stage != self._stage:
+                self._stage = stage
+                found.append(_event(events.STAGE, stage))
+        # Whoever watches is woken by every fact of the platform: serving is not asked as often.
+        if self._wanted.endpoint and time.monotonic() - self._asked_at >= LOOK_SECONDS:
+            self._asked_at = time.monotonic()
+            view = await live.show(self._plane, self._credential, self._wanted.endpoint)
+            # How long its traffic is in force is another at each look.
+            known = view.model_dump_json(exclude={"stats": {"window_seconds"}})
+            if known != self._endpoint:
+                self._endpoint = known
+                found.append(_event(events.ENDPOINT, view.model_dump_json()))
+        return found
+
+
 async def _look(
     plane: control_plane.ControlPlane, credential: str, wanted: Wanted, after: int | None
 ) -> tuple[Sequence[sa.Row[Any]], int]:
@@ -95,6 +127,9 @@ async def _look(
             if not reader.may(run.project):
                 raise run_store.unknown(wanted.run_id)
         projects = await reader.projects(wanted.project)
+        if wanted.endpoint:
+            of = frozenset({await endpoint_service.project_of(reader, wanted.endpoint)})
+            projects = of if projects is None else projects & of
         head = await store.last_sequence(reader.connection)
         if after is None or after >= head:
             return (), head

@@ -206,6 +206,22 @@ def test_one_run_is_watched_with_its_stages(world: World) -> None:
     assert {one["resource"] for one in told.events()} == {f"run/{run_id}"}
 
 
+def test_one_endpoint_is_watched_with_what_serving_says_of_it(world: World) -> None:
+    asked = {"project": "alpha", "endpoint": "delay"}
+    answer = httpx.post(f"{world.url}/api/v1/runs", json=asked, headers={"Authorization": "Bearer root"})
+    assert answer.status_code == 201, answer.text
+    told = world.watch("root", "endpoint=delay")
+    told.wait(lambda: bool(told.events("endpoint")))
+    _start(world, "beta")
+    _start(world, "alpha")
+    told.wait(lambda: len(told.events()) == 2)  # of its project alone
+    time.sleep(1.2)  # it is looked at anew, and is as it was
+    (seen,) = told.events("endpoint")
+    assert seen["project"] == "alpha" and "serving does not answer" in seen["unavailable"]
+    other = world.watch("root", "endpoint=delay&project=beta&until_idle=true&after=0")
+    assert other.ended.wait(10) and other.events() == []
+
+
 def test_a_heartbeat_says_how_far_was_looked(world: World) -> None:
     told = world.watch("root", "heartbeat_seconds=0.1&project=beta")
     _start(world, "alpha")
@@ -219,6 +235,7 @@ def test_a_heartbeat_says_how_far_was_looked(world: World) -> None:
         ("project=nowhere", "root", 404),
         ("project=alpha", "ana", 404),
         ("run=run_nowhere", "root", 404),
+        ("endpoint=nowhere", "root", 404),
         ("after=x", "root", 400),
         ("after=%C2%B2", "root", 400),
         ("after=" + "9" * 400, "root", 400),
