@@ -21,7 +21,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from mainspring.core import identity, oidc, settings
 from mainspring.core.client import control as control_client
-from mainspring.core.contracts import access_requests, alerts, base, catalog, monitoring, training
+from mainspring.core.client import serving as serving_client
+from mainspring.core.contracts import access_requests, alerts, base, catalog, monitoring, pipelines, training
 from mainspring.core.contracts import control as control_contracts
 from mainspring.core.lineage import jobs, openlineage_adapter
 from mainspring.platform import app as control_app
@@ -48,6 +49,11 @@ class Told(launcher.MemoryLauncher):
 
     async def status(self, run_id: str) -> training.RunStatus:
         found = await super().status(run_id)
+        if isinstance(self.started.get(run_id), pipelines.PipelineRequest):
+            is_over = found.stage is not training.Stage.APPROVAL
+            return found.model_copy(
+                update={"detail": {"nodes": _nodes(is_approved=is_over)}, "progress": 0.5}
+            )
         metrics = training.Metrics(
             rows=59_000,
             base_rate=0.22,
@@ -80,9 +86,13 @@ class World:
     """The stable one, and the canary."""
     named: dict[str, str] = field(default_factory=dict)
     """Ids of what was made, by what it is."""
+    serving_url: str = ""
 
     def client(self, actor: str) -> control_client.ControlClient:
         return control_client.ControlClient(self.url, self.tokens.token_of(f"{actor}@local"))
+
+    def serving(self) -> serving_client.ServingClient:
+        return serving_client.ServingClient(self.serving_url, token=self.tokens.token_of("service@local"))
 
 
 def free_port() -> int:
@@ -122,7 +132,7 @@ def control(s: settings.Settings) -> Iterator[World]:
         while not server.started:
             assert thread.is_alive() and time.monotonic() < deadline, "the control API did not start"
             time.sleep(0.02)
-        yield World(s.control_url, embedded)
+        yield World(s.control_url, embedded, serving_url=s.serving_url)
     finally:
         server.should_exit = True
         thread.join(timeout=20)
@@ -138,7 +148,11 @@ def fill(world: World) -> None:
             control_contracts.RunCreate(project=PROJECT, environment="prod", endpoint=ENDPOINT)
         )
         for name, digest in zip(("ended", "newer"), world.bundles, strict=True):
-            run = developer.create_run(control_contracts.RunCreate(project=PROJECT, environment="dev"))
+            # One of them was at the endpoint before: there is something to go back to.
+            asked = control_contracts.RunCreate(
+                project=PROJECT, environment="dev", endpoint=ENDPOINT if name == "newer" else ""
+            )
+            run = developer.create_run(asked)
             _report_end(service, run.run_id, digest)
             world.named[name] = run.run_id
         _record_use(service, world.named["ended"])
@@ -147,6 +161,7 @@ def fill(world: World) -> None:
         )
         access = developer.ask_access(PROJECT, asked)
         developer.put_catalog(PROJECT, _entries())
+        world.named.update(_pipelines(developer, service))
         job, at = jobs.JobRun(PROJECT, "join", world.named["ended"]), base.utc_now()
         made, read = jobs.Dataset(VIEW, "v1", "view"), jobs.Dataset("lake.flights", "v1", "dataset")
         told = openlineage_adapter.to_json(job, "COMPLETE", at=at, reads=[read], makes=[made])
@@ -158,6 +173,82 @@ def fill(world: World) -> None:
         stable=world.bundles[0],
         report=made["report_id"],
     )
+
+
+#: A pipeline with a branch, a mapped step and an approval.
+PIPELINE = pipelines.Pack(
+    sources={"nightly.py": "# steps\n"},
+    graph=pipelines.PipelineGraph(
+        name="nightly",
+        parameters={"months": 3},
+        nodes=(
+            pipelines.Node(name="load", function="nightly:load", gives="Table"),
+            pipelines.Node(
+                name="clean", function="nightly:clean", inputs={"rows": pipelines.Input(node="load")}
+            ),
+            pipelines.Node(
+                name="weather", function="nightly:weather", inputs={"rows": pipelines.Input(node="load")}
+            ),
+            pipelines.Node(
+                name="approve",
+                inputs={"value": pipelines.Input(node="clean")},
+                approval=pipelines.Approval(),
+            ),
+            pipelines.Node(
+                name="publish",
+                function="nightly:publish",
+                inputs={"rows": pipelines.Input(node="approve"), "sky": pipelines.Input(node="weather")},
+            ),
+        ),
+    ),
+)
+
+
+def _nodes(*, is_approved: bool = False, has_failed: bool = False) -> list[dict[str, Any]]:
+    """As a pipeline's workflow tells of its nodes: of what was done before, of an approval, and of a failure."""
+    State, Report = pipelines.NodeState, pipelines.NodeReport
+    publish = State.FAILED if has_failed else State.DONE if is_approved else State.WAITING
+    over = has_failed or is_approved
+    reports = (
+        Report(name="load", state=State.DONE, from_cache=1),
+        Report(
+            name="clean",
+            state=State.DONE,
+            seconds=12.4,
+            tries=1,
+            cpu_seconds=11,
+            why_not_cached="its code changed",
+        ),
+        Report(name="weather", state=State.DONE, seconds=3.1, tries=2, cpu_seconds=2),
+        Report(name="approve", state=State.DONE if over else State.APPROVAL),
+        Report(name="publish", state=publish, message="ValueError: no rows of May" if has_failed else ""),
+    )
+    return [one.model_dump(mode="json", exclude_defaults=True) for one in reports]
+
+
+def _pipelines(
+    developer: control_client.ControlClient, service: control_client.ControlClient
+) -> dict[str, str]:
+    """One that failed, and one that waits."""
+    developer.put_pipeline(PROJECT, PIPELINE)
+    asked = control_contracts.RunCreate(
+        project=PROJECT, kind="pipeline", pipeline=pipelines.PipelineOptions(pack=PIPELINE.digest)
+    )
+    failed, waits = developer.create_run(asked), developer.create_run(asked)
+    end = {
+        "stage": str(training.Stage.FAILED),
+        "result": {"nodes": _nodes(has_failed=True), "message": "publish failed"},
+    }
+    service.report(
+        training.RunEvent(
+            event_key=f"{failed.run_id}/end",
+            run_id=failed.run_id,
+            action="run.end",
+            actor="worker",
+            detail=end,
+        )
+    )
+    return {"piped": failed.run_id, "gated": waits.run_id}
 
 
 def _tell(world: World, path: str, body: str | bytes) -> Any:

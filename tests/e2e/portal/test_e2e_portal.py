@@ -5,25 +5,32 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import e2e_portal_world as worlds
 import pytest
-from e2e_portal_world import ENDPOINT, PROJECT, VIEW, Tab, World
+from e2e_portal_world import ENDPOINT, PIPELINE, PROJECT, VIEW, Tab, World
 from playwright.sync_api import Browser, expect
 
+from mainspring.core.contracts import prediction
 from mainspring.platform.cli import main
+from mainspring.platform.templates import engine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
 
 #: Every page; `{ended}` and its like are ids of the world.
 PAGES = (
     "/",
+    "/projects/new",
+    "/projects/new?template=classification",
     "/approvals",
     "/runs",
     "/runs?project=flight-delay&state=failed",
     "/runs/{waiting}",
     "/runs/{ended}",
+    "/runs/{piped}?step=clean",
+    "/runs/{gated}",
     "/runs/run_00000000000000000000000000",
     "/models",
     f"/models/{PROJECT}/{{stable}}",
@@ -101,6 +108,11 @@ def check_command(text: str) -> None:
     command: click.Command = main.cli
     context = click.Context(command, info_name=program)
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        if words[0].endswith(".py"):  # a pipeline's file stands in the place of a command
+            _, found, words = command.resolve_command(context, words)
+            assert found is not None, text
+            command = found
+            break
         found = command.get_command(context, words[0])
         assert found is not None and not found.hidden, text
         command, words = found, words[1:]
@@ -198,6 +210,47 @@ def test_a_run_is_started_decided_on_and_on_record(browser: Browser, world: Worl
         one.context.close()
 
 
+def test_a_project_is_made_of_a_template_as_it_was_shown(browser: Browser, world: World) -> None:
+    tab = Tab(browser, world)
+    page = tab.page
+    tab.sign_in("developer")
+    page.get_by_role("link", name="New project").click()
+    page.get_by_role("radio", name=re.compile("^batch:")).check()
+    expect(page).to_have_url(re.compile(r"template=batch$"))
+    page.get_by_role("textbox", name="name", exact=True).fill("Late Flights")
+    page.get_by_role("textbox", name="owner", exact=True).fill("Eva O'Hara")
+    show = page.get_by_role("button", name="Show what would be made")
+    show.click()
+    # The API's own words, at the answer that they are of.
+    expect(page.get_by_text("project name `Late Flights` is not allowed")).to_be_visible()
+    expect(page.get_by_role("textbox", name="name", exact=True)).to_have_attribute("aria-invalid", "true")
+    page.get_by_role("textbox", name="name", exact=True).fill("late-arrivals")
+    show.click()
+    expect(page.get_by_text("Nothing is made yet.")).to_be_visible()
+    page.get_by_text("mainspring.yaml", exact=True).click()
+    expect(page.get_by_label("mainspring.yaml", exact=True)).to_contain_text("late-arrivals")
+    assert tab.violations() == []
+    page.get_by_role("button", name="Create the project").click()
+    expect(page.get_by_role("status").filter(has_text="is on record")).to_contain_text("owned by Eva O'Hara")
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name="Download the files").click()
+    assert downloading.value.suggested_filename == "late-arrivals.zip"
+    planned = engine.plan(engine.find("batch"), {"name": "late-arrivals", "owner": "Eva O'Hara"})
+    assert Path(downloading.value.path()).read_bytes() == engine.archive(planned)
+    with world.client("developer") as client:
+        assert client.project("late-arrivals").owner == "Eva O'Hara"
+    # Another answer takes away what was shown, and a name that is taken is told in words.
+    page.get_by_role("textbox", name="description", exact=True).fill("again")
+    expect(
+        page.get_by_text("What would be made", exact=False).and_(page.get_by_role("heading"))
+    ).to_have_count(0)
+    show.click()
+    page.get_by_role("button", name="Create the project").click()
+    expect(page.get_by_role("alert")).to_contain_text("late-arrivals")
+    assert tab.complaints == []
+    tab.context.close()
+
+
 def test_access_is_asked_for_and_given(browser: Browser, world: World) -> None:
     tab = Tab(browser, world)
     page = tab.page
@@ -247,11 +300,140 @@ def test_a_model_is_looked_at_tried_out_and_deployed(browser: Browser, world: Wo
 
     tab.go(f"/endpoints/{ENDPOINT}")
     page.get_by_role("button", name="Deploy by canary").click()
+    page.get_by_role("button", name="Yes: Deploy by canary").click()
     page.get_by_role("status").get_by_role("link", name=re.compile("run_")).click()
     expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("run_"))
     expect(page.get_by_text("deploy of flight-delay")).to_be_visible()
     assert tab.complaints == []
     tab.context.close()
+
+
+def asks(world: World, rows: int) -> None:
+    with world.serving() as client:
+        for place in range(rows):
+            row: dict[str, prediction.Scalar] = {"distance": float(place), "mean_delay": 1.0}
+            client.predict(ENDPOINT, prediction.PredictRequest(rows=[row]))
+
+
+def test_an_endpoint_is_steered_while_its_page_hears_of_it(browser: Browser, world: World) -> None:
+    """The shares of a canary by the slider, each change asked twice, traffic as it moves, and a canary that is stopped."""
+    tab = Tab(browser, world)
+    page = tab.page
+    tab.sign_in("developer")
+    tab.go(f"/endpoints/{ENDPOINT}")
+    expect(page.locator("[data-live=live]")).to_be_visible()
+    stats = page.get_by_role("table", name="What serving saw of each bundle")
+    # Nothing is asked for it: what moves is told.
+    polled: list[str] = []
+    page.on("request", lambda asked: polled.append(asked.url) if asked.url.endswith("/live") else None)
+    before = stats.inner_text()
+    asks(world, 8)
+    expect(stats).not_to_have_text(before)
+    assert polled == []
+
+    slider = page.get_by_role("slider", name="First share of traffic")
+    slider.press("End")
+    expect(page.get_by_text("25, 50 % of traffic, then all; it goes back")).to_be_visible()
+    page.get_by_role("button", name="Deploy by canary").click()
+    expect(page.get_by_role("button", name="Yes: Deploy by canary")).to_be_focused()
+    assert tab.violations() == []
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Deploy by canary")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    started = page.get_by_role("status").filter(has_text="Started as").get_by_role("link")
+    run_id = started.inner_text()
+    with world.client("approver") as approver:
+        rows = [one for one in approver.each_audit_row() if one.resource == f"run/{run_id}"]
+    assert rows[0].detail["canary_percents"] == [25, 50]
+
+    with world.serving() as client:
+        table = client.endpoint(ENDPOINT).traffic
+        client.set_traffic(table.model_copy(update={"version": table.version + 1, "set_by": run_id}))
+    # The page hears of it, and of whose canary it is.
+    page.get_by_role("button", name="Stop the canary").click()
+    page.get_by_role("button", name="Yes: Stop the canary").click()
+    expect(page.get_by_role("region", name="Traffic", exact=True)).to_contain_text("cancelled")
+
+    back = page.get_by_role("button", name="Roll back")
+    expect(back).to_be_disabled()  # not without a reason
+    page.get_by_label("Why it goes back").fill("scores drift")
+    back.click()
+    page.get_by_role("button", name="Yes: Roll back").click()
+    expect(page.get_by_role("status").filter(has_text="Going back, as")).to_be_visible()
+    with world.client("developer") as developer:
+        run = next(developer.each_run(project=PROJECT))
+    assert (run.cause, run.bundle_digest, run.endpoint) == ("scores drift", world.bundles[1], ENDPOINT)
+    assert tab.complaints == []
+    tab.context.close()
+
+
+def test_a_stream_that_breaks_is_told_and_asked_in_its_place(browser: Browser, world: World) -> None:
+    tab = Tab(browser, world)
+    page = tab.page
+    page.clock.install()
+    tab.sign_in("approver")
+    page.route("**/v1/events**", lambda route: route.abort())
+    tab.go(f"/endpoints/{ENDPOINT}")
+    expect(page.locator("[data-live=asking]")).to_contain_text("asks again every 4 s")
+    stats = page.get_by_role("region", name="Since this traffic is in force")
+    before = stats.inner_text()
+    asks(world, 4)
+    page.clock.fast_forward(5_000)
+    expect(stats).not_to_have_text(before)
+    # One who may not: said in words, and nothing to press.
+    expect(page.get_by_role("button", name="Deploy by canary")).to_be_disabled()
+    expect(page.get_by_text("You are not a developer of").first).to_be_visible()
+    page.unroute("**/v1/events**")
+    page.clock.fast_forward(30_000)
+    expect(page.locator("[data-live=live]")).to_be_visible()
+    tab.context.close()
+
+
+def test_a_pipeline_is_walked_decided_on_and_gone_on_from(browser: Browser, world: World) -> None:
+    tab = Tab(browser, world)
+    page = tab.page
+    tab.sign_in("developer")
+    tab.go(f"/runs/{world.named['piped']}")
+    step = page.get_by_role("button", name=re.compile("^publish failed after approve and weather"))
+    # What failed is shown before anybody asks for it.
+    expect(step).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("region", name="Step publish")).to_contain_text("no rows of May")
+    # By the arrows along the edges: to the approval, to what it approves, down to what runs beside it, and back to the first.
+    step.focus()
+    for key, name in (
+        ("ArrowLeft", "approve"),
+        ("ArrowLeft", "clean"),
+        ("ArrowDown", "weather"),
+        ("ArrowLeft", "load"),
+    ):
+        page.keyboard.press(key)
+        expect(page.get_by_role("button", name=re.compile(f"^{name} done"))).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("step=clean"))
+    expect(page.get_by_role("region", name="Step clean")).to_contain_text(
+        "not from the cache: its code changed"
+    )
+    page.get_by_role("button", name="Do clean and what follows again").click()
+    link = page.get_by_role("status").filter(has_text="Started as").get_by_role("link")
+    run_id = link.inner_text()
+    with world.client("approver") as approver:
+        rows = [one for one in approver.each_audit_row() if one.resource == f"run/{run_id}"]
+    wanted = {"pack": PIPELINE.digest, "resume_of": world.named["piped"], "again_from": ["clean"]}
+    assert wanted.items() <= rows[0].detail["pipeline"].items()
+    assert tab.complaints == []
+    tab.context.close()
+    other = Tab(browser, world)
+    other.sign_in("approver")
+    other.go(f"/runs/{run_id}")
+    expect(other.page.locator("[data-live=live]")).to_be_visible()
+    gate = other.page.get_by_role("region", name="Step approve")
+    gate.get_by_role("button", name="Approve").click()
+    # The page hears that the run went on.
+    expect(other.page.get_by_role("button", name=re.compile("^publish done"))).to_be_visible()
+    assert other.complaints == []
+    other.context.close()
 
 
 def test_an_alert_is_seen_to(browser: Browser, world: World) -> None:

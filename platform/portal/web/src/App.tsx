@@ -8,6 +8,7 @@ import { SignIn } from './pages/SignIn';
 import { useToken } from './session';
 
 // Each page comes when it is first opened; home comes with the shell.
+const NewProject = lazy(() => import('./pages/NewProject'));
 const Runs = lazy(() => import('./pages/Runs'));
 const RunPage = lazy(() => import('./pages/Run'));
 const Approvals = lazy(() => import('./pages/Approvals'));
@@ -33,6 +34,7 @@ export function App() {
       <Suspense fallback={<Loading rows={6} />}>
         <Switch>
           <Route path="/" component={Home} />
+          <Route path="/projects/new" component={NewProject} />
           <Route path="/approvals" component={Approvals} />
           <Route path="/runs" component={Runs} />
           <Route path="/runs/:id">{({ id }) => <RunPage id={id} />}</Route>

@@ -11,6 +11,8 @@ export class ApiError extends Error {
     readonly status: number,
     readonly code: string,
     message: string,
+    /** What of the request is wrong, where it is one thing. */
+    readonly field = '',
   ) {
     super(message);
   }
@@ -44,11 +46,12 @@ export async function unwrap<T>(asked: Promise<Answer<T>>): Promise<T> {
     );
   }
   if (answer.response.ok) return answer.data as T;
-  const told = (answer.error ?? {}) as { code?: string; detail?: string };
+  const told = (answer.error ?? {}) as { code?: string; detail?: string; details?: { field?: string } };
   const error = new ApiError(
     answer.response.status,
     told.code ?? 'unknown',
     told.detail ?? `the control API answered ${answer.response.status} without saying why; its log has the cause`,
+    told.details?.field,
   );
   if (error.status === 401 && token()) signOut(error.message);
   throw error;

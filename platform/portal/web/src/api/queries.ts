@@ -1,11 +1,12 @@
 /** What pages ask the API, by the key that each answer is kept under. */
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { api, page, unwrap } from './client';
-import { type AccessRequest, type AlertRow, type AuditRow, type CatalogEntry, type Cost, type Endpoint, hasEnded, type ModelVersion, type Project, type ReportRow, type Run } from './words';
+import { type AccessRequest, type AlertRow, type AuditRow, type CatalogEntry, type Cost, type Endpoint, hasEnded, type ModelVersion, type Project, type ReportRow, type Run, type Template } from './words';
 
 /** How often something that moves is looked at again. */
-const LIVE_MS = 2_000;
+export const LIVE_MS = 2_000;
 const CALM_MS = 15_000;
+export const ENDPOINT_MS = 4_000;
 
 export function useMe() {
   return useQuery({ queryKey: ['me'], queryFn: () => unwrap(api.GET('/api/v1/me')), staleTime: 60_000 });
@@ -16,6 +17,15 @@ export function useProjects() {
     queryKey: ['projects'],
     queryFn: () => page<Project>(api.GET('/api/v1/projects', { params: { query: { limit: 500 } } })),
     staleTime: CALM_MS,
+  });
+}
+
+/** Templates of projects: of the release, so they stay. */
+export function useTemplates() {
+  return useQuery({
+    queryKey: ['templates'],
+    queryFn: () => page<Template>(api.GET('/api/v1/templates', { params: { query: { limit: 500 } } })),
+    staleTime: Number.POSITIVE_INFINITY,
   });
 }
 
@@ -40,11 +50,22 @@ export function useRuns(project: string) {
   });
 }
 
-export function useRun(id: string) {
+/** One run as it is now; who is told of it need not ask. */
+export function useRun(id: string, isTold = false) {
   return useQuery({
     queryKey: ['runs', 'one', id],
     queryFn: () => unwrap(api.GET('/api/v1/runs/{run_id}', { params: { path: { run_id: id } } })),
-    refetchInterval: (query) => (query.state.data && hasEnded(query.state.data.stage) ? false : LIVE_MS),
+    refetchInterval: (query) => (isTold || (query.state.data && hasEnded(query.state.data.stage)) ? false : LIVE_MS),
+  });
+}
+
+/** A pipeline as it was sent: the same digest is always the same. */
+export function usePipeline(project: string, digest: string) {
+  return useQuery({
+    queryKey: ['pipelines', project, digest],
+    enabled: digest !== '',
+    queryFn: () => unwrap(api.GET('/api/v1/projects/{project}/pipelines/{digest}', { params: { path: { project, digest } } })),
+    staleTime: Number.POSITIVE_INFINITY,
   });
 }
 
@@ -192,13 +213,45 @@ export function useEndpoints(project: string) {
   });
 }
 
-/** An endpoint as serving has it now. While a canary is judged it moves. */
-export function useEndpoint(name: string) {
+/** An endpoint as serving has it now. While a canary is judged it moves; who is told of that need not ask. */
+export function useEndpoint(name: string, isTold = false) {
   return useQuery({
-    queryKey: ['endpoints', 'one', name],
+    queryKey: endpointKey(name),
     enabled: name !== '',
     queryFn: () => unwrap(api.GET('/api/v1/endpoints/{name}/live', { params: { path: { name } } })),
-    refetchInterval: LIVE_MS * 2,
+    refetchInterval: isTold ? false : ENDPOINT_MS,
+  });
+}
+
+export const endpointKey = (name: string) => ['endpoints', 'one', name];
+
+const RUN_PAGES = 5;
+
+/** The run that last brought another bundle than the present one to an endpoint, as far back as is worth looking. */
+export function useBundleBefore(endpoint: Endpoint, present: string | undefined) {
+  return useQuery({
+    queryKey: ['runs', 'before', endpoint.name, present],
+    enabled: present !== undefined,
+    queryFn: async (): Promise<Run | null> => {
+      let before = '';
+      for (let read = 0; read < RUN_PAGES; read += 1) {
+        const found = await page<Run>(
+          api.GET('/api/v1/runs', { params: { query: { project: endpoint.project, before, limit: 200 } } }),
+        );
+        const run = found.items.find(
+          (one) =>
+            one.endpoint === endpoint.name &&
+            one.stage === 'done' &&
+            (one.kind === 'deploy' || one.kind === 'train') &&
+            !!one.bundle_digest &&
+            one.bundle_digest !== present,
+        );
+        if (run) return run;
+        before = found.next;
+        if (!before) break;
+      }
+      return null;
+    },
   });
 }
 

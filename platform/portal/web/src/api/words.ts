@@ -23,7 +23,42 @@ export type Endpoint = Schemas['EndpointClaim'];
 export type EndpointLive = Schemas['EndpointLive'];
 /** In a list without what its bundle says. */
 export type ModelVersion = Schemas['ModelView'];
+export type Template = Omit<Schemas['TemplateView'], 'inputs'> & { inputs: InputSchema };
+export type ProjectPlan = Schemas['ProjectPlan'];
+export type PipelineNode = Schemas['Node'];
+/** What became of a step, as a run's status and result have it; the API's document says only that these are objects. */
+export interface NodeReport {
+  name: string;
+  state?: 'waiting' | 'running' | 'approval' | 'done' | 'failed' | 'rejected' | 'skipped';
+  items?: number;
+  from_cache?: number;
+  why_not_cached?: string;
+  tries?: number;
+  seconds?: number;
+  cpu_seconds?: number;
+  message?: string;
+  approved_by?: string[];
+}
 export type Me = Schemas['SessionView'];
+
+export type Answer = string | number | boolean;
+
+/** One question of a template, as JSON Schema says it. Patterns are left to the API: their dialect is its own. */
+export interface InputField {
+  type: 'string' | 'integer' | 'number' | 'boolean';
+  description?: string;
+  default?: Answer;
+  enum?: string[];
+  minimum?: number;
+  maximum?: number;
+  maxLength?: number;
+}
+
+/** The API's document says of a template's `inputs` only that it is an object. */
+export interface InputSchema {
+  properties: Record<string, InputField>;
+  required?: string[];
+}
 
 const ended = new Set(['done', 'rolled_back', 'rejected', 'cancelled', 'failed']);
 

@@ -8,6 +8,7 @@ import { signOut } from '../session';
 
 const pages: [path: string, label: string][] = [
   ['/', 'Home'],
+  ['/projects/new', 'New project'],
   ['/approvals', 'Approvals'],
   ['/runs', 'Runs'],
   ['/models', 'Models'],

@@ -1,19 +1,29 @@
-import { Alert, Anchor, Button, Group, NativeSelect, Progress, Stack, Text } from '@mantine/core';
-import { useMutation } from '@tanstack/react-query';
-import { useState } from 'react';
+import { Alert, Anchor, Button, Progress, Stack, Text } from '@mantine/core';
+import { useQueryClient } from '@tanstack/react-query';
+import { useEffect, useRef, useState } from 'react';
 import { Link } from 'wouter';
-import { api, unwrap } from '../api/client';
-import { useEndpoint, useMe, useModels } from '../api/queries';
-import { type EndpointLive, rolesIn, shortDigest } from '../api/words';
+import { useEvents } from '../api/events';
+import { ENDPOINT_MS, endpointKey, useEndpoint } from '../api/queries';
+import { type EndpointLive, shortDigest } from '../api/words';
 import { DataTable } from '../components/DataTable';
+import { Deploy } from '../components/Deploy';
+import { Live } from '../components/Live';
 import { Page } from '../components/Page';
+import { RollBack } from '../components/RollBack';
 import { Section } from '../components/Section';
-import { Empty, Problem, Shown } from '../components/states';
-import { Digest, RunLink, seconds, When } from '../components/values';
+import { Empty, Shown } from '../components/states';
+import { StopCanary } from '../components/StopCanary';
+import { Digest, seconds, When } from '../components/values';
 
 /** Who answers at an endpoint now, how fast, and how to bring another model there or an earlier one back. */
 export default function EndpointPage({ name }: { name: string }) {
-  const endpoint = useEndpoint(name);
+  const queries = useQueryClient();
+  const now = useEvents({ endpoint: name }, true, (what, data) => {
+    if (what === 'endpoint') queries.setQueryData(endpointKey(name), data);
+    // Something of its project went on record: a deployment, or an end of one.
+    else void queries.invalidateQueries({ queryKey: ['runs'] });
+  });
+  const endpoint = useEndpoint(name, now === 'live');
   return (
     <Page
       title={name}
@@ -37,9 +47,11 @@ export default function EndpointPage({ name }: { name: string }) {
                 {found.unavailable}
               </Alert>
             )}
+            <Live now={now} everySeconds={ENDPOINT_MS / 1000} />
             <div className="ms-grid">
               <Traffic endpoint={found} />
               <Deploy endpoint={found} />
+              <RollBack endpoint={found} />
             </div>
             {found.stats && <Stats endpoint={found} />}
           </>
@@ -82,6 +94,7 @@ function Traffic({ endpoint }: { endpoint: EndpointLive }) {
         <Text size="sm" c="dimmed">
           version {table.version}, set by {table.set_by || 'nobody named'}
         </Text>
+        {table.canary && table.set_by && <StopCanary endpoint={endpoint} runId={table.set_by} />}
       </Stack>
     </Section>
   );
@@ -95,76 +108,10 @@ function ModelLink({ project, digest }: { project: string; digest: string }) {
   );
 }
 
-/** A deployment goes by canary and is judged at each share, whichever model it brings: an earlier one, too. */
-function Deploy({ endpoint }: { endpoint: EndpointLive }) {
-  const me = useMe();
-  const models = useModels(endpoint.project);
-  const [chosen, setChosen] = useState('');
-  const stable = endpoint.traffic?.stable;
-  const versions = (models.data?.pages.flatMap((one) => one.items) ?? []).filter(
-    (one, place, all) => one.bundle_digest !== stable && all.findIndex((other) => other.bundle_digest === one.bundle_digest) === place,
-  );
-  const digest = chosen || versions[0]?.bundle_digest || '';
-  const deploy = useMutation({
-    mutationFn: () =>
-      unwrap(
-        api.POST('/api/v1/runs', {
-          body: {
-            project: endpoint.project,
-            kind: 'deploy',
-            environment: endpoint.environment,
-            endpoint: endpoint.name,
-            bundle_digest: digest,
-          },
-        }),
-      ),
-  });
-  const roles = rolesIn(me.data, endpoint.project, endpoint.environment);
-  const may = roles.has('developer') || roles.has('admin');
-  const trainedBefore = (at: string) => {
-    const now = versions.length && models.data?.pages.flatMap((one) => one.items).find((one) => one.bundle_digest === stable);
-    return now ? at < now.trained_at : false;
-  };
-  return (
-    <Section title="Deploy, or go back">
-      {!versions.length ? (
-        <Empty command={`mainspring run start ${endpoint.project} --endpoint ${endpoint.name}`}>There is no other model of {endpoint.project} to bring here.</Empty>
-      ) : (
-        <Stack gap="sm">
-          <NativeSelect
-            label="Model"
-            description="It takes 5, 25 and 50 % first, and goes back by itself if it fails or is slow."
-            value={digest}
-            onChange={(event) => setChosen(event.currentTarget.value)}
-            data={versions.map((one) => ({
-              value: one.bundle_digest,
-              label: `${one.name} ${one.version && `v${one.version}`} (${shortDigest(one.bundle_digest)})${trainedBefore(one.trained_at) ? ', earlier' : ''}`,
-            }))}
-          />
-          <Group>
-            <Button disabled={!may || !digest} loading={deploy.isPending} onClick={() => deploy.mutate()}>
-              Deploy by canary
-            </Button>
-            {!may && me.data && (
-              <Text size="sm" c="dimmed">
-                You are not a developer of {endpoint.project} in {endpoint.environment}.
-              </Text>
-            )}
-          </Group>
-          {deploy.data && (
-            <Text size="sm" role="status">
-              Started as <RunLink id={deploy.data.run_id} />.
-            </Text>
-          )}
-          {deploy.isError && <Problem error={deploy.error} />}
-        </Stack>
-      )}
-    </Section>
-  );
-}
-
 function Stats({ endpoint }: { endpoint: EndpointLive }) {
   const stats = endpoint.stats;
+  const total = stats?.bundles?.reduce((sum, one) => sum + one.requests, 0) ?? 0;
+  const rate = useRate(total, stats?.window_seconds ?? 0);
   if (!stats) return null;
   const ms = (value: number) => `${value.toFixed(2)} ms`;
   return (
@@ -191,7 +138,21 @@ function Stats({ endpoint }: { endpoint: EndpointLive }) {
       )}
       <Text size="sm" c="dimmed">
         traffic version {stats.traffic_version}, {seconds(stats.window_seconds)} long
+        {rate !== undefined && `; ${rate.toFixed(rate < 10 ? 1 : 0)} requests a second since this page looked before`}
       </Text>
     </Section>
   );
+}
+
+/** A count's growth a second between the last two looks, by serving's own clock; undefined before the second, or after it began anew. */
+function useRate(count: number, atSeconds: number): number | undefined {
+  const last = useRef({ count, atSeconds });
+  const [rate, setRate] = useState<number>();
+  useEffect(() => {
+    const { count: before, atSeconds: since } = last.current;
+    if (atSeconds === since) return;
+    last.current = { count, atSeconds };
+    setRate(atSeconds > since && count >= before ? (count - before) / (atSeconds - since) : undefined);
+  }, [count, atSeconds]);
+  return rate;
 }

@@ -1,21 +1,29 @@
 import { Anchor, Button, Code, Group, List, Progress, Stack, Text, Timeline } from '@mantine/core';
-import { useMutation } from '@tanstack/react-query';
-import { Fragment } from 'react';
+import { useMutation, useQueryClient } from '@tanstack/react-query';
+import { Fragment, useEffect, useState } from 'react';
 import { api, unwrap } from '../api/client';
-import { useRun, useRunEvents } from '../api/queries';
+import { useEvents } from '../api/events';
+import { LIVE_MS, useRun, useRunEvents } from '../api/queries';
 import { hasEnded, plain, type Run } from '../api/words';
 import { EnvironmentBadge, StageBadge } from '../components/badges';
 import { DataTable } from '../components/DataTable';
 import { Decide } from '../components/Decide';
+import { Live } from '../components/Live';
 import { Metrics } from '../components/Metrics';
 import { Page } from '../components/Page';
+import { Pipeline } from '../components/Pipeline';
 import { Section } from '../components/Section';
 import { Empty, Problem, Shown } from '../components/states';
 import { brief, Digest, money, seconds, When } from '../components/values';
 
 /** One run as it is now: moves on by itself until it has ended. */
 export default function RunPage({ id }: { id: string }) {
-  const run = useRun(id);
+  const [isMoving, setMoving] = useState(false);
+  const queries = useQueryClient();
+  const now = useEvents({ run: id }, isMoving, () => void queries.invalidateQueries({ queryKey: ['runs'] }));
+  const run = useRun(id, now === 'live');
+  const moves = run.data !== undefined && !hasEnded(run.data.stage);
+  useEffect(() => setMoving(moves), [moves]);
   return (
     <Page
       title={id}
@@ -28,7 +36,9 @@ export default function RunPage({ id }: { id: string }) {
         {(found) => (
           <>
             <Facts run={found} />
-            {found.stage === 'approval' && (
+            {moves && <Live now={now} everySeconds={LIVE_MS / 1000} />}
+            {found.kind === 'pipeline' && found.pack && <Pipeline run={found} />}
+            {found.stage === 'approval' && !(found.kind === 'pipeline' && found.pack) && (
               <Section title="Your decision">
                 <Decide run={found} />
               </Section>
@@ -37,7 +47,7 @@ export default function RunPage({ id }: { id: string }) {
               <Steps run={found} />
               <Result run={found} />
             </div>
-            <Events run={found} />
+            <Events run={found} isTold={now === 'live'} />
           </>
         )}
       </Shown>
@@ -144,8 +154,8 @@ function Result({ run }: { run: Run }) {
   );
 }
 
-function Events({ run }: { run: Run }) {
-  const events = useRunEvents(run.run_id, !hasEnded(run.stage));
+function Events({ run, isTold }: { run: Run; isTold: boolean }) {
+  const events = useRunEvents(run.run_id, !hasEnded(run.stage) && !isTold);
   return (
     <Section title="On record">
       <Shown of={events} rows={3}>
