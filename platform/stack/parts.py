@@ -10,6 +10,7 @@ import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -42,6 +43,8 @@ class Part:
     """Makes the folders and tokens that it needs; called when every port of the stack was found free."""
     needs: tuple[str, ...] = ()
     """Parts that must answer before this one starts, where they are started together."""
+    starts: int = 1
+    """How often it is started at most, where it ends by itself before it answers."""
 
 
 def temporal(s: settings.Settings) -> Part:
@@ -144,9 +147,7 @@ def ray(s: settings.Settings) -> Part:
             *(piece for flag, port in flags.items() for piece in (flag, str(port))),
         ),
         ports={port: "stack.port_base" for flag, port in flags.items() if flag != "--max-worker-port"},
-        is_ready=lambda: _answers(
-            f"{s.ray.dashboard_url}/api/jobs/", token=ensure_ray_token(s.ray.token_file)
-        ),
+        is_ready=lambda: _takes_jobs(s.ray.dashboard_url, ensure_ray_token(s.ray.token_file)),
         prepare=lambda: ensure_ray_token(s.ray.token_file),
         environment={
             **ray_environment(s),
@@ -156,6 +157,9 @@ def ray(s: settings.Settings) -> Part:
             "RAY_JOB_START_TIMEOUT_SECONDS": "3600",
         },
         url=s.ray.dashboard_url,
+        # Its node waits 15 s for an agent of its own, and nothing says otherwise: on a machine where ten others wait for each core
+        # that is too little now and then, and the head ends with its node.
+        starts=3,
     )
 
 
@@ -255,9 +259,20 @@ def _accepts(host: str, port: int) -> bool:
         return probe.connect_ex((host, port)) == 0
 
 
-def _answers(url: str, *, token: str = "") -> bool:
+def _takes_jobs(url: str, token: str) -> bool:
+    """Ray's page answers before there is a node, and takes jobs then that nobody starts."""
+    return _answers(f"{url}/api/jobs/", token=token) and _answers(
+        f"{url}/nodes?view=hostNameList",
+        token=token,
+        wanted=lambda answer: answer.json()["data"]["hostNameList"],
+    )
+
+
+def _answers(url: str, *, token: str = "", wanted: Callable[[httpx.Response], Any] = lambda _: True) -> bool:
+    """`wanted`: what the answer must have, as something that is not empty."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        return httpx.get(url, headers=headers, timeout=2.0, trust_env=False).status_code == 200
-    except httpx.HTTPError:
+        answer = httpx.get(url, headers=headers, timeout=2.0, trust_env=False)
+        return answer.status_code == 200 and bool(wanted(answer))
+    except (httpx.HTTPError, ValueError, LookupError, TypeError):
         return False

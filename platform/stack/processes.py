@@ -133,9 +133,9 @@ def _await_end(stack_id: str, group: set[int] | None, seconds: float, seen: set[
         time.sleep(_POLL_SECONDS)
 
 
-def await_port_free(port: int, setting: str, *, seconds: float = 65.0) -> None:
+def await_port_free(port: int, setting: str, *, seconds: float = 65.0, is_ending: bool = False) -> None:
     """Wait while nobody listens on a port that is taken all the same: connections of a server that has just ended
-    linger for a minute. Errors: PortInUse, at once where somebody listens.
+    linger for a minute. Errors: PortInUse, at once where somebody listens, but of whom it is known that he `is_ending`.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -144,7 +144,7 @@ def await_port_free(port: int, setting: str, *, seconds: float = 65.0) -> None:
         except errors.PortInUse:
             with socket.socket() as probe:
                 is_heard = probe.connect_ex(("127.0.0.1", port)) == 0
-            if is_heard or time.monotonic() >= deadline:
+            if (is_heard and not is_ending) or time.monotonic() >= deadline:
                 raise
         time.sleep(4 * _POLL_SECONDS)
 

@@ -65,6 +65,10 @@ def up(
                 starting.append(_start(s, part, state.stack_id))
                 waiting.remove(part)
             for one in list(starting):
+                if one.starts < one.part.starts and not processes.is_alive(one.pid):
+                    starting[starting.index(one)] = _start_again(s, one, state.stack_id)
+                    progress(f"{one.part.name} ended while starting, and is started again: {_tail(one.log)}")
+                    continue
                 if (running := _look(s, one)) is None:
                     continue
                 starting.remove(one)
@@ -104,13 +108,23 @@ class _Starting:
     pid: int
     log: Path
     begun: float
+    starts: int = 1
+    """How often it was started by now."""
 
 
-def _start(s: settings.Settings, part: stack_parts.Part, stack_id: str) -> _Starting:
+def _start(s: settings.Settings, part: stack_parts.Part, stack_id: str, *, starts: int = 1) -> _Starting:
     log = s.stack.state_dir / "logs" / f"{part.name}.log"
     environment = settings.child_environment(s, {**part.environment, processes.MARKER: stack_id})
     begun = time.monotonic()
-    return _Starting(part, processes.start(part.argv, environment=environment, log=log), log, begun)
+    pid = processes.start(part.argv, environment=environment, log=log)
+    return _Starting(part, pid, log, begun, starts)
+
+
+def _start_again(s: settings.Settings, one: _Starting, stack_id: str) -> _Starting:
+    """Errors: PortInUse where what it has left keeps a port."""
+    for port, setting in one.part.ports.items():
+        processes.await_port_free(port, setting, is_ending=True)
+    return _start(s, one.part, stack_id, starts=one.starts + 1)
 
 
 def _look(s: settings.Settings, one: _Starting) -> RunningPart | None:

@@ -2,15 +2,19 @@
 
 import asyncio
 import dataclasses
+import http.server
+import json
 import os
 import platform
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -54,6 +58,74 @@ import os, subprocess, sys, time
 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
 time.sleep(600)
 """
+
+
+HESITANT = """
+import pathlib, sys, time
+for number in range(int(sys.argv[1])):
+    if not (mark := pathlib.Path(sys.argv[2]) / f"{number}").exists():
+        mark.touch()
+        sys.exit(f"too slow, {number}")
+(pathlib.Path(sys.argv[2]) / "answers").touch()
+time.sleep(600)
+"""
+
+
+def hesitant(folder: Path, failures: int) -> parts.Part:
+    """Ends by itself so often before it answers, and may be started three times."""
+    folder.mkdir()
+    return dataclasses.replace(
+        sleeper("slow", code=""),
+        argv=(sys.executable, "-c", HESITANT, str(failures), str(folder)),
+        is_ready=(folder / "answers").exists,
+        starts=3,
+    )
+
+
+def test_a_part_that_ends_before_it_answers_is_started_again(
+    chosen: settings.Settings, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    state = stack.up(chosen, [hesitant(tmp_path / "two", 2)], progress=said.append)
+    (running,) = state.parts
+    assert processes.is_alive(running.pid) and stack.read(chosen) == state
+    assert [line.rpartition(": ")[2] for line in said[:2]] == ["too slow, 0", "too slow, 1"]
+    stack.down(chosen)
+    assert not processes.is_alive(running.pid)
+    with pytest.raises(errors.DependencyDown, match="`slow` ended while starting: too slow, 2"):
+        stack.up(chosen, [hesitant(tmp_path / "three", 3)])
+    assert stack.read(chosen) is None
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    """Ray's page as it answers before its node is there, and then."""
+
+    hosts: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        body = (
+            b"[]"
+            if self.path == "/api/jobs/"
+            else json.dumps({"data": {"hostNameList": self.hosts}}).encode()
+        )
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_ray_is_ready_once_it_has_a_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as page:
+        threading.Thread(target=page.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{page.server_port}"
+        ray = parts.ray(settings.load({"MAINSPRING_RAY_DASHBOARD_URL": url}, directory=tmp_path))
+        assert not ray.is_ready()
+        monkeypatch.setattr(Page, "hosts", ["here"])
+        assert ray.is_ready()
+        page.shutdown()
+    assert not ray.is_ready(), "nobody is there"
 
 
 @pytest.mark.integration
