@@ -66,13 +66,18 @@ def place_file(path: Path, write: Callable[[Path], None]) -> None:
     sync_folder(path.parent)
 
 
-def replace_file(path: Path, content: str | bytes) -> None:
+def replace_file(path: Path, content: str | bytes, *, is_secret: bool = False) -> None:
     """Put `content` in the place of `path`; readers see the old file or the new one, and on return the new one is on disk.
 
-    One writer at a time: what it writes first lies beside, as `<name>.new`. Errors: OSError, and then the old file stands.
+    One writer at a time: what it writes first lies beside, as `<name>.new`. What `is_secret` is never readable by others.
+    Errors: OSError, and then the old file stands.
     """
     fresh = path.with_name(path.name + ".new")
-    with fresh.open("wb") as file:
+    if is_secret:
+        fresh.unlink(missing_ok=True)  # a crash may have left one, with the rights of others
+    with open(
+        os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if is_secret else 0o666), "wb"
+    ) as file:
         file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())

@@ -15,18 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from mainspring.core import errors
+from mainspring.core import errors, watched
 
 ROLES: Final = ("viewer", "developer", "approver", "admin", "service")
 
 #: How the names of the embedded issuer's actors end, and nobody else's.
 LOCAL: Final = "@local"
 
+#: Who the services of the embedded stack are to one another.
+SERVICE: Final = "service@local"
+
 #: The actors of a new embedded stack. Developer and approver differ, so that four eyes are possible from the start.
 EMBEDDED_ACTORS: Final[Mapping[str, tuple[str, ...]]] = {
     "developer@local": ("developer",),
     "approver@local": ("approver",),
-    "service@local": ("service",),
+    SERVICE: ("service",),
     "admin@local": ("admin", "developer", "approver"),
 }
 
@@ -64,7 +67,7 @@ class Issuer(Protocol):
 
 
 class TokenIssuer:
-    """Reads the token file once. Immutable, thread-safe."""
+    """Has read the token file once. Immutable, thread-safe."""
 
     def __init__(self, tokens: Mapping[str, Actor]) -> None:
         self._tokens = dict(tokens)
@@ -73,18 +76,12 @@ class TokenIssuer:
     def load(cls, path: Path) -> TokenIssuer:
         """Errors: MissingTool if there is no file, InvalidSettings if it is malformed."""
         try:
-            entries = json.loads(path.read_text())["tokens"]
-            return cls({e["token"]: Actor(e["actor"], tuple(e["roles"])) for e in entries})
+            return cls(_actors(path.read_bytes()))
         except FileNotFoundError as error:
             raise errors.MissingTool(
                 f"no token file `{path.name}`; run `mainspring up`, which writes it",
                 tool=path.name,
                 fix="mainspring up",
-            ) from error
-        except (KeyError, TypeError, ValueError) as error:
-            raise errors.InvalidSettings(
-                f"token file `{path.name}` is malformed: {error!r}; remove it and run `mainspring up`",
-                problems=(path.name,),
             ) from error
 
     async def prepare(self, authorization: str | None) -> None:
@@ -96,7 +93,7 @@ class TokenIssuer:
         if scheme.lower() != "bearer" or not token:
             raise errors.Unauthenticated("no bearer token; send `Authorization: Bearer <token>`")
         found: Actor | None = None
-        for known, actor in self._tokens.items():
+        for known, actor in self._known().items():
             if hmac.compare_digest(known.encode(), token.strip().encode()):
                 found = actor
         if found is None:
@@ -106,15 +103,45 @@ class TokenIssuer:
         return found
 
     def token_of(self, actor: str) -> str:
-        """The token of an embedded actor, for processes of the same machine. Errors: NotFound."""
-        for token, known in self._tokens.items():
+        """The token of an embedded actor, for processes of the same machine. Of several the first. Errors: NotFound."""
+        tokens = self._known()
+        for token, known in tokens.items():
             if known.name == actor:
                 return token
         raise errors.NotFound(
-            f"no token for `{actor}`; known are {', '.join(f'`{a.name}`' for a in self._tokens.values())}",
+            f"no token for `{actor}`; known are {', '.join(f'`{a.name}`' for a in tokens.values())}",
             resource="token",
             name=actor,
         )
+
+    def _known(self) -> Mapping[str, Actor]:
+        return self._tokens
+
+
+class FollowedTokens(TokenIssuer):
+    """The token file as it is now: a change counts within a second, so that tokens rotate under processes that run for long.
+
+    A file that cannot be read changes nothing, and the log says so; one that is gone knows nobody. Thread-safe.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Errors: those of `load`."""
+        super().__init__(TokenIssuer.load(path)._known())
+        self._file: watched.Watched[Mapping[str, Actor]] = watched.Watched(path, _actors, {})
+
+    def _known(self) -> Mapping[str, Actor]:
+        return self._file.get()
+
+
+def _actors(content: bytes) -> dict[str, Actor]:
+    """Of each token, in the order of the file. Errors: InvalidSettings."""
+    try:
+        return {e["token"]: Actor(e["actor"], tuple(e["roles"])) for e in json.loads(content)["tokens"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise errors.InvalidSettings(
+            f"the token file is malformed: {error!r}; remove it and run `mainspring up`",
+            problems=("control.tokens_file",),
+        ) from error
 
 
 def ensure_token_file(path: Path, actors: Mapping[str, Sequence[str]] = EMBEDDED_ACTORS) -> TokenIssuer:

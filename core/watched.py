@@ -89,8 +89,7 @@ class Watched(Generic[T]):
                 ) from error
             try:
                 content, written = edit(self._load())
-                durable.replace_file(self._path, written)
-                self._path.chmod(0o600)
+                durable.replace_file(self._path, written, is_secret=True)
                 self._take(content, self._state())
             finally:
                 os.close(held)

@@ -29,11 +29,13 @@ def main() -> int:
         return 2
     try:
         s = settings.load()
-        issuer: identity.Issuer = identity.ensure_token_file(s.control.tokens_file)
+        identity.ensure_token_file(s.control.tokens_file)
+        tokens = identity.FollowedTokens(s.control.tokens_file)
+        issuer: identity.Issuer = tokens
         if s.identity.issuer:
             from mainspring.core import oidc  # an embedded stack starts without it
 
-            issuer = oidc.issuer(s.identity, identity.TokenIssuer.load(s.control.tokens_file))
+            issuer = oidc.issuer(s.identity, tokens)
         app = control_app.create_app(
             s,
             issuer=issuer,

@@ -42,7 +42,7 @@ def assembled(s: settings.Settings, told: part.Part | None, opened: contextlib.E
     certificates = tls.Certificates.load(s.serving)
     access: online.Access = "own" if told is None else "read" if told.follows else "share"
     store = opened.enter_context(online.OnlineStore(s.serving.online_store, access=access))
-    embedded = identity.TokenIssuer.load(s.control.tokens_file)
+    embedded = identity.FollowedTokens(s.control.tokens_file)
     exchange = None
     if told is not None:
         from mainspring.serving.processes import weights  # of one of several processes, which alone needs it
@@ -90,8 +90,11 @@ def usage_sender(s: settings.Settings, embedded: identity.TokenIssuer) -> Iterat
             # One for all: making it reads the system's certificates, some 30 ms that hold the interpreter.
             from mainspring.core.client import control
 
-            token = embedded.token_of("service@local")
-            made = control.ControlClient(s.control_url, token, timeout_seconds=_USAGE_TIMEOUT_SECONDS)
+            made = control.ControlClient(
+                s.control_url,
+                lambda: embedded.token_of(identity.SERVICE),
+                timeout_seconds=_USAGE_TIMEOUT_SECONDS,
+            )
             return opened.enter_context(made)
 
         yield lambda records: client().record_serving_usage(records)

@@ -6,14 +6,23 @@ from typing import Any
 
 import httpx
 
-from mainspring.core import errors
+from mainspring.core import bearer, errors
 
 
-async def exchange(http: httpx.AsyncClient, name: str, method: str, path: str, body: str = "") -> Any:
-    """What room `name` answers. Errors: the room's own off the wire; DependencyDown where it is silent."""
+async def exchange(
+    http: httpx.AsyncClient, name: str, method: str, path: str, body: str = "", *, token: str = ""
+) -> Any:
+    """What room `name` answers; `token`: to be shown instead of the client's own.
+
+    Errors: the room's own off the wire; DependencyDown where it is silent.
+    """
     try:
         answer = await http.request(
-            method, path, content=body or None, headers={"content-type": "application/json"}
+            method,
+            path,
+            content=body or None,
+            headers={"content-type": "application/json"},
+            auth=bearer.auth(token) or httpx.USE_CLIENT_DEFAULT,
         )
         value = answer.json() if answer.content else {}
     except (httpx.TransportError, ValueError) as error:

@@ -21,7 +21,7 @@ import httpx
 from temporalio import client as temporal
 from temporalio import runtime, worker
 
-from mainspring.core import errors, identity, settings
+from mainspring.core import bearer, errors, identity, settings
 from mainspring.core.client import connection
 from mainspring.core.client import control as control_client
 from mainspring.core.client import serving as serving_client
@@ -112,7 +112,11 @@ async def _run(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    token = identity.TokenIssuer.load(in_force.control.tokens_file).token_of("service@local")
+    tokens = identity.FollowedTokens(in_force.control.tokens_file)
+
+    def token() -> str:
+        return tokens.token_of(identity.SERVICE)
+
     client = await connect(in_force)
     async with _room(in_force.serving_url, token) as serving, _room(in_force.control_url, token) as control:
         tell = emitter.of(in_force.lineage, control_url=in_force.control_url, token=token)
@@ -216,11 +220,9 @@ def build(
     )
 
 
-def _room(url: str, token: str) -> httpx.AsyncClient:
+def _room(url: str, token: bearer.Token) -> httpx.AsyncClient:
     # Proxies of the environment are not for our own services. The time is below that of an exchange's attempt.
-    return httpx.AsyncClient(
-        base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=25.0, trust_env=False
-    )
+    return httpx.AsyncClient(base_url=url, auth=bearer.auth(token), timeout=25.0, trust_env=False)
 
 
 def _write(path: Path) -> None:

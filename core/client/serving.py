@@ -11,7 +11,7 @@ from typing import Any, Final, Self, TypeVar
 import httpx
 from pydantic import BaseModel, TypeAdapter
 
-from mainspring.core import errors
+from mainspring.core import bearer, errors
 from mainspring.core.contracts import access, deployment, erasure, features, keys, prediction
 from mainspring.core.contracts import masking as mask_contracts
 
@@ -33,19 +33,19 @@ class ServingClient:
         self,
         base_url: str,
         *,
-        token: str = "",
+        token: bearer.Token = "",
         timeout_seconds: float = 30.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """`tls`: whom to believe, and the certificate to show, where the URL is https; None: the system's authorities.
 
-        `token`: a token or API key; needed by `set_traffic`, `load_bundle` and `push`, and where one is demanded."""
+        `token`: a token or API key, or what gives it at each request; needed by `set_traffic`, `load_bundle` and `push`, and where one is demanded."""
         self._base_url = base_url
         # trust_env off: a proxy variable of the shell must not reroute calls between our own services.
         self._http = httpx.Client(
             base_url=base_url,
             timeout=timeout_seconds,
-            headers={"authorization": f"Bearer {token}"} if token else {},
+            auth=bearer.auth(token),
             trust_env=False,
             verify=True if tls is None else tls,
         )

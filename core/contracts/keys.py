@@ -1,4 +1,4 @@
-"""Keys that sign bundles and encrypt payloads: how they are changed, and who has which. Workflow type: `mainspring.RotateKeys.v1`."""
+"""Keys that sign bundles and encrypt payloads, and the token of services: how they are changed, and who has which. Workflow type: `mainspring.RotateKeys.v1`."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ class KeyKind(StrEnum):
     """Ed25519: signs bundles, releases for devices and the heads of their channels."""
     PAYLOADS = "payloads"
     """AES-256: encrypts what Temporal keeps."""
+    TOKENS = "tokens"
+    """The embedded issuer's token by which services know one another."""
 
 
 class KeyAction(StrEnum):
@@ -68,7 +70,7 @@ class KeyChange(Request):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.action is not KeyAction.ROTATE and self.kind is not KeyKind.BUNDLES:
-            raise ValueError(f"`{self.action}` is for keys of bundles; rotate those of payloads")
+            raise ValueError(f"`{self.action}` is for keys of bundles; rotate `{self.kind}`")
         for name, action in (("key_id", KeyAction.DENY), ("bundles", KeyAction.VOUCH)):
             if bool(getattr(self, name)) != (self.action is action):
                 needs = "needs" if self.action is action else "goes without"
@@ -112,7 +114,8 @@ class KeyView(Message):
 
     kind: KeyKind
     key_id: str
-    state: Literal["trusted", "withdrawn", "encrypts", "decrypts"]
+    state: Literal["trusted", "withdrawn", "encrypts", "decrypts", "shown", "believed"]
+    """Of tokens services show the one and believe the other, too."""
     since: UtcTime | None = None
     """When its file was put there; None where keys have no file of their own."""
     public_hex: str = ""
@@ -154,7 +157,7 @@ class KeyResult(Message):
     stage: Stage
     """`done`; one that fails ends with an error."""
     key_id: str = ""
-    """The key that signs or encrypts now."""
+    """The key that signs or encrypts, or the token that is shown, now."""
     withdrawn: list[str] = []
     """Keys that count no more."""
     kept: list[KeptKey] = []

@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 import httpx
 
-from mainspring.core import errors, settings
+from mainspring.core import bearer, errors, settings
 from mainspring.core.contracts import base
 from mainspring.core.lineage import jobs, spool
 
@@ -147,13 +147,13 @@ async def telling_async(emitter: Emitter | None, run: jobs.JobRun) -> AsyncItera
 
 
 def http(
-    url: str, token: str, *, timeout_seconds: float, transport: httpx.BaseTransport | None = None
+    url: str, token: bearer.Token, *, timeout_seconds: float, transport: httpx.BaseTransport | None = None
 ) -> Send:
     """Posts events to a lineage store: ours, or one that OpenLineage's HTTP transport would post to. `token` may be empty."""
-    authorised = {"authorization": f"Bearer {token}"} if token else {}
     client = httpx.Client(
         base_url=url,
-        headers={**authorised, "content-type": "application/json"},
+        headers={"content-type": "application/json"},
+        auth=bearer.auth(token),
         timeout=timeout_seconds,
         trust_env=False,  # proxies of the environment are not for our own services
         transport=transport,
@@ -187,7 +187,7 @@ def file(path: Path) -> Send:
     return send
 
 
-def of(s: settings.LineageSettings, *, control_url: str, token: str) -> Emitter:
+def of(s: settings.LineageSettings, *, control_url: str, token: bearer.Token) -> Emitter:
     """The emitter that the settings describe; `token` is the control API's.
 
     Errors: InvalidSettings if the token file of another store does not read.

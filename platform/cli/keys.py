@@ -28,7 +28,7 @@ _OVERLAP: Final = click.option(
 
 @click.group()
 def keys() -> None:
-    """Keys that sign bundles and encrypt payloads, and callers' API keys: list, rotate, deny."""
+    """Keys that sign bundles and encrypt payloads, services' token, and callers' API keys: list, rotate, deny."""
 
 
 def _serving(actor: str) -> ServingClient:
@@ -70,7 +70,7 @@ def _change(asked: dict[str, Any], actor: str, as_json: bool) -> None:
 
 
 @keys.command("rotate")
-@click.argument("kind", type=click.Choice(["bundles", "payloads"]))
+@click.argument("kind", type=click.Choice(["bundles", "payloads", "tokens"]))
 @_OVERLAP
 @_REASON
 @session.AS

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mainspring.core import errors, identity, ids, payload_keys
+from mainspring.core import errors, identity, ids, payload_keys, token_files
 from mainspring.core.contracts import control, keys, training
 from mainspring.core.models import signing, withdrawn_keys
 from mainspring.platform import access, mutation, reads
@@ -26,7 +26,13 @@ async def read(plane: control_plane.ControlPlane, credential: str, *, after: str
     async with reads.reading(plane, credential, action="key.read") as reader:
         reader.require_platform()
     files = plane.key_files
-    found = await asyncio.to_thread(lambda: [*_of_bundles(files.trusted_dir), *_of_payloads(files.payloads)])
+    found = await asyncio.to_thread(
+        lambda: [
+            *_of_bundles(files.trusted_dir),
+            *_of_payloads(files.payloads),
+            *_of_tokens(plane.control.tokens_file),
+        ]
+    )
     named = sorted((f"{view.kind}/{view.key_id}", view) for view in found)
     left = [(name, view) for name, view in named if name > after]
     return control.Page(
@@ -155,6 +161,13 @@ def _of_bundles(trusted: Path) -> list[keys.KeyView]:
             )
         )
     return found
+
+
+def _of_tokens(path: Path) -> list[keys.KeyView]:
+    return [
+        keys.KeyView(kind=keys.KeyKind.TOKENS, key_id=token_id, state="believed" if number else "shown")
+        for number, token_id in enumerate(token_files.ids(path, identity.SERVICE))
+    ]
 
 
 def _of_payloads(path: Path) -> list[keys.KeyView]:

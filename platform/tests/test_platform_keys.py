@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from platform_api import Api, api, empty, launcher  # noqa: F401 - fixtures
 
-from mainspring.core import settings
+from mainspring.core import identity, settings, token_files
 from mainspring.core.client import control as control_client
 from mainspring.core.client import payloads
 from mainspring.core.contracts import base, keys
@@ -86,7 +86,7 @@ def test_an_emergency_and_an_engine_that_is_away(
         ({"action": "vouch"}, "bundles"),
         ({"action": "vouch", "bundles": [DIGEST], "kind": "payloads"}, "payloads"),
         ({"overlap_minutes": -1}, "overlap_minutes"),
-        ({"kind": "tokens"}, "kind"),
+        ({"kind": "certificates"}, "kind"),
         ({"secret": "x"}, "secret"),
     ],
 )
@@ -115,7 +115,8 @@ def test_what_a_rotation_did_is_on_record_once_and_in_its_own_words(api: Api) ->
 
 
 def test_keys_are_listed_without_what_is_secret(api: Api, tmp_path: Path) -> None:  # noqa: F811
-    assert api.call("developer", "GET", "/api/v1/keys", 200) == {"items": [], "next": ""}
+    (shown,) = api.call("developer", "GET", "/api/v1/keys", 200)["items"]
+    assert (shown["kind"], shown["state"]) == ("tokens", "shown")
     s = settings.load({}, directory=tmp_path)
     trusted = s.serving.trusted_keys_dir
     one, other = (signing.ensure_key(tmp_path / name) for name in ("one.key", "other.key"))
@@ -124,10 +125,11 @@ def test_keys_are_listed_without_what_is_secret(api: Api, tmp_path: Path) -> Non
     mark = keys.KeyWithdrawal(key_id=one.key_id, reason="it leaked", by="ana", at=base.utc_now())
     withdrawn_keys.mark(trusted, mark)
     payloads.ensure_keys(s.workflow.payload_keys)
+    new = token_files.add(s.control.tokens_file, identity.SERVICE, "a rotation")
     first = api.call("developer", "GET", "/api/v1/keys", 200, limit=2)
     rest = api.call("developer", "GET", "/api/v1/keys", 200, after=first["next"])
     answer = [*first["items"], *rest["items"]]
-    assert len(first["items"]) == 2 and len(answer) == 3 and rest["next"] == ""
+    assert len(first["items"]) == 2 and len(answer) == 5 and rest["next"] == ""
     found = {view["key_id"]: view for view in answer}
     assert found[other.key_id]["state"] == "trusted"
     assert found[other.key_id]["public_hex"] == other.public_bytes.hex()
@@ -136,6 +138,9 @@ def test_keys_are_listed_without_what_is_secret(api: Api, tmp_path: Path) -> Non
     assert payload["state"] == "encrypts"
     secret = s.workflow.payload_keys.read_text().split()[1]
     assert secret not in json.dumps(answer)
+    tokens = {view["key_id"]: view["state"] for view in answer if view["kind"] == "tokens"}
+    assert sorted(tokens.values()) == ["believed", "shown"] and tokens[new] == "believed"
+    assert token_files.token(s.control.tokens_file, identity.SERVICE, new) not in json.dumps(answer)
 
 
 def test_the_command_line(
@@ -152,7 +157,7 @@ def test_the_command_line(
         assert done.exit_code == code, done.output
         return json.loads(done.stdout)["data"] if code == 0 else done.output
 
-    assert run("list") == []
+    assert [one["kind"] for one in run("list")] == ["tokens"]
     made = run("rotate", "bundles", "--reason", "a year", "--overlap", "2h")["run_id"]
     assert launcher.key_changes[made].overlap_minutes == 120.0
     assert run("status", made)["stage"] == "plan"

@@ -17,7 +17,7 @@ from mainspring.core.contracts import deployment, keys, prediction
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows import heartbeat
 from mainspring.workflows.exchange import exchange
-from mainspring.workflows.key_rotation import bundle_keys, messages, payload_keys
+from mainspring.workflows.key_rotation import bundle_keys, messages, payload_keys, service_tokens
 from mainspring.workflows.training.data_activities import in_thread
 
 __all__ = ["KeyActivities"]
@@ -42,6 +42,17 @@ class KeyActivities:
         self._client = client
         self._bundles = bundle_keys.BundleKeys(in_force)
         self._payloads = payload_keys.PayloadKeys(in_force.workflow.payload_keys)
+        self._tokens = service_tokens.ServiceTokens(in_force)
+        self._of: Final[
+            dict[
+                keys.KeyKind,
+                bundle_keys.BundleKeys | payload_keys.PayloadKeys | service_tokens.ServiceTokens,
+            ]
+        ] = {
+            keys.KeyKind.BUNDLES: self._bundles,
+            keys.KeyKind.PAYLOADS: self._payloads,
+            keys.KeyKind.TOKENS: self._tokens,
+        }
 
     def all(self) -> list[Callable[..., Any]]:
         """What a worker registers."""
@@ -60,14 +71,16 @@ class KeyActivities:
     @activity.defn(name=messages.PREPARE)
     async def prepare(self, request: keys.KeyRequest) -> messages.Turn:
         """Errors: MissingTool or Misconfigured where there is no key to rotate."""
-        of = self._bundles if request.kind is keys.KeyKind.BUNDLES else self._payloads
+        of = self._of[request.kind]
         mark = f"{request.change_id} {activity.info().workflow_run_id}"
         return await in_thread(lambda: of.prepare(request, mark))
 
     @activity.defn(name=messages.ASK)
     async def ask(self, asked: messages.Ask) -> messages.Asked:
         """Errors: DependencyDown for who does not know, with what to do there: it is asked again."""
-        if asked.request.kind is keys.KeyKind.PAYLOADS:
+        if asked.request.kind is keys.KeyKind.TOKENS:
+            told = await self._who_takes(asked.key_id)
+        elif asked.request.kind is keys.KeyKind.PAYLOADS:
             found = await self._control_keys()
             knows = {key.key_id for key in found if key.kind is keys.KeyKind.PAYLOADS}
             told = {"control": knows, "worker": set(await in_thread(self._payloads.ids))}
@@ -91,7 +104,7 @@ class KeyActivities:
     @activity.defn(name=messages.SWITCH)
     async def switch(self, turn: messages.Turn) -> messages.Switched:
         """Errors: Conflict, NotFound if somebody else changed the keys meanwhile."""
-        of = self._bundles if turn.request.kind is keys.KeyKind.BUNDLES else self._payloads
+        of = self._of[turn.request.kind]
         return messages.Switched(changed=await in_thread(lambda: of.switch(turn)))
 
     @activity.defn(name=messages.SIGN_AGAIN)
@@ -102,6 +115,8 @@ class KeyActivities:
     @activity.defn(name=messages.WITHDRAW)
     async def withdraw(self, turn: messages.Turn) -> messages.Withdrawn:
         """Errors: Conflict naming a bundle that answers and that only the old key signed."""
+        if turn.request.kind is keys.KeyKind.TOKENS:
+            return await in_thread(lambda: self._tokens.withdraw(turn))
         if turn.request.kind is keys.KeyKind.PAYLOADS:
             with temporal_errors.typed():
                 async with heartbeat.beating():
@@ -144,6 +159,30 @@ class KeyActivities:
         with temporal_errors.typed():
             async with heartbeat.beating():
                 await exchange(self._control, "control", "POST", path, asked.event.model_dump_json())
+
+    async def _who_takes(self, token_id: str) -> dict[str, set[str]]:
+        """Each service by whether it believes the token: it is shown there, where nobody is let in without one."""
+        secret = await in_thread(lambda: self._tokens.secret(token_id))
+        told: dict[str, set[str]] = {}
+        doors = (
+            ("control", self._control, "/api/v1/me"),
+            (
+                "serving",
+                self._serving,
+                "/v1/api-keys",
+            ),  # for admins, whom a service is not: but it is known there
+        )
+        with temporal_errors.typed():
+            async with heartbeat.beating():
+                for name, http, path in doors:
+                    told[name] = {token_id}
+                    try:
+                        await exchange(http, name, "GET", path, token=secret)
+                    except errors.Unauthenticated:
+                        told[name] = set()
+                    except errors.PermissionDenied:
+                        pass
+        return told
 
     async def _control_keys(self) -> list[keys.KeyView]:
         found, after = [], ""

@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 from workflows_doubles import QUEUE, STABLE, run
 
-from mainspring.core import errors, settings, watched
+from mainspring.core import bearer, errors, identity, settings, token_files, watched
 from mainspring.core.client import payloads
 from mainspring.core.client.workflows import WorkflowClient
 from mainspring.core.contracts import keys, training
@@ -90,6 +90,22 @@ def test_payloads_are_not_signed_and_a_key_that_is_needed_is_kept() -> None:
     assert steps.calls == ["prepare", "ask 2", "switch", "told key.switch", "withdraw", "told key.end"]
     assert result.withdrawn == [] and result.kept[0].needed_by == 7
     assert "none was withdrawn; 1 older keys still open" in result.message
+
+
+def test_a_token_is_not_signed_by_and_the_old_one_goes_after_the_overlap() -> None:
+    steps = Keys()
+    result, took = changed(steps, kind="tokens", change_id="rotate-tokens", overlap_minutes=30.0)
+    assert steps.calls == [
+        "prepare",
+        "ask 2",
+        "switch",
+        "told key.switch",
+        "withdraw",
+        "told key.withdraw",
+        "told key.end",
+    ]
+    assert timedelta(minutes=30) <= took < timedelta(hours=1)
+    assert (result.key_id, result.withdrawn) == (NEW, [OLD])
 
 
 def test_a_denial_asks_nobody_first() -> None:
@@ -201,6 +217,75 @@ def test_who_must_decrypt_is_asked_for_the_new_key(tmp_path: Path) -> None:
     assert not caught.value.non_retryable
     with pytest.raises(ApplicationError, match="is not known at `worker`"):
         asked("elsewhere", key_id="elsewhere")
+
+
+class Services:
+    """Control API and serving, which believe the tokens of a file that each has for itself."""
+
+    def __init__(self, **files: Path) -> None:
+        self._believed = {host: identity.TokenIssuer.load(path) for host, path in files.items()}
+
+    def client(self, host: str) -> httpx.AsyncClient:
+        transport = httpx.MockTransport(self._answer)
+        return httpx.AsyncClient(base_url=f"http://{host}", auth=bearer.auth("none"), transport=transport)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        try:
+            actor = self._believed[request.url.host].authenticate(request.headers["authorization"])
+            if request.url.path == "/v1/api-keys":
+                actor.require("admin")
+        except errors.Denied as error:
+            status = 403 if isinstance(error, errors.PermissionDenied) else 401
+            return httpx.Response(status, json={"error": errors.to_wire(error)})
+        return httpx.Response(200, json={})
+
+
+def test_services_are_shown_the_new_token_and_who_does_not_believe_it_is_named(tmp_path: Path) -> None:
+    in_force = settings.load({"MAINSPRING_STACK_STATE_DIR": str(tmp_path)}, directory=tmp_path)
+    ours = in_force.control.tokens_file
+    identity.ensure_token_file(ours)
+    stale = tmp_path / "copy.json"
+    stale.write_bytes(ours.read_bytes())
+    request = key_request(kind="tokens", change_id="rotate-tokens")
+
+    def do(name: str, argument: Any, **files: Path) -> Any:
+        services = Services(**{"control": ours, "serving": ours, **files})
+        activities = KeyActivities(in_force, services.client("serving"), services.client("control"))
+        return asyncio.run(ActivityEnvironment().run(getattr(activities, name), argument))
+
+    old = identity.TokenIssuer.load(ours).token_of(identity.SERVICE)
+    turn = do("prepare", request)
+    assert turn == do("prepare", request) and turn.old == token_files.id_of(old)
+    ask = messages.Ask(request=request, key_id=turn.new)
+    with pytest.raises(ApplicationError, match="is not known at `serving`") as caught:
+        do("ask", ask, serving=stale)
+    assert not caught.value.non_retryable, "it is asked again"
+    assert do("ask", ask).consumers == ["control", "serving"]
+    assert identity.TokenIssuer.load(ours).token_of(identity.SERVICE) == old, "nobody shows it yet"
+    assert do("switch", turn).changed and not do("switch", turn).changed
+    assert do("withdraw", turn).key_ids == [turn.old] and do("withdraw", turn).key_ids == []
+    now = identity.TokenIssuer.load(ours)
+    assert token_files.id_of(now.token_of(identity.SERVICE)) == turn.new
+    with pytest.raises(errors.Unauthenticated):
+        now.authenticate(f"Bearer {old}")
+
+
+def test_where_a_provider_alone_is_believed_no_token_is_made(tmp_path: Path) -> None:
+    provided = {
+        "MAINSPRING_STACK_STATE_DIR": str(tmp_path),
+        "MAINSPRING_IDENTITY_ISSUER": "https://login.example",
+        "MAINSPRING_IDENTITY_AUDIENCE": "mainspring",
+        "MAINSPRING_IDENTITY_EMBEDDED": "false",
+    }
+    in_force = settings.load(provided, directory=tmp_path)
+    identity.ensure_token_file(in_force.control.tokens_file)
+    before = in_force.control.tokens_file.read_bytes()
+    http = httpx.AsyncClient()
+    with pytest.raises(ApplicationError, match="rotate at the provider") as caught:
+        asyncio.run(
+            ActivityEnvironment().run(KeyActivities(in_force, http, http).prepare, key_request(kind="tokens"))
+        )
+    assert caught.value.non_retryable and in_force.control.tokens_file.read_bytes() == before
 
 
 @pytest.mark.integration

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel
 
-from mainspring.core import errors
+from mainspring.core import bearer, errors
 from mainspring.core.client.api import wire
 
 M = TypeVar("M", bound=BaseModel)
@@ -23,19 +23,19 @@ class Connection:
     def __init__(
         self,
         url: str,
-        token: str,
+        token: bearer.Token,
         *,
         timeout_seconds: float = 15.0,
         retries: int = 2,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """`retries`: of a request that had no answer, or was asked to come later; with the same key, so that it counts once."""
+        """`token`: or what gives it, asked at each request. `retries`: of a request that had no answer, or was asked to come later; with the same key, so that it counts once."""
         self._url = url
         self._retries = retries
         # Proxies of the environment are not for a loopback address.
         self._http = httpx.Client(
             base_url=url,
-            headers={"Authorization": f"Bearer {token}"},
+            auth=bearer.auth(token),
             timeout=timeout_seconds,
             trust_env=False,
             transport=transport,
