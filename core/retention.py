@@ -55,6 +55,15 @@ class Sorted:
     """Old enough, and kept by a hold."""
     kept: tuple[Item, ...]
 
+    @classmethod
+    def of(cls, parts: Sequence[Sorted]) -> Sorted:
+        """All of them, in their order."""
+        return cls(
+            tuple(item for part in parts for item in part.old),
+            tuple(item for part in parts for item in part.held),
+            tuple(item for part in parts for item in part.kept),
+        )
+
 
 def items(places: Places, kinds: Iterable[KeptKind]) -> Iterator[Item]:
     """What there is of `kinds`. Files of a log say in their names when they were written; the rest says the disk.
@@ -68,6 +77,10 @@ def items(places: Places, kinds: Iterable[KeptKind]) -> Iterator[Item]:
             paths = [p for v in places.views for p in (places.reads / v).glob("*.parquet")]
         elif kind is KeptKind.SKEW_REPORTS:
             paths = list((places.workspace / "skew").glob("*.json"))
+        elif kind is KeptKind.PIPELINE_CONTENTS:
+            continue  # one is needed by another: `core/pipelines/contents.py` sorts them
+        elif kind is KeptKind.LINEAGE_EVENTS:
+            continue  # no files: rows of the control database, which removes them itself
         else:
             paths = [p for p in places.workspace.glob("*.quarantine/*") if p.is_dir() and p.name[0] != "."]
         for path in sorted(paths):
@@ -92,15 +105,21 @@ def sort(
 
 
 def remove(item: Item) -> int:
-    """Take it away; how many bytes that were. What another process took first is 0. Errors: OSError."""
+    """Take it away; how many bytes that were. What another process took first, or has just used again, is 0.
+
+    Errors: OSError.
+    """
     try:
         size = item.size()
-        if not item.path.is_dir():
+        if not item.path.is_dir() and item.kind is not KeptKind.PIPELINE_CONTENTS:
             item.path.unlink()
             return size
         # By its name it is there whole, or not at all; what a crash leaves is hidden, and removed by the next run.
         gone = item.path.with_name(f"{_GONE}{item.path.name}-{secrets.token_hex(4)}")
         item.path.rename(gone)
+        if item.kind is KeptKind.PIPELINE_CONTENTS and _touched_since(item, gone):
+            gone.rename(item.path)
+            return 0
         durable.sync_folder(gone.parent)
     except FileNotFoundError:
         return 0
@@ -108,10 +127,18 @@ def remove(item: Item) -> int:
     return size
 
 
+def _touched_since(item: Item, gone: Path) -> bool:
+    """Whoever uses a content again touches it: before it has left its name, which shows here, or after, and then finds none."""
+    return not gone.is_dir() and datetime.fromtimestamp(gone.lstat().st_mtime, UTC) > item.written_at
+
+
 def sweep(folder: Path) -> None:
     """Remove what earlier removals have hidden. Errors: OSError."""
     for gone in folder.glob(f"{_GONE}*"):
-        shutil.rmtree(gone)
+        if gone.is_dir() and not gone.is_symlink():
+            shutil.rmtree(gone)
+        else:
+            gone.unlink(missing_ok=True)
 
 
 def _covers(hold: LegalHold, item: Item) -> bool:

@@ -47,6 +47,7 @@ from mainspring.platform.projects import routes as project_routes
 from mainspring.platform.protection import dpia_routes, keyset_routes, privacy_routes
 from mainspring.platform.protection import routes as protection_routes
 from mainspring.platform.quarantine import routes as quarantine_routes
+from mainspring.platform.retention import routes as retention_routes
 from mainspring.platform.runs import launcher as run_launcher
 from mainspring.platform.runs import outbox
 from mainspring.platform.runs import routes as run_routes
@@ -80,6 +81,7 @@ HANDLERS = (
     *evidence_routes.HANDLERS,
     *monitoring_routes.HANDLERS,
     *idling_routes.HANDLERS,
+    *retention_routes.HANDLERS,
     *health_routes.HANDLERS,
     *me_routes.HANDLERS,
     *portal_routes.HANDLERS,

@@ -189,7 +189,7 @@ def build(
     drift_checks = drift_check_activities.DriftCheckActivities(in_force, control)
     tuning = tuning_activities.TuningActivities(in_force, control)
     pipelines = pipelines_activities.PipelineActivities(in_force, control)
-    retention = retention_activities.RetentionActivities(in_force)
+    retention = retention_activities.RetentionActivities(in_force, serving, control)
     materialising = (
         () if push is None else materialising_activities.MaterialisingActivities(in_force, push).all()
     )

@@ -1,13 +1,14 @@
-"""How long a project's logs and reports are kept. Workflow type: `mainspring.EnforceRetention.v1`."""
+"""How long a project's logs, reports and events of lineage are kept. Workflow type: `mainspring.EnforceRetention.v1`."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
 
-from mainspring.core.contracts.base import Fraction, Message, Slug, UtcTime
+from mainspring.core.contracts.base import Digest, Fraction, Message, Slug, UtcTime
 
 __all__ = [
     "RETENTION_WORKFLOW",
@@ -15,6 +16,8 @@ __all__ = [
     "LegalHold",
     "RemovedKind",
     "RetentionOutcome",
+    "RetentionRecord",
+    "RetentionRecorded",
     "RetentionRequest",
 ]
 
@@ -33,6 +36,10 @@ class KeptKind(StrEnum):
     SKEW_REPORTS = "skew_reports"
     HELD_BATCHES = "held_batches"
     """Batches of data in quarantine, released ones too."""
+    PIPELINE_CONTENTS = "pipeline_contents"
+    """What runs of pipelines made: their folders, answers in the cache, and contents that neither needs any more."""
+    LINEAGE_EVENTS = "lineage_events"
+    """What jobs told of data, in the control database. The graph that was made of it stays."""
 
 
 class LegalHold(Message):
@@ -51,6 +58,12 @@ class LegalHold(Message):
             raise ValueError("until lies before since; a hold goes forward in time")
         return self
 
+    def covers(self, kind: KeptKind, first: datetime, last: datetime) -> bool:
+        """Was anything of this kind that was written from `first` to `last` written in its time."""
+        if self.kind is not None and self.kind is not kind:
+            return False
+        return self.since <= last and (self.until is None or first <= self.until)
+
 
 class RetentionRequest(Message):
     """Remove what is older than it may get. A kind without days is kept for ever."""
@@ -65,6 +78,10 @@ class RetentionRequest(Message):
     reads_days: _Days | None = None
     skew_reports_days: _Days | None = None
     held_batches_days: _Days | None = None
+    pipeline_contents_days: _Days | None = None
+    """A run that has not ended, and one that is younger, keep all that they refer to."""
+    lineage_events_days: _Days | None = None
+    """By when a job told last. What is in service was made by jobs whose events stay."""
     holds: tuple[LegalHold, ...] = ()
     is_dry: bool = False
     """Count and report, remove nothing."""
@@ -93,6 +110,30 @@ class RemovedKind(Message):
     held: int
     """Old enough, and kept by a hold."""
     kept: int
+
+
+class RetentionRecord(Message):
+    """What a retention is about to remove, for the record; what it has of lineage the control API removes in the same step."""
+
+    event_key: Annotated[str, Field(min_length=1, max_length=200)]
+    kinds: Annotated[tuple[RemovedKind, ...], Field(max_length=100)] = ()
+    """Of files."""
+    report_path: Annotated[str, Field(max_length=4096)] = ""
+    report_digest: Digest | None = None
+    lineage_before: UtcTime | None = None
+    """Events of jobs that told last before then; None: no lineage goes."""
+    holds: Annotated[tuple[LegalHold, ...], Field(max_length=1000)] = ()
+    in_service: Annotated[tuple[str, ...], Field(max_length=10_000)] = ()
+    """Versions whose whole descent keeps its events."""
+    is_dry: bool = False
+
+
+class RetentionRecorded(Message):
+    """What of lineage is gone, or would be."""
+
+    lineage: RemovedKind | None = None
+    has_more: bool = False
+    """So much is removed at once that others can write between; ask again, with another key."""
 
 
 class RetentionOutcome(Message):

@@ -83,7 +83,7 @@ class PipelineStore:
         """Keep content; its digest."""
         digest = canonical.digest_bytes(data)
         path = self._object(digest)
-        if not path.exists():
+        if not _touched(path):
             write(path, data)
         return digest
 
@@ -126,8 +126,8 @@ class PipelineStore:
         return path
 
     def has(self, value: pipelines.Value) -> bool:
-        """Is all of its content there; it is not read."""
-        return all(self._object(leaf.digest).exists() for leaf in leaves(value))
+        """Is all of its content there, to be used again: it counts as made now, so that no retention takes it. It is not read."""
+        return all(_touched(self._object(leaf.digest)) for leaf in leaves(value))
 
     def keep(self, folder: str, name: str, record: BaseModel | dict[str, Any], *, anew: bool = False) -> None:
         """A small record by name; one that is there stays, but `anew`."""
@@ -182,6 +182,15 @@ def write(path: Path, data: bytes) -> None:
     finally:
         fresh.unlink(missing_ok=True)
     durable.sync_folder(path.parent)
+
+
+def _touched(path: Path) -> bool:
+    """False where there is none."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def fresh_folder(path: Path, fill: Callable[[Path], None] | None = None) -> Path:

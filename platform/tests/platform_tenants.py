@@ -196,6 +196,7 @@ REQUESTS = (
         ACCESS + "/{access}/expire",
         {"project": "{project}", "request_id": "{access}", "state": "open", "due_at": TIMES["ended_at"]},
     ),
+    Asked("POST", "/api/v1/projects/{project}/retentions", {"event_key": "kept-1"}),
     Asked("GET", "/api/v1/keys"),
     Asked("POST", "/api/v1/key-changes", {"reason": "because"}),
     Asked("GET", "/api/v1/key-changes/rotate-{project}"),

@@ -41,6 +41,7 @@ PROJECT_ACTIONS = (
         "access.read",
         "access.expire",
         "endpoint.report",
+        "retention.remove",
         "audit.read",
         "project.update",
         "usage.record",

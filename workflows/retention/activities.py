@@ -1,29 +1,58 @@
-"""The retention's side effects: it removes files, and leaves a report of their names."""
+"""The retention's side effects: what goes is reported and on record first, then files and rows of lineage are removed."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
+import httpx
+from pydantic import TypeAdapter
 from temporalio import activity
 
 from mainspring.core import canonical, durable, errors, settings, workspace
 from mainspring.core import retention as kept
-from mainspring.core.contracts import base, retention
+from mainspring.core.contracts import control as control_contracts
+from mainspring.core.contracts import deployment, retention
+from mainspring.core.contracts.retention import KeptKind
+from mainspring.core.pipelines import contents
+from mainspring.core.pipelines.store import PipelineStore
+from mainspring.workflows import clock, heartbeat
+from mainspring.workflows import errors as temporal_errors
+from mainspring.workflows.exchange import exchange
 from mainspring.workflows.retention import messages
 from mainspring.workflows.training.data_activities import in_thread
 
 __all__ = ["RetentionActivities"]
 
 _LOG: Final = logging.getLogger(__name__)
+_ENDPOINTS: Final = TypeAdapter(list[deployment.EndpointView])
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to go, as its report on disk has it."""
+
+    found: kept.Sorted
+    kinds: tuple[retention.RemovedKind, ...]
+    """Of files, with what they have now."""
+    report: Path
+    digest: str
 
 
 class RetentionActivities:
-    """Logs are where serving writes them, on the same machine or a mounted one."""
+    """Logs are where serving writes them, on the same machine or a mounted one. Both clients have base URL and credentials set."""
 
-    def __init__(self, in_force: settings.Settings) -> None:
+    def __init__(
+        self, in_force: settings.Settings, serving: httpx.AsyncClient, control: httpx.AsyncClient
+    ) -> None:
         self._settings = in_force
+        self._serving = serving
+        self._control = control
 
     def all(self) -> list[Callable[..., Any]]:
         """What a worker registers."""
@@ -31,43 +60,142 @@ class RetentionActivities:
 
     @activity.defn(name=messages.REMOVE)
     async def remove(self, request: retention.RetentionRequest) -> retention.RetentionOutcome:
-        return await in_thread(lambda: self._remove(request))
+        """Nothing goes that is not on record: where nothing goes, nobody is asked.
 
-    def _remove(self, request: retention.RetentionRequest) -> retention.RetentionOutcome:
-        space = workspace.Workspace(self._settings.stack.state_dir, request.project, request.sample_fraction)
-        serving, now = self._settings.serving, base.utc_now()
-        places = kept.Places(
-            serving.predictions_dir, request.endpoints, serving.reads_dir, request.views, space.root
+        Errors: DependencyDown for a clock that is wrong, a file that stays, or a server that is needed and silent.
+        """
+        with temporal_errors.typed():
+            now = clock.agreed_now()
+            under_way = await self._under_way(request)
+        plan = await in_thread(lambda: self._plan(request, under_way, now))
+        with temporal_errors.typed():
+            async with heartbeat.beating():
+                lineage = await self._record(request, plan, now)
+        taken = await in_thread(lambda: self._take(request, plan))
+        kinds = (*taken, *([] if lineage is None else [lineage]))
+        _LOG.info("retention of `%s`: %s, see %s", request.project, kinds, plan.report)
+        return retention.RetentionOutcome(
+            project=request.project, is_dry=request.is_dry, kinds=kinds, report_path=str(plan.report)
         )
-        found = kept.sort(kept.items(places, request.days), request.days, request.holds, now=now)
+
+    async def _under_way(self, request: retention.RetentionRequest) -> frozenset[str]:
+        """Runs of the project that have not ended, where something depends on them."""
+        if KeptKind.PIPELINE_CONTENTS not in request.days:
+            return frozenset()
+        found, before = set[str](), ""
+        async with heartbeat.beating():
+            while True:
+                path = f"/api/v1/runs?project={request.project}&open=true&limit=200&before={quote(before)}"
+                page = control_contracts.Page.model_validate(
+                    await exchange(self._control, "control", "GET", path)
+                )
+                found |= {str(item["run_id"]) for item in page.items}
+                if not (before := page.next):
+                    return frozenset(found)
+
+    def _plan(self, request: retention.RetentionRequest, under_way: frozenset[str], now: datetime) -> _Plan:
+        space, found = self._space(request), self._sorted(request, under_way, now)
         report = space.root / "retention" / f"{now:%Y%m%dT%H%M%S%f}.json"
         report.parent.mkdir(parents=True, exist_ok=True)
+        told = canonical.dumps(_report(request, found))
         # Before anything is gone: a crash in the middle must not leave files missing of which nothing tells.
-        durable.replace_file(report, canonical.dumps(_report(request, found)).decode())
+        durable.replace_file(report, told)
+        sizes = {item.path: item.size() for item in found.old}
+        return _Plan(found, _kinds(request, found, sizes), report, canonical.digest_bytes(told))
+
+    def _sorted(
+        self, request: retention.RetentionRequest, under_way: frozenset[str], now: datetime
+    ) -> kept.Sorted:
+        serving, root = self._settings.serving, self._space(request).root
+        places = kept.Places(
+            serving.predictions_dir, request.endpoints, serving.reads_dir, request.views, root
+        )
+        parts = [kept.sort(kept.items(places, request.days), request.days, request.holds, now=now)]
+        if KeptKind.PIPELINE_CONTENTS in request.days:
+            store = self._store(request)
+            parts.append(contents.sort(store, request.days, request.holds, under_way=under_way, now=now))
+        return kept.Sorted.of(parts)
+
+    async def _record(
+        self, request: retention.RetentionRequest, plan: _Plan, now: datetime
+    ) -> retention.RemovedKind | None:
+        """The control API has what goes, and removes what it has itself: so many rows at a time."""
+        days = request.days.get(KeptKind.LINEAGE_EVENTS)
+        if days is None and (request.is_dry or not plan.found.old):
+            return None
+        asked = retention.RetentionRecord(
+            event_key=self._key(plan, 1),
+            kinds=plan.kinds,
+            report_path=str(plan.report),
+            report_digest=plan.digest,
+            lineage_before=None if days is None else now - timedelta(days=days),
+            holds=request.holds,
+            in_service=() if days is None else await self._in_service(),
+            is_dry=request.is_dry,
+        )
+        removed, size, number = 0, 0, 0
+        while True:
+            number += 1
+            body = asked.model_copy(update={"event_key": self._key(plan, number)}).model_dump_json()
+            path = f"/api/v1/projects/{request.project}/retentions"
+            told = retention.RetentionRecorded.model_validate(
+                await exchange(self._control, "control", "POST", path, body)
+            )
+            if told.lineage is None:
+                return None
+            removed, size = removed + told.lineage.removed, size + told.lineage.bytes
+            if not told.has_more:
+                return told.lineage.model_copy(update={"removed": removed, "bytes": size})
+
+    @staticmethod
+    def _key(plan: _Plan, number: int) -> str:
+        """The same for another attempt that finds the same."""
+        return f"{activity.info().workflow_run_id}/{plan.digest}/{number}"
+
+    async def _in_service(self) -> tuple[str, ...]:
+        """The bundles that traffic names. Errors: DependencyDown: what is in service must be known."""
+        views = _ENDPOINTS.validate_python(await exchange(self._serving, "serving", "GET", "/v1/endpoints"))
+        named = {d for view in views for d in (view.traffic.stable, view.traffic.canary, view.traffic.shadow)}
+        return tuple(sorted(digest for digest in named if digest))
+
+    def _take(self, request: retention.RetentionRequest, plan: _Plan) -> tuple[retention.RemovedKind, ...]:
+        """Errors: DependencyDown for a file that cannot be removed."""
+        if request.is_dry:
+            return plan.kinds
+        pipelines = self._store(request).root
+        hiding = (pipelines / "runs", *pipelines.glob("cache/[!.]*"), *pipelines.glob("objects/[!.]*"))
         try:
-            taken = {item.path: item.size() if request.is_dry else kept.remove(item) for item in found.old}
-            if not request.is_dry:
-                for folder in space.root.glob("*.quarantine"):
-                    kept.sweep(folder)
+            sizes = {item.path: kept.remove(item) for item in plan.found.old}
+            for folder in (*self._space(request).root.glob("*.quarantine"), *hiding):
+                kept.sweep(folder)
         except OSError as error:
             raise errors.DependencyDown(
                 f"`{error.filename}` cannot be removed: {error.strerror}; let the worker's user remove files there",
                 name="disk",
             ) from error
-        kinds = tuple(
-            retention.RemovedKind(
-                kind=kind,
-                removed=sum(i.kind is kind for i in found.old),
-                bytes=sum(taken[i.path] for i in found.old if i.kind is kind),
-                held=sum(i.kind is kind for i in found.held),
-                kept=sum(i.kind is kind for i in found.kept),
-            )
-            for kind in request.days
+        return _kinds(request, plan.found, sizes)
+
+    def _space(self, request: retention.RetentionRequest) -> workspace.Workspace:
+        return workspace.Workspace(self._settings.stack.state_dir, request.project, request.sample_fraction)
+
+    def _store(self, request: retention.RetentionRequest) -> PipelineStore:
+        return PipelineStore.of(self._settings.stack.state_dir.absolute(), request.project)
+
+
+def _kinds(
+    request: retention.RetentionRequest, found: kept.Sorted, sizes: dict[Path, int]
+) -> tuple[retention.RemovedKind, ...]:
+    return tuple(
+        retention.RemovedKind(
+            kind=kind,
+            removed=sum(i.kind is kind for i in found.old),
+            bytes=sum(sizes[i.path] for i in found.old if i.kind is kind),
+            held=sum(i.kind is kind for i in found.held),
+            kept=sum(i.kind is kind for i in found.kept),
         )
-        _LOG.info("retention of `%s`: %s, see %s", request.project, kinds, report)
-        return retention.RetentionOutcome(
-            project=request.project, is_dry=request.is_dry, kinds=kinds, report_path=str(report)
-        )
+        for kind in request.days
+        if kind is not KeptKind.LINEAGE_EVENTS
+    )
 
 
 def _report(request: retention.RetentionRequest, found: kept.Sorted) -> dict[str, Any]:

@@ -1,19 +1,21 @@
 """The retention on real folders: it removes what a rule names, reports first, and runs by a schedule."""
 
 import asyncio
+import dataclasses
 import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 from workflows_doubles import QUEUE, run
 
-from mainspring.core import errors, settings
+from mainspring.core import canonical, errors, settings
 from mainspring.core import retention as kept
 from mainspring.core.client.schedules import ScheduleClient
 from mainspring.core.contracts import retention, schedules
@@ -30,7 +32,15 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         in_force = settings.load({"MAINSPRING_STACK_STATE_DIR": str(directory)}, directory=directory)
-        self.activities = RetentionActivities(in_force)
+        self.asked: list[str] = []
+        self.under_way = [f"run_{number}" for number in range(3)]
+        self.records: list[retention.RetentionRecord] = []
+        self.is_away = False
+        serving, control = (
+            httpx.AsyncClient(base_url=f"http://{room}", transport=httpx.MockTransport(self._answer))
+            for room in ("serving", "control")
+        )
+        self.activities = RetentionActivities(in_force, serving, control)
         self.space = directory / "projects" / "tiny" / "full"
         old, new = (datetime.now(UTC) - timedelta(days=days) for days in (40, 1))
         self.files: dict[str, Path] = {}
@@ -51,14 +61,44 @@ class World:
     def left(self) -> set[str]:
         return {name for name, path in self.files.items() if path.exists()}
 
-    def enforce(self, **rules: Any) -> retention.RetentionOutcome:
+    def enforce(self, *, clock_ahead: timedelta = timedelta(0), **rules: Any) -> retention.RetentionOutcome:
         request = retention.RetentionRequest.model_validate(
             {"project": "tiny", "endpoints": ["delay"], "views": ["carriers"], **rules}
         )
-        return asyncio.run(ActivityEnvironment().run(self.activities.remove, request))
+        engine = ActivityEnvironment()
+        engine.info = dataclasses.replace(engine.info, started_time=datetime.now(UTC) - clock_ahead)
+        return asyncio.run(engine.run(self.activities.remove, request))
+
+    def _answer(self, asked: httpx.Request) -> httpx.Response:
+        """The control API: its runs that have not ended, one a page, and what goes on record; lineage goes in three pieces.
+
+        Serving: one endpoint.
+        """
+        self.asked.append(asked.url.raw_path.decode())
+        if self.is_away:
+            return httpx.Response(
+                503, json={"error": errors.to_wire(errors.DependencyDown("away", name="db"))}
+            )
+        if asked.url.host == "serving":
+            traffic = {"endpoint": "delay", "version": 1, "stable": BUNDLE}
+            return httpx.Response(200, json=[{"endpoint": "delay", "traffic": traffic, "bundles": []}])
+        if asked.method == "POST":
+            assert asked.url.path == "/api/v1/projects/tiny/retentions"
+            # The plan is on record before the first file goes.
+            assert self.left() == set(self.files)
+            self.records.append(retention.RetentionRecord.model_validate_json(asked.content))
+            number = len(self.records)
+            lineage = {"kind": "lineage_events", "removed": 5, "bytes": 50, "held": 1, "kept": 9 - number}
+            answer = {"lineage": lineage, "has_more": number < 3} if self.records[-1].lineage_before else {}
+            return httpx.Response(201, json=answer)
+        at = int(asked.url.params["before"] or 0)
+        more = str(at + 1) if at + 1 < len(self.under_way) else ""
+        return httpx.Response(200, json={"items": [{"run_id": self.under_way[at]}], "next": more})
 
 
-ALL = {f"{kind}_days": 30 for kind in KeptKind}
+BUNDLE = "sha256:" + "b" * 64
+FILES = [KeptKind.PREDICTIONS, KeptKind.READS, KeptKind.SKEW_REPORTS, KeptKind.HELD_BATCHES]
+ALL = {f"{kind}_days": 30 for kind in FILES}
 
 
 def test_what_is_old_goes_and_the_report_names_it(tmp_path: Path) -> None:
@@ -67,13 +107,45 @@ def test_what_is_old_goes_and_the_report_names_it(tmp_path: Path) -> None:
     found = world.enforce(**ALL)
     assert world.left() == set(world.files) - old and len(old) == 4
     assert {(k.kind, k.removed, k.bytes, k.held, k.kept) for k in found.kinds} == {
-        (kind, 1, 10, 0, 1) for kind in KeptKind
+        (kind, 1, 10, 0, 1) for kind in FILES
     }
     report = json.loads(Path(found.report_path).read_text())
     batch = world.files["old flights"].parent
     names = {str(world.files[n]) for n in old - {"old flights"}} | {str(batch)}
     assert set(report["removed"]) == names and report["held"] == []
+    (told,) = world.records
+    assert told.report_digest == canonical.digest_bytes(Path(found.report_path).read_bytes())
+    assert told.kinds == found.kinds and told.lineage_before is None
     assert [k.removed for k in world.enforce(**ALL).kinds] == [0, 0, 0, 0], "again finds nothing"
+    assert len(world.records) == 1, "and nothing is nothing to put on record"
+
+
+def test_events_of_lineage_go_piece_by_piece_where_the_control_api_has_them(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    hold = {"since": "2026-01-01T00:00:00Z", "reason": "case 12"}
+    (found,) = world.enforce(lineage_events_days=365, holds=[hold]).kinds
+    assert (found.kind, found.removed, found.bytes, found.held, found.kept) == (
+        "lineage_events",
+        15,
+        150,
+        1,
+        6,
+    )
+    first, *_ = world.records
+    assert first.in_service == (BUNDLE,) and first.holds[0].reason == "case 12" and first.kinds == ()
+    assert first.lineage_before is not None
+    assert abs(datetime.now(UTC) - timedelta(days=365) - first.lineage_before) < timedelta(minutes=1)
+    assert len({one.event_key for one in world.records}) == len(world.records) == 3
+    assert world.left() == set(world.files)
+
+
+def test_nothing_goes_that_cannot_be_put_on_record(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.is_away = True
+    with pytest.raises(ApplicationError, match="away") as caught:
+        world.enforce(**ALL)
+    assert not caught.value.non_retryable and world.left() == set(world.files)
+    assert world.enforce(**ALL, is_dry=True).kinds[0].removed == 1, "a dry run asks nobody"
 
 
 def test_nothing_goes_without_a_rule_dry_or_under_a_hold(tmp_path: Path) -> None:
@@ -102,6 +174,37 @@ def test_the_report_is_there_before_anything_is_gone(tmp_path: Path, monkeypatch
     assert not caught.value.non_retryable
     (report,) = (world.space / "retention").iterdir()
     assert len(json.loads(report.read_text())["removed"]) == 4
+
+
+def test_contents_of_pipelines_go_and_those_of_runs_that_have_not_ended_stay(tmp_path: Path) -> None:
+    world, at = World(tmp_path), (datetime.now(UTC) - timedelta(days=40)).timestamp()
+    runs = tmp_path / "projects" / "tiny" / "pipelines" / "runs"
+    for name in ("run_2", "run_gone"):
+        (runs / name / "made").mkdir(parents=True)
+        (runs / name / "note").write_text("four")
+        for path in (*(runs / name).iterdir(), runs / name):
+            os.utime(path, (at, at))
+    assert world.enforce(pipeline_contents_days=30, is_dry=True).kinds[0].removed == 1
+    found = world.enforce(pipeline_contents_days=30)
+    assert [(k.kind, k.removed, k.bytes, k.kept) for k in found.kinds] == [("pipeline_contents", 1, 4, 1)]
+    assert [path.name for path in runs.iterdir()] == ["run_2"], "the last page of those under way has it"
+    assert json.loads(Path(found.report_path).read_text())["removed"] == [str(runs / "run_gone")]
+    assert len(world.asked) == 7 and "project=tiny&open=true" in world.asked[0]
+    world.is_away = True
+    with pytest.raises(ApplicationError, match="away") as caught:
+        world.enforce(**ALL, pipeline_contents_days=30)
+    assert not caught.value.non_retryable and world.left() == set(world.files), "nothing went"
+
+
+def test_a_worker_whose_clock_is_wrong_removes_nothing_and_says_so(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for ahead in (timedelta(days=700), timedelta(minutes=-6)):
+        with pytest.raises(ApplicationError, match="set both by NTP") as caught:
+            world.enforce(**ALL, clock_ahead=ahead)
+        error = temporal_errors.from_failure(caught.value)
+        assert isinstance(error, errors.DependencyDown) and error.name == "clock"
+    assert world.left() == set(world.files) and not (world.space / "retention").exists()
+    assert world.enforce(**ALL, clock_ahead=timedelta(minutes=4)).kinds[0].removed == 1
 
 
 @pytest.mark.integration

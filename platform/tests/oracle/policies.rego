@@ -143,7 +143,7 @@ may(q, "run.cancel") if {
 }
 
 may(q, "record.service") if {
-	q.action in {"run.report", "key.report", "endpoint.report", "access.expire", "usage.record", "usage.record-serving", "monitor.record"}
+	q.action in {"run.report", "key.report", "endpoint.report", "access.expire", "usage.record", "usage.record-serving", "monitor.record", "retention.remove"}
 	has(q, {"service"})
 }
 
