@@ -13,16 +13,18 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from mainspring.core import errors, settings
-from mainspring.platform import database, engines, migrations
+from mainspring.platform import backup, database, engines, migrations
 
 
 @dataclass(frozen=True)
 class Upgraded:
-    """Revisions before and after; `granted` is the role that was given its rights, if it is another one."""
+    """Revisions before and after; `granted` is the role that was given its rights, if it is another one; `backup` is the file
+    that SQLite's database was before, if it was another one."""
 
     before: str
     after: str
     granted: str = ""
+    backup: str = ""
 
 
 async def upgrade(s: settings.ControlSettings) -> Upgraded:
@@ -40,7 +42,9 @@ async def upgrade(s: settings.ControlSettings) -> Upgraded:
         before, after = migrations.upgrade(connection)
         if is_other:
             migrations.grant(connection, role)
-        return Upgraded(before, after, role if is_other else "")
+        kept = backup.path_of(owner, before)
+        is_kept = engines.is_sqlite(owner) and before != after and kept.exists()
+        return Upgraded(before, after, role if is_other else "", str(kept) if is_kept else "")
 
     return await _ask(owner, work)
 

@@ -8,12 +8,15 @@ revision and its number are committed together or not at all.
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from mainspring.core import errors
+from mainspring.platform import backup
 from mainspring.platform.audit import guards
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ HEAD: Final = "0008"
 
 _VERSION: Final = sa.table("alembic_version", sa.column("version_num", sa.String))
 _FOLDER: Final = Path(__file__).parent
+#: PostgreSQL: there is such a column, object or table already; there is no such column, object or table.
+_OTHER_SHAPE: Final = frozenset({"42701", "42710", "42P07", "42703", "42704", "42P01"})
+_OTHER_SHAPE_SQLITE: Final = re.compile(r"already exists|duplicate column name|no such (table|column|index)")
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -39,16 +45,16 @@ def current(connection: sa.Connection) -> str:
 def upgrade(connection: sa.Connection) -> tuple[str, str]:
     """Run every revision that is missing and put the guards in force, within the caller's transaction.
 
-    Returns (before, after). A SQLite file of a version that knew no revisions keeps its tables and rows.
-    Errors: Misconfigured for a database of a newer version than this one.
+    Returns (before, after). A SQLite file of a version that knew no revisions keeps its tables and rows. What SQLite's file was
+    lies beside it afterwards (`backup.py`).
+    Errors: Misconfigured for a database of a newer version than this one, or that is not what its revision says; DependencyDown
+    if SQLite's file cannot be kept. Nothing has changed then.
     """
     before = current(connection)
     if before != HEAD:
-        # Alembic takes 0.2 s to import, and a database is behind but once.
-        from alembic import command
-
         _refuse_unknown(before)
-        command.upgrade(_config(connection), "head")
+        backup.keep(connection, before)
+        _run_missing(connection, before)
     elif lost := guards.missing(connection):
         _LOG.warning("guards of the control database are not as they should be and are put back: %s", lost)
     else:
@@ -113,6 +119,33 @@ def _refuse_unknown(found: str) -> None:
         raise errors.Misconfigured(
             f"the control database is at revision `{found}`, this version knows up to `{HEAD}`; run the newer version"
         )
+
+
+def _run_missing(connection: sa.Connection, before: str) -> None:
+    # Alembic takes 0.2 s to import, and a database is behind but once.
+    from alembic import command, util
+
+    try:
+        command.upgrade(_config(connection), "head")
+    except (exc.OperationalError, exc.ProgrammingError) as error:
+        if not _is_of_another_shape(error):
+            raise
+        raise _half_migrated(before, str(error.orig).splitlines()[0]) from error
+    except util.CommandError as error:
+        raise _half_migrated(before, str(error)) from error
+
+
+def _is_of_another_shape(error: exc.OperationalError | exc.ProgrammingError) -> bool:
+    """Is there what a revision makes already, or not what it changes."""
+    state = getattr(error.orig, "sqlstate", None)
+    return state in _OTHER_SHAPE if state else _OTHER_SHAPE_SQLITE.search(str(error.orig)) is not None
+
+
+def _half_migrated(before: str, why: str) -> errors.Misconfigured:
+    return errors.Misconfigured(
+        f"the control database says that it is at revision `{before or 'none'}` and has other tables than that, so it cannot be"
+        f" brought to `{HEAD}`: {why}; nothing was changed. Restore it from a copy that is whole, then run `mainspring db upgrade`"
+    )
 
 
 def _config(connection: sa.Connection) -> Config:
