@@ -8,7 +8,7 @@ BENCH_ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check $(if $(CI),-qq --no-input)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak bench gpu lint format lock wheel release clean distclean
+.PHONY: help setup demo test soak bench docs gpu lint format lock wheel release clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ soak: setup ## what kills workers and jobs in the middle and starts them again: 
 
 bench: setup ## the latency and throughput suites, answers checked first; BENCH_ARGS=--quick
 	$(BIN)/python -m mainspring.bench native $(BENCH_ARGS)
+
+docs: ## the site of docs/, in build/docs; a broken link, heading or page fails it
+	tools/docs.sh
 
 gpu: setup ## the kernels for GPUs that need not be here; then checked and timed where one is (build/gpu.json)
 	$(BIN)/python -m mainspring.native.triton.aot --output build/triton

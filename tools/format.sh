@@ -20,6 +20,8 @@ else
   try "$bin/ruff" format --quiet .
 fi
 
+if [[ $check ]]; then try "$bin/python" tools/reference --check; else try "$bin/python" tools/reference; fi
+
 mapfile -t cpp < <(sources '*.cc' '*.h' '*.cu' '*.cuh')
 if ((${#cpp[@]})); then
   if [[ $check ]]; then try "$bin/clang-format" --dry-run --Werror "${cpp[@]}"; else try "$bin/clang-format" -i "${cpp[@]}"; fi
