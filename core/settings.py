@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,10 @@ from mainspring.core import errors
 
 PREFIX: Final = "MAINSPRING_"
 
-#: Variables with our prefix that are not settings: read by the C++ dispatcher, by this module, by the local stack.
-RESERVED: Final = frozenset({"MAINSPRING_CONFIG", "MAINSPRING_FORCE_TARGET", "MAINSPRING_STACK_ID"})
+#: Variables with our prefix that are not settings by name: read by the C++ dispatcher, by this module, by the local stack.
+RESERVED: Final = frozenset(
+    {"MAINSPRING_CONFIG", "MAINSPRING_FORCE_TARGET", "MAINSPRING_LOGS", "MAINSPRING_STACK_ID"}
+)
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -138,11 +141,11 @@ class ServingSettings(_Group):
     token_key: Path = Path("keys/tokens.key")
     """Key of the tokens that stand for personal columns in logs, mode 0600, made on first use; default: under the state directory."""
     trace_endpoint: str = ""
-    """Where spans go, OTLP's JSON over HTTP: `http://host:4318/v1/traces`; empty: nowhere, and trace ids are for logs only."""
+    """Where its spans go; default: `telemetry.trace_endpoint`."""
     trace_headers: str = ""
-    """What the receiver wants beside them: `name=value,name=value`."""
+    """Default: `telemetry.trace_headers`."""
     trace_share: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of the requests that are traced whose client has not decided it in `traceparent`."""
+    """Of its requests; default: `telemetry.trace_share`."""
     extraction_min_rows: Annotated[int, Field(ge=0)] = 0
     """Rows from which on a caller of an endpoint is looked at, in a window, for signs of copying the model; 0: nobody is."""
     extraction_window_seconds: Annotated[float, Field(gt=0)] = 3600.0
@@ -364,6 +367,23 @@ class MonitorSettings(_Group):
     """Whom mail is from."""
 
 
+class TelemetrySettings(_Group):
+    """What all processes tell of themselves: traces, logs, the worker's metrics."""
+
+    trace_endpoint: str = ""
+    """Where spans go, OTLP's JSON over HTTP: `http://host:4318/v1/traces`; empty: nowhere, and trace ids are for logs only.
+    Default: `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or `OTEL_EXPORTER_OTLP_ENDPOINT` with `/v1/traces`."""
+    trace_headers: str = ""
+    """What the receiver wants beside them: `name=value,name=value`. Default: `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, or
+    `OTEL_EXPORTER_OTLP_HEADERS`."""
+    trace_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the requests, and of the runs by the clock, that are traced where nobody has decided it in `traceparent`."""
+    logs: Literal["json", "text"] = "json"
+    """Lines of Elastic's Common Schema, or for eyes. `MAINSPRING_LOGS` is this one, too."""
+    worker_metrics: Annotated[str, Field(pattern=r"^(|[^\s:]+:\d{1,5})$")] = ""
+    """host:port where a worker shows Prometheus what Temporal's SDK counts (`/metrics`); empty: nowhere."""
+
+
 class CostSettings(_Group):
     """Price book of metered quantities, in `currency`."""
 
@@ -405,6 +425,7 @@ class Settings(_Group):
     protection: ProtectionSettings
     lineage: LineageSettings
     monitor: MonitorSettings
+    telemetry: TelemetrySettings
     cost: CostSettings
     native: NativeSettings
 
@@ -431,6 +452,7 @@ _GROUPS: Final[Mapping[str, type[_Group]]] = {
     "protection": ProtectionSettings,
     "lineage": LineageSettings,
     "monitor": MonitorSettings,
+    "telemetry": TelemetrySettings,
     "cost": CostSettings,
     "native": NativeSettings,
 }
@@ -470,7 +492,7 @@ def load(environ: Mapping[str, str] | None = None, *, directory: Path | None = N
     env = os.environ if environ is None else environ
     root = (directory or Path.cwd()).resolve()
     problems: list[str] = []
-    written = [_read_file(env, root, problems), _read_environment(env, problems)]
+    written = [_read_opentelemetry(env), _read_file(env, root, problems), _read_environment(env, problems)]
     settings = _put_in_force(_merge(written), root, problems)
     if settings is None:
         raise errors.InvalidSettings(
@@ -499,6 +521,26 @@ def child_environment(settings: Settings, extra: Mapping[str, str]) -> dict[str,
 def foreign_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """The environment for a process that runs somebody's own code: ours without our settings and Ray's token, `extra`."""
     return {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, "RAY_"))} | dict(extra)
+
+
+def inherited_trace(environ: Mapping[str, str] | None = None) -> str:
+    """The `traceparent` that whoever started this process put into its environment; empty: none."""
+    return (os.environ if environ is None else environ).get("TRACEPARENT", "")
+
+
+def _read_opentelemetry(env: Mapping[str, str]) -> Written:
+    """OpenTelemetry's own variables, before ours. One that wants gRPC is for other programs: we speak HTTP."""
+    protocol = env.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or env.get("OTEL_EXPORTER_OTLP_PROTOCOL", "")
+    origin = "OTEL_EXPORTER_OTLP_*"
+    if protocol == "grpc" or env.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return Written(origin, {})
+    base = env.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/")
+    endpoint = env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or (f"{base}/v1/traces" if base else "")
+    if not endpoint:
+        return Written(origin, {})
+    headers = env.get("OTEL_EXPORTER_OTLP_TRACES_HEADERS") or env.get("OTEL_EXPORTER_OTLP_HEADERS", "")
+    said = {"telemetry.trace_endpoint": endpoint, "telemetry.trace_headers": urllib.parse.unquote(headers)}
+    return Written(origin, said)
 
 
 def _read_file(env: Mapping[str, str], root: Path, problems: list[str]) -> Written:
@@ -539,6 +581,8 @@ def _read_environment(env: Mapping[str, str], problems: list[str]) -> Written:
             )
     if target := env.get("MAINSPRING_FORCE_TARGET", ""):
         values["native.force_target"] = target
+    if form := env.get("MAINSPRING_LOGS", ""):
+        values["telemetry.logs"] = form
     return Written("environment", values)
 
 
@@ -603,6 +647,12 @@ def _derive(groups: Mapping[str, _Group], merged: Merged, root: Path) -> dict[st
         path = getattr(groups[group], name)
         anchor = root if key in merged.values else state
         derived.setdefault(group, {})[name] = (anchor / path).resolve()
+    told = groups["telemetry"]
+    assert isinstance(told, TelemetrySettings)
+    unset |= {"serving.trace_endpoint": told.trace_endpoint, "serving.trace_share": told.trace_share}
+    if "serving.trace_endpoint" not in merged.values:
+        # They may have a credential, which is for that endpoint and for no other.
+        unset["serving.trace_headers"] = told.trace_headers
     control = groups["control"]
     assert isinstance(control, ControlSettings)
     if control.policies_dir is not None:

@@ -13,7 +13,7 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.openapi.config import OpenAPIConfig
 
-from mainspring.core import errors, identity, settings
+from mainspring.core import distribution, errors, identity, otlp, settings
 from mainspring.platform import database
 from mainspring.platform import plane as control_plane
 from mainspring.platform.access_requests import routes as access_request_routes
@@ -26,7 +26,7 @@ from mainspring.platform.endpoints import routes as endpoint_routes
 from mainspring.platform.events import routes as event_routes
 from mainspring.platform.evidence import routes as evidence_routes
 from mainspring.platform.health import routes as health_routes
-from mainspring.platform.http import conditional, idempotency
+from mainspring.platform.http import conditional, idempotency, traced
 from mainspring.platform.http import errors as http_errors
 from mainspring.platform.idling import routes as idling_routes
 from mainspring.platform.keys import routes as key_routes
@@ -118,6 +118,7 @@ def create_app(
         monitor=s.monitor,
     )
 
+    told = otlp.told_by(s.telemetry, traced.SERVICE, distribution.version())
     pages, portal = portal_config.Pages(), portal_config.PortalConfig.of(s.identity)
 
     @asynccontextmanager
@@ -142,6 +143,7 @@ def create_app(
             with contextlib.suppress(errors.CorruptArtifact):  # its log has it already
                 await plane.checkpointer.take()
             await plane.database.close()
+            await asyncio.to_thread(told.close)
 
     return Litestar(
         route_handlers=list(HANDLERS),
@@ -152,7 +154,7 @@ def create_app(
             "portal": Provide(lambda: portal, sync_to_thread=False),
         },
         exception_handlers=http_errors.HANDLERS,
-        middleware=[conditional.Conditional(), idempotency.Idempotency(plane)],
+        middleware=[traced.Traced(told.tracer), conditional.Conditional(), idempotency.Idempotency(plane)],
         lifespan=[lifespan],
         state=State({"news": plane.news}),
         openapi_config=OpenAPIConfig(title="Mainspring control API", version="v1"),

@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mainspring.core import errors, identity
+from mainspring.core import errors, identity, traces
 from mainspring.platform import access
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
@@ -29,6 +29,8 @@ On: TypeAlias = access.Target | Sequence[access.Target] | access.Finder
 
 #: Where a row of the log has what the policies were asked and answered. Nobody who reports a fact writes there.
 AUTHORISATION: Final = "authorisation"
+#: What a row's detail has beside what was changed: `traceparent` is the trace that the change was made in.
+_NOT_FIELDS: Final = frozenset({AUTHORISATION, "reported_by", traces.HEADER})
 #: Of one change, so many are kept on record.
 _MAX_DECISIONS: Final = 4
 #: Of a change that came in between, so many names of fields are told.
@@ -87,7 +89,7 @@ async def mutate(
                     action=action,
                     resource=change.resource,
                     outcome=change.outcome,
-                    detail={**change.detail, **reporter, **asked.on_record()},
+                    detail={**change.detail, **reporter, **asked.on_record(), **traces.headers()},
                     event_key=change.event_key,
                 )
                 await audit_store.append(connection, [fact])
@@ -104,7 +106,7 @@ async def mutate(
                 action=action,
                 resource=resource,
                 outcome="denied",
-                detail={**errors.to_wire(denial), **asked.on_record()},
+                detail={**errors.to_wire(denial), **asked.on_record(), **traces.headers()},
             )
             await audit_store.append(connection, [fact])
         raise asked.hidden or denial from None
@@ -130,7 +132,7 @@ async def _with_last_change(
         row = await audit_store.last_change(connection, resource)
     if row is None:
         return late
-    changed = tuple(sorted(set(json.loads(row.detail)) - {AUTHORISATION, "reported_by"}))[:_MAX_CHANGED]
+    changed = tuple(sorted(set(json.loads(row.detail)) - _NOT_FIELDS))[:_MAX_CHANGED]
     return dataclasses.replace(
         late,
         message=f"{late.message} (last `{row.action}` by `{row.actor}` at {row.at})",
@@ -199,7 +201,7 @@ async def settle(
                 action=action,
                 resource=change.resource,
                 outcome=change.outcome,
-                detail=change.detail,
+                detail={**change.detail, **traces.headers()},
                 event_key=change.event_key,
             )
             await audit_store.append(connection, [fact])

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+import orjson
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from mainspring.core import api_keys, identity, ports, settings, watched
+from mainspring.core import api_keys, distribution, identity, otlp, ports, settings, traces, watched
 from mainspring.core.erasure import erased
 from mainspring.core.erasure import online as erasure_gate
 from mainspring.core.models import withdrawn
@@ -22,11 +23,10 @@ from mainspring.serving import (
     gate,
     native_front,
     plane,
-    release,
     response_cache,
+    spans,
     stats,
     tls,
-    traces,
     traffic,
     trust,
     usage,
@@ -168,9 +168,10 @@ def create_app(
     reads = feature_reads.FeatureReads(
         online, shelf, limits, doorkeeper, serving.max_rows_per_request, masked
     )
-    receiver, exporter = traces.Receiver(serving), None
+    receiver = otlp.Receiver(serving.trace_endpoint, serving.trace_headers, group="serving")
+    exporter: otlp.SpanSender | None = None
     if serving.trace_endpoint:
-        exporter = traces.Exporter(receiver, release.version())
+        exporter = otlp.SpanSender(receiver, spans.SERVICE, distribution.version(), dumps=orjson.dumps)
         if front is not None:
             front.trace(exporter)
     tracer = traces.Tracer(exporter, serving.trace_share)
@@ -204,7 +205,7 @@ def create_app(
             from mainspring.serving.grpc import service as grpc_service
 
             server = await grpc_server.start(
-                grpc_service.Service(inferring, online, admit, guarded, tracer, release.version()),
+                grpc_service.Service(inferring, online, admit, guarded, tracer, distribution.version()),
                 host=serving.host,
                 port=serving.grpc_port,
                 max_body_bytes=serving.max_body_bytes,
@@ -282,7 +283,7 @@ def create_app(
                     )
                 ),
                 explain_routes.build(explain_routes.Parts(answerer, limits, doorkeeper)),
-                v2_routes.build(v2_routes.Parts(infer, probed, admit, release.version())),
+                v2_routes.build(v2_routes.Parts(infer, probed, admit, distribution.version())),
                 access_routes.build(access_routes.Parts(keys, limiter, issuer, limits, masked)),
                 subject_routes.build(subject_routes.Parts(store, issuer, limits)),
             ],

@@ -12,8 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from mainspring.core import ids
-from mainspring.serving import traces
+from mainspring.core import ids, traces
 
 #: The id of the request at work; the gate takes it along into threads.
 REQUEST_ID: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("request_id", default="")

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from mainspring.core import api_keys, errors, ids, ports, settings
+from mainspring.core import api_keys, errors, ids, otlp, ports, settings, traces
 from mainspring.core.contracts import access
 from mainspring.core.features import online, schema
 from mainspring.native import front, status
@@ -26,7 +26,6 @@ from mainspring.serving import (
     native_endpoints,
     native_spans,
     stats,
-    traces,
     traffic,
     usage,
 )
@@ -39,7 +38,7 @@ _LOG: Final = logging.getLogger("mainspring.serving")
 _COLLECTED_BYTES: Final = 4 << 20
 
 #: Requests whose spans wait in it; each has two at most.
-_MAX_WAITING: Final = traces.MAX_WAITING_SPANS // 2
+_MAX_WAITING: Final = otlp.MAX_WAITING_SPANS // 2
 
 
 class NativeFront:
@@ -219,7 +218,7 @@ class NativeFront:
                             cpu_nanos=use.cpu_nanos,
                         )
 
-    def trace(self, exporter: traces.Exporter) -> None:
+    def trace(self, exporter: otlp.SpanSender) -> None:
         """Give the exporter the spans of what is answered here."""
         self._is_traced = True
         exporter.brings(self.spans)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from mainspring.core import traces
 from mainspring.native import front
-from mainspring.serving import traces
+from mainspring.serving import spans as serving_spans
 
 __all__ = ["spans"]
 
@@ -41,10 +42,12 @@ def spans(one: front.Span) -> list[traces.Span]:
 
 def _request(one: front.Span) -> tuple[str, dict[str, traces.Value]]:
     """The name of the request's own span, and what it says."""
-    if one.path.startswith(f"/{traces.GRPC_SERVICE}/"):
+    if one.path.startswith(f"/{serving_spans.GRPC_SERVICE}/"):
         method = one.path.rpartition("/")[2]
-        return traces.grpc_name(method), traces.grpc_attributes(method, 0, one.request_id, one.caller)
-    attributes = traces.request_attributes("POST", one.path, 200, one.request_id, one.caller)
+        return serving_spans.grpc_name(method), serving_spans.grpc_attributes(
+            method, 0, one.request_id, one.caller
+        )
+    attributes = serving_spans.request_attributes("POST", one.path, 200, one.request_id, one.caller)
     return f"POST {one.path}", attributes
 
 

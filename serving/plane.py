@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mainspring.core import errors, ports
+from mainspring.core import errors, ports, traces
 from mainspring.core.contracts import deployment, prediction
 from mainspring.core.models import sanitise
 from mainspring.serving import (
@@ -25,7 +25,6 @@ from mainspring.serving import (
     response_cache,
     shadow,
     stats,
-    traces,
     traffic,
 )
 from mainspring.serving.access import guard

@@ -21,14 +21,14 @@ import httpx
 from temporalio import client as temporal
 from temporalio import runtime, worker
 
-from mainspring.core import bearer, errors, identity, settings
+from mainspring.core import bearer, distribution, errors, identity, otlp, settings, traces
 from mainspring.core.client import connection
 from mainspring.core.client import control as control_client
 from mainspring.core.client import serving as serving_client
 from mainspring.core.contracts import catalog, protection
 from mainspring.core.lineage import emitter
 from mainspring.core.supply import admission
-from mainspring.workflows import options
+from mainspring.workflows import options, tracing
 from mainspring.workflows.access import activities as access_activities
 from mainspring.workflows.access import workflow as access_workflow
 from mainspring.workflows.batch_scoring import activities as scoring_activities
@@ -95,7 +95,9 @@ def main(*, around: Sequence[worker.Interceptor] = ()) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # one line a request otherwise
     try:
-        asyncio.run(_run(settings.load(), ready_file, around))
+        in_force = settings.load()
+        with otlp.told_by(in_force.telemetry, tracing.SERVICE, distribution.version()) as told:
+            asyncio.run(_run(in_force, ready_file, [tracing.Tracing(told.tracer), *around]))
     except errors.MainspringError as error:
         print(f"mainspring.workflows.worker: {error.message}", file=sys.stderr)
         return EXIT_MISCONFIGURED if isinstance(error, errors.Misconfigured) else 1
@@ -222,7 +224,13 @@ def build(
 
 def _room(url: str, token: bearer.Token) -> httpx.AsyncClient:
     # Proxies of the environment are not for our own services. The time is below that of an exchange's attempt.
-    return httpx.AsyncClient(base_url=url, auth=bearer.auth(token), timeout=25.0, trust_env=False)
+    return httpx.AsyncClient(
+        base_url=url,
+        auth=bearer.auth(token),
+        timeout=25.0,
+        trust_env=False,
+        event_hooks={"request": [traces.on_request_awaited]},
+    )
 
 
 def _write(path: Path) -> None:

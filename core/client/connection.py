@@ -8,7 +8,7 @@ from temporalio import client as temporal
 from temporalio import runtime
 
 from mainspring.core import errors
-from mainspring.core.client import payloads
+from mainspring.core.client import payloads, tracing
 
 if TYPE_CHECKING:
     from mainspring.core import settings
@@ -29,7 +29,11 @@ async def connect(
     """
     try:
         return await temporal.Client.connect(
-            address, namespace=namespace, data_converter=payloads.converter_of(codec), runtime=within
+            address,
+            namespace=namespace,
+            data_converter=payloads.converter_of(codec),
+            interceptors=[tracing.StartsWithTrace()],
+            runtime=within,
         )
     except RuntimeError as error:
         raise errors.DependencyDown(

@@ -11,7 +11,7 @@ from typing import Any, Final, Self, TypeVar
 import httpx
 from pydantic import BaseModel, TypeAdapter
 
-from mainspring.core import bearer, errors
+from mainspring.core import bearer, errors, traces
 from mainspring.core.contracts import access, deployment, erasure, features, keys, prediction
 from mainspring.core.contracts import masking as mask_contracts
 
@@ -48,6 +48,7 @@ class ServingClient:
             auth=bearer.auth(token),
             trust_env=False,
             verify=True if tls is None else tls,
+            event_hooks={"request": [traces.on_request]},
         )
 
     def __enter__(self) -> Self:

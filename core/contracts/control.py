@@ -129,6 +129,8 @@ class RunView(Message):
     status: RunStatus | None = None
     result: dict[str, Any] = {}
     workflow_url: str = ""
+    trace_id: str = ""
+    """Under which its spans are, from the request that started it on; empty where it has none, and in lists."""
     version: str = ""
     """Of what a decision is about: its ETag, which a decision may name as `If-Match`."""
 

@@ -14,6 +14,7 @@ OURS = {
     "mainspring.core.client.connection",
     "mainspring.core.client.failures",
     "mainspring.core.client.payloads",
+    "mainspring.core.client.tracing",
     "mainspring.core.client.workflows",
     "mainspring.core.contracts",
     "mainspring.core.contracts.access_requests",
@@ -29,6 +30,7 @@ OURS = {
     "mainspring.core.durable",
     "mainspring.core.errors",
     "mainspring.core.ids",
+    "mainspring.core.traces",
     "mainspring.core.watched",
 }
 #: What it needs of others; a package that one of these takes when it happens to be installed is not told apart.

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mainspring.core import errors
+from mainspring.core import errors, traces
 from mainspring.core.contracts import (
     base,
     control,
@@ -70,7 +70,8 @@ async def recover(plane: control_plane.ControlPlane, *, older_than: timedelta = 
     settled = 0
     for intent in found:
         try:
-            await carry_out(plane, intent)
+            with traces.resumed(await traceparent_of(plane, intent.run_id, intent.kind)):
+                await carry_out(plane, intent)
         except errors.Unavailable as error:
             _LOG.warning("%s of %s waits: %s", intent.kind, intent.run_id, error.message)
             break
@@ -103,6 +104,13 @@ async def ask(answer: Awaitable[T]) -> T:
             f"the workflow engine did not answer within {LAUNCHER_TIMEOUT_SECONDS:.0f} s; see `mainspring status`",
             stage="launcher",
         ) from error
+
+
+async def traceparent_of(plane: control_plane.ControlPlane, run_id: str, kind: str) -> str:
+    """Of the last request that asked for this of the run; empty if it was in no trace."""
+    async with plane.database.read() as connection:
+        found = await audit_store.details(connection, resource=f"run/{run_id}", action=f"run.{kind}")
+    return next((str(detail[traces.HEADER]) for detail in reversed(found) if traces.HEADER in detail), "")
 
 
 async def live_status(plane: control_plane.ControlPlane, run_id: str) -> training.RunStatus | None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mainspring.core import cost, errors, identity, ids, policy
+from mainspring.core import cost, errors, identity, ids, policy, traces
 from mainspring.core.contracts import base, control, training, tuning
 from mainspring.core.pipelines.store import PipelineStore
 from mainspring.platform import access, mutation, reads
@@ -232,7 +232,9 @@ async def _show(plane: control_plane.ControlPlane, run_id: str) -> control.RunVi
     async with plane.database.read() as connection:
         row = await store.find(connection, run_id)
         costs = await cost_store.run_costs(connection, [run_id])
-    return store.view(row, costs.get(run_id, 0.0), await outbox.live_status(plane, run_id))
+    view = store.view(row, costs.get(run_id, 0.0), await outbox.live_status(plane, run_id))
+    begun_in = await outbox.traceparent_of(plane, run_id, intents.Kind.START)
+    return view.model_copy(update={"trace_id": traces.trace_id_of(begun_in)})
 
 
 async def read(

@@ -14,9 +14,9 @@ from typing import Any, Final, TypeAlias
 from google.protobuf.message import DecodeError
 
 import grpc
-from mainspring.core import errors, identity, ports
+from mainspring.core import errors, identity, ports, traces
 from mainspring.core.contracts import access
-from mainspring.serving import logs, traces
+from mainspring.serving import logs, spans
 from mainspring.serving.access import callers, guard, wishes
 from mainspring.serving.grpc import schema, status, tensors
 from mainspring.serving.models import book
@@ -71,11 +71,11 @@ class Service:
         logs.call(method, code.name, began, guard.current().caller.name)
         if not traces.is_sampled():
             return
-        attributes = traces.grpc_attributes(
+        attributes = spans.grpc_attributes(
             method, code.value[0], logs.REQUEST_ID.get(), guard.current().caller.name
         )
         ours = error is not None and error.kind in (errors.Kind.BROKEN, errors.Kind.UNAVAILABLE)
-        self.tracer.end(traces.grpc_name(method), attributes, error.code if ours and error else "")
+        self.tracer.end(spans.grpc_name(method), attributes, error.code if ours and error else "")
 
     async def server_live(self, asked: Any, context: Context, caller: callers.Caller) -> Any:
         return _message("ServerLiveResponse", live=True)

@@ -10,8 +10,8 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mainspring.core import errors
-from mainspring.serving import gate, logs, traces
+from mainspring.core import errors, traces
+from mainspring.serving import gate, logs, spans
 from mainspring.serving.access import guard, wishes
 from mainspring.serving.http import doors
 from mainspring.serving.http import errors as http_errors
@@ -46,7 +46,7 @@ def traced(tracer: traces.Tracer, method: str, path: str, status: int, request_i
     if not traces.is_sampled():
         return
     caller = guard.current().caller.name
-    attributes = traces.request_attributes(method, path, status, request_id, caller)
+    attributes = spans.request_attributes(method, path, status, request_id, caller)
     tracer.end(f"{method} {path}", attributes, str(status) if status >= 500 else "")
 
 

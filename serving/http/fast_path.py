@@ -12,9 +12,9 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mainspring.core import errors
+from mainspring.core import errors, traces
 from mainspring.native import infer
-from mainspring.serving import gate, logs, traces
+from mainspring.serving import gate, logs
 from mainspring.serving.access import guard, wishes
 from mainspring.serving.http import edge, feature_reads, native_answers, payload, v2_infer
 from mainspring.serving.http import errors as http_errors

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
-from mainspring.serving import traces
+from mainspring.core import traces
 from mainspring.serving.access import guard
 from mainspring.serving.http import edge, errors, openapi
 

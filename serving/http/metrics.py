@@ -11,8 +11,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
+from mainspring.core import otlp
 from mainspring.core.models import sanitise
-from mainspring.serving import bundles, endpoints, native_front, response_cache, traces, traffic, watchers
+from mainspring.serving import bundles, endpoints, native_front, response_cache, traffic, watchers
 from mainspring.serving.access import guard
 from mainspring.serving.http import payload
 from mainspring.serving.models import book
@@ -46,7 +47,7 @@ class Books(Collector):
     sanitiser: sanitise.Sanitiser
     watching: watchers.Watchers
     front: native_front.NativeFront | None = None
-    spans: traces.Exporter | None = None
+    spans: otlp.SpanSender | None = None
     cache: response_cache.ResponseCache | None = None
 
     def collect(self) -> Iterator[Metric]:

@@ -12,9 +12,8 @@ from typing import Final
 
 from starlette.types import Message, Receive
 
-from mainspring.core import errors
+from mainspring.core import errors, traces
 from mainspring.native import infer
-from mainspring.serving import traces
 from mainspring.serving.access import guard
 from mainspring.serving.http import payload
 from mainspring.serving.protocols.v2 import inference, request, response

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mainspring.serving import traces
+from mainspring.core import traces
 from mainspring.serving.access import guard
 
 

@@ -19,9 +19,9 @@ import serving_tensors as tensors
 import serving_world as world
 from hypothesis import strategies as st
 
-from mainspring.core import identity
+from mainspring.core import identity, traces
 from mainspring.native import mlp
-from mainspring.serving import app, traces
+from mainspring.serving import app
 from mainspring.serving.http import payload
 from mainspring.serving.models import native_model
 

@@ -19,10 +19,10 @@ import tritonclient.grpc as triton_grpc
 from serving_access_world import ASKED, INFER, PREDICT, ROW
 from serving_receiver import Receiver, attributes
 
-from mainspring.core import errors
+from mainspring.core import errors, otlp, traces
 from mainspring.core.client import serving as client_module
 from mainspring.core.contracts.deployment import TrafficTable
-from mainspring.serving import logs, traces
+from mainspring.serving import logs
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 STATUS_AND_CALLER = ("http.response.status_code", "mainspring.caller")
@@ -147,7 +147,7 @@ def test_what_is_sent_is_what_opentelemetry_reads(receiver: Receiver) -> None:
     service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
     json_format = pytest.importorskip("google.protobuf.json_format")
     sending = receiving(receiver.url)
-    exporter = traces.Exporter(sending, "1.2.3", every_seconds=3600)
+    exporter = otlp.SpanSender(sending, "mainspring-serving", "1.2.3", every_seconds=3600)
     tracer = traces.Tracer(exporter, 1.0)
     tracer.begin(SAMPLED)
     with traces.span("inner", rows=3, share=0.5, is_first=True, name="x"):
@@ -180,9 +180,8 @@ def test_what_is_sent_is_what_opentelemetry_reads(receiver: Receiver) -> None:
     }
 
 
-def receiving(url: str, headers: str = "") -> traces.Receiver:
-    settings = world.settings_in(Path.cwd(), trace_endpoint=url, trace_headers=headers)
-    return traces.Receiver(settings.serving)
+def receiving(url: str, headers: str = "") -> otlp.Receiver:
+    return otlp.Receiver(url, headers, group="serving")
 
 
 @pytest.mark.integration
@@ -191,7 +190,7 @@ def test_a_receiver_that_fails_fails_nothing_else(
 ) -> None:
     receiver.status = 500
     sending = receiving(receiver.url)
-    exporter = traces.Exporter(sending, "1", every_seconds=3600)
+    exporter = otlp.SpanSender(sending, "mainspring-serving", "1", every_seconds=3600)
     tracer = traces.Tracer(exporter, 1.0)
     for _ in range(3):
         tracer.begin(None)
@@ -207,64 +206,6 @@ def test_a_receiver_that_fails_fails_nothing_else(
     exporter.close()
     sending.close()
     assert exporter.sent == 1
-
-
-def collecting(share: float = 1.0) -> tuple[traces.Tracer, list[bytes], traces.Exporter]:
-    sent: list[bytes] = []
-    exporter = traces.Exporter(sent.append, "1", every_seconds=3600)
-    return traces.Tracer(exporter, share), sent, exporter
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        None,
-        "",
-        "garbage",
-        SAMPLED.upper(),
-        f"ff-{TRACE}-{PARENT}-01",
-        f"00-{'0' * 32}-{PARENT}-01",
-        f"00-{TRACE}-{'0' * 16}-01",
-        f"00-{TRACE}-{PARENT}-01-more",
-        f"00-{TRACE}-{PARENT}",
-    ],
-)
-def test_a_header_that_is_none_begins_a_trace_of_its_own(header: str | None) -> None:
-    tracer, sent, exporter = collecting()
-    tracer.begin(header)
-    assert traces.current_trace_id() not in ("", TRACE)
-    tracer.end("x", {})
-    exporter.close()
-    (span,) = json.loads(sent[0])["resourceSpans"][0]["scopeSpans"][0]["spans"]
-    assert "parentSpanId" not in span and len(span["traceId"]) == 32 and len(span["spanId"]) == 16
-
-
-def test_later_versions_of_the_header_are_read_as_far_as_they_are_known() -> None:
-    tracer, _, exporter = collecting()
-    tracer.begin(f"01-{TRACE}-{PARENT}-03-more")
-    assert traces.current_trace_id() == TRACE
-    exporter.close()
-
-
-def test_the_client_decides_and_else_the_share() -> None:
-    for share, header, expected in ((0.0, SAMPLED, 1), (1.0, UNSAMPLED, 0), (0.0, None, 0), (1.0, None, 1)):
-        tracer, sent, exporter = collecting(share)
-        tracer.begin(header)
-        with traces.span("inner"):
-            pass
-        tracer.end("x", {})
-        exporter.close()
-        assert (len(sent), exporter.sent) == (expected, 2 * expected)
-
-
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traces, "MAX_WAITING_SPANS", 5)
-    tracer, _, exporter = collecting()
-    tracer.begin(None)
-    for _ in range(9):
-        tracer.end("x", {})
-    exporter.close()
-    assert (exporter.sent, exporter.dropped) == (5, 4)
 
 
 def test_log_lines_carry_the_trace_with_or_without_a_receiver() -> None:

@@ -14,6 +14,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
+from mainspring.core import traces
 from mainspring.core.contracts import (
     access_requests,
     deployment,
@@ -30,6 +31,7 @@ from mainspring.core.contracts import (
     training,
     tuning,
 )
+from mainspring.workflows import tracing
 from mainspring.workflows.access import workflow as access_source
 from mainspring.workflows.batch_scoring import workflow as score_source
 from mainspring.workflows.deployment import workflow as deploy_source
@@ -95,6 +97,9 @@ def test_every_workflow_has_a_history() -> None:
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda p: p.stem)
 def test_replays(path: Path) -> None:
+    """As the worker runs them: traces stand around each workflow, and a replay makes no span."""
+    kept: list[traces.Span] = []
+    exporter = types.SimpleNamespace(add=kept.append)
     replayer = Replayer(
         workflows=[
             train_source.TrainModel,
@@ -113,8 +118,10 @@ def test_replays(path: Path) -> None:
             idling_source.StopIdle,
         ],
         data_converter=pydantic_data_converter,
+        interceptors=[tracing.Tracing(traces.Tracer(exporter, 1.0))],
     )
     asyncio.run(replayer.replay_workflow(history(path)))
+    assert kept == []
 
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda p: p.stem)

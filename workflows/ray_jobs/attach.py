@@ -12,7 +12,7 @@ from temporalio import activity
 
 from mainspring.core import errors
 from mainspring.workflows import heartbeat
-from mainspring.workflows.ray_jobs import client
+from mainspring.workflows.ray_jobs import client, observed
 
 T = TypeVar("T")
 
@@ -96,7 +96,10 @@ async def _follow(jobs: client.RayJobs, work: Work[T], k: int, poll_seconds: flo
                 # New, or its cluster was lost with all that it knew.
                 submission = asyncio.ensure_future(
                     jobs.submit(
-                        submission_id, work.entrypoint(k), metadata=work.metadata, resources=work.resources
+                        submission_id,
+                        observed.command(work.entrypoint(k)),
+                        metadata=work.metadata,
+                        resources=work.resources,
                     )
                 )
                 await asyncio.shield(submission)

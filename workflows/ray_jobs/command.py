@@ -15,7 +15,7 @@ import ray.exceptions
 
 from mainspring.core import errors
 from mainspring.core.contracts.base import Message
-from mainspring.workflows.ray_jobs import job_files
+from mainspring.workflows.ray_jobs import job_files, observed
 
 __all__ = ["connect", "run"]
 
@@ -36,7 +36,8 @@ def run(name: str, what: str, description: str, work: Callable[[Path, str | None
     arguments.out.unlink(missing_ok=True)
     answer: Message | errors.MainspringError
     try:
-        answer = work(arguments.spec, arguments.ray_address)
+        with observed.job(what):
+            answer = work(arguments.spec, arguments.ray_address)
     except errors.MainspringError as error:
         answer = error
     except Exception as error:  # noqa: BLE001 - who waits for OUT.json must learn of our mistakes too

@@ -22,7 +22,7 @@ from typing import Final
 
 from mainspring.core import errors, settings
 from mainspring.core.pipelines.store import PipelineStore, fresh_folder
-from mainspring.workflows.ray_jobs import job_files, step_messages
+from mainspring.workflows.ray_jobs import job_files, observed, step_messages
 
 _LOOK_SECONDS: Final = 0.1
 _GIB: Final = 1 << 30
@@ -38,8 +38,9 @@ def main() -> int:
     arguments.out.unlink(missing_ok=True)
     answer: step_messages.StepOutput | errors.MainspringError
     try:
-        spec = step_messages.read_spec(arguments.spec)
-        answer = run(spec, fresh_folder(spec.folder / arguments.out.stem))
+        with observed.job("step"):
+            spec = step_messages.read_spec(arguments.spec)
+            answer = run(spec, fresh_folder(spec.folder / arguments.out.stem))
     except errors.MainspringError as error:
         answer = error
     job_files.write_output(arguments.out, answer)

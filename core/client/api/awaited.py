@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel
 
-from mainspring.core import bearer, errors
+from mainspring.core import bearer, errors, traces
 from mainspring.core.client.api import wire
 
 M = TypeVar("M", bound=BaseModel)
@@ -39,6 +39,7 @@ class AsyncConnection:
             timeout=timeout_seconds,
             trust_env=False,
             transport=transport,
+            event_hooks={"request": [traces.on_request_awaited]},
         )
 
     def __repr__(self) -> str:

@@ -8,8 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
-from mainspring.core import errors
-from mainspring.serving import gate, traces
+from mainspring.core import errors, traces
+from mainspring.serving import gate
 from mainspring.serving.access import guard
 from mainspring.serving.models import book, repository, tensor_model
 from mainspring.serving.protocols.v2 import request, response

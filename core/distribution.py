@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 
+__all__ = ["version"]
+
 
 def version() -> str:
     """The installed distribution's version; "0" where the source tree runs without being installed."""

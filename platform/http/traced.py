@@ -1,0 +1,57 @@
+"""A request of the control API as a span: of the trace that its caller sent, or of one that is made here.
+
+What it asks for goes along: workflows that it starts, the audit rows that it writes (`mutation.py`). Probes are not traced.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from mainspring.core import traces
+
+__all__ = ["SERVICE", "Traced"]
+
+SERVICE: Final = "mainspring-control"
+_PROBES: Final = frozenset({"/healthz", "/readyz"})
+
+
+class Traced(ASGIMiddleware):
+    """The outermost of the middlewares. A query is not told, nor who asks: the audit log has that."""
+
+    def __init__(self, tracer: traces.Tracer) -> None:
+        self._tracer = tracer
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        if scope["type"] != "http" or scope["path"] in _PROBES:
+            await next_app(scope, receive, send)
+            return
+        status = 0
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        self._tracer.begin(_traceparent(scope))
+        try:
+            await next_app(scope, receive, noted)
+        finally:
+            if traces.is_sampled():
+                method, route = scope["method"], scope.get("path_template", "")
+                said: dict[str, traces.Value] = {
+                    "http.request.method": method,
+                    "http.route": route,
+                    "url.path": scope["path"],
+                    "http.response.status_code": status,
+                }
+                self._tracer.end(f"{method} {route}".rstrip(), said, str(status) if status >= 500 else "")
+
+
+def _traceparent(scope: Scope) -> str | None:
+    found = (value for key, value in scope["headers"] if key.lower() == traces.HEADER.encode())
+    sent = next(found, None)
+    return None if sent is None else sent.decode("latin-1")
