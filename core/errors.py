@@ -18,7 +18,8 @@
     │   ├── PermissionDenied
     │   ├── PolicyDenied        a policy rule said no, or crashed (fail closed)
     │   ├── ApprovalRequired    somebody must decide first
-    │   └── BudgetExceeded
+    │   ├── BudgetExceeded      a start would cost more than there is
+    │   └── BudgetExhausted     what was started has cost as much as it may
     ├── Busy                wait, then try again
     │   └── Overloaded
     │       └── RateLimited     this caller asks more than it may, however idle the process is
@@ -263,6 +264,20 @@ class BudgetExceeded(Denied):
     project: str = ""
     limit_usd: float = 0.0
     needed_usd: float = 0.0
+
+
+@dataclass(eq=False)
+class BudgetExhausted(Denied):
+    """Run `run_id` was stopped at work: `scope` (`run`, `project`, or `unknown` where nobody could be asked) has spent `spent` of
+    `limit`. `checkpoint` says what it goes on from."""
+
+    code = "budget_exhausted"
+    run_id: str = ""
+    scope: str = ""
+    limit: float = 0.0
+    spent: float = 0.0
+    currency: str = ""
+    checkpoint: str = ""
 
 
 @dataclass(eq=False)

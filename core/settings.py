@@ -261,6 +261,9 @@ class WorkflowSettings(_Group):
     score_roots: str = ""
     """Places, separated by commas (`/data/,s3://bucket/scores/`), below which batch scoring may read and write, as a guard
     against who may start runs and should not see every file of the worker's; empty: wherever the worker itself may."""
+    budget_patience_seconds: Annotated[float, Field(ge=0)] = 600.0
+    """Work that has a budget goes on for so long while the control API does not say what is left of it; then it is stopped. A
+    restart of the control API takes seconds, and ten minutes of two cores cost less than a cent."""
 
 
 class RaySettings(_Group):

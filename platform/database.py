@@ -117,6 +117,8 @@ runs: Final = sa.Table(
     sa.Column("request", sa.JSON, nullable=False),
     sa.Column("result", sa.JSON, nullable=False),
     sa.Column("idempotency_key", TEXT),
+    # What it may cost since it was resumed; NULL: what `request` says.
+    sa.Column("max_cost_nanos", sa.BigInteger),
     # NULLs are distinct: runs without a key never collide.
     sa.UniqueConstraint("requested_by", "idempotency_key"),
 )

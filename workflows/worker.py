@@ -28,7 +28,7 @@ from mainspring.core.client import serving as serving_client
 from mainspring.core.contracts import catalog, protection
 from mainspring.core.lineage import emitter
 from mainspring.core.supply import admission
-from mainspring.workflows import options, tracing
+from mainspring.workflows import budgets, options, tracing
 from mainspring.workflows.access import activities as access_activities
 from mainspring.workflows.access import workflow as access_workflow
 from mainspring.workflows.batch_scoring import activities as scoring_activities
@@ -180,17 +180,18 @@ def build(
 ) -> worker.Worker:
     """The worker over its parts; it polls inside `async with`. Without `tell` and `catalogue` nothing is told of
     data; without `push` nothing is materialised."""
-    training = training_activities.TrainingActivities(in_force, control, tell, catalogue)
+    budget = budgets.Budgets(control, patience_seconds=in_force.workflow.budget_patience_seconds)
+    training = training_activities.TrainingActivities(in_force, control, tell, catalogue, budget)
     gate = admission.Admission(in_force)
     deployment = deployment_activities.DeploymentActivities(
         serving, control, in_force.stack.state_dir, tell, gate.require
     )
-    scoring = scoring_activities.ScoringActivities(in_force, tell)
+    scoring = scoring_activities.ScoringActivities(in_force, tell, budget=budget)
     skew = skew_activities.SkewActivities(in_force.stack.state_dir, in_force.serving.reads_dir)
     retraining = retraining_activities.RetrainingActivities(in_force, control)
     drift_checks = drift_check_activities.DriftCheckActivities(in_force, control)
-    tuning = tuning_activities.TuningActivities(in_force, control)
-    pipelines = pipelines_activities.PipelineActivities(in_force, control)
+    tuning = tuning_activities.TuningActivities(in_force, control, budget=budget)
+    pipelines = pipelines_activities.PipelineActivities(in_force, control, budget=budget)
     retention = retention_activities.RetentionActivities(in_force, serving, control)
     materialising = (
         () if push is None else materialising_activities.MaterialisingActivities(in_force, push).all()

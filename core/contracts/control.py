@@ -98,7 +98,8 @@ class RunCreate(Request):
     """Train: who asked that schedule for a run beside its times; pipeline and deploy: who signed the commit that wants it.
     Processes say so, and nobody else may."""
     max_cost: Annotated[float, Field(gt=0)] | None = None
-    """Kept free in the project's budget until the run has ended, in the price book's currency; None: as settings say."""
+    """What the run may cost at most, in the price book's currency: it is kept free in the project's budget until the run has ended,
+    and a run at work is stopped there. None: as much is kept free as settings say, and the project's budget alone stops it."""
     idempotency_key: Annotated[str, Field(max_length=200)] = ""
     """The same key again answers with the run that it started first."""
 
@@ -196,6 +197,13 @@ class ModelView(ModelVersionView):
     """Bytes by name."""
     data_digest: str = ""
     code_version: str = ""
+
+
+class ResumeCreate(Request):
+    """Start a run that failed again, under its id: it goes on from what it has."""
+
+    max_cost: Annotated[float, Field(gt=0)] | None = None
+    """What it may cost at most, with what it has cost so far; None: as before."""
 
 
 class DecisionCreate(Request):

@@ -320,6 +320,8 @@ class PipelineRequest(Message):
     use_cache: bool = True
     max_parallel: Annotated[int, Field(ge=1, le=200)] = 16
     """Jobs of the run at a time."""
+    max_cost: Annotated[float, Field(gt=0)] | None = None
+    """As a training's, of all steps together."""
 
 
 class NodeState(StrEnum):

@@ -55,6 +55,8 @@ class ScoreRequest(Message):
     num_workers: Annotated[int, Field(ge=1, le=256)] = 2
     sample_fraction: Fraction = 1.0
     """Which of the project's workspaces has the features."""
+    max_cost: Annotated[float, Field(gt=0)] | None = None
+    """As a training's."""
 
 
 class ScoreProgress(Message):

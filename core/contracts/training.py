@@ -103,6 +103,8 @@ class TrainRequest(Message):
     """None: the project's own."""
     deploy_to: str = ""
     """Endpoint to deploy to after approval; empty: register only."""
+    max_cost: Annotated[float, Field(gt=0)] | None = None
+    """What the run may cost at most, in the price book's currency; it is stopped there. None: what its project may."""
 
 
 class StepReport(Message):

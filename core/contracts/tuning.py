@@ -79,6 +79,8 @@ class TuneRequest(Message):
     """Start a training with the best parameters: a run of its own, whose budget, gates, policy and approval hold as ever."""
     deploy_to: str = ""
     """As a training's; for the training of the best."""
+    max_cost: Annotated[float, Field(gt=0)] | None = None
+    """As a training's, of the study alone."""
 
 
 class TrialState(StrEnum):

@@ -34,7 +34,7 @@ def run() -> None:
 @click.option(
     "--max-cost",
     type=click.FloatRange(min=0, min_open=True),
-    help="Kept free in the project's budget until it has ended; default: `cost.run_reservation`.",
+    help="Kept free in the project's budget, and stopped there; default: `cost.run_reservation` is kept free.",
 )
 @click.option("--key", default="", help="Idempotency key; default: a fresh one.")
 @session.AS
@@ -177,3 +177,18 @@ def run_cancel(run_id: str, actor: str, as_json: bool) -> None:
     """Ask a run to stop."""
     with session.client(actor or "developer@local") as client:
         output.show(client.cancel(run_id).model_dump(mode="json"), as_json=as_json)
+
+
+@run.command("resume")
+@click.argument("run_id")
+@click.option(
+    "--max-cost",
+    type=click.FloatRange(min=0, min_open=True),
+    help="What it may cost in all, with what it has cost; default: as before.",
+)
+@session.AS
+@session.JSON
+def run_resume(run_id: str, max_cost: float | None, actor: str, as_json: bool) -> None:
+    """Go on with a run that failed, from what it has: a training from its last checkpoint."""
+    with session.client(actor or "developer@local") as client:
+        output.show(client.resume(run_id, max_cost=max_cost).model_dump(mode="json"), as_json=as_json)

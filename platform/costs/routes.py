@@ -9,9 +9,9 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody, QueryParameter
 
-from mainspring.core.contracts import control, training, unit_costs
+from mainspring.core.contracts import budgets, control, training, unit_costs
 from mainspring.platform import plane as control_plane
-from mainspring.platform.costs import service, store, units
+from mainspring.platform.costs import service, standing, store, units
 
 
 @post("/api/v1/usage", tags=["costs"])
@@ -92,6 +92,17 @@ async def list_oversize_runs(
     return await units.oversize(plane, credential, project=project, below=below, before=before, limit=limit)
 
 
+@get("/api/v1/costs:standing", tags=["costs"])
+async def show_standing(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    run: Annotated[list[str] | None, QueryParameter(max_items=200)] = None,
+    project: Annotated[list[str] | None, QueryParameter(max_items=200)] = None,
+) -> budgets.Standing:
+    """What runs and projects have spent of what they may; those that may not be known of are left out."""
+    return await standing.standing(plane, credential, runs=run or (), projects=project or ())
+
+
 HANDLERS = (
     record_usage,
     summarise_costs,
@@ -99,4 +110,5 @@ HANDLERS = (
     show_unit_costs,
     forecast_budgets,
     list_oversize_runs,
+    show_standing,
 )

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     START = "start"
     DECIDE = "decide"
     CANCEL = "cancel"
+    RESUME = "resume"
 
 
 class State(StrEnum):

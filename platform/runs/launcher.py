@@ -32,7 +32,7 @@ Request: TypeAlias = (
 class RunLauncher(Protocol):
     """Starts and steers workflow executions by run id.
 
-    Starting is idempotent: the same run id again is no second execution. Every method raises DependencyDown when
+    Starting is idempotent: the same run id again is no second execution, but of one that failed. Every method raises DependencyDown when
     the engine does not answer, and all but the starts raise NotFound for a run it does not know.
     """
 
@@ -114,7 +114,7 @@ class MemoryLauncher:
 
     def _start(self, request: Request) -> None:
         self._check_up()
-        if request.run_id not in self.started:
+        if self._stages.get(request.run_id) in (None, training.Stage.FAILED):
             self.started[request.run_id] = request
             self._stages[request.run_id] = training.Stage.APPROVAL
 
@@ -138,6 +138,10 @@ class MemoryLauncher:
         if self._stage(run_id) is not training.Stage.APPROVAL:
             raise errors.NotFound(f"run `{run_id}` has ended; see its result", resource="run", name=run_id)
         self._stages[run_id] = training.Stage.CANCELLED
+
+    def fail(self, run_id: str) -> None:
+        """It ends with an error; the same run may be started again."""
+        self._stages[run_id] = training.Stage.FAILED
 
     def _stage(self, run_id: str) -> training.Stage:
         self._check_up()

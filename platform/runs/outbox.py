@@ -31,11 +31,13 @@ from mainspring.platform import mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
 from mainspring.platform.costs import reservations
-from mainspring.platform.runs import intents
+from mainspring.platform.runs import intents, store
 
 T = TypeVar("T")
 _LOG: Final = logging.getLogger(__name__)
 
+#: What keeps money free for a run.
+_BEGIN: Final = (intents.Kind.START, intents.Kind.RESUME)
 #: Longest wait for the engine. Nothing else waits meanwhile.
 LAUNCHER_TIMEOUT_SECONDS: Final = 10.0
 #: How often open intents are looked for, and how old one is before somebody else than its request takes it.
@@ -123,7 +125,14 @@ async def live_status(plane: control_plane.ControlPlane, run_id: str) -> trainin
 
 async def _deliver(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None:
     if intent.kind == intents.Kind.START:
-        await _start(plane, intent)
+        request = control.RunCreate.model_validate(intent.request)
+        await _start(plane, intent.run_id, intent.actor, request)
+    elif intent.kind == intents.Kind.RESUME:
+        async with plane.database.read() as connection:
+            row = await store.find(connection, intent.run_id)
+        request = control.RunCreate.model_validate({**row.request, "max_cost": store.max_cost(row)})
+        # Whoever resumes it has not started it: who may decide on it stays as it was.
+        await _start(plane, row.run_id, row.requested_by, request)
     elif intent.kind == intents.Kind.DECIDE:
         decision = training.Decision.model_validate(intent.request)
         await plane.launcher.decide(intent.run_id, decision, intent_id=intent.intent_id)
@@ -131,18 +140,19 @@ async def _deliver(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> No
         await plane.launcher.cancel(intent.run_id)
 
 
-async def _start(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None:
-    request = control.RunCreate.model_validate(intent.request)
+async def _start(
+    plane: control_plane.ControlPlane, run_id: str, requested_by: str, request: control.RunCreate
+) -> None:
     if request.kind is control.RunKind.DEPLOY:
         assert request.bundle_digest is not None  # service._check_complete
         await plane.launcher.start_deployment(
             deployment.DeployRequest(
-                run_id=intent.run_id,
+                run_id=run_id,
                 project=request.project,
                 environment=request.environment,
                 endpoint=request.endpoint,
                 bundle_digest=request.bundle_digest,
-                requested_by=intent.actor,
+                requested_by=requested_by,
                 # Left out, it is as the deployment has it.
                 **({"canary_percents": request.canary_percents} if request.canary_percents else {}),
             )
@@ -151,13 +161,14 @@ async def _start(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None
         assert request.bundle_digest is not None and request.score is not None  # service._check_complete
         await plane.launcher.start_scoring(
             scoring.ScoreRequest(
-                run_id=intent.run_id,
+                run_id=run_id,
                 project=request.project,
                 environment=request.environment,
-                requested_by=intent.actor,
+                requested_by=requested_by,
                 bundle_digest=request.bundle_digest,
                 sample_fraction=request.sample_fraction,
                 num_workers=plane.train_workers,
+                max_cost=request.max_cost,
                 **request.score.model_dump(),
             )
         )
@@ -165,10 +176,10 @@ async def _start(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None
         assert request.bundle_digest is not None and request.retire is not None  # service._check_complete
         await plane.launcher.start_retiring(
             retiring.RetireRequest(
-                run_id=intent.run_id,
+                run_id=run_id,
                 project=request.project,
                 environment=request.environment,
-                requested_by=intent.actor,
+                requested_by=requested_by,
                 bundle_digest=request.bundle_digest,
                 **request.retire.model_dump(),
             )
@@ -176,14 +187,15 @@ async def _start(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None
     elif request.kind is control.RunKind.TUNE:
         await plane.launcher.start_tuning(
             tuning.TuneRequest(
-                run_id=intent.run_id,
+                run_id=run_id,
                 project=request.project,
                 environment=request.environment,
-                requested_by=intent.actor,
+                requested_by=requested_by,
                 sample_fraction=request.sample_fraction,
                 epochs=request.epochs,
                 num_workers=plane.train_workers,
                 deploy_to=request.endpoint,
+                max_cost=request.max_cost,
                 **(request.tune or tuning.TuneOptions()).model_dump(),
             )
         )
@@ -191,21 +203,22 @@ async def _start(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None
         assert request.pipeline is not None  # service._check_complete
         await plane.launcher.start_pipeline(
             pipelines.PipelineRequest(
-                run_id=intent.run_id,
+                run_id=run_id,
                 project=request.project,
                 environment=request.environment,
-                requested_by=intent.actor,
+                requested_by=requested_by,
                 prompted_by=request.prompted_by,
+                max_cost=request.max_cost,
                 **request.pipeline.model_dump(),
             )
         )
     else:
         await plane.launcher.start_training(
             training.TrainRequest(
-                run_id=intent.run_id,
+                run_id=run_id,
                 project=request.project,
                 environment=request.environment,
-                requested_by=intent.actor,
+                requested_by=requested_by,
                 sample_fraction=request.sample_fraction,
                 epochs=request.epochs,
                 num_workers=plane.train_workers,
@@ -216,6 +229,7 @@ async def _start(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> None
                 model=request.model,
                 split=request.split,
                 deploy_to=request.endpoint,
+                max_cost=request.max_cost,
             )
         )
 
@@ -224,6 +238,9 @@ async def _was_taken(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> 
     """Did the engine take this intent before it refused it now."""
     if intent.kind == intents.Kind.START:
         return await live_status(plane, intent.run_id) is not None
+    if intent.kind == intents.Kind.RESUME:
+        status = await live_status(plane, intent.run_id)
+        return status is not None and status.stage is not training.Stage.FAILED
     if intent.kind == intents.Kind.CANCEL:
         status = await live_status(plane, intent.run_id)
         return status is not None and status.stage is training.Stage.CANCELLED
@@ -242,8 +259,12 @@ async def _settle(
 ) -> None:
     async def do(connection: AsyncConnection) -> mutation.Change[None]:
         is_new = await intents.settle(connection, intent.intent_id, state)
-        if is_new and state is intents.State.REFUSED and intent.kind == intents.Kind.START:
+        if is_new and state is intents.State.REFUSED and intent.kind in _BEGIN:
             await reservations.release(connection, intent.run_id)
+            if intent.kind == intents.Kind.RESUME:
+                await store.end_again(
+                    connection, intent.run_id, intent.request["ended_at"], intent.request["result"]
+                )
         return mutation.Change(
             None,
             f"run/{intent.run_id}",

@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from mainspring.core.contracts import control, training
 from mainspring.platform import plane as control_plane
 from mainspring.platform.http import versions
-from mainspring.platform.runs import service
+from mainspring.platform.runs import resuming, service
 
 
 @post("/api/v1/runs", tags=["runs"])
@@ -75,6 +75,19 @@ async def cancel_run(
     return versions.tagged(found, found.version)
 
 
+@post("/api/v1/runs/{run_id:str}/resume", tags=["runs"], status_code=200)
+async def resume_run(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    run_id: FromPath[str],
+    data: JSONBody[control.ResumeCreate],
+    if_match: versions.IfMatch = "",
+) -> Response[control.RunView]:
+    """A run that failed goes on from what it has, under its id; `max_cost` is what it may cost in all."""
+    found = await resuming.resume(plane, credential, run_id, data, if_match=if_match)
+    return versions.tagged(found, found.version)
+
+
 @post("/api/v1/runs/{run_id:str}/events", tags=["runs"])
 async def report_event(
     plane: NamedDependency[control_plane.ControlPlane],
@@ -86,4 +99,4 @@ async def report_event(
     return await service.report(plane, credential, run_id, data)
 
 
-HANDLERS = (create_run, list_runs, show_run, decide_run, cancel_run, report_event)
+HANDLERS = (create_run, list_runs, show_run, decide_run, cancel_run, resume_run, report_event)

@@ -40,14 +40,14 @@ async def create(
     """
     _check_complete(request)
 
-    async def afford(connection: AsyncConnection, actor: identity.Actor) -> None:
+    async def can_afford(connection: AsyncConnection, actor: identity.Actor) -> None:
         if request.kind is control.RunKind.RETIRE:
             return  # a budget that is spent must not keep a bad model in service
         if await store.find_by_key(connection, actor.name, request.idempotency_key) is None:
             await dpia_service.require(connection, request)
-            await _afford_start(connection, request, _wanted_nanos(plane, request))
+            await afford(connection, request.project, wanted_nanos(plane, request))
 
-    async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[_Asked]:
+    async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[Asked]:
         known = await store.find_by_key(connection, actor.name, request.idempotency_key)
         if known is not None:
             if control.RunCreate.model_validate(known.request) != request:
@@ -61,7 +61,7 @@ async def create(
             is_asked = await intents.exists(connection, known.run_id, intents.Kind.START)
             if is_asked or known.stage != training.Stage.PENDING:
                 intent = await intents.find_open(connection, known.run_id, intents.Kind.START)
-                return mutation.Change(_Asked(known.run_id, intent), f"run/{known.run_id}", is_new=False)
+                return mutation.Change(Asked(known.run_id, intent), f"run/{known.run_id}", is_new=False)
             run_id = known.run_id
         else:
             await _check_pipeline(plane, connection, request)
@@ -72,11 +72,11 @@ async def create(
                     connection, request.endpoint, request.project, request.environment, actor.name
                 )
             now, hours = base.utc_now(), plane.book.reservation_hours
-            wanted = _wanted_nanos(plane, request)
+            wanted = wanted_nanos(plane, request)
             await reservations.insert(connection, run_id, request.project, wanted, now=now, hours=hours)
         body = request.model_dump(mode="json")
         intent = await intents.insert(connection, run_id, intents.Kind.START, actor.name, body)
-        return _intended(run_id, intent, body)
+        return intended(run_id, intent, body)
 
     asked = await mutation.mutate(
         plane,
@@ -84,27 +84,27 @@ async def create(
         action="run.start",
         resource=f"project/{request.project}",
         on=_start_of(request),
-        afford=afford,
+        afford=can_afford,
         do=do,
     )
-    return await _carry_out(plane, asked)
+    return await carry_out(plane, asked)
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """A run and what is still to be done about it; None: it was done before."""
 
     run_id: str
     intent: sa.Row[Any] | None
 
 
-def _intended(run_id: str, intent: sa.Row[Any], detail: dict[str, Any]) -> mutation.Change[_Asked]:
+def intended(run_id: str, intent: sa.Row[Any], detail: dict[str, Any]) -> mutation.Change[Asked]:
     return mutation.Change(
-        _Asked(run_id, intent), f"run/{run_id}", {"intent": intent.intent_id, **detail}, outcome="intended"
+        Asked(run_id, intent), f"run/{run_id}", {"intent": intent.intent_id, **detail}, outcome="intended"
     )
 
 
-async def _carry_out(plane: control_plane.ControlPlane, asked: _Asked) -> control.RunView:
+async def carry_out(plane: control_plane.ControlPlane, asked: Asked) -> control.RunView:
     """The run after the engine has answered; the transaction that let the request in is over by now."""
     if asked.intent is not None:
         await outbox.carry_out(plane, asked.intent)
@@ -174,7 +174,7 @@ async def _check_pipeline(
         raise store.unknown(wanted.resume_of)
 
 
-def _wanted_nanos(plane: control_plane.ControlPlane, request: control.RunCreate) -> int:
+def wanted_nanos(plane: control_plane.ControlPlane, request: control.RunCreate) -> int:
     """What is kept free for the run. A study says itself how much it may take at most."""
     if request.kind is control.RunKind.RETIRE:
         return 0
@@ -199,11 +199,12 @@ def _start_of(request: control.RunCreate) -> access.Target:
     )
 
 
-async def _afford_start(connection: AsyncConnection, request: control.RunCreate, wanted: int) -> None:
-    project, now = await project_store.find(connection, request.project), base.utc_now()
+async def afford(connection: AsyncConnection, name: str, wanted: int) -> None:
+    """Errors: BudgetExceeded where project `name` has not `wanted` billionths left; NotFound for it."""
+    project, now = await project_store.find(connection, name), base.utc_now()
     limit = project.monthly_budget_nanos
-    spent = await cost_store.spent_nanos(connection, request.project, now)
-    held = await reservations.held_nanos(connection, request.project, now)
+    spent = await cost_store.spent_nanos(connection, name, now)
+    held = await reservations.held_nanos(connection, name, now)
     facts = policy.BudgetFacts(
         limit=None if limit is None else cost.to_amount(limit),
         spent=cost.to_amount(spent),
@@ -215,7 +216,7 @@ async def _afford_start(connection: AsyncConnection, request: control.RunCreate,
     if facts.limit is None:  # the rule crashed
         raise denial
     raise errors.BudgetExceeded(
-        denial.message, project=request.project, limit_usd=facts.limit, needed_usd=facts.committed
+        denial.message, project=name, limit_usd=facts.limit, needed_usd=facts.committed
     )
 
 
@@ -289,7 +290,7 @@ async def decide(
     async def on(connection: AsyncConnection) -> access.Target:
         return access.run(await store.find(connection, run_id), approve=request.approve)
 
-    async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[_Asked]:
+    async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[Asked]:
         row = await store.find(connection, run_id)
         who = await access.identify(connection, actor)
         decision = training.Decision(
@@ -308,10 +309,10 @@ async def decide(
                     resource="run",
                     name=run_id,
                 )
-            return mutation.Change(_Asked(run_id, known), f"run/{run_id}", is_new=False)
+            return mutation.Change(Asked(run_id, known), f"run/{run_id}", is_new=False)
         versions.check(if_match, store.version(row, status), resource="run", name=run_id)
         intent = await intents.insert(connection, run_id, intents.Kind.DECIDE, actor.name, body)
-        return _intended(run_id, intent, body)
+        return intended(run_id, intent, body)
 
     asked = await mutation.mutate(
         plane,
@@ -321,7 +322,7 @@ async def decide(
         on=on,
         do=do,
     )
-    return await _carry_out(plane, asked)
+    return await carry_out(plane, asked)
 
 
 async def cancel(
@@ -331,11 +332,11 @@ async def cancel(
     plane.issuer.authenticate(credential)
     status = await outbox.live_status(plane, run_id)
 
-    async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[_Asked]:
+    async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[Asked]:
         row = await store.find(connection, run_id)
         known = await intents.find_open(connection, run_id, intents.Kind.CANCEL)
         if known is not None:
-            return mutation.Change(_Asked(run_id, known), f"run/{run_id}", is_new=False)
+            return mutation.Change(Asked(run_id, known), f"run/{run_id}", is_new=False)
         versions.check(if_match, store.version(row, status), resource="run", name=run_id)
         stage = status.stage if status is not None else training.Stage(row.stage)
         if stage in store.TERMINAL:
@@ -346,7 +347,7 @@ async def cancel(
             )
         body = {"stage": str(stage)}
         intent = await intents.insert(connection, run_id, intents.Kind.CANCEL, actor.name, body)
-        return _intended(run_id, intent, body)
+        return intended(run_id, intent, body)
 
     asked = await mutation.mutate(
         plane,
@@ -356,7 +357,7 @@ async def cancel(
         on=_run_of(run_id),
         do=do,
     )
-    return await _carry_out(plane, asked)
+    return await carry_out(plane, asked)
 
 
 async def report(

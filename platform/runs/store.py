@@ -8,7 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mainspring.core import errors
+from mainspring.core import cost, errors
 from mainspring.core.contracts import base, control, training
 from mainspring.platform import database
 from mainspring.platform.http import versions
@@ -81,6 +81,32 @@ async def set_stage(
         values["result"] = result
     await connection.execute(
         sa.update(database.runs).where(database.runs.c.run_id == run_id).values(**values)
+    )
+
+
+def max_cost(row: sa.Row[Any]) -> float | None:
+    """What it may cost at most, with what it has cost so far."""
+    if row.max_cost_nanos is not None:
+        return cost.to_amount(row.max_cost_nanos)
+    started_with: float | None = row.request.get("max_cost")
+    return started_with
+
+
+async def begin_again(connection: AsyncConnection, run_id: str, max_cost_nanos: int | None) -> None:
+    """As it was before the engine took it, under its id."""
+    await connection.execute(
+        sa.update(database.runs)
+        .where(database.runs.c.run_id == run_id)
+        .values(stage=str(training.Stage.PENDING), ended_at=None, result={}, max_cost_nanos=max_cost_nanos)
+    )
+
+
+async def end_again(connection: AsyncConnection, run_id: str, ended_at: str, result: dict[str, Any]) -> None:
+    """As it was before :func:`begin_again`, but for what it may cost."""
+    await connection.execute(
+        sa.update(database.runs)
+        .where(database.runs.c.run_id == run_id)
+        .values(stage=str(training.Stage.FAILED), ended_at=ended_at, result=result)
     )
 
 

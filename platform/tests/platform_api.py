@@ -26,7 +26,20 @@ class Api:
         }
 
     def call(self, role: str, method: str, path: str, expect: int, body: Any = None, **params: Any) -> Any:
-        headers = {"Authorization": f"Bearer {self._tokens[role]}"} if role else {}
+        return self.call_with({}, role, method, path, expect, body, **params)
+
+    def call_with(
+        self,
+        more: dict[str, str],
+        role: str,
+        method: str,
+        path: str,
+        expect: int,
+        body: Any = None,
+        **params: Any,
+    ) -> Any:
+        """As :meth:`call`, with more headers."""
+        headers = more | ({"Authorization": f"Bearer {self._tokens[role]}"} if role else {})
         answer = self.client.request(method, path, json=body, params=params, headers=headers)
         assert answer.status_code == expect, answer.text
         if expect >= 400:

@@ -213,6 +213,7 @@ REQUESTS = (
     Asked("GET", "/api/v1/runs/{run_id}"),
     Asked("POST", "/api/v1/runs/{run_id}/decision", {"approve": True}),
     Asked("POST", "/api/v1/runs/{run_id}/cancel"),
+    Asked("POST", "/api/v1/runs/{run_id}/resume", {}),
     Asked(
         "POST",
         "/api/v1/runs/{run_id}/events",
@@ -250,6 +251,7 @@ REQUESTS = (
     Asked("GET", "/api/v1/costs:oversize", query="project={project}"),
     Asked("GET", "/api/v1/costs:forecast", may_answer=True),
     Asked("GET", "/api/v1/costs:forecast", query="project={project}"),
+    Asked("GET", "/api/v1/costs:standing", query="run={run_id}&project={project}", may_answer=True),
     Asked("GET", "/api/v1/costs:records", may_answer=True),
     Asked("GET", "/api/v1/costs:records", query="project={project}"),
     Asked("POST", "/api/v1/serving-usage", {"records": [_served()]}),

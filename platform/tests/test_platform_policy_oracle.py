@@ -89,7 +89,7 @@ ON_PLATFORM = {
     *("project.create", "audit.verify", "audit.export", "usage.record-serving", "policy.dry-run"),
     *("key.read", "key.change", "key.report"),
 }
-ON_RUNS = {"run.decide", "run.cancel", "run.report"}
+ON_RUNS = {"run.decide", "run.cancel", "run.resume", "run.report"}
 
 
 def question(choose: random.Random) -> questions.Question:

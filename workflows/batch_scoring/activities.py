@@ -18,9 +18,10 @@ from mainspring.core.contracts import scoring
 from mainspring.core.lineage import emitter
 from mainspring.core.models import bundle, signing
 from mainspring.core.scoring import outputs, parts, places, scorer
+from mainspring.workflows import budgets
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows.batch_scoring import lineage, messages
-from mainspring.workflows.ray_jobs import attach, client, job_files, score_messages, usage
+from mainspring.workflows.ray_jobs import attach, books, client, job_files, paying, score_messages, usage
 from mainspring.workflows.training import run_folder
 from mainspring.workflows.training.data_activities import in_thread
 
@@ -39,9 +40,11 @@ class ScoringActivities:
         tell: emitter.Emitter | None = None,
         *,
         poll_seconds: float = 1.0,
+        budget: budgets.Budgets | None = None,
     ) -> None:
-        """`poll_seconds`: between two looks at the Ray job."""
+        """`poll_seconds`: between two looks at the Ray job. `budget` None: nothing ends a job for its cost."""
         self._settings = in_force
+        self._budget = budget
         self._tell = tell
         self._poll_seconds = poll_seconds
 
@@ -115,8 +118,10 @@ class ScoringActivities:
         request = asked.request
         spec_path = Path(asked.planned.spec_path)
         base_id = f"{request.run_id}-score-{attach.family()}"
+        book = books.Book(root=spec_path.with_name("score-books"), family=attach.family())
         with temporal_errors.typed():
-            spec = score_messages.read_spec(spec_path)
+            spec = score_messages.read_spec(spec_path).model_copy(update={"book": book})
+            job_files.write_file(spec_path, spec.model_dump_json().encode())
 
             def output(k: int) -> Path:
                 return spec_path.with_name(f"{base_id}-{k}.json")
@@ -132,12 +137,18 @@ class ScoringActivities:
                 answer=lambda k: score_messages.read_output(output(k)),
                 metadata={"run_id": request.run_id, "project": request.project},
                 timeout_seconds=self._settings.ray.job_timeout_seconds,
+                paying=None
+                if self._budget is None
+                else paying.Paying(
+                    self._budget, request, book, base_id, "ray-score", "the parts that are there"
+                ),
             )
             ray = self._settings.ray
             async with client.RayJobs.connect(ray.dashboard_url, ray.token_file) as ray_jobs:
                 async with _telling_progress(spec.progress, self._poll_seconds):
                     done = await attach.run_to_end(ray_jobs, work, poll_seconds=self._poll_seconds)
-        return _scored(request, done)
+            owed = book.owed(done.job.submission_id)
+        return _scored(request, done, done.answer.cpu_seconds if owed is None else owed)
 
     @activity.defn(name=messages.PUBLISH)
     async def publish(self, asked: messages.Publish) -> messages.Published:
@@ -260,7 +271,10 @@ async def _tell_progress(path: Path, poll_seconds: float) -> None:
         await asyncio.sleep(poll_seconds)
 
 
-def _scored(request: scoring.ScoreRequest, done: attach.Done[score_messages.ScoreOutput]) -> messages.Scored:
+def _scored(
+    request: scoring.ScoreRequest, done: attach.Done[score_messages.ScoreOutput], cpu_seconds: float
+) -> messages.Scored:
+    """`cpu_seconds`: what no record has."""
     answer, job = done.answer, done.job
     return messages.Scored(
         detail={
@@ -275,9 +289,8 @@ def _scored(request: scoring.ScoreRequest, done: attach.Done[score_messages.Scor
         usage=usage.core_hours(
             request,
             job,
-            # The job's answer has the CPU time of the run's earlier jobs, too.
             key=job.submission_id,
             service="ray-score",
-            cpu_seconds=answer.cpu_seconds,
+            cpu_seconds=cpu_seconds,
         ),
     )

@@ -18,11 +18,11 @@ from mainspring.core.contracts import pipelines
 from mainspring.core.contracts.base import utc_now
 from mainspring.core.pipelines import cache
 from mainspring.core.pipelines.store import PipelineStore
+from mainspring.workflows import budgets, heartbeat
 from mainspring.workflows import errors as temporal_errors
-from mainspring.workflows import heartbeat
 from mainspring.workflows.exchange import exchange
 from mainspring.workflows.pipelines import messages
-from mainspring.workflows.ray_jobs import attach, client, job_files, step_messages, usage
+from mainspring.workflows.ray_jobs import attach, books, client, job_files, paying, step_messages, usage
 
 __all__ = ["PipelineActivities"]
 
@@ -36,10 +36,16 @@ class PipelineActivities:
     """`control` is a client with its base URL and the service's credentials set."""
 
     def __init__(
-        self, in_force: settings.Settings, control: httpx.AsyncClient, *, poll_seconds: float = 0.5
+        self,
+        in_force: settings.Settings,
+        control: httpx.AsyncClient,
+        *,
+        poll_seconds: float = 0.5,
+        budget: budgets.Budgets | None = None,
     ) -> None:
-        """`poll_seconds`: between two looks at a Ray job."""
+        """`poll_seconds`: between two looks at a Ray job. `budget` None: nothing ends a job for its cost."""
         self._settings, self._control, self._poll_seconds = in_force, control, poll_seconds
+        self._budget = budget
 
     def all(self) -> list[Callable[..., Any]]:
         """What a worker registers."""
@@ -95,7 +101,9 @@ class PipelineActivities:
             item = node.name if asked.index is None else f"{node.name}-{asked.index}"
             base_id = f"{request.run_id}-{item}-{asked.attempt}-{family}"
             folder = store.run(request.run_id) / "jobs" / base_id
-            spec = _spec(store, asked, node, folder)
+            # A step's own: another step's jobs are metered by themselves.
+            book = books.Book(root=folder / "books", family=family)
+            spec = _spec(store, asked, node, folder).model_copy(update={"book": book})
             told = spec.model_dump_json(indent=1).encode()
             await asyncio.to_thread(job_files.write_file, folder / "spec.json", told)
 
@@ -115,6 +123,17 @@ class PipelineActivities:
                 # The job watches the step's own time. Ray counts from the submission, so that the wait for a place is in it.
                 timeout_seconds=node.timeout_seconds + PLACE_SECONDS + 60.0,
                 resources=_resources(node, asked.memory_gib),
+                paying=None
+                if self._budget is None
+                else paying.Paying(
+                    self._budget,
+                    request,
+                    book,
+                    base_id,
+                    "ray-pipeline",
+                    "the steps that are done",
+                    gpus=node.resources.gpus,
+                ),
             )
             ray = self._settings.ray
             async with client.RayJobs.connect(ray.dashboard_url, ray.token_file) as ray_jobs:
@@ -128,7 +147,7 @@ class PipelineActivities:
 
                 async with heartbeat.beating():
                     await asyncio.to_thread(keep)
-            await self._meter(request, node, done, base_id)
+            await self._meter(request, node, done, book, base_id)
         return _ran(done)
 
     def _keep(
@@ -148,15 +167,18 @@ class PipelineActivities:
         request: pipelines.PipelineRequest,
         node: pipelines.Node,
         done: attach.Done[step_messages.StepOutput],
+        book: books.Book,
         base_id: str,
     ) -> None:
         """What the job used goes to the ledger before its answer counts; the same job again is the same record."""
+        key = f"{base_id}-{done.attempts - 1}"
+        owed = await asyncio.to_thread(book.owed, key)
         record = usage.core_hours(
             request,
             done.job,
-            key=f"{base_id}-{done.attempts - 1}",
+            key=key,
             service="ray-pipeline",
-            cpu_seconds=done.answer.cpu_seconds,
+            cpu_seconds=done.answer.cpu_seconds if owed is None else owed,
         )
         records = [record]
         if node.resources.gpus:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from temporalio import activity
 
 from mainspring.core import errors
-from mainspring.workflows import heartbeat
-from mainspring.workflows.ray_jobs import client, observed
+from mainspring.workflows import budgets, heartbeat
+from mainspring.workflows.ray_jobs import client, observed, paying
 
 T = TypeVar("T")
 
 _STOP_SECONDS: Final = 30.0
+#: A job that may cost no more ends by itself for so long, where it can do so well; then it is ended.
+_GRACE_SECONDS: Final = 3.0
 
 
 def family() -> str:
@@ -41,6 +44,8 @@ class Work(Generic[T]):
     max_attempts: int = 3
     resources: Mapping[str, float] = field(default_factory=dict)
     """Of the job itself, in Ray's words; none: it waits for nothing."""
+    paying: paying.Paying | None = None
+    """Whose budget ends it; None: nobody's."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +61,44 @@ async def run_to_end(jobs: client.RayJobs, work: Work[T], *, poll_seconds: float
     """Submit the first attempt that has not ended badly, or attach to it, and wait. Call it again after any crash.
 
     A job that was stopped, lost or killed is followed by the next attempt; one that left a typed error which trying
-    again cannot mend is not. Only a cancellation that somebody asked for stops the job: at the end of a worker, or
-    when Temporal believes it dead, the job runs on and the next worker attaches.
-    Errors: the job's own; JobFailed when the attempts are spent or one took too long; those of `RayJobs`.
+    again cannot mend is not. Only a cancellation that somebody asked for and a budget that is spent stop the job: at the
+    end of a worker, or when Temporal believes it dead, the job runs on and the next worker attaches.
+    Errors: the job's own; BudgetExhausted, with what was used on record; JobFailed when the attempts are spent or one took too long; those of `RayJobs`.
     """
     async with heartbeat.beating():
         job, log = None, ""
-        for k in range(work.max_attempts):
-            job = await _follow(jobs, work, k, poll_seconds)
-            if job.status == client.SUCCEEDED:
-                return Done(work.answer(k), job, k + 1)
-            _raise_what_stays(work, k)
-            log = await jobs.log_end(job.submission_id)
+        with _watched(work) as watched:
+            for k in range(work.max_attempts):
+                found = await _follow(jobs, work, k, poll_seconds, watched)
+                if found is None:
+                    break
+                job = found
+                if job.status == client.SUCCEEDED:
+                    return Done(work.answer(k), job, k + 1)
+                if not _is_stopped(work):
+                    _raise_what_stays(work, k)
+                log = await jobs.log_end(job.submission_id)
+        if work.paying is not None and _is_stopped(work):
+            raise await work.paying.end(job)
         raise errors.JobFailed(
             f"ray job `{work.base_id}` ended without a result {work.max_attempts} times, at last {job and job.status}:"
             f" {(job and job.message) or log or 'no reason given'}; read its log in Ray's dashboard",
             job_id=job.submission_id if job else work.base_id,
             status=job.status if job else "",
         )
+
+
+@contextlib.contextmanager
+def _watched(work: Work[T]) -> Iterator[budgets.Watched | None]:
+    if work.paying is None:
+        yield None
+        return
+    with work.paying.watched() as watched:
+        yield watched
+
+
+def _is_stopped(work: Work[T]) -> bool:
+    return work.paying is not None and work.paying.book.is_to_stop
 
 
 def _raise_what_stays(work: Work[T], k: int) -> None:
@@ -86,12 +111,19 @@ def _raise_what_stays(work: Work[T], k: int) -> None:
             raise
 
 
-async def _follow(jobs: client.RayJobs, work: Work[T], k: int, poll_seconds: float) -> client.Job:
+async def _follow(
+    jobs: client.RayJobs, work: Work[T], k: int, poll_seconds: float, watched: budgets.Watched | None
+) -> client.Job | None:
+    """The job when it has ended; None where the run may cost no more and it was not begun."""
     submission_id = f"{work.base_id}-{k}"
     submission: asyncio.Future[None] | None = None
     try:
         while True:
             job = await jobs.find(submission_id)
+            if job is not None and job.is_ended:
+                return job
+            if work.paying is not None and watched is not None and await work.paying.must_stop(watched):
+                return None if job is None else await _wind_down(jobs, submission_id, poll_seconds)
             if job is None:
                 # New, or its cluster was lost with all that it knew.
                 submission = asyncio.ensure_future(
@@ -103,8 +135,6 @@ async def _follow(jobs: client.RayJobs, work: Work[T], k: int, poll_seconds: flo
                     )
                 )
                 await asyncio.shield(submission)
-            elif job.is_ended:
-                return job
             elif _runs_for(job) > work.timeout_seconds:
                 await _stop(jobs, submission_id, poll_seconds)
                 raise errors.JobFailed(
@@ -122,6 +152,17 @@ async def _follow(jobs: client.RayJobs, work: Work[T], k: int, poll_seconds: flo
         if details is not None and details.cancel_requested:
             await _stop(jobs, submission_id, poll_seconds)
         raise
+
+
+async def _wind_down(jobs: client.RayJobs, submission_id: str, poll_seconds: float) -> client.Job | None:
+    """A job that was told to stop, once it has ended: by itself, or because Ray ends it."""
+    until = time.monotonic() + _GRACE_SECONDS
+    while (job := await jobs.find(submission_id)) is not None and not job.is_ended:
+        if time.monotonic() >= until:
+            await _stop(jobs, submission_id, poll_seconds)
+            return await jobs.find(submission_id)
+        await asyncio.sleep(poll_seconds)
+    return job
 
 
 def _runs_for(job: client.Job) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mainspring.core import errors, projects, trainers
 from mainspring.core.features import plan
-from mainspring.workflows.ray_jobs import job_files, train_messages
+from mainspring.workflows.ray_jobs import books, job_files, train_messages
 
 __all__ = ["work"]
 
@@ -16,10 +16,15 @@ __all__ = ["work"]
 def work(spec: train_messages.TrainSpec) -> dict[str, Any]:
     """The fields of `TrainOutput` but for the wall clock, or `{"error": wire}`: an exception would make Ray try again."""
     begun = time.process_time()
-    try:
-        return {**_train(spec), "cpu_seconds": time.process_time() - begun, "num_workers": spec.num_workers}
-    except errors.MainspringError as error:
-        return {"error": errors.to_wire(error)}
+
+    def used() -> float:
+        return time.process_time() - begun
+
+    with books.keeping(spec.book, used):
+        try:
+            return {**_train(spec), "cpu_seconds": used(), "num_workers": spec.num_workers}
+        except errors.MainspringError as error:
+            return {"error": errors.to_wire(error)}
 
 
 def _train(spec: train_messages.TrainSpec) -> dict[str, Any]:

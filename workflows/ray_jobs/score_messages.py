@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from mainspring.core.contracts import scoring
 from mainspring.core.contracts.base import Digest, Message, Slug, UtcTime
 from mainspring.core.scoring import parts, places
-from mainspring.workflows.ray_jobs import job_files
+from mainspring.workflows.ray_jobs import books, job_files
 
 MODULE: Final = "mainspring.workflows.ray_jobs.score"
 
@@ -56,6 +56,8 @@ class ScoreSpec(Message):
     num_workers: Annotated[int, Field(ge=1)] = 2
     progress: Path
     """Where `ScoreProgress` is written, again and again."""
+    book: books.Book | None = None
+    """Where each process writes what it has used; None: nowhere."""
 
     @staticmethod
     def of(survey: parts.Survey) -> list[PartSpec]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import time
 import traceback
@@ -14,7 +15,7 @@ from mainspring.core import canonical, errors, projects
 from mainspring.core.features import plan
 from mainspring.core.models import bundle, runtimes, sanitise, signing
 from mainspring.core.scoring import outputs, parts, places, scorer
-from mainspring.workflows.ray_jobs import score_messages
+from mainspring.workflows.ray_jobs import books, score_messages
 
 __all__ = ["PartScorer", "load"]
 
@@ -29,6 +30,9 @@ class PartScorer:
     def __init__(self, spec: score_messages.ScoreSpec) -> None:
         begun = time.process_time()
         self._spec = spec
+        # Open for as long as the process lives, which Ray ends.
+        self._kept = contextlib.ExitStack()
+        self._tell = self._kept.enter_context(books.keeping(spec.book, lambda: time.process_time() - begun))
         self._input = places.Place.at(spec.input)
         self._output = outputs.Output(places.Place.at(spec.output), spec.identity, spec.run_id)
         self._parts = spec.survey()
@@ -55,6 +59,7 @@ class PartScorer:
             return {"error": errors.to_wire(_of_part(error, part))}
         except Exception as error:  # noqa: BLE001 - as above
             return {"error": errors.to_wire(_of_part(_crashed(error), part))}
+        self._tell()
         loading, self._loading_seconds = self._loading_seconds, 0.0
         return {"name": receipt.name, "cpu_seconds": receipt.cpu_seconds + loading}
 

@@ -22,11 +22,12 @@ from typing import Final
 
 from mainspring.core import errors, settings
 from mainspring.core.pipelines.store import PipelineStore, fresh_folder
-from mainspring.workflows.ray_jobs import job_files, observed, step_messages
+from mainspring.workflows.ray_jobs import books, job_files, observed, step_messages
 
 _LOOK_SECONDS: Final = 0.1
 _GIB: Final = 1 << 30
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
@@ -57,9 +58,16 @@ def run(spec: step_messages.StepSpec, folder: Path) -> step_messages.StepOutput:
     told = folder / "spec.json"
     job_files.write_file(told, spec.model_dump_json().encode())
     out, begun = folder / "answer.json", time.monotonic()
+    used = 0.0
     with _started(spec, told, out) as process:
-        failure, peak = _watch(process.pid, spec)
-        code, used = _end(process)
+
+        def so_far() -> float:
+            # At the end exactly; before, as the kernel tells of what runs.
+            return used or _cpu_seconds(process.pid)
+
+        with books.keeping(spec.book, so_far):
+            failure, peak = _watch(process.pid, spec)
+            code, used = _end(process)
     answer = step_messages.StepOutput()
     if failure is None:
         answer, failure = _read(out, code)
@@ -180,6 +188,16 @@ def _own_bytes(pid: int) -> int:
             # Pages of files that it has mapped are the machine's, which takes them back when it needs them.
             total += (int(resident) - int(shared)) * _PAGE_BYTES
     return total
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Of the session's processes, and of those that they have waited for."""
+    total = 0
+    for member in _session(pid):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+            total += sum(map(int, fields[11:15]))
+    return total / _TICKS
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from mainspring.core.contracts.base import Digest, Message
 from mainspring.core.contracts.pipelines import Value
-from mainspring.workflows.ray_jobs import job_files
+from mainspring.workflows.ray_jobs import books, job_files
 
 __all__ = [
     "CHILD_MODULE",
@@ -42,6 +42,8 @@ class StepSpec(Message):
     cpus: float = 1.0
     memory_gib: Annotated[float, Field(gt=0)]
     timeout_seconds: Annotated[float, Field(gt=0)]
+    book: books.Book | None = None
+    """Where each process writes what it has used; None: nowhere."""
 
 
 class FailureKind(StrEnum):

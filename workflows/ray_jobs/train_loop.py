@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mainspring.core import errors, projects
 from mainspring.core.models import network, training
-from mainspring.workflows.ray_jobs import job_files, train_data, train_messages
+from mainspring.workflows.ray_jobs import books, job_files, train_data, train_messages
 
 WEIGHTS: Final = "weights.safetensors"
 BASELINE_WEIGHTS: Final = "baseline_weights.safetensors"
@@ -54,10 +54,11 @@ def run(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     torch.set_num_threads(1)  # Ray leaves torch all cores of the host, for each worker.
     job: Job = config["job"]
-    try:
-        return _train(job)
-    except errors.MainspringError as error:
-        return {"error": errors.to_wire(error)}
+    with books.keeping(job.spec.book):
+        try:
+            return _train(job)
+        except errors.MainspringError as error:
+            return {"error": errors.to_wire(error)}
 
 
 def _train(job: Job) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def _train(job: Job) -> dict[str, Any]:
     parts = {name: ray.get(ref) for name, ref in job.parts.items()}
     examples = {name: training.Examples.of(part.inputs, part.labels) for name, part in parts.items()}
     before = _Checkpoint.load(job.identity)
-    group = _Group(context.get_world_rank(), context.get_world_size())
+    group = _Group(context.get_world_rank(), context.get_world_size(), spec.book)
 
     def keep(progress: training.Progress) -> None:
         last = progress.epochs[-1]
@@ -76,6 +77,11 @@ def _train(job: Job) -> dict[str, Any]:
             )
         spent = before.cpu_seconds + group.total(time.process_time())
         _Checkpoint(job.identity, progress.to_bytes(), spent).save(last, group.rank)
+        if group.total(float(group.is_to_stop)):
+            # All of them, or those that train on would wait for those that do not. Whoever asked knows why.
+            raise errors.JobFailed(
+                f"stopped as asked after epoch {last.epoch}; it goes on from there", status="stopped"
+            )
 
     resume = training.Progress.from_bytes(before.progress) if before.progress else None
     candidate = network.EmbeddingMlp(job.architecture, seed=spec.seed)
@@ -104,6 +110,12 @@ class _Group:
 
     rank: int
     size: int
+    book: books.Book | None = None
+
+    @property
+    def is_to_stop(self) -> bool:
+        """The run may cost no more, as this worker sees it."""
+        return self.book is not None and self.book.is_to_stop
 
     def fit(
         self,

@@ -10,7 +10,7 @@ from pydantic import Field
 from mainspring.core import projects
 from mainspring.core.contracts.base import Message
 from mainspring.core.models import manifest
-from mainspring.workflows.ray_jobs import job_files
+from mainspring.workflows.ray_jobs import books, job_files
 
 MODULE: Final = "mainspring.workflows.ray_jobs.train"
 
@@ -39,6 +39,8 @@ class TrainSpec(Message):
     """Where weights and predictions are written."""
     project: str = ""
     """Whose own `train` makes the model (`core.trainers`); empty: ours, and a network."""
+    book: books.Book | None = None
+    """Where each process writes what it has used; None: nowhere."""
 
     @property
     def model(self) -> projects.ModelSpec:

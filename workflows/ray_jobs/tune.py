@@ -24,7 +24,7 @@ from ray.tune.schedulers import ASHAScheduler
 from mainspring.core import durable, errors
 from mainspring.core.contracts.tuning import Trial, TrialState
 from mainspring.core.models import network, training
-from mainspring.workflows.ray_jobs import command, train_data, tune_messages
+from mainspring.workflows.ray_jobs import books, command, train_data, tune_messages
 
 #: For Ray's own processes. Tune's own logs of each trial (TensorBoard, CSV) are read by nobody.
 _RAY_ENVIRONMENT: Final = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
@@ -147,6 +147,13 @@ def run_trial(
     config: Mapping[str, Any], *, spec: tune_messages.TuneSpec, prepared: train_data.Prepared
 ) -> None:
     """One trial, in a process of Tune's. What is wrong with its parameters is its result, and no reason to repeat it."""
+    with books.keeping(spec.book):
+        _run_trial(config, spec, prepared)
+
+
+def _run_trial(
+    config: Mapping[str, Any], spec: tune_messages.TuneSpec, prepared: train_data.Prepared
+) -> None:
     torch.set_num_threads(1)
     model_spec = tune_messages.changed(spec.base.model, spec.trials[config["trial"]])
     architecture = network.Architecture.of(

@@ -11,7 +11,7 @@ from mainspring.core import projects
 from mainspring.core.contracts.base import Message
 from mainspring.core.contracts.training import ModelChanges
 from mainspring.core.contracts.tuning import Trial
-from mainspring.workflows.ray_jobs import job_files, train_messages
+from mainspring.workflows.ray_jobs import books, job_files, train_messages
 
 __all__ = ["MODULE", "TuneOutput", "TuneSpec", "changed", "read_output", "read_spec"]
 
@@ -26,6 +26,8 @@ class TuneSpec(Message):
     trials: Annotated[tuple[ModelChanges, ...], Field(min_length=1)]
     grace_epochs: Annotated[int, Field(ge=1)] = 2
     max_cpu_seconds: Annotated[float, Field(gt=0)]
+    book: books.Book | None = None
+    """Where each process writes what it has used; None: nowhere."""
 
 
 class TuneOutput(Message):

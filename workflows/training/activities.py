@@ -10,8 +10,8 @@ from temporalio import activity
 
 from mainspring.core import settings
 from mainspring.core.lineage import emitter
+from mainspring.workflows import budgets, heartbeat
 from mainspring.workflows import errors as temporal_errors
-from mainspring.workflows import heartbeat
 from mainspring.workflows.exchange import exchange
 from mainspring.workflows.training import catalog, data_activities, messages, model_activities
 
@@ -19,7 +19,7 @@ from mainspring.workflows.training import catalog, data_activities, messages, mo
 class TrainingActivities:
     """`control` is a client with its base URL and the service's credentials set.
 
-    `tell` None: no lineage is told; `catalogue` None: no catalog is published.
+    `tell` None: no lineage is told; `catalogue` None: no catalog is published; `budget` None: nothing ends a job for its cost.
     """
 
     def __init__(
@@ -28,9 +28,10 @@ class TrainingActivities:
         control: httpx.AsyncClient,
         tell: emitter.Emitter | None = None,
         catalogue: catalog.Publish | None = None,
+        budget: budgets.Budgets | None = None,
     ) -> None:
         self._data = data_activities.DataActivities(in_force.stack.state_dir, tell, catalogue)
-        self._model = model_activities.ModelActivities(in_force, tell=tell)
+        self._model = model_activities.ModelActivities(in_force, tell=tell, budget=budget)
         self._control = control
 
     def all(self) -> list[Callable[..., Any]]:

@@ -19,9 +19,18 @@ from mainspring.core.features import frames, plan
 from mainspring.core.lineage import emitter, jobs
 from mainspring.core.models import bundle, evaluation, samples, signing
 from mainspring.core.supply import admission, provenance, sbom
+from mainspring.workflows import budgets, heartbeat
 from mainspring.workflows import errors as temporal_errors
-from mainspring.workflows import heartbeat
-from mainspring.workflows.ray_jobs import attach, client, job_files, train_messages, tune_messages, usage
+from mainspring.workflows.ray_jobs import (
+    attach,
+    books,
+    client,
+    job_files,
+    paying,
+    train_messages,
+    tune_messages,
+    usage,
+)
 from mainspring.workflows.training import (
     attested,
     card,
@@ -47,9 +56,11 @@ class ModelActivities:
         *,
         poll_seconds: float = 1.0,
         tell: emitter.Emitter | None = None,
+        budget: budgets.Budgets | None = None,
     ) -> None:
-        """`poll_seconds`: between two looks at the Ray job."""
+        """`poll_seconds`: between two looks at the Ray job. `budget` None: nothing ends a job for its cost."""
         self._settings = in_force
+        self._budget = budget
         self._poll_seconds = poll_seconds
         self._tell = tell
 
@@ -62,9 +73,10 @@ class ModelActivities:
         """Submit the job, or attach to the one that a worker before us submitted."""
         folder = self._folder(request)
         with temporal_errors.typed():
-            spec = self._spec(request, folder)
-            job_files.write_file(folder.spec, spec.model_dump_json(indent=1).encode())
             family = attach.family()
+            book = books.Book(root=folder.root / "books", family=family)
+            spec = self._spec(request, folder).model_copy(update={"book": book})
+            job_files.write_file(folder.spec, spec.model_dump_json(indent=1).encode())
             work = attach.Work(
                 base_id=f"{request.run_id}-train-{family}",
                 entrypoint=lambda k: shlex.join(
@@ -76,6 +88,7 @@ class ModelActivities:
                 answer=lambda k: train_messages.read_output(folder.output(family, k)),
                 metadata={"run_id": request.run_id, "project": request.project},
                 timeout_seconds=self._settings.ray.job_timeout_seconds,
+                paying=self._paying(request, book, f"{request.run_id}-train-{family}"),
             )
             ray = self._settings.ray
             of = lineage.run(request, messages.TRAIN)
@@ -85,7 +98,16 @@ class ModelActivities:
                 told.reads += _learned_from(folder)
                 told.makes.append(lineage.weights(request, _fitted(folder)))
             own = folder.metered(family, done.answer.cpu_seconds, goes_on=done.answer.resumed_epochs > 0)
+            owed = book.owed(_usage_key(request, family, done.attempts))
+            own = own if owed is None else owed
         return _trained(request, done, folder.output(family, done.attempts - 1), family, own)
+
+    def _paying(self, request: training.TrainRequest, book: books.Book, base_id: str) -> paying.Paying | None:
+        if self._budget is None:
+            return None
+        return paying.Paying(
+            self._budget, request, book, base_id, "ray-train", "the last finished epoch's checkpoint"
+        )
 
     def _spec(self, request: training.TrainRequest, folder: run_folder.RunFolder) -> train_messages.TrainSpec:
         project = projects.load_project(request.project)
@@ -166,7 +188,8 @@ class ModelActivities:
             output = train_messages.read_output(Path(asked.output_path))
             tags = {"requested_by": request.requested_by, "environment": request.environment}
             run = tracking.ensure_run(request.project, request.run_id, tags=tags)
-            params = request.model_dump(mode="json", exclude={"run_id", "project"})
+            # What it may cost is raised when a run is resumed, and MLflow takes no other value of a parameter.
+            params = request.model_dump(mode="json", exclude={"run_id", "project", "max_cost"})
             metrics = {name: m.model_dump() for name, m in asked.metrics.items()}
             tracking.log(run, params=params, metrics=mlflow_adapter.flat_metrics(metrics))
             for epoch in output.epochs:
@@ -239,6 +262,10 @@ def _learning(
     return canonical.digest(decides).removeprefix("sha256:")[:12]
 
 
+def _usage_key(request: training.TrainRequest, family: str, attempts: int) -> str:
+    return f"{request.run_id}/train/{family}/{attempts - 1}"
+
+
 def _trained(
     request: training.TrainRequest,
     done: attach.Done[train_messages.TrainOutput],
@@ -263,7 +290,7 @@ def _trained(
             request,
             job,
             # The last job's answer has the CPU time of the ones before it, up to their checkpoints.
-            key=f"{request.run_id}/train/{family}/{done.attempts - 1}",
+            key=_usage_key(request, family, done.attempts),
             service="ray-train",
             cpu_seconds=cpu_seconds,
         ),

@@ -13,10 +13,19 @@ from temporalio import activity
 
 from mainspring.core import canonical, errors, projects, settings, trainers
 from mainspring.core.contracts import control, tuning
+from mainspring.workflows import budgets, heartbeat
 from mainspring.workflows import errors as temporal_errors
-from mainspring.workflows import heartbeat
 from mainspring.workflows.exchange import exchange
-from mainspring.workflows.ray_jobs import attach, client, job_files, train_messages, tune_messages, usage
+from mainspring.workflows.ray_jobs import (
+    attach,
+    books,
+    client,
+    job_files,
+    paying,
+    train_messages,
+    tune_messages,
+    usage,
+)
 from mainspring.workflows.training import run_folder
 from mainspring.workflows.tuning import draw, messages
 
@@ -27,10 +36,16 @@ class TuningActivities:
     """`control` is a client with its base URL and the service's credentials set."""
 
     def __init__(
-        self, in_force: settings.Settings, control: httpx.AsyncClient, *, poll_seconds: float = 1.0
+        self,
+        in_force: settings.Settings,
+        control: httpx.AsyncClient,
+        *,
+        poll_seconds: float = 1.0,
+        budget: budgets.Budgets | None = None,
     ) -> None:
-        """`poll_seconds`: between two looks at the Ray job."""
+        """`poll_seconds`: between two looks at the Ray job. `budget` None: nothing ends a job for its cost."""
         self._settings, self._control, self._poll_seconds = in_force, control, poll_seconds
+        self._budget = budget
 
     def all(self) -> list[Callable[..., Any]]:
         """What a worker registers."""
@@ -42,7 +57,8 @@ class TuningActivities:
         folder = run_folder.RunFolder.of(self._settings.stack.state_dir, messages.data_request(request))
         family = attach.family()
         with temporal_errors.typed():
-            spec = self._spec(request, folder)
+            book = books.Book(root=folder.root / "tune-books", family=family)
+            spec = self._spec(request, folder).model_copy(update={"book": book})
             path = folder.root / "tune-spec.json"
             job_files.write_file(path, spec.model_dump_json(indent=1).encode())
 
@@ -60,11 +76,23 @@ class TuningActivities:
                 answer=lambda k: tune_messages.read_output(output(k)),
                 metadata={"run_id": request.run_id, "project": request.project},
                 timeout_seconds=self._settings.ray.job_timeout_seconds,
+                paying=None
+                if self._budget is None
+                else paying.Paying(
+                    self._budget,
+                    request,
+                    book,
+                    f"{request.run_id}-tune-{family}",
+                    "ray-tune",
+                    "its trials, each from its last finished epoch",
+                ),
             )
             ray = self._settings.ray
             async with client.RayJobs.connect(ray.dashboard_url, ray.token_file) as ray_jobs:
                 done = await attach.run_to_end(ray_jobs, work, poll_seconds=self._poll_seconds)
             own = folder.metered(family, done.answer.cpu_seconds, goes_on=done.answer.is_resumed)
+            owed = book.owed(_usage_key(request, family, done.attempts))
+            own = own if owed is None else owed
         return _tuned(request, done, family, own)
 
     def _spec(self, request: tuning.TuneRequest, folder: run_folder.RunFolder) -> tune_messages.TuneSpec:
@@ -128,6 +156,10 @@ class TuningActivities:
         return messages.Started(run_id=made.run_id)
 
 
+def _usage_key(request: tuning.TuneRequest, family: str, attempts: int) -> str:
+    return f"{request.run_id}/tune/{family}/{attempts - 1}"
+
+
 def _tuned(
     request: tuning.TuneRequest,
     done: attach.Done[tune_messages.TuneOutput],
@@ -151,7 +183,7 @@ def _tuned(
         usage=usage.core_hours(
             request,
             job,
-            key=f"{request.run_id}/tune/{family}/{done.attempts - 1}",
+            key=_usage_key(request, family, done.attempts),
             service="ray-tune",
             cpu_seconds=cpu_seconds,
         ),

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from mainspring.core.client.api import wire
 from mainspring.core.client.api.waiting import Connection
 from mainspring.core.contracts import (
+    budgets,
     catalog,
     control,
     evidence,
@@ -166,6 +167,10 @@ class Records(Connection):
     def forecasts(self, *, project: str = "", after: str = "", limit: int = 100) -> control.Page:
         """By project; items are `unit_costs.BudgetForecast`."""
         return self._get("/api/v1/costs:forecast", control.Page, project=project, after=after, limit=limit)
+
+    def standing(self, *, runs: Sequence[str] = (), projects: Sequence[str] = ()) -> budgets.Standing:
+        """What each has spent of what it may; those that may not be known of are left out. Up to 200 of each."""
+        return self._get("/api/v1/costs:standing", budgets.Standing, run=list(runs), project=list(projects))
 
     def costs(
         self, *, group_by: str = "project", project: str = "", since: str = "", until: str = ""

@@ -142,6 +142,11 @@ may(q, "run.cancel") if {
 	has(q, {"developer", "approver", "admin"})
 }
 
+may(q, "run.resume") if {
+	q.action == "run.resume"
+	has(q, {"developer", "admin"})
+}
+
 may(q, "record.service") if {
 	q.action in {"run.report", "key.report", "endpoint.report", "access.expire", "usage.record", "usage.record-serving", "monitor.record", "retention.remove"}
 	has(q, {"service"})
@@ -315,7 +320,7 @@ may_not(q, "approval.four-eyes") if {
 
 permits := {
 	"read.project", "read.platform", "policy.dry-run", "project.create", "project.update", "member.change",
-	"run.start", "approval.role", "run.cancel", "record.service", "record.developer", "quarantine.release",
+	"run.start", "approval.role", "run.cancel", "run.resume", "record.service", "record.developer", "quarantine.release",
 	"schedule.change", "pipeline.run", "access.ask", "access.break-glass", "access.decide", "access.revoke", "access.review",
 	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide", "privacy.budget", "privacy.spend",
 	"data.see.part", "data.see.token", "data.see.serving",

@@ -57,6 +57,14 @@ class AsyncRuns(AsyncConnection):
         path = f"/api/v1/runs/{quote(run_id, safe='')}/cancel"
         return await self._post(path, None, control.RunView, version=version)
 
+    async def resume(self, run_id: str, *, max_cost: float | None = None, version: str = "") -> control.RunView:
+        """Roles developer, admin. A run that failed goes on from what it has; `max_cost`: what it may cost in all, None as before.
+
+        Errors: Conflict if it has not failed; BudgetExceeded; InvalidRequest for a `max_cost` that is spent; PreconditionFailed.
+        """
+        path = f"/api/v1/runs/{quote(run_id, safe='')}/resume"
+        return await self._post(path, control.ResumeCreate(max_cost=max_cost), control.RunView, version=version)
+
     async def report(self, event: training.RunEvent) -> control.AuditView:
         """Role service. Idempotent by `event_key`."""
         path = f"/api/v1/runs/{quote(event.run_id, safe='')}/events"

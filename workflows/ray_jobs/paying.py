@@ -1,0 +1,110 @@
+"""Who pays for a Ray job while it runs, and how it ends when there is no more to spend."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from mainspring.core import errors
+from mainspring.core.contracts import training
+from mainspring.core.contracts.base import Message
+from mainspring.workflows import budgets
+from mainspring.workflows.ray_jobs import books, client, job_files, usage
+
+__all__ = ["Paying"]
+
+_CORE_HOUR: Final = "cpu_core_hour"
+_GPU_HOUR: Final = "gpu_hour"
+
+
+class _Told(Message):
+    """What was sent of a job that was stopped: the same again, whatever Ray says of it by then."""
+
+    records: list[training.UsageRecord]
+
+
+@dataclass(frozen=True)
+class Paying:
+    """The jobs `base_id` of one execution of a run."""
+
+    budgets: budgets.Budgets
+    run: budgets.Limited
+    book: books.Book
+    base_id: str
+    service: str
+    """Of its usage records."""
+    checkpoint: str
+    """What a stopped run goes on from, in words."""
+    gpus: float = 0.0
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[budgets.Watched]:
+        """Its use counts while the block runs."""
+        with self.budgets.watching(self.run, self._used) as watched:
+            yield watched
+
+    async def must_stop(self, watched: budgets.Watched) -> bool:
+        """Whether its jobs are to end; they are told by their book. Errors: CorruptArtifact."""
+        if await asyncio.to_thread(lambda: self.book.is_to_stop):
+            return True
+        stop = await self.budgets.exhausted(watched)
+        if stop is None:
+            return False
+        await asyncio.to_thread(self.book.ask_to_stop, stop)
+        return True
+
+    async def end(self, job: client.Job | None) -> errors.BudgetExhausted:
+        """What the run ends with, once what its jobs used is on record. `job` is the last one, None without any.
+
+        Errors: DependencyDown, to be called again later; CorruptArtifact.
+        """
+        stop, records = await asyncio.to_thread(self._stopped, job)
+        await self.budgets.record(records)
+        run = self.run.run_id
+        return errors.BudgetExhausted(
+            f"run `{run}` was stopped at work: {stop.message}, then `mainspring run resume {run}` goes on from"
+            f" {self.checkpoint}",
+            run_id=run,
+            scope=stop.scope,
+            limit=stop.limit,
+            spent=stop.spent,
+            currency=stop.currency,
+            checkpoint=self.checkpoint,
+        )
+
+    def _stopped(self, job: client.Job | None) -> tuple[books.Stop, list[training.UsageRecord]]:
+        stop = self.book.stop()
+        assert stop is not None, "asked after must_stop"
+        path = self.book.root / f"stopped-{self.base_id}.json"
+        if path.exists():
+            return stop, _Told.model_validate_json(path.read_bytes()).records
+        # A cluster that was lost knows nothing of a job that has used something.
+        of = job or client.Job(submission_id=self.base_id, status=client.STOPPED)
+        records = [one for one in self.records(of, f"{self.base_id}/stopped") if one.consumed_quantity]
+        job_files.write_file(path, _Told(records=records).model_dump_json(indent=1).encode())
+        return stop, records
+
+    def records(self, job: client.Job, key: str, cpu_seconds: float = 0.0) -> list[training.UsageRecord]:
+        """Of what no record has but those of `key`; `cpu_seconds` where the jobs have no books, being of an older release."""
+        owed = self.book.owed(key)
+        spent = cpu_seconds if owed is None else owed
+        record = usage.core_hours(self.run, job, key=key, service=self.service, cpu_seconds=spent)
+        if not self.gpus:
+            return [record]
+        gpu = {
+            "usage_key": f"{key}/gpu",
+            "sku": _GPU_HOUR,
+            "consumed_quantity": self.gpus * self.book.unpaid().wall_seconds / 3600,
+            "consumed_unit": "gpu-hours",
+        }
+        return [record, record.model_copy(update=gpu)]
+
+    def _used(self) -> Mapping[str, float]:
+        used = self.book.unpaid()
+        return {
+            _CORE_HOUR: used.cpu_seconds / 3600,
+            _GPU_HOUR: self.gpus * used.wall_seconds / 3600,
+        }

@@ -1,0 +1,354 @@
+"""Work ends when its budget does: one question for all, the job stopped, what it used paid once, and a resumed run pays the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from activity_calls import do
+from ray_double import TOKEN, RayDouble, serve
+from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
+from training_doubles import Steps, all_activities, train_request
+from workflows_doubles import QUEUE, Endpoint, run
+
+from mainspring.core import errors
+from mainspring.core.client.workflows import WorkflowClient
+from mainspring.core.contracts import budgets as contracts
+from mainspring.core.contracts import training
+from mainspring.core.contracts.training import Stage
+from mainspring.workflows import budgets
+from mainspring.workflows.ray_jobs import attach, books, client, paying
+from mainspring.workflows.training import messages
+from mainspring.workflows.training.workflow import TrainModel
+
+CORE_HOUR, GPU_HOUR = 0.04, 2.5
+
+
+@dataclass
+class Control:
+    """A control API: what it says of runs and projects, and the usage that it was sent."""
+
+    runs: dict[str, contracts.Spending] = field(default_factory=dict)
+    projects: dict[str, contracts.Spending] = field(default_factory=dict)
+    is_away: bool = False
+    asked: list[httpx.QueryParams] = field(default_factory=list)
+    usage: dict[str, training.UsageRecord] = field(default_factory=dict)
+    now: float = 0.0
+
+    def budgets(self, **options: Any) -> budgets.Budgets:
+        http = httpx.AsyncClient(transport=httpx.MockTransport(self.answer), base_url="http://control")
+        return budgets.Budgets(http, **{"patience_seconds": 600.0, "now": lambda: self.now, **options})
+
+    def answer(self, asked: httpx.Request) -> httpx.Response:
+        if self.is_away:
+            raise httpx.ConnectError("nobody there")
+        if asked.method == "POST":
+            record = training.UsageRecord.model_validate_json(asked.content)
+            known = self.usage.setdefault(record.usage_key, record)
+            return httpx.Response(201 if known == record else 409, json={})
+        self.asked.append(asked.url.params)
+        answer = contracts.Standing(
+            currency="USD",
+            prices={"cpu_core_hour": CORE_HOUR, "gpu_hour": GPU_HOUR},
+            runs={k: v for k, v in self.runs.items() if k in asked.url.params.get_list("run")},
+            projects={k: v for k, v in self.projects.items() if k in asked.url.params.get_list("project")},
+        )
+        return httpx.Response(200, json=answer.model_dump(mode="json"))
+
+
+def hours(n: float) -> Mapping[str, float]:
+    return {"cpu_core_hour": n}
+
+
+def limit(of: float | None, spent: float = 0.0) -> contracts.Spending:
+    return contracts.Spending(limit=of, spent=spent)
+
+
+def test_all_jobs_of_a_worker_are_one_question_every_two_seconds() -> None:
+    control = Control(runs={"run_a": limit(1.0)}, projects={"flight-delay": limit(None)})
+    ours = control.budgets()
+
+    async def story() -> None:
+        a, b = train_request(run_id="run_a"), train_request(run_id="run_b")
+        with ours.watching(a, lambda: hours(1)) as one, ours.watching(b, lambda: hours(1)) as other:
+            for _ in range(50):
+                assert await ours.exhausted(one) is None
+                assert await ours.exhausted(other) is None
+            assert [q.get_list("run") for q in control.asked] == [["run_a", "run_b"]]
+            control.now += 1.99
+            await ours.exhausted(one)
+            assert len(control.asked) == 1
+            control.now += 0.02
+            await asyncio.gather(*(ours.exhausted(job) for job in (one, other) * 20))
+            assert len(control.asked) == 2
+
+    asyncio.run(story())
+
+
+def test_a_run_stops_at_its_own_limit_counting_what_is_on_record_and_what_is_at_work() -> None:
+    control = Control(runs={"run_train": limit(1.0, spent=0.6)})
+    ours, used = control.budgets(), [9.99]
+
+    async def story() -> books.Stop | None:
+        with ours.watching(train_request(), lambda: hours(used[0])) as job:
+            assert await ours.exhausted(job) is None
+            used[0] = 10.0  # 0.4 of the 1.0, in the same two seconds: no question is needed to know
+            return await ours.exhausted(job)
+
+    stop = asyncio.run(story())
+    assert stop is not None and (stop.scope, stop.limit, stop.currency) == ("run", 1.0, "USD")
+    assert stop.spent == pytest.approx(1.0) and "`--max-cost`" in stop.message
+    assert len(control.asked) == 1
+
+
+def test_a_project_stops_by_what_all_its_runs_use_together() -> None:
+    control = Control(projects={"flight-delay": limit(1.0, spent=0.5), "other": limit(1.0)})
+    ours = control.budgets()
+
+    async def story() -> list[books.Stop | None]:
+        requests = [train_request(run_id=f"run_{i}") for i in range(2)]
+        foreign = train_request(run_id="run_9", project="other")
+        with (
+            ours.watching(requests[0], lambda: hours(6.25)) as one,
+            ours.watching(requests[1], lambda: hours(6.25)) as two,
+            ours.watching(foreign, lambda: hours(6.25)) as three,
+        ):
+            assert await ours.exhausted(one) is None, "the other's use is not known yet"
+            return [await ours.exhausted(job) for job in (two, one, three)]
+
+    two, one, three = asyncio.run(story())
+    assert one == two and one is not None and three is None
+    assert (one.scope, one.spent) == ("project", 1.0) and "raise the budget of `flight-delay`" in one.message
+
+
+def test_a_gpu_counts_by_the_clock() -> None:
+    control = Control(runs={"run_train": limit(2.5)})
+
+    async def story() -> books.Stop | None:
+        ours = control.budgets()
+        with ours.watching(train_request(), lambda: {"cpu_core_hour": 0.0, "gpu_hour": 1.0}) as job:
+            return await ours.exhausted(job)
+
+    assert asyncio.run(story()) is not None
+
+
+@pytest.mark.parametrize("max_cost", [None, 1.0])
+def test_while_nobody_says_what_is_left_work_goes_on_for_a_time(max_cost: float | None) -> None:
+    """Of a run without any limit for ever: there is nothing to keep to."""
+    control = Control(runs={"run_train": limit(max_cost)}, projects={"flight-delay": limit(None)})
+    ours = control.budgets(patience_seconds=600.0)
+
+    async def story() -> books.Stop | None:
+        with ours.watching(train_request(), lambda: hours(1)) as job:
+            assert await ours.exhausted(job) is None
+            control.is_away = True
+            for _ in range(299):
+                control.now += 2.001
+                assert await ours.exhausted(job) is None
+            control.is_away, control.now = False, control.now + 2.001
+            assert await ours.exhausted(job) is None, "it was back in time, and the patience begins anew"
+            control.is_away = True
+            for _ in range(301):
+                control.now += 2.001
+                stop = await ours.exhausted(job)
+            return stop
+
+    stop = asyncio.run(story())
+    assert (stop is None) == (max_cost is None)
+    assert stop is None or (stop.scope == "unknown" and "600 s" in stop.message)
+
+
+def test_its_own_limit_holds_where_the_control_api_has_not_started_the_run() -> None:
+    """By the thin client, or by the `temporal` command."""
+    control = Control()
+
+    async def story() -> books.Stop | None:
+        ours = control.budgets()
+        with ours.watching(train_request(max_cost=0.04), lambda: hours(1)) as job:
+            return await ours.exhausted(job)
+
+    stop = asyncio.run(story())
+    assert stop is not None and stop.scope == "run"
+
+
+def test_a_process_writes_what_it_used_while_it_works_and_never_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(books, "WRITE_SECONDS", 0.01)
+    book, told = books.Book(root=tmp_path, family="a"), [1.5]
+    assert book.owed("early") is None, "nobody has written"
+    with book.keeping(lambda: told[0]) as write:
+        write()
+        assert book.unpaid().cpu_seconds == 1.5
+        told[0] = 0.5  # those that it had started are gone
+    used = book.unpaid()
+    assert used.cpu_seconds == 1.5 and used.wall_seconds > 0
+    assert not book.is_to_stop and book.stop() is None
+
+
+def test_each_second_is_in_one_record_whatever_execution_pays_it(tmp_path: Path) -> None:
+    first, second = (books.Book(root=tmp_path, family=f) for f in ("a", "b"))
+    enter(first, 10.0)
+    enter(first, 2.0)  # of a second process
+    enter(second, 5.0)  # before that, `first` had failed and paid nothing
+    assert second.owed("second") == 17.0 == second.owed("second")
+    enter(first, 1.0)
+    assert first.unpaid().cpu_seconds == 1.0
+    assert first.owed("third") == 1.0 and second.owed("second") == 17.0 and first.owed("fourth") == 0.0
+
+
+def test_what_is_damaged_on_the_way_is_not_paid_and_what_is_paid_is_not_guessed(tmp_path: Path) -> None:
+    book = books.Book(root=tmp_path, family="a")
+    enter(book, 2.0)
+    (tmp_path / "a" / "half.json").write_text("{")
+    assert book.unpaid().cpu_seconds == 2.0
+    (tmp_path / "paid.json").write_text("{")
+    with pytest.raises(errors.CorruptArtifact, match="resume the run"):
+        book.owed("key")
+
+
+def enter(book: books.Book, seconds: float) -> None:
+    with book.keeping(lambda: seconds):
+        pass
+
+
+@pytest.fixture
+def ray() -> Iterator[RayDouble]:
+    with serve(RayDouble()) as double:
+        yield double
+
+
+@pytest.fixture(autouse=True)
+def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attach, "_GRACE_SECONDS", 0.05)
+
+
+def train(ray: RayDouble, ours: budgets.Budgets, folder: Path, family: str) -> attach.Done[str]:
+    """One execution's look at its job, as an activity has it."""
+    base_id = f"run_train-train-{family}"
+    book = books.Book(root=folder, family=family)
+    pays = paying.Paying(ours, train_request(), book, base_id, "ray-train", "the last checkpoint")
+    work = attach.Work(
+        base_id=base_id,
+        entrypoint=lambda k: f"train {k}",
+        answer=lambda k: f"answer {k}",
+        metadata={},
+        timeout_seconds=3600.0,
+        paying=pays,
+    )
+
+    async def main() -> attach.Done[str]:
+        async with client.RayJobs(ray.url, TOKEN) as jobs:
+            return await attach.run_to_end(jobs, work, poll_seconds=0.005)
+
+    return do(main())
+
+
+def test_a_job_over_its_limit_is_stopped_paid_once_and_gone_on_with(tmp_path: Path, ray: RayDouble) -> None:
+    control = Control(runs={"run_train": limit(1.0)})
+    ray.script["run_train-train-a-0"] = ["RUNNING"]
+    do(submit(ray, "run_train-train-a-0"))
+    enter(books.Book(root=tmp_path, family="a"), 90_001.0)  # a second more than 25 hours, which are 1.00
+    stopped = []
+    for _ in range(2):  # the second time is another worker, whose control API says something else by now
+        with pytest.raises(errors.BudgetExhausted) as caught:
+            train(ray, control.budgets(), tmp_path, "a")
+        stopped.append(caught.value)
+        control.runs["run_train"] = limit(None)
+    error = stopped[0]
+    assert str(error) == str(stopped[1]) and not error.retryable
+    assert (error.run_id, error.scope, error.limit, error.checkpoint) == (
+        *("run_train", "run", 1.0),
+        "the last checkpoint",
+    )
+    assert error.spent == pytest.approx(1.0 + CORE_HOUR / 3600)
+    assert "`mainspring run resume run_train` goes on from the last checkpoint" in error.message
+    assert ray.stopped == ray.submitted == ["run_train-train-a-0"]
+    assert [r.usage_key for r in control.usage.values()] == ["run_train-train-a/stopped"]
+
+    control.runs["run_train"] = limit(2.0, spent=1.0)
+    enter(books.Book(root=tmp_path, family="b"), 3600.0)
+    assert train(ray, control.budgets(), tmp_path, "b").answer == "answer 0"
+    assert books.Book(root=tmp_path, family="b").owed("run_train/train/b/0") == 3600.0
+    (first,) = control.usage.values()
+    metered = sum(
+        json.loads(p.read_bytes())["cpu_seconds"]
+        for p in tmp_path.glob("[ab]/*.json")
+        if "stop" not in p.name
+    )
+    assert first.consumed_quantity * 3600 + 3600.0 == metered == 93_601.0
+
+
+def test_what_ran_is_on_record_before_the_run_ends_for_it(tmp_path: Path, ray: RayDouble) -> None:
+    control = Control(runs={"run_train": limit(0.0)})
+    ray.script["run_train-train-a-0"] = ["RUNNING"]
+    enter(books.Book(root=tmp_path, family="a"), 60.0)
+    books.Book(root=tmp_path, family="a").ask_to_stop(
+        books.Stop(scope="run", limit=0.1, spent=0.2, currency="USD", message="it has cost enough")
+    )
+    control.is_away = True
+    do(submit(ray, "run_train-train-a-0"))
+    with pytest.raises(errors.DependencyDown) as caught:
+        train(ray, control.budgets(), tmp_path, "a")
+    assert caught.value.retryable and ray.stopped == ["run_train-train-a-0"]
+    control.is_away = False
+    ray.jobs.clear()  # the cluster was lost since, with the times that it knew
+    with pytest.raises(errors.BudgetExhausted, match="it has cost enough"):
+        train(ray, control.budgets(), tmp_path, "a")
+    assert [r.consumed_quantity for r in control.usage.values()] == [60.0 / 3600]
+    assert ray.submitted == ["run_train-train-a-0"]
+
+
+def test_nothing_begins_where_nothing_is_left(tmp_path: Path, ray: RayDouble) -> None:
+    control = Control(projects={"flight-delay": limit(1.0, spent=1.0)})
+    with pytest.raises(errors.BudgetExhausted) as caught:
+        train(ray, control.budgets(), tmp_path, "a")
+    assert caught.value.scope == "project" and ray.submitted == [] and control.usage == {}
+
+
+def test_a_job_that_comes_to_its_end_when_it_is_asked_to_stop_has_ended_well(
+    tmp_path: Path, ray: RayDouble
+) -> None:
+    control = Control(runs={"run_train": limit(0.5)})
+    ray.script["run_train-train-a-0"] = ["RUNNING", "SUCCEEDED"]
+    enter(books.Book(root=tmp_path, family="a"), 90_000.0)
+    do(submit(ray, "run_train-train-a-0"))
+    assert train(ray, control.budgets(), tmp_path, "a").answer == "answer 0"
+    assert ray.stopped == [] and control.usage == {}, "its record is the step's"
+
+
+async def submit(ray: RayDouble, job: str) -> None:
+    async with client.RayJobs(ray.url, TOKEN) as jobs:
+        await jobs.submit(job, "x", metadata={})
+
+
+def test_a_run_that_was_stopped_ends_failed_and_goes_on_under_its_id() -> None:
+    """The workflow: no other try of the step, the reason on record, and another execution that is done."""
+    refusal = errors.BudgetExhausted(
+        "run `run_train` was stopped at work", run_id="run_train", scope="run", limit=1.0, spent=1.01
+    )
+    steps, endpoint = Steps(failing={messages.TRAIN: refusal}), Endpoint()
+
+    async def story(server: Client, _: WorkflowEnvironment) -> training.TrainResult:
+        ours = WorkflowClient(server, QUEUE)
+        request = train_request(auto_approve_by="ben", deploy_to="", max_cost=1.0)
+        await ours.start_training(request)
+        with pytest.raises(errors.BudgetExhausted) as caught:
+            await ours.training_result("run_train")
+        assert (caught.value.limit, caught.value.spent) == (1.0, 1.01)
+        assert endpoint.ended()["stage"] == "failed" and "stopped at work" in endpoint.ended()["message"]
+        assert steps.calls.count(messages.TRAIN) == 1 and steps.usage == []
+        steps.failing.clear()
+        await ours.start_training(request.model_copy(update={"max_cost": 2.0}))
+        return await ours.training_result("run_train")
+
+    result = run(story, [TrainModel], all_activities(steps, endpoint))
+    assert result.stage is Stage.DONE and len(steps.usage) == 1
+    assert [e for e in endpoint.told if e.endswith("/register")] == ["run_train/register"]
