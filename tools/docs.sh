@@ -16,4 +16,8 @@ fi
 # Its makers' words on what comes after MkDocs (docs/adr/0052-the-docs-are-a-site-and-are-run.md).
 export NO_MKDOCS_2_WARNING=1
 "$environment/bin/mkdocs" build --quiet --strict --clean "$@"
+if fetched=$(grep -rlE '<(script|img|iframe)[^>]* src="?(https?:)?//|<link[^>]* href="?(https?:)?//' --include='*.html' build/docs); then
+  echo "tools/docs.sh: these pages fetch something from elsewhere; keep it in docs/assets: $fetched" >&2
+  exit 1
+fi
 echo "build/docs/index.html"

@@ -31,9 +31,9 @@ class Story:
 #: By the name that marks give: `<!-- run: control -->`.
 STORIES: Final[Mapping[str, Story]] = {
     "control": Story(
-        before="mainspring up --only control\nmainspring project create flight-delay --owner eva@example.org --as admin@local\n",
+        before="mainspring up --only temporal --only control\nmainspring project create flight-delay --owner eva@example.org --as admin@local\n",
         after="mainspring down\n",
-        timeout_seconds=110,
+        timeout_seconds=300,
     ),
     "quickstart": Story(after="mainspring down\n", timeout_seconds=560),
 }

@@ -69,7 +69,9 @@ def test_every_page_can_be_reached() -> None:
 def test_nothing_is_fetched_by_a_reader() -> None:
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert site["theme"]["font"] is False
-    assert not {"extra_javascript", "extra_css", "repo_url"} & set(site)
+    assert not {"extra_javascript", "repo_url"} & set(site)
+    assert all((DOCS / name).is_file() for name in site["extra_css"])
+    assert [p.name for p in DOCS.rglob("*.md") if "```mermaid" in p.read_text(encoding="utf-8")] == []
     pictures = [
         p for page in DOCS.rglob("*.md") for p in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text())
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import stories
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(660)]
 
 
 def test_what_is_asked_of_a_control_api_is_answered(tmp_path: Path) -> None:
@@ -15,7 +15,6 @@ def test_what_is_asked_of_a_control_api_is_answered(tmp_path: Path) -> None:
     assert (tmp_path / "audit.ndjson").stat().st_size > 0 and (tmp_path / "november.csv").exists()
 
 
-@pytest.mark.timeout(600)
 def test_the_quick_start_is_as_it_says(tmp_path: Path) -> None:
     stories.play("quickstart", tmp_path)
     assert (tmp_path / "audit.ndjson").stat().st_size > 0

@@ -41,15 +41,18 @@ def pages() -> dict[str, str]:
                     code(cls.code),
                     sentence(cls.__doc__) if _has_own_words(cls) else "",
                     fields,
-                    str(control.status_of(made)),
-                    str(serving.status_of(made)),
-                    status.code_of(made).name,
+                    _http(control.status_of(made), serving.status_of(made)),
+                    code(status.code_of(made).name),
                     str(output.exit_code(made)),
                 )
             )
-        head = ("code", "", "details", "control API", "serving", "gRPC", "exit code")
+        head = ("code", "", "details", "HTTP", "gRPC", "exit code")
         parts += [f"## {kind}", prose(WHO[str(kind)]), table(head, rows)]
     return {"reference/errors.md": page("Errors", INTRO, parts)}
+
+
+def _http(control: int, serving: int) -> str:
+    return str(control) if control == serving else f"{control}, of serving {serving}"
 
 
 def _has_own_words(cls: type) -> bool:
