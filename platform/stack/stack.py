@@ -65,11 +65,12 @@ def up(
                 starting.append(_start(s, part, state.stack_id))
                 waiting.remove(part)
             for one in list(starting):
-                if one.starts < one.part.starts and not processes.is_alive(one.pid):
+                running = _look(s, one)
+                if isinstance(running, str):
+                    progress(f"{one.part.name} ended while starting, and is started again: {running}")
                     starting[starting.index(one)] = _start_again(s, one, state.stack_id)
-                    progress(f"{one.part.name} ended while starting, and is started again: {_tail(one.log)}")
                     continue
-                if (running := _look(s, one)) is None:
+                if running is None:
                     continue
                 starting.remove(one)
                 state = state.model_copy(update={"parts": (*state.parts, running)})
@@ -127,14 +128,19 @@ def _start_again(s: settings.Settings, one: _Starting, stack_id: str) -> _Starti
     return _start(s, one.part, stack_id, starts=one.starts + 1)
 
 
-def _look(s: settings.Settings, one: _Starting) -> RunningPart | None:
-    """The part if it answers, None if it may still. Errors: DependencyDown if it will not."""
+def _look(s: settings.Settings, one: _Starting) -> RunningPart | str | None:
+    """The part if it answers, None if it may still, its last words if it may be started again.
+
+    Errors: DependencyDown if it will not.
+    """
     name, log, waited = one.part.name, one.log, time.monotonic() - one.begun
     if one.part.is_ready():
         return RunningPart(
             name=name, pid=one.pid, url=one.part.url, log=str(log), ready_seconds=round(waited, 2)
         )
     if not processes.is_alive(one.pid):
+        if one.starts < one.part.starts:
+            return _tail(log)
         raise errors.DependencyDown(f"`{name}` ended while starting: {_tail(log)}; see {log}", name=name)
     if waited > s.stack.start_timeout_seconds:
         raise errors.DependencyDown(
