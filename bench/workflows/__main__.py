@@ -5,13 +5,15 @@ signed bundles. Each row checks what came out before it says how long it took; a
 Data goes to stdout, what is being measured to stderr. Exit code 1 if something came out wrong.
 
 `--quick` takes about two minutes on a quiet machine and leaves out rows that need Ray. `--full` takes every mutant, and all rows.
-`--only cancels --pieces FILE [--size N]` adds a sitting to FILE; the row is over all that it has (`training` and `recovery` likewise).
+`--only cancels --pieces FILE [--size N] [--seconds S]` adds a sitting to FILE; the row is over all that it has (`training` and `recovery`
+likewise, but for `--seconds`).
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import pathlib
 import sys
@@ -59,11 +61,19 @@ FULL: Final[Mapping[str, _Row]] = {
 }
 #: Rows that may be measured in pieces: a piece of so many, how many by default, and the row over pieces.
 PIECEWISE: Final[
-    Mapping[str, tuple[Callable[[int], dict[str, Any]], int, Callable[[list[Any]], dict[str, Any]]]]
+    Mapping[str, tuple[Callable[[int, float], dict[str, Any]], int, Callable[[list[Any]], dict[str, Any]]]]
 ] = {
-    "training": (lambda size: trainings.piece(rounds=size, fraction=trainings.FRACTION), 2, trainings.merged),
-    "cancels": (lambda size: cancels.piece(cancels=size, at_once=4), 100, cancels.merged),
-    "recovery": (lambda size: recoveries.piece(kills=size, load=20), 10, recoveries.merged),
+    "training": (
+        lambda size, _: trainings.piece(rounds=size, fraction=trainings.FRACTION),
+        2,
+        trainings.merged,
+    ),
+    "cancels": (
+        lambda size, seconds: cancels.piece(cancels=size, at_once=4, seconds=seconds),
+        100,
+        cancels.merged,
+    ),
+    "recovery": (lambda size, _: recoveries.piece(kills=size, load=20), 10, recoveries.merged),
 }
 
 
@@ -87,8 +97,14 @@ def _with_a_piece(parser: argparse.ArgumentParser, arguments: argparse.Namespace
     if not arguments.only or len(arguments.only) != 1 or arguments.only[0] not in PIECEWISE:
         parser.error(f"--pieces is for one row: --only {' or '.join(PIECEWISE)}")
     (name,) = arguments.only
+    if arguments.seconds != math.inf and name != "cancels":
+        parser.error("--seconds is for cancels: the other rows' pieces are of whole rounds")
     measured, size, merged = PIECEWISE[name]
-    return {name: lambda: merged(pieces.add(arguments.pieces, measured(arguments.size or size)))}
+    return {
+        name: lambda: merged(
+            pieces.add(arguments.pieces, measured(arguments.size or size, arguments.seconds))
+        )
+    }
 
 
 def table(result: dict[str, Any]) -> str:
@@ -111,6 +127,12 @@ def main(argv: list[str] | None = None) -> int:
         "--pieces", type=pathlib.Path, help="add a piece of the one row to this file, and tell of all"
     )
     parser.add_argument("--size", type=int, help="of the piece: cancels, rounds, or kills")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=math.inf,
+        help="of a piece of cancels: none begins later, and it has as many as were made by then",
+    )
     arguments = parser.parse_args(argv)
     if arguments.quick and arguments.full:
         parser.error("--quick and --full exclude one another")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,10 +37,13 @@ def row(*, cancels: int, at_once: int) -> dict[str, Any]:
     return merged([piece(cancels=cancels, at_once=at_once)])
 
 
-def piece(*, cancels: int, at_once: int) -> dict[str, Any]:
-    """For each cancel the seconds until its job's process had ended, and until its run had; and what was left at the end."""
+def piece(*, cancels: int, at_once: int, seconds: float = math.inf) -> dict[str, Any]:
+    """For each cancel the seconds until its job's process had ended, and until its run had; and what was left at the end.
+
+    None begins after so many `seconds`: on a busy machine a piece then has fewer.
+    """
     with servers.running("temporal", "ray") as s:
-        return pieces.stamped(asyncio.run(_measured(s, cancels, at_once)))
+        return pieces.stamped(asyncio.run(_measured(s, cancels, at_once, seconds)))
 
 
 def merged(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -60,10 +64,11 @@ def merged(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-async def _measured(s: settings.Settings, cancels: int, at_once: int) -> dict[str, Any]:
+async def _measured(s: settings.Settings, cancels: int, at_once: int, seconds: float) -> dict[str, Any]:
     client = await servers.connected(s)
     steps = held_job.Steps(s.ray.dashboard_url, s.ray.token_file)
     seen: list[tuple[float, float]] = []
+    until = time.monotonic() + seconds
     async with Worker(
         client,
         task_queue=_QUEUE,
@@ -71,7 +76,7 @@ async def _measured(s: settings.Settings, cancels: int, at_once: int) -> dict[st
         activities=[steps.hold],
         max_heartbeat_throttle_interval=options.BEAT_PAUSE,
     ):
-        while len(seen) < cancels:
+        while len(seen) < cancels and (not seen or time.monotonic() < until):
             count = min(at_once, cancels - len(seen))
             first = len(seen)
             runs = (f"run_held{first + i}" for i in range(count))

@@ -91,3 +91,9 @@ def test_pieces_are_of_one_row_that_has_them(
     with pytest.raises(SystemExit):
         suite_main.main([*only, "--pieces", str(tmp_path / "pieces.jsonl")])
     assert "--only training or cancels or recovery" in capsys.readouterr().err
+
+
+def test_a_limit_of_time_is_for_cancels_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        suite_main.main(["--only", "training", "--pieces", str(tmp_path / "p.jsonl"), "--seconds", "10"])
+    assert "--seconds is for cancels" in capsys.readouterr().err and not (tmp_path / "p.jsonl").exists()
