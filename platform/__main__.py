@@ -9,9 +9,10 @@ from typing import Final
 
 import uvicorn
 
-from mainspring.core import errors, identity, settings
+from mainspring.core import distribution, errors, identity, logs, settings
 from mainspring.platform import app as control_app
 from mainspring.platform.events import news
+from mainspring.platform.http import traced
 from mainspring.platform.runs import launcher
 from mainspring.platform.schedules import engine
 
@@ -29,6 +30,7 @@ def main() -> int:
         return 2
     try:
         s = settings.load()
+        logs.install(s.telemetry.logs, traced.SERVICE, distribution.version())
         identity.ensure_token_file(s.control.tokens_file)
         tokens = identity.FollowedTokens(s.control.tokens_file)
         issuer: identity.Issuer = tokens
@@ -45,7 +47,10 @@ def main() -> int:
     except errors.Misconfigured as error:
         print(f"error: {error.message}", file=sys.stderr)
         return 78
-    config = uvicorn.Config(app, host=s.control.host, port=s.control.port, log_level="info", ws="none")
+    # Ours is installed already, and `http/traced.py` writes a line for each request.
+    config = uvicorn.Config(
+        app, host=s.control.host, port=s.control.port, log_config=None, access_log=False, ws="none"
+    )
     server = _Server(config, app.state["news"])
     with contextlib.suppress(KeyboardInterrupt):
         server.run()

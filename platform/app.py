@@ -157,6 +157,7 @@ def create_app(
         middleware=[traced.Traced(told.tracer), conditional.Conditional(), idempotency.Idempotency(plane)],
         lifespan=[lifespan],
         state=State({"news": plane.news}),
+        logging_config=None,  # `main` has installed ours
         openapi_config=OpenAPIConfig(title="Mainspring control API", version="v1"),
         request_max_body_size=1 << 20,
     )

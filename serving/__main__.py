@@ -38,7 +38,7 @@ def main() -> int:
 
             told = parts.of_arguments(sys.argv[1:])
         in_force = settings.load()
-        logs.install(log_requests=in_force.serving.log_requests)
+        logs.install(in_force)
         if told is None:
             check_grpc_port(in_force.serving)
             if on_ray:

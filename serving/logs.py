@@ -1,4 +1,4 @@
-"""Logs as JSON lines with the id of the request they belong to."""
+"""Serving's log lines (`core/logs.py`), with the id of the request that they belong to."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import contextvars
 import itertools
 import logging
 import re
-import sys
 import time
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
-import orjson
-
-from mainspring.core import ids, traces
+from mainspring.core import distribution, ids, logs, settings
+from mainspring.serving import spans
 
 #: The id of the request at work; the gate takes it along into threads.
 REQUEST_ID: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("request_id", default="")
@@ -26,27 +25,6 @@ _COUNT: Final = itertools.count(1)
 _ACCESS: Final = logging.getLogger("mainspring.serving.access")
 
 
-class JsonLines(logging.Formatter):
-    """One object a line: time, level, logger, message, and what there is of request id, trace id, fields and stack trace."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{record.msecs:03.0f}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if request_id := REQUEST_ID.get():
-            line["request_id"] = request_id
-        if trace_id := traces.current_trace_id():
-            line["trace_id"] = trace_id
-        line.update(getattr(record, "fields", {}))
-        if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
-
-
 def request_id_of(sent: str) -> str:
     """The caller's id if it is usable, else a fresh one."""
     return sent if _USABLE.match(sent) else fresh_request_id()
@@ -56,12 +34,16 @@ def fresh_request_id() -> str:
     return f"{_PROCESS}.{next(_COUNT):x}"
 
 
-def install(*, log_requests: bool) -> None:
-    """Write all logs of this process to stderr as JSON lines; called once by `main`."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    _ACCESS.setLevel(logging.INFO if log_requests else logging.WARNING)
+def labels() -> dict[str, str]:
+    """Whose line it is."""
+    request_id = REQUEST_ID.get()
+    return {"request_id": request_id} if request_id else {}
+
+
+def install(in_force: settings.Settings) -> None:
+    """Write all logs of this process to stderr; called once by `main`."""
+    logs.install(in_force.telemetry.logs, spans.SERVICE, distribution.version(), labels)
+    _ACCESS.setLevel(logging.INFO if in_force.serving.log_requests else logging.WARNING)
 
 
 def request(method: str, path: str, status: int, started: float, caller: str) -> None:
@@ -73,17 +55,22 @@ def request(method: str, path: str, status: int, started: float, caller: str) ->
     """
     level = logging.WARNING if status == 500 else logging.INFO
     if _ACCESS.isEnabledFor(level):
-        _line(level, method, path, status, started, caller)
+        said = {"http.request.method": method, "url.path": path, "http.response.status_code": status}
+        _line(level, said, f"{method} {path} {status}", status < 400, started, caller)
 
 
 def call(method: str, code: str, started: float, caller: str) -> None:
     """The same for a gRPC call that ended with the status called `code`."""
     level = logging.WARNING if code == "INTERNAL" else logging.INFO
     if _ACCESS.isEnabledFor(level):
-        _line(level, "GRPC", method, code, started, caller)
+        said = {"grpc_method": method, "grpc_status": code}
+        _line(level, said, f"GRPC {method} {code}", code == "OK", started, caller)
 
 
-def _line(level: int, method: str, path: str, status: int | str, started: float, caller: str) -> None:
-    millis = round((time.perf_counter() - started) * 1000, 3)
-    fields = {"method": method, "path": path, "status": status, "ms": millis, "caller": caller}
-    _ACCESS.log(level, "%s %s %s", method, path, status, extra={"fields": fields})
+def _line(
+    level: int, said: Mapping[str, str | int], message: str, is_success: bool, started: float, caller: str
+) -> None:
+    nanos = round((time.perf_counter() - started) * 1e9)
+    _ACCESS.log(
+        level, "%s", message, extra={"fields": {**said, **logs.access(is_success, nanos), "caller": caller}}
+    )

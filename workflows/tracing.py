@@ -18,7 +18,7 @@ from temporalio import activity, exceptions, worker, workflow
 from mainspring.core import errors, traces
 from mainspring.core.client import tracing
 
-__all__ = ["SERVICE", "Tracing"]
+__all__ = ["SERVICE", "Tracing", "labels"]
 
 SERVICE: Final = "mainspring-worker"
 #: What workflows may call of the process around them.
@@ -45,6 +45,17 @@ class Tracing(worker.Interceptor):
             input.unsafe_extern_functions[_KEEP] = exporter.add
             input.unsafe_extern_functions[_SHARE] = lambda: self._tracer.share
         return _Workflow
+
+
+def labels() -> dict[str, str]:
+    """Of a log line: the run that is at work, and its step."""
+    if activity.in_activity():
+        info = activity.info()
+        of_run = {"run_id": info.workflow_id} if info.workflow_id else {}
+        return {**of_run, "step": info.activity_type, "attempt": str(info.attempt)}
+    if workflow.in_workflow():
+        return {"run_id": workflow.info().workflow_id, "process": workflow.info().workflow_type}
+    return {}
 
 
 class _Activity(worker.ActivityInboundInterceptor):

@@ -21,7 +21,7 @@ import httpx
 from temporalio import client as temporal
 from temporalio import runtime, worker
 
-from mainspring.core import bearer, distribution, errors, identity, otlp, settings, traces
+from mainspring.core import bearer, distribution, errors, identity, logs, otlp, settings, traces
 from mainspring.core.client import connection
 from mainspring.core.client import control as control_client
 from mainspring.core.client import serving as serving_client
@@ -92,11 +92,10 @@ def main(*, around: Sequence[worker.Interceptor] = ()) -> int:
     parser = argparse.ArgumentParser(prog="mainspring.workflows.worker", description=__doc__.splitlines()[0])
     parser.add_argument("--ready-file", type=Path, help="written when the worker polls, removed at its end")
     ready_file: Path | None = parser.parse_args().ready_file
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line a request otherwise
     try:
-        in_force = settings.load()
-        with otlp.told_by(in_force.telemetry, tracing.SERVICE, distribution.version()) as told:
+        in_force, version = settings.load(), distribution.version()
+        logs.install(in_force.telemetry.logs, tracing.SERVICE, version, tracing.labels)
+        with otlp.told_by(in_force.telemetry, tracing.SERVICE, version) as told:
             asyncio.run(_run(in_force, ready_file, [tracing.Tracing(told.tracer), *around]))
     except errors.MainspringError as error:
         print(f"mainspring.workflows.worker: {error.message}", file=sys.stderr)

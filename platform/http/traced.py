@@ -1,20 +1,23 @@
-"""A request of the control API as a span: of the trace that its caller sent, or of one that is made here.
+"""A request of the control API as a log line, and as a span: of the trace that its caller sent, or of one that is made here.
 
-What it asks for goes along: workflows that it starts, the audit rows that it writes (`mutation.py`). Probes are not traced.
+What it asks for goes along: workflows that it starts, the audit rows that it writes (`mutation.py`). Probes are not told of.
 """
 
 from __future__ import annotations
 
+import logging
+import time
 from typing import Final
 
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from mainspring.core import traces
+from mainspring.core import logs, traces
 
 __all__ = ["SERVICE", "Traced"]
 
 SERVICE: Final = "mainspring-control"
+_ACCESS: Final = logging.getLogger("mainspring.platform.access")
 _PROBES: Final = frozenset({"/healthz", "/readyz"})
 
 
@@ -37,9 +40,11 @@ class Traced(ASGIMiddleware):
             await send(message)
 
         self._tracer.begin(_traceparent(scope))
+        began = time.perf_counter()
         try:
             await next_app(scope, receive, noted)
         finally:
+            _line(scope["method"], scope["path"], status, began)
             if traces.is_sampled():
                 method, route = scope["method"], scope.get("path_template", "")
                 said: dict[str, traces.Value] = {
@@ -49,6 +54,16 @@ class Traced(ASGIMiddleware):
                     "http.response.status_code": status,
                 }
                 self._tracer.end(f"{method} {route}".rstrip(), said, str(status) if status >= 500 else "")
+
+
+def _line(method: str, path: str, status: int, began: float) -> None:
+    level = logging.WARNING if status >= 500 else logging.INFO
+    if not _ACCESS.isEnabledFor(level):
+        return
+    nanos = round((time.perf_counter() - began) * 1e9)
+    said = {"http.request.method": method, "url.path": path, "http.response.status_code": status}
+    fields = {**said, **logs.access(0 < status < 400, nanos)}
+    _ACCESS.log(level, "%s %s %s", method, path, status, extra={"fields": fields})
 
 
 def _traceparent(scope: Scope) -> str | None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mainspring.core import errors, ids, settings
+from mainspring.core import errors, ids, logs, settings
 from mainspring.platform.stack import parts as stack_parts
 from mainspring.platform.stack import processes
 
@@ -195,4 +195,4 @@ def _write(s: settings.Settings, state: StackState) -> None:
 def _tail(log: Path) -> str:
     """The last line that says something."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it wrote nothing"
+    return logs.message_of(lines[-1])[:300] if lines else "it wrote nothing"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from litestar.testing import TestClient
 from platform_api import PROJECT, Api, api, empty, launcher  # noqa: F401 - fixtures
 
-from mainspring.core import identity, otlp, settings, traces
+from mainspring.core import identity, logs, otlp, settings, traces
 from mainspring.core.contracts import training
 from mainspring.platform import app as control_app
 from mainspring.platform import mutation
@@ -66,6 +68,29 @@ def test_without_a_trace_nothing_is_made_up_and_nothing_changes(api: Api, header
     made = start(api, headers)
     assert made["trace_id"] == ""
     assert all("traceparent" not in row["detail"] for row in rows_of(api, made["run_id"]))
+
+
+def test_every_request_is_a_line_of_the_log_without_its_query_and_who_asks(
+    api: Api,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "mainspring.platform.access")
+    caplog.handler.setFormatter(logs.EcsLines("mainspring-control", "1"))
+    caplog.clear()
+    start(api, {"traceparent": SAMPLED})
+    api.call("developer", "GET", "/api/v1/runs/run_none?secret=1", 404)
+    api.client.get("/healthz")
+    begun, missing = (
+        json.loads(one) for one in caplog.text.splitlines() if "mainspring.platform.access" in one
+    )
+    assert (begun["message"], begun["event.outcome"], begun["trace.id"]) == (
+        "POST /api/v1/runs 201",
+        "success",
+        TRACE,
+    )
+    assert (missing["url.path"], missing["event.outcome"]) == ("/api/v1/runs/run_none", "failure")
+    assert begun["event.duration"] > 0 and missing["http.response.status_code"] == 404
+    assert "secret" not in caplog.text and "Bearer" not in caplog.text
 
 
 def test_a_denial_has_its_trace_on_record_too(api: Api) -> None:  # noqa: F811

@@ -76,7 +76,7 @@ class Replica:
         from mainspring.serving import assembly, logs
         from mainspring.serving.processes import part
 
-        logs.install(log_requests=self._settings.serving.log_requests)
+        logs.install(self._settings)
         # Its process's number names what is its own: ranks are given again.
         told = part.Part(os.getpid(), Path(self._folder), (), -1, -1)
         mine = self._settings.model_copy(update={"serving": told.settings_of(self._settings.serving)})

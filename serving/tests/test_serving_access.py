@@ -19,6 +19,7 @@ from tritonclient.grpc import service_pb2 as messages
 from tritonclient.grpc import service_pb2_grpc
 
 from mainspring.core import errors
+from mainspring.core import logs as core_logs
 from mainspring.core.client.serving import ServingClient
 from mainspring.core.contracts.prediction import PredictRequest
 from mainspring.serving import logs
@@ -275,7 +276,7 @@ def test_log_lines_say_who_asked_over_every_protocol(
     with access_world.opened(tmp_path, **how) as house:
         key = house.key("team-a/checkout", "predict")
         with caplog.at_level(logging.INFO, "mainspring.serving.access"):
-            caplog.handler.setFormatter(logs.JsonLines())
+            caplog.handler.setFormatter(core_logs.EcsLines("mainspring-serving", "1", logs.labels))
             named = {"authorization": f"Bearer {key}", "x-request-id": "over-http"}
             for path, document in ((PREDICT, ASKED), (INFER, ROW)):
                 assert house.http.post(path, json=document, headers=named).status_code == 200
@@ -287,13 +288,14 @@ def test_log_lines_say_who_asked_over_every_protocol(
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
         lines = [json.loads(line) for line in caplog.text.splitlines()]
-    assert [(x["method"], x["path"], x["status"], x["caller"]) for x in lines] == [
-        ("POST", PREDICT, 200, "team-a/checkout"),
-        ("POST", INFER, 200, "team-a/checkout"),
-        ("POST", INFER, 401, "anonymous"),
-        ("GRPC", "ModelInfer", "OK", "team-a/checkout"),
-        ("GRPC", "ModelInfer", "UNAUTHENTICATED", "anonymous"),
+    assert [(x["message"], x["labels.caller"]) for x in lines] == [
+        (f"POST {PREDICT} 200", "team-a/checkout"),
+        (f"POST {INFER} 200", "team-a/checkout"),
+        (f"POST {INFER} 401", "anonymous"),
+        ("GRPC ModelInfer OK", "team-a/checkout"),
+        ("GRPC ModelInfer UNAUTHENTICATED", "anonymous"),
     ]
-    assert [x["request_id"] for x in lines[:2]] == ["over-http"] * 2
-    assert all(x["request_id"] and x["ms"] > 0 for x in lines)
+    assert [x["labels.request_id"] for x in lines[:2]] == ["over-http"] * 2
+    assert all(x["labels.request_id"] and x["event.duration"] > 0 for x in lines)
+    assert lines[3]["labels.grpc_status"] == "OK" and lines[0]["http.response.status_code"] == 200
     assert key not in caplog.text

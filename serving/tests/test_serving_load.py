@@ -19,6 +19,7 @@ import serving_world as world
 from prometheus_client.parser import text_string_to_metric_families
 
 from mainspring.core import errors, ports
+from mainspring.core import logs as core_logs
 from mainspring.core.client import serving as client_module
 from mainspring.core.contracts.deployment import TrafficTable
 from mainspring.core.contracts.prediction import PredictRequest
@@ -251,7 +252,7 @@ def test_metrics_tell_of_models_phases_and_bundles(loaded: Loaded) -> None:
 
 
 def test_logs_carry_the_id_of_their_request(loaded: Loaded, caplog: pytest.LogCaptureFixture) -> None:
-    line = logs.JsonLines()
+    line = core_logs.EcsLines("mainspring-serving", "1", logs.labels)
     with caplog.at_level(logging.INFO, "mainspring.serving.access"):
         caplog.handler.setFormatter(line)
         loaded.held.go.set()
@@ -259,20 +260,8 @@ def test_logs_carry_the_id_of_their_request(loaded: Loaded, caplog: pytest.LogCa
         loaded.post("/v1/bundles:load", {}, x_request_id="abc-2")
         loaded.until(lambda: len(caplog.text.splitlines()) >= 2)
     first, second = (json.loads(text) for text in caplog.text.splitlines()[:2])
-    assert (first["request_id"], first["status"], first["path"]) == ("abc-1", 200, PATH)
-    assert (second["request_id"], second["status"], second["method"]) == ("abc-2", 401, "POST")
-    assert first["ms"] > 0
-
-
-def test_a_log_line_is_one_line_of_json() -> None:
-    try:
-        raise ValueError("two\nlines")
-    except ValueError as error:
-        info = (type(error), error, error.__traceback__)
-    record = logging.LogRecord("a.b", logging.ERROR, "f", 1, "x %s", ("y\nz",), info)
-    text = logs.JsonLines().format(record)
-    assert "\n" not in text
-    document = json.loads(text)
-    assert (document["message"], document["level"], document["logger"]) == ("x y\nz", "error", "a.b")
-    assert "ValueError" in document["trace"]
-    assert "request_id" not in document
+    status = "http.response.status_code"
+    assert (first["labels.request_id"], first[status], first["url.path"]) == ("abc-1", 200, PATH)
+    assert (second["labels.request_id"], second[status]) == ("abc-2", 401)
+    assert second["http.request.method"] == "POST" and second["event.outcome"] == "failure"
+    assert first["event.duration"] > 0 and first["event.outcome"] == "success"

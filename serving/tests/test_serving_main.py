@@ -54,7 +54,7 @@ def test_it_serves_until_sigterm_and_lets_go_of_the_store(tmp_path: Path, port: 
         metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
         assert ("mainspring_front_passed_total 2.0" in metrics) is (front == "on")
         for line in seen.splitlines():
-            assert {"time", "level", "logger", "message"} <= json.loads(line).keys()
+            assert {"@timestamp", "log.level", "log.logger", "message"} <= json.loads(line).keys()
         second = start(tmp_path, MAINSPRING_SERVING_PORT=str(free_port()))
         _, err = second.communicate(timeout=60)
         assert second.returncode == 1, err

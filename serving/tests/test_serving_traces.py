@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextvars
-import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,6 @@ from serving_receiver import Receiver, attributes
 from mainspring.core import errors, otlp, traces
 from mainspring.core.client import serving as client_module
 from mainspring.core.contracts.deployment import TrafficTable
-from mainspring.serving import logs
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 STATUS_AND_CALLER = ("http.response.status_code", "mainspring.caller")
@@ -206,22 +202,6 @@ def test_a_receiver_that_fails_fails_nothing_else(
     exporter.close()
     sending.close()
     assert exporter.sent == 1
-
-
-def test_log_lines_carry_the_trace_with_or_without_a_receiver() -> None:
-    def line() -> dict[str, Any]:
-        record = logging.LogRecord("a", logging.INFO, "f", 1, "x", (), None)
-        found: dict[str, Any] = json.loads(logs.JsonLines().format(record))
-        return found
-
-    def logged() -> None:
-        tracer = traces.Tracer(None, 1.0)
-        tracer.begin(SAMPLED)
-        assert line()["trace_id"] == TRACE
-        tracer.begin(None)
-        assert "trace_id" not in line()
-
-    contextvars.copy_context().run(logged)
 
 
 def test_headers_for_the_receiver_that_are_none_are_refused() -> None:

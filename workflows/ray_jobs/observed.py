@@ -1,4 +1,8 @@
-"""A Ray job as a span of the trace that started it, which comes by its environment: jobs have no headers."""
+"""What a Ray job tells of itself: log lines, and a span of the trace that started it.
+
+The trace comes by the job's environment: jobs have no headers. Where spans go, and how lines are written, is in the environment of
+the cluster, as settings are; that they cannot be read is no reason not to work.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from mainspring.core import distribution, errors, otlp, settings, traces
+from mainspring.core import distribution, errors, logs, otlp, settings, traces
 
 __all__ = ["command", "job"]
 
@@ -23,18 +27,17 @@ def command(entrypoint: str) -> str:
 
 @contextlib.contextmanager
 def job(what: str) -> Iterator[None]:
-    """What is done within is the job. Where its spans go is in the cluster's environment, as settings are; that they
-    cannot be told of is no reason not to work."""
-    came = settings.inherited_trace()
-    if not traces.trace_id_of(came):
-        yield
-        return
+    """What is done within is the job."""
+    version, came = distribution.version(), settings.inherited_trace()
+    told = otlp.Told(traces.Tracer(None, 0.0), None, None)
     try:
-        told = otlp.told_by(settings.load().telemetry, SERVICE, distribution.version())
+        telemetry = settings.load().telemetry
+        logs.install(telemetry.logs, SERVICE, version, lambda: {"job": what})
+        if traces.trace_id_of(came):
+            told = otlp.told_by(telemetry, SERVICE, version)
     except errors.Misconfigured as error:
         print(f"warning: the job is not traced: {error.message}", file=sys.stderr)
-        told = otlp.Told(traces.Tracer(None, 0.0), None, None)
-    with told, told.tracer.within(came, f"ray job {what}", _kind):
+    with told, told.tracer.within(came or None, f"ray job {what}", _kind):
         yield
 
 

@@ -134,10 +134,12 @@ def test_who_began_it_decides_and_what_went_wrong_is_told_by_its_kind() -> None:
 
 def test_a_worker_without_a_receiver_passes_on_what_came_and_keeps_nothing() -> None:
     seen: list[str] = []
+    labels: list[dict[str, str]] = []
 
     class Watched(Steps):
         def _called(self, name: str) -> None:
             seen.append(traces.outgoing())
+            labels.append(tracing.labels())
             super()._called(name)
 
     kept, steps = Kept(), Watched()
@@ -156,6 +158,9 @@ def test_a_worker_without_a_receiver_passes_on_what_came_and_keeps_nothing() -> 
 
     run(within, [], all_activities(Steps(), Endpoint()))
     assert seen and set(seen) == {SAMPLED} and kept == []
+    # So that a line of the log says whose it is.
+    assert {"run_id": "run_passed", "step": messages.TRAIN, "attempt": "1"} in labels
+    assert tracing.labels() == {}
 
 
 @pytest.mark.parametrize("data", [b"", b"not json", b"7", b'"garbage"', b"null"])
