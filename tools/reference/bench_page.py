@@ -69,7 +69,7 @@ def _charts(suite: str, found: dict[str, Any]) -> list[tuple[str, str, str]]:
         return [
             _chart("transform", "48 features to one matrix, 4,096 rows", _family(found, "ctr48/4096/")),
             _chart("table", "Online rows, 256 keys of 50 floats", _family(found, "table/500000/256/")),
-            _chart("trees", "100 boosted trees, one row", _family(found, "trees/1/")),
+            _chart("trees", "200 boosted trees, one row", _family(found, "trees/1/")),
             _chart("mlp", "A small network, one row", _family(found, "mlp/1/")),
         ]
     if suite == "serving":

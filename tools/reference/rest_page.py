@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from messages import Known, definitions, linked, name_of, reached
 from words import code, page, prose, table
 
-CONTROL = """The control API's document is at `/schema/openapi.json` of a running one. Every path below is there with `/api` before it, too. Requests carry `Authorization: Bearer <token>`. Every
+CONTROL = """The control API's document is at `/schema/openapi.json` of a running one. A path that begins with `/v1` is there below `/api/v1`, too. Requests carry `Authorization: Bearer <token>`. Every
 change may carry an `Idempotency-Key`; changes of what others change carry `If-Match` ([asking twice](../control-plane.md#asking-twice)).
 Errors are [problem documents](errors.md)."""
 SERVING = """The data plane's document is at `/openapi.json` of a running one. `serving/README.md` says how answers are made; errors are
@@ -70,25 +71,36 @@ def _serving() -> dict[str, Any]:
 
 
 def _parts(document: dict[str, Any], group_of: Any) -> Iterator[str]:
+    schemas = document.get("components", {}).get("schemas", {})
     groups: dict[str, list[tuple[str, ...]]] = {}
+    there: dict[str, Any] = {}
+    known: dict[str, str] = {}
     for path, methods in sorted(document["paths"].items()):
         if path.startswith("/api/") and path.removeprefix("/api") in document["paths"]:
             continue
         for method in _METHODS:
             if method in methods:
                 operation = methods[method]
+                status, answer = _answer(operation["responses"])
+                bodies = [operation.get("requestBody", {}).get("content", {}), answer]
+                there |= reached(
+                    (n for content in bodies for form in content.values() for n in _names(form)), schemas
+                )
+                known |= {name: name for name in there}
                 groups.setdefault(group_of(path, operation), []).append(
                     (
                         code(f"{method.upper()} {path}"),
                         prose(operation.get("description") or operation.get("summary")),
                         _query(operation.get("parameters", ())),
-                        _body(operation.get("requestBody", {})),
-                        _answer(operation["responses"]),
+                        _forms(bodies[0], known),
+                        f"{status} {_forms(answer, known)}".strip(),
                     )
                 )
     for name, rows in sorted(groups.items()):
         yield f"## {name}"
         yield table(("request", "", "query", "body", "answer"), rows)
+    yield "## Types"
+    yield from definitions({name: (schema, known) for name, schema in there.items()})
 
 
 def _first_tag(path: str, operation: dict[str, Any]) -> str:
@@ -111,24 +123,25 @@ def _query(parameters: Iterable[dict[str, Any]]) -> str:
     return ", ".join(code(p["name"]) for p in parameters if p.get("in") == "query")
 
 
-def _body(body: dict[str, Any]) -> str:
-    return ", ".join(dict.fromkeys(_named(form, kind) for kind, form in body.get("content", {}).items()))
-
-
-def _answer(responses: dict[str, Any]) -> str:
+def _answer(responses: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Status and forms of what is answered if all goes well."""
     status = next((s for s in responses if str(s).startswith("2")), "")
-    content = responses.get(status, {}).get("content", {})
-    return " ".join(
-        [str(status), ", ".join(dict.fromkeys(_named(form, kind) for kind, form in content.items()))]
-    ).strip()
+    return str(status), responses.get(status, {}).get("content", {})
 
 
-def _named(form: dict[str, Any], kind: str) -> str:
-    """The schema's name where it has one; the media type where bytes are all there is to say."""
+def _forms(content: dict[str, Any], known: Known) -> str:
+    """Each type by its name where it has one; the media type where bytes are all there is to say."""
+    said = []
+    for media, form in content.items():
+        names = [linked(name, known) for name in _names(form)]
+        is_list = form.get("schema", {}).get("type") == "array"
+        other = "JSON" if media == "application/json" else code(media)
+        said.append(f"{'list of ' if is_list else ''}{' or '.join(names)}" if names else other)
+    return ", ".join(dict.fromkeys(said))
+
+
+def _names(form: dict[str, Any]) -> list[str]:
+    """The named types of a form: itself, its items, or its alternatives."""
     schema = form.get("schema", {})
-    items = schema.get("items", {})
-    if "$ref" in schema:
-        return code(schema["$ref"].rpartition("/")[2])
-    if "$ref" in items:
-        return f"list of {code(items['$ref'].rpartition('/')[2])}"
-    return "JSON" if kind == "application/json" else code(kind)
+    options = [schema, schema.get("items", {}), *(schema.get("oneOf") or schema.get("anyOf") or ())]
+    return [name_of(option) for option in options if "$ref" in option]

@@ -62,8 +62,10 @@ def _one(schema: dict[str, Any]) -> str:
         return code(schema["const"])
     kind = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
     name = "path" if schema.get("format") == "path" else kind.get(schema.get("type", ""), "text")
+    if "minimum" in schema and "maximum" in schema:
+        return f"{name}, {schema['minimum']} to {schema['maximum']}"
     limits = [
-        f"{sign} {schema[key]:g}"
+        f"{sign} {schema[key]}"
         for key, sign in (
             ("minimum", "≥"),
             ("exclusiveMinimum", ">"),
