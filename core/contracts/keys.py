@@ -114,8 +114,7 @@ class KeyView(Message):
 
     kind: KeyKind
     key_id: str
-    state: Literal["trusted", "withdrawn", "encrypts", "decrypts", "shown", "believed"]
-    """Of tokens services show the one and believe the other, too."""
+    state: Literal["trusted", "withdrawn", "encrypts", "decrypts"]
     since: UtcTime | None = None
     """When its file was put there; None where keys have no file of their own."""
     public_hex: str = ""
@@ -123,6 +122,8 @@ class KeyView(Message):
     reason: str = ""
     """Why it was withdrawn, and by whom."""
     is_compromised: bool = False
+    is_shown: bool = False
+    """Of tokens, which are all trusted: the one that services show."""
 
 
 class DamagedBundle(Message):

@@ -165,7 +165,7 @@ def _of_bundles(trusted: Path) -> list[keys.KeyView]:
 
 def _of_tokens(path: Path) -> list[keys.KeyView]:
     return [
-        keys.KeyView(kind=keys.KeyKind.TOKENS, key_id=token_id, state="believed" if number else "shown")
+        keys.KeyView(kind=keys.KeyKind.TOKENS, key_id=token_id, state="trusted", is_shown=number == 0)
         for number, token_id in enumerate(token_files.ids(path, identity.SERVICE))
     ]
 

@@ -116,7 +116,7 @@ def test_what_a_rotation_did_is_on_record_once_and_in_its_own_words(api: Api) ->
 
 def test_keys_are_listed_without_what_is_secret(api: Api, tmp_path: Path) -> None:  # noqa: F811
     (shown,) = api.call("developer", "GET", "/api/v1/keys", 200)["items"]
-    assert (shown["kind"], shown["state"]) == ("tokens", "shown")
+    assert (shown["kind"], shown["state"], shown["is_shown"]) == ("tokens", "trusted", True)
     s = settings.load({}, directory=tmp_path)
     trusted = s.serving.trusted_keys_dir
     one, other = (signing.ensure_key(tmp_path / name) for name in ("one.key", "other.key"))
@@ -138,8 +138,8 @@ def test_keys_are_listed_without_what_is_secret(api: Api, tmp_path: Path) -> Non
     assert payload["state"] == "encrypts"
     secret = s.workflow.payload_keys.read_text().split()[1]
     assert secret not in json.dumps(answer)
-    tokens = {view["key_id"]: view["state"] for view in answer if view["kind"] == "tokens"}
-    assert sorted(tokens.values()) == ["believed", "shown"] and tokens[new] == "believed"
+    tokens = {view["key_id"]: view["is_shown"] for view in answer if view["kind"] == "tokens"}
+    assert sorted(tokens.values()) == [False, True] and not tokens[new]
     assert token_files.token(s.control.tokens_file, identity.SERVICE, new) not in json.dumps(answer)
 
 
