@@ -362,6 +362,10 @@ class MonitorSettings(_Group):
     """Its port."""
     smtp_starttls: bool = True
     """Off: mail goes as it is, which is for a server of this machine."""
+    smtp_tls: bool = False
+    """TLS from the first byte on (port 465), in the place of STARTTLS."""
+    smtp_ca_file: str = ""
+    """PEM file of the authorities that the server's certificate may be of; empty: the system's."""
     smtp_user: str = ""
     """Whom to log in as; empty: nobody."""
     smtp_password_file: str = ""

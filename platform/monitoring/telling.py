@@ -69,7 +69,7 @@ async def _try(
     receiver = alerts.Receiver.model_validate(row.receiver)
     attempts = row.attempts + 1
     try:
-        await _send(plane, row, receiver, what)
+        note = await _send(plane, row, receiver, what)
     except errors.MainspringError as error:
         _LOG.warning("alert %s was not told to `%s`: %s", row.alert_id, receiver.name, error.message)
         is_last = attempts >= plane.monitor.delivery_attempts
@@ -81,13 +81,14 @@ async def _try(
         }
         await _settle(plane, row, receiver, attempts, values, now)
         return False
-    await _settle(plane, row, receiver, attempts, {"state": "delivered", "error": ""}, now)
+    await _settle(plane, row, receiver, attempts, {"state": "delivered", "error": note[:500]}, now)
     return True
 
 
 async def _send(
     plane: control_plane.ControlPlane, row: sa.Row[Any], receiver: alerts.Receiver, what: dict[str, Any]
-) -> None:
+) -> str:
+    """What is to be said of a delivery that was made, such as whom of several it will never reach."""
     s = plane.monitor
     if row.channel == "webhook":
         await webhooks.post(
@@ -98,7 +99,7 @@ async def _send(
             timeout_seconds=s.delivery_timeout_seconds,
             allow_private=s.allow_private_webhooks,
         )
-        return
+        return ""
     alert = what["alert"]
     lines = [
         alert["message"],
@@ -109,7 +110,7 @@ async def _send(
         *([f"runbook {alert['runbook']}"] if alert["runbook"] else []),
         f"mainspring alert acknowledge {alert['alert_id']} --reason '...'",
     ]
-    await asyncio.to_thread(
+    return await asyncio.to_thread(
         mail.send,
         s,
         receiver.email,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import platform_smtp
 import pytest
 from click.testing import CliRunner
 from litestar.testing import TestClient
@@ -316,6 +317,27 @@ def test_a_broken_webhook_is_tried_again_with_longer_waits_and_given_up_in_the_e
         assert told == [0] * 5 and len(hook.got) == 3
     last = world.alert(alert_id)["history"][-1]
     assert last["kind"] == "given-up" and "answered 503" in last["detail"]["message"]
+
+
+@pytest.mark.integration
+def test_mail_to_a_server_that_is_away_waits_and_arrives_once_it_is_back(world: World) -> None:
+    """And whom it refuses for good is in the alert's history."""
+    both = ["ana@example.org", "gone@example.org"]
+    world.rules(rules=[{"name": "all", "receivers": ["ops"]}], receivers=[{"name": "ops", "email": both}])
+    (alert_id,) = world.check(0, finding())["alerts"]
+    how = {"smtp_host": "127.0.0.1", "smtp_starttls": False, "delivery_timeout_seconds": 30.0}
+    now = base.utc_now()
+    assert world.tell(at=now, smtp_port=1, **how) == 0
+    with platform_smtp.mailbox() as box:
+        box.refused = {"gone@example.org": "550 no such person"}
+        assert world.tell(at=now + timedelta(seconds=1), smtp_port=box.port, **how) == 0, "not due yet"
+        assert world.tell(at=now + timedelta(seconds=6), smtp_port=box.port, **how) == 1
+        assert world.tell(at=now + timedelta(seconds=60), smtp_port=box.port, **how) == 0
+    ((to, message),) = box.got
+    assert to == ["ana@example.org"] and alert_id in message.get_content()
+    last = world.alert(alert_id)["history"][-1]
+    assert (last["kind"], last["detail"]["attempts"]) == ("delivered", 2)
+    assert "refuses `gone@example.org` (550 no such person)" in last["detail"]["message"]
 
 
 def test_a_project_cannot_make_us_post_to_where_it_may_not_look(world: World) -> None:
