@@ -98,11 +98,17 @@ def _words(field: Mapping[str, Any]) -> str:
         ("exclusiveMaximum", "below"),
     )
     options = [field, *(field.get("anyOf") or ())]
-    bounds = [f"{sign} {o[key]}" for o in options for key, sign in signs if key in o]
+    bounds = [f"{sign} {_plain(o[key])}" for o in options for key, sign in signs if key in o]
     said = prose(field.get("description"))
     return " ".join(filter(None, (said, f"{', '.join(bounds).capitalize()}." if bounds else "")))
 
 
+def _plain(value: float) -> str:
+    """A whole number without a point."""
+    return str(int(value)) if float(value).is_integer() else str(value)
+
+
 def _default(field: Mapping[str, Any]) -> str:
+    """Text and numbers; what is empty, or a document of its own, says nothing here."""
     value = field.get("default")
-    return "" if value is None or value in ("", [], {}) or isinstance(value, dict | list) else code(value)
+    return "" if value is None or value == "" or isinstance(value, dict | list | tuple) else code(value)
