@@ -7,6 +7,7 @@ from pathlib import Path
 
 import command_lines
 import documents
+import named_things
 import pytest
 import stories
 
@@ -56,6 +57,37 @@ def test_the_parsers_know_every_command(every: list[Path]) -> None:
                 if said := command_lines.problem(words, is_whole=is_whole):
                     wrong.append(f"{name}: mainspring {' '.join(words)}: {said}")
     assert wrong == [] and seen > 200
+
+
+def test_targets_modules_options_files_and_tests_are_there(every: list[Path]) -> None:
+    # Decisions are of their day: they are superseded, not edited.
+    today = [path for path in every if path.parent.name != "adr"]
+    wrong = {path.relative_to(documents.ROOT).as_posix(): named_things.problems(path) for path in today}
+    assert {name: found for name, found in wrong.items() if found} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("`make tset`", "`make tset`: no such target"),
+        (
+            "```bash\nmake lint && make format\ntrue; make setup tset   # make it\n```\n",
+            "`make tset`: no such target",
+        ),
+        ("`python -m mainspring.bench kernels`", "no such suite"),
+        ("`python -m mainspring.bench native --fast`", "`python -m mainspring.bench.native` has no `--fast`"),
+        ("`python -m mainspring.bench platform --quick`", ""),
+        ("`python -m mainspring.core.nothing`", "no such module"),
+        ("`core/eror.py`", "`core/eror.py` is not there"),
+        ("`tests/docs/documents.py::test_x`", "is not there"),
+        ("`docs/adr/0052`, `bench/*/results/`, `core/errors.py`, `native/NOUN.py`, `tools/reference`", ""),
+    ],
+)
+def test_what_is_not_there_is_seen(tmp_path: Path, text: str, said: str) -> None:
+    document = documents.ROOT / "docs" / "nowhere.md"
+    (tmp_path / "a.md").write_text(f"# a\n\n{text}\n")
+    found = named_things.problems(tmp_path / "a.md", read_as=document)
+    assert [said in found[0], len(found)] == [True, 1] if said else found == []
 
 
 def test_every_block_says_who_runs_it(every: list[Path]) -> None:
