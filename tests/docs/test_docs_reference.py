@@ -100,3 +100,36 @@ def test_pictures_are_whole(tool: SimpleNamespace) -> None:
 def test_a_missed_goal_is_said(tool: SimpleNamespace) -> None:
     goal = {"name": "x", "value": 1.5, "unit": "us", "ratio": 2.0, "peer": "y", "target": 3, "ok": False}
     assert tool.bench_page._goal(goal)[4] == "**missed**" and tool.bench_page._goal(goal)[2] == "2 of y"
+
+
+def test_results_that_are_no_contests_are_told_whole(tool: SimpleNamespace) -> None:
+    metrics = {"test": {"auc": 0.75, "rows": 1000}, "test/logistic_regression": {"auc": 0.74}}
+    run = {
+        "total_seconds": 12.3, "metrics": metrics, "latency_p50_ms": 1.25, "latency_p99_ms": 3.0, "predictions": 10,
+        "online_offline_max_difference": 1e-7, "audit_intact": False, "steps": [{"step": "fit_plan", "seconds": 2.5}, {"step": "x", "seconds": 0.0}],
+    }  # fmt: skip
+    parts, pictures = tool.journey_results.main_job({"runs": {"cold": run, "warm": run}})
+    assert "| audit log verifies | **no** | **no** |" in parts[-1] and list(pictures) == [
+        "images/bench/demo.svg"
+    ]
+    assert "fit plan" in pictures["images/bench/demo.svg"] and ">x<" not in pictures["images/bench/demo.svg"]
+
+
+def test_types_link_to_their_own_headings(tool: SimpleNamespace) -> None:
+    inner, other = (
+        {"properties": {"a": {"type": "integer", "minimum": 1, "maximum": 9.5}}},
+        {"enum": ["x", "y"]},
+    )
+    first = {
+        "properties": {"request": {"$ref": "#/$defs/R"}},
+        "$defs": {"R": {"properties": {}}, "Limits": inner},
+    }
+    types: dict[str, Any] = {}
+    known = tool.process_page._headings("p.A.v1", first, types)
+    again = tool.process_page._headings("p.B.v1", {**first, "$defs": {"Limits": other}}, types)
+    assert (known, again) == ({"Limits": "Limits"}, {"Limits": "Limits of p.B.v1"})
+    assert tool.messages.linked("Limits", again) == "[`Limits`](#limits-of-pbv1)"
+    text = "\n".join(tool.messages.definitions(types))
+    assert "### Limits of p.B.v1" in text and "`x`, `y`." in text and "At least 1, at most 9.5." in text
+    schemas = {"R": {"items": {"$ref": "#/$defs/S"}}, "S": {}, "T": {}}
+    assert set(tool.messages.reached(["R"], schemas)) == {"R", "S"}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import journey_results
 from charts import Bar, bars
 from words import code, page, prose, table
 
@@ -29,7 +30,7 @@ def pages() -> dict[str, str]:
     made = {}
     parts = []
     for path, title, command in SUITES:
-        found = json.loads((ROOT / "bench" / path).read_text(encoding="utf-8"))
+        found = _read(path)
         met = sum(1 for goal in found["goals"] if goal["ok"])
         drawn = _charts(Path(path).parts[0], found)
         made |= {f"images/bench/{name}.svg": text for name, _, text in drawn}
@@ -39,7 +40,25 @@ def pages() -> dict[str, str]:
             *(f"![{says}](../images/bench/{name}.svg)" for name, says, _ in drawn),
             table(("goal", "measured", "ratio", "wanted", "", "why"), map(_goal, found["goals"])),
         ]
+    job = _read("demo/results/demo-epyc.json")
+    told, pictures = journey_results.main_job(job)
+    parts += ["## The main job", f"{_machine(job)} Anew: `python -m mainspring.bench demo`.", *told]
+    results = [_read(f"templates/results/{name}-xeon.json") for name in ("classification", "text")]
+    rows = [row for result in results for row in journey_results.template_rows(result)]
+    parts += [
+        "## Templates",
+        "Anew: `python -m mainspring.bench templates TEMPLATE`.",
+        table(journey_results.TEMPLATES_HEAD, rows),
+    ]
+    seen = _read("monitoring/results/year.json")
+    parts += ["## A year of monitoring", _machine(seen), *journey_results.year(seen)]
+    made |= pictures
     return made | {"reference/results.md": page("Benchmark results", INTRO, parts)}
+
+
+def _read(path: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "bench" / path).read_text(encoding="utf-8"))
+    return found
 
 
 def _machine(found: dict[str, Any]) -> str:
