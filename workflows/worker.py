@@ -45,6 +45,7 @@ from mainspring.workflows.materialising import activities as materialising_activ
 from mainspring.workflows.materialising import workflow as materialising_workflow
 from mainspring.workflows.pipelines import activities as pipelines_activities
 from mainspring.workflows.pipelines import workflow as pipelines_workflow
+from mainspring.workflows.ray_jobs import reaping
 from mainspring.workflows.retention import activities as retention_activities
 from mainspring.workflows.retention import workflow as retention_workflow
 from mainspring.workflows.retiring import activities as retiring_activities
@@ -137,11 +138,13 @@ async def _run(
                 around=around,
             )
             async with polling:
+                reaper = asyncio.create_task(reaping.reap(client, in_force.ray))
                 if ready_file is not None:
                     _write(ready_file)
                 where = in_force.workflow
                 _LOG.info("polls task queue `%s` of %s", where.task_queue, where.address)
                 await stop.wait()
+                reaper.cancel()
                 _LOG.info("stops; what is under way has %.0f s", DRAIN.total_seconds())
 
 

@@ -23,6 +23,7 @@ from mainspring.core import settings
 from mainspring.core.client.workflows import WorkflowClient
 from mainspring.platform.stack import processes
 from mainspring.workflows import options
+from mainspring.workflows.ray_jobs import reaping
 
 __all__ = ["merged", "piece", "row"]
 
@@ -76,11 +77,13 @@ async def _measured(s: settings.Settings, cancels: int, at_once: int, seconds: f
         activities=[steps.hold],
         max_heartbeat_throttle_interval=options.BEAT_PAUSE,
     ):
+        reaper = asyncio.create_task(reaping.reap(client, s.ray))  # as a shipped worker has it
         while len(seen) < cancels and (not seen or time.monotonic() < until):
             count = min(at_once, cancels - len(seen))
             first = len(seen)
             runs = (f"run_held{first + i}" for i in range(count))
             seen += await asyncio.gather(*(_one(client, s.stack.state_dir, run_id) for run_id in runs))
+        reaper.cancel()
     held = [job for job in await _jobs(s) if job["status"] in ("PENDING", "RUNNING")]
     alive = [f for f in s.stack.state_dir.glob("run_held*.pid") if processes.is_alive(int(f.read_text()))]
     return {

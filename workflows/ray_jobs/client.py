@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import httpx
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from mainspring.core import errors
 from mainspring.core.contracts.base import Message
@@ -31,10 +31,15 @@ class Job(Message):
     message: str | None = None
     start_time: int | None = None
     end_time: int | None = None
+    metadata: dict[str, str] | None = None
+    """As it was submitted with."""
 
     @property
     def is_ended(self) -> bool:
         return self.status in ENDED
+
+
+_JOBS: Final = TypeAdapter(list[Job])
 
 
 class RayJobs:
@@ -87,6 +92,16 @@ class RayJobs:
             return Job.model_validate_json(answer.content)
         except ValidationError as error:
             raise self._down(f"it tells of `{submission_id}` in a form we do not know") from error
+
+    async def all(self) -> list[Job]:
+        """Every submitted job that this cluster remembers."""
+        answer = await self._send("GET", "/api/jobs/")
+        self._check(answer, "list", "jobs")
+        try:
+            # A driver that nobody submitted has no id of a submission.
+            return _JOBS.validate_python([one for one in answer.json() if one.get("submission_id")])
+        except (ValueError, AttributeError, TypeError) as error:
+            raise self._down("it lists jobs in a form we do not know") from error
 
     async def submit(
         self,

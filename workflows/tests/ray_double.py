@@ -37,6 +37,9 @@ class RayDouble:
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         if method == "POST" and path == "/api/jobs/":
             return self._submit(body)
+        if method == "GET" and path == "/api/jobs/":
+            driver = {"type": "DRIVER", "submission_id": None, "status": "RUNNING"}
+            return 200, [driver, *(self._told(sid, job["states"][0]) for sid, job in self.jobs.items())]
         sid, _, verb = path.removeprefix("/api/jobs/").partition("/")
         if sid not in self.jobs:
             return 404, f"Job {sid} does not exist"
@@ -73,7 +76,11 @@ class RayDouble:
         state = states.pop(0) if len(states) > 1 else states[0]
         if state == "RUNNING":
             self.running.set()
-        return 200, {
+        return 200, self._told(sid, state)
+
+    def _told(self, sid: str, state: str) -> dict[str, Any]:
+        return {
+            "metadata": self.jobs[sid]["body"].get("metadata"),
             "type": "SUBMISSION", "submission_id": sid, "status": state, "message": f"it is {state}",
             "entrypoint": "x",
             "start_time": self.started_ms,
