@@ -59,6 +59,7 @@ FORMATS: Final[Mapping[str, Format]] = {
     "bundle samples": Format("core/models/samples.py", r"schema_version: Literal\[(\d+)\]"),
     "bundle signature": Format("core/models/signing.py", r'"version": (\d+)\}'),
     "device folder": Format("core/edge/export.py", r"_VERSION: Final = (\d+)"),
+    "erased subjects": Format("core/erasure/erased.py", r"_VERSION: Final = (\d+)"),
     "folder of tables": Format("core/features/folders.py", r"_VERSION: Final = (\d+)"),
     "keysets": Format("core/protection/keysets.py", r"_VERSION: Final = (\d+)"),
     "limits of callers": Format("native/src/front/limit_accounts.cc", r"kMagic\[8\] = \{([^}]*)\}"),

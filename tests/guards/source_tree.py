@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +27,21 @@ class Module:
 
 
 def modules(root: Path = ROOT) -> dict[str, Module]:
-    """Every module of every room but its tests, by dotted name."""
+    """Every module of every room but its tests, by dotted name. This tree is read once."""
+    return dict(_this_tree()) if root == ROOT else _modules(root)
+
+
+@functools.cache
+def _this_tree() -> dict[str, Module]:
+    return _modules(ROOT)
+
+
+def _modules(root: Path) -> dict[str, Module]:
     found = {}
     for room in ROOMS:
         for path in sorted((root / room).rglob("*.py")):
             parts = path.relative_to(root).with_suffix("").parts
-            if "tests" in parts or "skeleton" in parts:
+            if {"tests", "skeleton", "node_modules"} & set(parts):
                 continue
             if parts[-1] == "__init__":
                 parts = parts[:-1]
