@@ -170,10 +170,13 @@ def _runs_for(job: client.Job) -> float:
 
 
 async def _stop(jobs: client.RayJobs, submission_id: str, poll_seconds: float) -> None:
-    """Until Ray says that it has ended, so that whoever waits for the cancellation finds the cluster free."""
-    await jobs.stop(submission_id)
+    """Until Ray says that it has ended, so that whoever waits for the cancellation finds the cluster free.
+
+    It is asked again as long as it has not: Ray answers before anything is stopped, and also where it stops nothing.
+    """
     until = time.monotonic() + _STOP_SECONDS
     while time.monotonic() < until:
+        await jobs.stop(submission_id)
         job = await jobs.find(submission_id)
         if job is None or job.is_ended:
             return

@@ -143,6 +143,13 @@ def test_only_a_cancellation_that_was_asked_for_stops_the_job(ray: RayDouble) ->
     assert ray.submitted == ["run_1-train-0"]
 
 
+def test_a_job_that_does_not_stop_is_asked_again(ray: RayDouble) -> None:
+    ray.script["run_1-train-0"], ray.deaf = ["RUNNING"], 3
+    with pytest.raises(asyncio.CancelledError):
+        run(ray, cancel=ActivityCancellationDetails(cancel_requested=True))
+    assert ray.stopped == ["run_1-train-0"] * 4
+
+
 def test_a_job_that_takes_too_long_is_stopped(ray: RayDouble) -> None:
     ray.script["run_1-train-0"] = ["RUNNING"]
     ray.started_ms = int((time.time() - 61) * 1000)
