@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import stories
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(660)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1200)]
 
 
 def test_what_is_asked_of_a_control_api_is_answered(tmp_path: Path) -> None:

@@ -20,6 +20,23 @@ PICTURES = {
             ("bench", "serving", ""), ("bench", "workflows", ""), ("bench", "platform", ""),
         ],
     ),
+    "roles": Picture(
+        "Where a role comes from, and what it is asked for",
+        [
+            Box("token", 0, 0, ("token", "roles everywhere"), "store"),
+            Box("member", 0, 1, ("member", "in one project"), "store"),
+            Box("time", 0, 2, ("for a time", "ends by its own clock"), "store"),
+            Box("actor", 1, 1, ("actor", "in a project's", "environment"), "person"),
+            Box("policy", 2, 1, ("policies", "may they?")),
+            Box("yes", 3, 0, ("done,", "and on record"), "end"),
+            Box("no", 3, 1, ("denied,", "and by which rule"), "end"),
+            Box("nothing", 3, 2, ("not there", "to who has no role"), "end"),
+        ],
+        [
+            ("token", "actor", ""), ("member", "actor", ""), ("time", "actor", ""), ("actor", "policy", ""),
+            ("policy", "yes", ""), ("policy", "no", ""), ("policy", "nothing", ""),
+        ],
+    ),
     "plan": Picture(
         "One plan, fitted once, runs in training and in serving",
         [
@@ -58,7 +75,7 @@ PICTURES = {
             Box("sealed", 2, 1, ("signature,", "provenance")),
             Box("open", 3, 0.5, ("opened", "whole, or not at all"), "end"),
         ],
-        [("weights", "manifest", ""), ("plan", "manifest", ""), ("manifest", "digest", ""), ("manifest", "sealed", ""), ("digest", "open", ""), ("sealed", "open", "trusted?")],
+        [("weights", "manifest", ""), ("plan", "manifest", ""), ("manifest", "digest", ""), ("manifest", "sealed", ""), ("digest", "open", ""), ("sealed", "open", "")],
     ),
     "run": Picture(
         "A training run",
@@ -115,7 +132,7 @@ PICTURES = {
             Box("alert", 3, 0, ("alert", "told, acknowledged"), "end"),
             Box("retrain", 3, 1, ("training", "a person approves"), "end"),
         ],
-        [("answers", "sums", ""), ("labels", "sums", ""), ("sums", "check", ""), ("check", "alert", "alarm"), ("check", "retrain", "alarm")],
+        [("answers", "sums", ""), ("labels", "sums", ""), ("sums", "check", ""), ("check", "alert", ""), ("check", "retrain", "")],
     ),
 }  # fmt: skip
 

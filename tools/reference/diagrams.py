@@ -74,8 +74,8 @@ def _box(box: Box) -> str:
 
 
 def _arrow(start: Box, end: Box, words: str) -> str:
-    """From the side that looks at the other box; beside each other if they overlap in height, else from above or below."""
-    if abs(start.row - end.row) < 0.75:
+    """From the side that looks at the other box; from above or below if one stands over the other."""
+    if start.column != end.column:
         is_right = end.column > start.column
         x1, x2 = (start.left + _BOX_WIDTH, end.left) if is_right else (start.left, end.left + _BOX_WIDTH)
         y1, y2 = start.top + _BOX_HEIGHT / 2, end.top + _BOX_HEIGHT / 2
