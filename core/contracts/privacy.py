@@ -54,6 +54,8 @@ class PrivacyBudgetView(Message):
     spent: float
     left: float
     answers: int
+    version: str = ""
+    """Of what people set, and not of what is spent: its ETag, which a change names as `If-Match`."""
     set_at: UtcTime
     set_by: str
 

@@ -14,7 +14,7 @@ import pytest
 from mainspring.core import errors
 from mainspring.core.client import control as clients
 from mainspring.core.client.api import wire
-from mainspring.core.contracts import control, events
+from mainspring.core.contracts import control, events, members, schedules
 
 PROJECT = {
     "name": "alpha",
@@ -187,6 +187,45 @@ def test_a_change_is_tried_anew_on_what_others_made_of_it() -> None:
         with pytest.raises(errors.PreconditionFailed):
             client.change_project("alpha", change)
     assert len(seen) == 2 + wire.RACES
+
+
+def test_members_and_schedules_are_changed_as_they_are_found() -> None:
+    at = {"set_at": "2026-11-01T10:00:00Z", "set_by": "ana"}
+    member = {"project": "alpha", "actor": "ben", "roles": {"*": ["viewer"]}, "version": "v1", **at}
+    newer = {**member, "roles": {"*": ["viewer"], "dev": ["developer"]}, "version": "v2"}
+    late = refused(errors.PreconditionFailed("late", resource="member", name="ben", current="v2"), 412)
+    server = Server(*(httpx.Response(200, json=member), late), *[httpx.Response(200, json=newer)] * 2)
+
+    def promote(found: members.MemberView) -> members.MemberPut:
+        return members.MemberPut.model_validate({"roles": {**found.roles, "prod": ["approver"]}})
+
+    with waiting(server) as client:
+        client.change_member("alpha", "ben", promote)
+    puts = [one for one in server.asked if one.method == "PUT"]
+    assert [one.headers["if-match"] for one in puts] == ['"v1"', '"v2"']
+    assert [b"developer" in one.content for one in puts] == [False, True], "what others made of it is kept"
+
+    schedule = {
+        "project": "alpha",
+        "process": "skew",
+        "every_minutes": 5,
+        "is_paused": False,
+        "request": {"a": 1},
+    }
+    server = Server(httpx.Response(200, json={**schedule, "version": "v7"}))
+    with waiting(server) as client:
+        client.change_schedule(
+            "alpha",
+            "skew",
+            lambda found: schedules.ScheduleCreate(
+                every_minutes=found.every_minutes * 2, request=found.request
+            ),
+        )
+    (put,) = [one for one in server.asked if one.method == "PUT"]
+    assert (
+        put.headers["if-match"] == '"v7"'
+        and b'"every_minutes":10.0,"is_paused":false,"request":{"a":1}' in put.content
+    )
 
 
 def test_pages_are_walked_to_their_end() -> None:

@@ -135,7 +135,8 @@ def rules_put(project_name: str, path: Path, actor: str, as_json: bool) -> None:
 
     wanted = rule_files.read(path)
     with session.client(actor or "developer@local") as client:
-        made = client.put_alert_rules(project_name, wanted)
+        found = client.alert_rules(project_name)
+        made = client.put_alert_rules(project_name, wanted, version=str(found.version))
         output.show(
             {"project": project_name, "version": made.version, "put_by": made.put_by}, as_json=as_json
         )

@@ -45,7 +45,9 @@ def privacy_budget(
 
     wanted = contracts.PrivacyBudgetPut(epsilon=epsilon, reason=reason)
     with session.client(actor or "admin@local") as client:
-        made = client.put_privacy_budget(project_name, dataset, wanted)
+        known = [one for one in client.each_privacy_budget(project_name) if one.dataset == dataset]
+        version = known[0].version if known else ""
+        made = client.put_privacy_budget(project_name, dataset, wanted, version=version)
     output.show(made.model_dump(mode="json"), as_json=as_json)
 
 

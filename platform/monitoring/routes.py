@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from litestar import get, post, put
+from litestar import Response, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from mainspring.core.contracts import alerts, control
 from mainspring.platform import plane as control_plane
+from mainspring.platform.http import versions
 from mainspring.platform.monitoring import service
 
 _REPORTS: Final = ["/api/v1/monitoring/reports", "/v1/monitoring/reports"]
@@ -112,9 +113,10 @@ async def show_alert_rules(
     plane: NamedDependency[control_plane.ControlPlane],
     credential: NamedDependency[str],
     project: FromPath[str],
-) -> alerts.RulesView:
+) -> Response[alerts.RulesView]:
     """A project's alert rules in force."""
-    return await service.show_rules(plane, credential, project)
+    found = await service.show_rules(plane, credential, project)
+    return versions.tagged(found, str(found.version))
 
 
 @put(_RULES, tags=["alerts"])
@@ -123,9 +125,11 @@ async def put_alert_rules(
     credential: NamedDependency[str],
     project: FromPath[str],
     data: JSONBody[alerts.AlertRules],
-) -> alerts.RulesView:
-    """Put a project's alert rules in force, as a new version. Roles: developer, admin."""
-    return await service.put_rules(plane, credential, project, data)
+    if_match: versions.IfMatch = "",
+) -> Response[alerts.RulesView]:
+    """Put a project's alert rules in force, as a new version after the one in `If-Match`. Roles: developer, admin."""
+    made = await service.put_rules(plane, credential, project, data, if_match=if_match)
+    return versions.tagged(made, str(made.version))
 
 
 HANDLERS = (

@@ -13,6 +13,7 @@ from mainspring.core.contracts.alerts import AlertState
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.endpoints import store as endpoint_store
+from mainspring.platform.http import versions
 from mainspring.platform.monitoring import raising, store
 from mainspring.platform.projects import store as project_store
 
@@ -195,11 +196,17 @@ async def _may_know(
 
 
 async def put_rules(
-    plane: control_plane.ControlPlane, credential: str, project: str, wanted: alerts.AlertRules
+    plane: control_plane.ControlPlane,
+    credential: str,
+    project: str,
+    wanted: alerts.AlertRules,
+    *,
+    if_match: str = "",
 ) -> alerts.RulesView:
     """Put a project's rules in force, as a new version; the same again changes nothing. Roles: developer, admin.
 
-    Errors: NotFound for the project.
+    `if_match`: the version that is changed; the first needs none.
+    Errors: NotFound for the project; PreconditionFailed, PreconditionRequired.
     """
     document = wanted.model_dump(mode="json")
 
@@ -208,6 +215,10 @@ async def put_rules(
         before = await store.rules_in_force(connection, project)
         if before.version and before.rules == wanted:
             return mutation.Change(before, f"alert-rules/{project}", is_new=False)
+        if before.version:
+            versions.require(if_match, str(before.version), resource="alert rules", name=project)
+        else:
+            versions.check(if_match, str(before.version), resource="alert rules", name=project)
         await store.put_rules(
             connection, project, before.version + 1, document, by=by.name, at=base.utc_now()
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from litestar import get, post, put
+from litestar import Response, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from mainspring.core.contracts import control, privacy
 from mainspring.platform import plane as control_plane
+from mainspring.platform.http import versions
 from mainspring.platform.protection import privacy_service
 
 _PATH = "/api/v1/projects/{project:str}/privacy"
@@ -36,9 +37,11 @@ async def put_privacy_budget(
     project: FromPath[str],
     dataset: FromPath[str],
     data: JSONBody[privacy.PrivacyBudgetPut],
-) -> privacy.PrivacyBudgetView:
-    """Set how much epsilon may be spent on a dataset. Role: admin."""
-    return await privacy_service.put(plane, credential, project, dataset, data)
+    if_match: versions.IfMatch = "",
+) -> Response[privacy.PrivacyBudgetView]:
+    """Set how much epsilon may be spent on a dataset; a budget is changed by the version in `If-Match`. Role: admin."""
+    made = await privacy_service.put(plane, credential, project, dataset, data, if_match=if_match)
+    return versions.tagged(made, made.version)
 
 
 @post(_ONE + "/spends", tags=_TAGS, status_code=200)

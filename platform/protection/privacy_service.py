@@ -8,6 +8,7 @@ from mainspring.core import errors, identity
 from mainspring.core.contracts import control, privacy
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
+from mainspring.platform.http import versions
 from mainspring.platform.projects import store as project_store
 from mainspring.platform.protection import privacy_store as store
 
@@ -18,8 +19,13 @@ async def put(
     project: str,
     dataset: str,
     wanted: privacy.PrivacyBudgetPut,
+    *,
+    if_match: str = "",
 ) -> privacy.PrivacyBudgetView:
-    """Set a budget. Role: admin. Errors: NotFound for the project; Conflict for less than was spent already."""
+    """Set a budget. Role: admin. `if_match`: the version that is changed; a new one needs none, and the same again neither.
+
+    Errors: NotFound for the project; Conflict for less than was spent already; PreconditionFailed, PreconditionRequired.
+    """
     nanos = privacy.to_nanos(wanted.epsilon)
 
     async def do(
@@ -35,6 +41,14 @@ async def put(
                 name=dataset,
             )
         is_new = before is None or before.nanos != nanos
+        if before is not None and is_new:
+            versions.require(if_match, store.version(before), resource="privacy budget", name=dataset)
+        elif before is None and if_match.strip():
+            raise errors.NotFound(
+                f"dataset `{dataset}` has no privacy budget; leave `If-Match` out to set its first",
+                resource="privacy budget",
+                name=dataset,
+            )
         if is_new:
             await store.put_budget(connection, project, dataset, nanos, by.name)
         row = await store.budget(connection, project, dataset)

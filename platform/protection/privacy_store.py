@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core.contracts import base, privacy
 from mainspring.platform import database
+from mainspring.platform.http import versions
 
 _budgets, _spends = database.privacy_budgets, database.privacy_spends
 
@@ -64,6 +65,10 @@ async def page(connection: AsyncConnection, project: str, *, after: str, limit: 
     return (await connection.execute(query.order_by(_budgets.c.dataset).limit(limit))).all()
 
 
+def version(row: sa.Row[Any]) -> str:
+    return versions.of(row.project, row.dataset, row.nanos, row.set_at)
+
+
 async def view(connection: AsyncConnection, row: sa.Row[Any]) -> privacy.PrivacyBudgetView:
     nanos, answers = await spent(connection, row.project, row.dataset)
     return privacy.PrivacyBudgetView(
@@ -73,6 +78,7 @@ async def view(connection: AsyncConnection, row: sa.Row[Any]) -> privacy.Privacy
         spent=nanos / privacy.NANOS,
         left=(row.nanos - nanos) / privacy.NANOS,
         answers=answers,
+        version=version(row),
         set_at=row.set_at,
         set_by=row.set_by,
     )

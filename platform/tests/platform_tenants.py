@@ -293,7 +293,7 @@ REQUESTS = (
     Asked("GET", "/api/v1/projects/{project}/masking", query="purpose=care"),
     Asked("POST", "/api/v1/projects/{project}/sealed:open", SEALED),
     Asked("GET", PRIVACY),
-    Asked("PUT", PRIVACY + "/{entry}", {"epsilon": 1.0, "reason": "because"}),
+    Asked("PUT", PRIVACY + "/{entry}", {"epsilon": 2.0, "reason": "because"}),
     Asked("POST", PRIVACY + "/{entry}/spends", SPEND),
     Asked("GET", "/api/v1/projects/{project}/dpia"),
     Asked("POST", "/api/v1/projects/{project}/dpia", DPIA),

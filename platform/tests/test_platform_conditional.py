@@ -50,14 +50,12 @@ WITHOUT: Mapping[str, str] = {
             ("POST", "/monitoring/reports", FACT),
             ("POST", "/alerts/{alert_id:str}/acknowledge", "names the state that it ends"),
             ("POST", "/alerts/{alert_id:str}/resolve", "names the state that it ends"),
-            ("PUT", "/projects/{project:str}/alert-rules", "makes a version, and takes none away"),
         )
     },
     "POST /api/v1/endpoints/{name:str}/predict": "changes nothing",
     "POST /api/v1/endpoints/{name:str}/explain": "changes nothing",
     "POST /api/v1/endpoints/{name:str}/idle-events": FACT,
     "POST /api/v1/projects/{project:str}/privacy/{dataset:str}/spends": "adds to what was spent, once by its own key",
-    "PUT /api/v1/projects/{project:str}/privacy/{dataset:str}": "sets one number, never less than was spent",
     "POST /api/v1/policies:dry-run": "changes nothing",
     "POST /v1/policies:dry-run": "changes nothing",
 }
@@ -66,6 +64,8 @@ DEMANDED = {
     ("PATCH", "/api/v1/projects/{project}"),
     *(("PUT", v + "/projects/{project}/members/{actor}") for v in ("/api/v1", "/v1")),
     *(("DELETE", v + "/projects/{project}/members/{actor}") for v in ("/api/v1", "/v1")),
+    *(("PUT", v + "/projects/{project}/alert-rules") for v in ("/api/v1", "/v1")),
+    ("PUT", tenants.PRIVACY + "/{entry}"),
     ("PUT", tenants.SCHEDULE),
     ("DELETE", tenants.SCHEDULE),
 }
@@ -152,6 +152,8 @@ def test_a_change_of_another_version_is_refused_with_what_changed(world: World, 
     shape = f"{asked.method} {asked.path}"
     if "/review" in asked.path:
         _break_and_revoke(world)
+    if "/resume" in asked.path:
+        _fail(world)
     late = send(world, asked, If_Match='"0"')
     assert late.status_code == 412, (shape, late.text)
     told = late.json()["details"]
@@ -163,6 +165,19 @@ def test_a_change_of_another_version_is_refused_with_what_changed(world: World, 
         assert now.is_success, (shape, now.text)
     else:
         assert blind.is_success, (shape, blind.text)
+
+
+def _fail(world: World) -> None:
+    """Ana's run, as its workflow says it: what can be resumed."""
+    run_id = world.theirs.run_id
+    event = {
+        "event_key": "end",
+        "run_id": run_id,
+        "action": "run.end",
+        "actor": "ana",
+        "detail": {"stage": "failed"},
+    }
+    world.call("worker", "POST", f"/api/v1/runs/{run_id}/events", event)
 
 
 def _break_and_revoke(world: World) -> None:

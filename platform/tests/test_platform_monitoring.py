@@ -74,7 +74,13 @@ class World:
         return self.call(role, "POST", "/v1/monitoring/reports", expect, {"report": body | report})
 
     def rules(self, **rules: Any) -> Any:
-        return self.call("developer", "PUT", "/v1/projects/flights/alert-rules", 200, rules)
+        """Put after those that are in force."""
+        where = "/v1/projects/flights/alert-rules"
+        tag = f'"{self.call("developer", "GET", where, 200)["version"]}"'
+        headers = {"Authorization": "Bearer developer", "If-Match": tag}
+        answer = self.client.put(where, json=rules, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
 
     def alert(self, alert_id: str) -> Any:
         return self.call("viewer", "GET", f"/v1/alerts/{alert_id}", 200)
@@ -224,6 +230,8 @@ def test_rules_have_versions_and_bad_ones_are_refused_whole(world: World) -> Non
     assert world.call("viewer", "GET", where, 200)["version"] == 0
     assert world.rules(rules=[{"name": "one"}])["version"] == 1
     assert world.rules(rules=[{"name": "one"}])["version"] == 1
+    blind = world.call("developer", "PUT", where, 428, {"rules": [{"name": "two"}]})
+    assert blind["details"]["current"] == "1"
     assert world.rules(rules=[{"name": "two"}])["version"] == 2
     for bad, words in (
         ({"rules": [{"name": "a", "receivers": ["nobody"]}]}, "no receiver here"),

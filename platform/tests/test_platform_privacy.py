@@ -34,13 +34,21 @@ class World:
         self.client = client
 
     def call(self, role: str, method: str, path: str, expect: int, body: Any = None) -> Any:
-        headers = {"Authorization": f"Bearer {role}"} if role else {}
+        return self.call_with({}, role, method, path, expect, body)
+
+    def call_with(
+        self, more: dict[str, str], role: str, method: str, path: str, expect: int, body: Any = None
+    ) -> Any:
+        headers = more | ({"Authorization": f"Bearer {role}"} if role else {})
         answer = self.client.request(method, path, json=body, headers=headers)
         assert answer.status_code == expect, answer.text
         return answer.json()
 
-    def budget(self, epsilon: float, expect: int = 200, role: str = "admin") -> Any:
-        return self.call(role, "PUT", ONE, expect, {"epsilon": epsilon, "reason": "the yearly report"})
+    def budget(self, epsilon: float, expect: int = 200, role: str = "admin", version: str = "") -> Any:
+        """`version` of the one that is changed."""
+        wanted = {"epsilon": epsilon, "reason": "the yearly report"}
+        tag = {"If-Match": f'"{version}"'} if version else {}
+        return self.call_with(tag, role, "PUT", ONE, expect, wanted)
 
     def spend(self, epsilon: float, key: str, expect: int = 200, role: str = "developer", **more: Any) -> Any:
         body = {
@@ -113,8 +121,12 @@ def test_a_budget_is_an_admins_and_never_below_what_was_told(world: World) -> No
     world.budget(1.0)
     world.spend(0.6, "a")
     assert "cannot be taken back" in world.budget(0.5, 409)["message"]
-    assert world.budget(0.6)["left"] == 0.0
-    assert world.budget(2.0)["left"] == 1.4
+    assert world.budget(0.6, 428)["code"] == "precondition_required"
+    first = world.listed()[0]["version"]
+    second = world.budget(0.6, version=first)
+    assert second["left"] == 0.0 and second["version"] != first
+    assert world.budget(2.0, 412, version=first)["details"]["by"] == "admin@local"
+    assert world.budget(2.0, version=second["version"])["left"] == 1.4
     assert world.log("privacy.budget") == ["denied"] * 4 + ["done"] * 3  # the same again is no change
     for role, expect in (("", 401), ("viewer", 403), ("service", 403)):
         world.spend(0.1, "b", expect, role)

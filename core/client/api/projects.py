@@ -110,6 +110,25 @@ class Projects(Connection):
         body = wanted.model_dump(mode="json")
         return self._put(_member(project, actor), body, member_contracts.MemberView, version=version)
 
+    def change_member(
+        self,
+        project: str,
+        actor: str,
+        change: Callable[[member_contracts.MemberView], member_contracts.MemberPut],
+    ) -> member_contracts.MemberView:
+        """As :meth:`put_member`, of the member as it is: where somebody is quicker, `change` is asked again of what he made.
+
+        Errors: NotFound for who is no member; PreconditionFailed after ten such races.
+        """
+        for last in range(wire.RACES):
+            found = self.member(project, actor)
+            try:
+                return self.put_member(project, actor, change(found), version=found.version)
+            except errors.PreconditionFailed:
+                if last == wire.RACES - 1:
+                    raise
+        raise errors.InvariantViolated("a race has an end", where="client.change_member")
+
     def remove_member(self, project: str, actor: str, *, version: str) -> None:
         """Role admin. Errors: PreconditionFailed if somebody changed it since."""
         headers = wire.if_match(version)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 from mainspring.core import errors
@@ -139,6 +139,25 @@ class Runs(Connection):
         """
         body = wanted.model_dump(mode="json")
         return self._put(_schedule(project, process), body, schedule_contracts.ScheduleView, version=version)
+
+    def change_schedule(
+        self,
+        project: str,
+        process: schedule_contracts.Process,
+        change: Callable[[schedule_contracts.ScheduleView], schedule_contracts.ScheduleCreate],
+    ) -> schedule_contracts.ScheduleView:
+        """As :meth:`put_schedule`, of the schedule as it is: where somebody is quicker, `change` is asked again of what he made.
+
+        Errors: NotFound where there is none; PreconditionFailed after ten such races.
+        """
+        for last in range(wire.RACES):
+            found = self.schedule(project, process)
+            try:
+                return self.put_schedule(project, process, change(found), version=found.version)
+            except errors.PreconditionFailed:
+                if last == wire.RACES - 1:
+                    raise
+        raise errors.InvariantViolated("a race has an end", where="client.change_schedule")
 
     def schedule(self, project: str, process: schedule_contracts.Process) -> schedule_contracts.ScheduleView:
         return self._get(_schedule(project, process), schedule_contracts.ScheduleView)

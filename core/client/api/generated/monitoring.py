@@ -64,10 +64,15 @@ class AsyncMonitoring(AsyncConnection):
         """The rules in force."""
         return await self._get(f"/api/v1/projects/{quote(project)}/alert-rules", alert_contracts.RulesView)
 
-    async def put_alert_rules(self, project: str, rules: alert_contracts.AlertRules) -> alert_contracts.RulesView:
-        """Roles developer, admin. As a new version; the same again changes nothing."""
+    async def put_alert_rules(
+        self, project: str, rules: alert_contracts.AlertRules, *, version: str = ""
+    ) -> alert_contracts.RulesView:
+        """Roles developer, admin. As a new version; the same again changes nothing. `version` is that of the rules one has looked
+        at; empty: the first. Errors: PreconditionFailed if somebody changed them since, PreconditionRequired if there are some.
+        """
         return await self._put(
             f"/api/v1/projects/{quote(project)}/alert-rules",
             rules.model_dump(mode="json"),
             alert_contracts.RulesView,
+            version=version,
         )

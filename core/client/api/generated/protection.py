@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from urllib.parse import quote
 
 from mainspring.core.client.api.awaited import AsyncConnection
@@ -69,13 +69,25 @@ class AsyncProtection(AsyncConnection):
         """By dataset, with what is left."""
         return await self._get(_privacy(project), control.Page, after=after, limit=limit)
 
+    async def each_privacy_budget(self, project: str) -> AsyncIterator[privacy.PrivacyBudgetView]:
+        """All of them by dataset, a page at a time."""
+        after = ""
+        while True:
+            page = await self.privacy_budgets(project, after=after)
+            for item in page.items:
+                yield privacy.PrivacyBudgetView.model_validate(item)
+            if not (after := page.next):
+                return
+
     async def put_privacy_budget(
-        self, project: str, dataset: str, wanted: privacy.PrivacyBudgetPut
+        self, project: str, dataset: str, wanted: privacy.PrivacyBudgetPut, *, version: str = ""
     ) -> privacy.PrivacyBudgetView:
-        """Role admin. Errors: Conflict for less than was spent."""
-        return await self._put(
-            _privacy(project, dataset), wanted.model_dump(mode="json"), privacy.PrivacyBudgetView
-        )
+        """Role admin. `version` is that of the budget one has looked at; empty: a new one.
+
+        Errors: Conflict for less than was spent; PreconditionFailed if somebody changed it since, PreconditionRequired if there is one.
+        """
+        body = wanted.model_dump(mode="json")
+        return await self._put(_privacy(project, dataset), body, privacy.PrivacyBudgetView, version=version)
 
     async def spend_privacy(self, project: str, dataset: str, asked: privacy.PrivacySpend) -> privacy.PrivacySpent:
         """Roles developer, approver, admin. Errors: BudgetExceeded, and then nothing is charged."""

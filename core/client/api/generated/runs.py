@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from urllib.parse import quote
 
 from mainspring.core import errors
@@ -140,6 +140,25 @@ class AsyncRuns(AsyncConnection):
         """
         body = wanted.model_dump(mode="json")
         return await self._put(_schedule(project, process), body, schedule_contracts.ScheduleView, version=version)
+
+    async def change_schedule(
+        self,
+        project: str,
+        process: schedule_contracts.Process,
+        change: Callable[[schedule_contracts.ScheduleView], schedule_contracts.ScheduleCreate],
+    ) -> schedule_contracts.ScheduleView:
+        """As :meth:`put_schedule`, of the schedule as it is: where somebody is quicker, `change` is asked again of what he made.
+
+        Errors: NotFound where there is none; PreconditionFailed after ten such races.
+        """
+        for last in range(wire.RACES):
+            found = await self.schedule(project, process)
+            try:
+                return await self.put_schedule(project, process, change(found), version=found.version)
+            except errors.PreconditionFailed:
+                if last == wire.RACES - 1:
+                    raise
+        raise errors.InvariantViolated("a race has an end", where="client.change_schedule")
 
     async def schedule(self, project: str, process: schedule_contracts.Process) -> schedule_contracts.ScheduleView:
         return await self._get(_schedule(project, process), schedule_contracts.ScheduleView)
