@@ -33,6 +33,8 @@ from mainspring.platform.keys import routes as key_routes
 from mainspring.platform.lineage import routes as lineage_routes
 from mainspring.platform.members import routes as member_routes
 from mainspring.platform.metering import routes as metering_routes
+from mainspring.platform.metrics import requests as request_metrics
+from mainspring.platform.metrics import routes as metric_routes
 from mainspring.platform.models import routes as model_routes
 from mainspring.platform.monitoring import routes as monitoring_routes
 from mainspring.platform.monitoring import telling
@@ -83,6 +85,7 @@ HANDLERS = (
     *idling_routes.HANDLERS,
     *retention_routes.HANDLERS,
     *health_routes.HANDLERS,
+    *metric_routes.HANDLERS,
     *me_routes.HANDLERS,
     *portal_routes.HANDLERS,
 )
@@ -119,6 +122,7 @@ def create_app(
     )
 
     told = otlp.told_by(s.telemetry, traced.SERVICE, distribution.version())
+    book = request_metrics.RequestBook()
     pages, portal = portal_config.Pages(), portal_config.PortalConfig.of(s.identity)
 
     @asynccontextmanager
@@ -150,11 +154,17 @@ def create_app(
         dependencies={
             "plane": Provide(lambda: plane, sync_to_thread=False),
             "credential": Provide(_credential),
+            "request_book": Provide(lambda: book, sync_to_thread=False),
+            "told": Provide(lambda: told, sync_to_thread=False),
             "pages": Provide(lambda: pages, sync_to_thread=False),
             "portal": Provide(lambda: portal, sync_to_thread=False),
         },
         exception_handlers=http_errors.HANDLERS,
-        middleware=[traced.Traced(told.tracer), conditional.Conditional(), idempotency.Idempotency(plane)],
+        middleware=[
+            traced.Traced(told.tracer, book),
+            conditional.Conditional(),
+            idempotency.Idempotency(plane),
+        ],
         lifespan=[lifespan],
         state=State({"news": plane.news}),
         logging_config=None,  # `main` has installed ours

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes Grafana's dashboards of serving's metrics; with --check it only says whether they are as made.
+"""Makes Grafana's dashboards of what the processes count; with --check it only says whether they are as made.
 
     platform/deploy/kubernetes/components/dashboards/*.json
 
@@ -36,8 +36,8 @@ class Panel:
     says: str = ""
 
 
-def _rate(metric: str, by: str = "") -> str:
-    selector = _BY_ENDPOINT if metric.startswith("mainspring_endpoint_") else ""
+def _rate(metric: str, by: str = "", where: str = "") -> str:
+    selector = _BY_ENDPOINT if metric.startswith("mainspring_endpoint_") else where
     asked = f"rate({metric}{selector}[$__rate_interval])"
     return f"sum by ({by}) ({asked})" if by else f"sum({asked})"
 
@@ -145,16 +145,125 @@ SERVING: Final[Sequence[tuple[str, Sequence[Panel]]]] = (
 )  # fmt: skip
 
 
+CONTROL: Final[Sequence[tuple[str, Sequence[Panel]]]] = (
+    (
+        "Requests",
+        (
+            Panel("Requests", "reqps", [(_rate("mainspring_control_requests_total", "method, route"), "{{method}} {{route}}")]),
+            Panel(
+                "Failures of ours", "reqps",
+                [(_rate("mainspring_control_requests_total", "route, status", '{status=~"5.."}'), "{{route}} {{status}}")],
+            ),
+            Panel(
+                "Refused", "reqps",
+                [(_rate("mainspring_control_requests_total", "status", '{status=~"4.."}'), "{{status}}")],
+                "401 and 403: who may not; 409 and 412: who came too late; 429: who asks too much.",
+            ),
+            Panel("p99 by route", "s", [(_quantile(0.99, "mainspring_control_request_seconds", "route"), "{{route}}")],
+                  "A watch of events is a request that lasts."),
+        ),
+    ),
+    (
+        "What waits",
+        (
+            Panel("Asked of runs, not taken by the engine", "short", [("sum by (kind) (mainspring_run_intents_open)", "{{kind}}")],
+                  "Above zero for a minute: the workflow engine is away."),
+            Panel("Tellings of alerts", "short", [("sum by (channel, state) (mainspring_alert_deliveries)", "{{channel}} {{state}}")],
+                  "`given-up` is an alert that nobody was told of."),
+            Panel("Memory", "bytes", [("process_resident_memory_bytes", "{{instance}}")]),
+            Panel("Spans that nobody took", "short", [("sum(increase(mainspring_control_spans_dropped_total[1h]))", "an hour")]),
+        ),
+    ),
+)  # fmt: skip
+
+WORKFLOWS: Final[Sequence[tuple[str, Sequence[Panel]]]] = (
+    (
+        "Runs",
+        (
+            Panel("Open, by stage", "short", [("sum by (kind, stage) (mainspring_runs_open)", "{{kind}} {{stage}}")]),
+            Panel("Ended an hour", "short", [("sum by (kind, stage) (increase(mainspring_runs_ended_total[1h]))", "{{kind}} {{stage}}")]),
+            Panel("Awaiting a decision", "short", [('sum by (project) (mainspring_runs_open{stage="approval"})', "{{project}}")]),
+        ),
+    ),
+    (
+        "The worker",
+        (
+            Panel("Activities that failed", "short", [(_rate("temporal_activity_execution_failed_total", "activity_type"), "{{activity_type}}")],
+                  "Each attempt; most are tried again."),
+            Panel("How long activities take, p95", "s",
+                  [(_quantile(0.95, "temporal_activity_execution_latency_seconds", "activity_type"), "{{activity_type}}")]),
+            Panel("How long activities wait for a worker, p95", "s",
+                  [(_quantile(0.95, "temporal_activity_schedule_to_start_latency_seconds"), "wait")],
+                  "Grows where there are too few workers."),
+            Panel("Workflow tasks, p95", "s", [
+                (_quantile(0.95, "temporal_workflow_task_execution_latency_seconds"), "to decide"),
+                (_quantile(0.95, "temporal_workflow_task_schedule_to_start_latency_seconds"), "to be taken"),
+            ]),
+            Panel("Places that are free", "short", [("sum by (worker_type) (temporal_worker_task_slots_available)", "{{worker_type}}")]),
+            Panel("Workflows in memory", "short", [("sum(temporal_sticky_cache_size)", "cached")]),
+        ),
+    ),
+)  # fmt: skip
+
+COSTS: Final[Sequence[tuple[str, Sequence[Panel]]]] = (
+    (
+        "This month",
+        (
+            Panel("Spent, by project", "short", [("sum by (project, currency) (mainspring_cost_month)", "{{project}} {{currency}}")],
+                  "Since the month began, UTC; it begins at zero with the next."),
+            Panel("Share of the budget", "percentunit", [("sum by (project) (mainspring_cost_month) / sum by (project) (mainspring_budget_month)", "{{project}}")],
+                  "Projects without a budget are not here. At 1 nothing more is started."),
+            Panel("Spent, by service", "short", [("sum by (service, currency) (mainspring_cost_month)", "{{service}} {{currency}}")]),
+            Panel("Spent in the last day", "short", [("sum by (project, currency) (delta(mainspring_cost_month[1d]) >= 0)", "{{project}} {{currency}}")],
+                  "Empty on the first of a month."),
+        ),
+    ),
+)  # fmt: skip
+
+DRIFT: Final[Sequence[tuple[str, Sequence[Panel]]]] = (
+    (
+        "Newest report of each endpoint",
+        (
+            Panel("Scores against training (PSI)", "short", [("mainspring_monitor_score_psi", "{{project}} {{endpoint}}")]),
+            Panel("Calibration gap", "percentunit", [("mainspring_monitor_calibration_gap", "{{project}} {{endpoint}}")],
+                  "What happened less what was predicted."),
+            Panel("AUC", "short", [("mainspring_monitor_auc", "{{project}} {{endpoint}}")]),
+            Panel("Predicted, and happened", "percentunit", [
+                ("mainspring_monitor_mean_score", "{{endpoint}} predicted"),
+                ("mainspring_monitor_base_rate", "{{endpoint}} happened"),
+            ]),
+            Panel("Answers in the window", "short", [("mainspring_monitor_rows", "{{project}} {{endpoint}}")]),
+            Panel("Alerts that are not resolved", "short", [("sum by (endpoint, kind, state) (mainspring_alerts_unresolved)", "{{endpoint}} {{kind}} {{state}}")]),
+        ),
+    ),
+)  # fmt: skip
+
+#: By the name of the file: the title, and its rows.
+BOARDS: Final[dict[str, tuple[str, Sequence[tuple[str, Sequence[Panel]]]]]] = {
+    "serving": ("serving", SERVING),
+    "control": ("control plane", CONTROL),
+    "workflows": ("workflows", WORKFLOWS),
+    "costs": ("costs", COSTS),
+    "drift": ("drift", DRIFT),
+}
+
+
 def made() -> dict[str, str]:
     """Text of each file by name."""
+    return {f"{name}.json": _board(name, title, rows) for name, (title, rows) in BOARDS.items()}
+
+
+def _board(name: str, title: str, rows: Sequence[tuple[str, Sequence[Panel]]]) -> str:
     board = (
-        dashboard.Dashboard("Mainspring: serving")
-        .uid("mainspring-serving")
+        dashboard.Dashboard(f"Mainspring: {title}")
+        .uid(f"mainspring-{name}")
         .tags(["mainspring"])
         .refresh("30s")
         .time("now-6h", "now")
         .with_variable(dashboard.DatasourceVariable("source").label("Prometheus").type("prometheus"))
-        .with_variable(
+    )
+    if name == "serving":
+        board = board.with_variable(
             dashboard.QueryVariable("endpoint")
             .label("Endpoint")
             .datasource(_SOURCE)
@@ -162,12 +271,11 @@ def made() -> dict[str, str]:
             .multi(True)
             .include_all(True)
         )
-    )
-    for title, panels in SERVING:
-        board = board.with_row(dashboard.Row(title))
+    for row, panels in rows:
+        board = board.with_row(dashboard.Row(row))
         for panel in panels:
             board = board.with_panel(_panel(panel))
-    return {"serving.json": encoder.JSONEncoder(sort_keys=True, indent=1).encode(board.build()) + "\n"}
+    return encoder.JSONEncoder(sort_keys=True, indent=1).encode(board.build()) + "\n"
 
 
 def _panel(panel: Panel) -> timeseries.Panel:

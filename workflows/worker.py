@@ -163,10 +163,21 @@ def _catalogue(
 async def connect(in_force: settings.Settings) -> temporal.Client:
     """Errors: DependencyDown where no frontend answers; Misconfigured for a bad file of payload keys."""
     # The core's own lines go to stdout in colours, and its warnings are about servers older than ours.
-    quiet = runtime.TelemetryConfig(
-        logging=runtime.LoggingConfig(filter=runtime.TelemetryFilter(core_level="ERROR", other_level="ERROR"))
-    )
-    return await connection.connect_by(in_force.workflow, within=runtime.Runtime(telemetry=quiet))
+    quiet = runtime.LoggingConfig(filter=runtime.TelemetryFilter(core_level="ERROR", other_level="ERROR"))
+    shown = None
+    if address := in_force.telemetry.worker_metrics:
+        # Names as Prometheus has them elsewhere: `_total`, and seconds.
+        shown = runtime.PrometheusConfig(
+            address, counters_total_suffix=True, unit_suffix=True, durations_as_seconds=True
+        )
+    try:
+        within = runtime.Runtime(telemetry=runtime.TelemetryConfig(logging=quiet, metrics=shown))
+    except (RuntimeError, ValueError) as error:
+        raise errors.Misconfigured(
+            f"the worker's metrics cannot be shown at `{in_force.telemetry.worker_metrics}`: {error}; free the port, or"
+            " correct `telemetry.worker_metrics`"
+        ) from error
+    return await connection.connect_by(in_force.workflow, within=within)
 
 
 def build(

@@ -1,4 +1,4 @@
-"""A request of the control API as a log line, and as a span: of the trace that its caller sent, or of one that is made here.
+"""A request of the control API as a count, a log line, and a span: of the trace that its caller sent, or of one that is made here.
 
 What it asks for goes along: workflows that it starts, the audit rows that it writes (`mutation.py`). Probes are not told of.
 """
@@ -13,19 +13,20 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from mainspring.core import logs, traces
+from mainspring.platform.metrics import requests
 
 __all__ = ["SERVICE", "Traced"]
 
 SERVICE: Final = "mainspring-control"
 _ACCESS: Final = logging.getLogger("mainspring.platform.access")
-_PROBES: Final = frozenset({"/healthz", "/readyz"})
+_PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Traced(ASGIMiddleware):
     """The outermost of the middlewares. A query is not told, nor who asks: the audit log has that."""
 
-    def __init__(self, tracer: traces.Tracer) -> None:
-        self._tracer = tracer
+    def __init__(self, tracer: traces.Tracer, book: requests.RequestBook) -> None:
+        self._tracer, self._book = tracer, book
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         if scope["type"] != "http" or scope["path"] in _PROBES:
@@ -44,9 +45,10 @@ class Traced(ASGIMiddleware):
         try:
             await next_app(scope, receive, noted)
         finally:
-            _line(scope["method"], scope["path"], status, began)
+            method, route = scope["method"], scope.get("path_template", "")
+            self._book.add(method, route, status, time.perf_counter() - began)
+            _line(method, scope["path"], status, began)
             if traces.is_sampled():
-                method, route = scope["method"], scope.get("path_template", "")
                 said: dict[str, traces.Value] = {
                     "http.request.method": method,
                     "http.route": route,

@@ -22,7 +22,7 @@ from mainspring.platform import app as control_app
 from mainspring.platform.runs import launcher
 
 #: Of the process, and no operation of a resource.
-OF_THE_PROCESS = {"GET /healthz", "GET /readyz"}
+OF_THE_PROCESS = {"GET /healthz", "GET /readyz", "GET /metrics", "GET /api/v1/metrics"}
 
 SERVED = {
     **dict.fromkeys(("usage_key", "project", "endpoint", "caller"), "aa"),

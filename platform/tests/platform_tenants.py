@@ -327,6 +327,7 @@ REQUESTS = (
     Asked("GET", "/api/v1/projects/{project}/schedules"),
     Asked("DELETE", SCHEDULE, headers=_IF),
     Asked("POST", SCHEDULE + "/runs"),
+    Asked("GET", "/api/v1/metrics", may_answer=True),
     Asked("GET", SCHEDULE + "/runs/{scheduled}"),
 )
 #: Name nothing that anybody has: what they make is the caller's, and templates are of the release.
@@ -336,7 +337,7 @@ NAMELESS = {
     "GET /api/v1/templates/{}",
     "POST /api/v1/templates/{}/plan",
 }
-OPEN = ("/healthz", "/readyz", "/schema", "/portal")
+OPEN = ("/healthz", "/readyz", "/metrics", "/schema", "/portal")
 
 
 def is_whole(asked: Asked) -> bool:

@@ -26,9 +26,9 @@ from mainspring.platform.runs import launcher
 # Where the package is imported from: the source tree, or the tree that Bazel lays out.
 ROOM = Path(mutation.__file__).parent
 CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
-#: What anybody may ask: is the process alive, what is its API, and the portal's files, which have nothing of the platform's state.
+#: What anybody may ask: is the process alive, how busy is it, what is its API, and the portal's files, which have nothing of the platform's state.
 PORTAL = {"/", "/portal", "/portal/{path:path}", "/portal/assets/{name:str}", "/portal/config.json"}
-OPEN = {"/healthz", "/readyz", *PORTAL}
+OPEN = {"/healthz", "/readyz", "/metrics", *PORTAL}
 #: Asked by POST because the question is long; nothing is changed.
 QUESTIONS = {
     "/api/v1/endpoints/{name:str}/predict",

@@ -17,10 +17,14 @@ from manifests import DEPLOY, ROOT, of_kind
 
 sys.path.insert(0, str(ROOT / "serving" / "tests"))
 import serving_world as world
+from litestar.testing import TestClient
 from serving_access_world import ASKED, PREDICT
 
+from mainspring.core import identity, settings
 from mainspring.core.client import serving as client_module
 from mainspring.core.contracts.deployment import TrafficTable
+from mainspring.platform import app as control_app
+from mainspring.platform.runs import launcher
 
 FOLDER = DEPLOY / "kubernetes" / "components" / "dashboards"
 MAKER: dict[str, Any] = runpy.run_path(str(ROOT / "tools" / "dashboards.py"))
@@ -37,11 +41,24 @@ def test_they_are_as_they_are_made() -> None:
 def test_an_environment_ships_them() -> None:
     data = of_kind("prod", "ConfigMap")["mainspring-dashboards"]
     assert data["metadata"]["labels"]["grafana_dashboard"] == "1"
-    assert json.loads(data["data"]["serving.json"])["uid"] == "mainspring-serving"
+    shipped = {json.loads(text)["uid"] for text in data["data"].values()}
+    assert shipped == {f"mainspring-{path.stem}" for path in FOLDER.glob("*.json")} and len(shipped) == 5
+
+
+def control_plane_s(directory: Path) -> str:
+    """What the control API shows to a scraper that may read everything."""
+    s = settings.load({}, directory=directory)
+    issuer = identity.ensure_token_file(s.control.tokens_file)
+    app = control_app.create_app(s, issuer=issuer, launcher=launcher.MemoryLauncher())
+    headers = {"authorization": f"Bearer {issuer.token_of('approver@local')}"}
+    with TestClient(app) as client:
+        client.get("/api/v1/runs", headers=headers)
+        return client.get("/metrics").text + client.get("/api/v1/metrics", headers=headers).text
 
 
 @pytest.mark.integration
-def test_every_metric_and_label_is_serving_s(tmp_path: Path) -> None:
+def test_every_metric_and_label_is_of_a_process_of_ours(tmp_path: Path) -> None:
+    """But those of Temporal's SDK, which `tests/integration/test_integration_traces.py` scrapes of a worker."""
     bundle = world.World()
     with world.serve(tmp_path, bundle, log_predictions=1.0, send_usage=lambda _: None) as served:
         token = served.tokens.token_of("service@local")
@@ -52,6 +69,7 @@ def test_every_metric_and_label_is_serving_s(tmp_path: Path) -> None:
         headers = {"authorization": f"Bearer {token}"}
         assert httpx.post(served.url + PREDICT, json=document, headers=headers, trust_env=False).is_success
         text = httpx.get(served.url + "/metrics", trust_env=False).text
+    text += control_plane_s(tmp_path / "control")
     families = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     known = {
         name + end
@@ -71,6 +89,12 @@ def test_every_metric_and_label_is_serving_s(tmp_path: Path) -> None:
                 assert set(by.split(", ")) <= labels[name], query
                 checked += 1
     assert checked >= 5
+    others = {n for q in QUERIES for n in re.findall(r"\b[a-z]+_\w+(?=[{\[)]| |$)", q)} - asked
+    assert {n for n in others if not n.startswith("temporal_")} <= {
+        "activity_type",
+        "worker_type",
+        "histogram_quantile",
+    }
 
 
 @pytest.mark.skipif(

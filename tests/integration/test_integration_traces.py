@@ -6,6 +6,8 @@ import asyncio
 import base64
 import contextlib
 import json
+import re
+import socket
 import sys
 import threading
 import time
@@ -20,14 +22,15 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from temporalio.testing import WorkflowEnvironment
 
+ROOT = Path(__file__).parents[2]
 for room in ("serving", "workflows"):
-    sys.path.insert(0, str(Path(__file__).parents[2] / room / "tests"))
+    sys.path.insert(0, str(ROOT / room / "tests"))
 
 import serving_native_world as native_world  # noqa: E402
 from serving_receiver import Receiver  # noqa: E402
 from workflows_doubles import program  # noqa: E402
 
-from mainspring.core import identity, otlp, settings  # noqa: E402
+from mainspring.core import errors, identity, otlp, settings  # noqa: E402
 from mainspring.core.client.workflows import WorkflowClient  # noqa: E402
 from mainspring.core.contracts import deployment  # noqa: E402
 from mainspring.platform import app as control_app  # noqa: E402
@@ -103,7 +106,10 @@ def test_from_a_deployment_to_a_prediction_it_is_one_trace(tmp_path: Path) -> No
         issuer = pair.served.tokens
         tokens = {who: issuer.token_of(f"{who}@local") for who in ("developer", "service", "approver")}
 
-        async def story() -> tuple[Any, list[Any]]:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            metrics_port = probe.getsockname()[1]
+
+        async def story() -> tuple[Any, list[Any], set[str]]:
             async with await WorkflowEnvironment.start_local(
                 dev_server_existing_path=program("temporal")
             ) as temporal:
@@ -113,6 +119,7 @@ def test_from_a_deployment_to_a_prediction_it_is_one_trace(tmp_path: Path) -> No
                     "MAINSPRING_SERVING_TRUSTED_KEYS_DIR": str(home.trusted),
                     "MAINSPRING_CONTROL_TOKENS_FILE": str(tmp_path / "serving" / "tokens.json"),
                     "MAINSPRING_TELEMETRY_TRACE_ENDPOINT": receiver.url,
+                    "MAINSPRING_TELEMETRY_WORKER_METRICS": f"127.0.0.1:{metrics_port}",
                 }
                 s = settings.load(environ, directory=tmp_path)
                 with control_api(s, issuer) as control_url:
@@ -135,16 +142,26 @@ def test_from_a_deployment_to_a_prediction_it_is_one_trace(tmp_path: Path) -> No
                             run = await deployed(http, digest)
                             http.headers["authorization"] = f"Bearer {tokens['approver']}"
                             rows = (await http.get("/api/v1/audit")).json()["items"]
+                            scraped = await http.get(f"http://127.0.0.1:{metrics_port}/metrics")
+                            shown = set(re.findall(r"^(temporal_\w+)[{ ]", scraped.text, re.MULTILINE))
+                        with pytest.raises(
+                            errors.Misconfigured, match=r"correct `telemetry\.worker_metrics`"
+                        ):
+                            await worker.connect(s)
                     told.close()
                 asked = native_world.body(rows=[native_world.ROW])
                 answer = httpx.post(
                     url + native_world.path("flights"), content=asked, headers=HEADERS, trust_env=False
                 )
                 assert answer.json()["model_version"] == digest
-                return run, rows
+                return run, rows, shown
 
-        run, rows = asyncio.run(story())
+        run, rows, shown = asyncio.run(story())
     receiver.close()
+    board = (ROOT / "platform/deploy/kubernetes/components/dashboards/workflows.json").read_text()
+    asked = set(re.findall(r"\btemporal_\w+", board))
+    # Counted from the first failure on.
+    assert len(asked) > 5 and asked - shown <= {"temporal_activity_execution_failed_total"}, asked - shown
     assert (run["stage"], run["trace_id"]) == ("done", TRACE), run
     of_run = [row["detail"]["traceparent"] for row in rows if row["resource"] == f"run/{run['run_id']}"]
     assert len(of_run) > 2 and {one[3:35] for one in of_run} == {TRACE}
