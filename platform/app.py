@@ -116,6 +116,7 @@ def create_app(
         bundle_dir=s.serving.bundle_dir,
         control=s.control,
         serving=s.serving,
+        ray=s.ray,
         protection=s.protection,
         key_files=control_plane.KeyFiles(s.serving.trusted_keys_dir, s.workflow.payload_keys),
         monitor=s.monitor,

@@ -54,6 +54,8 @@ class ControlPlane:
     """How long access may last, and where alarms go."""
     serving: settings.ServingSettings = field(default_factory=settings.ServingSettings)
     """Where serving is asked what it does, and where bundles and the keys that are trusted are."""
+    ray: settings.RaySettings = field(default_factory=settings.RaySettings)
+    """Where the jobs of runs are, for their logs."""
     protection: settings.ProtectionSettings | None = None
     """Where data keys are; None: elsewhere, and nothing is done with them from here."""
     key_files: KeyFiles = KeyFiles(Path("keys/trusted"), Path("keys/payload.keys"))

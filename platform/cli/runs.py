@@ -91,6 +91,28 @@ def run_show(run_id: str, actor: str, as_json: bool) -> None:
         output.show(client.run(run_id).model_dump(mode="json"), as_json=as_json)
 
 
+@run.command("logs")
+@click.argument("run_id")
+@click.option("--job", default="", help="Ray's name of it; default: the newest of the run.")
+@click.option("--start", type=click.IntRange(0), help="From this line on; default: the last ones.")
+@click.option("--limit", type=click.IntRange(1, 5000), default=500, show_default=True)
+@session.AS
+@session.JSON
+def run_logs(run_id: str, job: str, start: int | None, limit: int, actor: str, as_json: bool) -> None:
+    """What its jobs wrote, without credentials; which job on stderr."""
+    with session.client(actor or "developer@local") as client:
+        found = client.run_log(run_id, job=job, start=-1 if start is None else start, limit=limit)
+    if found.unavailable:
+        raise errors.DependencyDown(found.unavailable, name="ray")
+    if as_json:
+        output.show(found.model_dump(mode="json"), as_json=True)
+        return
+    last = found.first + len(found.lines)
+    click.echo(f"{found.job or 'no job in Ray'}: lines {found.first} to {last} of {found.total}", err=True)
+    for line in found.lines:
+        click.echo(line)
+
+
 @run.command("watch")
 @click.argument("run_id")
 @click.option("--timeout-seconds", type=click.FloatRange(min=0), default=3600.0, show_default=True)

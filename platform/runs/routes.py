@@ -8,10 +8,10 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from mainspring.core.contracts import control, training
+from mainspring.core.contracts import control, run_logs, training
 from mainspring.platform import plane as control_plane
 from mainspring.platform.http import versions
-from mainspring.platform.runs import resuming, service
+from mainspring.platform.runs import job_logs, resuming, service
 
 
 @post("/api/v1/runs", tags=["runs"])
@@ -48,6 +48,19 @@ async def show_run(
     """One run with its present status and cost."""
     found = await service.show(plane, credential, run_id)
     return versions.tagged(found, found.version)
+
+
+@get("/api/v1/runs/{run_id:str}/logs", tags=["runs"])
+async def show_run_log(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    run_id: FromPath[str],
+    job: FromQuery[str] = "",
+    start: Annotated[int, QueryParameter(ge=-1)] = -1,
+    limit: Annotated[int, QueryParameter(ge=1, le=5000)] = 500,
+) -> run_logs.RunLog:
+    """Lines of a job of the run, as Ray has them, without credentials: from number `start` on, or the last ones."""
+    return await job_logs.show(plane, credential, run_id, job=job, start=start, limit=limit)
 
 
 @post("/api/v1/runs/{run_id:str}/decision", tags=["runs"], status_code=200)
@@ -99,4 +112,13 @@ async def report_event(
     return await service.report(plane, credential, run_id, data)
 
 
-HANDLERS = (create_run, list_runs, show_run, decide_run, cancel_run, resume_run, report_event)
+HANDLERS = (
+    create_run,
+    list_runs,
+    show_run,
+    show_run_log,
+    decide_run,
+    cancel_run,
+    resume_run,
+    report_event,
+)

@@ -211,6 +211,7 @@ REQUESTS = (
     Asked("POST", "/api/v1/runs", {"project": "{project}"}),
     Asked("POST", "/api/v1/runs", {"project": "{project}", "environment": "moon"}),
     Asked("GET", "/api/v1/runs/{run_id}"),
+    Asked("GET", "/api/v1/runs/{run_id}/logs"),
     Asked("POST", "/api/v1/runs/{run_id}/decision", {"approve": True}),
     Asked("POST", "/api/v1/runs/{run_id}/cancel"),
     Asked("POST", "/api/v1/runs/{run_id}/resume", {}),

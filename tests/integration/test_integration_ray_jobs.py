@@ -16,6 +16,7 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from mainspring.core import errors, settings
+from mainspring.platform.runs import job_logs
 from mainspring.platform.stack import parts, processes, stack
 from mainspring.workflows.ray_jobs import attach, client
 
@@ -134,6 +135,32 @@ def test_a_cancellation_stops_the_job_and_its_process(ray: settings.Settings, tm
     while processes.is_alive(pid) and time.monotonic() < until:
         time.sleep(0.1)
     assert not processes.is_alive(pid)
+
+
+@pytest.mark.soak
+def test_what_a_job_wrote_is_read_by_its_run(ray: settings.Settings, tmp_path: Path) -> None:
+    """As the control API reads it: the runs' own jobs, in their order, and a log without the password that is in it."""
+    says = "print('epoch 1'); print('token=abcdefgh12345678'); raise SystemExit(1)"
+    six = work("run_f-train", says, "print('epoch 2'); " + WRITES, folder=tmp_path)
+
+    async def story(jobs: client.RayJobs) -> None:
+        await attach.run_to_end(jobs, six, poll_seconds=0.1)
+        async with job_logs.RayLogs(ray.ray) as logs:
+            found = await logs.jobs("run_f-train")
+            assert [(one.name, one.status) for one in found] == [
+                ("run_f-train-0", "FAILED"),
+                ("run_f-train-1", "SUCCEEDED"),
+            ]
+            assert found[0].started_at is not None and found[0].ended_at is not None
+            assert await logs.jobs("run_nowhere") == ()
+            first, _, _ = job_logs.part(await logs.text("run_f-train-0"), -1, 500)
+            second, _, _ = job_logs.part(await logs.text("run_f-train-1"), -1, 500)
+            with pytest.raises(errors.DependencyDown, match="answered 404"):
+                await logs.text("run_f-train-9")
+        assert "epoch 1" in first and "epoch 2" in second
+        assert not any("abcdefgh12345678" in line for line in first)
+
+    with_jobs(ray, story)
 
 
 def test_too_long_is_stopped_and_another_token_is_refused(ray: settings.Settings, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from mainspring.core import errors
 from mainspring.core.client.api import sse, wire
 from mainspring.core.client.api.waiting import Connection
-from mainspring.core.contracts import control, pipelines, training
+from mainspring.core.contracts import control, pipelines, run_logs, training
 from mainspring.core.contracts import schedules as schedule_contracts
 from mainspring.core.contracts.events import EventView, RunStage
 
@@ -26,6 +26,11 @@ class Runs(Connection):
 
     def run(self, run_id: str) -> control.RunView:
         return self._get(f"/api/v1/runs/{quote(run_id, safe='')}", control.RunView)
+
+    def run_log(self, run_id: str, *, job: str = "", start: int = -1, limit: int = 500) -> run_logs.RunLog:
+        """Lines of one of its jobs in Ray (default: the newest) from number `start` on; -1: the last ones."""
+        path = f"/api/v1/runs/{quote(run_id, safe='')}/logs"
+        return self._get(path, run_logs.RunLog, job=job, start=start, limit=limit)
 
     def runs(self, *, project: str = "", before: str = "", limit: int = 50) -> control.Page:
         return self._get("/api/v1/runs", control.Page, project=project, before=before, limit=limit)

@@ -11,7 +11,9 @@ import e2e_portal_world as worlds
 PICTURES = (
     ("home", "light", "/", 640),
     ("approvals", "dark", "/approvals", 760),
+    ("project", "light", "/projects/new?template=classification", 860),
     ("run", "light", "/runs/{waiting}", 900),
+    ("pipeline", "dark", "/runs/{piped}?step=publish", 760),
     ("endpoint", "light", f"/endpoints/{worlds.ENDPOINT}", 720),
     ("monitoring", "light", "/monitoring/{report}", 720),
 )

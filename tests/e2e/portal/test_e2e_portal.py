@@ -11,13 +11,13 @@ import click
 import e2e_portal_world as worlds
 import pytest
 from e2e_portal_world import ENDPOINT, PIPELINE, PROJECT, VIEW, Tab, World
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
-from mainspring.core.contracts import prediction
+from mainspring.core.contracts import prediction, run_logs
 from mainspring.platform.cli import main
 from mainspring.platform.templates import engine
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 #: Every page; `{ended}` and its like are ids of the world.
 PAGES = (
@@ -434,6 +434,37 @@ def test_a_pipeline_is_walked_decided_on_and_gone_on_from(browser: Browser, worl
     expect(other.page.get_by_role("button", name=re.compile("^publish done"))).to_be_visible()
     assert other.complaints == []
     other.context.close()
+
+
+def test_a_log_is_read_from_its_end(browser: Browser, world: World) -> None:
+    """There is no Ray here, and the page says so; then with a log as the API tells of one."""
+    tab = Tab(browser, world)
+    page = tab.page
+    tab.sign_in("developer")
+    tab.go(f"/runs/{world.named['piped']}")
+    logs = page.get_by_role("region", name="Logs")
+    expect(logs).to_contain_text("Nothing to see of Ray")
+
+    def answer(route: Route) -> None:
+        start = int(re.search(r"start=(-?\d+)", route.request.url)[1])  # type: ignore[index]
+        first = 700 if start < 0 else start
+        jobs = [run_logs.LogJob(name="run_x-0", step="clean", status="FAILED")]
+        lines = tuple(f"line {first + i}" for i in range(500))
+        told = run_logs.RunLog(
+            run_id="run_x", jobs=tuple(jobs), job="run_x-0", lines=lines, first=first, total=1200
+        )
+        route.fulfill(json=told.model_dump(mode="json"))
+
+    page.route("**/logs?**", answer)
+    logs.get_by_role("button", name="Try again").click()
+    expect(logs).to_contain_text("lines 701 to 1,200 of 1,200")
+    assert tab.violations() == []
+    logs.get_by_role("button", name="Earlier lines").click()
+    expect(logs.get_by_label("Lines of the log")).to_contain_text("line 200\n")
+    logs.get_by_role("button", name="The last lines").click()
+    expect(logs.get_by_label("Lines of the log")).to_contain_text("line 1199")
+    assert tab.complaints == []
+    tab.context.close()
 
 
 def test_an_alert_is_seen_to(browser: Browser, world: World) -> None:

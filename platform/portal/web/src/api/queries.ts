@@ -1,5 +1,5 @@
 /** What pages ask the API, by the key that each answer is kept under. */
-import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
+import { keepPreviousData, useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { api, page, unwrap } from './client';
 import { type AccessRequest, type AlertRow, type AuditRow, type CatalogEntry, type Cost, type Endpoint, hasEnded, type ModelVersion, type Project, type ReportRow, type Run, type Template } from './words';
 
@@ -56,6 +56,23 @@ export function useRun(id: string, isTold = false) {
     queryKey: ['runs', 'one', id],
     queryFn: () => unwrap(api.GET('/api/v1/runs/{run_id}', { params: { path: { run_id: id } } })),
     refetchInterval: (query) => (isTold || (query.state.data && hasEnded(query.state.data.stage)) ? false : LIVE_MS),
+  });
+}
+
+export const LOG_LINES = 500;
+
+/** Lines of a job of a run. Ray tells of no line by itself: what is being written is asked for again. */
+export function useRunLog(id: string, job: string, start: number | undefined, isLive: boolean) {
+  return useQuery({
+    queryKey: ['run-log', id, job, start],
+    queryFn: () =>
+      unwrap(
+        api.GET('/api/v1/runs/{run_id}/logs', {
+          params: { path: { run_id: id }, query: { job, start: start ?? -1, limit: LOG_LINES } },
+        }),
+      ),
+    placeholderData: keepPreviousData,
+    refetchInterval: isLive ? LIVE_MS * 2 : false,
   });
 }
 

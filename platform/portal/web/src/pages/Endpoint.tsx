@@ -94,7 +94,8 @@ function Traffic({ endpoint }: { endpoint: EndpointLive }) {
         <Text size="sm" c="dimmed">
           version {table.version}, set by {table.set_by || 'nobody named'}
         </Text>
-        {table.canary && table.set_by && <StopCanary endpoint={endpoint} runId={table.set_by} />}
+        {/* By a person's or a service's own hand there is no run that judges it. */}
+        {table.canary && table.set_by?.startsWith('run_') && <StopCanary endpoint={endpoint} runId={table.set_by} />}
       </Stack>
     </Section>
   );

@@ -12,9 +12,13 @@ import { Live } from '../components/Live';
 import { Metrics } from '../components/Metrics';
 import { Page } from '../components/Page';
 import { Pipeline } from '../components/Pipeline';
+import { RunLogs } from '../components/RunLogs';
 import { Section } from '../components/Section';
 import { Empty, Problem, Shown } from '../components/states';
 import { brief, Digest, money, seconds, When } from '../components/values';
+
+/** Kinds of runs that do something in Ray. */
+const hasJobs = new Set<string>(['train', 'tune', 'score', 'pipeline']);
 
 /** One run as it is now: moves on by itself until it has ended. */
 export default function RunPage({ id }: { id: string }) {
@@ -47,6 +51,7 @@ export default function RunPage({ id }: { id: string }) {
               <Steps run={found} />
               <Result run={found} />
             </div>
+            {hasJobs.has(found.kind) && <RunLogs run={found} />}
             <Events run={found} isTold={now === 'live'} />
           </>
         )}
