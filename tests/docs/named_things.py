@@ -9,13 +9,39 @@ from typing import Final
 
 import documents
 
+from mainspring.core import settings
+
 #: Folders of the tree; what begins with one of them and a slash is a path.
 _TREE: Final = "native|core|serving|workflows|platform|bench|tests|tools|third_party|docs"
 _PATH: Final = re.compile(rf"(?:{_TREE}|\.ci)/[\w./*-]*\w/?(?:::\w+)?")
 #: A word to be replaced, such as NOUN.
 _FILLED_IN: Final = re.compile(r"[A-Z]{3}")
+#: Files and others' functions that are called like a setting.
+_NO_SETTINGS: Final = frozenset({"workflow.py", "control.db", "ray.init", "workflow.patched"})
 _MODULE: Final = re.compile(r"python -m mainspring\.([\w.]+)((?: +[^\s|&;`]+)*)")
 _MAKE: Final = re.compile(r"(?:^|[;&] *)make ((?:[a-z-]+)(?: [a-z-]+)*)(?= |$|;|&)", re.MULTILINE)
+
+
+def unknown_settings(path: Path) -> list[str]:
+    """Settings by their dotted names, or as variables, that `core/settings.py` does not have."""
+    known = {*settings.KEYS, *_NO_SETTINGS}
+    groups = {key.partition(".")[0] for key in settings.KEYS}
+    variables = {
+        f"{settings.PREFIX}{key.replace('.', '_').upper()}" for key in settings.KEYS
+    } | settings.RESERVED
+    found = []
+    for span in documents.spans(path):
+        name = span.partition(" = ")[0]
+        is_dotted = re.fullmatch(r"([a-z]+)\.[a-z_]+", name)
+        is_module = (documents.ROOT / name.replace(".", "/")).with_suffix(".py").exists()
+        if is_dotted and is_dotted[1] in groups and not is_module and name not in known:
+            found.append(f"`{name}`: no such setting")
+        found += [
+            f"`{variable}`: no such variable"
+            for variable in re.findall(rf"\b{settings.PREFIX}[A-Z_]*[A-Z]\b(?!\*)", span)
+            if variable not in variables
+        ]
+    return found
 
 
 def code(path: Path) -> Iterator[str]:

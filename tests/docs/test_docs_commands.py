@@ -90,6 +90,15 @@ def test_what_is_not_there_is_seen(tmp_path: Path, text: str, said: str) -> None
     assert [said in found[0], len(found)] == [True, 1] if said else found == []
 
 
+def test_settings_and_variables_are_ones(every: list[Path], tmp_path: Path) -> None:
+    assert {path.name: found for path in every if (found := named_things.unknown_settings(path))} == {}
+    (tmp_path / "a.md").write_text(
+        "`serving.prt = 1`, `serving.port = 1`, `MAINSPRING_SERVING_PRT`, `MAINSPRING_CONFIG`\n"
+    )
+    found = named_things.unknown_settings(tmp_path / "a.md")
+    assert found == ["`serving.prt`: no such setting", "`MAINSPRING_SERVING_PRT`: no such variable"]
+
+
 def test_every_block_says_who_runs_it(every: list[Path]) -> None:
     unmarked, unknown = [], []
     for block in (b for path in every for b in documents.blocks(path)):
