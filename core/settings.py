@@ -410,6 +410,23 @@ class CostSettings(_Group):
     """What is kept free for a run whose end nobody reports is let go of after so long."""
 
 
+class NotebookSettings(_Group):
+    """Notebook workspaces of one machine."""
+
+    dir: Path = Path("notebooks")
+    """A folder for each, and JupyterLab's packages; default: under the state directory."""
+    max_cores: Annotated[int, Field(ge=1, le=1024)] = 2
+    """The most cores that one may have."""
+    max_memory_gib: Annotated[float, Field(gt=0)] = 8.0
+    """The most memory that one may have, of all its processes together."""
+    max_hours: Annotated[float, Field(gt=0, le=720)] = 12.0
+    """The longest that one may run, however often it is extended."""
+    idle_minutes: Annotated[float, Field(gt=0, le=10_080)] = 30.0
+    """One ends when nobody has done anything there for so long."""
+    per_project: Annotated[int, Field(ge=1, le=1000)] = 2
+    """How many a project may have at work at once."""
+
+
 class NativeSettings(_Group):
     """The compiled kernels."""
 
@@ -434,6 +451,7 @@ class Settings(_Group):
     monitor: MonitorSettings
     telemetry: TelemetrySettings
     cost: CostSettings
+    notebooks: NotebookSettings
     native: NativeSettings
 
     @property
@@ -461,6 +479,7 @@ _GROUPS: Final[Mapping[str, type[_Group]]] = {
     "monitor": MonitorSettings,
     "telemetry": TelemetrySettings,
     "cost": CostSettings,
+    "notebooks": NotebookSettings,
     "native": NativeSettings,
 }
 KEYS: Final = tuple(f"{group}.{name}" for group, model in _GROUPS.items() for name in model.model_fields)

@@ -35,6 +35,7 @@ from mainspring.platform.cli import (
     models,
     monitor,
     new,
+    notebooks,
     output,
     payloads,
     pipelines,
@@ -335,6 +336,7 @@ cli.add_command(models.model)
 cli.add_command(alerts.alert)
 cli.add_command(monitor.monitor)
 cli.add_command(new.new)
+cli.add_command(notebooks.notebook)
 cli.add_command(policies.policy)
 cli.add_command(portal.portal)
 cli.add_command(projects.project)
