@@ -78,17 +78,16 @@ def made(folder: Path, base: Path) -> Path:
     venv.EnvBuilder(with_pip=False, symlinks=True).create(folder)
     own = folder / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages"
     # One line each, added behind the environment's own packages, and a program line: .pth files of ours are followed, too.
-    lines = [f"import site; site.addsitedir({str(path)!r})" for path in (_packages(base), *_ours())]
+    lines = [
+        f"import site; site.addsitedir({str(path)!r})"
+        for path in (_packages(base), Path(sysconfig.get_path("purelib")))
+    ]
     (own / "platform.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder / "bin" / "python"
 
 
 def _packages(base: Path) -> Path:
     return base / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages"
-
-
-def _ours() -> list[Path]:
-    return [Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")][:1]
 
 
 def variables(base: Path, runtime: Path) -> Mapping[str, str]:
