@@ -82,7 +82,7 @@ def asks() -> Iterator[tuple[str, str]]:
 
     with clients.ControlClient("http://x", "t", transport=httpx.MockTransport(answer)) as client:
         for name, method in inspect.getmembers(type(client), inspect.isfunction):
-            if name.startswith("_") or name.startswith("change_") or name == "close":
+            if name.startswith(("_", "change_")) or name == "close":
                 continue
             hints = typing.get_type_hints(method)
             given = {
