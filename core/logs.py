@@ -31,7 +31,7 @@ _CREDENTIALS: Final = (
     re.compile(r"\b()eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"),
     re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)"),
     re.compile(
-        r"(?i)([\w-]*(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|authorization)[\"'`]?\s*[=:]\s*[\"'`]?)"
+        r"(?i)((?:password|passwd|secret|token|api[_-]?key|access[_-]?key|authorization)[\"'`]?\s*[=:]\s*[\"'`]?)"
         r"(?!(?:bearer|basic)\b)[^\s\"'`,;&)\]}]+"
     ),
     re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END|$)", re.DOTALL),

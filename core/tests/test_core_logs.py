@@ -155,6 +155,13 @@ def test_what_only_speaks_of_credentials_is_left_as_it_is(text: str) -> None:
     assert logs.redacted(text) == text
 
 
+def test_a_long_word_takes_as_long_as_it_is() -> None:
+    """A pattern that began anew at each of its letters took 6 s for 9,000 of them, of whoever logs one."""
+    word = "x" * 300_000
+    assert logs.redacted(word) == word
+    assert logs.redacted(f"{word}-password=hunter2") == f"{word}-password={logs.HIDDEN}"
+
+
 def test_a_process_writes_what_its_settings_say(capsys: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
