@@ -6,8 +6,10 @@ run would be read by its name. What looks like a credential is left out, and so 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -27,6 +29,8 @@ MAX_LOG_BYTES: Final = 32 << 20
 #: Of one line: what is longer is data and no message.
 MAX_LINE_CHARACTERS: Final = 4_000
 _TIMEOUT_SECONDS: Final = 10.0
+#: The longest private key that is looked for; whatever begins one and does not end it hides no more than this.
+_KEY_LINES: Final = 250
 #: Colours and cursors of terminals, and other characters that are no text.
 _CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -55,16 +59,37 @@ async def show(
             text = await ray.text(name) if name else ""
     except (errors.Unavailable, errors.Misconfigured) as error:
         return run_logs.RunLog(run_id=run_id, unavailable=error.message)
-    lines, first, total = part(text, start, limit)
+    lines, first, total = await asyncio.to_thread(part, text, start, limit)
     return run_logs.RunLog(run_id=run_id, jobs=jobs, job=name, lines=lines, first=first, total=total)
 
 
 def part(text: str, start: int, limit: int) -> tuple[tuple[str, ...], int, int]:
-    """Lines, the number of the first, and how many there are. Redacted as a whole: a key may go over lines."""
-    whole = _CONTROL.sub("", logs.redacted(text)).rstrip("\n")
+    """Lines, the number of the first, and how many there are.
+
+    Only what is told is redacted, line by line: what a job wrote may be long, and is not to keep others waiting.
+    """
+    whole = _CONTROL.sub("", text).rstrip("\n")
     lines = whole.split("\n") if whole else []
     first = max(0, len(lines) - limit) if start < 0 else min(start, len(lines))
-    return tuple(one[:MAX_LINE_CHARACTERS] for one in lines[first : first + limit]), first, len(lines)
+    keys = _of_keys(lines)
+    told = (
+        logs.HIDDEN if number in keys else logs.redacted(line[:MAX_LINE_CHARACTERS])
+        for number, line in enumerate(lines[first : first + limit], start=first)
+    )
+    return tuple(told), first, len(lines)
+
+
+def _of_keys(lines: Sequence[str]) -> set[int]:
+    """Numbers of the lines that are inside of a private key, which may begin before what is told."""
+    found: set[int] = set()
+    left = 0
+    for number, line in enumerate(lines):
+        if left:
+            found.add(number)
+            left = 0 if "-----END" in line else left - 1
+        elif "PRIVATE KEY-----" in line and "-----BEGIN" in line and "-----END" not in line:
+            left = _KEY_LINES
+    return found
 
 
 class RayLogs:

@@ -74,27 +74,26 @@ def test_the_same_answers_give_the_same_bytes(empty: Api) -> None:
     assert engine.archive(engine.plan(turned, GIVEN)) == base64.b64decode(one["archive"])
 
 
-def test_a_plan_is_a_question(empty: Api) -> None:
+#: What is given otherwise, the field that is named, and words about it.
+WRONG: tuple[tuple[dict[str, Any], str, str], ...] = (
+    ({"owner": " "}, "owner", "has an owner who answers for it"),
+    ({"name": "Late"}, "name", "is not allowed"),
+    ({"name": "test"}, "name", "whose name Python has"),
+    ({"hidden": 2}, "hidden", "greater than or equal to 8"),
+    ({"hidden": "many"}, "hidden", "valid integer"),
+    ({"hiden": 64}, "hiden", "has the parameters"),
+)
+
+
+def test_a_wrong_answer_is_named_and_a_plan_is_a_question(empty: Api) -> None:
     before = empty.audit()
+    for given, field, words in WRONG:
+        told = planned(empty, 400, **given)
+        assert told["code"] == "invalid_request", given
+        assert told["details"]["field"] == field and words in told["detail"], told
     planned(empty)
     assert empty.audit() == before
     empty.call("approver", "GET", "/api/v1/projects/late-flights", 404)
-
-
-@pytest.mark.parametrize(
-    ("given", "field", "words"),
-    [
-        ({"owner": " "}, "owner", "has an owner who answers for it"),
-        ({"name": "Late"}, "name", "is not allowed"),
-        ({"name": "test"}, "name", "whose name Python has"),
-        ({"hidden": 2}, "hidden", "greater than or equal to 8"),
-        ({"hidden": "many"}, "hidden", "valid integer"),
-        ({"hiden": 64}, "hiden", "has the parameters"),
-    ],
-)
-def test_a_wrong_answer_is_named(empty: Api, given: dict[str, Any], field: str, words: str) -> None:
-    told = planned(empty, 400, **given)
-    assert told["code"] == "invalid_request" and told["details"]["field"] == field and words in told["detail"]
 
 
 def test_what_there_is_not_and_who_is_nobody(empty: Api) -> None:
