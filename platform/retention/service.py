@@ -52,7 +52,7 @@ async def record(
         )
 
     return await mutation.mutate(
-        plane, credential, action=ACTION, resource=resource, on=access.project(project), do=do
+        plane, credential, action="retention.remove", resource=resource, on=access.project(project), do=do
     )
 
 

@@ -43,6 +43,8 @@ WITHOUT: Mapping[str, str] = {
     "POST /api/v1/key-changes": MAKES,
     "POST /api/v1/key-changes/{change_id:str}/events": FACT,
     "POST /api/v1/projects/{project:str}/evidence": "changes nothing but the record",
+    "POST /api/v1/projects/{name:str}/retentions": FACT,
+    "POST /api/v1/templates/{name:str}/plan": "changes nothing",
     **{
         f"{method} {version}{path}": why
         for version in ("/api/v1", "/v1")
