@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -96,8 +97,10 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def free_base() -> int:
-    """The first of enough ports that nobody listens on."""
-    for base in range(24_000, 60_000, _PORTS):
+    """The first of enough ports that nobody listens on, of some at random: in a network of its own every port is free, and
+    Ray's folder of sockets is named by it all the same."""
+    for _ in range(50):
+        base = 24_000 + _PORTS * secrets.randbelow(150)
         try:
             for port in range(base, base + 20):
                 socket.create_server(("127.0.0.1", port)).close()
