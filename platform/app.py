@@ -23,6 +23,7 @@ from mainspring.platform.audit import routes as audit_routes
 from mainspring.platform.catalog import routes as catalog_routes
 from mainspring.platform.costs import routes as cost_routes
 from mainspring.platform.endpoints import routes as endpoint_routes
+from mainspring.platform.erasure import routes as erasure_routes
 from mainspring.platform.events import routes as event_routes
 from mainspring.platform.evidence import routes as evidence_routes
 from mainspring.platform.health import routes as health_routes
@@ -76,6 +77,7 @@ HANDLERS = (
     *keyset_routes.HANDLERS,
     *dpia_routes.HANDLERS,
     *privacy_routes.HANDLERS,
+    *erasure_routes.HANDLERS,
     *quarantine_routes.HANDLERS,
     *schedule_routes.HANDLERS,
     *pipeline_routes.HANDLERS,

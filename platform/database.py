@@ -311,6 +311,37 @@ dpias: Final = sa.Table(
     ),
 )
 
+#: Erasures; of a subject, which its keyed hash stands for, at most one is under way.
+erasures: Final = sa.Table(
+    "erasures",
+    metadata,
+    sa.Column("erasure_id", TEXT, primary_key=True),
+    sa.Column("project", sa.ForeignKey("projects.name"), nullable=False, index=True),
+    sa.Column("entity", TEXT, nullable=False),
+    sa.Column("subject_hash", TEXT, nullable=False),
+    sa.Column("ground", TEXT, nullable=False),
+    sa.Column("reason", TEXT, nullable=False),
+    sa.Column("state", TEXT, nullable=False),
+    sa.Column("requested_at", TEXT, nullable=False),
+    sa.Column("requested_by", TEXT, nullable=False),
+    sa.Column("decided_at", TEXT),
+    sa.Column("decided_by", TEXT, nullable=False),
+    sa.Column("decision_reason", TEXT, nullable=False),
+    sa.Column("ended_at", TEXT),
+    sa.Column("message", TEXT, nullable=False),
+    sa.Column("rows_erased", sa.BigInteger, nullable=False),
+    sa.Column("certificate", TEXT, nullable=False),
+    sa.Index(
+        "erasures_once",
+        "project",
+        "entity",
+        "subject_hash",
+        unique=True,
+        sqlite_where=sa.text("state IN ('open', 'erasing')"),
+        postgresql_where=sa.text("state IN ('open', 'erasing')"),
+    ),
+)
+
 #: Billionths of epsilon that may be spent on a dataset, and each charge.
 privacy_budgets: Final = sa.Table(
     "privacy_budgets",

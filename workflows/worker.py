@@ -26,6 +26,7 @@ from mainspring.core.client import connection
 from mainspring.core.client import control as control_client
 from mainspring.core.client import serving as serving_client
 from mainspring.core.contracts import catalog, protection
+from mainspring.core.erasure.online import Forgetful
 from mainspring.core.lineage import emitter
 from mainspring.core.supply import admission
 from mainspring.workflows import budgets, options, tracing
@@ -37,6 +38,8 @@ from mainspring.workflows.deployment import activities as deployment_activities
 from mainspring.workflows.deployment import workflow as deployment_workflow
 from mainspring.workflows.drift_checks import activities as drift_check_activities
 from mainspring.workflows.drift_checks import workflow as drift_check_workflow
+from mainspring.workflows.erasing import activities as erasing_activities
+from mainspring.workflows.erasing import workflow as erasing_workflow
 from mainspring.workflows.idling import activities as idling_activities
 from mainspring.workflows.idling import workflow as idling_workflow
 from mainspring.workflows.key_rotation import activities as key_activities
@@ -83,6 +86,7 @@ WORKFLOWS: Final = (
     retiring_workflow.RetireModel,
     key_workflow.RotateKeys,
     idling_workflow.StopIdle,
+    erasing_workflow.EraseSubject,
 )
 
 _LOG: Final = logging.getLogger("mainspring.workflows")
@@ -135,6 +139,7 @@ async def _run(
                 tell,
                 functools.partial(_catalogue, records),
                 rows.push,
+                rows,
                 around=around,
             )
             async with polling:
@@ -188,11 +193,13 @@ def build(
     tell: emitter.Emitter | None = None,
     catalogue: training_catalog.Publish | None = None,
     push: materialising_activities.Push | None = None,
+    online: Forgetful | None = None,
     *,
     around: Sequence[worker.Interceptor] = (),
 ) -> worker.Worker:
     """The worker over its parts; it polls inside `async with`. Without `tell` and `catalogue` nothing is told of
-    data; without `push` nothing is materialised."""
+    data; without `push` nothing is materialised, and without
+    `online` nobody is erased."""
     budget = budgets.Budgets(control, patience_seconds=in_force.workflow.budget_patience_seconds)
     training = training_activities.TrainingActivities(in_force, control, tell, catalogue, budget)
     gate = admission.Admission(in_force)
@@ -209,6 +216,7 @@ def build(
     materialising = (
         () if push is None else materialising_activities.MaterialisingActivities(in_force, push).all()
     )
+    erasing = () if online is None else erasing_activities.ErasingActivities(in_force, control, online).all()
     return worker.Worker(
         client,
         task_queue=in_force.workflow.task_queue,
@@ -224,6 +232,7 @@ def build(
             *retention.all(),
             *pipelines.all(),
             *materialising,
+            *erasing,
             *access_activities.AccessActivities(control).all(),
             *retiring_activities.RetiringActivities(in_force, serving, tell).all(),
             *idling_activities.IdlingActivities(in_force.cost, serving, control).all(),

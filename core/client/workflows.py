@@ -16,6 +16,7 @@ from mainspring.core.client import connection, failures, payloads
 from mainspring.core.contracts import (
     access_requests,
     deployment,
+    erasure,
     keys,
     pipelines,
     retiring,
@@ -36,6 +37,7 @@ R = TypeVar(
     pipelines.PipelineResult,
     retiring.RetireResult,
     keys.KeyResult,
+    erasure.EraseResult,
 )
 
 #: After these a run's status does not change any more.
@@ -112,6 +114,14 @@ class WorkflowClient:
         """As `start_training`, for the end of a bundle."""
         return await self._start(retiring.RETIRE_WORKFLOW, request, request.run_id)
 
+    async def start_erasure(self, request: erasure.EraseRequest) -> str:
+        """As `start_training`; it waits for its decision. One that failed goes on with what is left."""
+        return await self._start(erasure.ERASE_WORKFLOW, request, request.erasure_id)
+
+    async def erasure_result(self, erasure_id: str) -> erasure.EraseResult:
+        """As `training_result`, for an erasure."""
+        return await self._result(erasure_id, erasure.EraseResult)
+
     async def start_expiry(self, request: access_requests.ExpireRequest) -> str:
         """End access when it is due; the same again, also after its end, is no second one. Returns the workflow's id."""
         name = access_requests.expiry_id(request)
@@ -157,7 +167,8 @@ class WorkflowClient:
         | tuning.TuneRequest
         | access_requests.ExpireRequest
         | pipelines.PipelineRequest
-        | retiring.RetireRequest,
+        | retiring.RetireRequest
+        | erasure.EraseRequest,
         run_id: str,
     ) -> str:
         try:

@@ -17,6 +17,7 @@ from mainspring.core.contracts import (
     base,
     deployment,
     drift_checks,
+    erasure,
     idling,
     keys,
     materialising,
@@ -82,6 +83,12 @@ PROCESSES: Final[Mapping[str, Published]] = {
     keys.ROTATE_WORKFLOW: Published(keys.KeyRequest, keys.KeyResult, queries=_STATUS),
     idling.STOP_IDLE_WORKFLOW: Published(idling.StopIdleRequest, idling.StopIdleOutcome),
     retiring.RETIRE_WORKFLOW: Published(retiring.RetireRequest, retiring.RetireResult, queries=_STATUS),
+    erasure.ERASE_WORKFLOW: Published(
+        erasure.EraseRequest,
+        erasure.EraseResult,
+        queries=_STATUS,
+        updates={training.DECIDE_UPDATE: (training.Decision, training.RunStatus)},
+    ),
     access_requests.EXPIRE_WORKFLOW: Published(access_requests.ExpireRequest, access_requests.ExpireOutcome),
 }
 

@@ -13,7 +13,7 @@ from mainspring.core.erasure import files
 from mainspring.core.erasure.matching import BySubject, Matcher
 from mainspring.core.features import folders, segment_manifest
 
-__all__ = ["ErasurePlace", "FolderPlace", "ObjectsPlace", "files_of", "scrub"]
+__all__ = ["ErasurePlace", "FolderPlace", "ObjectsPlace", "files_of", "leave_out", "scrub"]
 
 #: The rows of sorted segments (`features/segment_file.py`).
 _SEGMENT: Final = ".rows.arrow"
@@ -59,13 +59,15 @@ class FolderPlace:
     skip: frozenset[Path] = frozenset()
 
     def find(self, subject: BySubject) -> Found:
-        rows, items, datasets = 0, 0, set[str]()
+        rows, items, datasets, clean = 0, 0, set[str](), set[str]()
         for unit in self._units():
             found = [n for path in unit.files if (n := files.count(path, subject))]
             rows, items = rows + sum(found), items + len(found)
-            if found and unit.kind == "published":
-                datasets.add(folders.digest_of(unit.folder))
-        return Found(place=self.name, rows=rows, items=items, datasets=sorted(datasets))
+            if unit.kind == "published":
+                (datasets if found else clean).add(folders.digest_of(unit.folder))
+        return Found(
+            place=self.name, rows=rows, items=items, datasets=sorted(datasets), clean=sorted(clean - datasets)
+        )
 
     def erase(self, subject: BySubject) -> Found:
         rows = items = 0
@@ -156,6 +158,13 @@ def scrub(folder: Path, matcher: Matcher) -> int:
         return sum(files.erase(path, matcher) for path in files_of(new))
 
     return folders.edit(folder, without)
+
+
+def leave_out(folder: Path, matcher: Matcher) -> int:
+    """A folder, published or not, without the rows that match; how many those were."""
+    if folders.is_published(folder):
+        return scrub(folder, matcher)
+    return sum(files.erase(path, matcher) for path in files_of(folder))
 
 
 def _remove_segments(unit: _Unit) -> None:

@@ -20,6 +20,7 @@ OURS = {
     "mainspring.core.contracts.access_requests",
     "mainspring.core.contracts.base",
     "mainspring.core.contracts.deployment",
+    "mainspring.core.contracts.erasure",
     "mainspring.core.contracts.keys",
     "mainspring.core.contracts.members",
     "mainspring.core.contracts.pipelines",

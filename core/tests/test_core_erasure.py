@@ -19,7 +19,7 @@ from mainspring.core.erasure import certificate, erasing, files
 from mainspring.core.erasure.erased import ErasedList
 from mainspring.core.erasure.matching import BySubject, ErasedRows
 from mainspring.core.erasure.online import ErasedFeatures, OnlinePlace
-from mainspring.core.erasure.places import FolderPlace, scrub
+from mainspring.core.erasure.places import FolderPlace, leave_out, scrub
 from mainspring.core.erasure.subjects import Subject, SubjectHasher, text_of
 from mainspring.core.features import folders, lake, segment_file, segments
 from mainspring.core.models import signing
@@ -265,8 +265,11 @@ def test_tables_that_are_made_again_are_held_against_the_list(world: World, tmp_
     check = known.of_project("tiny")
     assert check is not None and known.of_project("other") is None and known.of_view("planes") is None
     matcher = ErasedRows(check.is_erased, check.columns)
-    assert scrub(world.lake.path, matcher) == 2 and scrub(world.lake.path, matcher) == 0
-    assert files.erase(world.run, matcher) == 2, "`aircraft` is the same key"
+    assert leave_out(world.lake.path, matcher) == 2 and leave_out(world.lake.path, matcher) == 0
+    assert folders.read(world.lake.path, kind="lake").digest != world.lake.digest
+    assert leave_out(world.run.parent, matcher) == 2, (
+        "`aircraft` is the same key, and loose files have it as well"
+    )
     assert pl.read_parquet(world.run)["aircraft"].to_list() == ["N101", "N103"] * 2
 
 

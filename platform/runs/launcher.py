@@ -10,6 +10,7 @@ from mainspring.core import errors
 from mainspring.core.contracts import (
     access_requests,
     deployment,
+    erasure,
     keys,
     pipelines,
     retiring,
@@ -52,6 +53,10 @@ class RunLauncher(Protocol):
 
     async def start_pipeline(self, request: pipelines.PipelineRequest) -> object: ...
 
+    async def start_erasure(self, request: erasure.EraseRequest) -> object:
+        """It waits for its decision then, by `decide`."""
+        ...
+
     async def start_key_change(self, request: keys.KeyRequest) -> object:
         """Errors: Conflict while one of that id is under way: it is no repetition."""
         ...
@@ -75,6 +80,7 @@ class MemoryLauncher:
         self._taken: set[str] = set()
         self.expiries: dict[str, access_requests.ExpireRequest] = {}
         self.key_changes: dict[str, keys.KeyRequest] = {}
+        self.erasures: dict[str, erasure.EraseRequest] = {}
         self.is_down = False
 
     async def start_training(self, request: training.TrainRequest) -> None:
@@ -99,6 +105,11 @@ class MemoryLauncher:
 
     async def start_pipeline(self, request: pipelines.PipelineRequest) -> None:
         self._start(request)
+
+    async def start_erasure(self, request: erasure.EraseRequest) -> None:
+        self._check_up()
+        if self.erasures.setdefault(request.erasure_id, request) is request:
+            self._stages[request.erasure_id] = training.Stage.APPROVAL
 
     async def start_key_change(self, request: keys.KeyRequest) -> None:
         """Under way from then on."""
@@ -190,6 +201,9 @@ class LazyLauncher:
 
     async def start_pipeline(self, request: pipelines.PipelineRequest) -> None:
         await (await self._engine()).start_pipeline(request)
+
+    async def start_erasure(self, request: erasure.EraseRequest) -> None:
+        await (await self._engine()).start_erasure(request)
 
     async def start_key_change(self, request: keys.KeyRequest) -> None:
         await (await self._engine()).start_key_change(request)

@@ -55,6 +55,7 @@ class Names:
     """One that is nobody's: everybody may try to bring it."""
     report: str
     alert: str
+    erasure: str = "era_00000000000000000000000000"
     bundle: str = DIGEST
     """Of contents, which may be the same everywhere."""
 
@@ -166,6 +167,8 @@ DPIA = {
     for name, field in dpia.DpiaAnswers.model_fields.items()
 }
 PRIVACY = "/api/v1/projects/{project}/privacy"
+ERASURES = "/api/v1/projects/{project}/erasures"
+ERASURE = {"entity": "person", "key": "p-1", "ground": "objection", "reason": "because"}
 SPEND = {"epsilon": 0.1, "question": "count", "spend_key": "spend-12345", "reason": "because"}
 CLASSIFIED = "/api/v1/projects/{project}/classifications"
 FINDING = {"column": "mail", "kind": "email", "classification": "confidential", "confidence": 0.9}
@@ -296,6 +299,11 @@ REQUESTS = (
     Asked("GET", PRIVACY),
     Asked("PUT", PRIVACY + "/{entry}", {"epsilon": 2.0, "reason": "because"}),
     Asked("POST", PRIVACY + "/{entry}/spends", SPEND),
+    Asked("GET", ERASURES),
+    Asked("POST", ERASURES, ERASURE),
+    Asked("GET", ERASURES + "/{erasure}"),
+    Asked("POST", ERASURES + "/{erasure}/decision", {"approve": True}),
+    Asked("POST", ERASURES + "/{erasure}/report", {"state": "rejected"}),
     Asked("GET", "/api/v1/projects/{project}/dpia"),
     Asked("POST", "/api/v1/projects/{project}/dpia", DPIA),
     Asked(
@@ -443,6 +451,8 @@ class World:
             "",
             "",
         )
+        wanted = {**ERASURE, "reason": f"asked by {mark}"}
+        names.erasure = self.call(owner, "POST", f"{place}/erasures", wanted)["erasure_id"]
         rules = {"rules": [{"name": f"rule-{mark}"}]}
         self.call(owner, "PUT", f"{place}/alert-rules", rules)
         found = self.call("worker", "POST", "/api/v1/monitoring/reports", names.fill(_report()))

@@ -6,14 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
+from platform_api import Api, api, empty, launcher  # noqa: F401 - fixtures
 
+from mainspring.core.client import control as control_client
 from mainspring.core.contracts import base
 from mainspring.core.contracts.erasure import CertifiedPlace, ErasureCertificate, LegalGround
 from mainspring.core.erasure import certificate
 from mainspring.core.erasure.subjects import Subject, SubjectHasher
 from mainspring.core.models import signing
+from mainspring.platform.cli import erasure as cli_erasure
 from mainspring.platform.cli import main as cli
+from mainspring.platform.runs import launcher as run_launcher
 
 
 def sealed(tmp_path: Path) -> bytes:
@@ -55,3 +60,173 @@ def test_a_certificate_is_verified_without_a_server(tmp_path: Path) -> None:
     assert "no key for subjects" in verify("--key", "N102", "--subjects-key", str(file), code=78)
     file.write_bytes(file.read_bytes().replace(b'"payload"', b'"payl0ad"'))
     assert "no DSSE envelope" in verify(code=1)
+
+
+PLACE = "/api/v1/projects/flight-delay/erasures"
+WANTED = {
+    "entity": "tailnum",
+    "key": "N102",
+    "also": ["aircraft"],
+    "ground": "objection",
+    "reason": "a letter of May",
+}
+
+
+def ask(api: Api, role: str = "developer", expect: int = 202, **changes: Any) -> Any:  # noqa: F811
+    return api.call(role, "POST", PLACE, expect, {**WANTED, **changes})
+
+
+def test_it_is_asked_for_by_one_and_decided_by_another_and_no_name_is_on_record(
+    api: Api,  # noqa: F811
+    launcher: run_launcher.MemoryLauncher,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    asked = ask(api)
+    name = asked["erasure_id"]
+    assert (asked["state"], asked["requested_by"]) == ("open", "developer@local")
+    request = launcher.erasures[name]
+    assert (request.key, request.also, request.subject_hash) == ("N102", ["aircraft"], asked["subject_hash"])
+    assert ask(api) == asked, "the same again is the same"
+    assert ask(api, "admin", 409)["code"] == "conflict"
+    for role, code in (("developer", "policy_denied"), ("service", "permission_denied")):
+        denied = api.call(role, "POST", f"{PLACE}/{name}/decision", 403, {"approve": True})
+        assert denied["code"] == code, role
+    decided = api.call(
+        "approver", "POST", f"{PLACE}/{name}/decision", 200, {"approve": True, "reason": "seen"}
+    )
+    assert (decided["state"], decided["decided_by"]) == ("erasing", "approver@local")
+    assert launcher.decisions[name].approve and launcher.decisions[name].by == "approver@local"
+    again = api.call("approver", "POST", f"{PLACE}/{name}/decision", 200, {"approve": True, "reason": "seen"})
+    assert again == decided
+    api.call("admin", "POST", f"{PLACE}/{name}/decision", 409, {"approve": False})
+    told = {"state": "done", "message": "8 rows", "rows_erased": 8, "certificate": "{}"}
+    api.call("developer", "POST", f"{PLACE}/{name}/report", 403, told)
+    ended = api.call("service", "POST", f"{PLACE}/{name}/report", 200, told)
+    assert api.call("service", "POST", f"{PLACE}/{name}/report", 200, told) == ended
+    api.call("service", "POST", f"{PLACE}/{name}/report", 409, {"state": "failed", "message": "no"})
+    shown = api.call("developer", "GET", f"{PLACE}/{name}", 200)
+    assert (shown["state"], shown["rows_erased"], shown["certificate"]) == ("done", 8, "{}")
+    (listed,) = api.call("developer", "GET", PLACE, 200)["items"]
+    assert listed == {**shown, "certificate": ""}
+    log = api.audit()
+    assert [(r["action"], r["outcome"]) for r in log if r["resource"] == f"erasure/flight-delay/{name}"] == [
+        ("erasure.request", "done"),
+        *[("erasure.decide", "denied")] * 2,
+        ("erasure.decide", "done"),
+        ("erasure.report", "denied"),
+        ("erasure.report", "done"),
+    ]
+    assert "N102" not in json.dumps(log) and asked["subject_hash"] in json.dumps(log)
+    files = b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+    assert b"N102" not in files, "nor anywhere in what the control API keeps"
+    assert ask(api)["erasure_id"] != name, "what is over may be asked for again"
+
+
+def test_nobody_decides_on_his_own(api: Api) -> None:  # noqa: F811
+    name = ask(api, "admin")["erasure_id"]
+    denied = api.call("admin", "POST", f"{PLACE}/{name}/decision", 403, {"approve": True})
+    assert "erasure.four-eyes" in str(denied)
+    assert (
+        api.call("approver", "POST", f"{PLACE}/{name}/decision", 200, {"approve": False})["state"]
+        == "rejected"
+    )
+
+
+def test_a_legal_hold_refuses_it_and_says_why(
+    api: Api,  # noqa: F811
+    launcher: run_launcher.MemoryLauncher,  # noqa: F811
+) -> None:
+    schedule = "/api/v1/projects/flight-delay/schedules/retention"
+    late = ask(api, key="N101")["erasure_id"]
+    hold = {"since": "2026-01-01T00:00:00Z", "reason": "case 12 of the court"}
+    held = {"every_minutes": 60, "request": {"holds": [hold]}}
+    made = api.call("developer", "PUT", schedule, 200, held)
+    refused = ask(api, expect=403)
+    assert refused["code"] == "policy_denied" and "case 12 of the court" in refused["message"]
+    assert [e.key for e in launcher.erasures.values()] == ["N101"], "nothing was started"
+    row = api.call("developer", "GET", PLACE, 200)["items"][0]
+    assert row["state"] == "refused"
+    assert "case 12 of the court" in row["message"]
+    assert ("erasure.request", "denied") in [(r["action"], r["outcome"]) for r in api.audit()]
+    decision = f"{PLACE}/{late}/decision"
+    assert "case 12" in api.call("approver", "POST", decision, 403, {"approve": True})["message"]
+    assert not launcher.decisions[late].approve, "a hold that came meanwhile counts as well"
+    api.call("service", "POST", f"{PLACE}/{late}/report", 200, {"state": "rejected", "message": "rejected"})
+    shown = api.call("developer", "GET", f"{PLACE}/{late}", 200)
+    assert shown["state"] == "refused" and "case 12" in shown["message"]
+    lifted = {"every_minutes": 60, "request": {"holds": []}}
+    headers = {"Authorization": f"Bearer {api._tokens['developer']}", "If-Match": f'"{made["version"]}"'}
+    assert api.client.put(schedule, json=lifted, headers=headers).status_code == 200
+    assert ask(api)["state"] == "open"
+
+
+def test_an_engine_that_is_away_is_told_and_the_same_again_goes_on(
+    api: Api,  # noqa: F811
+    launcher: run_launcher.MemoryLauncher,  # noqa: F811
+) -> None:
+    launcher.is_down = True
+    assert ask(api, expect=503)["code"] == "dependency_down"
+    launcher.is_down = False
+    name = ask(api)["erasure_id"]
+    assert list(launcher.erasures) == [name]
+    launcher.is_down = True
+    decision = f"{PLACE}/{name}/decision"
+    api.call("approver", "POST", decision, 503, {"approve": True})
+    assert name not in launcher.decisions
+    launcher.is_down = False
+    api.call("approver", "POST", decision, 200, {"approve": True})
+    assert launcher.decisions[name].approve
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"entity": "tail num"}, "entity"),
+        ({"key": ""}, "key"),
+        ({"key": "x" * 513}, "key"),
+        ({"ground": "because"}, "ground"),
+        ({"reason": "it is n102"}, "reason has the subject's key in it"),
+        ({"also": ["a b"]}, "also"),
+        ({"more": 1}, "more"),
+    ],
+)
+def test_what_is_no_request(api: Api, changes: dict[str, Any], field: str) -> None:  # noqa: F811
+    assert field in str(ask(api, expect=400, **changes))
+    assert api.call("developer", "GET", f"{PLACE}/era_1", 404)["code"] == "not_found"
+    assert "certificate" in str(api.call("service", "POST", f"{PLACE}/era_1/report", 400, {"state": "done"}))
+
+
+def test_the_command_line(
+    api: Api,  # noqa: F811
+    launcher: run_launcher.MemoryLauncher,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def client(actor: str) -> control_client.ControlClient:
+        role = actor.partition("@")[0]
+        made = control_client.ControlClient("http://api", api._tokens[role], transport=api.client._transport)
+        monkeypatch.setattr(made, "close", lambda: None)
+        return made
+
+    monkeypatch.setattr(cli_erasure.session, "client", client)
+
+    def run(*told: str, code: int = 0, stdin: str = "") -> Any:
+        done = CliRunner().invoke(cli.cli, ["erasure", *told, "--json"], input=stdin)
+        assert done.exit_code == code, done.output
+        return json.loads(done.stdout)["data"] if code == 0 else done.output
+
+    assert tuple(LegalGround) == cli_erasure._GROUNDS
+    told = ("--ground", "objection", "--reason", "a letter", "--also", "aircraft")
+    name = run("request", "flight-delay", "tailnum", *told, stdin="N102\n")["erasure_id"]
+    assert launcher.erasures[name].key == "N102"
+    assert run("show", "flight-delay", name)["state"] == "open"
+    out = ("--out", str(tmp_path / "out.json"))
+    assert "has no certificate" in run("certificate", "flight-delay", name, *out, code=1)
+    assert run("approve", "flight-delay", name)["state"] == "erasing"
+    sent = {"state": "done", "certificate": sealed(tmp_path).decode(), "rows_erased": 3}
+    api.call("service", "POST", f"{PLACE}/{name}/report", 200, sent)
+    assert run("certificate", "flight-delay", name, *out)["rows_erased"] == 3
+    assert run("verify", out[1], "--trusted", str(tmp_path / "trusted"))["erasure_id"] == "era_1"
+    other = run("request", "flight-delay", "tailnum", *told, stdin="N101")["erasure_id"]
+    assert run("reject", "flight-delay", other, "--reason", "a customer still")["state"] == "rejected"
+    assert [row["erasure_id"] for row in run("list", "flight-delay")] == [other, name]

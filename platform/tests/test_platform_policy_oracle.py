@@ -33,6 +33,9 @@ PROJECT_ACTIONS = (
         "privacy.read",
         "privacy.budget",
         "privacy.spend",
+        "erasure.read",
+        "erasure.request",
+        "erasure.report",
     ),
     *(
         "schedule.read",
@@ -63,6 +66,7 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
     "pipeline.run": {"environment": ENVIRONMENTS},
     "classification.decide": {"confirm": (True, False)},
     "dpia.decide": {"risk": ("", "low", "high"), "submitted_by": NAMES, "sign": (True, False)},
+    "erasure.decide": {"requested_by": NAMES, "approve": (True, False)},
     "data.see": {
         "classification": ("public", "confidential", "restricted"),
         "purpose": ("", "prediction", "care"),

@@ -11,10 +11,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflows" / "tests"))
 
 from drift_check_doubles import found as drift_found
+from erasing_doubles import Erasing
 from key_doubles import Keys
 from pipelines_doubles import Jobs, graph, step
 from replay_starts import check_skew, late, push_rows, remove_old, unasked
-from replay_stories import CHECKS, KEYS, PIPELINES, RETIREMENTS, SCORES, STORIES, STUDIES
+from replay_stories import CHECKS, ERASURES, KEYS, PIPELINES, RETIREMENTS, SCORES, STORIES, STUDIES
 from retiring_doubles import Retirement
 from retraining_doubles import alarmed
 from scoring_doubles import ScoreSteps
@@ -28,6 +29,7 @@ from mainspring.workflows.access.workflow import ExpireAccess
 from mainspring.workflows.batch_scoring.workflow import BatchScore
 from mainspring.workflows.deployment.workflow import DeployModel
 from mainspring.workflows.drift_checks.workflow import CheckDrift
+from mainspring.workflows.erasing.workflow import EraseSubject
 from mainspring.workflows.idling.workflow import StopIdle
 from mainspring.workflows.key_rotation.workflow import RotateKeys
 from mainspring.workflows.materialising.workflow import Materialize
@@ -72,6 +74,7 @@ def record(name: str) -> None:
         ),
         *KEYS.get(name, Keys()).activities(),
         *drift_found("scores").activities(),
+        *ERASURES.get(name, Erasing()).activities(),
     ]
     workflows = [
         TrainModel,
@@ -88,6 +91,7 @@ def record(name: str) -> None:
         RotateKeys,
         CheckDrift,
         StopIdle,
+        EraseSubject,
     ]
     history = run(story, workflows, activities, real=name in REAL)
     (HISTORIES / f"{name}.json").write_text(

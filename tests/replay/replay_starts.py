@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from drift_check_doubles import REQUEST as DRIFT_REQUEST
+from erasing_doubles import erase_request
 from idling_doubles import PROJECT, Rooms, endpoint
 from key_doubles import key_request
 from pipelines_doubles import pipeline_request
@@ -35,6 +36,7 @@ from mainspring.workflows.access.workflow import ExpireAccess
 from mainspring.workflows.batch_scoring.workflow import BatchScore
 from mainspring.workflows.deployment.workflow import DeployModel
 from mainspring.workflows.drift_checks.workflow import CheckDrift
+from mainspring.workflows.erasing.workflow import EraseSubject
 from mainspring.workflows.idling.workflow import StopIdle
 from mainspring.workflows.key_rotation.workflow import RotateKeys
 from mainspring.workflows.materialising import messages as materialising_messages
@@ -246,6 +248,16 @@ async def piped(
             break
         decision = training.Decision(approve=approve, by=by, roles=("approver",))
         await handle.execute_update(RunPipeline.decide, decision)
+    with contextlib.suppress(WorkflowFailureError):
+        await handle.result()
+    return handle
+
+
+async def erased(client: Client, *, approve: bool = True) -> WorkflowHandle[Any, Any]:
+    handle = await client.start_workflow(EraseSubject.run, erase_request(), id="era_1", task_queue=QUEUE)
+    while (await handle.query(EraseSubject.status)).stage is not training.Stage.APPROVAL:
+        await asyncio.sleep(0.02)
+    await handle.execute_update(EraseSubject.decide, training.Decision(approve=approve, by="ben"))
     with contextlib.suppress(WorkflowFailureError):
         await handle.result()
     return handle

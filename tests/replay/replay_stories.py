@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from erasing_doubles import Erasing
 from key_doubles import OLD, Keys
 from pipelines_doubles import Jobs, gate, graph, parts, pipeline_request, raised, step
 from replay_starts import (
@@ -12,6 +13,7 @@ from replay_starts import (
     checked,
     decided,
     deploy,
+    erased,
     expired,
     idled,
     materialized,
@@ -41,6 +43,7 @@ from mainspring.core.contracts import (
 from mainspring.workflows.batch_scoring import messages as scoring_messages
 from mainspring.workflows.batch_scoring.workflow import BatchScore
 from mainspring.workflows.deployment.workflow import DeployModel
+from mainspring.workflows.erasing import messages as erasing_messages
 from mainspring.workflows.key_rotation import messages as key_messages
 from mainspring.workflows.pipelines.workflow import RunPipeline
 from mainspring.workflows.retiring import messages as retiring_messages
@@ -79,6 +82,13 @@ RETIREMENTS: dict[str, Retirement] = {
 KEYS: dict[str, Keys] = {
     "keys_not_switched": Keys(
         failing={key_messages.SWITCH: errors.Conflict("somebody else changes keys", resource="keys")}
+    )
+}
+
+#: The erasures, likewise.
+ERASURES: dict[str, Erasing] = {
+    "erase_came_again": Erasing(
+        failing={erasing_messages.PROVE: errors.Conflict("rows came again", resource="place")}
     )
 }
 
@@ -172,6 +182,9 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
     "retire_replaced": (Endpoint(), Steps(), lambda client: retired(client, replace_by=STABLE)),
     "retire_revoked": (Endpoint(), Steps(), lambda client: retired(client, is_revocation=True)),
     "access_expired": (Endpoint(), Steps(), expired),
+    "erase_certified": (Endpoint(), Steps(), erased),
+    "erase_rejected": (Endpoint(), Steps(), lambda client: erased(client, approve=False)),
+    "erase_came_again": (Endpoint(), Steps(), erased),
     "idle_stopped": (Endpoint(), Steps(), idled),
     "drift_found": (Endpoint(), Steps(), checked),
     "keys_rotated": (Endpoint(), Steps(), rotated),

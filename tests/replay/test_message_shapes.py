@@ -18,6 +18,7 @@ from mainspring.core.contracts import (
     access_requests,
     deployment,
     drift_checks,
+    erasure,
     idling,
     keys,
     materialising,
@@ -36,6 +37,7 @@ from mainspring.core.contracts.base import Message
 from mainspring.workflows.batch_scoring import messages as scoring_messages
 from mainspring.workflows.deployment import messages as deployment_messages
 from mainspring.workflows.drift_checks import messages as drift_check_messages
+from mainspring.workflows.erasing import messages as erasing_messages
 from mainspring.workflows.idling import messages as idling_messages
 from mainspring.workflows.key_rotation import messages as key_messages
 from mainspring.workflows.pipelines import messages as pipelines_messages
@@ -49,6 +51,7 @@ MODULES = (
     access_requests,
     deployment,
     drift_checks,
+    erasure,
     idling,
     keys,
     materialising,
@@ -63,6 +66,7 @@ MODULES = (
     training,
     tuning,
     deployment_messages,
+    erasing_messages,
     idling_messages,
     key_messages,
     pipelines_messages,

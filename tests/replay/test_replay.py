@@ -19,6 +19,7 @@ from mainspring.core.contracts import (
     access_requests,
     deployment,
     drift_checks,
+    erasure,
     idling,
     keys,
     materialising,
@@ -36,6 +37,7 @@ from mainspring.workflows.access import workflow as access_source
 from mainspring.workflows.batch_scoring import workflow as score_source
 from mainspring.workflows.deployment import workflow as deploy_source
 from mainspring.workflows.drift_checks import workflow as drift_check_source
+from mainspring.workflows.erasing import workflow as erasing_source
 from mainspring.workflows.idling import workflow as idling_source
 from mainspring.workflows.key_rotation import workflow as keys_source
 from mainspring.workflows.materialising import workflow as materialising_source
@@ -63,6 +65,7 @@ SOURCES = {
     "RetireModel": retire_source,
     "RotateKeys": keys_source,
     "StopIdle": idling_source,
+    "EraseSubject": erasing_source,
 }
 
 
@@ -92,6 +95,7 @@ def test_every_workflow_has_a_history() -> None:
         retiring.RETIRE_WORKFLOW,
         keys.ROTATE_WORKFLOW,
         idling.STOP_IDLE_WORKFLOW,
+        erasure.ERASE_WORKFLOW,
     }
 
 
@@ -116,6 +120,7 @@ def test_replays(path: Path) -> None:
             retire_source.RetireModel,
             keys_source.RotateKeys,
             idling_source.StopIdle,
+            erasing_source.EraseSubject,
         ],
         data_converter=pydantic_data_converter,
         interceptors=[tracing.Tracing(traces.Tracer(exporter, 1.0))],

@@ -9,6 +9,7 @@ import httpx
 from temporalio import activity
 
 from mainspring.core import settings
+from mainspring.core.erasure.erased import ErasedList
 from mainspring.core.lineage import emitter
 from mainspring.workflows import budgets, heartbeat
 from mainspring.workflows import errors as temporal_errors
@@ -30,7 +31,9 @@ class TrainingActivities:
         catalogue: catalog.Publish | None = None,
         budget: budgets.Budgets | None = None,
     ) -> None:
-        self._data = data_activities.DataActivities(in_force.stack.state_dir, tell, catalogue)
+        self._data = data_activities.DataActivities(
+            in_force.stack.state_dir, tell, catalogue, ErasedList.of(in_force.protection)
+        )
         self._model = model_activities.ModelActivities(in_force, tell=tell, budget=budget)
         self._control = control
 

@@ -12,6 +12,9 @@ from temporalio import activity
 
 from mainspring.core import errors, projects, rolling
 from mainspring.core.contracts import prediction, training
+from mainspring.core.erasure.erased import ErasedList
+from mainspring.core.erasure.matching import ErasedRows
+from mainspring.core.erasure.places import leave_out
 from mainspring.core.features import replay
 from mainspring.core.lineage import emitter
 from mainspring.workflows import errors as temporal_errors
@@ -38,7 +41,7 @@ async def in_thread(work: Callable[[], T]) -> T:
 class DataActivities:
     """All state is under `state_dir`. Projects are found by name at each call.
 
-    `tell` None: no lineage is told; `catalogue` None: no catalog is published.
+    `tell` None: no lineage is told; `catalogue` None: no catalog is published; `erased` None: nobody is left out of lakes.
     """
 
     def __init__(
@@ -46,8 +49,10 @@ class DataActivities:
         state_dir: Path,
         tell: emitter.Emitter | None = None,
         catalogue: catalog.Publish | None = None,
+        erased: ErasedList | None = None,
     ) -> None:
         self._state_dir = state_dir
+        self._erased = erased
         self._tell = tell
         self._catalogue = catalogue
 
@@ -69,6 +74,10 @@ class DataActivities:
             project, folder = self._find(request)
             with emitter.telling(self._tell, lineage.run(request, messages.INGEST)) as told:
                 report = project.ingest(folder.space.lake, sample_fraction=request.sample_fraction)
+                if self._leaves_out(request.project, folder.space.lake):
+                    # The same lake by its digest of now: what is made of it must not be of the one before.
+                    again = project.ingest(folder.space.lake, sample_fraction=request.sample_fraction)
+                    report = again.model_copy(update={"reused": report.reused})
                 told.reads.append(lineage.source(report))
                 told.makes += lineage.lake(report)
             folder.keep(report)
@@ -76,6 +85,11 @@ class DataActivities:
             return messages.Done(digest=report.digest, detail=detail, reused=report.reused)
 
         return await in_thread(work)
+
+    def _leaves_out(self, project: str, lake: Path) -> int:
+        """Rows of subjects that were erased before: a lake that is made anew, of sources that still have them, has none."""
+        check = None if self._erased is None else self._erased.of_project(project)
+        return 0 if check is None else leave_out(lake, ErasedRows(check.is_erased, check.columns))
 
     @activity.defn(name=messages.VALIDATE)
     async def validate(self, request: training.TrainRequest) -> messages.Done:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from mainspring.core.client.api.waiting import Connection
 from mainspring.core.contracts import control, dpia, keysets, privacy, protection, training
+from mainspring.core.contracts import erasure as erasure_contracts
 from mainspring.core.contracts import keys as key_contracts
 from mainspring.core.contracts import masking as mask_contracts
 
@@ -105,6 +106,28 @@ class Protection(Connection):
         """Roles approver, admin; somebody else than who handed it in. Errors: Conflict if it is not open."""
         return self._post(f"{_dpia(project)}:decide", decision, dpia.DpiaView)
 
+    def erasures(self, project: str, *, before: str = "", limit: int = 100) -> control.Page:
+        """Newest first, without certificates."""
+        return self._get(_erasures(project), control.Page, before=before, limit=limit)
+
+    def erasure(self, project: str, erasure_id: str) -> erasure_contracts.ErasureView:
+        """With its certificate, once it is done. Errors: NotFound."""
+        return self._get(f"{_erasures(project)}/{quote(erasure_id)}", erasure_contracts.ErasureView)
+
+    def request_erasure(
+        self, project: str, asked: erasure_contracts.ErasureCreate
+    ) -> erasure_contracts.ErasureView:
+        """Roles: developer, approver, admin. Errors: PolicyDenied by a legal hold; Conflict; DependencyDown: ask again."""
+        return self._post(_erasures(project), asked, erasure_contracts.ErasureView)
+
+    def decide_erasure(
+        self, project: str, erasure_id: str, decision: erasure_contracts.ErasureDecision
+    ) -> erasure_contracts.ErasureView:
+        """Roles: approver, admin, and not who asked. Errors: PolicyDenied; Conflict if it is not open."""
+        return self._post(
+            f"{_erasures(project)}/{quote(erasure_id)}/decision", decision, erasure_contracts.ErasureView
+        )
+
 
 def _classified(project: str) -> str:
     return f"/api/v1/projects/{quote(project)}/classifications"
@@ -121,3 +144,7 @@ def _dpia(project: str) -> str:
 def _privacy(project: str, dataset: str = "") -> str:
     below = f"/{quote(dataset, safe='')}" if dataset else ""
     return f"/api/v1/projects/{quote(project)}/privacy{below}"
+
+
+def _erasures(project: str) -> str:
+    return f"/api/v1/projects/{quote(project)}/erasures"

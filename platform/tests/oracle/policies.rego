@@ -8,7 +8,7 @@ any_role := {"viewer", "developer", "approver", "admin", "service"}
 
 reads := {
 	"project.read", "run.read", "cost.read", "lineage.read", "catalog.read",
-	"classification.read", "keyset.read", "masking.read", "dpia.read", "privacy.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "monitor.read", "alert.read", "audit.read",
+	"classification.read", "keyset.read", "masking.read", "dpia.read", "privacy.read", "erasure.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "monitor.read", "alert.read", "audit.read",
 }
 
 whole_log := {"audit.verify", "audit.export", "key.read"}
@@ -148,7 +148,7 @@ may(q, "run.resume") if {
 }
 
 may(q, "record.service") if {
-	q.action in {"run.report", "key.report", "endpoint.report", "access.expire", "usage.record", "usage.record-serving", "monitor.record", "retention.remove"}
+	q.action in {"run.report", "key.report", "endpoint.report", "erasure.report", "access.expire", "usage.record", "usage.record-serving", "monitor.record", "retention.remove"}
 	has(q, {"service"})
 }
 
@@ -218,6 +218,21 @@ may(q, "privacy.budget") if {
 may(q, "privacy.spend") if {
 	q.action == "privacy.spend"
 	has(q, people_who_work)
+}
+
+may(q, "erasure.request") if {
+	q.action == "erasure.request"
+	has(q, people_who_work)
+}
+
+may(q, "erasure.decide") if {
+	q.action == "erasure.decide"
+	has(q, {"approver", "admin"})
+}
+
+may_not(q, "erasure.four-eyes") if {
+	q.action == "erasure.decide"
+	q.context.requested_by == q.principal.name
 }
 
 may_not(q, "dpia.high-risk") if {
@@ -322,14 +337,14 @@ permits := {
 	"read.project", "read.platform", "policy.dry-run", "project.create", "project.update", "member.change",
 	"run.start", "approval.role", "run.cancel", "run.resume", "record.service", "record.developer", "quarantine.release",
 	"schedule.change", "pipeline.run", "access.ask", "access.break-glass", "access.decide", "access.revoke", "access.review",
-	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide", "privacy.budget", "privacy.spend",
+	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide", "privacy.budget", "privacy.spend", "erasure.request", "erasure.decide",
 	"data.see.part", "data.see.token", "data.see.serving",
 	"evidence.export", "alert.handle", "alert.rules",
 }
 
 forbids := {
 	"run.role", "run.on-behalf-of", "run.prod.on-behalf-of", "run.environment", "run.prod.person-decides", "run.approves-for-self",
-	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment", "run.retire.role", "classification.person", "dpia.high-risk", "dpia.four-eyes",
+	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment", "run.retire.role", "classification.person", "dpia.high-risk", "dpia.four-eyes", "erasure.four-eyes",
 }
 
 decide(q) := {"allowed": false, "by": no} if {
