@@ -82,7 +82,13 @@ def asks() -> Iterator[tuple[str, str]]:
 
     with clients.ControlClient("http://x", "t", transport=httpx.MockTransport(answer)) as client:
         for name, method in inspect.getmembers(type(client), inspect.isfunction):
-            if name.startswith(("_", "change_")) or name == "close":
+            # What is looked at first and changed then asks for what two others do.
+            if name.startswith("_") or name in (
+                "change_project",
+                "change_member",
+                "change_schedule",
+                "close",
+            ):
                 continue
             hints = typing.get_type_hints(method)
             given = {

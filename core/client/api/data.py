@@ -17,6 +17,7 @@ from mainspring.core.contracts import (
     lineage,
     metering,
     quality,
+    retention,
     training,
     unit_costs,
 )
@@ -140,6 +141,14 @@ class Records(Connection):
     def record_usage(self, record: training.UsageRecord) -> control.CostView:
         """Role service. Idempotent by `usage_key`."""
         return self._report("/api/v1/usage", record, control.CostView)
+
+    def record_retention(
+        self, project: str, removed: retention.RetentionRecord
+    ) -> retention.RetentionRecorded:
+        """Role service. Idempotent by `event_key`."""
+        return self._report(
+            f"/api/v1/projects/{quote(project)}/retentions", removed, retention.RetentionRecorded
+        )
 
     def record_serving_usage(self, records: Sequence[metering.ServingUsage]) -> metering.ServingUsageReceipt:
         """Role service. All of them or none; idempotent by each record's `usage_key`."""
