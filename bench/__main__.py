@@ -15,7 +15,7 @@ SUITES: Final = {
     "serving": "the data plane against a bare server and plain FastAPI",
     "features": "features through Feast's calls, online against Redis, offline against its DuckDB store",
     "workflows": "orchestration, cancellations, deployments under load, the replay guard, the thin client",
-    "platform": "the control plane: audit, verification, requests, tamperings",
+    "platform": "the control plane: decisions, audit, verification, requests, tamperings, a budget race",
     "gpu": "every GPU kernel, where there is a GPU",
     "demo": "the whole platform, cold and warm",
     "templates": "what made projects reach on all of their data",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mainspring.bench import suite
-from mainspring.bench.control_plane import audit, decisions, requests
+from mainspring.bench.control_plane import audit, decisions, race, requests
 from mainspring.bench.native import machine
 
 
@@ -21,6 +21,8 @@ def measure(*, quick: bool) -> dict[str, Any]:
         found = [*asyncio.run(_audit(Path(folder) / "audit", quick=quick))]
         (Path(folder) / "api").mkdir()
         found += _requests(Path(folder) / "api", quick=quick)
+        (Path(folder) / "race").mkdir()
+        found += _race(Path(folder) / "race")
     found += _decisions(quick=quick)
     return {
         "schema": "mainspring.bench.platform/v1",
@@ -79,6 +81,17 @@ def _requests(folder: Path, *, quick: bool) -> list[dict[str, Any]]:
         _row(f"{name} over HTTP, p{p}", float(np.percentile(seconds, p)) * 1e3, "ms", None)
         for name, seconds in found.items()
         for p in (50, 99)
+    ]
+
+
+def _race(folder: Path) -> list[dict[str, Any]]:
+    """A start too many is as wrong as one too few."""
+    found = asyncio.run(race.run(folder, starts=100, fits=10))
+    is_exact = (found.started, found.refused, found.launched) == (10, 90, 10)
+    row = _row("runs started of 100 at once against a budget for 10", found.started, "runs", None)
+    return [
+        {**row, "target": 10, "ok": is_exact},
+        _row("until all 100 were answered", found.seconds, "s", None),
     ]
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.bench.control_plane import audit, decisions, requests
+from mainspring.bench.control_plane import __main__ as bench
+from mainspring.bench.control_plane import audit, decisions, race, requests
 from mainspring.platform.audit import verification
 
 
@@ -45,6 +46,18 @@ def test_decisions_are_those_of_the_peer_before_they_are_timed(monkeypatch: pyte
     monkeypatch.setattr(decisions.AsItComes, "decide", lambda *_: decisions.questions.Decision(True, ()))
     with pytest.raises(AssertionError):
         decisions.measure(rounds=1)
+
+
+def test_no_more_start_at_once_than_the_budget_has(tmp_path: Path) -> None:
+    found = asyncio.run(race.run(tmp_path, starts=12, fits=3))
+    assert (found.started, found.refused, found.launched) == (3, 9, 3) and found.seconds > 0
+    rows = bench._race(_fresh(tmp_path / "whole"))
+    assert [(row["value"], row.get("ok")) for row in rows] == [(10, True), (rows[1]["value"], None)]
+
+
+def _fresh(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 @pytest.mark.integration
