@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import prometheus_client
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -19,6 +19,18 @@ from mainspring.platform.runs import store as run_store
 __all__ = ["of_alerts", "of_costs", "of_process", "of_reports", "of_runs", "text"]
 
 Families = Iterable[Metric]
+
+_OF_RUNS: Final = ("project", "kind", "stage")
+_OF_ENDPOINTS: Final = ("project", "endpoint")
+#: What a report says of all answers (`monitoring.SliceFound`), and in which words.
+_MEASURES: Final = (
+    ("rows", "answers in the window of the newest report"),
+    ("score_psi", "population stability index of the scores"),
+    ("calibration_gap", "what happened less what was predicted"),
+    ("auc", "ranking, where both outcomes happened"),
+    ("base_rate", "share of those that happened"),
+    ("mean_score", "mean of the scores"),
+)
 
 
 class _Given(Collector):
@@ -38,9 +50,8 @@ def text(families: Families, *, with_process: bool = False) -> bytes:
     return prometheus_client.generate_latest(registry)
 
 
-def _gauge(name: str, says: str, labels: Sequence[str], rows: Iterable[Sequence[Any]]) -> GaugeMetricFamily:
+def _filled(family: GaugeMetricFamily, rows: Iterable[Sequence[Any]]) -> GaugeMetricFamily:
     """Each row: its labels, and the value at its end."""
-    family = GaugeMetricFamily(name, says, labels=labels)
     for *found, value in rows:
         family.add_metric([str(one) for one in found], float(value))
     return family
@@ -67,92 +78,68 @@ def of_process(book: requests.RequestBook, sender: otlp.SpanSender | None) -> It
 
 async def of_runs(connection: AsyncConnection, projects: store.Projects) -> list[Metric]:
     rows = await store.runs(connection, projects)
-    ended = CounterMetricFamily(
-        "mainspring_runs_ended", "runs by how they ended", labels=("project", "kind", "stage")
+    ended = CounterMetricFamily("mainspring_runs_ended", "runs by how they ended", labels=_OF_RUNS)
+    begun = GaugeMetricFamily(
+        "mainspring_runs_open", "runs that have not ended, by the stage last reported", labels=_OF_RUNS
     )
     for project, kind, stage, count in rows:
-        if training.Stage(stage) in run_store.TERMINAL:
-            ended.add_metric((project, kind, stage), count)
-    begun = [row for row in rows if training.Stage(row.stage) not in run_store.TERMINAL]
-    labels = ("project", "kind", "stage")
-    waiting = await store.open_intents(connection, projects)
-    return [
-        ended,
-        _gauge("mainspring_runs_open", "runs that have not ended, by the stage last reported", labels, begun),
-        _gauge(
-            "mainspring_run_intents_open",
-            "what was asked of runs and the engine has not taken",
-            ("project", "kind"),
-            waiting,
-        ),
-    ]
+        is_over = training.Stage(stage) in run_store.TERMINAL
+        (ended if is_over else begun).add_metric((project, kind, stage), count)
+    waiting = GaugeMetricFamily(
+        "mainspring_run_intents_open",
+        "what was asked of runs and the engine has not taken",
+        labels=("project", "kind"),
+    )
+    return [ended, begun, _filled(waiting, await store.open_intents(connection, projects))]
 
 
 async def of_costs(connection: AsyncConnection, projects: store.Projects, now: datetime) -> list[Metric]:
     month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    spent = await store.spent(connection, projects, month)
-    budgets = await store.budgets(connection, projects)
-    return [
-        _gauge(
-            "mainspring_cost_month",
-            "spent since the month began (UTC)",
-            ("project", "service", "currency"),
-            [(*labels, cost.to_amount(int(nanos))) for *labels, nanos in spent],
-        ),
-        _gauge(
-            "mainspring_budget_month",
-            "what a project may spend a month; absent: no limit",
-            ("project",),
-            [(name, cost.to_amount(int(nanos))) for name, nanos in budgets],
-        ),
-    ]
+    spent = GaugeMetricFamily(
+        "mainspring_cost_month",
+        "spent since the month began (UTC)",
+        labels=("project", "service", "currency"),
+    )
+    budgets = GaugeMetricFamily(
+        "mainspring_budget_month",
+        "what a project may spend a month; absent: no limit",
+        labels=("project",),
+    )
+    for *labels, nanos in await store.spent(connection, projects, month):
+        spent.add_metric(labels, cost.to_amount(int(nanos)))
+    for name, nanos in await store.budgets(connection, projects):
+        budgets.add_metric((name,), cost.to_amount(int(nanos)))
+    return [spent, budgets]
 
 
 async def of_alerts(connection: AsyncConnection, projects: store.Projects) -> list[Metric]:
+    unresolved = GaugeMetricFamily(
+        "mainspring_alerts_unresolved",
+        "alerts that somebody may still have to see to",
+        labels=("project", "endpoint", "kind", "state"),
+    )
+    told = GaugeMetricFamily(
+        "mainspring_alert_deliveries",
+        "tellings of alerts, by what became of them",
+        labels=("project", "channel", "state"),
+    )
     return [
-        _gauge(
-            "mainspring_alerts_unresolved",
-            "alerts that somebody may still have to see to",
-            ("project", "endpoint", "kind", "state"),
-            await store.alerts(connection, projects),
-        ),
-        _gauge(
-            "mainspring_alert_deliveries",
-            "tellings of alerts, by what became of them",
-            ("project", "channel", "state"),
-            await store.deliveries(connection, projects),
-        ),
+        _filled(unresolved, await store.alerts(connection, projects)),
+        _filled(told, await store.deliveries(connection, projects)),
     ]
 
 
 async def of_reports(connection: AsyncConnection, projects: store.Projects) -> list[Metric]:
     """The newest report of each endpoint: of all answers in its window."""
-    found: dict[str, list[Sequence[Any]]] = {name: [] for name in _MEASURES}
+    found: dict[str, list[Sequence[Any]]] = {}
     for project, endpoint, body in await store.newest_reports(connection, projects):
         report = monitoring.MonitorReport.model_validate(body)
-        values: dict[str, float | None] = {"rows": report.rows}
-        if (whole := report.whole) is not None:
-            values |= {
-                "score_psi": whole.score_psi,
-                "calibration_gap": whole.calibration_gap,
-                "auc": whole.auc,
-                "base_rate": whole.base_rate,
-                "mean_score": whole.mean_score,
-            }
-        for name, value in values.items():
-            if value is not None:
-                found[name].append((project, endpoint, value))
-    labels = ("project", "endpoint")
-    return [
-        _gauge(f"mainspring_monitor_{name}", _MEASURES[name], labels, rows) for name, rows in found.items()
-    ]
-
-
-_MEASURES = {
-    "rows": "answers in the window of the newest report",
-    "score_psi": "population stability index of the scores",
-    "calibration_gap": "what happened less what was predicted",
-    "auc": "ranking, where both outcomes happened",
-    "base_rate": "share of those that happened",
-    "mean_score": "mean of the scores",
-}
+        of_all = report.whole or monitoring.SliceFound(rows=report.rows)
+        for name, _ in _MEASURES:
+            if (value := getattr(of_all, name)) is not None:
+                found.setdefault(name, []).append((project, endpoint, value))
+    families = []
+    for name, says in _MEASURES:
+        family = GaugeMetricFamily(f"mainspring_monitor_{name}", says, labels=_OF_ENDPOINTS)
+        families.append(_filled(family, found.get(name, ())))
+    return list[Metric](families)

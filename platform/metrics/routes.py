@@ -16,7 +16,7 @@ from mainspring.platform.metrics import requests
 _TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
-@get("/metrics", tags=["health"])
+@get("/metrics", tags=["health"], media_type="text/plain")
 async def metrics(
     request_book: NamedDependency[requests.RequestBook], told: NamedDependency[otlp.Told]
 ) -> Response[bytes]:
@@ -27,7 +27,7 @@ async def metrics(
     return Response(families.text(found, with_process=True), media_type=_TYPE)
 
 
-@get("/api/v1/metrics", tags=["health"])
+@get("/api/v1/metrics", tags=["health"], media_type="text/plain")
 async def project_metrics(
     plane: NamedDependency[control_plane.ControlPlane], credential: NamedDependency[str]
 ) -> Response[bytes]:
