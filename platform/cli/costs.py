@@ -161,6 +161,23 @@ def cost_oversize(below: float, limit: int, project_name: str, actor: str, as_js
     output.show(found, as_json=as_json, columns=columns)
 
 
+@cost.command("standing")
+@click.argument("run_ids", nargs=-1)
+@_PROJECT
+@session.AS
+@session.JSON
+def cost_standing(run_ids: tuple[str, ...], project_name: str, actor: str, as_json: bool) -> None:
+    """What runs, and their projects this month, have spent on record of what they may: what workers stop work by."""
+    with session.client(actor or "developer@local") as client:
+        found = client.standing(runs=run_ids, projects=(project_name,) if project_name else ())
+    rows = [
+        {"what": what, "name": name, **spending.model_dump(), "currency": found.currency}
+        for what, group in (("run", found.runs), ("project", found.projects))
+        for name, spending in group.items()
+    ]
+    output.show(rows, as_json=as_json, columns=("what", "name", "limit", "spent", "currency"))
+
+
 @cost.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(

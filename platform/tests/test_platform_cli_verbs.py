@@ -34,6 +34,7 @@ WITHOUT: Mapping[str, str] = {
     "POST /usage": BY_PROCESSES,
     "POST /serving-usage": BY_PROCESSES,
     "POST /projects/{}/access-requests/{}/expire": BY_PROCESSES,
+    "POST /projects/{}/retentions": BY_PROCESSES,
     "GET /lineage/{}/{}": "is the same as `lineage:walk`, for names without slashes",
 }
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -284,3 +285,18 @@ def test_a_catalog_is_put_from_a_file(shell: Shell, tmp_path: Path) -> None:
     assert shell.json("catalog", "put", "flight-delay", str(file))["changed"] == 0
     file.write_text("{")
     assert "is no JSON" in shell.run("catalog", "put", "flight-delay", str(file), code=2).output
+
+
+def test_what_is_left_is_shown_and_a_failed_run_is_resumed_with_more(
+    shell: Shell, launcher: run_launcher.MemoryLauncher
+) -> None:
+    run_id = shell.api.run(max_cost=0.4)["run_id"]
+    run, project = shell.json("cost", "standing", run_id)
+    assert run == {"what": "run", "name": run_id, "limit": 0.4, "spent": 0.0, "currency": "USD"}
+    assert (project["what"], project["name"], project["limit"]) == ("project", PROJECT["name"], 1.0)
+    early = shell.run("run", "resume", run_id, code=1)
+    assert "only what failed is resumed" in early.output
+    launcher.fail(run_id)
+    assert shell.json("run", "resume", run_id, "--max-cost", "0.7")["run_id"] == run_id
+    assert shell.json("cost", "standing", run_id)[0]["limit"] == 0.7
+    assert launcher.started[run_id].max_cost == 0.7
