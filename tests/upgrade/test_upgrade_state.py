@@ -91,6 +91,7 @@ def test_a_lake_and_its_segments_are_read_and_made_anew(home: Path, expected: di
     assert make_state.matched(source.current(refresh=True)) == expected["lake"]["matched"]
 
 
+@pytest.mark.timeout(300)  # alone it imports torch and ONNX Runtime first: a minute among twenty others
 def test_bundles_of_each_kind_open_and_score_as_they_did(home: Path, expected: dict[str, Any]) -> None:
     loader = signed_bundles.SignedBundleLoader(
         bundle.BundleStore(home / "models" / "bundles"),
