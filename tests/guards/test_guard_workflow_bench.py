@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import source_tree
 
-from mainspring.bench.workflows import goals, pieces, recoveries, trainings
+from mainspring.bench.workflows import cancels, goals, pieces, recoveries, trainings
 
 FOLDER = source_tree.ROOT / "bench" / "workflows"
 STORED = json.loads((FOLDER / "results" / "workflows-xeon.json").read_text())
@@ -28,7 +28,8 @@ def test_the_table_in_the_readme_is_the_stored_result() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "merged"), [("recovery", recoveries.merged), ("trainings", trainings.merged)]
+    ("name", "merged"),
+    [("cancels", cancels.merged), ("recovery", recoveries.merged), ("trainings", trainings.merged)],
 )
 def test_what_was_measured_in_pieces_is_told_as_it_is_stored(
     name: str, merged: Callable[..., dict[str, Any]]
