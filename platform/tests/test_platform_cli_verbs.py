@@ -35,6 +35,7 @@ WITHOUT: Mapping[str, str] = {
     "POST /serving-usage": BY_PROCESSES,
     "POST /projects/{}/access-requests/{}/expire": BY_PROCESSES,
     "POST /projects/{}/retentions": BY_PROCESSES,
+    "POST /projects/{}/erasures/{}/report": BY_PROCESSES,
     "GET /lineage/{}/{}": "is the same as `lineage:walk`, for names without slashes",
 }
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64

@@ -128,6 +128,14 @@ class AsyncProtection(AsyncConnection):
             f"{_erasures(project)}/{quote(erasure_id)}/decision", decision, erasure_contracts.ErasureView
         )
 
+    async def report_erasure(
+        self, project: str, erasure_id: str, told: erasure_contracts.ErasureReport
+    ) -> erasure_contracts.ErasureView:
+        """Role service. How it ended; the same again changes nothing. Errors: Conflict if it has ended otherwise."""
+        return await self._report(
+            f"{_erasures(project)}/{quote(erasure_id)}/report", told, erasure_contracts.ErasureView
+        )
+
 
 def _classified(project: str) -> str:
     return f"/api/v1/projects/{quote(project)}/classifications"
