@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import rich_click as click
 
-from mainspring.platform.cli import output, protection, session
+from mainspring.platform.cli import output, session, table_files
 
 __all__ = ["privacy"]
 
@@ -89,7 +89,7 @@ def privacy_answer(
         raise click.UsageError("bounds are two; give `--low` and `--high`")
     bounds = None if low is None or high is None else (low, high)
     asked = noise.Asked(question, person, epsilon, column, bounds, rows_per_person)  # type: ignore[arg-type]
-    rows = protection.scan(file).collect()
+    rows = table_files.scan(file).collect()
     noise.check(rows, asked)  # before anything is charged
     charge = contracts.PrivacySpend.model_validate(
         {

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import rich_click as click
 
 from mainspring.core import errors
-from mainspring.platform.cli import output, session
+from mainspring.platform.cli import output, session, synthesising, table_files
 
-if TYPE_CHECKING:
-    import polars as pl
-
-__all__ = ["CLASSES", "KINDS", "data", "scan"]
+__all__ = ["CLASSES", "KINDS", "data"]
 
 #: As `core.contracts.protection`, whose import would slow `--help` down; a test holds them equal.
 KINDS: Final = (
@@ -49,7 +46,7 @@ def data_classify(
     from mainspring.core.contracts import protection
     from mainspring.core.protection import detecting
 
-    found = detecting.detect(detecting.sample(scan(file), rows))
+    found = detecting.detect(detecting.sample(table_files.scan(file), rows))
     listed = [finding.model_dump(mode="json") for finding in found]
     told: dict[str, Any] = {"entry": entry, "findings": listed}
     if not dry_run:
@@ -133,28 +130,6 @@ def _decide(project_name: str, asked: dict[str, Any], actor: str, as_json: bool)
     output.show(made.model_dump(mode="json"), as_json=as_json)
 
 
-def scan(file: str) -> pl.LazyFrame:
-    """Errors: InvalidRequest for a file that is neither."""
-    from pathlib import Path
-
-    import polars as pl
-
-    try:
-        if Path(file).is_dir():
-            frame = pl.scan_parquet(Path(file) / "**" / "*.parquet")
-        elif file.endswith((".csv", ".tsv")):
-            frame = pl.scan_csv(file, separator="\t" if file.endswith(".tsv") else ",", infer_schema=False)
-        else:
-            frame = pl.scan_parquet(file)
-        frame.collect_schema()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise errors.InvalidRequest(
-            f"`{file}` cannot be read: {error}; give a Parquet or CSV file, or a folder of Parquet",
-            field="file",
-        ) from error
-    return frame
-
-
 @data.command("seal")
 @click.argument("project_name")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
@@ -180,7 +155,7 @@ def data_seal(project_name: str, file: str, out: str, scheme: str, as_json: bool
         raise errors.InvalidRequest(f"`{scheme}` is no TOML: {error}; correct it", field="scheme") from error
     asked = tables.Scheme.parse(document)
     cipher = keysets.keyset(settings.load().protection, project_name).cipher()
-    rows = scan(file).collect()
+    rows = table_files.scan(file).collect()
     tables.write(rows, Path(out), asked, cipher)
     told = {"file": out, "rows": rows.height, "columns": sorted(asked.columns), "key_id": cipher.current}
     output.show(told, as_json=as_json)
@@ -277,3 +252,6 @@ def data_open(
     with session.client(actor or "approver@local") as client:
         opened = client.open_sealed(project_name, asked)
     output.show(opened.model_dump(mode="json"), as_json=as_json)
+
+
+data.add_command(synthesising.synthesise)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import httpx
+import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -15,6 +17,7 @@ from litestar.testing import TestClient
 from mainspring.core import identity, settings
 from mainspring.core.client import control as control_client
 from mainspring.core.contracts import protection
+from mainspring.core.synthetic import judging
 from mainspring.platform import app as control_app
 from mainspring.platform.cli import main as cli
 from mainspring.platform.cli import protection as verbs
@@ -303,6 +306,52 @@ def test_the_command_line_finds_sends_counts_and_no_value(
     csv = tmp_path / "x.csv"
     csv.write_text("iban\nDE89370400440532013000\n")
     assert "bank_account" in run("classify", "hospital", "lake.x", str(csv), "--dry-run", "--json")
+
+
+def test_a_synthetic_table_is_made_by_what_people_decided(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, file, out = _Cli(api, monkeypatch), tmp_path / "intake.parquet", tmp_path / "made.parquet"
+    rng, n = np.random.default_rng(1), 600
+    weight = rng.normal(70, 10, n)
+    pl.DataFrame(
+        {
+            "mail": [f"p{i}@example.org" for i in range(n)],
+            "phone": [1000 + i // 20 for i in range(n)],
+            "order_no": [f"A{i % 40}" for i in range(n)],
+            "weight": weight,
+            "heavy": weight + rng.normal(0, 5, n) > 75,
+        }
+    ).write_parquet(file)
+    run("classify", "hospital", "lake.intake", str(file))
+    run("reject", "hospital", "lake.intake", "phone", "--reason", "the ward's", "--as", "approver@local")
+    words = (
+        "synthesise",
+        str(file),
+        str(out),
+        "--rows",
+        "800",
+        "--target",
+        "heavy",
+        "--identifier",
+        "order_no",
+    )
+    told = json.loads(run(*words, "--json"))["data"]
+    assert {"mail", "phone", "order_no"} == set(told["identifiers"]) and told["problems"] == []
+    told = json.loads(run(*words, "--project", "hospital", "--entry", "lake.intake", "--json"))["data"]
+    assert {"mail", "order_no"} == set(told["identifiers"]), "a person said whose the phone is"
+    made = pl.read_parquet(out)
+    assert made.height == 800 and set(made["phone"]) <= set(range(1000, 1030))
+    assert not made["mail"].str.contains("@").any() and told["auc_of_synthetic"] > 0.8
+    assert "membership_auc" in run(*words)
+    pl.read_parquet(file).write_csv(tmp_path / "intake.csv")
+    words_csv = ("synthesise", str(tmp_path / "intake.csv"), str(tmp_path / "csv.parquet"), *words[3:])
+    assert json.loads(run(*words_csv, "--json"))["data"]["auc_of_synthetic"] > 0.8
+    assert pl.read_parquet(tmp_path / "csv.parquet").schema == made.schema
+    assert "go together" in run(*words, "--entry", "lake.intake", expect=2)
+    out.unlink()
+    monkeypatch.setattr(judging, "MOST_MEMBERSHIP", 0.0)
+    assert "synthetic.private" in run(*words, expect=3) and not out.exists()
 
 
 def test_the_words_of_the_command_line_are_the_contracts() -> None:

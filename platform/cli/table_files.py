@@ -1,0 +1,42 @@
+"""Tables that people name on a command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mainspring.core import errors
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["scan"]
+
+
+def scan(file: str, *, types: bool = False) -> pl.LazyFrame:
+    """Parquet, a folder of it, or CSV, whose values are text unless `types` are to be found out by all of them.
+
+    Errors: InvalidRequest for a file that is neither.
+    """
+    import polars as pl
+
+    try:
+        if Path(file).is_dir():
+            frame = pl.scan_parquet(Path(file) / "**" / "*.parquet")
+        elif file.endswith((".csv", ".tsv")):
+            frame = pl.scan_csv(
+                file,
+                separator="\t" if file.endswith(".tsv") else ",",
+                infer_schema=types,
+                infer_schema_length=None,
+                try_parse_dates=types,
+            )
+        else:
+            frame = pl.scan_parquet(file)
+        frame.collect_schema()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise errors.InvalidRequest(
+            f"`{file}` cannot be read: {error}; give a Parquet or CSV file, or a folder of Parquet",
+            field="file",
+        ) from error
+    return frame
