@@ -124,7 +124,7 @@ def cost_forecast(project_name: str, actor: str, as_json: bool) -> None:
 @session.AS
 @session.JSON
 def cost_waste(idle_days: float, project_name: str, actor: str, as_json: bool) -> None:
-    """Endpoints that nobody has asked for so long, with the notices that they got. `cost oversize` has runs."""
+    """Endpoints that nobody has asked for so long, with the notices that they got. `cost oversize` has runs, `cost duplicates` features."""
     from datetime import UTC, datetime
 
     from mainspring.core.contracts import idling
@@ -159,6 +159,49 @@ def cost_oversize(below: float, limit: int, project_name: str, actor: str, as_js
         found = client.oversize_runs(project=project_name, below=below, limit=limit).items
     columns = ("run_id", "project", "kind", "requested_by", "max_cost", "cost")
     output.show(found, as_json=as_json, columns=columns)
+
+
+@cost.command("duplicates")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--key", "keys", multiple=True, required=True, help="A join key of the views; repeat it.")
+@click.option(
+    "--time",
+    "times",
+    multiple=True,
+    default=("event_timestamp", "created_timestamp"),
+    show_default=True,
+    help="A column of times, which is no feature; repeat it.",
+)
+@click.option(
+    "--nearly", type=click.FloatRange(0.5, 1), default=0.999, show_default=True, help="Of ranks' correlation."
+)
+@session.JSON
+def cost_duplicates(
+    folder: Path, keys: tuple[str, ...], times: tuple[str, ...], nearly: float, as_json: bool
+) -> None:
+    """Features that are there twice among the views of FOLDER (`<view>.parquet`, as trainings make them). Nothing is sent."""
+    import polars as pl
+
+    from mainspring.core.features import duplicates
+
+    files = {path.stem: path for path in sorted(folder.rglob("*.parquet")) if not path.is_symlink()}
+    if not files:
+        raise errors.InvalidRequest(
+            f"`{folder}` has no view, which is a `*.parquet` file; name a folder of features", field="folder"
+        )
+    views = {name: pl.scan_parquet(path) for name, path in files.items()}
+    rows = [
+        {
+            "one": found.one,
+            "other": found.other,
+            "kind": found.kind,
+            "alike": found.alike,
+            "rows": found.rows,
+            "bytes": duplicates.stored_bytes(files, found.other),
+        }
+        for found in duplicates.find(views, {*keys, *times}, nearly=nearly)
+    ]
+    output.show(rows, as_json=as_json, columns=("one", "other", "kind", "alike", "rows", "bytes"))
 
 
 @cost.command("standing")
