@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,17 @@ def test_a_job_has_its_trace_in_its_command() -> None:
     assert observed.command("python -m train") == "python -m train"
 
 
+@pytest.fixture
+def own_logs() -> Iterator[None]:
+    """A job writes all logs of its process, which is this one here."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("own_logs")
 def test_a_job_is_a_span_of_the_trace_in_its_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
