@@ -25,6 +25,7 @@ from mainspring.core.pipelines.store import PipelineStore, fresh_folder
 from mainspring.workflows.ray_jobs import books, job_files, observed, step_messages
 
 _LOOK_SECONDS: Final = 0.1
+_KILL_SECONDS: Final = 5.0
 _GIB: Final = 1 << 30
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -162,20 +163,27 @@ def _read(out: Path, code: int) -> tuple[step_messages.StepOutput, step_messages
 
 
 def _kill(pid: int) -> None:
-    """The session's processes; the first of them keeps its number until it is waited for."""
-    for member in _session(pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(member, signal.SIGKILL)
+    """The session's processes, until none is alive: one may have begun another while it was being killed.
+
+    The first of them keeps its number until it is waited for. What the system cannot end at once, it ends later.
+    """
+    until = time.monotonic() + _KILL_SECONDS
+    while (alive := _session(pid)) and time.monotonic() < until:
+        for member in alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member, signal.SIGKILL)
+        time.sleep(0.002)
 
 
 def _session(pid: int) -> list[int]:
+    """Those that have not ended."""
     found = []
     for entry in Path("/proc").iterdir():
         # Processes end while we look.
         with contextlib.suppress(OSError, ValueError, IndexError):
             if entry.name.isdigit():
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[3]) == pid:
+                if int(fields[3]) == pid and fields[0] != "Z":
                     found.append(int(entry.name))
     return found
 
