@@ -74,7 +74,9 @@ void InAnotherProcess(const Work& work, int wait_us = -1) {
   }
   int status = 0;
   ASSERT_EQ(waitpid(child, &status, 0), child);
-  if (wait_us < 0) EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
+  if (wait_us < 0) {
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
+  }
 }
 
 // qemu-user has no robust futexes: there the lock of a process that ended is held for ever.
@@ -185,8 +187,9 @@ TEST_F(SharedLimitsTest, KillsOfWhoAddsAccountsMixUpNone) {
 }
 
 TEST_F(SharedLimitsTest, ThreadsOfSeveralProcessesAddEachPairOnce) {
-  if (std::getenv("MAINSPRING_EMULATED_CPU") != nullptr)
+  if (std::getenv("MAINSPRING_EMULATED_CPU") != nullptr) {
     GTEST_SKIP() << "qemu-user aborts when a forked child of several threads starts one of its own";
+  }
   const auto add = [this] {
     const auto accounts = Open();
     std::vector<std::thread> threads;
