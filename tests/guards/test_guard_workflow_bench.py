@@ -29,7 +29,12 @@ def test_the_table_in_the_readme_is_the_stored_result() -> None:
 
 @pytest.mark.parametrize(
     ("name", "merged"),
-    [("cancels", cancels.merged), ("recovery", recoveries.merged), ("trainings", trainings.merged)],
+    [
+        ("cancels", cancels.merged),
+        ("cancels-quiet", cancels.merged),
+        ("recovery", recoveries.merged),
+        ("trainings", trainings.merged),
+    ],
 )
 def test_what_was_measured_in_pieces_is_told_as_it_is_stored(
     name: str, merged: Callable[..., dict[str, Any]]
