@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mainspring.core import errors
 from mainspring.core.contracts.synthetic import ColumnFidelity, SyntheticReport
 from mainspring.core.models import evaluation
+from mainspring.core.synthetic.marginals import numbers_of
 
 __all__ = ["MOST_MEMBERSHIP", "MOST_NEARER", "judge", "require_private"]
 
@@ -86,9 +87,11 @@ def _problems(report: SyntheticReport, made: int) -> list[str]:
         found.append(
             f"{report.copied:.2%} of the rows are real ones, and {report.copied_by_chance:.2%} would be by chance"
         )
-    if report.nearer_to_fitted > MOST_NEARER:
+    # Of few rows chance is further from a half: three standard errors, where those are more than the limits leave.
+    few = max(0.0, 1.5 / math.sqrt(min(_COMPARED, made, report.fitted_rows, report.held_rows)) - 0.05)
+    if report.nearer_to_fitted > MOST_NEARER + few:
         found.append(f"{report.nearer_to_fitted:.1%} of the rows are nearer to rows that they were made of")
-    if report.membership_auc > MOST_MEMBERSHIP:
+    if report.membership_auc > MOST_MEMBERSHIP + few:
         found.append(f"who was among the real rows is told with an AUC of {report.membership_auc:.3f}")
     return found
 
@@ -117,7 +120,7 @@ def _distance(made: pl.Series, held: pl.Series) -> float:
             shares[s] if s in shares.columns else pl.Series([0.0] * shares.height) for s in ("made", "held")
         ]
         return float(((gaps[0] - gaps[1]).abs().sum() or 0.0) / 2)
-    a, b = (np.sort(_numbers(s)[~np.isnan(_numbers(s))]) for s in (made, held))
+    a, b = (np.sort(of[~np.isnan(of)]) for of in (numbers_of(made), numbers_of(held)))
     at = np.concatenate([a, b])
     steps = np.abs(
         np.searchsorted(a, at, "right") / made.len() - np.searchsorted(b, at, "right") / held.len()
@@ -161,10 +164,10 @@ def _scaled(frame: pl.DataFrame, by: pl.DataFrame, numbers: Sequence[str]) -> ND
     """By the other's 5th and 95th percentile, within 0 and 1; a missing value is as far from any as can be."""
     found = np.empty((frame.height, len(numbers)), np.float32)
     for i, name in enumerate(numbers):
-        reference = _numbers(by[name])
+        reference = numbers_of(by[name])
         present = reference[~np.isnan(reference)]
         low, high = np.percentile(present, [5, 95]) if len(present) else (0.0, 1.0)
-        scaled = np.clip((_numbers(frame[name]) - low) / max(high - low, 1e-12), 0, 1)
+        scaled = np.clip((numbers_of(frame[name]) - low) / max(high - low, 1e-12), 0, 1)
         found[:, i] = np.where(np.isnan(scaled), -1.0, scaled)
     return found
 
@@ -181,7 +184,7 @@ def _aucs(
     """A linear model of each, asked about the rows held back."""
     if not target or target not in names:
         return None, None
-    labels = [_numbers(frame[target]) for frame in (fitted, made, held)]
+    labels = [numbers_of(frame[target]) for frame in (fitted, made, held)]
     if any(set(np.unique(y)) != {0.0, 1.0} for y in labels):
         return None, None
     inputs = [name for name in names if name != target]
@@ -216,7 +219,7 @@ def _design(
                 (text == word).fill_null(value=False).to_numpy().astype(np.float64) for word in words[name]
             ]
             continue
-        reference, found = _numbers(by[name]), _numbers(frame[name])
+        reference, found = numbers_of(by[name]), numbers_of(frame[name])
         mean, spread = (
             (np.nanmean(reference), np.nanstd(reference)) if not np.isnan(reference).all() else (0.0, 1.0)
         )
@@ -231,9 +234,3 @@ def _weights(x: _Floats, y: _Floats) -> _Floats:
 
 def _is_number(dtype: pl.DataType) -> bool:
     return dtype.is_numeric() or dtype.is_temporal()
-
-
-def _numbers(values: pl.Series) -> _Floats:
-    raw = values.to_physical() if values.dtype.is_temporal() else values
-    found = raw.cast(pl.Float64).to_numpy().astype(np.float64)
-    return np.where(np.isfinite(found), found, np.nan)

@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 
 from mainspring.core import errors
 
-__all__ = ["CROWD", "OTHER", "Categories", "Column", "Identifier", "Numbers", "codes_of", "column_of"]
+__all__ = [
+    "CROWD",
+    "OTHER",
+    "Categories",
+    "Column",
+    "Identifier",
+    "Numbers",
+    "codes_of",
+    "column_of",
+    "numbers_of",
+]
 
 #: Fewer rows than this tell of somebody: their values are averaged, or told as `OTHER`.
 CROWD: Final = 10
@@ -56,7 +66,7 @@ class Numbers:
     knots: _Floats
 
     def places(self, values: pl.Series, rng: np.random.Generator) -> _Floats:
-        raw = _physical(values)
+        raw = numbers_of(values)
         present = ~np.isnan(raw)
         # Ties in an order of their own: equal values are spread over their share.
         order = np.lexsort((rng.random(int(present.sum())), raw[present]))
@@ -66,7 +76,7 @@ class Numbers:
 
     def values(self, places: _Floats) -> pl.Series:
         found = np.interp(places, np.linspace(0, 1, len(self.knots)), self.knots)
-        if self.dtype.is_float():
+        if self.dtype.is_float() or self.dtype.is_decimal():
             return pl.Series(self.name, found).cast(self.dtype)
         return (
             pl.Series(self.name, np.rint(found).astype(np.int64)).cast(_carrier(self.dtype)).cast(self.dtype)
@@ -95,7 +105,9 @@ class Categories:
 
     def values(self, places: _Floats) -> pl.Series:
         codes = np.minimum(np.searchsorted(self.ends, places, side="right"), len(self.words) - 1)
-        return pl.Series(self.name, [self.words[code] for code in codes.tolist()]).cast(self.dtype)
+        return pl.Series(self.name, [self.words[code] for code in codes.tolist()]).cast(
+            self.dtype, strict=False
+        )  # an enumeration has no word for others: they are missing
 
 
 @dataclass(frozen=True)
@@ -129,7 +141,7 @@ def column_of(values: pl.Series, *, is_identifier: bool, target: pl.Series | Non
     if dtype == pl.Boolean or dtype == pl.String or dtype in (pl.Categorical, pl.Enum):
         return _categories(values, missing, target)
     if dtype.is_numeric() or dtype.is_temporal():
-        raw = _physical(values)
+        raw = numbers_of(values)
         present = np.sort(raw[~np.isnan(raw)])
         return Numbers(values.name, dtype, 1 - len(present) / max(len(raw), 1), _knots(present))
     raise errors.InvalidRequest(
@@ -188,7 +200,7 @@ def _knots(present: _Floats) -> _Floats:
     return np.where(present[low] == present[high - 1], present[low], knots)
 
 
-def _physical(values: pl.Series) -> _Floats:
+def numbers_of(values: pl.Series) -> _Floats:
     """As numbers, missing ones NaN; NaN and infinite ones count as missing."""
     raw = values.to_physical() if values.dtype.is_temporal() else values
     found = raw.cast(pl.Float64).to_numpy().astype(np.float64)

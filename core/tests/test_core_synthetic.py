@@ -143,12 +143,16 @@ def test_columns_of_few_or_no_values_are_no_error() -> None:
             "rare": [f"word {i}" for i in range(n)],
             "day": [datetime(2026, 1, 1 + i % 20).date() for i in range(n)],
             "small": pl.Series([i % 3 for i in range(n)], dtype=pl.Int8),
+            "price": pl.Series([i % 50 + 0.25 for i in range(n)]).cast(pl.Decimal(10, 2)),
+            "grade": pl.Series(["a" if i > 2 else "b" for i in range(n)], dtype=pl.Enum(["a", "b"])),
         }
     )
     (made,) = copula.fit(odd, seed=1).rows(200, seed=1)
     assert made.schema == odd.schema
     assert set(made["constant"]) == {7} and set(made["rare"]) == {marginals.OTHER}
     assert made["nothing"].null_count() == made["no_text"].null_count() == made["nan"].null_count() == 200
+    assert (made["price"].cast(pl.Float64) % 1 != 0).any(), "cents are kept"
+    assert set(made["grade"]) <= {"a", None}, "three are too few, and an enumeration has no word for others"
     assert set(made["small"]) <= {0, 1, 2} and set(made["day"]) <= set(odd["day"])
 
 
