@@ -73,10 +73,9 @@ class Runs:
         """A run under this order, as the report has it; `different` is empty where all is well."""
         story, effects, slow = self.run(order, sudden)
         wanted = dict(self.wanted)
-        if order is not None and order.victim == "ray" and effects.get("jobs") == []:
-            wanted[
-                "jobs"
-            ] = []  # a head's books die with it; that nothing was done twice, usage and registry say
+        if effects.get("jobs") == [] and any(hit.victim == "ray" for hit in story.hits):
+            # A head's books die with it; that nothing was done twice, usage and registry say.
+            wanted["jobs"] = []
         return {
             "seconds": round(story.seconds, 1),
             "stage": effects["stage"],
