@@ -57,7 +57,7 @@ def update(
 ) -> int:
     """Bring what is known of the days that `[since, until)` touches up to date; answers how many days were asked.
 
-    `logged`: as `predictions.scan` reads it. A day whose answers the log has no more keeps what was known of it.
+    `logged`: as `predictions.scan` reads it. An hour whose answers the log has let go of, or of some, keeps what was known of it.
     Memory:  `CHUNK_ROWS` answers, however many there are.
     Errors:  NotFound without baseline; InvalidRequest for a column that is not there.
     """
@@ -75,10 +75,24 @@ def update(
     by_day = {day: part for (day,), part in cells.group_by(pl.col("hour").dt.date())}
     for day in open_days:
         begins, part = _begin(day), by_day.get(day, sketches.empty())
-        if part.is_empty() and not store.outcome_cells(begins, begins + _DAY).is_empty():
-            continue
+        part = _knowing_more(store.outcome_cells(begins, begins + _DAY), part)
         store.put_outcomes(day, part, is_settled=now > begins + _DAY + labels.horizon + GRACE)
     return len(open_days)
+
+
+def _knowing_more(before: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+    """By hour, the cells of whichever knows of more outcomes; of as many, what was found last."""
+    if before.is_empty():
+        return found
+
+    def known(cells: pl.DataFrame) -> pl.DataFrame:
+        whole = cells.filter(pl.col("slice") == "")
+        return whole.group_by("hour").agg(pl.col("counts").list.sum().sum().alias("n"))
+
+    beside = known(before).join(known(found), on="hour", how="left", suffix="_found")
+    kept = beside.filter(pl.col("n") > pl.col("n_found").fill_null(0))["hour"]
+    is_kept = pl.col("hour").is_in(kept.to_list())
+    return pl.concat([before.filter(is_kept), found.filter(~is_kept)])
 
 
 def _begin(day: date) -> datetime:

@@ -347,6 +347,31 @@ def test_a_day_that_the_log_has_no_more_keeps_what_was_known_of_it(tmp_path: Pat
     assert report(store).known == 700
 
 
+def test_of_a_day_that_the_log_has_in_part_nothing_that_was_known_is_lost(tmp_path: Path) -> None:
+    """A log that holds less than a day, which ten million answers fill."""
+    answered = world.rows(480, days=1)
+    early, late = answered.slice(0, 250), answered.slice(250)
+    store = world.store(tmp_path / "windows")
+    world.write(tmp_path / "log", early)
+    store.ingest(world.log_of(tmp_path / "log"))
+    world.join(tmp_path / "log", store, answered, now=T0 + DAY / 2)
+    before = store.outcome_cells(T0, T0 + DAY)
+    for file in world.log_of(tmp_path / "log").glob("*.parquet"):
+        file.unlink()
+    world.write(tmp_path / "log", late)
+    store.ingest(world.log_of(tmp_path / "log"))
+    for now in (T0 + DAY, T0 + 30 * DAY):
+        world.join(tmp_path / "log", store, answered, now=now)
+        found = store.outcome_cells(T0, T0 + DAY)
+        whole = found.filter(pl.col("slice") == "")
+        # The hour in which the log was cut has what was known of more of it.
+        assert sum(world.counts(whole, sketches.OUTCOMES)) == 480 - 10
+        shared = before.filter(pl.col("hour") < T0 + timedelta(hours=12)).sort("hour", "slice", "value")
+        again = found.filter(pl.col("hour") < T0 + timedelta(hours=12)).sort("hour", "slice", "value")
+        assert again.equals(shared)
+    assert store.is_settled(T0.date())
+
+
 def test_an_index_of_equal_shares_is_nothing_and_one_row_in_a_new_bin_is_no_infinity() -> None:
     reference = np.array([0, 100, 100, 100, 0])
     assert measuring.population_stability(reference, reference * 3) == 0
