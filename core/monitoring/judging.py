@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-import numpy as np
 import polars as pl
 
 from mainspring.core.contracts import monitoring
@@ -52,7 +51,7 @@ def report(
     happened = measuring.Outcomes(baseline, outcomes, begins, ends)
     scores = found.filter(pl.col("column") == SCORE)
     slices = tuple(
-        measuring.of_slice(baseline, row, happened, limits)
+        measuring.of_slice(baseline, row, happened, min_rows=limits.min_rows)
         for row in scores.sort("slice", "value").iter_rows(named=True)
     )
     whole = next((s for s in slices if not s.column), None)
@@ -144,7 +143,7 @@ def _of_outcomes(baseline: Baseline, one: SliceFound, limits: Limits) -> Iterato
         )
     if one.auc is not None and one.base_rate is not None:
         loss = baseline.auc - one.auc
-        if loss > limits.max_auc_loss and loss > limits.standard_errors * _auc_error(one):
+        if loss > limits.max_auc_loss and loss > limits.standard_errors * measuring.auc_error(one):
             yield Finding(
                 kind="ranking",
                 severity=severity,
@@ -223,13 +222,3 @@ def _of_inputs(columns: Sequence[ColumnFound], limits: Limits) -> Iterator[Findi
 
 def _told(value: str) -> str:
     return "any other" if value == sketches.OTHER else value
-
-
-def _auc_error(found: SliceFound) -> float:
-    """Hanley and McNeil, Radiology 143, 1982."""
-    assert found.auc is not None and found.base_rate is not None
-    a, positive = found.auc, found.base_rate * found.known
-    negative = found.known - positive
-    q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
-    variance = a * (1 - a) + (positive - 1) * (q1 - a * a) + (negative - 1) * (q2 - a * a)
-    return float(np.sqrt(max(variance, 0.0) / (positive * negative)))

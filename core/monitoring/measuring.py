@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from mainspring.core.contracts.monitoring import Baseline, ColumnBaseline, ColumnFound, Limits, SliceFound
 from mainspring.core.monitoring import sketches
 
-__all__ = ["PSI_GROUPS", "Outcomes", "auc_of_bins", "columns", "of_slice", "population_stability"]
+__all__ = [
+    "PSI_GROUPS",
+    "Outcomes",
+    "auc_error",
+    "auc_of_bins",
+    "columns",
+    "of_slice",
+    "population_stability",
+]
 
 #: Groups of equal reference mass that an index is computed over: more make it larger by chance.
 PSI_GROUPS: Final = 10
@@ -28,14 +36,14 @@ _NEW_VALUES: Final = 5
 _Counts = NDArray[np.int64]
 
 
-def of_slice(baseline: Baseline, row: dict[str, Any], happened: Outcomes, limits: Limits) -> SliceFound:
-    """One row of the sums of scores, and what came of it."""
+def of_slice(baseline: Baseline, row: dict[str, Any], happened: Outcomes, *, min_rows: int) -> SliceFound:
+    """One row of the sums of scores, and what came of it. With fewer than `min_rows` on a side there is no index."""
     column = baseline.columns[0]
     counts = np.array(row["counts"], np.int64)
     rows, present = int(counts.sum()), int(counts[:-2].sum())
     mean = None if not present else (column.mean or 0.0) + row["sums"][0] / present
     psi = None
-    if min(present, baseline.rows) >= limits.min_rows:
+    if min(present, baseline.rows) >= min_rows:
         psi = population_stability(np.array(column.counts), counts[:-2])
     found = SliceFound(column=row["slice"], value=row["value"], rows=rows, mean_score=mean, score_psi=psi)
     return found.model_copy(update=happened.of(row["slice"], row["value"]))
@@ -44,12 +52,21 @@ def of_slice(baseline: Baseline, row: dict[str, Any], happened: Outcomes, limits
 class Outcomes:
     """What is known of what happened, by slice and value."""
 
-    def __init__(self, baseline: Baseline, outcomes: pl.DataFrame, begins: datetime, ends: datetime) -> None:
-        """`outcomes` as of `sketches`; those before the window tell how much one day is like another."""
+    def __init__(
+        self,
+        baseline: Baseline,
+        outcomes: pl.DataFrame,
+        begins: datetime,
+        ends: datetime,
+        *,
+        until: datetime | None = None,
+    ) -> None:
+        """`outcomes` as of `sketches`; windows back from `until` (None: `ends`) tell how much one day is like another."""
         cells = outcomes.filter(pl.col("hour").is_between(begins, ends, closed="left"))
         self._bins = sketches.score_bins(baseline)
         self._total = sketches.added_up(cells, by=("slice", "value", "column"))
-        self._cells, self._spread = cells, _day_spread(outcomes, begins, ends)
+        until = until or ends
+        self._cells, self._spread = cells, _day_spread(outcomes, until - (ends - begins), until)
 
     def of(self, column: str, value: str) -> dict[str, Any]:
         """Fields of `SliceFound`; none where nothing is known."""
@@ -197,3 +214,13 @@ def auc_of_bins(negative: _Counts, positive: _Counts) -> float | None:
         return None
     below = np.cumsum(negative) - negative
     return float((positive * (below + negative / 2)).sum() / (n * p))
+
+
+def auc_error(found: SliceFound) -> float:
+    """Standard error of its AUC, where it has one (Hanley and McNeil, Radiology 143, 1982)."""
+    assert found.auc is not None and found.base_rate is not None
+    a, positive = found.auc, found.base_rate * found.known
+    negative = found.known - positive
+    q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+    variance = a * (1 - a) + (positive - 1) * (q1 - a * a) + (negative - 1) * (q2 - a * a)
+    return float(np.sqrt(max(variance, 0.0) / (positive * negative)))

@@ -12,7 +12,17 @@ import polars as pl
 from mainspring.core import errors
 from mainspring.core.monitoring import prediction_log, tokens
 
-__all__ = ["IS_DUE", "LABEL", "LABEL_TIME", "join_labels", "join_labels_by_request", "scan", "tokenised"]
+__all__ = [
+    "IS_DUE",
+    "LABEL",
+    "LABEL_TIME",
+    "join_labels",
+    "join_labels_by_request",
+    "newest_bundle",
+    "sampled",
+    "scan",
+    "tokenised",
+]
 
 LABEL: Final = "label"
 LABEL_TIME: Final = "label_time"
@@ -54,6 +64,20 @@ def scan(
     if until is not None:
         found = found.filter(pl.col("time") < until)
     return found
+
+
+def newest_bundle(logged: pl.LazyFrame) -> str:
+    """The bundle that answered last; empty: none did. Memory: a row a bundle, however long the log is."""
+    last = logged.group_by("model_version").agg(pl.col("time").max()).collect(engine="streaming")
+    return "" if last.is_empty() else str(last.sort("time", "model_version")["model_version"][-1])
+
+
+def sampled(logged: pl.LazyFrame, rows: int, *, of: int) -> pl.DataFrame:
+    """About `rows` of the `of` rows there are, evenly over the log. Memory: that of the answer, however many there are."""
+    every = max(of // max(rows, 1), 1)
+    number = "\0number"
+    chosen = logged.with_row_index(number).filter(pl.col(number) % every == 0).drop(number)
+    return chosen.collect(engine="streaming")
 
 
 def join_labels(

@@ -214,18 +214,19 @@ class WindowStore:
         """Of the hours that begin in `[since, until)`."""
         return _between([segment.path for segment in self._live()], since, until)
 
-    def score_counts(self, since: datetime, until: datetime) -> pl.DataFrame:
-        """`hour` and `n`, how many answers it has."""
+    def score_cells(self, since: datetime, until: datetime) -> pl.DataFrame:
+        """Of these, the scores of all answers, and no other column or slice."""
         inside = pl.col("hour").is_between(since, until, closed="left")
         frames = [
-            pl.scan_parquet(segment.path)
-            .filter(inside, pl.col("slice") == "", pl.col("column") == SCORE)
-            .select("hour", n=pl.col("counts").list.sum())
+            pl.scan_parquet(segment.path).filter(inside, pl.col("slice") == "", pl.col("column") == SCORE)
             for segment in self._live()
         ]
-        if not frames:
-            return pl.DataFrame(schema={"hour": sketches.SCHEMA["hour"], "n": pl.Int64()})
-        return pl.concat(frames).group_by("hour").agg(pl.col("n").sum()).collect().sort("hour")
+        return pl.concat(frames).collect() if frames else sketches.empty()
+
+    def score_counts(self, since: datetime, until: datetime) -> pl.DataFrame:
+        """`hour` and `n`, how many answers it has."""
+        n = pl.col("counts").list.sum().alias("n")
+        return self.score_cells(since, until).group_by("hour").agg(n.sum()).sort("hour")
 
     def newest(self) -> datetime | None:
         """When the newest hour that was counted ends; None: nothing was."""

@@ -251,3 +251,22 @@ def test_a_column_that_is_not_there_is_said(tmp_path: Path) -> None:
         predictions.join_labels_by_request(
             predictions.scan(tmp_path), pl.LazyFrame({"request_id": ["a"], "late": [1]}), label="late"
         )
+
+
+def test_the_newest_bundle_and_a_sample_are_of_the_whole_log(tmp_path: Path) -> None:
+    log = prediction_log.PredictionLog(tmp_path, max_bytes=1 << 24)
+    for hour in range(40):
+        version = B if hour == 25 else A
+        log.add(entry(25, at=T0 + timedelta(hours=hour), model_version=version, request_id=f"req-{hour}"))
+    log.close()
+    logged = predictions.scan(tmp_path)
+    assert predictions.newest_bundle(logged) == A
+    assert predictions.newest_bundle(logged.filter(pl.col("time") <= T0 + timedelta(hours=25))) == B
+    assert predictions.newest_bundle(logged.filter(pl.col("role") == "canary")) == ""
+    some = predictions.sampled(logged, 100, of=1000)
+    assert (
+        some.height == 100
+        and some["request_id"].n_unique() == 40
+        and some.columns == logged.collect_schema().names()
+    )
+    assert predictions.sampled(logged, 5000, of=1000).height == 1000

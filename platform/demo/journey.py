@@ -52,7 +52,8 @@ def with_own_store(s: settings.Settings) -> settings.Settings:
         "predictions_dir": own / "predictions",
         "log_predictions": 1.0,
     }
-    return s.model_copy(update={"serving": s.serving.model_copy(update=update)})
+    monitor = s.monitor.model_copy(update={"windows_dir": own / "windows"})
+    return s.model_copy(update={"serving": s.serving.model_copy(update=update), "monitor": monitor})
 
 
 def run(
@@ -70,7 +71,13 @@ def run(
     begun = time.monotonic()
     wanted = [make(s) for make in parts.PARTS.values()]
     stack.check_startable(s, wanted)
-    for old in (s.serving.online_store, s.serving.reads_dir, s.serving.predictions_dir):
+    # The sums of answers go with the answers: those of another replay are of other questions about the same times.
+    for old in (
+        s.serving.online_store,
+        s.serving.reads_dir,
+        s.serving.predictions_dir,
+        s.monitor.windows_dir,
+    ):
         shutil.rmtree(old, ignore_errors=True)
     s.serving.online_store.parent.mkdir(parents=True, exist_ok=True)
     state = stack.up(s, wanted, progress=progress.line)

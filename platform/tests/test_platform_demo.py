@@ -259,7 +259,8 @@ def test_the_demo_has_an_online_store_of_its_own(tmp_path: Path) -> None:
     s = settings.load({}, directory=tmp_path)
     own = journey.with_own_store(s)
     assert own.serving.online_store != s.serving.online_store
-    assert own.model_copy(update={"serving": s.serving}) == s
+    assert own.monitor.windows_dir != s.monitor.windows_dir
+    assert own.model_copy(update={"serving": s.serving, "monitor": s.monitor}) == s
 
 
 def test_a_stack_that_is_up_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

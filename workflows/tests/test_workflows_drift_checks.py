@@ -138,6 +138,16 @@ def test_slices_are_of_the_first_check_and_must_be_columns_of_strings(house: Wat
     assert done.report is not None and {s.column for s in done.report.slices} == {"carrier"}
 
 
+def test_slices_that_the_baseline_has_not_are_told_of(house: Watched) -> None:
+    """Whoever counts first makes it, a retraining too, which asks for none."""
+    asked = house.rows.tail(1000)
+    house.log(asked, house.scores(asked))
+    assert house.check().report is not None
+    done = house.drift(slices=("carrier",), html=False)
+    assert done.report is not None and done.report.slices == () and done.report.rows >= 700
+    assert "`carrier` are not told apart" in done.report.message
+
+
 def test_without_predictions_nothing_is_judged_and_without_a_training_it_says_so(house: Watched) -> None:
     assert "`serving.log_predictions`" in house.drift().message
     asked = house.rows.tail(300)

@@ -28,6 +28,8 @@ from mainspring.workflows.ray_jobs import job_files
 from mainspring.workflows.retraining import activities, messages
 from mainspring.workflows.retraining.workflow import RetrainOnDrift
 
+HOUR_US = 3_600_000_000
+
 
 def outcome(watched: Watched) -> retraining.RetrainOutcome:
     async def story(client: Client, _: WorkflowEnvironment) -> retraining.RetrainOutcome:
@@ -80,7 +82,9 @@ def test_a_model_that_holds_is_no_alarm(house: House) -> None:
     found = house.check()
     assert (found.bundle_digest, found.predictions, found.known) == (house.digest, 1000, 1000)
     assert found.report is not None and found.report.alarms == () and found.report.reference_rows == 600
-    assert found.report.windows[-1].known == 720  # half a day, a row a minute
+    assert (
+        found.report.windows[-1].known == 719
+    )  # half a day, a row a minute, less what its last hour had not yet
 
 
 def test_what_happened_otherwise_than_predicted_is_an_alarm(house: House) -> None:
@@ -94,10 +98,35 @@ def test_what_a_canary_answered_and_what_was_asked_again_changes_nothing(house: 
     """Both come of a deployment: its candidate's answers, and probes that are answered long after their features."""
     asked = house.rows.tail(1000)
     house.log(asked, house.scores(asked))
+    house.log(asked, house.scores(asked) * np.float32(0.1), later_us=2 * HOUR_US)
+    house.log(asked, house.scores(asked) * np.float32(0.1), later_us=3 * HOUR_US)
+    house.log(asked, house.scores(asked), role="canary", digest="sha256:" + "c" * 64, later_us=HOUR_US)
+    found = house.check()
+    # A probe tells of its own answer once; the outcome is of what was answered first.
+    assert (found.bundle_digest, found.known) == (house.digest, 1000)
+    assert found.report is not None
+    newest = found.report.windows[-1]
+    assert newest.mean_score == pytest.approx(float(house.scores(asked.tail(newest.known)).mean()), abs=1e-4)
+
+
+def test_the_log_is_counted_once_and_windows_outlive_it(house: House) -> None:
+    """Of what the log has let go of the sums are still there."""
+    early, late = house.rows.slice(600, 600), house.rows.tail(400)
+    house.log(early, house.scores(early))
     before = house.check()
-    house.log(asked, house.scores(asked) * np.float32(0.1), later_us=1_000_000)
-    house.log(asked, house.scores(asked), role="canary", digest="sha256:" + "c" * 64, later_us=2_000_000)
-    assert house.check() == before and before.predictions == 1000
+    for file in house.settings.serving.predictions_dir.rglob("*.parquet"):
+        file.unlink()
+    house.log(late, house.scores(late))
+    found = house.check()
+    assert (before.predictions, before.known) == (600, 600)
+    assert (found.predictions, found.known) == (1000, 1000)
+    assert house.check() == found
+
+
+def test_windows_shorter_than_the_sums_are_refused(house: House) -> None:
+    with pytest.raises(ApplicationError) as caught:
+        house.check(window_days=0.01)
+    assert caught.value.type == "invalid_request" and "an hour or more" in str(caught.value)
 
 
 def test_a_log_of_canaries_alone_judges_nobody(house: House) -> None:
