@@ -199,6 +199,20 @@ def test_ports_are_those_that_the_settings_say(overlay: str, tmp_path: Path) -> 
         listed = {p["containerPort"] for p in container["ports"]}
         assert listed == {getattr(getattr(s, key.split(".")[0]), key.split(".")[1]) for key in wanted}
         assert getattr(s, name).host == "0.0.0.0"
+    container = pod(overlay, "mainspring-worker").spec["containers"][0]
+    (port,) = [p["containerPort"] for p in container["ports"]]
+    assert in_force(overlay, container, tmp_path).telemetry.worker_metrics == f"0.0.0.0:{port}"
+
+
+@pytest.mark.parametrize(("overlay", "share"), [("dev", 1.0), ("staging", 1.0), ("prod", 0.05)])
+def test_every_process_tells_of_itself_as_the_environment_says(
+    overlay: str, share: float, tmp_path: Path
+) -> None:
+    told = {p.name: in_force(overlay, c, tmp_path).telemetry for p, c in ours(overlay) if p.labels}
+    assert len(told) == 6
+    for name, one in told.items():
+        assert one.trace_endpoint.startswith("http://") and one.trace_share == share, name
+        assert one.logs == "json", name
 
 
 def test_spot_nodes_take_only_what_tolerates_them() -> None:

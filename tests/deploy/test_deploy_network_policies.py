@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from typing import Any
 
 import pytest
-from manifests import OVERLAYS, Pod, of_kind, pod, pods
+from manifests import OVERLAYS, Pod, environment, of_kind, pod, pods, rendered
 
 #: From, to, port: what the settings make them ask (`test_deploy_kubernetes.py` holds those against services).
 NEEDED = {
@@ -19,7 +20,7 @@ NEEDED = {
     ("ray-stays", "ray-head", 6379),
     ("ray-head", "ray-spot", 10002),
 }
-PORTS = (5000, 6379, 7700, 7701, 7706, 8265, 10002)
+PORTS = (5000, 6379, 7700, 7701, 7706, 7708, 8265, 10002)
 
 everywhere = pytest.mark.parametrize("overlay", OVERLAYS)
 
@@ -127,3 +128,37 @@ def test_the_way_out_is_listed(overlay: str) -> None:
             assert outside == (p.name == "mainspring-ray-head"), "Kubernetes' own API, for the autoscaler"
     worker, temporal = pod(overlay, "mainspring-worker"), {"kubernetes.io/metadata.name": "temporal"}
     assert lets(overlay, worker, {"namespace": temporal, "labels": {}}, 7233, "egress")
+
+
+@everywhere
+def test_traces_get_out_to_the_collector_and_nowhere_else(overlay: str) -> None:
+    collector = {"namespace": {"mainspring/access": "telemetry"}, "labels": {}}
+    senders = set()
+    for p in pods(overlay):
+        if not p.labels:
+            continue
+        found = environment(overlay, p.spec["containers"][0])
+        endpoint = urllib.parse.urlsplit(found.get("MAINSPRING_TELEMETRY_TRACE_ENDPOINT", ""))
+        assert lets(overlay, p, collector, endpoint.port or 4318, "egress") == bool(endpoint.port), p.name
+        assert not lets(overlay, p, collector, 443, "egress") or p.name == "mainspring-ray-head"
+        assert not lets(overlay, p, {"namespace": {}, "labels": {}}, 4318, "egress"), p.name
+        if endpoint.port:
+            assert (endpoint.path, (endpoint.hostname or "").endswith(".svc")) == ("/v1/traces", True)
+            senders.add(p.name)
+    assert senders == {f"mainspring-{n}" for n in ("control", "worker", "serving")} | {
+        f"mainspring-ray-{n}" for n in ("head", "stays", "spot")
+    }
+
+
+@everywhere
+def test_prometheus_reaches_what_is_annotated_for_it(overlay: str) -> None:
+    prometheus = {"namespace": {"mainspring/access": "monitoring"}, "labels": {}}
+    scraped = {}
+    for one in rendered(overlay):
+        if one["kind"] in ("Deployment", "StatefulSet"):
+            told = one["spec"]["template"]["metadata"].get("annotations", {})
+            if told.get("prometheus.io/scrape") == "true":
+                name, port = one["metadata"]["name"], int(told["prometheus.io/port"])
+                scraped[name] = port
+                assert lets(overlay, pod(overlay, name), prometheus, port, "ingress"), name
+    assert scraped == {"mainspring-control": 7700, "mainspring-worker": 7708, "mainspring-serving": 7701}
