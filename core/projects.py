@@ -294,6 +294,18 @@ class Streaming(Protocol):
 
 
 @runtime_checkable
+class Worth(Protocol):
+    """What a project provides besides that says what its answers are worth to the business, once their outcomes are known."""
+
+    def kpis(self) -> Mapping[str, pl.Expr]:
+        """By name, a number for each answer: an expression over `score`, `label` (0 or 1) and the logged inputs and keys.
+
+        Reports have the mean and the total of a window; `Limits.kpis` of the project's alert rules makes an alarm of it.
+        """
+        ...
+
+
+@runtime_checkable
 class Rolling(Protocol):
     """What a project provides besides that is trained on other days than its own split's."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mainspring.core.contracts import base
 
@@ -15,6 +15,9 @@ __all__ = [
     "ColumnFound",
     "Finding",
     "FindingKind",
+    "KpiBaseline",
+    "KpiFound",
+    "KpiLimit",
     "Limits",
     "MonitorReport",
     "Severity",
@@ -25,7 +28,7 @@ __all__ = [
 SCORE: Final = ""
 
 Severity: TypeAlias = Literal["alarm", "notice"]
-FindingKind: TypeAlias = Literal["calibration", "ranking", "scores", "quality", "inputs", "target"]
+FindingKind: TypeAlias = Literal["calibration", "ranking", "scores", "quality", "inputs", "target", "kpi"]
 
 
 class ColumnBaseline(base.Message):
@@ -63,6 +66,14 @@ class ColumnBaseline(base.Message):
         return self.missing / self.rows if self.rows else 0.0
 
 
+class KpiBaseline(base.Message):
+    """What a KPI was when the model was accepted."""
+
+    rows: int
+    mean: float | None
+    """None: no row had a number."""
+
+
 class Baseline(base.Message):
     """What a bundle's answers are held against: rows that it was not fitted to."""
 
@@ -79,9 +90,26 @@ class Baseline(base.Message):
     """The scores (`SCORE`) first."""
     slices: dict[str, tuple[str, ...]] = {}
     """Columns by whose values everything is told apart, and which; other values are told together."""
+    kpis: dict[str, KpiBaseline] = {}
+    """By the name that the project gives it."""
 
     def column(self, name: str) -> ColumnBaseline | None:
         return next((c for c in self.columns if c.name == name), None)
+
+
+class KpiLimit(base.Message):
+    """Where the mean of a KPI over a window has to lie, in its own unit."""
+
+    low: float | None = None
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if self.low is None and self.high is None:
+            raise ValueError("a KPI's limit has neither `low` nor `high`; give it one")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"`low` is {self.low:g}, and `high` is {self.high:g}, which is less")
+        return self
 
 
 class Limits(base.Message):
@@ -104,6 +132,8 @@ class Limits(base.Message):
     """Inputs move with every season: that is told and never an alarm by itself."""
     standard_errors: Annotated[float, Field(gt=0)] = 2.8
     """How far beyond chance."""
+    kpis: dict[str, KpiLimit] = {}
+    """By the name that the project gives it: what its mean may be. A KPI without is told, and judged by nobody."""
 
 
 class ColumnFound(base.Message):
@@ -156,13 +186,26 @@ class SliceFound(base.Message):
         return self.base_rate - self.known_mean_score
 
 
+class KpiFound(base.Message):
+    """What the project says that the answers of the window are worth, of those whose outcome is known."""
+
+    name: str
+    rows: int
+    mean: float
+    total: float
+    error: float
+    """Standard error of the mean; days are what is counted where they differ by more than chance among rows explains."""
+    mean_reference: float | None = None
+    """When the model was accepted; None: it was not asked for then."""
+
+
 class Finding(base.Message):
     """Something that moved."""
 
     kind: FindingKind
     severity: Severity
     subject: str = ""
-    """The column, or `column=value` of a slice; empty: all answers."""
+    """The column, `column=value` of a slice, or the KPI; empty: all answers."""
     value: float
     limit: float
     message: str
@@ -190,6 +233,7 @@ class MonitorReport(base.Message):
     """None: an empty window."""
     slices: tuple[SliceFound, ...] = ()
     columns: tuple[ColumnFound, ...] = ()
+    kpis: tuple[KpiFound, ...] = ()
     ill_timed: int = 0
     """Answers whose time lies after the moment they were written: a clock jumped. They are counted and left out."""
     findings: tuple[Finding, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mainspring.core import errors
 from mainspring.core.contracts.monitoring import SCORE, Baseline, ColumnBaseline
 from mainspring.core.models import evaluation
+from mainspring.core.monitoring import kpis
 
 __all__ = ["make"]
 
@@ -34,12 +35,14 @@ def make(
     features: Sequence[str],
     slices: Sequence[str] = (),
     training_run_id: str = "",
+    worth: Mapping[str, pl.Expr] | None = None,
 ) -> Baseline:
     """The baseline of `rows`.
 
     Shapes:  a row a prediction; `score` in [0, 1], `label` 0 or 1. `slices` are columns of strings, of `features` or beside them.
+             `worth`: by name, what a row is worth (`kpis`).
     Missing: null and NaN of a feature are counted as missing; a null label or score is DataInvalid.
-    Errors:  DataInvalid without rows, or with outcomes of one class only; SchemaMismatch for a column that is not there.
+    Errors:  InvalidRequest for a KPI that gives no number; DataInvalid without rows, or with outcomes of one class only; SchemaMismatch for a column that is not there.
     """
     absent = [name for name in (score, label, *features, *slices) if name not in rows.columns]
     if absent:
@@ -70,7 +73,14 @@ def make(
         brier=measured.brier,
         columns=tuple(columns),
         slices={name: _frequent(rows[name], MAX_SLICE_VALUES) for name in slices},
+        kpis=kpis.reference(worth or {}, _named(rows, score, label)),
     )
+
+
+def _named(rows: pl.DataFrame, score: str, label: str) -> pl.DataFrame:
+    """As expressions of KPIs call the answer and the outcome."""
+    answer, outcome = rows[score].alias(kpis.SCORE), rows[label].cast(pl.Float64).alias(kpis.LABEL)
+    return rows.drop(score, label).with_columns(answer, outcome)
 
 
 def _numerical(name: str, series: pl.Series, bins: int) -> ColumnBaseline:

@@ -22,7 +22,7 @@ from mainspring.core.contracts.monitoring import (
     Limits,
     SliceFound,
 )
-from mainspring.core.monitoring import measuring, sketches
+from mainspring.core.monitoring import kpis, measuring, sketches
 
 __all__ = ["judged_by", "report"]
 
@@ -57,6 +57,7 @@ def report(
     whole = next((s for s in slices if not s.column), None)
     rest = [s for s in slices if s.column]
     columns = tuple(measuring.columns(baseline, found, limits))
+    worth = tuple(kpis.found(baseline, outcomes, begins, ends))
     made = monitoring.MonitorReport(
         project=project,
         endpoint=endpoint,
@@ -75,6 +76,7 @@ def report(
         whole=whole,
         slices=tuple(sorted(rest, key=lambda s: (s.column, -s.rows, s.value))),
         columns=columns,
+        kpis=worth,
         ill_timed=ill_timed,
     )
     return judged_by(baseline, made, limits)
@@ -107,6 +109,7 @@ def _judged(
             if one.known >= limits.min_rows:
                 found += _of_outcomes(baseline, one, limits)
         found += _of_target(baseline, made.whole, limits)
+        found += kpis.findings(made.kpis, limits)
     return message, tuple(sorted(found, key=lambda f: (f.severity != "alarm", f.kind, f.subject)))
 
 

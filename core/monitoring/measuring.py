@@ -62,6 +62,7 @@ class Outcomes:
         until: datetime | None = None,
     ) -> None:
         """`outcomes` as of `sketches`; windows back from `until` (None: `ends`) tell how much one day is like another."""
+        outcomes = outcomes.filter(pl.col("column") == sketches.OUTCOMES)
         cells = outcomes.filter(pl.col("hour").is_between(begins, ends, closed="left"))
         self._bins = sketches.score_bins(baseline)
         self._total = sketches.added_up(cells, by=("slice", "value", "column"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 import polars as pl
 
 from mainspring.core.contracts.monitoring import SCORE, Baseline
+from mainspring.core.monitoring import kpis as business
 from mainspring.core.monitoring import prediction_log, predictions, sketches, windows
 
 __all__ = ["Labels", "update"]
@@ -54,12 +55,13 @@ def update(
     since: datetime,
     until: datetime,
     now: datetime,
+    kpis: Mapping[str, pl.Expr] | None = None,
 ) -> int:
     """Bring what is known of the days that `[since, until)` touches up to date; answers how many days were asked.
 
-    `logged`: as `predictions.scan` reads it. An hour whose answers the log has let go of, or of some, keeps what was known of it.
+    `logged`: as `predictions.scan` reads it. `kpis`: by name, what an answer is worth (`kpis`). An hour whose answers the log has let go of, or of some, keeps what was known of it.
     Memory:  `CHUNK_ROWS` answers, however many there are.
-    Errors:  NotFound without baseline; InvalidRequest for a column that is not there.
+    Errors:  NotFound without baseline; InvalidRequest for a column that is not there, or a KPI that gives no number.
     """
     baseline = store.baseline()
     judged = logged.filter(
@@ -70,7 +72,7 @@ def update(
         return 0
     counts = store.score_counts(_begin(open_days[0]), _begin(open_days[-1]) + _DAY)
     counts = counts.filter(pl.col("hour").dt.date().is_in(open_days))
-    found = [_known(baseline, judged, labels, a, b, now) for a, b in _chunks(counts)]
+    found = [_known(baseline, judged, labels, a, b, now, kpis or {}) for a, b in _chunks(counts)]
     cells = pl.concat([sketches.empty(), *found])
     by_day = {day: part for (day,), part in cells.group_by(pl.col("hour").dt.date())}
     for day in open_days:
@@ -86,7 +88,7 @@ def _knowing_more(before: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
         return found
 
     def known(cells: pl.DataFrame) -> pl.DataFrame:
-        whole = cells.filter(pl.col("slice") == "")
+        whole = cells.filter(pl.col("slice") == "", pl.col("column") == sketches.OUTCOMES)
         return whole.group_by("hour").agg(pl.col("counts").list.sum().sum().alias("n"))
 
     beside = known(before).join(known(found), on="hour", how="left", suffix="_found")
@@ -100,15 +102,21 @@ def _begin(day: date) -> datetime:
 
 
 def _known(
-    baseline: Baseline, judged: pl.LazyFrame, labels: Labels, begins: datetime, ends: datetime, now: datetime
+    baseline: Baseline,
+    judged: pl.LazyFrame,
+    labels: Labels,
+    begins: datetime,
+    ends: datetime,
+    now: datetime,
+    kpis: Mapping[str, pl.Expr],
 ) -> pl.DataFrame:
     entity = [prediction_log.KEY + key for key in labels.keys]
     there = judged.collect_schema().names()
-    slices: dict[str, str] = {}
-    for name in baseline.slices:
+    inputs: dict[str, str] = {}
+    for name in (*baseline.slices, *business.columns_of(kpis)):
         logged = [prefix + name for prefix in (prediction_log.FEATURE, prediction_log.KEY)]
         if found := [column for column in logged if column in there]:
-            slices[name] = found[0]
+            inputs[name] = found[0]
     inside = judged.filter(pl.col("as_of").is_between(begins, ends, closed="left"), pl.col("by_entity"))
     # What was asked again about the same entity and moment counts once, as it was answered first.
     once = inside.sort("time").unique([*entity, "as_of"], keep="first", maintain_order=True)
@@ -119,17 +127,15 @@ def _known(
             "as_of",
             pl.col("score").alias(SCORE),
             pl.col(predictions.LABEL).cast(pl.Float64).alias(predictions.LABEL),
-            *(pl.col(column).alias(name) for name, column in slices.items()),
+            *(pl.col(column).alias(name) for name, column in inputs.items()),
         )
         .collect()
     )
-    return sketches.outcomes(
-        baseline,
-        rows["as_of"].dt.epoch("us").to_numpy(),
-        rows[SCORE].to_numpy(),
-        rows[predictions.LABEL].to_numpy(),
-        rows,
+    at_us = rows["as_of"].dt.epoch("us").to_numpy()
+    known = sketches.outcomes(
+        baseline, at_us, rows[SCORE].to_numpy(), rows[predictions.LABEL].to_numpy(), rows
     )
+    return pl.concat([known, business.cells(kpis, at_us, rows.rename({SCORE: business.SCORE}))])
 
 
 def _chunks(counts: pl.DataFrame) -> Iterator[tuple[datetime, datetime]]:

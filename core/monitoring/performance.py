@@ -41,7 +41,7 @@ def measure(
     """
     limits = limits or Limits()
     scores = cells.filter(_WHOLE, pl.col("column") == SCORE)
-    happened = outcomes.filter(_WHOLE)
+    happened = outcomes.filter(_WHOLE, pl.col("column") == sketches.OUTCOMES)
     found = []
     for i in reversed(range(windows)):
         begins, until = ends - (i + 1) * window, ends - i * window

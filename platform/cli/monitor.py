@@ -11,7 +11,7 @@ from mainspring.core import errors
 from mainspring.platform.cli import output, session
 
 if TYPE_CHECKING:
-    from mainspring.core.contracts import alerts
+    from mainspring.core.contracts import alerts, monitoring
 
 __all__ = ["monitor"]
 
@@ -89,12 +89,18 @@ def _show(view: alerts.ReportView, as_json: bool) -> None:
         "auc": ""
         if whole is None or whole.auc is None
         else f"{whole.auc:.4f} ({report.reference_auc or 0:.4f} at first)",
+        **{f"kpi {one.name}": _worth(one) for one in report.kpis},
         "alerts": ", ".join(view.alerts),
         "message": report.message,
     }
     told["happened"] = told.pop("late")
     output.show(told, as_json=False)
     output.show([f.model_dump(mode="json") for f in report.findings], as_json=False, columns=_FINDINGS)
+
+
+def _worth(one: monitoring.KpiFound) -> str:
+    before = "" if one.mean_reference is None else f" ({one.mean_reference:.4g} at first)"
+    return f"{one.mean:.4g} an answer{before}, {one.total:.6g} in all"
 
 
 @monitor.group("rules")

@@ -18,7 +18,7 @@ from mainspring.core.contracts.alerts import AlertState
 from mainspring.platform.monitoring import store
 
 #: Kinds that need outcomes to be judged; without enough of them their alerts stay as they are.
-_BY_OUTCOMES: Final = frozenset({"calibration", "ranking", "target"})
+_BY_OUTCOMES: Final = frozenset({"calibration", "ranking", "target", "kpi"})
 
 
 class Raised:

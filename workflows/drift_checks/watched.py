@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -107,7 +107,18 @@ class Watched:
 
     def join(self, store: windows.WindowStore, *, since: datetime, until: datetime) -> None:
         """Bring what is known of that time's answers up to date. Errors: those of `training_outcomes.read`."""
-        outcomes.update(store, self._answers, self.labels(), since=since, until=until, now=base.utc_now())
+        outcomes.update(
+            store,
+            self._answers,
+            self.labels(),
+            since=since,
+            until=until,
+            now=base.utc_now(),
+            kpis=self._kpis(),
+        )
+
+    def _kpis(self) -> Mapping[str, pl.Expr]:
+        return self._project.kpis() if isinstance(self._project, projects.Worth) else {}
 
     def baseline(self) -> monitoring.Baseline:
         """Errors: NotFound without what the training left; DataInvalid if it was made anew since; InvalidRequest for a slice."""
@@ -132,6 +143,7 @@ class Watched:
             features=features,
             slices=self._slices,
             training_run_id=self._opened.manifest.training_run_id,
+            worth=self._kpis(),
         )
 
     def labels(self) -> outcomes.Labels:

@@ -138,6 +138,22 @@ def test_slices_are_of_the_first_check_and_must_be_columns_of_strings(house: Wat
     assert done.report is not None and {s.column for s in done.report.slices} == {"carrier"}
 
 
+def test_what_answers_are_worth_is_in_the_report_and_has_the_projects_limit(
+    house: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worth = {"missed": ((pl.col("score") < 0.5) & (pl.col("label") > 0.5)).cast(pl.Float64)}
+    monkeypatch.setattr(tiny_project.Tiny, "kpis", lambda _: worth, raising=False)
+    asked = house.rows.tail(1000)
+    house.log(asked, house.scores(asked))
+    strict = Control(limits={"kpis": {"missed": {"high": 0.001}}})
+    done = house.drift(strict, html=False)
+    assert done.report is not None
+    (one,) = done.report.kpis
+    assert one.rows == done.report.known and one.mean_reference is not None and 0 < one.mean < 1
+    assert [f.subject for f in done.report.alarms] == ["missed"]
+    assert house.check().report is not None  # by the same sums
+
+
 def test_slices_that_the_baseline_has_not_are_told_of(house: Watched) -> None:
     """Whoever counts first makes it, a retraining too, which asks for none."""
     asked = house.rows.tail(1000)

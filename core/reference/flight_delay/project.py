@@ -220,6 +220,15 @@ class FlightDelay:
         """See `model.rolling_gates`."""
         return model.rolling_gates()
 
+    def kpis(self) -> Mapping[str, pl.Expr]:
+        """What a desk that warns from a score of one half on loses, in needless warnings: a late flight that nobody was
+        warned of is five."""
+        import polars as pl
+
+        is_warned, is_late = pl.col("score") >= 0.5, pl.col("label") > 0.5
+        missed, needless = is_late & ~is_warned, ~is_late & is_warned
+        return {"warning-loss": 5.0 * missed.cast(pl.Float64) + needless.cast(pl.Float64)}
+
     def streams(self) -> Mapping[str, StreamDefinition]:
         """Departures and arrivals as they become known."""
         from mainspring.core.reference.flight_delay import streams
