@@ -22,6 +22,7 @@ Families = Iterable[Metric]
 
 _OF_RUNS: Final = ("project", "kind", "stage")
 _OF_ENDPOINTS: Final = ("project", "endpoint")
+_OF_KPIS: Final = (*_OF_ENDPOINTS, "kpi")
 #: What a report says of all answers (`monitoring.SliceFound`), and in which words.
 _MEASURES: Final = (
     ("rows", "answers in the window of the newest report"),
@@ -132,13 +133,18 @@ async def of_alerts(connection: AsyncConnection, projects: store.Projects) -> li
 async def of_reports(connection: AsyncConnection, projects: store.Projects) -> list[Metric]:
     """The newest report of each endpoint: of all answers in its window."""
     found: dict[str, list[Sequence[Any]]] = {}
+    worth: list[Sequence[Any]] = []
     for project, endpoint, body in await store.newest_reports(connection, projects):
         report = monitoring.MonitorReport.model_validate(body)
         of_all = report.whole or monitoring.SliceFound(rows=report.rows)
         for name, _ in _MEASURES:
             if (value := getattr(of_all, name)) is not None:
                 found.setdefault(name, []).append((project, endpoint, value))
-    families = []
+        worth += ((project, endpoint, one.name, one.mean) for one in report.kpis)
+    kpis = GaugeMetricFamily(
+        "mainspring_monitor_kpi", "mean of what an answer is worth, as the project says", labels=_OF_KPIS
+    )
+    families = [_filled(kpis, worth)]
     for name, says in _MEASURES:
         family = GaugeMetricFamily(f"mainspring_monitor_{name}", says, labels=_OF_ENDPOINTS)
         families.append(_filled(family, found.get(name, ())))

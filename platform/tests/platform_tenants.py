@@ -124,6 +124,7 @@ def _report(bundle: str = DIGEST) -> dict[str, Any]:
         "rows": 1000,
         "known": 0,
         "findings": [alarm],
+        "kpis": [{"name": "loss", "rows": 900, "mean": 0.25, "total": 225, "error": 0.01}],
     }
     return {"report": report, "made_by": "w-{entry}"}
 

@@ -69,6 +69,7 @@ def test_projects_are_those_that_the_scraper_may_read(world: World) -> None:  # 
     assert of(found, "mainspring_alerts_unresolved", project=project, state="open") == 1
     report = tenants._report()["report"]
     assert of(found, "mainspring_monitor_rows", project=project) == report["rows"]
+    assert of(found, "mainspring_monitor_kpi", project=project, kpi="loss") == 0.25
     put = f"/api/v1/projects/{project}"
     tag = world.client.get(put, headers={"Authorization": "Bearer root"}).headers["etag"]
     world.call("root", "PATCH", put, {"monthly_budget": 12.5}, **{"If-Match": tag})

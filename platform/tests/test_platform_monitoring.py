@@ -474,11 +474,13 @@ def test_rules_come_from_a_file_and_findings_are_seen_to_by_commands(
     assert command("monitor", "rules", "put", "flights", str(path))["data"]["version"] == 1
     assert command("monitor", "rules", "show", "flights")["data"]["rules"]["limits"]["min_rows"] == 500
     assert "has no report yet" in command("monitor", "report", "flights", "flights", expect=1)
-    report_id = world.check(0, finding())["report_id"]
+    loss = {"name": "loss", "rows": 900, "mean": 0.25, "total": 225, "error": 0.01, "mean_reference": 0.2}
+    report_id = world.check(0, finding(), kpis=[loss])["report_id"]
     assert [r["report_id"] for r in command("monitor", "list", "flights")["data"]] == [report_id]
     assert command("monitor", "report", "flights", "flights")["data"]["report"]["rows"] == 1000
     shown = CliRunner().invoke(cli.cli, ["monitor", "show", report_id])
     assert shown.exit_code == 0 and "scores of all moved" in shown.stdout
+    assert "0.25 an answer (0.2 at first), 225 in all" in shown.stdout
     (alert,) = command("alert", "list", "--state", "open")["data"]
     assert alert["runbook"] == "https://example.org/drift"
     one = alert["alert_id"]
