@@ -233,6 +233,8 @@ DRIFT: Final[Sequence[tuple[str, Sequence[Panel]]]] = (
                 ("mainspring_monitor_base_rate", "{{endpoint}} happened"),
             ]),
             Panel("Answers in the window", "short", [("mainspring_monitor_rows", "{{project}} {{endpoint}}")]),
+            Panel("What an answer is worth", "short", [("mainspring_monitor_kpi", "{{endpoint}} {{kpi}}")],
+                  "Means of the KPIs that projects tell of."),
             Panel("Alerts that are not resolved", "short", [("sum by (endpoint, kind, state) (mainspring_alerts_unresolved)", "{{endpoint}} {{kind}} {{state}}")]),
         ),
     ),
