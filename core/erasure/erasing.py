@@ -13,6 +13,7 @@ from mainspring.core import errors, settings, workspace
 from mainspring.core.contracts.erasure import CertifiedPlace, Found, Kept
 from mainspring.core.erasure.matching import BySubject
 from mainspring.core.erasure.places import ErasurePlace, FolderPlace, ObjectsPlace
+from mainspring.core.erasure.streams import StreamStates
 from mainspring.core.erasure.subjects import Subject
 from mainspring.core.monitoring import tokens
 from mainspring.core.protection import keysets, sealing
@@ -66,6 +67,7 @@ def file_places(
         FolderPlace("recorded reads", [serving.reads_dir / v for v in views]),
         FolderPlace("held pushes", held),
         FolderPlace("recorded requests", [workspace.Workspace(state, project, 1.0).probes]),
+        StreamStates(in_force.streams.state_dir, project),
     ]
 
 

@@ -16,6 +16,7 @@ import click
 
 from mainspring.core import errors, identity, projects, settings
 from mainspring.core.client import serving
+from mainspring.core.erasure.erased import ErasedList
 from mainspring.core.features.streams import consumer, kafka, metrics, sinks
 from mainspring.core.features.streams import history as histories
 from mainspring.core.features.streams.definition import StreamDefinition
@@ -81,6 +82,7 @@ def run(
     token = identity.TokenIssuer.load(s.control.tokens_file).token_of(actor)
     share = None if partitions is None else sorted(set(partitions))
     name = f"{project}.{stream.name}" + ("" if share is None else "." + "-".join(map(str, share)))
+    known = ErasedList.of(s.protection)
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(serving.ServingClient(s.serving_url, token=token))
         topic = kafka.KafkaTopic(
@@ -100,6 +102,7 @@ def run(
                 history=None if history is None else _history(history, project, stream, share),
                 options=consumer.ConsumerOptions(snapshot_seconds=s.streams.snapshot_seconds),
                 on_status=_Told(status_seconds),
+                erased=lambda: known.of_project(project),
             )
         )
         if metrics_port is not None:

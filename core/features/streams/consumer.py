@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from mainspring.core import errors
 from mainspring.core.features.streams.definition import StreamDefinition
+from mainspring.core.features.streams.forgetting import Erased
 from mainspring.core.features.streams.history import History
 from mainspring.core.features.streams.keys import ViewRows
 from mainspring.core.features.streams.records import Records
@@ -89,6 +90,8 @@ class StreamConsumer:
 
     `folder` None: no snapshots. Then a start reads the topic from its beginning, which is right, and slow.
     `history`: rows of closed hops go there with every snapshot, each once.
+    `erased`: who was erased, the same object as long as those are the same: nothing is kept of them, and the next snapshot is
+    without them even if no event comes.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class StreamConsumer:
         history: History | None = None,
         options: ConsumerOptions | None = None,
         on_status: Callable[[StreamStatus], None] = lambda status: None,
+        erased: Callable[[], Erased | None] = lambda: None,
     ) -> None:
         if history is not None and folder is None:
             raise errors.InvalidRequest(
@@ -114,6 +118,8 @@ class StreamConsumer:
         self._part = 0
         self._options = options or ConsumerOptions()
         self._on_status = on_status
+        self._erased, self._forgotten = erased, None
+        self._has_forgotten = False
         self._stopped = threading.Event()
         self._folder = None if folder is None else SnapshotFolder(folder)
         self._writer = futures.ThreadPoolExecutor(1, thread_name_prefix="stream-snapshot")
@@ -167,10 +173,12 @@ class StreamConsumer:
         try:
             self._insist(lambda: self._sink.open([view.schema() for view in self._stream.views]))
             self._insist(lambda: self._topic.seek(self._state.next_offsets))
+            self._forget()
             if resend:
                 self._insist(self._resend)
             self._snapshot_due = time.monotonic() + self._options.snapshot_seconds
             while not self._stopped.is_set():
+                self._forget()
                 batch = self._insist(self._poll)
                 self._take(batch)
                 self._look_after_snapshot()
@@ -194,6 +202,20 @@ class StreamConsumer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _forget(self) -> None:
+        """Whoever was erased since the last look goes from the state, and from rows on their way into the history."""
+        erased = self._erased()
+        if erased is self._forgotten:
+            return
+        self._forgotten = erased
+        n = self._state.forget(erased)
+        if erased is not None:
+            self._closed = _of_others(self._closed, erased)
+            self._handed_over = _of_others(self._handed_over, erased)
+        if n:
+            self._has_forgotten = True
+            _log.info("stream `%s`: %d keys are of erased subjects and are forgotten", self._stream.name, n)
 
     def _poll(self) -> Records:
         return self._topic.poll(
@@ -244,8 +266,10 @@ class StreamConsumer:
 
     def _begin_snapshot(self) -> None:
         folder, offsets = self._folder, self._state.next_offsets
-        if folder is None or self._is_ahead or offsets == self._saved_offsets:
+        is_saved = offsets == self._saved_offsets and not self._has_forgotten
+        if folder is None or self._is_ahead or is_saved:
             return
+        self._has_forgotten = False
         # Copies: the file is written while the next batches change the state.
         arrays = self._state.to_arrays()
         self._written_offsets = offsets
@@ -269,6 +293,7 @@ class StreamConsumer:
             size = writing.result()
         except errors.DependencyDown as error:
             # The last one stands, and the next one is tried when it is due; meanwhile events go on counting.
+            self._has_forgotten = True
             self._closed, self._handed_over = self._handed_over + self._closed, []
             _log.warning("stream `%s`: %s", self._stream.name, error.message)
             self._snapshot_problem = error.message
@@ -321,3 +346,7 @@ class StreamConsumer:
     def _set(self, status: StreamStatus) -> None:
         self._status = status
         self._on_status(status)
+
+
+def _of_others(rows: list[ViewRows], erased: Erased) -> list[ViewRows]:
+    return [some.without(erased.rows(some.keys, len(some))) for some in rows]

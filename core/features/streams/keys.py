@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mainspring.core.features.streams import kernels
+from mainspring.core.features.streams import forgetting, kernels
 from mainspring.core.features.streams.decoding import Events
 from mainspring.core.features.streams.definition import StreamDefinition, WindowedView
 from mainspring.core.features.streams.open_hops import OpenHops
@@ -34,6 +34,20 @@ class ViewRows:
 
     def __len__(self) -> int:
         return len(self.event_us)
+
+    def without(self, gone: NDArray[np.bool_]) -> ViewRows:
+        """The rows that are not `gone`, (n,)."""
+        stays = ~gone
+        return ViewRows(
+            self.view,
+            {
+                name: [v for v, is_gone in zip(values, gone, strict=True) if not is_gone]
+                for name, values in self.keys.items()
+            },
+            self.event_us[stays],
+            self.created_us[stays],
+            {name: values[stays] for name, values in self.columns.items()},
+        )
 
 
 class KeySet:
@@ -158,6 +172,13 @@ class KeySet:
         self._given = {view.name: arrays[f"given.{view.name}"].copy() for view in self._views}
         if self._open is not None:
             self._open.restore({k[5:]: array for k, array in arrays.items() if k.startswith("open.")})
+
+    def forget(self, gone: forgetting.Gone) -> int:
+        """Let go of keys and all that is kept for them; how many those were."""
+        stays = forgetting.staying(self._names, self.fields, gone)
+        if not stays.all():
+            self.restore(forgetting.without(self.to_arrays(), stays))
+        return int((~stays).sum())
 
     def _reopen(self, opened: OpenHops, numbers: NDArray[np.int64], hops: NDArray[np.int64]) -> None:
         """Events of closed hops change the rows of later ones too, which were given: they are given once more."""

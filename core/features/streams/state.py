@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mainspring.core import errors
-from mainspring.core.features.streams import kernels
+from mainspring.core.features.streams import forgetting, kernels
 from mainspring.core.features.streams.admission import Admission, id_words
 from mainspring.core.features.streams.decoding import Decoder, Events
 from mainspring.core.features.streams.definition import StreamDefinition
@@ -57,6 +57,8 @@ class Applied:
 class StreamState:
     """Its answers are a function of the records of each partition in their order, and of nothing else: no clock, no batch
     border, no interleaving of partitions. That is what makes reading again after a crash end as if nothing had been.
+    Who is erased (`forget`) is the one thing beside them: from then on it is as if no event had ever named him, but for what his
+    events added to the sums of other keys.
 
     Not thread-safe. After an exception of `apply` the state is of no use: read again from the last snapshot.
     """
@@ -65,6 +67,7 @@ class StreamState:
         self.stream = stream
         self.has_history = has_history
         self.counts = Counts()
+        self._erased: forgetting.Erased | None = None
         self._decoder = Decoder(stream)
         self._next: dict[int, int] = {}
         self._gates: dict[int, Admission] = {}
@@ -93,12 +96,24 @@ class StreamState:
         dead += judged
         self.counts.dead += len(dead)
         self.counts.accepted += len(events.place)
+        events = self._of_nobody_erased(events)
         taken_us = batch.timestamp_us[events.place]
         rows: list[ViewRows] = []
         for keys in self.key_sets:
             rows += keys.rows(keys.add(events, taken_us, horizon_us=horizon_us))
         reached_us = min(gate.horizon_us for gate in self._gates.values())
         return Applied(rows, dead, [row for keys in self.key_sets for row in keys.close(reached_us)])
+
+    def forget(self, erased: forgetting.Erased | None) -> int:
+        """Keep nothing of these from now on, neither of what is there nor of what comes; how many keys that were."""
+        self._erased = erased
+        if erased is None:
+            return 0
+
+        def gone(field: str, value: Any) -> bool:
+            return field in erased.columns and erased.is_erased(field, str(value))
+
+        return sum(keys.forget(gone) for keys in self.key_sets)
 
     def newest_rows(self) -> list[ViewRows]:
         """The newest row of every key, as `apply` gave it: what an online store that lost its rows needs."""
@@ -156,6 +171,15 @@ class StreamState:
         self.counts.repeated += len(batch) - int(is_new.sum())
         return batch.take(np.flatnonzero(is_new))
 
+    def _of_nobody_erased(self, events: Events) -> Events:
+        """They count where records are counted, so that a replay is told from new events; but nothing of them is kept."""
+        named = self._erased.columns & set(events.columns) if self._erased is not None else ()
+        if self._erased is None or not named or not len(events.place):
+            return events
+        columns = {name: events.columns[name].to_pylist() for name in named}
+        gone = self._erased.rows(columns, len(events.place))
+        return _kept(events, ~gone) if gone.any() else events
+
     def _admitted(self, batch: Records, events: Events) -> tuple[Events, list[DeadLetter]]:
         """The events that count, and letters for those that are late or ahead."""
         partition, taken_us = batch.partition[events.place], batch.timestamp_us[events.place]
@@ -175,9 +199,13 @@ class StreamState:
             batch.dead(int(events.place[i]), *_TOLD[int(verdicts[i])])
             for i in np.flatnonzero((verdicts == kernels.LATE) | (verdicts == kernels.AHEAD))
         ]
-        kept = pa.array(is_accepted)
-        columns = {name: column.filter(kept) for name, column in events.columns.items()}
-        return Events(events.place[is_accepted], events.event_us[is_accepted], columns), dead
+        return _kept(events, is_accepted), dead
+
+
+def _kept(events: Events, which: NDArray[np.bool_]) -> Events:
+    kept = pa.array(which)
+    columns = {name: column.filter(kept) for name, column in events.columns.items()}
+    return Events(events.place[which], events.event_us[which], columns)
 
 
 def _below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
