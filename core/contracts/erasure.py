@@ -27,6 +27,7 @@ __all__ = [
     "OnlineRows",
     "OnlineSubject",
     "TrainedModel",
+    "Uncovered",
 ]
 
 ERASE_WORKFLOW: Final = "mainspring.EraseSubject.v1"
@@ -48,6 +49,15 @@ class LegalGround(StrEnum):
     CHILD = "child"
 
 
+class Uncovered(Message):
+    """What may have the subject and was not searched, or is not ours to change. Never a key."""
+
+    what: str
+    why: str
+    until: UtcTime | None = None
+    """When it is removed by itself; None: nobody has said."""
+
+
 class Found(Message):
     """What one place has of a subject."""
 
@@ -59,6 +69,8 @@ class Found(Message):
     """Digests of the published folders among them: what models say that they were trained on."""
     clean: list[Digest] = []
     """Of published folders that were read and have nothing of the subject."""
+    uncovered: list[Uncovered] = []
+    """What of the place nobody can search."""
 
 
 class CertifiedPlace(Message):
@@ -120,6 +132,8 @@ class ErasureCertificate(Message):
     places: list[CertifiedPlace]
     models: list[TrainedModel] = []
     kept: list[Kept] = []
+    uncovered: list[Uncovered] = []
+    """Beside what was proven: what nobody could search, and copies that go later."""
 
     @property
     def rows_erased(self) -> int:

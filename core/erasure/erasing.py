@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from mainspring.core import errors, settings, workspace
-from mainspring.core.contracts.erasure import CertifiedPlace, Found, Kept
+from mainspring.core.contracts.erasure import CertifiedPlace, Found, Kept, Uncovered
+from mainspring.core.erasure import files
 from mainspring.core.erasure.matching import BySubject
 from mainspring.core.erasure.places import ErasurePlace, FolderPlace, ObjectsPlace
 from mainspring.core.erasure.streams import StreamStates
@@ -63,6 +64,7 @@ def file_places(
         FolderPlace("offline tables", [root], skip=frozenset({pipelines})),
         ObjectsPlace("pipeline contents", pipelines / "objects"),
         FolderPlace("pipeline runs", [pipelines / "runs"]),
+        ObjectsPlace("other files of pipeline runs", pipelines / "runs", skip=files.SUFFIXES),
         FolderPlace("prediction log", [serving.predictions_dir / e for e in endpoints]),
         FolderPlace("recorded reads", [serving.reads_dir / v for v in views]),
         FolderPlace("held pushes", held),
@@ -103,18 +105,21 @@ def erase(place: ErasurePlace, subject: BySubject) -> Found:
 
 def prove(
     places: Sequence[ErasurePlace], subject: BySubject, before: Sequence[Found]
-) -> list[CertifiedPlace]:
-    """Read all places again. Errors: Conflict naming those that have rows; those of the places."""
+) -> tuple[list[CertifiedPlace], list[Uncovered]]:
+    """Read all places again; and what of them nobody could search. Errors: Conflict naming those that have rows; those of the
+    places."""
     counted = {found.place: found for found in before}
-    told = []
+    told, uncovered = list[CertifiedPlace](), list[Uncovered]()
     for place in places:
+        found = place.find(subject)
+        uncovered += found.uncovered
         was = counted.get(place.name, Found(place=place.name))
         told.append(
             CertifiedPlace(
                 place=place.name,
                 rows_before=was.rows,
                 items_before=was.items,
-                rows_after=place.find(subject).rows,
+                rows_after=found.rows,
             )
         )
     if left := [place.place for place in told if place.rows_after]:
@@ -124,7 +129,7 @@ def prove(
             resource="place",
             name=left[0],
         )
-    return told
+    return told, uncovered
 
 
 def _view_of(held: Path) -> str:

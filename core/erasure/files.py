@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pyarrow as pa
@@ -20,15 +20,13 @@ import pyarrow.parquet as pq
 from mainspring.core import durable, errors
 from mainspring.core.erasure.matching import Matcher
 
-__all__ = ["SUFFIXES", "count", "count_json", "erase", "holds", "is_parquet"]
+__all__ = ["SUFFIXES", "count", "count_parquet", "erase", "holds", "is_parquet", "unreadable", "write_rest"]
 
 #: The files that are searched; others hold no rows of persons that anybody could find.
 SUFFIXES: Final = (".parquet", ".jsonl")
 _BATCH_ROWS: Final = 1 << 16
 _MAGIC: Final = b"PAR1"
 _ARROW_SCHEMA: Final = b"ARROW:schema"
-#: What a step answers as JSON is read whole to be searched.
-_MOST_JSON_BYTES: Final = 64 << 20
 
 
 def count(path: Path, matcher: Matcher) -> int:
@@ -42,18 +40,27 @@ def count(path: Path, matcher: Matcher) -> int:
             return sum(_is_told(line, matcher, path) for line in _lines(path))
         if path.suffix == ".arrow":
             return _count_arrow(path, matcher)
-        with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            wanted = matcher.columns(schema.names)
+        return count_parquet(path, matcher)
+    except FileNotFoundError:
+        return 0
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable(path, error) from error
+
+
+def count_parquet(source: Path | BinaryIO, matcher: Matcher, *, called: str = "") -> int:
+    """As :func:`count`, of a file that is open as well; `called` is its name then. Errors: CorruptArtifact."""
+    try:
+        with pq.ParquetFile(source) as file:
+            wanted = matcher.columns(file.schema_arrow.names)
             if not wanted:
                 return 0
             batches = file.iter_batches(_BATCH_ROWS, columns=wanted)
             kept = file.metadata.metadata
             return sum(int(matcher.rows(batch, kept).sum()) for batch in batches)
     except FileNotFoundError:
-        return 0
+        raise
     except (OSError, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(called or source, error) from error
 
 
 def erase(path: Path, matcher: Matcher) -> int:
@@ -72,14 +79,14 @@ def erase(path: Path, matcher: Matcher) -> int:
             with fresh.open("wb") as file:
                 file.writelines(line for line in _lines(path) if not _is_told(line, matcher, path))
         else:
-            _write_rest(path, fresh, matcher)
+            write_rest(path, fresh, matcher)
         shutil.copymode(path, fresh)
         os.utime(fresh, ns=(before.st_atime_ns, before.st_mtime_ns))
 
     try:
         durable.place_file(path, fill)
     except pa.ArrowException as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     except OSError as error:
         raise errors.DependencyDown(
             f"`{path}` cannot be written again without the rows: {error}; check the disk and who may write there, and"
@@ -108,16 +115,6 @@ def holds(value: Any, matcher: Matcher) -> bool:
     return any(holds(item, matcher) for item in value.values())
 
 
-def count_json(path: Path, matcher: Matcher) -> int:
-    """1 if the file is one JSON value that names the subject, else 0; what is no JSON is not searched."""
-    if path.stat().st_size > _MOST_JSON_BYTES:
-        return 0
-    try:
-        return int(holds(json.loads(path.read_bytes()), matcher))
-    except (ValueError, RecursionError):
-        return 0
-
-
 def _count_arrow(path: Path, matcher: Matcher) -> int:
     with pa.memory_map(str(path)) as source:
         file = pa.ipc.open_file(source)
@@ -125,8 +122,9 @@ def _count_arrow(path: Path, matcher: Matcher) -> int:
         return sum(int(matcher.rows(batch, None).sum()) for batch in batches)
 
 
-def _write_rest(path: Path, fresh: Path, matcher: Matcher) -> None:
-    with pq.ParquetFile(path) as file:
+def write_rest(source: Path | BinaryIO, fresh: Path | BinaryIO, matcher: Matcher) -> None:
+    """A Parquet file again without the rows that match. Errors: pa.ArrowException, OSError."""
+    with pq.ParquetFile(source) as file:
         described = file.metadata
         # What a file says of itself is beside its schema or in it, by who wrote it.
         kept = {k: v for k, v in (described.metadata or {}).items() if k != _ARROW_SCHEMA}
@@ -156,10 +154,10 @@ def _is_told(line: bytes, matcher: Matcher, path: Path) -> bool:
     try:
         return holds(json.loads(line), matcher)
     except (ValueError, RecursionError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: Exception) -> errors.CorruptArtifact:
+def unreadable(path: object, error: Exception) -> errors.CorruptArtifact:
     why = str(error).split("\n", 1)[0][:200]
     return errors.CorruptArtifact(
         f"`{path}` cannot be read, so nobody can say whose rows it has: {why}; restore or remove it, and the erasure goes on",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from mainspring.core import durable
-from mainspring.core.contracts.erasure import Found
-from mainspring.core.erasure import files
+from mainspring.core.contracts.erasure import Found, Uncovered
+from mainspring.core.erasure import contents, files
 from mainspring.core.erasure.matching import BySubject, Matcher
 from mainspring.core.features import folders, segment_manifest
 
@@ -17,6 +18,14 @@ __all__ = ["ErasurePlace", "FolderPlace", "ObjectsPlace", "files_of", "leave_out
 
 #: The rows of sorted segments (`features/segment_file.py`).
 _SEGMENT: Final = ".rows.arrow"
+_SEGMENTS: Final = (_SEGMENT, ".keys.arrow")
+#: Of what is not covered, so many names are told.
+_NAMED: Final = 3
+#: Files of rows, or of anything, that are not searched in folders.
+_OTHER_FORMS: Final = (
+    ".arrow", ".avro", ".bz2", ".csv", ".feather", ".gz", ".ndjson", ".new", ".npy", ".npz", ".orc", ".pickle", ".pkl", ".tar",
+    ".tgz", ".tsv", ".xlsx", ".xz", ".zip", ".zst",
+)  # fmt: skip
 
 
 class ErasurePlace(Protocol):
@@ -45,6 +54,8 @@ class _Unit:
     kind: Literal["published", "segments", "loose"]
     folder: Path
     files: list[Path]
+    unknown: Sequence[str] = ()
+    """Names of files that may have rows and are not searched."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +71,20 @@ class FolderPlace:
 
     def find(self, subject: BySubject) -> Found:
         rows, items, datasets, clean = 0, 0, set[str](), set[str]()
+        unknown = list[str]()
         for unit in self._units():
+            unknown += unit.unknown
             found = [n for path in unit.files if (n := files.count(path, subject))]
             rows, items = rows + sum(found), items + len(found)
             if unit.kind == "published":
                 (datasets if found else clean).add(folders.digest_of(unit.folder))
         return Found(
-            place=self.name, rows=rows, items=items, datasets=sorted(datasets), clean=sorted(clean - datasets)
+            place=self.name,
+            rows=rows,
+            items=items,
+            datasets=sorted(datasets),
+            clean=sorted(clean - datasets),
+            uncovered=[_not_searched(self.name, unknown)] if unknown else [],
         )
 
     def erase(self, subject: BySubject) -> Found:
@@ -97,7 +115,7 @@ class FolderPlace:
         if folder in self.skip:
             return
         if folders.is_published(folder):
-            yield _Unit("published", folder, files_of(folder))
+            yield _Unit("published", folder, files_of(folder), _unknown(folder.rglob("*")))
             return
         try:
             entries = sorted(folder.iterdir())
@@ -106,7 +124,8 @@ class FolderPlace:
         segments = [p for p in entries if p.name.endswith(_SEGMENT)]
         if segments:
             yield _Unit("segments", folder, segments)
-        yield _Unit("loose", folder, [p for p in entries if _is_searched(p)])
+        unknown = _unknown(p for p in entries if not p.name.endswith(_SEGMENTS))
+        yield _Unit("loose", folder, [p for p in entries if _is_searched(p)], unknown)
         for entry in entries:
             if entry.is_dir() and not entry.is_symlink():
                 yield from self._below(entry)
@@ -114,36 +133,50 @@ class FolderPlace:
 
 @dataclass(frozen=True)
 class ObjectsPlace:
-    """Contents of a store that are named by their digests: one that holds the subject is removed whole.
+    """Files of any form, below a folder, that steps of pipelines made: one that names the subject is removed whole.
 
-    A run that needs it says that it is gone and which step makes it again. Tables and JSON are searched; archives and other files
-    that a team's step made are not, and a certificate says so.
+    A run that needs it says that it is gone and which step makes it again. What nobody can search is told as not covered.
     """
 
     name: str
     root: Path
+    skip: tuple[str, ...] = ()
+    """Suffixes of what another place looks at."""
 
     def find(self, subject: BySubject) -> Found:
-        counts = [n for path in self._objects() if (n := self._count(path, subject))]
-        return Found(place=self.name, rows=sum(counts), items=len(counts))
+        counts, unknown = list[int](), list[str]()
+        for path, answer in self._answers(subject):
+            if answer.rows:
+                counts.append(answer.rows)
+            elif not answer.is_known:
+                unknown.append(path.name)
+        uncovered = [_not_searched(self.name, unknown)] if unknown else []
+        return Found(place=self.name, rows=sum(counts), items=len(counts), uncovered=uncovered)
 
     def erase(self, subject: BySubject) -> Found:
         rows = items = 0
-        for path in self._objects():
-            if n := self._count(path, subject):
+        for path, answer in self._answers(subject):
+            if answer.rows:
                 path.unlink(missing_ok=True)
                 durable.sync_folder(path.parent)
-                rows, items = rows + n, items + 1
+                rows, items = rows + answer.rows, items + 1
         return Found(place=self.name, rows=rows, items=items)
 
-    def _objects(self) -> Iterator[Path]:
-        if self.root.is_dir():
-            yield from sorted(p for p in self.root.glob("*/*") if p.is_file() and not p.is_symlink())
+    def _answers(self, subject: BySubject) -> Iterator[tuple[Path, contents.Answer]]:
+        for path in sorted(self.root.rglob("*")):
+            if path.is_symlink() or not path.is_file() or path.suffix in self.skip:
+                continue
+            # One that is gone meanwhile has nothing.
+            with contextlib.suppress(FileNotFoundError):
+                yield path, contents.search(path, subject)
 
-    def _count(self, path: Path, subject: BySubject) -> int:
-        if files.is_parquet(path):
-            return files.count(path, subject)
-        return files.count_json(path, subject)
+
+def _not_searched(place: str, names: Sequence[str]) -> Uncovered:
+    such = ", ".join(f"`{name}`" for name in sorted(names)[:_NAMED])
+    return Uncovered(
+        what=f"{place}: {len(names)} of a form that nobody can search, such as {such}",
+        why="neither a table, nor JSON, nor an archive of these; remove them, or see that they name nobody",
+    )
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -179,3 +212,7 @@ def _remove_segments(unit: _Unit) -> None:
 
 def _is_searched(path: Path) -> bool:
     return path.suffix in files.SUFFIXES and path.is_file() and not path.is_symlink()
+
+
+def _unknown(paths: Iterable[Path]) -> list[str]:
+    return [p.name for p in paths if p.suffix in _OTHER_FORMS and p.is_file() and not p.is_symlink()]

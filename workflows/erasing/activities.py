@@ -62,8 +62,8 @@ class ErasingActivities:
     async def prove(self, asked: messages.Prove) -> messages.Proven:
         """Errors: Conflict naming the places that have rows again."""
         places, subject = self._places(asked.request), self._subject(asked.request)
-        told = await in_thread(lambda: erasing.prove(places, subject, asked.before))
-        return messages.Proven(places=told, erased_at=base.utc_now())
+        told, uncovered = await in_thread(lambda: erasing.prove(places, subject, asked.before))
+        return messages.Proven(places=told, uncovered=uncovered, erased_at=base.utc_now())
 
     @activity.defn(name=messages.CERTIFY)
     async def certify(self, asked: messages.Certify) -> messages.Certified:
@@ -109,6 +109,7 @@ class ErasingActivities:
             places=asked.proven.places,
             models=models,
             kept=list(erasing.KEPT),
+            uncovered=asked.proven.uncovered,
         )
         sealed = certificate.seal(told, signing.SigningKey.load(self._settings.models.signing_key))
         return messages.Certified(certificate=sealed.decode(), rows_erased=told.rows_erased, models=models)

@@ -36,6 +36,7 @@ class Prove(base.Message):
 
 class Proven(base.Message):
     places: list[erasure.CertifiedPlace]
+    uncovered: list[erasure.Uncovered] = []
     erased_at: base.UtcTime
 
 
