@@ -320,6 +320,16 @@ class ProtectionSettings(_Group):
     """Hashes the keys of erased subjects, mode 0600, made on first use; whoever takes rows in has the same. Default: under the state directory."""
     erased_dir: Path = Path("erased")
     """Who was erased, by hash: the rows of these are not taken in again; default: under the state directory."""
+    erasure_places: Annotated[
+        str, Field(pattern=r"^(|[a-z0-9-]+=(/|s3://)[^,]+(,[a-z0-9-]+=(/|s3://)[^,]+)*)$")
+    ] = ""
+    """Where else rows of a project's subjects are, `PROJECT=PLACE` by comma: a folder or file by its absolute path, or `s3://bucket/key`
+    as batch scoring has it. An erasure looks there as well, and must be allowed to write there."""
+
+    def erasure_places_of(self, project: str) -> tuple[str, ...]:
+        """Those of one project."""
+        declared = (entry.partition("=") for entry in self.erasure_places.split(",") if entry)
+        return tuple(place for name, _, place in declared if name == project)
 
 
 class LineageSettings(_Group):

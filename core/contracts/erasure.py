@@ -222,6 +222,10 @@ class EraseRequest(Message):
     """The project's: whose predictions are logged."""
     views: list[str] = []
     """The project's: whose rows are online, recorded and held."""
+    outputs: list[str] = []
+    """Where its batch scorings wrote."""
+    inputs: list[str] = []
+    """What they read."""
 
 
 class EraseResult(Message):

@@ -11,7 +11,7 @@ from typing import Final
 
 from mainspring.core import errors, settings, workspace
 from mainspring.core.contracts.erasure import CertifiedPlace, Found, Kept, Uncovered
-from mainspring.core.erasure import files
+from mainspring.core.erasure import files, outside
 from mainspring.core.erasure.matching import BySubject
 from mainspring.core.erasure.places import ErasurePlace, FolderPlace, ObjectsPlace
 from mainspring.core.erasure.streams import StreamStates
@@ -19,7 +19,7 @@ from mainspring.core.erasure.subjects import Subject
 from mainspring.core.monitoring import tokens
 from mainspring.core.protection import keysets, sealing
 
-__all__ = ["KEPT", "ROUNDS", "erase", "file_places", "matcher_of", "prove"]
+__all__ = ["KEPT", "ROUNDS", "erase", "file_places", "matcher_of", "not_covered", "outside_places", "prove"]
 
 #: Whatever writes a subject's rows while they are erased is through after so many looks, or somebody has to stop it.
 ROUNDS: Final = 3
@@ -71,6 +71,23 @@ def file_places(
         FolderPlace("recorded requests", [workspace.Workspace(state, project, 1.0).probes]),
         StreamStates(in_force.streams.state_dir, project),
     ]
+
+
+def outside_places(in_force: settings.Settings, project: str, outputs: Sequence[str]) -> list[ErasurePlace]:
+    """What is elsewhere: where the project's batch scorings wrote, and what the operator declares."""
+    declared = in_force.protection.erasure_places_of(project)
+    return [
+        outside.Folders("batch scores", outputs, project),
+        outside.Stores("batch scores in object stores", outputs, project),
+        outside.Folders("declared folders", declared),
+        outside.Stores("declared places in object stores", declared),
+    ]
+
+
+def not_covered(in_force: settings.Settings, project: str, inputs: Sequence[str]) -> list[Uncovered]:
+    """What is known to be there, and is not searched."""
+    own = str(in_force.stack.state_dir / "projects" / project)
+    return outside.sources(inputs, [own, *in_force.protection.erasure_places_of(project)])
 
 
 def matcher_of(in_force: settings.Settings, subject: Subject) -> BySubject:

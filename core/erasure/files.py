@@ -20,7 +20,17 @@ import pyarrow.parquet as pq
 from mainspring.core import durable, errors
 from mainspring.core.erasure.matching import Matcher
 
-__all__ = ["SUFFIXES", "count", "count_parquet", "erase", "holds", "is_parquet", "unreadable", "write_rest"]
+__all__ = [
+    "SUFFIXES",
+    "count",
+    "count_parquet",
+    "erase",
+    "holds",
+    "is_parquet",
+    "is_told",
+    "unreadable",
+    "write_rest",
+]
 
 #: The files that are searched; others hold no rows of persons that anybody could find.
 SUFFIXES: Final = (".parquet", ".jsonl")
@@ -37,7 +47,7 @@ def count(path: Path, matcher: Matcher) -> int:
     """
     try:
         if path.suffix == ".jsonl":
-            return sum(_is_told(line, matcher, path) for line in _lines(path))
+            return sum(is_told(line, matcher, path) for line in _lines(path))
         if path.suffix == ".arrow":
             return _count_arrow(path, matcher)
         return count_parquet(path, matcher)
@@ -77,7 +87,7 @@ def erase(path: Path, matcher: Matcher) -> int:
     def fill(fresh: Path) -> None:
         if path.suffix == ".jsonl":
             with fresh.open("wb") as file:
-                file.writelines(line for line in _lines(path) if not _is_told(line, matcher, path))
+                file.writelines(line for line in _lines(path) if not is_told(line, matcher, path))
         else:
             write_rest(path, fresh, matcher)
         shutil.copymode(path, fresh)
@@ -148,7 +158,8 @@ def _lines(path: Path) -> Iterator[bytes]:
         yield from file
 
 
-def _is_told(line: bytes, matcher: Matcher, path: Path) -> bool:
+def is_told(line: bytes, matcher: Matcher, path: object) -> bool:
+    """Does a line of JSON name the subject. Errors: CorruptArtifact, with `path`."""
     if not line.strip():
         return False
     try:
@@ -158,6 +169,7 @@ def _is_told(line: bytes, matcher: Matcher, path: Path) -> bool:
 
 
 def unreadable(path: object, error: Exception) -> errors.CorruptArtifact:
+    """What is said of a file in which nobody can look."""
     why = str(error).split("\n", 1)[0][:200]
     return errors.CorruptArtifact(
         f"`{path}` cannot be read, so nobody can say whose rows it has: {why}; restore or remove it, and the erasure goes on",

@@ -14,7 +14,16 @@ from mainspring.core.erasure import contents, files
 from mainspring.core.erasure.matching import BySubject, Matcher
 from mainspring.core.features import folders, segment_manifest
 
-__all__ = ["ErasurePlace", "FolderPlace", "ObjectsPlace", "files_of", "leave_out", "scrub"]
+__all__ = [
+    "OTHER_FORMS",
+    "ErasurePlace",
+    "FolderPlace",
+    "ObjectsPlace",
+    "files_of",
+    "leave_out",
+    "not_searched",
+    "scrub",
+]
 
 #: The rows of sorted segments (`features/segment_file.py`).
 _SEGMENT: Final = ".rows.arrow"
@@ -22,7 +31,7 @@ _SEGMENTS: Final = (_SEGMENT, ".keys.arrow")
 #: Of what is not covered, so many names are told.
 _NAMED: Final = 3
 #: Files of rows, or of anything, that are not searched in folders.
-_OTHER_FORMS: Final = (
+OTHER_FORMS: Final = (
     ".arrow", ".avro", ".bz2", ".csv", ".feather", ".gz", ".ndjson", ".new", ".npy", ".npz", ".orc", ".pickle", ".pkl", ".tar",
     ".tgz", ".tsv", ".xlsx", ".xz", ".zip", ".zst",
 )  # fmt: skip
@@ -84,7 +93,7 @@ class FolderPlace:
             items=items,
             datasets=sorted(datasets),
             clean=sorted(clean - datasets),
-            uncovered=[_not_searched(self.name, unknown)] if unknown else [],
+            uncovered=[not_searched(self.name, unknown)] if unknown else [],
         )
 
     def erase(self, subject: BySubject) -> Found:
@@ -150,7 +159,7 @@ class ObjectsPlace:
                 counts.append(answer.rows)
             elif not answer.is_known:
                 unknown.append(path.name)
-        uncovered = [_not_searched(self.name, unknown)] if unknown else []
+        uncovered = [not_searched(self.name, unknown)] if unknown else []
         return Found(place=self.name, rows=sum(counts), items=len(counts), uncovered=uncovered)
 
     def erase(self, subject: BySubject) -> Found:
@@ -171,7 +180,8 @@ class ObjectsPlace:
                 yield path, contents.search(path, subject)
 
 
-def _not_searched(place: str, names: Sequence[str]) -> Uncovered:
+def not_searched(place: str, names: Sequence[str]) -> Uncovered:
+    """What a certificate says of files that may have the subject, for all that anybody knows."""
     such = ", ".join(f"`{name}`" for name in sorted(names)[:_NAMED])
     return Uncovered(
         what=f"{place}: {len(names)} of a form that nobody can search, such as {such}",
@@ -215,4 +225,4 @@ def _is_searched(path: Path) -> bool:
 
 
 def _unknown(paths: Iterable[Path]) -> list[str]:
-    return [p.name for p in paths if p.suffix in _OTHER_FORMS and p.is_file() and not p.is_symlink()]
+    return [p.name for p in paths if p.suffix in OTHER_FORMS and p.is_file() and not p.is_symlink()]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.core import errors
-from mainspring.core.contracts.erasure import Found
+from mainspring.core.contracts.erasure import Found, Uncovered
 from mainspring.core.erasure.matching import BySubject
 from mainspring.core.features.streams import forgetting, snapshots
 
@@ -28,8 +28,13 @@ class StreamStates:
     name: str = "state of streams"
 
     def find(self, subject: BySubject) -> Found:
-        counts = [n for folder in self._folders() if (n := _keys(folder, subject)[0])]
-        return Found(place=self.name, rows=sum(counts), items=len(counts))
+        counts, histories = list[int](), list[Uncovered]()
+        for folder in self._folders():
+            n, found = _keys(folder, subject)
+            counts += [n] if n else []
+            if found is not None and any(".open." in name for name in found.arrays):
+                histories.append(_history(folder.name))
+        return Found(place=self.name, rows=sum(counts), items=len(counts), uncovered=histories)
 
     def erase(self, subject: BySubject) -> Found:
         """Errors: Conflict for a state that a reader holds and that still has the subject; as :meth:`find`."""
@@ -57,6 +62,14 @@ class StreamStates:
     def _folders(self) -> Iterator[Path]:
         # A slug has no dot: nobody else's name begins so.
         yield from sorted(p for p in self.folder.glob(f"{self.project}.*") if p.is_dir())
+
+
+def _history(stream: str) -> Uncovered:
+    return Uncovered(
+        what=f"history of stream `{stream}`",
+        why="where it is its reader alone knows: it was searched if it lies in the project's folder or in a declared place"
+        " (`protection.erasure_places`)",
+    )
 
 
 def _keys(folder: Path, subject: BySubject) -> tuple[int, snapshots.Snapshot | None]:

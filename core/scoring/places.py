@@ -100,6 +100,32 @@ class Place:
             )
         return sorted(found, key=lambda file: file.path)
 
+    def files(self) -> list[File]:
+        """All files, whatever they are called, in the order of their paths; none is no error."""
+        with self._named(""):
+            here = self._files.get_file_info(self._root)
+            if here.type == fs.FileType.File:
+                return [self._file("", here)]
+            infos = self._files.get_file_info(
+                fs.FileSelector(self._root, allow_not_found=True, recursive=True)
+            )
+        found = [
+            self._file(info.path.removeprefix(self._root).lstrip("/"), info)
+            for info in infos
+            if info.type == fs.FileType.File
+        ]
+        return sorted(found, key=lambda file: file.path)
+
+    def replace(self, found: File, data: Any) -> None:
+        """As :meth:`put`, in the place of the file that was found. Errors: Conflict if it is another one by now."""
+        if self.look(found.path) != found:
+            raise errors.Conflict(
+                f"`{self.uri.rstrip('/')}/{found.path}` was replaced while it was read; try again",
+                resource="file",
+                name=found.path,
+            )
+        self.put(found.path, data)
+
     def look(self, path: str) -> File | None:
         """The file as it is now, None if there is none."""
         with self._named(path):

@@ -156,6 +156,8 @@ def test_history_that_waits_for_its_snapshot_is_of_others(tmp_path: Path) -> Non
         known[0] = check(SHOP)
         reader._forget()
         assert [rows.keys["shop"] for rows in reader._closed] == [["s0"]]
+    (told,) = StreamStates(tmp_path, "tiny").find(BySubject(SHOP)).uncovered
+    assert told.what == "history of stream `tiny.orders`", "where that is nobody else knows"
 
 
 def stopped(tmp_path: Path, *, names_keys: bool = True) -> Path:

@@ -221,6 +221,7 @@ async def _request(
             endpoints += [one.name for one in found]
             after = endpoints[-1]
         entries = await catalog_store.entries(connection, row.project)
+        scored = await store.scorings(connection, row.project)
     return erasure.EraseRequest(
         erasure_id=row.erasure_id,
         project=row.project,
@@ -233,6 +234,8 @@ async def _request(
         subject_hash=row.subject_hash,
         endpoints=endpoints,
         views=sorted(name for kind, name in entries if kind == "view"),
+        outputs=sorted({options.output for options in scored}),
+        inputs=sorted({options.input for options in scored}),
     )
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors, ids
-from mainspring.core.contracts import erasure
+from mainspring.core.contracts import control, erasure, scoring
 from mainspring.core.contracts.erasure import ErasureState
 from mainspring.platform import database
 
@@ -88,6 +88,16 @@ async def page(
     if before:
         query = query.where(_table.c.erasure_id < before)
     return (await connection.execute(query.order_by(_table.c.erasure_id.desc()).limit(limit))).all()
+
+
+async def scorings(connection: AsyncConnection, project: str) -> list[scoring.ScoreOptions]:
+    """What the project's batch scorings read, and where they wrote."""
+    runs = database.runs
+    query = sa.select(runs.c.request).where(
+        runs.c.project == project, runs.c.kind == str(control.RunKind.SCORE)
+    )
+    found = (await connection.execute(query)).scalars().all()
+    return [scoring.ScoreOptions.model_validate(request["score"]) for request in found]
 
 
 def view(row: sa.Row[Any], *, with_certificate: bool = False) -> erasure.ErasureView:

@@ -122,6 +122,23 @@ def test_it_is_asked_for_by_one_and_decided_by_another_and_no_name_is_on_record(
     assert ask(api)["erasure_id"] != name, "what is over may be asked for again"
 
 
+def test_the_worker_is_told_where_the_project_scored(
+    api: Api,  # noqa: F811
+    launcher: run_launcher.MemoryLauncher,  # noqa: F811
+) -> None:
+    for number in (1, 2):
+        run = {
+            "project": "flight-delay",
+            "kind": "score",
+            "bundle_digest": "sha256:" + "a" * 64,
+            "score": {"input": "/data/in", "output": f"s3://scores/{number}"},
+            "idempotency_key": f"score-{number}",
+        }
+        api.call("developer", "POST", "/api/v1/runs", 201, run)
+    request = launcher.erasures[ask(api)["erasure_id"]]
+    assert (request.outputs, request.inputs) == (["s3://scores/1", "s3://scores/2"], ["/data/in"])
+
+
 def test_nobody_decides_on_his_own(api: Api) -> None:  # noqa: F811
     name = ask(api, "admin")["erasure_id"]
     denied = api.call("admin", "POST", f"{PLACE}/{name}/decision", 403, {"approve": True})

@@ -109,7 +109,10 @@ class ErasingActivities:
             places=asked.proven.places,
             models=models,
             kept=list(erasing.KEPT),
-            uncovered=asked.proven.uncovered,
+            uncovered=[
+                *asked.proven.uncovered,
+                *erasing.not_covered(self._settings, request.project, request.inputs),
+            ],
         )
         sealed = certificate.seal(told, signing.SigningKey.load(self._settings.models.signing_key))
         return messages.Certified(certificate=sealed.decode(), rows_erased=told.rows_erased, models=models)
@@ -133,7 +136,8 @@ class ErasingActivities:
         files = erasing.file_places(
             self._settings, request.project, endpoints=request.endpoints, views=request.views
         )
-        return [*files, OnlinePlace(self._online, request.views)]
+        outside = erasing.outside_places(self._settings, request.project, request.outputs)
+        return [*files, *outside, OnlinePlace(self._online, request.views)]
 
     def _subject(self, request: erasure.EraseRequest) -> BySubject:
         return erasing.matcher_of(self._settings, _subject(request))
