@@ -342,6 +342,31 @@ erasures: Final = sa.Table(
     ),
 )
 
+#: Legal holds on subjects; on one, which its keyed hash stands for, at most one is in force.
+erasure_holds: Final = sa.Table(
+    "erasure_holds",
+    metadata,
+    sa.Column("hold_id", TEXT, primary_key=True),
+    sa.Column("project", sa.ForeignKey("projects.name"), nullable=False, index=True),
+    sa.Column("entity", TEXT, nullable=False),
+    sa.Column("subject_hash", TEXT, nullable=False),
+    sa.Column("reason", TEXT, nullable=False),
+    sa.Column("placed_at", TEXT, nullable=False),
+    sa.Column("placed_by", TEXT, nullable=False),
+    sa.Column("lifted_at", TEXT),
+    sa.Column("lifted_by", TEXT, nullable=False),
+    sa.Column("lift_reason", TEXT, nullable=False),
+    sa.Index(
+        "erasure_holds_once",
+        "project",
+        "entity",
+        "subject_hash",
+        unique=True,
+        sqlite_where=sa.text("lifted_at IS NULL"),
+        postgresql_where=sa.text("lifted_at IS NULL"),
+    ),
+)
+
 #: Billionths of epsilon that may be spent on a dataset, and each charge.
 privacy_budgets: Final = sa.Table(
     "privacy_budgets",

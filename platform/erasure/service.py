@@ -6,7 +6,6 @@ log have its keyed hash. So an engine that is away is told to the caller, who as
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,12 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mainspring.core import errors, identity
 from mainspring.core.contracts import base, control, erasure, training
 from mainspring.core.contracts.erasure import ErasureState
-from mainspring.core.erasure.subjects import SubjectHasher
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.catalog import store as catalog_store
 from mainspring.platform.endpoints import store as endpoint_store
-from mainspring.platform.erasure import holds, store
+from mainspring.platform.erasure import holds, store, subject_hash
 from mainspring.platform.projects import store as project_store
 from mainspring.platform.runs import outbox
 
@@ -38,11 +36,11 @@ async def ask(
     hold, which is on record; DependencyDown while the engine is away: ask again.
     """
     plane.issuer.authenticate(credential)
-    subject_hash = await _hash(plane, project, asked)
+    hashed = await subject_hash.of(plane, project, asked.entity, asked.key)
 
     async def do(connection: AsyncConnection, by: identity.Actor) -> mutation.Change[_Row]:
         await project_store.find(connection, project)
-        known = await store.under_way(connection, project, asked.entity, subject_hash)
+        known = await store.under_way(connection, project, asked.entity, hashed)
         if known is not None:
             if known.requested_by != by.name:
                 raise errors.Conflict(
@@ -51,7 +49,7 @@ async def ask(
                     name=known.erasure_id,
                 )
             return mutation.Change(known, _resource(known), is_new=False)
-        row = await store.insert(connection, project, asked, subject_hash, by=by.name, now=base.utc_now())
+        row = await store.insert(connection, project, asked, hashed, by=by.name, now=base.utc_now())
         return mutation.Change(row, _resource(row), _told(row))
 
     row = await mutation.mutate(
@@ -62,7 +60,7 @@ async def ask(
         on=access.project(project),
         do=do,
     )
-    if (denial := await holds.denial_of(plane, project)) is not None:
+    if (denial := await holds.denial_of(plane, row)) is not None:
         await _refuse(plane, row, denial, action="erasure.request", actor=row.requested_by)
         raise denial
     await outbox.ask(plane.launcher.start_erasure(await _request(plane, row, asked)))
@@ -78,7 +76,7 @@ async def decide(
 ) -> erasure.ErasureView:
     """Approve or reject; the same again is delivered again and changes nothing. Roles: approver, admin, and never who asked.
 
-    Errors: NotFound; Conflict if it is not open any more; PolicyDenied by a legal hold that came meanwhile, which ends it;
+    Errors: NotFound; Conflict if it is not open any more; PolicyDenied by a legal hold that came meanwhile, which ends it, or has;
     DependencyDown while the engine is away: decide once more.
     """
     wanted = ErasureState.ERASING if decision.approve else ErasureState.REJECTED
@@ -87,6 +85,8 @@ async def decide(
         row = await store.find(connection, project, erasure_id)
         if (row.state, row.decided_by) == (wanted, by.name):
             return mutation.Change(row, _resource(row), is_new=False)
+        if row.state == ErasureState.REFUSED and decision.approve:
+            raise errors.PolicyDenied(row.message, rule_id="erasure.hold")
         if row.state != ErasureState.OPEN:
             raise errors.Conflict(
                 f"erasure `{erasure_id}` is `{row.state}` and not open; look at it first",
@@ -119,7 +119,7 @@ async def decide(
         do=do,
     )
     # Only now, when it is known that he may decide: whoever may not learns nothing of holds, and is on record.
-    denial = await holds.denial_of(plane, project) if decision.approve else None
+    denial = await holds.denial_of(plane, row) if decision.approve else None
     told = training.Decision(
         approve=decision.approve and denial is None,
         by=row.decided_by,
@@ -196,17 +196,6 @@ async def read(
         rows = await store.page(reader.connection, project, before=before, limit=limit + 1)
     items = [store.view(row).model_dump(mode="json") for row in rows[:limit]]
     return control.Page(items=items, next=rows[limit - 1].erasure_id if len(rows) > limit else "")
-
-
-async def _hash(plane: control_plane.ControlPlane, project: str, asked: erasure.ErasureCreate) -> str:
-    """Errors: Misconfigured where this process has no key for subjects."""
-    if plane.protection is None:
-        raise errors.Misconfigured(
-            "this control API has no `protection` settings; give it the key for subjects"
-        )
-    key_file = plane.protection.subjects_key
-    hasher = await asyncio.to_thread(SubjectHasher.load, key_file)
-    return hasher.hash(project, asked.entity, asked.key)
 
 
 async def _request(

@@ -63,6 +63,17 @@ async def under_way(
     return (await connection.execute(query)).one_or_none()
 
 
+async def refused_by(connection: AsyncConnection, project: str, subject_hash: str, message: str) -> list[str]:
+    """Erasures of a subject that were refused with that message."""
+    query = sa.select(_table.c.erasure_id).where(
+        _table.c.project == project,
+        _table.c.subject_hash == subject_hash,
+        _table.c.state == str(ErasureState.REFUSED),
+        _table.c.message == message,
+    )
+    return list((await connection.execute(query)).scalars())
+
+
 async def find(connection: AsyncConnection, project: str, erasure_id: str) -> sa.Row[Any]:
     """Errors: NotFound, also for one of another project."""
     query = sa.select(_table).where(_table.c.erasure_id == erasure_id, _table.c.project == project)

@@ -56,6 +56,7 @@ class Names:
     report: str
     alert: str
     erasure: str = "era_00000000000000000000000000"
+    hold: str = "hold_00000000000000000000000000"
     bundle: str = DIGEST
     """Of contents, which may be the same everywhere."""
 
@@ -170,6 +171,8 @@ DPIA = {
 PRIVACY = "/api/v1/projects/{project}/privacy"
 ERASURES = "/api/v1/projects/{project}/erasures"
 ERASURE = {"entity": "person", "key": "p-1", "ground": "objection", "reason": "because"}
+HOLDS = "/api/v1/projects/{project}/erasure-holds"
+HOLD = {"entity": "person", "key": "p-2", "reason": "because"}
 SPEND = {"epsilon": 0.1, "question": "count", "spend_key": "spend-12345", "reason": "because"}
 CLASSIFIED = "/api/v1/projects/{project}/classifications"
 FINDING = {"column": "mail", "kind": "email", "classification": "confidential", "confidence": 0.9}
@@ -305,6 +308,9 @@ REQUESTS = (
     Asked("GET", ERASURES + "/{erasure}"),
     Asked("POST", ERASURES + "/{erasure}/decision", {"approve": True}),
     Asked("POST", ERASURES + "/{erasure}/report", {"state": "rejected"}),
+    Asked("GET", HOLDS),
+    Asked("POST", HOLDS, HOLD),
+    Asked("POST", HOLDS + "/{hold}/lift", {"reason": "because"}),
     Asked("GET", "/api/v1/projects/{project}/dpia"),
     Asked("POST", "/api/v1/projects/{project}/dpia", DPIA),
     Asked(
@@ -454,6 +460,8 @@ class World:
         )
         wanted = {**ERASURE, "reason": f"asked by {mark}"}
         names.erasure = self.call(owner, "POST", f"{place}/erasures", wanted)["erasure_id"]
+        held = {**HOLD, "reason": f"held by {mark}"}
+        names.hold = self.call(owner, "POST", f"{place}/erasure-holds", held)["hold_id"]
         rules = {"rules": [{"name": f"rule-{mark}"}]}
         self.call(owner, "PUT", f"{place}/alert-rules", rules)
         found = self.call("worker", "POST", "/api/v1/monitoring/reports", names.fill(_report()))

@@ -43,6 +43,8 @@ WITHOUT: Mapping[str, str] = {
     "POST /api/v1/projects/{project:str}/erasures": MAKES,
     "POST /api/v1/projects/{project:str}/erasures/{erasure_id:str}/decision": "is decided on once, while it is open",
     "POST /api/v1/projects/{project:str}/erasures/{erasure_id:str}/report": FACT,
+    "POST /api/v1/projects/{project:str}/erasure-holds": MAKES,
+    "POST /api/v1/projects/{project:str}/erasure-holds/{hold_id:str}/lift": "is lifted once",
     "POST /api/v1/key-changes": MAKES,
     "POST /api/v1/key-changes/{change_id:str}/events": FACT,
     "POST /api/v1/projects/{project:str}/evidence": "changes nothing but the record",

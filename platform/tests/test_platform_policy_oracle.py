@@ -35,6 +35,7 @@ PROJECT_ACTIONS = (
         "privacy.spend",
         "erasure.read",
         "erasure.request",
+        "erasure.hold",
         "erasure.report",
     ),
     *(
@@ -67,6 +68,7 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
     "classification.decide": {"confirm": (True, False)},
     "dpia.decide": {"risk": ("", "low", "high"), "submitted_by": NAMES, "sign": (True, False)},
     "erasure.decide": {"requested_by": NAMES, "approve": (True, False)},
+    "erasure.lift": {"requested_by": NAMES},
     "data.see": {
         "classification": ("public", "confidential", "restricted"),
         "purpose": ("", "prediction", "care"),

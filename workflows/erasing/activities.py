@@ -41,7 +41,9 @@ class ErasingActivities:
 
     @activity.defn(name=messages.KEEP_OUT)
     async def keep_out(self, request: erasure.EraseRequest) -> messages.Done:
-        """Before anything is erased: what comes meanwhile must not stay. Errors: Overloaded, and it is tried again."""
+        """Before anything is erased: what comes meanwhile must not stay. Errors: PolicyDenied by a hold; Overloaded, and it is tried
+        again."""
+        await self._require_standing(request)
         await in_thread(lambda: self._keep_out(request))
         return messages.Done()
 
@@ -53,7 +55,9 @@ class ErasingActivities:
 
     @activity.defn(name=messages.ERASE)
     async def erase(self, asked: messages.EraseOne) -> erasure.Found:
-        """Errors: Conflict if its rows come again while they are erased; those of :meth:`find`."""
+        """Errors: PolicyDenied by a hold that came meanwhile; Conflict if its rows come again while they are erased; those of
+        :meth:`find`."""
+        await self._require_standing(asked.request)
         subject = self._subject(asked.request)
         (place,) = (one for one in self._places(asked.request) if one.name == asked.place)
         return await in_thread(lambda: erasing.erase(place, subject))
@@ -78,6 +82,24 @@ class ErasingActivities:
             async with heartbeat.beating():
                 await exchange(self._control, "control", "POST", path, told.report.model_dump_json())
         return messages.Done()
+
+    async def _standing(self, request: erasure.EraseRequest) -> erasure.ErasureView:
+        path = f"/api/v1/projects/{request.project}/erasures/{request.erasure_id}"
+        with temporal_errors.typed():
+            async with heartbeat.beating():
+                return erasure.ErasureView.model_validate(
+                    await exchange(self._control, "control", "GET", path)
+                )
+
+    async def _require_standing(self, request: erasure.EraseRequest) -> None:
+        """A legal hold may be placed at any time: what it finds is to be kept.
+
+        Errors: PolicyDenied with the hold's reason; DependencyDown while nobody can say.
+        """
+        view = await self._standing(request)
+        with temporal_errors.typed():
+            if view.state is erasure.ErasureState.REFUSED:
+                raise errors.PolicyDenied(view.message, rule_id="erasure.hold")
 
     def _keep_out(self, request: erasure.EraseRequest) -> None:
         """The hash is compared first: on a list of another key nobody is recognised."""

@@ -145,6 +145,7 @@ class World:
         self.online.register(ports.ViewSchema("planes", ("tailnum",), (("seats", "float32"),), None))
         self.push(self.online)
         self.reports: list[erasure.ErasureReport] = []
+        self.held_after = ""
         self.hash = SubjectHasher.load(self.settings.protection.subjects_key).hash("tiny", "tailnum", "N102")
 
     @staticmethod
@@ -162,12 +163,28 @@ class World:
 
     def activities(self, online: Any = None) -> ErasingActivities:
         def answer(request: httpx.Request) -> httpx.Response:
+            if request.method == "GET":
+                assert request.url.path == "/api/v1/projects/tiny/erasures/era_1"
+                return httpx.Response(200, json=self.standing())
             assert request.url.path == "/api/v1/projects/tiny/erasures/era_1/report"
             self.reports.append(erasure.ErasureReport.model_validate_json(request.content))
             return httpx.Response(200, json={})
 
         control = httpx.AsyncClient(base_url="http://control", transport=httpx.MockTransport(answer))
         return ErasingActivities(self.settings, control, online or self.online)
+
+    def standing(self) -> dict[str, Any]:
+        """What the control API says of the erasure: refused, once a place named in `held_after` is erased."""
+        row = {
+            "erasure_id": "era_1", "project": "tiny", "entity": "tailnum", "subject_hash": self.hash, "ground": "objection",
+            "reason": "a letter", "state": "erasing", "requested_at": "2026-11-01T00:00:00Z", "requested_by": "ana",
+        }  # fmt: skip
+        is_held = (
+            self.held_after == "offline tables" and pl.read_parquet(self.path / "flights.parquet").height == 1
+        )
+        return row | (
+            {"state": "refused", "message": "the subject is under legal hold `hold_1`"} if is_held else {}
+        )
 
     def certificate(self) -> erasure.ErasureCertificate:
         (report,) = self.reports
@@ -198,6 +215,39 @@ def test_real_files_and_rows_go_and_the_certificate_says_so(tmp_path: Path) -> N
     assert (told.requested_by, told.approved_by, told.subject_hash) == ("ana", "ben", world.hash)
     gated = ErasedFeatures(world.online, ErasedList.of(world.settings.protection))
     assert world.push(gated) == 1 and world.online.counts() == {"planes": 1}, "a replay brings nobody back"
+
+
+def test_a_hold_in_the_middle_keeps_what_is_left_and_its_lifting_lets_it_go_on(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.held_after = "offline tables"
+    with pytest.raises(WorkflowFailureError) as caught:
+        run(story_of(world), [EraseSubject], world.activities().all())
+    failure = temporal_errors.from_failure(caught.value)
+    assert isinstance(failure, errors.PolicyDenied) and "legal hold `hold_1`" in failure.message
+    assert pl.read_parquet(world.path / "flights.parquet").height == 1, (
+        "what was erased before it came is gone"
+    )
+    assert world.online.counts() == {"planes": 2}
+    assert [(r.state, r.certificate) for r in world.reports] == [(erasure.ErasureState.FAILED, "")]
+    world.held_after, world.reports = "", []
+    result = run(story_of(world), [EraseSubject], world.activities().all())
+    assert (result.rows_erased, world.online.counts()) == (1, {"planes": 1})
+
+
+def test_while_nobody_can_say_whether_it_is_held_nothing_is_erased(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    away = httpx.AsyncClient(
+        base_url="http://control", transport=httpx.MockTransport(lambda _: httpx.Response(503, text="away"))
+    )
+    activities = ErasingActivities(world.settings, away, world.online)
+    for call, asked in (
+        (activities.keep_out, world.request()),
+        (activities.erase, messages.EraseOne(request=world.request(), place="online store")),
+    ):
+        with pytest.raises(ApplicationError) as caught:
+            asyncio.run(ActivityEnvironment().run(call, asked))
+        assert not caught.value.non_retryable
+    assert world.online.counts() == {"planes": 2} and ErasedList.of(world.settings.protection).entries() == ()
 
 
 def test_an_unknown_subject_has_a_certificate_that_says_nothing_was_there(tmp_path: Path) -> None:

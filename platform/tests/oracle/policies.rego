@@ -235,6 +235,16 @@ may_not(q, "erasure.four-eyes") if {
 	q.context.requested_by == q.principal.name
 }
 
+may(q, "erasure.hold") if {
+	q.action in {"erasure.hold", "erasure.lift"}
+	has(q, {"approver", "admin"})
+}
+
+may_not(q, "erasure.hold.four-eyes") if {
+	q.action == "erasure.lift"
+	q.context.requested_by == q.principal.name
+}
+
 may_not(q, "dpia.high-risk") if {
 	q.action == "dpia.decide"
 	q.context.sign
@@ -337,14 +347,14 @@ permits := {
 	"read.project", "read.platform", "policy.dry-run", "project.create", "project.update", "member.change",
 	"run.start", "approval.role", "run.cancel", "run.resume", "record.service", "record.developer", "quarantine.release",
 	"schedule.change", "pipeline.run", "access.ask", "access.break-glass", "access.decide", "access.revoke", "access.review",
-	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide", "privacy.budget", "privacy.spend", "erasure.request", "erasure.decide",
+	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide", "privacy.budget", "privacy.spend", "erasure.request", "erasure.decide", "erasure.hold",
 	"data.see.part", "data.see.token", "data.see.serving",
 	"evidence.export", "alert.handle", "alert.rules",
 }
 
 forbids := {
 	"run.role", "run.on-behalf-of", "run.prod.on-behalf-of", "run.environment", "run.prod.person-decides", "run.approves-for-self",
-	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment", "run.retire.role", "classification.person", "dpia.high-risk", "dpia.four-eyes", "erasure.four-eyes",
+	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment", "run.retire.role", "classification.person", "dpia.high-risk", "dpia.four-eyes", "erasure.four-eyes", "erasure.hold.four-eyes",
 }
 
 decide(q) := {"allowed": false, "by": no} if {
