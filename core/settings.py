@@ -62,6 +62,8 @@ class ControlSettings(_Group):
     default: SQLite (WAL) under the state directory."""
     migration_url: str = ""
     """PostgreSQL: the same database as the role that owns its tables, for `mainspring db upgrade`; empty: the same role."""
+    backup_days: Annotated[float, Field(ge=1, le=3_650)] = 30.0
+    """How long SQLite's file is kept as it was before an upgrade; then the control API removes the copy: it has what people wrote, too."""
     tokens_file: Path = Path("tokens.json")
     """Development tokens of the embedded issuer, mode 0600; default: under the state directory."""
     policies_dir: Path | None = None

@@ -14,7 +14,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.openapi.config import OpenAPIConfig
 
 from mainspring.core import distribution, errors, identity, otlp, settings
-from mainspring.platform import database
+from mainspring.platform import backup, database
 from mainspring.platform import plane as control_plane
 from mainspring.platform.access_requests import routes as access_request_routes
 from mainspring.platform.access_requests import timers
@@ -23,6 +23,7 @@ from mainspring.platform.audit import routes as audit_routes
 from mainspring.platform.catalog import routes as catalog_routes
 from mainspring.platform.costs import routes as cost_routes
 from mainspring.platform.endpoints import routes as endpoint_routes
+from mainspring.platform.erasure import replaying
 from mainspring.platform.erasure import routes as erasure_routes
 from mainspring.platform.events import routes as event_routes
 from mainspring.platform.evidence import routes as evidence_routes
@@ -131,12 +132,18 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         await plane.database.open()
+        try:
+            await replaying.replay(plane)
+        except BaseException:
+            await plane.database.close()
+            raise
         assert plane.checkpointer is not None  # given above
         tasks = [
             asyncio.create_task(outbox.recover_forever(plane), name="recovery"),
             asyncio.create_task(plane.checkpointer.run(), name="checkpoints"),
             asyncio.create_task(timers.keep_forever(plane), name="access"),
             asyncio.create_task(telling.tell_forever(plane), name="alerts"),
+            asyncio.create_task(backup.sweep_forever(s.control), name="backups"),
         ]
         if s.control.policies_dir is not None:
             own = in_force.follow(plane, s.control.policies_dir)

@@ -241,6 +241,8 @@ class ErasureView(Message):
     rows_erased: int = 0
     certificate: str = ""
     """The sealed certificate: only where one erasure is shown, and it is done."""
+    copies: list[Uncovered] = []
+    """Of the control database, as far as it knows them: only where one erasure is shown."""
 
 
 class EraseRequest(Message):

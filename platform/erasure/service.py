@@ -6,15 +6,17 @@ log have its keyed hash. So an engine that is away is told to the caller, who as
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mainspring.core import errors, identity
+from mainspring.core import errors, identity, settings
 from mainspring.core.contracts import base, control, erasure, training
 from mainspring.core.contracts.erasure import ErasureState
-from mainspring.platform import access, mutation, reads
+from mainspring.platform import access, backup, engines, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.catalog import store as catalog_store
 from mainspring.platform.endpoints import store as endpoint_store
@@ -184,7 +186,8 @@ async def show(
     """Errors: NotFound."""
     async with reads.reading(plane, credential, action="erasure.read") as reader:
         await reader.project(project)
-        return store.view(await store.find(reader.connection, project, erasure_id), with_certificate=True)
+        found = store.view(await store.find(reader.connection, project, erasure_id), with_certificate=True)
+    return found.model_copy(update={"copies": await asyncio.to_thread(_copies, plane.control)})
 
 
 async def read(
@@ -226,6 +229,22 @@ async def _request(
         outputs=sorted({options.output for options in scored}),
         inputs=sorted({options.input for options in scored}),
     )
+
+
+def _copies(control: settings.ControlSettings) -> list[erasure.Uncovered]:
+    """They have no key of a subject. What people wrote, names of columns and values that are categories are in them."""
+    why = "no key of a subject is in it; what people wrote is, and values that are categories of a model's input"
+    if not engines.is_sqlite(control.database_url):
+        kept = "copies of the control database that PostgreSQL's own tools keep"
+        return [erasure.Uncovered(what=kept, why=f"{why}; its operator says how long they are kept")]
+    return [
+        erasure.Uncovered(
+            what=f"copy of the control database `{path.name}`",
+            why=f"{why}; it is removed then",
+            until=made_at + timedelta(days=control.backup_days),
+        )
+        for path, made_at in backup.copies(control.database_url)
+    ]
 
 
 async def _refuse(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -11,7 +11,7 @@ from temporalio import activity
 
 from mainspring.core import errors, settings
 from mainspring.core.contracts import base, erasure
-from mainspring.core.erasure import certificate, erasing
+from mainspring.core.erasure import certificate, erasing, ledger
 from mainspring.core.erasure.erased import ErasedList
 from mainspring.core.erasure.matching import BySubject
 from mainspring.core.erasure.online import Forgetful, OnlinePlace
@@ -71,9 +71,10 @@ class ErasingActivities:
 
     @activity.defn(name=messages.CERTIFY)
     async def certify(self, asked: messages.Certify) -> messages.Certified:
-        """Errors: MissingTool, Misconfigured without a key to sign by; Conflict where this worker's key for subjects is another
-        one than the control API's."""
-        return await in_thread(lambda: self._certify(asked))
+        """Errors: MissingTool, Misconfigured without a key to sign by; DependencyDown while the control API does not say which copies
+        of it there are."""
+        standing = await self._standing(asked.request)
+        return await in_thread(lambda: self._certify(asked, standing.copies))
 
     @activity.defn(name=messages.REPORT)
     async def report(self, told: messages.Report) -> messages.Done:
@@ -114,7 +115,7 @@ class ErasingActivities:
             )
         ErasedList.of(protection).add(subject, views=request.views, erasure_id=request.erasure_id)
 
-    def _certify(self, asked: messages.Certify) -> messages.Certified:
+    def _certify(self, asked: messages.Certify, copies: Sequence[erasure.Uncovered]) -> messages.Certified:
         request = asked.request
         models = sorted(self._models(asked), key=lambda model: (model.basis, model.bundle_digest))
         told = erasure.ErasureCertificate(
@@ -134,9 +135,12 @@ class ErasingActivities:
             uncovered=[
                 *asked.proven.uncovered,
                 *erasing.not_covered(self._settings, request.project, request.inputs),
+                *copies,
             ],
         )
         sealed = certificate.seal(told, signing.SigningKey.load(self._settings.models.signing_key))
+        # Beside the database: one that is put back from before is told of it.
+        ledger.keep(self._settings.protection.erased_dir, request.erasure_id, sealed)
         return messages.Certified(certificate=sealed.decode(), rows_erased=told.rows_erased, models=models)
 
     def _models(self, asked: messages.Certify) -> Iterator[erasure.TrainedModel]:

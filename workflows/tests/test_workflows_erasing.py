@@ -25,7 +25,7 @@ from mainspring.core import errors, ports, settings
 from mainspring.core.client.workflows import WorkflowClient
 from mainspring.core.contracts import erasure, training
 from mainspring.core.contracts.training import Stage
-from mainspring.core.erasure import certificate
+from mainspring.core.erasure import certificate, ledger
 from mainspring.core.erasure.erased import ErasedList
 from mainspring.core.erasure.online import ErasedFeatures
 from mainspring.core.erasure.subjects import SubjectHasher
@@ -178,6 +178,7 @@ class World:
         row = {
             "erasure_id": "era_1", "project": "tiny", "entity": "tailnum", "subject_hash": self.hash, "ground": "objection",
             "reason": "a letter", "state": "erasing", "requested_at": "2026-11-01T00:00:00Z", "requested_by": "ana",
+            "copies": [{"what": "copy of the control database", "why": "kept", "until": "2026-12-01T00:00:00Z"}],
         }  # fmt: skip
         is_held = (
             self.held_after == "offline tables" and pl.read_parquet(self.path / "flights.parquet").height == 1
@@ -213,6 +214,10 @@ def test_real_files_and_rows_go_and_the_certificate_says_so(tmp_path: Path) -> N
     }
     assert [(m.bundle_digest[7], m.basis) for m in told.models] == [("a", "lineage"), ("b", "unknown")]
     assert (told.requested_by, told.approved_by, told.subject_hash) == ("ana", "ben", world.hash)
+    assert [(u.what, u.until is not None) for u in told.uncovered] == [("copy of the control database", True)]
+    erased_dir = world.settings.protection.erased_dir
+    assert ledger.names(erased_dir) == ["era_1"], "for a control database that is put back from before"
+    assert ledger.read(erased_dir, "era_1").decode() == world.reports[0].certificate
     gated = ErasedFeatures(world.online, ErasedList.of(world.settings.protection))
     assert world.push(gated) == 1 and world.online.counts() == {"planes": 1}, "a replay brings nobody back"
 

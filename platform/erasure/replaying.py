@@ -1,0 +1,115 @@
+"""A control database that was put back from before erasures: they are put on record again before it serves anybody.
+
+What was erased stays erased by the list that serving and trainings follow (`core/erasure/erased.py`), which no database has. Here the
+certificates come back (`core/erasure/ledger.py`), so that whoever asks is told, and nobody erases anew what is proven.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mainspring.core import errors
+from mainspring.core.contracts import base
+from mainspring.core.contracts.erasure import ErasureCertificate, ErasureState
+from mainspring.core.erasure import certificate, ledger
+from mainspring.core.models import signing
+from mainspring.platform import database, mutation
+from mainspring.platform import plane as control_plane
+
+__all__ = ["ACTOR", "replay"]
+
+ACTOR: Final = "system"
+_LOG: Final = logging.getLogger(__name__)
+
+
+async def replay(plane: control_plane.ControlPlane) -> list[str]:
+    """Put on record every erasure that has a certificate and is not in the database; which those were, oldest first.
+
+    Of a project that is not in the database either, nothing is: it waits until that is there again.
+    Errors: Misconfigured for a certificate that cannot be read, or that nobody signed who is trusted: the database is then older than
+    what it must know, and is not served.
+    """
+    if plane.protection is None:
+        return []
+    folder = plane.protection.erased_dir
+    there = await asyncio.to_thread(ledger.names, folder)
+    if not there:
+        return []
+    async with plane.database.read() as connection:
+        known = set((await connection.execute(sa.select(database.erasures.c.erasure_id))).scalars())
+    done = list[str]()
+    for erasure_id in [name for name in there if name not in known]:
+        sealed, told = await asyncio.to_thread(_open, plane, erasure_id)
+        if await mutation.settle(plane, actor=ACTOR, action="erasure.restore", do=_putting(sealed, told)):
+            done.append(erasure_id)
+    if done:
+        _LOG.warning(
+            "the control database is from before %d erasures, which are put on record again: %s",
+            len(done),
+            done,
+        )
+    return done
+
+
+def _open(plane: control_plane.ControlPlane, erasure_id: str) -> tuple[bytes, ErasureCertificate]:
+    assert plane.protection is not None  # whoever asks has looked
+    try:
+        sealed = ledger.read(plane.protection.erased_dir, erasure_id)
+        told, _ = certificate.open_sealed(sealed, signing.TrustedKeys.load(plane.key_files.trusted_dir))
+        if told.erasure_id != erasure_id:
+            raise errors.Conflict(
+                f"it is of `{told.erasure_id}`; give it that name", resource="certificate", name=erasure_id
+            )
+    except (errors.MainspringError, OSError) as error:
+        raise errors.Misconfigured(
+            f"the control database is from before erasure `{erasure_id}`, and its certificate in"
+            f" `{plane.protection.erased_dir.name}/certificates` cannot be put on record: {error}; restore that file, or a newer"
+            " database"
+        ) from error
+    return sealed, told
+
+
+def _putting(sealed: bytes, told: ErasureCertificate) -> Any:
+    async def do(connection: AsyncConnection) -> mutation.Change[bool]:
+        resource = f"erasure/{told.project}/{told.erasure_id}"
+        projects, erasures = database.projects, database.erasures
+        is_there = await connection.scalar(
+            sa.select(sa.func.count()).where(projects.c.name == told.project).select_from(projects)
+        )
+        is_known = await connection.scalar(
+            sa.select(sa.func.count()).where(erasures.c.erasure_id == told.erasure_id).select_from(erasures)
+        )
+        if not is_there or is_known:
+            _LOG.info("erasure `%s` of project `%s` is not put on record", told.erasure_id, told.project)
+            return mutation.Change(False, resource, is_new=False)
+        await connection.execute(sa.insert(erasures).values(**_row(sealed, told)))
+        detail = {"entity": told.entity, "subject_hash": told.subject_hash, "rows_erased": told.rows_erased}
+        return mutation.Change(True, resource, {**detail, "certificate": base.version_of(sealed.decode())})
+
+    return do
+
+
+def _row(sealed: bytes, told: ErasureCertificate) -> dict[str, Any]:
+    return {
+        "erasure_id": told.erasure_id,
+        "project": told.project,
+        "entity": told.entity,
+        "subject_hash": told.subject_hash,
+        "ground": str(told.ground),
+        "reason": "on record again by its certificate, as the database was restored from before it",
+        "state": str(ErasureState.DONE),
+        "requested_at": told.requested_at.isoformat(),
+        "requested_by": told.requested_by,
+        "decided_at": told.approved_at.isoformat(),
+        "decided_by": told.approved_by,
+        "decision_reason": "",
+        "ended_at": told.erased_at.isoformat(),
+        "message": f"{told.rows_erased} rows are erased, and none is left",
+        "rows_erased": told.rows_erased,
+        "certificate": sealed.decode(),
+    }
