@@ -12,6 +12,7 @@ from typing import Final
 from mainspring.core import errors, settings, workspace
 from mainspring.core.contracts.erasure import CertifiedPlace, Found, Kept, Uncovered
 from mainspring.core.erasure import files, outside
+from mainspring.core.erasure.feast_online import FeastOnline
 from mainspring.core.erasure.matching import BySubject
 from mainspring.core.erasure.places import ErasurePlace, FolderPlace, ObjectsPlace
 from mainspring.core.erasure.streams import StreamStates
@@ -81,6 +82,7 @@ def outside_places(in_force: settings.Settings, project: str, outputs: Sequence[
         outside.Stores("batch scores in object stores", outputs, project),
         outside.Folders("declared folders", declared),
         outside.Stores("declared places in object stores", declared),
+        FeastOnline(declared),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -100,6 +100,39 @@ class RowLog:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+    def rewrite(self, name: str, edit: Callable[[bytes], bytes | None]) -> None:
+        """Put what `edit` makes of each batch of the table in its place, or nothing for None; all or none. :meth:`tidy` follows.
+
+        Other processes see the end of the table and then its batches, as they see any commit.
+        """
+        with self._lock, self._said():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                query = "SELECT data FROM batch WHERE name = ? AND data IS NOT NULL ORDER BY seq"
+                edited = [edit(data) for (data,) in self._db.execute(query, (name,)).fetchall()]
+                self._db.execute("DELETE FROM batch WHERE name = ?", (name,))
+                rows = [(name, None), *((name, data) for data in edited if data is not None)]
+                self._db.executemany("INSERT INTO batch (name, data) VALUES (?, ?)", rows)
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def tidy(self) -> None:
+        """Leave no byte of batches of before on disk: free pages hold what was in them, and so does the write-ahead log.
+
+        Errors: DependencyDown while another process reads what was before; then again.
+        """
+        with self._lock, self._said():
+            self._db.execute("VACUUM")
+            (is_busy, *_) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if is_busy:
+                raise errors.DependencyDown(
+                    f"online store `{self._path}` is being read as it was before; try again",
+                    name="online store",
+                )
 
     def close(self) -> None:
         """Let go of the file."""

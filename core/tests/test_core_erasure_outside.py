@@ -46,6 +46,7 @@ def test_scores_of_the_project_go_and_what_is_others_stays(tmp_path: Path) -> No
         ("batch scores in object stores", 0, []),
         ("declared folders", 0, []),
         ("declared places in object stores", 0, []),
+        ("online stores of Feast", 0, []),
     ]
     assert sum(erasing.erase(place, SUBJECT).rows for place in places) == 1
     assert pl.read_parquet(mine / "part-000000.parquet")["tailnum"].to_list() == ["N101"]
