@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mainspring.core import ports
 from mainspring.core.contracts.erasure import Found
 from mainspring.core.erasure import erased
+from mainspring.core.features import online_gate
 
 if TYPE_CHECKING:
     from mainspring.core.erasure.matching import BySubject  # pyarrow, which serving starts without
@@ -50,7 +51,7 @@ class OnlinePlace:
         return Found(place=self.name, rows=sum(rows.values()), items=sum(n > 0 for n in rows.values()))
 
 
-class ErasedFeatures:
+class ErasedFeatures(online_gate.OnlineGate):
     """An `ports.OnlineFeatures` over another: rows of erased subjects are left out of every push, so that a replay or a late
     event brings nobody back. Whoever pushes is not told which: an answer must not say who was erased.
 
@@ -59,19 +60,9 @@ class ErasedFeatures:
     """
 
     def __init__(self, store: ports.OnlineFeatures, known: erased.ErasedList) -> None:
-        self._store, self._known = store, known
+        super().__init__(store)
+        self._known = known
         self.dropped_rows = 0
-
-    def register(self, view: ports.ViewSchema) -> None:
-        self._store.register(view)
-
-    def views(self) -> tuple[ports.ViewSchema, ...]:
-        return self._store.views()
-
-    def read(
-        self, view: str, keys: ports.KeyColumns, *, now_us: int, fields: Sequence[str] | None = None
-    ) -> ports.OnlineRows:
-        return self._store.read(view, keys, now_us=now_us, fields=fields)
 
     def upsert(
         self,

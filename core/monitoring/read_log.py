@@ -25,9 +25,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from mainspring.core import ports
+from mainspring.core.features import online_gate
 
 __all__ = ["AS_OF", "SERVED_AT", "ReadLog", "RecordedFeatures", "written_at"]
 
@@ -136,28 +136,12 @@ class ReadLog:
             _LOG.warning("old recorded reads cannot be removed: %s", error)
 
 
-class RecordedFeatures:
+class RecordedFeatures(online_gate.OnlineGate):
     """An `ports.OnlineFeatures` over another that keeps a `fraction` of its reads in a log."""
 
     def __init__(self, store: ports.OnlineFeatures, log: ReadLog, fraction: float) -> None:
-        self._store, self._log, self._fraction = store, log, fraction
-
-    def register(self, view: ports.ViewSchema) -> None:
-        self._store.register(view)
-
-    def views(self) -> tuple[ports.ViewSchema, ...]:
-        return self._store.views()
-
-    def upsert(
-        self,
-        view: str,
-        keys: ports.KeyColumns,
-        *,
-        event_us: NDArray[np.int64],
-        created_us: NDArray[np.int64],
-        columns: Mapping[str, Sequence[Any]],
-    ) -> int:
-        return self._store.upsert(view, keys, event_us=event_us, created_us=created_us, columns=columns)
+        super().__init__(store)
+        self._log, self._fraction = log, fraction
 
     def read(
         self, view: str, keys: ports.KeyColumns, *, now_us: int, fields: Sequence[str] | None = None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mainspring.core import errors, identity, ports
 from mainspring.core.contracts import prediction
-from mainspring.core.features import frames, online_batch
+from mainspring.core.features import frames, online_batch, online_gate
 from mainspring.core.features.windows import CREATED, EVENT
 from mainspring.core.quality import accepted, expectations, gate, measures
 from mainspring.core.quality import quarantine as holding
@@ -31,7 +31,7 @@ KIND: Final = "pushed rows"
 _ROWS: Final = "rows.parquet"
 
 
-class CheckedFeatures:
+class CheckedFeatures(online_gate.OnlineGate):
     """An `ports.OnlineFeatures` over another: a push of a view with a suite is evaluated before the store sees it.
 
     The suite's columns are the view's keys, its fields, and `event_timestamp` and `created_timestamp` (UTC
@@ -58,7 +58,7 @@ class CheckedFeatures:
                         " the rows are made",
                         field="suites",
                     )
-        self._store = store
+        super().__init__(store)
         self._suites = {suite.dataset: suite for suite in suites}
         self._folder = folder
         self._max_held_bytes = max_held_bytes
@@ -66,17 +66,6 @@ class CheckedFeatures:
         self._kept = accepted.Accepted(folder)
         self._accepted = {name: self._kept.read(name) for name in self._suites}
         self.quarantine = holding.Quarantine(folder / "quarantine")
-
-    def register(self, view: ports.ViewSchema) -> None:
-        self._store.register(view)
-
-    def views(self) -> tuple[ports.ViewSchema, ...]:
-        return self._store.views()
-
-    def read(
-        self, view: str, keys: ports.KeyColumns, *, now_us: int, fields: Sequence[str] | None = None
-    ) -> ports.OnlineRows:
-        return self._store.read(view, keys, now_us=now_us, fields=fields)
 
     def upsert(
         self,
