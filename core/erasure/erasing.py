@@ -12,15 +12,26 @@ from typing import Final
 from mainspring.core import errors, settings, workspace
 from mainspring.core.contracts.erasure import CertifiedPlace, Found, Kept, Uncovered
 from mainspring.core.erasure import files, outside
+from mainspring.core.erasure.erased import ErasedList
 from mainspring.core.erasure.feast_online import FeastOnline
-from mainspring.core.erasure.matching import BySubject
+from mainspring.core.erasure.matching import BySubject, ErasedRows
 from mainspring.core.erasure.places import ErasurePlace, FolderPlace, ObjectsPlace
 from mainspring.core.erasure.streams import StreamStates
 from mainspring.core.erasure.subjects import Subject
 from mainspring.core.monitoring import tokens
 from mainspring.core.protection import keysets, sealing
 
-__all__ = ["KEPT", "ROUNDS", "erase", "file_places", "matcher_of", "not_covered", "outside_places", "prove"]
+__all__ = [
+    "KEPT",
+    "ROUNDS",
+    "erase",
+    "file_places",
+    "matcher_of",
+    "not_covered",
+    "outside_places",
+    "prove",
+    "replay",
+]
 
 #: Whatever writes a subject's rows while they are erased is through after so many looks, or somebody has to stop it.
 ROUNDS: Final = 3
@@ -101,6 +112,27 @@ def matcher_of(in_force: settings.Settings, subject: Subject) -> BySubject:
         return keysets.keyset(protection, subject.project).cipher()
 
     return BySubject(subject, tokeniser=tokeniser, cipher=cipher)
+
+
+def replay(in_force: settings.Settings, project: str) -> list[Found]:
+    """Erase the rows of everybody who was erased before from the project's tables, logs of reads, held pushes and declared folders:
+    for files that were put back from before. What was erased, by place.
+
+    By keyed hashes alone, so forms that hide a key are not recognised: tokens of the prediction log, sealed columns. Readers of
+    streams forget by themselves when they start; for the rest the erasure is asked for again, by somebody who knows the key.
+    Errors: as of the places.
+    """
+    known = ErasedList.of(in_force.protection)
+    check = known.of_project(project)
+    if check is None:
+        return []
+    views = sorted({view for entry in known.entries() if entry.project == project for view in entry.views})
+    places = [
+        *file_places(in_force, project, endpoints=(), views=views),
+        FolderPlace("declared folders", outside.folders(in_force.protection.erasure_places_of(project))),
+    ]
+    matcher = ErasedRows(check.is_erased, check.columns)
+    return [place.erase(matcher) for place in places if isinstance(place, FolderPlace)]
 
 
 def erase(place: ErasurePlace, subject: BySubject) -> Found:

@@ -19,7 +19,7 @@ from mainspring.core.erasure.matching import BySubject
 from mainspring.core.erasure.places import OTHER_FORMS, FolderPlace, not_searched
 from mainspring.core.scoring import outputs, places
 
-__all__ = ["Folders", "Stores", "shown", "sources"]
+__all__ = ["Folders", "Stores", "folders", "shown", "sources"]
 
 _S3: Final = "s3://"
 
@@ -41,7 +41,7 @@ class Folders:
         return self._here()[0].erase(subject)
 
     def _here(self) -> tuple[FolderPlace, list[str]]:
-        local = [uri for uri in self.uris if not uri.startswith(_S3)]
+        local = [str(path) for path in folders(self.uris)]
         if self.owner:
             return FolderPlace(self.name, [Path(uri) for uri in local if _of(uri, self.owner)]), []
         return FolderPlace(self.name, [Path(uri) for uri in local]), [
@@ -101,6 +101,11 @@ class Stores:
             )
             for bucket in buckets
         ]
+
+
+def folders(uris: Sequence[str]) -> list[Path]:
+    """Those of the places that are on a disk."""
+    return [Path(uri) for uri in uris if not uri.startswith(_S3)]
 
 
 def sources(inputs: Sequence[str], searched: Sequence[str]) -> list[Uncovered]:

@@ -78,7 +78,7 @@ class FolderPlace:
     roots: Sequence[Path]
     skip: frozenset[Path] = frozenset()
 
-    def find(self, subject: BySubject) -> Found:
+    def find(self, subject: Matcher) -> Found:
         rows, items, datasets, clean = 0, 0, set[str](), set[str]()
         unknown = list[str]()
         for unit in self._units():
@@ -96,7 +96,7 @@ class FolderPlace:
             uncovered=[not_searched(self.name, unknown)] if unknown else [],
         )
 
-    def erase(self, subject: BySubject) -> Found:
+    def erase(self, subject: Matcher) -> Found:
         rows = items = 0
         for unit in self._units():
             held = [(path, n) for path in unit.files if (n := files.count(path, subject))]

@@ -276,6 +276,20 @@ def test_tables_that_are_made_again_are_held_against_the_list(world: World, tmp_
     assert pl.read_parquet(world.run)["aircraft"].to_list() == ["N101", "N103"] * 2
 
 
+def test_files_that_are_put_back_are_held_against_the_list(world: World, tmp_path: Path) -> None:
+    assert erasing.replay(world.settings, "tiny") == [], "nobody was erased"
+    before = world.run.read_bytes()
+    ErasedList.of(world.settings.protection).add(SUBJECT, views=[], erasure_id="era_1")
+    done = {found.place: found.rows for found in erasing.replay(world.settings, "tiny")}
+    assert done["offline tables"] == 4, "of the lake and of a run; what is sealed keeps its secret"
+    assert done["recorded requests"] == 2
+    assert pl.read_parquet(world.run)["aircraft"].to_list() == ["N101", "N103"] * 2
+    world.run.write_bytes(before)
+    assert sum(found.rows for found in erasing.replay(world.settings, "tiny")) == 2
+    assert sum(found.rows for found in erasing.replay(world.settings, "tiny")) == 0
+    assert erasing.replay(world.settings, "other") == []
+
+
 def test_the_list_has_no_names_and_outlives_its_process(tmp_path: Path) -> None:
     known = kept_out(tmp_path, "planes")
     again = known.add(Subject("tiny", "tailnum", "N102"), views=["pairs"], erasure_id="era_2")

@@ -191,6 +191,20 @@ def erasure_certificate(project_name: str, erasure_id: str, out: str, actor: str
     output.show({"file": out, "rows_erased": found.rows_erased, "state": found.state}, as_json=as_json)
 
 
+@erasure.command("replay")
+@click.argument("project_name")
+@session.JSON
+def erasure_replay(project_name: str, as_json: bool) -> None:
+    """Erase everybody who was erased before from files that were put back, on the machine that has them. No key is needed."""
+    from mainspring.core import settings
+    from mainspring.core.erasure import erasing
+
+    found = erasing.replay(settings.load(), project_name)
+    output.show(
+        [f.model_dump(mode="json") for f in found], as_json=as_json, columns=("place", "rows", "items")
+    )
+
+
 @erasure.command("verify")
 @click.argument("certificate", type=click.Path(exists=True, dir_okay=False))
 @click.option(

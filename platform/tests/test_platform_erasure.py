@@ -6,14 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from click.testing import CliRunner
 from platform_api import Api, api, empty, launcher  # noqa: F401 - fixtures
 
+from mainspring.core import settings
 from mainspring.core.client import control as control_client
 from mainspring.core.contracts import base
 from mainspring.core.contracts.erasure import CertifiedPlace, ErasureCertificate, LegalGround
 from mainspring.core.erasure import certificate
+from mainspring.core.erasure.erased import ErasedList
 from mainspring.core.erasure.subjects import Subject, SubjectHasher
 from mainspring.core.models import signing
 from mainspring.platform.cli import erasure as cli_erasure
@@ -60,6 +63,21 @@ def test_a_certificate_is_verified_without_a_server(tmp_path: Path) -> None:
     assert "no key for subjects" in verify("--key", "N102", "--subjects-key", str(file), code=78)
     file.write_bytes(file.read_bytes().replace(b'"payload"', b'"payl0ad"'))
     assert "no DSSE envelope" in verify(code=1)
+
+
+def test_files_that_are_put_back_are_erased_again_on_their_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = tmp_path / ".mainspring" / "projects" / "flights" / "full" / "rows.parquet"
+    table.parent.mkdir(parents=True)
+    pl.DataFrame({"tailnum": ["N101", "N102"]}).write_parquet(table)
+    known = ErasedList.of(settings.load({}, directory=tmp_path).protection)
+    known.add(Subject("flights", "tailnum", "N102"), views=[], erasure_id="era_1")
+    done = CliRunner().invoke(cli.cli, ["erasure", "replay", "flights", "--json"])
+    assert done.exit_code == 0, done.output
+    assert {row["place"]: row["rows"] for row in json.loads(done.stdout)["data"]}["offline tables"] == 1
+    assert pl.read_parquet(table)["tailnum"].to_list() == ["N101"]
 
 
 PLACE = "/api/v1/projects/flight-delay/erasures"
