@@ -69,6 +69,8 @@ class IngestReport(Report):
     tables: tuple[TableReport, ...]
     digest: str
     reused: bool = False
+    is_synthetic: bool = False
+    """Every file that the source was read from is marked as synthetic (`core/synthetic/marks.py`)."""
 
     @property
     def rows(self) -> int:
@@ -117,6 +119,8 @@ class FeatureReport(Report):
     sources: dict[str, tuple[str, ...]] = {}
     """By `view.field`: the lake's columns, `table.column` each, that it is computed from, its keys and times included.
     Empty: not known, and lineage then takes every table for a source."""
+    is_synthetic: bool = False
+    """As the lake that they are computed from."""
 
 
 class TrainingSetReport(Report):

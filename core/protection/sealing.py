@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from mainspring.core import errors
 
-__all__ = ["KEY_BYTES", "Cipher", "Field", "is_sealed", "key_ids"]
+__all__ = ["KEY_BYTES", "Cipher", "Field", "is_sealed", "key_ids", "sealed_columns"]
 
 #: Of a data key: both modes' keys are derived from it.
 KEY_BYTES: Final = 32
@@ -190,6 +190,19 @@ def is_sealed(values: pl.Series) -> bool:
     if values.dtype != pl.String or values.null_count() == values.len():
         return False
     return bool(values.str.contains(_SEALED).all())
+
+
+def sealed_columns(rows: pl.LazyFrame) -> frozenset[str]:
+    """Columns of a table all of whose values are sealed, as :func:`is_sealed` has it; one streamed query, whatever its size."""
+    texts = [name for name, dtype in rows.collect_schema().items() if dtype == pl.String]
+    if not texts:
+        return frozenset()
+    are = (
+        (pl.col(name).str.contains(_SEALED).all() & pl.col(name).is_not_null().any()).alias(name)
+        for name in texts
+    )
+    told = rows.select(*are).collect(engine="streaming").row(0, named=True)
+    return frozenset(name for name, is_it in told.items() if is_it)
 
 
 def key_ids(values: pl.Series) -> frozenset[str]:

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mainspring.core import canonical, errors
+from mainspring.core.protection import tables
 from mainspring.core.scoring import places
+from mainspring.core.synthetic import marks
 
-__all__ = ["Part", "Survey", "read", "survey"]
+__all__ = ["Declared", "Part", "Survey", "declared", "read", "survey"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,30 @@ def survey(place: places.Place, part_rows: int) -> Survey:
             failed=("rows",),
         )
     return Survey(tuple(parts), columns, canonical.digest([asdict(file) for file in files]))
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What every file of a dataset says of itself in its footer."""
+
+    sealed: frozenset[str]
+    is_synthetic: bool
+
+
+def declared(place: places.Place, found: Survey) -> Declared:
+    """Of the files that have rows. Errors: as :func:`survey`."""
+    files = sorted({part.file for part in found.parts}, key=lambda file: file.path)
+
+    def look(file: places.File) -> Declared:
+        with place.open(file.path) as opened:
+            metadata = _footer(place, file, opened).metadata
+        sealed = (name for name in found.columns if tables.sealed_field(metadata, name) is not None)
+        return Declared(frozenset(sealed), marks.is_marked(metadata))
+
+    each = list(place.each(look, files))
+    return Declared(
+        frozenset.intersection(*(one.sealed for one in each)), all(one.is_synthetic for one in each)
+    )
 
 
 def read(place: places.Place, part: Part) -> pl.DataFrame:

@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from mainspring.core import durable
+from mainspring.core import canonical, durable
 from mainspring.core.contracts.protection import ColumnFinding, PiiKind
 from mainspring.core.contracts.synthetic import SyntheticReport
-from mainspring.core.synthetic import copula, judging
+from mainspring.core.synthetic import copula, judging, marks
 
 __all__ = ["LOOKED_AT_ROWS", "IDENTIFIES", "identifiers_of", "synthesise"]
 
@@ -45,6 +45,7 @@ def synthesise(
 ) -> SyntheticReport:
     """Write `rows` synthetic rows as Parquet to `out`, and what they are worth to `out` with `.report.json` behind it.
 
+    The file is marked as synthetic (`marks.py`), by the report's digest.
     Memory: of `LOOKED_AT_ROWS` rows, however many there are and are asked for.
     Errors: InvalidRequest of `copula.fit`; PolicyDenied by `synthetic.private`, and then nothing is written; OSError.
     """
@@ -60,7 +61,8 @@ def synthesise(
     judging.require_private(report)
 
     def write(fresh: Path) -> None:
-        schema = looked_at.head(0).to_arrow().schema
+        judged_by = canonical.digest(report.model_dump(mode="json"))
+        schema = marks.mark(looked_at.head(0).to_arrow().schema, judged_by)
         with pq.ParquetWriter(fresh, schema) as writer:
             for part in model.rows(rows, seed):
                 writer.write_table(part.to_arrow().cast(schema))

@@ -33,6 +33,8 @@ __all__ = ["TableProject"]
 Derive: TypeAlias = Callable[[Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]]
 
 _REQUESTS: Final = "requests.parquet"
+#: In what a lake says of itself.
+_SYNTHETIC: Final = "synthetic"
 
 
 class TableProject(abc.ABC):
@@ -106,7 +108,10 @@ class TableProject(abc.ABC):
 
     def ingest(self, lake_dir: Path, *, sample_fraction: float = 1.0) -> projects.IngestReport:
         """See `projects.Project`. Errors: those of `source` and `read`; DataInvalid, SchemaMismatch for a table."""
+        from mainspring.core.synthetic import marks
+
         source = self.source()
+        is_synthetic = marks.is_synthetic(source.files)
 
         def fill(new: Path) -> Mapping[str, Any]:
             found = self.read(source, sample_fraction)
@@ -115,6 +120,8 @@ class TableProject(abc.ABC):
                 table.rows.write_parquet(new / f"{name}.parquet")
             return {
                 "tables": {name: {"rows": t.rows.height, **tabular.told(t)} for name, t in found.items()},
+                # Where it does not hold it is not said: digests of lakes stay what they are.
+                **({_SYNTHETIC: True} if is_synthetic else {}),
             }
 
         made = folders.publish(
@@ -143,6 +150,7 @@ class TableProject(abc.ABC):
             ),
             digest=made.digest,
             reused=made.reused,
+            is_synthetic=bool(made.detail.get(_SYNTHETIC, False)),
         )
 
     def validate(self, lake_dir: Path) -> projects.ValidationReport:
@@ -213,6 +221,7 @@ class TableProject(abc.ABC):
                 for view in self.views
             ),
             registry=made.path / folders.REGISTRY,
+            is_synthetic=bool(lake.detail.get(_SYNTHETIC, False)),
             reused=made.reused,
         )
 

@@ -13,7 +13,7 @@ import pytest
 
 from mainspring.core import errors
 from mainspring.core.contracts.protection import ColumnFinding
-from mainspring.core.synthetic import copula, judging, marginals, table
+from mainspring.core.synthetic import copula, judging, marginals, marks, table
 
 N = 4000
 
@@ -164,6 +164,7 @@ def test_a_table_is_written_with_its_report_or_not_at_all(
     options: dict[str, Any] = {"rows": 1500, "seed": 7, "identifiers": ["patient"], "target": "ill"}
     report = table.synthesise(scanned, out, **options)
     assert pl.read_parquet(out).height == report.rows == 1500
+    assert marks.is_synthetic([out]) and not marks.is_synthetic([tmp_path / "real.parquet"])
     assert (
         json.loads((tmp_path / "made.parquet.report.json").read_text())["fitted_rows"]
         == report.fitted_rows

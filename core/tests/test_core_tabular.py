@@ -10,11 +10,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from mainspring.core import errors, projects
 from mainspring.core.features import ops, plan, replay, schema
 from mainspring.core.features.windows import CREATED, EVENT
+from mainspring.core.synthetic import marks
 from mainspring.core.tabular import leakage, tables, trial
 from mainspring.core.tabular.project import TableProject
 
@@ -260,3 +262,17 @@ def test_a_small_sample_is_part_of_a_larger_one() -> None:
     for fraction in (0.0, -1.0, 1.1):
         with pytest.raises(errors.InvalidRequest, match="expected above 0"):
             tables.sampled(rows, ["a"], fraction)
+
+
+def test_what_is_made_of_rows_of_nobody_says_so(tmp_path: Path) -> None:
+    shop = Shop(tmp_path / "source")
+    real = shop.ingest(tmp_path / "lake")
+    assert (
+        not real.is_synthetic and not shop.build_features(tmp_path / "lake", tmp_path / "views").is_synthetic
+    )
+    table = pl.DataFrame({"a": [1]}).to_arrow()
+    pq.write_table(table.cast(marks.mark(table.schema, "sha256:1")), shop.file)
+    for _ in range(2):  # made, and found again
+        told = shop.ingest(tmp_path / "lake")
+        assert told.is_synthetic and told.digest != real.digest
+        assert shop.build_features(tmp_path / "lake", tmp_path / "views").is_synthetic
