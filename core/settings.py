@@ -68,6 +68,8 @@ class ControlSettings(_Group):
     """Development tokens of the embedded issuer, mode 0600; default: under the state directory."""
     policies_dir: Path | None = None
     """An organisation's own Cedar policies (`*.cedar`), in force beside ours; none: ours alone."""
+    synthetic_only: Annotated[str, Field(pattern=r"^(|(dev|staging|prod)(,(dev|staging|prod))*)$")] = "dev"
+    """Environments, by comma, that read rows of nobody or sealed columns where a column is confidential or restricted; empty: none."""
     access_hours: Annotated[float, Field(gt=0, le=8_760)] = 8.0
     """The longest time for which a role may be asked for: a working day."""
     break_glass_hours: Annotated[float, Field(gt=0, le=24)] = 1.0

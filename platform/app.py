@@ -48,7 +48,7 @@ from mainspring.platform.portal import config as portal_config
 from mainspring.platform.portal import me as me_routes
 from mainspring.platform.portal import routes as portal_routes
 from mainspring.platform.projects import routes as project_routes
-from mainspring.platform.protection import dpia_routes, keyset_routes, privacy_routes
+from mainspring.platform.protection import dpia_routes, keyset_routes, privacy_routes, reading_routes
 from mainspring.platform.protection import routes as protection_routes
 from mainspring.platform.quarantine import routes as quarantine_routes
 from mainspring.platform.retention import routes as retention_routes
@@ -75,6 +75,7 @@ HANDLERS = (
     *lineage_routes.HANDLERS,
     *catalog_routes.HANDLERS,
     *protection_routes.HANDLERS,
+    *reading_routes.HANDLERS,
     *keyset_routes.HANDLERS,
     *dpia_routes.HANDLERS,
     *privacy_routes.HANDLERS,

@@ -59,6 +59,7 @@ from mainspring.workflows.skew import activities as skew_activities
 from mainspring.workflows.skew import workflow as skew_workflow
 from mainspring.workflows.training import activities as training_activities
 from mainspring.workflows.training import catalog as training_catalog
+from mainspring.workflows.training import reading
 from mainspring.workflows.training import workflow as training_workflow
 from mainspring.workflows.tuning import activities as tuning_activities
 from mainspring.workflows.tuning import workflow as tuning_workflow
@@ -140,6 +141,7 @@ async def _run(
                 functools.partial(_catalogue, records),
                 rows.push,
                 rows,
+                ask=records.read_data,
                 around=around,
             )
             async with polling:
@@ -195,18 +197,19 @@ def build(
     push: materialising_activities.Push | None = None,
     online: Forgetful | None = None,
     *,
+    ask: reading.Ask | None = None,
     around: Sequence[worker.Interceptor] = (),
 ) -> worker.Worker:
     """The worker over its parts; it polls inside `async with`. Without `tell` and `catalogue` nothing is told of
-    data; without `push` nothing is materialised, and without
-    `online` nobody is erased."""
+    data; without `push` nothing is materialised, without
+    `online` nobody is erased, and without `ask` data are read whatever they tell."""
     budget = budgets.Budgets(control, patience_seconds=in_force.workflow.budget_patience_seconds)
-    training = training_activities.TrainingActivities(in_force, control, tell, catalogue, budget)
+    training = training_activities.TrainingActivities(in_force, control, tell, catalogue, budget, ask)
     gate = admission.Admission(in_force)
     deployment = deployment_activities.DeploymentActivities(
         serving, control, in_force.stack.state_dir, tell, gate.require
     )
-    scoring = scoring_activities.ScoringActivities(in_force, tell, budget=budget)
+    scoring = scoring_activities.ScoringActivities(in_force, tell, budget=budget, ask=ask)
     skew = skew_activities.SkewActivities(in_force.stack.state_dir, in_force.serving.reads_dir)
     retraining = retraining_activities.RetrainingActivities(in_force, control)
     drift_checks = drift_check_activities.DriftCheckActivities(in_force, control)

@@ -1,6 +1,7 @@
 """Named rules over plain facts: pure decisions, failing closed, for who has no policy engine."""
 
 from mainspring.core.policy.decisions import (
+    ENVIRONMENTS,
     BudgetFacts,
     BundleFacts,
     PolicyResult,
@@ -13,6 +14,7 @@ from mainspring.core.policy.decisions import (
 from mainspring.core.policy.supply import SupplyFacts, admit_supply
 
 __all__ = [
+    "ENVIRONMENTS",
     "BudgetFacts",
     "BundleFacts",
     "PolicyResult",

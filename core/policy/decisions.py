@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from mainspring.core.policy.rules import PolicyResult, Rule, RuleResult, ask
 
 __all__ = [
+    "ENVIRONMENTS",
     "BudgetFacts",
     "BundleFacts",
     "PolicyResult",

@@ -18,7 +18,8 @@ from mainspring.platform.audit import rows
 #: Resources that are named by their project, and those that are something of it: `<kind>/<project>`, `<kind>/<project>/...`.
 NAMED_BY_PROJECT: Final = ("alert-rules", "catalog", "dpia", "erasure", "keyset", "monitoring", "project")
 BELOW_PROJECT: Final = (
-    *("access", "alert", "classification", "dpia", "erasure", "lineage", "member", "monitoring", "pipeline"),
+    *("access", "alert", "classification", "data-read", "dpia", "erasure", "lineage", "member"),
+    *("monitoring", "pipeline"),
     *("privacy", "quarantine", "schedule", "sealed"),
 )
 #: Those whose project is in a table of their own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 import rich_click as click
@@ -9,7 +10,7 @@ import rich_click as click
 from mainspring.core import errors
 from mainspring.platform.cli import output, session, synthesising, table_files
 
-__all__ = ["CLASSES", "KINDS", "data"]
+__all__ = ["CLASSES", "ENVIRONMENTS", "KINDS", "data"]
 
 #: As `core.contracts.protection`, whose import would slow `--help` down; a test holds them equal.
 KINDS: Final = (
@@ -17,6 +18,7 @@ KINDS: Final = (
     "ip_address", "location", "national_id", "person_key", "person_name", "phone", "postcode", "special",
 )  # fmt: skip
 CLASSES: Final = ("internal", "confidential", "restricted")
+ENVIRONMENTS: Final = ("dev", "staging", "prod")
 _FOUND: Final = ("column", "kind", "classification", "confidence", "reasons")
 _LISTED: Final = ("entry", "column", "kind", "classification", "confidence", "state", "decided_by")
 
@@ -186,13 +188,25 @@ def data_reseal(project_name: str, folder: str, as_json: bool) -> None:
 @data.command("mask")
 @click.argument("project_name")
 @click.option("--purpose", "purposes", multiple=True, help="A word that callers may say; repeat it.")
+@click.option(
+    "--environment",
+    type=click.Choice(ENVIRONMENTS),
+    help="Whose serving it is for; in some nothing is shown as it is.",
+)
 @click.option("--apply", is_flag=True, help="Put it in force in serving; else it is only shown.")
 @session.AS
 @session.JSON
-def data_mask(project_name: str, purposes: tuple[str, ...], apply: bool, actor: str, as_json: bool) -> None:
+def data_mask(
+    project_name: str,
+    purposes: tuple[str, ...],
+    environment: str | None,
+    apply: bool,
+    actor: str,
+    as_json: bool,
+) -> None:
     """How each role sees the project's columns that are not for everybody, as the policies say."""
     with session.client(actor or "admin@local") as client:
-        found = client.masking(project_name, purposes=purposes)
+        found = client.masking(project_name, purposes=purposes, environment=environment or "")
     told: dict[str, Any] = found.model_dump(mode="json")
     if apply:
         from mainspring.core import identity, settings
@@ -210,6 +224,39 @@ def data_mask(project_name: str, purposes: tuple[str, ...], apply: bool, actor: 
     output.show(told["rules"], as_json=False, columns=("classification", "role", "purpose", "form"))
     if apply:
         click.echo(f"in force in serving as version {told['version']}", err=True)
+
+
+@data.command("check")
+@click.argument("project_name")
+@click.argument("file", type=click.Path(exists=True))
+@click.option("--environment", type=click.Choice(ENVIRONMENTS), required=True)
+@click.option(
+    "--entry",
+    default="",
+    help="The table's name in the project's catalog; without one its columns' names tell.",
+)
+@session.AS
+@session.JSON
+def data_check(project_name: str, file: str, environment: str, entry: str, actor: str, as_json: bool) -> None:
+    """May FILE (Parquet, a folder of it, or CSV) be read in an environment, as a run that starts there would ask.
+
+    No value leaves this machine: the control API is told columns, which of them are sealed, and whether the rows are nobody's.
+    """
+    from mainspring.core.contracts import data_reads
+    from mainspring.core.protection import sealing
+    from mainspring.core.synthetic import marks
+
+    rows = table_files.scan(file)
+    table = data_reads.ReadDataset(
+        name=entry or Path(file).name,
+        columns=list(rows.collect_schema()),
+        sealed=sorted(sealing.sealed_columns(rows)),
+        is_synthetic=marks.is_synthetic(table_files.files(file)),
+        is_uncatalogued=not entry,
+    )
+    asked = data_reads.DataRead(environment=environment, datasets=[table])
+    with session.client(actor or "developer@local") as client:
+        output.show(client.read_data(project_name, asked).model_dump(mode="json"), as_json=as_json)
 
 
 @data.command("open")

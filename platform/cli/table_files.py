@@ -10,7 +10,7 @@ from mainspring.core import errors
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["scan"]
+__all__ = ["files", "scan"]
 
 
 def scan(file: str, *, types: bool = False) -> pl.LazyFrame:
@@ -40,3 +40,9 @@ def scan(file: str, *, types: bool = False) -> pl.LazyFrame:
             field="file",
         ) from error
     return frame
+
+
+def files(file: str) -> list[Path]:
+    """What :func:`scan` reads of it."""
+    path = Path(file)
+    return sorted(path.rglob("*.parquet")) if path.is_dir() else [path]

@@ -7,7 +7,7 @@ from typing import Annotated
 from litestar import get, post
 from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from mainspring.core.contracts import keysets, masking
 from mainspring.platform import plane as control_plane
@@ -44,9 +44,10 @@ async def show_masking(
     credential: NamedDependency[str],
     project: FromPath[str],
     purpose: Annotated[list[str] | None, QueryParameter(name="purpose", max_items=20)] = None,
+    environment: FromQuery[str] = "",
 ) -> masking.MaskingSection:
-    """What serving is to show of the project's views, by class, role and each `purpose`, as the policies say."""
-    return await masking_service.section(plane, credential, project, purpose or ())
+    """What serving of `environment` is to show of the project's views, by class, role and each `purpose`, as the policies say."""
+    return await masking_service.section(plane, credential, project, purpose or (), environment)
 
 
 @post(

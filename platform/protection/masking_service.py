@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mainspring.core import canonical, errors, identity
+from mainspring.core import canonical, errors, identity, policy
 from mainspring.core.contracts import catalog, masking
 from mainspring.core.protection import keysets
 from mainspring.platform import access, mutation, reads
@@ -18,7 +18,7 @@ from mainspring.platform import plane as control_plane
 from mainspring.platform.catalog import store as catalog_store
 from mainspring.platform.policies import questions
 from mainspring.platform.projects import store as project_store
-from mainspring.platform.protection import store
+from mainspring.platform.protection import reading_service, store
 
 #: Whom serving tells apart. A role that a token has and that is not here sees nothing that is masked.
 ROLES: Final = (*identity.ROLES, masking.KEY_ROLE)
@@ -26,14 +26,27 @@ _PURPOSE: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 
 async def section(
-    plane: control_plane.ControlPlane, credential: str, project: str, purposes: Sequence[str]
+    plane: control_plane.ControlPlane,
+    credential: str,
+    project: str,
+    purposes: Sequence[str],
+    environment: str = "",
 ) -> masking.MaskingSection:
     """The project's views with what is not for everybody, and how each role sees each class for each purpose.
 
+    `environment` is the one whose serving is to follow it: in one of `control.synthetic_only` nothing classified is seen as it is.
+
     Policies are asked (`data.see`) about every combination; one that they do not allow in any form is hidden, and is left
     out. Callers are told apart by role alone there: a policy about a person's name says nothing here.
-    Errors: NotFound for the project; InvalidRequest for a purpose that no caller can say, such as `*`, which would be all.
+    Errors: NotFound for the project; InvalidRequest for a purpose that no caller can say, such as `*`, which would be all, and
+    for an environment that there is not.
     """
+    if environment and environment not in policy.ENVIRONMENTS:
+        raise errors.InvalidRequest(
+            f"the environment `{environment[:80]}` is unknown; use one of `{'`, `'.join(policy.ENVIRONMENTS)}`",
+            field="environment",
+        )
+    is_synthetic_only = reading_service.is_synthetic_only(plane, environment)
     for purpose in purposes:
         if not _PURPOSE.fullmatch(purpose):
             raise errors.InvalidRequest(
@@ -59,7 +72,7 @@ async def section(
     rules = [
         masking.MaskRule(classification=cls, role=role, purpose=purpose, form=form)
         for cls, role, purpose in itertools.product(masking.CLASSES, ROLES, ("", *purposes))
-        if (form := _form(plane, project, cls, role, purpose)) != "full"
+        if (form := _form(plane, project, cls, role, purpose, is_synthetic_only)) != "full"
     ]
     return masking.MaskingSection(project=project, fields=fields, rules=rules)
 
@@ -71,12 +84,18 @@ def _class(column: dict[str, Any]) -> catalog.Classification:
 
 
 def _form(
-    plane: control_plane.ControlPlane, project: str, cls: catalog.Classification, role: str, purpose: str
+    plane: control_plane.ControlPlane,
+    project: str,
+    cls: catalog.Classification,
+    role: str,
+    purpose: str,
+    is_synthetic_only: bool,
 ) -> masking.Form:
     """The most that the policies allow."""
     who = questions.Principal("", frozenset({role}), frozenset())
     for form in masking.FORMS[:-1]:
-        context = {"classification": cls, "purpose": purpose, "form": form}
+        context: dict[str, str | bool] = {"classification": cls, "purpose": purpose, "form": form}
+        context["is_synthetic_only"] = is_synthetic_only
         asked = questions.Question(who, "data.see", questions.project(project), context)
         if plane.policies.decide(asked).allowed:
             return form

@@ -300,6 +300,11 @@ REQUESTS = (
     Asked("POST", KEYSET + ":change", {"change": "rotate"}),
     Asked("GET", "/api/v1/projects/{project}/masking", query="purpose=care"),
     Asked("POST", "/api/v1/projects/{project}/sealed:open", SEALED),
+    Asked(
+        "POST",
+        "/api/v1/projects/{project}/data-reads",
+        {"environment": "prod", "datasets": [{"name": "lake.{entry}", "columns": ["a"]}]},
+    ),
     Asked("GET", PRIVACY),
     Asked("PUT", PRIVACY + "/{entry}", {"epsilon": 2.0, "reason": "because"}),
     Asked("POST", PRIVACY + "/{entry}/spends", SPEND),

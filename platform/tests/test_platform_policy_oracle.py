@@ -73,6 +73,14 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
         "classification": ("public", "confidential", "restricted"),
         "purpose": ("", "prediction", "care"),
         "form": ("clear", "partial", "hash"),
+        "is_synthetic_only": (True, False),
+    },
+    "data.use": {
+        "environment": ENVIRONMENTS,
+        "classification": ("", "confidential", "restricted"),
+        "form": ("open", "synthetic", "sealed", "clear"),
+        "columns": ("", "lake.people.mail"),
+        "is_synthetic_only": (True, False),
     },
     "sealed.open": {"classification": ("public", "confidential", "restricted"), "purpose": ("care",)},
     "keyset.change": {"change": ("rotate", "forget")},
@@ -189,6 +197,7 @@ def test_the_oracle_answers_the_table_too() -> None:
         ('["requested_by", "on_behalf_of", "prompted_by"]', '["requested_by", "on_behalf_of"]'),
         ('["on_behalf_of", "prompted_by"]', '["on_behalf_of"]'),
         ("not q.context.on_behalf_of", "q.context.on_behalf_of"),
+        ("q.context.is_synthetic_only\n", ""),
     ],
 )
 def test_a_rule_that_is_written_otherwise_is_found(ours: str, otherwise: str) -> None:

@@ -7,14 +7,14 @@ import contextlib
 import logging
 import shlex
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 from typing import Any, Final
 
 from temporalio import activity, service
 
 from mainspring.core import canonical, errors, projects, settings, workspace
-from mainspring.core.contracts import scoring
+from mainspring.core.contracts import data_reads, scoring
 from mainspring.core.lineage import emitter
 from mainspring.core.models import bundle, signing
 from mainspring.core.scoring import outputs, parts, places, scorer
@@ -22,7 +22,7 @@ from mainspring.workflows import budgets
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows.batch_scoring import lineage, messages
 from mainspring.workflows.ray_jobs import attach, books, client, job_files, paying, score_messages, usage
-from mainspring.workflows.training import run_folder
+from mainspring.workflows.training import reading, run_folder
 from mainspring.workflows.training.data_activities import in_thread
 
 _LOG: Final = logging.getLogger(__name__)
@@ -32,7 +32,8 @@ _PROGRESS_STEPS: Final = 50
 
 
 class ScoringActivities:
-    """`in_force` says where state, keys, bundles and Ray are. `tell` None: no lineage is told."""
+    """`in_force` says where state, keys, bundles and Ray are. `tell` None: no lineage is told; `ask` None: nobody is asked whether
+    data may be read."""
 
     def __init__(
         self,
@@ -41,10 +42,12 @@ class ScoringActivities:
         *,
         poll_seconds: float = 1.0,
         budget: budgets.Budgets | None = None,
+        ask: reading.Ask | None = None,
     ) -> None:
         """`poll_seconds`: between two looks at the Ray job. `budget` None: nothing ends a job for its cost."""
         self._settings = in_force
         self._budget = budget
+        self._ask = ask
         self._tell = tell
         self._poll_seconds = poll_seconds
 
@@ -82,6 +85,7 @@ class ScoringActivities:
             for found in features.views
             if found.view.name in {view.name for view in service.views}
         }
+        self._check_may_read(request, source, survey, features, views)
         detail = _detail(request, survey, views)
         identity = canonical.digest(detail)
         outputs.Output(target, identity).claim(detail)
@@ -111,6 +115,33 @@ class ScoringActivities:
             rows=survey.rows,
             parts=len(survey.parts),
         )
+
+    def _check_may_read(
+        self,
+        request: scoring.ScoreRequest,
+        source: places.Place,
+        survey: parts.Survey,
+        features: projects.FeatureReport,
+        views: Collection[str],
+    ) -> None:
+        """Errors: PolicyDenied; those of the client."""
+        if self._ask is None:
+            return
+        found = parts.declared(source, survey)
+        rows = data_reads.ReadDataset(
+            name=request.input[:1000],
+            version=survey.version,
+            columns=list(survey.columns),
+            sealed=sorted(found.sealed),
+            is_synthetic=found.is_synthetic,
+            is_uncatalogued=True,
+        )
+        asked = data_reads.DataRead(
+            environment=request.environment,
+            run_id=request.run_id,
+            datasets=[rows, *reading.views(features, views)],
+        )
+        self._ask(request.project, asked)
 
     @activity.defn(name=messages.SCORE)
     async def score(self, asked: messages.Score) -> messages.Scored:

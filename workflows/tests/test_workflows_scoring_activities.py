@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 import score_job_double
 import score_world
@@ -23,10 +24,12 @@ from workflows_doubles import QUEUE, Endpoint, run
 
 from mainspring.core import errors, projects, settings, workspace
 from mainspring.core.client.workflows import WorkflowClient
-from mainspring.core.contracts import scoring
+from mainspring.core.contracts import data_reads, scoring
 from mainspring.core.contracts.training import Stage
 from mainspring.core.lineage import emitter
+from mainspring.core.protection import sealing, tables
 from mainspring.core.scoring import outputs
+from mainspring.core.synthetic import marks
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows.batch_scoring import activities, messages
 from mainspring.workflows.batch_scoring.workflow import BatchScore
@@ -323,3 +326,33 @@ def test_the_whole_run_tells_its_progress(tmp_path: Path, ray: RayDouble, tiny: 
         )
         is not None
     )
+
+
+def test_rows_that_tell_of_persons_are_asked_about_before_the_output_is_taken(
+    tmp_path: Path, tiny: tiny_project.Tiny
+) -> None:
+    world, asked = World(tmp_path, tiny), list[data_reads.DataRead]()
+    cipher = sealing.Cipher({"0a0a0a0a": bytes(32)}, current="0a0a0a0a")
+    scheme = tables.Scheme.parse({"dataset": "lake.rows", "columns": {"note": {}}})
+
+    def ask(project: str, read: data_reads.DataRead) -> None:
+        asked.append(read)
+        if not (set(read.datasets[0].sealed) or read.datasets[0].is_synthetic):
+            raise errors.PolicyDenied("make rows of nobody", rule_id="data.use.synthetic-only")
+
+    world.steps = activities.ScoringActivities(world.settings, ask=ask)
+    world.made.dataset(note=pl.lit("ann"))
+    denied = refused(lambda: do(world.steps.plan(world.request())))
+    assert isinstance(denied, errors.PolicyDenied) and not (tmp_path / "out").exists()
+    rows, view = asked[0].datasets
+    assert rows.is_uncatalogued and view.name == "view.carrier_stats"
+    assert {"note", "x", "carrier"} <= set(rows.columns) and "late_share" in view.columns
+
+    (file,) = (tmp_path / "in").iterdir()
+    tables.write(pl.read_parquet(file), file, scheme, cipher)
+    assert do(world.steps.plan(world.request())).rows == 3000
+    assert asked[-1].datasets[0].sealed == ["note"]
+    made = pl.read_parquet(file).to_arrow()
+    pq.write_table(made.cast(marks.mark(made.schema, "sha256:1")), file)
+    do(world.steps.plan(world.request(output=str(tmp_path / "other"))))
+    assert asked[-1].datasets[0].is_synthetic

@@ -14,13 +14,14 @@ from mainspring.core.lineage import emitter
 from mainspring.workflows import budgets, heartbeat
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows.exchange import exchange
-from mainspring.workflows.training import catalog, data_activities, messages, model_activities
+from mainspring.workflows.training import catalog, data_activities, messages, model_activities, reading
 
 
 class TrainingActivities:
     """`control` is a client with its base URL and the service's credentials set.
 
-    `tell` None: no lineage is told; `catalogue` None: no catalog is published; `budget` None: nothing ends a job for its cost.
+    `tell` None: no lineage is told; `catalogue` None: no catalog is published; `budget` None: nothing ends a job for its cost;
+    `ask` None: nobody is asked whether data may be read.
     """
 
     def __init__(
@@ -30,9 +31,10 @@ class TrainingActivities:
         tell: emitter.Emitter | None = None,
         catalogue: catalog.Publish | None = None,
         budget: budgets.Budgets | None = None,
+        ask: reading.Ask | None = None,
     ) -> None:
         self._data = data_activities.DataActivities(
-            in_force.stack.state_dir, tell, catalogue, ErasedList.of(in_force.protection)
+            in_force.stack.state_dir, tell, catalogue, ErasedList.of(in_force.protection), ask
         )
         self._model = model_activities.ModelActivities(in_force, tell=tell, budget=budget)
         self._control = control

@@ -11,7 +11,7 @@ import polars as pl
 from temporalio import activity
 
 from mainspring.core import errors, projects, rolling
-from mainspring.core.contracts import prediction, training
+from mainspring.core.contracts import data_reads, prediction, training
 from mainspring.core.erasure.erased import ErasedList
 from mainspring.core.erasure.matching import ErasedRows
 from mainspring.core.erasure.places import leave_out
@@ -20,7 +20,7 @@ from mainspring.core.lineage import emitter
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows import heartbeat, probes
 from mainspring.workflows.ray_jobs import job_files
-from mainspring.workflows.training import catalog, lineage, messages, run_folder
+from mainspring.workflows.training import catalog, lineage, messages, reading, run_folder
 
 T = TypeVar("T")
 
@@ -41,7 +41,8 @@ async def in_thread(work: Callable[[], T]) -> T:
 class DataActivities:
     """All state is under `state_dir`. Projects are found by name at each call.
 
-    `tell` None: no lineage is told; `catalogue` None: no catalog is published; `erased` None: nobody is left out of lakes.
+    `tell` None: no lineage is told; `catalogue` None: no catalog is published; `erased` None: nobody is left out of lakes; `ask` None:
+    nobody is asked whether a lake may be read.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class DataActivities:
         tell: emitter.Emitter | None = None,
         catalogue: catalog.Publish | None = None,
         erased: ErasedList | None = None,
+        ask: reading.Ask | None = None,
     ) -> None:
         self._state_dir = state_dir
+        self._ask = ask
         self._erased = erased
         self._tell = tell
         self._catalogue = catalogue
@@ -78,6 +81,7 @@ class DataActivities:
                     # The same lake by its digest of now: what is made of it must not be of the one before.
                     again = project.ingest(folder.space.lake, sample_fraction=request.sample_fraction)
                     report = again.model_copy(update={"reused": report.reused})
+                self._check_may_read(request, report, folder.space.lake)
                 told.reads.append(lineage.source(report))
                 told.makes += lineage.lake(report)
             folder.keep(report)
@@ -85,6 +89,16 @@ class DataActivities:
             return messages.Done(digest=report.digest, detail=detail, reused=report.reused)
 
         return await in_thread(work)
+
+    def _check_may_read(
+        self, request: training.TrainRequest, report: projects.IngestReport, lake: Path
+    ) -> None:
+        """Each time, though the lake was there: another environment may have made it. Errors: PolicyDenied; those of the client."""
+        if self._ask is not None:
+            asked = data_reads.DataRead(
+                environment=request.environment, run_id=request.run_id, datasets=reading.lake(report, lake)
+            )
+            self._ask(request.project, asked)
 
     def _leaves_out(self, project: str, lake: Path) -> int:
         """Rows of subjects that were erased before: a lake that is made anew, of sources that still have them, has none."""

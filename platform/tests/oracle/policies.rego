@@ -189,6 +189,17 @@ may(q, "data.see.serving") if {
 	has(q, {"service"})
 }
 
+may(q, "data.use") if {
+	q.action == "data.use"
+	has(q, {"service", "developer", "admin"})
+}
+
+may_not(q, sprintf("%s.synthetic-only", [q.action])) if {
+	q.action in {"data.use", "data.see"}
+	q.context.is_synthetic_only
+	q.context.form == "clear"
+}
+
 may(q, "sealed.open") if {
 	q.action == "sealed.open"
 	has(q, {"admin"})
@@ -349,12 +360,14 @@ permits := {
 	"schedule.change", "pipeline.run", "access.ask", "access.break-glass", "access.decide", "access.revoke", "access.review",
 	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide", "privacy.budget", "privacy.spend", "erasure.request", "erasure.decide", "erasure.hold",
 	"data.see.part", "data.see.token", "data.see.serving",
+	"data.use",
 	"evidence.export", "alert.handle", "alert.rules",
 }
 
 forbids := {
 	"run.role", "run.on-behalf-of", "run.prod.on-behalf-of", "run.environment", "run.prod.person-decides", "run.approves-for-self",
 	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment", "run.retire.role", "classification.person", "dpia.high-risk", "dpia.four-eyes", "erasure.four-eyes", "erasure.hold.four-eyes",
+	"data.see.synthetic-only", "data.use.synthetic-only",
 }
 
 decide(q) := {"allowed": false, "by": no} if {

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from urllib.parse import quote
 
 from mainspring.core.client.api.awaited import AsyncConnection
-from mainspring.core.contracts import control, dpia, keysets, privacy, protection, training
+from mainspring.core.contracts import control, data_reads, dpia, keysets, privacy, protection, training
 from mainspring.core.contracts import erasure as erasure_contracts
 from mainspring.core.contracts import keys as key_contracts
 from mainspring.core.contracts import masking as mask_contracts
@@ -40,10 +40,17 @@ class AsyncProtection(AsyncConnection):
         """Role admin."""
         return await self._post(f"{_keyset(project)}:change", asked, keysets.KeysetView)
 
-    async def masking(self, project: str, *, purposes: Sequence[str] = ()) -> mask_contracts.MaskingSection:
-        """What serving is to show of the project's views, as the policies say."""
-        path = f"/api/v1/projects/{quote(project)}/masking"
-        return await self._get(path, mask_contracts.MaskingSection, purpose=list(purposes))
+    async def masking(
+        self, project: str, *, purposes: Sequence[str] = (), environment: str = ""
+    ) -> mask_contracts.MaskingSection:
+        """What serving of `environment` is to show of the project's views, as the policies say. Empty: one where values are seen."""
+        path, asked = f"/api/v1/projects/{quote(project)}/masking", {"purpose": list(purposes)}
+        where = {"environment": environment} if environment else {}
+        return await self._get(path, mask_contracts.MaskingSection, **asked, **where)
+
+    async def read_data(self, project: str, read: data_reads.DataRead) -> data_reads.DataReadView:
+        """Roles service, developer, admin. On record. Errors: PolicyDenied where the environment does not read it as it is."""
+        return await self._post(f"/api/v1/projects/{quote(project)}/data-reads", read, data_reads.DataReadView)
 
     async def open_sealed(self, project: str, asked: mask_contracts.OpenRequest) -> mask_contracts.Opened:
         """Roles approver, admin, as policies say. On record with its purpose and reason."""
