@@ -40,6 +40,7 @@ from mainspring.platform.metrics import routes as metric_routes
 from mainspring.platform.models import routes as model_routes
 from mainspring.platform.monitoring import routes as monitoring_routes
 from mainspring.platform.monitoring import telling
+from mainspring.platform.notebooks import routes as notebook_routes
 from mainspring.platform.pipelines import routes as pipeline_routes
 from mainspring.platform.policies import engine as policy_engine
 from mainspring.platform.policies import in_force
@@ -76,6 +77,7 @@ HANDLERS = (
     *catalog_routes.HANDLERS,
     *protection_routes.HANDLERS,
     *reading_routes.HANDLERS,
+    *notebook_routes.HANDLERS,
     *keyset_routes.HANDLERS,
     *dpia_routes.HANDLERS,
     *privacy_routes.HANDLERS,

@@ -19,7 +19,7 @@ from mainspring.platform.audit import rows
 NAMED_BY_PROJECT: Final = ("alert-rules", "catalog", "dpia", "erasure", "keyset", "monitoring", "project")
 BELOW_PROJECT: Final = (
     *("access", "alert", "classification", "data-read", "dpia", "erasure", "lineage", "member"),
-    *("monitoring", "pipeline"),
+    *("monitoring", "notebook", "pipeline"),
     *("privacy", "quarantine", "schedule", "sealed"),
 )
 #: Those whose project is in a table of their own.

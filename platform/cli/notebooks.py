@@ -62,14 +62,16 @@ def notebook_list(with_ended: bool, as_json: bool) -> None:
 
 @notebook.command("stop")
 @click.argument("notebook_id")
+@session.AS
 @session.JSON
-def notebook_stop(notebook_id: str, as_json: bool) -> None:
+def notebook_stop(notebook_id: str, actor: str, as_json: bool) -> None:
     """End it now; its `work` folder stays."""
     from mainspring.core import settings
     from mainspring.platform.notebooks import workspaces
 
     s = settings.load()
-    output.show(_row(s, workspaces.end(s, notebook_id)), as_json=as_json)
+    with session.client(actor or "developer@local") as client:
+        output.show(_row(s, workspaces.stop(s, client, notebook_id)), as_json=as_json)
 
 
 @notebook.command("extend")

@@ -22,7 +22,7 @@ import httpx
 
 from mainspring.core import errors, identity, settings
 from mainspring.core.client import control
-from mainspring.core.contracts import base
+from mainspring.core.contracts import base, notebooks
 from mainspring.platform.notebooks import environment, metering, workspaces
 from mainspring.platform.stack import processes
 
@@ -65,7 +65,8 @@ def main(words: list[str]) -> int:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         _meter(s, one, metered, base.utc_now())
-        workspaces.finish(s, workspaces.find(s, notebook_id), why or "its keeper failed; see its log")
+        done = workspaces.finish(s, workspaces.find(s, notebook_id), why or "its keeper failed; see its log")
+        _record_end(s, done)
     return 0
 
 
@@ -168,6 +169,17 @@ def _meter(s: settings.Settings, one: workspaces.Workspace, since: datetime, unt
     except errors.MainspringError as error:
         print(f"what it cost was not received: {error.message}", flush=True)
     return until
+
+
+def _record_end(s: settings.Settings, done: workspaces.Workspace) -> None:
+    """What is not received is in the log of the keeper, and in `workspace.json`."""
+    try:
+        token = identity.TokenIssuer.load(s.control.tokens_file).token_of("service@local")
+        with control.ControlClient(s.control_url, token, timeout_seconds=5.0) as client:
+            ended = notebooks.NotebookEnd(notebook_id=done.notebook_id, reason=done.ended[:500])
+            client.end_notebook(done.asked.project, ended)
+    except errors.MainspringError as error:
+        print(f"that it ended was not received: {error.message}", flush=True)
 
 
 def _end(jupyter: subprocess.Popen[bytes]) -> None:

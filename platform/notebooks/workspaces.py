@@ -12,6 +12,7 @@ The keeper (`keeper.py`) carries the id as the marker of a stack's processes, an
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -22,20 +23,19 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mainspring.core import durable, errors, ids, settings
 from mainspring.core.client import control
-from mainspring.core.contracts import base
+from mainspring.core.contracts import base, notebooks
 from mainspring.platform.notebooks import environment, metering
 from mainspring.platform.stack import processes
 
-__all__ = ["Asked", "Workspace", "end", "extend", "find", "known", "start", "url"]
+__all__ = ["Asked", "Workspace", "end", "extend", "find", "known", "start", "stop", "url"]
 
-#: Roles of who may have one, in any environment of the project.
-_MAY: Final = frozenset({"developer", "admin"})
+_Change: TypeAlias = Literal["start", "extend", "stop"]
 _ENDED_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.1
 
@@ -79,13 +79,25 @@ def start(
     Errors: those of the control API for the project and who asks; InvalidRequest beyond the quota, Conflict for too many at once,
     BudgetExceeded, MissingTool, DependencyDown if JupyterLab does not come up.
     """
-    _check_role(client, asked)
     _check_quota(s, asked)
     _check_budget(s, client, asked)
+    notebook_id = ids.new_id("notebook")
+    _ask(client, asked, notebook_id, "start")
+    try:
+        return _started(s, asked, notebook_id, progress)
+    except errors.MainspringError:
+        with contextlib.suppress(errors.MainspringError):  # why it did not come up matters more
+            _ask(client, asked, notebook_id, "stop")
+        raise
+
+
+def _started(
+    s: settings.Settings, asked: Asked, notebook_id: str, progress: Callable[[str], None]
+) -> Workspace:
     base_folder = environment.installed(s.notebooks.dir / "packages", progress)
     now = base.utc_now()
     made = Workspace(
-        notebook_id=ids.new_id("notebook"), asked=asked, port=_free_port(), started_at=now,
+        notebook_id=notebook_id, asked=asked, port=_free_port(), started_at=now,
         ends_at=now + timedelta(hours=asked.hours), idle_minutes=s.notebooks.idle_minutes,
     )  # fmt: skip
     folder = folder_of(s, made.notebook_id)
@@ -149,9 +161,18 @@ def extend(s: settings.Settings, client: control.ControlClient, notebook_id: str
     whole = (longer - one.started_at) / timedelta(hours=1)
     _check_quota(s, one.asked.model_copy(update={"hours": whole}), is_new=False)
     _check_budget(s, client, one.asked.model_copy(update={"hours": hours}))
+    _ask(client, one.asked.model_copy(update={"hours": hours}), notebook_id, "extend")
     one = one.model_copy(update={"ends_at": longer})
     write(s, one)
     return one
+
+
+def stop(s: settings.Settings, client: control.ControlClient, notebook_id: str) -> Workspace:
+    """End it for somebody who may, on record. One that has ended stays as it is. Errors: as :func:`find`; PermissionDenied."""
+    one = find(s, notebook_id)
+    if not one.ended:
+        _ask(client, one.asked, notebook_id, "stop")
+    return end(s, notebook_id)
 
 
 def end(s: settings.Settings, notebook_id: str) -> Workspace:
@@ -191,15 +212,19 @@ def write(s: settings.Settings, one: Workspace) -> None:
     durable.replace_file(folder_of(s, one.notebook_id) / "workspace.json", one.model_dump_json(indent=1))
 
 
-def _check_role(client: control.ControlClient, asked: Asked) -> None:
-    me = client.me()
-    roles = {*me.roles, *(role for found in me.projects.get(asked.project, {}).values() for role in found)}
-    if not roles & _MAY:
-        raise errors.PermissionDenied(
-            f"`{me.actor}` is no developer of `{asked.project}`; ask an admin of the project, or `mainspring access request`",
-            actor=me.actor,
-            action="notebook.start",
-        )
+def _ask(client: control.ControlClient, asked: Asked, notebook_id: str, change: _Change) -> None:
+    """The control API lets it be, and has it on record. Errors: NotFound for the project; PermissionDenied, PolicyDenied, BudgetExceeded."""
+    client.change_notebook(asked.project, _change(asked, notebook_id, change))
+
+
+def _change(asked: Asked, notebook_id: str, change: _Change) -> notebooks.NotebookChange:
+    return notebooks.NotebookChange(
+        notebook_id=notebook_id,
+        change=change,
+        cores=asked.cores,
+        memory_gib=asked.memory_gib,
+        hours=asked.hours,
+    )
 
 
 def _check_quota(s: settings.Settings, asked: Asked, *, is_new: bool = True) -> None:

@@ -168,6 +168,7 @@ DPIA = {
     else "words " * 3
     for name, field in dpia.DpiaAnswers.model_fields.items()
 }
+NOTEBOOK = "notebook_01m8mh3n29kg4kyge1e15v4pm0"
 PRIVACY = "/api/v1/projects/{project}/privacy"
 ERASURES = "/api/v1/projects/{project}/erasures"
 ERASURE = {"entity": "person", "key": "p-1", "ground": "objection", "reason": "because"}
@@ -300,6 +301,12 @@ REQUESTS = (
     Asked("POST", KEYSET + ":change", {"change": "rotate"}),
     Asked("GET", "/api/v1/projects/{project}/masking", query="purpose=care"),
     Asked("POST", "/api/v1/projects/{project}/sealed:open", SEALED),
+    Asked(
+        "POST",
+        "/api/v1/projects/{project}/notebooks:change",
+        {"notebook_id": NOTEBOOK, "change": "start", "cores": 1, "hours": 0.01},
+    ),
+    Asked("POST", "/api/v1/projects/{project}/notebooks:end", {"notebook_id": NOTEBOOK, "reason": "{entry}"}),
     Asked(
         "POST",
         "/api/v1/projects/{project}/data-reads",

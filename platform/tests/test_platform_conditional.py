@@ -39,6 +39,8 @@ WITHOUT: Mapping[str, str] = {
     "POST /api/v1/projects/{project:str}/keyset:change": "is a step (rotate, wrap, add, forget), and sets nothing",
     "POST /api/v1/projects/{project:str}/sealed:open": "changes nothing but the record",
     "POST /api/v1/projects/{project:str}/data-reads": "changes nothing but the record",
+    "POST /api/v1/projects/{project:str}/notebooks:change": "what it is about is on another machine",
+    "POST /api/v1/projects/{project:str}/notebooks:end": FACT,
     "POST /api/v1/projects/{project:str}/dpia": MAKES,
     "POST /api/v1/projects/{project:str}/dpia:decide": "names the digest of the answers that it is about",
     "POST /api/v1/projects/{project:str}/erasures": MAKES,

@@ -11,8 +11,8 @@ import platform_notebooks as world
 import pytest
 
 from mainspring.core import errors, settings
-from mainspring.core.contracts import control
-from mainspring.platform.notebooks import keeper, metering, workspaces
+from mainspring.core.contracts import control, notebooks
+from mainspring.platform.notebooks import environment, keeper, metering, workspaces
 
 AT = datetime(2026, 11, 29, 12, tzinfo=UTC)
 ASKED = workspaces.Asked(project="alpha", actor="developer@local", cores=1, memory_gib=2, hours=2)
@@ -112,12 +112,78 @@ def test_what_is_beyond_the_quota_or_the_budget_leaves_nothing(
     assert not list(s.notebooks.dir.glob("notebook_*")) and not (s.notebooks.dir / "packages").exists()
 
 
-def test_who_may_not_develop_gets_none(s: settings.Settings) -> None:
+def on_record(s: settings.Settings, notebook_id: str = "") -> list[tuple[str, str, str]]:
+    with world.client(s, "admin") as admin:
+        rows, after = [], ""
+        while True:
+            page = admin.audit(limit=200, after=after)
+            rows += page.items
+            if not (after := page.next):
+                break
+    return [
+        (row["action"], row["actor"], row["outcome"])
+        for row in rows
+        if row["resource"].startswith(f"notebook/alpha/{notebook_id}")
+    ]
+
+
+def test_who_may_not_develop_gets_none_and_that_is_on_record(s: settings.Settings) -> None:
     with (
         world.client(s, "approver") as client,
-        pytest.raises(errors.PermissionDenied, match="no developer of `alpha`"),
+        pytest.raises(errors.PermissionDenied, match="needs role `developer` or `admin`"),
     ):
         workspaces.start(s, client, ASKED)
+    assert on_record(s)[-1] == ("notebook.start", "approver@local", "denied")
+    assert not list(s.notebooks.dir.glob("notebook_*"))
+
+
+def test_one_that_does_not_come_up_was_asked_for_and_is_stopped_on_record(
+    s: settings.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*_: object) -> Path:
+        raise errors.MissingTool("no index", tool="pip")
+
+    monkeypatch.setattr(environment, "installed", nothing)
+    with world.client(s, "developer") as client, pytest.raises(errors.MissingTool):
+        workspaces.start(s, client, ASKED)
+    assert on_record(s)[-2:] == [
+        ("notebook.start", "developer@local", "done"),
+        ("notebook.stop", "developer@local", "done"),
+    ]
+
+
+def test_the_budget_holds_whoever_asks_the_api_itself(s: settings.Settings) -> None:
+    asked = notebooks.NotebookChange(notebook_id=ID, change="start", cores=1, memory_gib=2, hours=2)
+    with world.client(s, "developer") as client:
+        with pytest.raises(errors.BudgetExceeded):
+            client.change_notebook("poor", asked)
+        client.change_notebook("poor", asked.model_copy(update={"change": "stop"}))
+        with pytest.raises(errors.PermissionDenied):
+            client.end_notebook("alpha", notebooks.NotebookEnd(notebook_id=ID, reason="mine"))
+        with pytest.raises(errors.InvalidRequest):
+            client.change_notebook("alpha", asked.model_construct(notebook_id="../x", change="start"))
+
+
+def test_its_end_is_told_once_by_its_keeper(s: settings.Settings, kept: Path) -> None:
+    done = workspaces.finish(s, workspaces.find(s, ID), "its time is over")
+    away = s.model_copy(update={"control": s.control.model_copy(update={"port": 9})})
+    keeper._record_end(away, done)  # nobody is there: that is in its log
+    assert ("notebook.end", "service@local", "done") not in on_record(s, ID)
+    for _ in range(2):
+        keeper._record_end(s, done)
+    assert on_record(s, ID).count(("notebook.end", "service@local", "done")) == 1
+
+
+def test_who_may_not_develop_stops_none_of_others(s: settings.Settings, kept: Path) -> None:
+    with world.client(s, "approver") as client, pytest.raises(errors.PermissionDenied):
+        workspaces.stop(s, client, ID)
+    assert not workspaces.find(s, ID).ended
+    with world.client(s, "developer") as client:
+        assert workspaces.stop(s, client, ID).ended == workspaces.stop(s, client, ID).ended == "stopped"
+    assert [row for row in on_record(s, ID) if row[0] == "notebook.stop"] == [
+        ("notebook.stop", "approver@local", "denied"),
+        ("notebook.stop", "developer@local", "done"),
+    ]
 
 
 def test_what_it_costs_is_charged_once_whatever_is_down(s: settings.Settings, tmp_path: Path) -> None:

@@ -147,8 +147,11 @@ def test_it_is_extended_and_stopped_and_its_work_stays(s: settings.Settings, mad
         assert sum(one.billed_cost for one in spent) > 0 and {one.service_name for one in spent} == {
             "notebook"
         }
-        rows = [row for row in approver.audit(limit=200).items if row["action"] == "usage.record"]
+        audit = approver.audit(limit=200).items
+        rows = [row for row in audit if row["action"] == "usage.record"]
+        changes = [row["action"] for row in audit if row["resource"].endswith(made["notebook_id"])]
     assert len(rows) == len(spent) == 4  # where it began, and what it was
+    assert changes == ["notebook.start", "notebook.extend", "notebook.stop", "notebook.end"]
 
 
 def test_it_ends_when_nobody_is_there(s: settings.Settings) -> None:

@@ -148,7 +148,7 @@ may(q, "run.resume") if {
 }
 
 may(q, "record.service") if {
-	q.action in {"run.report", "key.report", "endpoint.report", "erasure.report", "access.expire", "usage.record", "usage.record-serving", "monitor.record", "retention.remove"}
+	q.action in {"run.report", "key.report", "endpoint.report", "erasure.report", "access.expire", "notebook.end", "usage.record", "usage.record-serving", "monitor.record", "retention.remove"}
 	has(q, {"service"})
 }
 
@@ -187,6 +187,11 @@ may(q, "data.see.serving") if {
 	q.action == "data.see"
 	q.context.purpose == "prediction"
 	has(q, {"service"})
+}
+
+may(q, "notebook.change") if {
+	q.action == "notebook.change"
+	has(q, {"developer", "admin"})
 }
 
 may(q, "data.use") if {
@@ -361,6 +366,7 @@ permits := {
 	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide", "privacy.budget", "privacy.spend", "erasure.request", "erasure.decide", "erasure.hold",
 	"data.see.part", "data.see.token", "data.see.serving",
 	"data.use",
+	"notebook.change",
 	"evidence.export", "alert.handle", "alert.rules",
 }
 

@@ -1,4 +1,4 @@
-"""Made by tools/async_client.py from ../projects.py; change that. Projects, their members, access for a time, and policies."""
+"""Made by tools/async_client.py from ../projects.py; change that. Projects, their members and workspaces, access for a time, and policies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mainspring.core.client.api.awaited import AsyncConnection
 from mainspring.core.contracts import access_requests as access_contracts
 from mainspring.core.contracts import control
 from mainspring.core.contracts import members as member_contracts
+from mainspring.core.contracts import notebooks as notebook_contracts
 from mainspring.core.contracts import policies as policy_contracts
 from mainspring.core.contracts import templates as template_contracts
 
@@ -25,6 +26,20 @@ class AsyncProjects(AsyncConnection):
     async def create_project(self, request: control.ProjectCreate) -> control.ProjectView:
         """Errors: Conflict if the name is taken."""
         return await self._post("/api/v1/projects", request, control.ProjectView)
+
+    async def change_notebook(
+        self, project: str, asked: notebook_contracts.NotebookChange
+    ) -> notebook_contracts.NotebookRecorded:
+        """Roles developer, admin. Before it is done. Errors: BudgetExceeded for what it may cost at most."""
+        path = f"/api/v1/projects/{quote(project)}/notebooks:change"
+        return await self._post(path, asked, notebook_contracts.NotebookRecorded)
+
+    async def end_notebook(
+        self, project: str, ended: notebook_contracts.NotebookEnd
+    ) -> notebook_contracts.NotebookRecorded:
+        """Role service. The same again changes nothing."""
+        path = f"/api/v1/projects/{quote(project)}/notebooks:end"
+        return await self._post(path, ended, notebook_contracts.NotebookRecorded)
 
     async def project(self, name: str) -> control.ProjectView:
         return await self._get(f"/api/v1/projects/{quote(name)}", control.ProjectView)
