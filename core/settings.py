@@ -416,6 +416,8 @@ class CostSettings(_Group):
     """One GiB of memory for one hour."""
     gpu_hour: Annotated[float, Field(ge=0)] = 2.5
     """One data-centre GPU for one hour."""
+    storage_gib_month: Annotated[float, Field(ge=0)] = 0.023
+    """One GiB kept for a month; about the on-demand rate of an object store. What is kept is not metered: waste is priced by it."""
     thousand_predictions: Annotated[float, Field(ge=0)] = 0.001
     """A thousand predicted rows."""
     run_reservation: Annotated[float, Field(ge=0)] = 0.1

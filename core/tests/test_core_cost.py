@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mainspring.core import cost, errors, settings
 from mainspring.core.contracts import training
+from mainspring.core.cost import keeping
 
 BOOK = settings.CostSettings()
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -36,7 +37,8 @@ def test_price_is_quantity_times_the_book() -> None:
 
 
 def test_every_unit_has_a_price_in_the_book() -> None:
-    no_prices = {"currency", "run_reservation", "reservation_hours"}
+    # What is kept has a price and no meter: it prices waste.
+    no_prices = {"currency", "run_reservation", "reservation_hours", "storage_gib_month"}
     assert set(cost.UNITS) == set(settings.CostSettings.model_fields) - no_prices
 
 
@@ -74,3 +76,11 @@ def test_a_price_is_within_half_a_billionth_of_the_truth(record: training.UsageR
 @given(st.integers(0, 4_500_000 * 10**9))
 def test_amounts_hold_every_billionth(nanos: int) -> None:
     assert cost.to_nanos(cost.to_amount(nanos)) == nanos
+
+
+def test_what_is_kept_and_made_costs_by_the_book() -> None:
+    book = settings.CostSettings(storage_gib_month=0.5, memory_gib_hour=0.01, cpu_core_hour=0.36)
+    kept = keeping.Kept(stored_bytes=1 << 31, memory_bytes=1 << 30, seconds=10.0)
+    assert keeping.cost_per_month(kept, made_per_month=30, book=book) == 1.0 + 7.3 + 0.03
+    nothing = keeping.Kept(stored_bytes=0, memory_bytes=0, seconds=0.0)
+    assert keeping.cost_per_month(nothing, made_per_month=30, book=book) == 0.0

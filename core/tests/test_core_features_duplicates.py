@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -99,3 +101,27 @@ def test_of_a_large_table_the_same_rows_are_compared(monkeypatch: pytest.MonkeyP
         "not only those that both samples happen to have"
     )
     assert len(found) == 5
+
+
+def test_what_the_second_takes_online_and_to_make(tmp_path: Path) -> None:
+    rows = pl.DataFrame(
+        {
+            "k": ["a", "a", "b", "c"],
+            "event_timestamp": [1, 2, 1, 1],
+            "real": [1.0, 2.0, None, 4.0],
+            "small": pl.Series([1, 2, 3, 4], dtype=pl.Int16),
+            "flag": [True, False, True, None],
+            "text": ["xx", "xxxx", None, "x" * 6],
+            "at": pl.Series([1, 2, 3, 4], dtype=pl.Datetime("us", "UTC")),
+        }
+    )
+    rows.write_parquet(tmp_path / "v.parquet")
+    files = {"v": tmp_path / "v.parquet"}
+
+    def takes(field: str) -> int:
+        return duplicates.online_bytes(files, f"v.{field}", ["k", "event_timestamp"], ["event_timestamp"])
+
+    assert {name: takes(name) for name in ("real", "small", "flag", "text", "at")} == {
+        "real": 3 * 8, "small": 3 * 2, "flag": 1, "text": 3 * 4, "at": 3 * 8,
+    }  # fmt: skip
+    assert 0 <= duplicates.making_seconds(files, "v.real") < 5

@@ -175,13 +175,31 @@ def cost_oversize(below: float, limit: int, project_name: str, actor: str, as_js
 @click.option(
     "--nearly", type=click.FloatRange(0.5, 1), default=0.999, show_default=True, help="Of ranks' correlation."
 )
+@click.option(
+    "--made-per-month",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="How often views are made.",
+)
 @session.JSON
 def cost_duplicates(
-    folder: Path, keys: tuple[str, ...], times: tuple[str, ...], nearly: float, as_json: bool
+    folder: Path,
+    keys: tuple[str, ...],
+    times: tuple[str, ...],
+    nearly: float,
+    made_per_month: float,
+    as_json: bool,
 ) -> None:
-    """Features that are there twice among the views of FOLDER (`<view>.parquet`, as trainings make them). Nothing is sent."""
+    """Features that are there twice among the views of FOLDER (`<view>.parquet`, as trainings make them). Nothing is sent.
+
+    Each with what the second takes: bytes on disk and in an online store, CPU seconds of a making as measured here, and what that comes to by
+    the price book (`[cost]`).
+    """
     import polars as pl
 
+    from mainspring.core import settings
+    from mainspring.core.cost import keeping
     from mainspring.core.features import duplicates
 
     files = {path.stem: path for path in sorted(folder.rglob("*.parquet")) if not path.is_symlink()}
@@ -190,18 +208,39 @@ def cost_duplicates(
             f"`{folder}` has no view, which is a `*.parquet` file; name a folder of features", field="folder"
         )
     views = {name: pl.scan_parquet(path) for name, path in files.items()}
-    rows = [
-        {
-            "one": found.one,
-            "other": found.other,
-            "kind": found.kind,
-            "alike": found.alike,
-            "rows": found.rows,
-            "bytes": duplicates.stored_bytes(files, found.other),
-        }
-        for found in duplicates.find(views, {*keys, *times}, nearly=nearly)
-    ]
-    output.show(rows, as_json=as_json, columns=("one", "other", "kind", "alike", "rows", "bytes"))
+    book, rows = settings.load().cost, []
+    for found in duplicates.find(views, {*keys, *times}, nearly=nearly):
+        kept = keeping.Kept(
+            stored_bytes=duplicates.stored_bytes(files, found.other),
+            memory_bytes=duplicates.online_bytes(files, found.other, keys, times),
+            seconds=duplicates.making_seconds(files, found.other),
+        )
+        rows.append(
+            {
+                "one": found.one,
+                "other": found.other,
+                "kind": found.kind,
+                "alike": found.alike,
+                "rows": found.rows,
+                "bytes": kept.stored_bytes,
+                "online_bytes": kept.memory_bytes,
+                "seconds": round(kept.seconds, 6),
+                "cost_per_month": keeping.cost_per_month(kept, made_per_month=made_per_month, book=book),
+                "currency": book.currency,
+            }
+        )
+    columns = (
+        "one",
+        "other",
+        "kind",
+        "alike",
+        "bytes",
+        "online_bytes",
+        "seconds",
+        "cost_per_month",
+        "currency",
+    )
+    output.show(rows, as_json=as_json, columns=columns)
 
 
 @cost.command("standing")
