@@ -6,7 +6,7 @@ import asyncio
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -28,6 +28,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
         "schema": "mainspring.bench.platform/v1",
         "machine": machine.describe(),
         "quick": quick,
+        "goals": [_goal(row) for row in found if "target" in row],
         "results": found,
     }
 
@@ -102,9 +103,26 @@ def _decisions(*, quick: bool) -> list[dict[str, Any]]:
         wall, cpu = (np.array(column) * 1e6 for column in zip(*seconds, strict=True))
         rows.append(_row(f"{name}, p50", float(np.percentile(wall, 50)), "us", None))
         p99 = float(np.percentile(wall, 99))
-        rows.append({**_row(f"{name}, p99", p99, "us", None), "target": 250.0, "ok": p99 <= 250.0})
+        row = _row(f"{name}, p99", p99, "us", None)
+        is_ours = not name.endswith("as it comes")
+        rows.append({**row, "target": 250.0, "ok": p99 <= 250.0} if is_ours else row)
         rows.append(_row(f"{name}, p99 of CPU time", float(np.percentile(cpu, 99)), "us", None))
     return rows
+
+
+#: Why a goal is missed, by what its name ends with, where that is known.
+_WHY: Final = {
+    "about the action, first asked, p99": "Cedar evaluates every policy of a set; ours are kept by action, and an organisation that writes"
+    " that many about one action pays for each",
+}
+
+
+def _goal(row: dict[str, Any]) -> dict[str, Any]:
+    goal = suite.goal(
+        row["name"], row["value"], row["unit"], None, None, float(row["target"]), ok=bool(row["ok"])
+    )
+    why = next((said for end, said in _WHY.items() if row["name"].endswith(end)), "")
+    return {**goal, "why": why} if why and not row["ok"] else goal
 
 
 def _row(name: str, value: float, unit: str, target: float | None) -> dict[str, Any]:

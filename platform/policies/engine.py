@@ -3,8 +3,9 @@
 Policies are held against the schema when they are loaded, and one that does not fit stops the start. They are kept in a
 set for each action: Cedar looks at every policy of a set, and most are about other actions. And the entities
 of a question, the actor and what is asked about, are kept as parsed by all that they are made of: an actor that comes again
-with the same roles costs no parsing. With 200 policies half of the decisions take under 82 us so (125 us without what is
-kept), and under 253 us in one set with one handle of all entities (`bench/control_plane/decisions.py`, two busy cores, 2026-11).
+with the same roles costs no parsing. An answer is of its question and the set alone, without clock or chance: it is kept, too, and a
+new set is a new engine. `bench/control_plane/decisions.py` measures questions that come for the first time and that come again, beside
+cedarpy with everything in one set and one handle of all entities.
 
 The only file that imports cedarpy.
 """
@@ -24,8 +25,9 @@ import cedarpy
 from mainspring.core import canonical, errors
 from mainspring.platform.policies import questions, sources
 
-#: Parsed slices that are kept, some kB each: who asks once asks again, about the same.
+#: Parsed slices that are kept, some kB each, and answers, some hundred bytes each: who asks once asks again, about the same.
 _SLICES: Final = 4096
+_ANSWERS: Final = 16_384
 
 #: Annotations that every policy has: its name on record, and what somebody who is denied does next.
 REQUIRED: Final = ("id", "advice")
@@ -56,6 +58,7 @@ class PolicyEngine:
         self._about = {name: _about(groups, policies) for name, groups in _declared(schema).items()}
         self._sets = {name: _set_of(about) for name, about in self._about.items()}
         self._slice = functools.lru_cache(maxsize=_SLICES)(functools.partial(_slice, schema))
+        self._answer = functools.lru_cache(maxsize=_ANSWERS)(self._asked)
         self.policies = policies
         self.actions = frozenset(self._about)
         self.has_own = any(not policy.is_ours for policy in policies)
@@ -93,23 +96,37 @@ class PolicyEngine:
         """Fails closed: an action that the schema does not have, a question that does not fit it, or a policy that could
         not be evaluated is a no, by a rule id of its own. A `forbid` goes before every `permit`.
         """
-        chosen = self._sets.get(question.action)
-        if chosen is None:
+        if question.action not in self._sets:
             return questions.Decision(
                 False, (questions.UNKNOWN_ACTION,), (f"the schema has no action `{question.action}`",)
             )
         try:
-            answer = cedarpy.is_authorized(
-                _request(question), chosen, self._slice(*_facts(question)), self._schema
-            )
+            # By type, too: `True` equals 1, and is another question.
+            context = tuple((key, value, type(value)) for key, value in question.context.items())
+            return self._answer(question.action, context, *_facts(question))
+        except _Undecided as undecided:
+            return questions.Decision(False, (questions.ERROR,), undecided.errors)
         # Whatever the engine raises has allowed nothing.
         except Exception as error:  # noqa: BLE001
             return questions.Decision(False, (questions.ERROR,), (repr(error),))
+
+    def _asked(
+        self, action: str, context: tuple[tuple[str, str | bool, type], ...], *facts: Any
+    ) -> questions.Decision:
+        """The answer to a question whose action there is, to be kept. Errors: what the engine raises; _Undecided: neither is kept."""
+        who, kind, name, _, _ = facts
+        what = questions.Resource(kind, name)
+        request = _request(questions.Question(who, action, what, {key: value for key, value, _ in context}))
+        answer = cedarpy.is_authorized(request, self._sets[action], self._slice(*facts), self._schema)
         if answer.diagnostics.errors or answer.decision is cedarpy.Decision.NoDecision:
-            return questions.Decision(False, (questions.ERROR,), tuple(answer.diagnostics.errors))
+            raise _Undecided(tuple(answer.diagnostics.errors))
         reasons = set(answer.diagnostics.reasons)
-        decided = tuple(p.id for p in self._about[question.action] if p.id in reasons)
+        decided = tuple(p.id for p in self._about[action] if p.id in reasons)
         return questions.Decision(answer.allowed, decided)
+
+    def about(self, action: str) -> tuple[Policy, ...]:
+        """The policies that are looked at for it."""
+        return self._about.get(action, ())
 
     def advice(self, question: questions.Question, decision: questions.Decision) -> str:
         """What somebody who was denied does next: by the first policy that forbade, or else by those that would permit."""
@@ -157,6 +174,14 @@ def _request(question: questions.Question) -> dict[str, Any]:
         "resource": {"type": question.resource.type, "id": question.resource.id},
         "context": dict(question.context),
     }
+
+
+class _Undecided(Exception):
+    """A policy could not be evaluated: that is no answer to keep."""
+
+    def __init__(self, errors: tuple[str, ...]) -> None:
+        super().__init__(errors)
+        self.errors = errors
 
 
 def _facts(question: questions.Question) -> tuple[Hashable, ...]:

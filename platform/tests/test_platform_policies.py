@@ -224,3 +224,43 @@ def test_the_command_line_checks_a_folder(tmp_path: Path) -> None:
     assert "case `frozen`: denied by acme.freeze, expected allowed by nothing" in missed.output
     (tmp_path / "acme.cedar").write_text("permit")
     assert run(str(tmp_path)).exit_code == 78
+
+
+def test_an_answer_is_kept_and_what_could_not_be_evaluated_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours = engine.PolicyEngine.load()
+    who = questions.Principal("ana", frozenset({"developer"}))
+    asked = questions.Question(who, "run.read", questions.project("flights"))
+    assert ours.decide(asked).allowed
+    calls, real = [], engine.cedarpy.is_authorized
+
+    def counted(*given: Any) -> Any:
+        calls.append(given)
+        return real(*given)
+
+    monkeypatch.setattr(engine.cedarpy, "is_authorized", counted)
+    assert ours.decide(asked).allowed and not calls
+    # Another role, project, action or context is another question.
+    others = [
+        dataclasses.replace(asked, principal=questions.Principal("ana", frozenset())),
+        dataclasses.replace(asked, resource=questions.project("other")),
+        dataclasses.replace(asked, action="cost.read"),
+        dataclasses.replace(asked, context={"x": True}),
+    ]
+    told = [ours.decide(other) for other in others]
+    assert [one.allowed for one in told] == [False, True, True, False] and len(calls) == 4
+    assert told[3].policies == (questions.ERROR,) and ours.decide(others[3]) == told[3] and len(calls) == 5
+
+    def broken(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(engine.cedarpy, "is_authorized", broken)
+    fresh = dataclasses.replace(asked, resource=questions.project("fresh"))
+    assert ours.decide(fresh).policies == (questions.ERROR,)
+    monkeypatch.setattr(engine.cedarpy, "is_authorized", real)
+    assert ours.decide(fresh).allowed
+    # A new set is a new engine, which has kept nothing of the one before.
+    forbid = '@id("acme.no") @advice("no") forbid (principal, action, resource);'
+    stricter = engine.PolicyEngine.of(dataclasses.replace(sources.load(None), own={"acme.cedar": forbid}))
+    assert not stricter.decide(asked).allowed
