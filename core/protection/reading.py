@@ -37,7 +37,7 @@ def found(read: DataRead, known: Known) -> Found:
         for dataset in read.datasets
         for column, cls in sorted(classified(dataset, known).items())
     ]
-    form = max((form for form, _, _ in each), key=FORMS.index, default="open")
+    form: ReadForm = max((form for form, _, _ in each), key=FORMS.index, default=FORMS[0])
     of_form = [(cls, name) for one, cls, name in each if one == form]
     return Found(form, strictest(*(cls for cls, _ in of_form)), tuple(name for _, name in of_form))
 

@@ -118,7 +118,8 @@ class StreamConsumer:
         self._part = 0
         self._options = options or ConsumerOptions()
         self._on_status = on_status
-        self._erased, self._forgotten = erased, None
+        self._erased = erased
+        self._forgotten: Erased | None = None
         self._has_forgotten = False
         self._stopped = threading.Event()
         self._folder = None if folder is None else SnapshotFolder(folder)
