@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from mainspring.core import errors
 from mainspring.core.contracts import budgets, training
 from mainspring.workflows.exchange import exchange
-from mainspring.workflows.ray_jobs import books
+from mainspring.workflows.ray_jobs import books, unbilled
 
 __all__ = ["ASK_SECONDS", "Budgets", "Limited", "Watched"]
 
@@ -66,8 +66,11 @@ class Budgets:
         patience_seconds: float,
         ask_seconds: float = ASK_SECONDS,
         now: Callable[[], float] = time.monotonic,
+        claims: unbilled.Unbilled | None = None,
     ) -> None:
-        """`patience_seconds`: what has a limit goes on for so long while nobody can say what is left of it."""
+        """`patience_seconds`: what has a limit goes on for so long while nobody can say what is left of it. `claims`: where jobs
+        are written down whose run may end without their record; None: it pays for no such job."""
+        self.claims = claims
         self._control, self._patience, self._ask_seconds, self._now = (
             control,
             patience_seconds,

@@ -48,7 +48,7 @@ from mainspring.workflows.materialising import activities as materialising_activ
 from mainspring.workflows.materialising import workflow as materialising_workflow
 from mainspring.workflows.pipelines import activities as pipelines_activities
 from mainspring.workflows.pipelines import workflow as pipelines_workflow
-from mainspring.workflows.ray_jobs import reaping
+from mainspring.workflows.ray_jobs import billing, reaping, unbilled
 from mainspring.workflows.retention import activities as retention_activities
 from mainspring.workflows.retention import workflow as retention_workflow
 from mainspring.workflows.retiring import activities as retiring_activities
@@ -146,12 +146,17 @@ async def _run(
             )
             async with polling:
                 reaper = asyncio.create_task(reaping.reap(client, in_force.ray))
+                claims = unbilled.Unbilled.of(in_force.stack.state_dir)
+                biller = asyncio.create_task(
+                    billing.bill(client, in_force.ray, claims, _budgets(in_force, control))
+                )
                 if ready_file is not None:
                     _write(ready_file)
                 where = in_force.workflow
                 _LOG.info("polls task queue `%s` of %s", where.task_queue, where.address)
                 await stop.wait()
                 reaper.cancel()
+                biller.cancel()
                 _LOG.info("stops; what is under way has %.0f s", DRAIN.total_seconds())
 
 
@@ -187,6 +192,14 @@ async def connect(in_force: settings.Settings) -> temporal.Client:
     return await connection.connect_by(in_force.workflow, within=within)
 
 
+def _budgets(in_force: settings.Settings, control: httpx.AsyncClient) -> budgets.Budgets:
+    return budgets.Budgets(
+        control,
+        patience_seconds=in_force.workflow.budget_patience_seconds,
+        claims=unbilled.Unbilled.of(in_force.stack.state_dir),
+    )
+
+
 def build(
     client: temporal.Client,
     in_force: settings.Settings,
@@ -203,7 +216,7 @@ def build(
     """The worker over its parts; it polls inside `async with`. Without `tell` and `catalogue` nothing is told of
     data; without `push` nothing is materialised, without
     `online` nobody is erased, and without `ask` data are read whatever they tell."""
-    budget = budgets.Budgets(control, patience_seconds=in_force.workflow.budget_patience_seconds)
+    budget = _budgets(in_force, control)
     training = training_activities.TrainingActivities(in_force, control, tell, catalogue, budget, ask)
     gate = admission.Admission(in_force)
     deployment = deployment_activities.DeploymentActivities(

@@ -12,7 +12,7 @@ from mainspring.core import errors
 from mainspring.core.contracts import training
 from mainspring.core.contracts.base import Message
 from mainspring.workflows import budgets
-from mainspring.workflows.ray_jobs import books, client, job_files, usage
+from mainspring.workflows.ray_jobs import books, client, job_files, unbilled, usage
 
 __all__ = ["Paying"]
 
@@ -42,9 +42,24 @@ class Paying:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[budgets.Watched]:
-        """Its use counts while the block runs."""
+        """Its use counts while the block runs, and is owed until its run has ended."""
+        if self.budgets.claims is not None:
+            self.budgets.claims.open(self._claim)
         with self.budgets.watching(self.run, self._used) as watched:
             yield watched
+
+    @property
+    def _claim(self) -> unbilled.Claim:
+        run = self.run
+        return unbilled.Claim(
+            run_id=run.run_id,
+            project=run.project,
+            environment=run.environment,
+            book=self.book,
+            base_id=self.base_id,
+            service=self.service,
+            gpus=self.gpus,
+        )
 
     async def must_stop(self, watched: budgets.Watched) -> bool:
         """Whether its jobs are to end; they are told by their book. Errors: CorruptArtifact."""
