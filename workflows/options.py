@@ -69,6 +69,11 @@ WORK: Final = ActivityConfig(
     cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 )
 
+#: Looking at something until it changes: it changes nothing itself, so that whoever cancels it need not wait.
+WATCH: Final = ActivityConfig(
+    start_to_close_timeout=timedelta(hours=24), heartbeat_timeout=HEARTBEAT, retry_policy=_RETRY
+)
+
 #: A training. Cancellation waits until its job has stopped: with the default type the job would leak.
 LONG: Final = ActivityConfig(
     start_to_close_timeout=timedelta(hours=24),

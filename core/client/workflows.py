@@ -15,6 +15,8 @@ from mainspring.core import errors
 from mainspring.core.client import connection, failures, payloads
 from mainspring.core.contracts import (
     access_requests,
+    base,
+    canaries,
     deployment,
     erasure,
     keys,
@@ -234,10 +236,24 @@ class WorkflowClient:
 
         Errors: what the run's validator refuses with.
         """
+        return await self._update(run_id, training.DECIDE_UPDATE, decision, intent_id)
+
+    async def steer(
+        self, run_id: str, order: canaries.CanaryOrder, asked: canaries.Steer
+    ) -> training.RunStatus:
+        """Pause, resume, promote or abort the canary of a deployment; the same `order_id` again gives the first answer.
+
+        Errors: what its validator refuses with: Conflict where there is nothing to order.
+        """
+        return await self._update(run_id, str(order), asked, asked.order_id or None)
+
+    async def _update(
+        self, run_id: str, name: str, asked: base.Message, update_id: str | None
+    ) -> training.RunStatus:
         handle = self._client.get_workflow_handle(run_id)
         try:
             status: training.RunStatus = await handle.execute_update(
-                training.DECIDE_UPDATE, decision, id=intent_id, result_type=training.RunStatus
+                name, asked, id=update_id, result_type=training.RunStatus
             )
             return status
         except temporal.WorkflowUpdateFailedError as error:

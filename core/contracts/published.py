@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 from mainspring.core.contracts import (
     access_requests,
     base,
+    canaries,
     deployment,
     drift_checks,
     erasure,
@@ -71,7 +72,12 @@ PROCESSES: Final[Mapping[str, Published]] = {
         queries=_STATUS,
         updates={training.DECIDE_UPDATE: (training.Decision, training.RunStatus)},
     ),
-    deployment.DEPLOY_WORKFLOW: Published(deployment.DeployRequest, deployment.DeployResult, queries=_STATUS),
+    deployment.DEPLOY_WORKFLOW: Published(
+        deployment.DeployRequest,
+        deployment.DeployResult,
+        queries=_STATUS,
+        updates={str(order): (canaries.Steer, training.RunStatus) for order in canaries.CanaryOrder},
+    ),
     scoring.SCORE_WORKFLOW: Published(scoring.ScoreRequest, scoring.ScoreResult, queries=_STATUS),
     skew.SKEW_WORKFLOW: Published(skew.SkewRequest, skew.SkewOutcome),
     retraining.RETRAIN_WORKFLOW: Published(retraining.RetrainRequest, retraining.RetrainOutcome),

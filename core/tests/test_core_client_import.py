@@ -19,6 +19,7 @@ OURS = {
     "mainspring.core.contracts",
     "mainspring.core.contracts.access_requests",
     "mainspring.core.contracts.base",
+    "mainspring.core.contracts.canaries",
     "mainspring.core.contracts.deployment",
     "mainspring.core.contracts.erasure",
     "mainspring.core.contracts.keys",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import rich_click as click
 
 from mainspring.core import errors
-from mainspring.platform.cli import output, session
+from mainspring.platform.cli import canaries, output, session
 
 if TYPE_CHECKING:
     from mainspring.core.client import control as control_client
@@ -32,6 +32,9 @@ _TRAFFIC: Final = ("role", "bundle", "percent", "requests", "errors", "p95_ms")
 @click.group()
 def endpoint() -> None:
     """Endpoints: whose they are, who answers there, and who does next."""
+
+
+endpoint.add_command(canaries.canary)
 
 
 @endpoint.command("list")

@@ -21,6 +21,7 @@ class Kind(StrEnum):
     DECIDE = "decide"
     CANCEL = "cancel"
     RESUME = "resume"
+    STEER = "steer"
 
 
 class State(StrEnum):

@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 from mainspring.core import errors
 from mainspring.core.contracts import (
     access_requests,
+    canaries,
     deployment,
     erasure,
     keys,
@@ -69,6 +70,13 @@ class RunLauncher(Protocol):
 
     async def cancel(self, run_id: str) -> None: ...
 
+    async def steer(self, run_id: str, order: canaries.CanaryOrder, asked: canaries.Steer) -> object:
+        """Order something of a deployment's canary; the same `order_id` again gives the first answer.
+
+        Errors: Conflict where there is nothing to order, InvalidRequest, PolicyDenied.
+        """
+        ...
+
 
 class MemoryLauncher:
     """Runs that go where they are told: a start waits for approval, a decision ends it. One event loop."""
@@ -81,6 +89,8 @@ class MemoryLauncher:
         self.expiries: dict[str, access_requests.ExpireRequest] = {}
         self.key_changes: dict[str, keys.KeyRequest] = {}
         self.erasures: dict[str, erasure.EraseRequest] = {}
+        self.canaries: dict[str, canaries.CanaryState] = {}
+        self.orders: list[tuple[str, canaries.CanaryOrder, canaries.Steer]] = []
         self.is_down = False
 
     async def start_training(self, request: training.TrainRequest) -> None:
@@ -130,7 +140,11 @@ class MemoryLauncher:
             self._stages[request.run_id] = training.Stage.APPROVAL
 
     async def status(self, run_id: str) -> training.RunStatus:
-        return training.RunStatus(run_id=run_id, stage=self._stage(run_id))
+        told = training.RunStatus(run_id=run_id, stage=self._stage(run_id))
+        known = self.canaries.get(run_id)
+        if known is None or not known.percent:
+            return told
+        return told.model_copy(update={"detail": {canaries.CANARY_DETAIL: known.model_dump(mode="json")}})
 
     async def decide(self, run_id: str, decision: training.Decision, *, intent_id: str) -> None:
         if intent_id in self._taken:
@@ -149,6 +163,33 @@ class MemoryLauncher:
         if self._stage(run_id) is not training.Stage.APPROVAL:
             raise errors.NotFound(f"run `{run_id}` has ended; see its result", resource="run", name=run_id)
         self._stages[run_id] = training.Stage.CANCELLED
+
+    def judge(self, deployment_id: str, percent: int) -> None:
+        """A canary of that deployment is at that share; 0: none is judged."""
+        self._stages[deployment_id] = training.Stage.CANARY if percent else training.Stage.DONE
+        later = tuple(share for share in (5, 25, 50) if share > percent)
+        self.canaries[deployment_id] = canaries.CanaryState(percent=percent, later_percents=later)
+
+    async def steer(self, run_id: str, order: canaries.CanaryOrder, asked: canaries.Steer) -> None:
+        self._stage(run_id)
+        if asked.order_id in self._taken:
+            return
+        known = self.canaries.get(run_id)
+        if known is None or not known.percent:
+            raise errors.Conflict(
+                f"run `{run_id}` judges no canary now; look at it first", resource="run", name=run_id
+            )
+        self._taken.add(asked.order_id)
+        self.orders.append((run_id, order, asked))
+        if order in (canaries.CanaryOrder.PAUSE, canaries.CanaryOrder.RESUME):
+            told = {"is_paused": order is canaries.CanaryOrder.PAUSE, "paused_by": asked.by}
+            self.canaries[run_id] = known.model_copy(update=told)
+        elif order is canaries.CanaryOrder.PROMOTE:
+            to = asked.to_percent or (*known.later_percents, 100)[0]
+            self.judge(run_id, 0 if to == 100 else to)
+        else:
+            self.judge(run_id, 0)
+            self._stages[run_id] = training.Stage.ROLLED_BACK
 
     def fail(self, run_id: str) -> None:
         """It ends with an error; the same run may be started again."""
@@ -216,6 +257,9 @@ class LazyLauncher:
 
     async def cancel(self, run_id: str) -> None:
         await (await self._engine()).cancel(run_id)
+
+    async def steer(self, run_id: str, order: canaries.CanaryOrder, asked: canaries.Steer) -> None:
+        await (await self._engine()).steer(run_id, order, asked)
 
     async def _engine(self) -> RunLauncher:
         async with self._connecting:

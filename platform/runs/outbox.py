@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mainspring.core import errors, traces
 from mainspring.core.contracts import (
     base,
+    canaries,
     control,
     deployment,
     pipelines,
@@ -136,6 +137,10 @@ async def _deliver(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> No
     elif intent.kind == intents.Kind.DECIDE:
         decision = training.Decision.model_validate(intent.request)
         await plane.launcher.decide(intent.run_id, decision, intent_id=intent.intent_id)
+    elif intent.kind == intents.Kind.STEER:
+        asked = canaries.Steer.model_validate({**intent.request["asked"], "order_id": intent.intent_id})
+        order = canaries.CanaryOrder(intent.request["order"])
+        await plane.launcher.steer(intent.request["deployment_id"], order, asked)
     else:
         await plane.launcher.cancel(intent.run_id)
 
@@ -244,7 +249,15 @@ async def _was_taken(plane: control_plane.ControlPlane, intent: sa.Row[Any]) -> 
     if intent.kind == intents.Kind.CANCEL:
         status = await live_status(plane, intent.run_id)
         return status is not None and status.stage is training.Stage.CANCELLED
-    # The run itself reports which decision it took.
+    # The run itself reports which decision it took, and which order.
+    if intent.kind == intents.Kind.STEER:
+        async with plane.database.read() as connection:
+            found = await audit_store.details(
+                connection,
+                resource=f"run/{intent.run_id}",
+                action=f"endpoint.canary.{intent.request['order']}",
+            )
+        return any(detail.get("order_id") == intent.intent_id for detail in found)
     async with plane.database.read() as connection:
         taken = await audit_store.details(
             connection, resource=f"run/{intent.run_id}", action="approval.decide"

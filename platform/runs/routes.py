@@ -8,10 +8,10 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from mainspring.core.contracts import control, run_logs, training
+from mainspring.core.contracts import canaries, control, run_logs, training
 from mainspring.platform import plane as control_plane
 from mainspring.platform.http import versions
-from mainspring.platform.runs import job_logs, resuming, service
+from mainspring.platform.runs import job_logs, resuming, service, steering
 
 
 @post("/api/v1/runs", tags=["runs"])
@@ -101,6 +101,30 @@ async def resume_run(
     return versions.tagged(found, found.version)
 
 
+@get("/api/v1/runs/{run_id:str}/canary", tags=["runs"])
+async def show_canary(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    run_id: FromPath[str],
+) -> Response[canaries.CanaryView]:
+    """The canary that the run's deployment judges now, and who paused it; `percent` 0: none."""
+    found = await steering.show(plane, credential, run_id)
+    return versions.tagged(found, found.version)
+
+
+@post("/api/v1/runs/{run_id:str}/canary", tags=["runs"], status_code=200)
+async def steer_canary(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    run_id: FromPath[str],
+    data: JSONBody[canaries.CanaryCreate],
+    if_match: versions.IfMatch = "",
+) -> Response[canaries.CanaryView]:
+    """Pause, resume, promote or abort it, as it was looked at where `If-Match` says so. Past a gate: role approver."""
+    found = await steering.steer(plane, credential, run_id, data, if_match=if_match)
+    return versions.tagged(found, found.version)
+
+
 @post("/api/v1/runs/{run_id:str}/events", tags=["runs"])
 async def report_event(
     plane: NamedDependency[control_plane.ControlPlane],
@@ -120,5 +144,7 @@ HANDLERS = (
     decide_run,
     cancel_run,
     resume_run,
+    show_canary,
+    steer_canary,
     report_event,
 )

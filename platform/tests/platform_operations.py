@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from mainspring.core import errors, identity, settings
 from mainspring.core.client import control as clients
-from mainspring.core.contracts import access_requests, metering, schedules, training
+from mainspring.core.contracts import access_requests, canaries, metering, schedules, training
 from mainspring.platform import app as control_app
 from mainspring.platform.runs import launcher
 
@@ -37,6 +37,7 @@ EXAMPLES: Mapping[Any, Any] = {
     int: 1,
     datetime: AT,
     schedules.Process: schedules.Process.SKEW,
+    canaries.CanaryOrder: canaries.CanaryOrder.PAUSE,
     access_requests.ExpireRequest: access_requests.ExpireRequest(
         project="aa", request_id="aa", state=access_requests.AccessState.OPEN, due_at=AT
     ),

@@ -192,6 +192,28 @@ def test_traffic_is_told_as_serving_has_it(shell: Shell) -> None:
     assert "canary" in shell.run("endpoint", "traffic", "delay").output
 
 
+def test_a_canary_is_steered_by_its_endpoints_name(
+    shell: Shell, launcher: run_launcher.MemoryLauncher
+) -> None:
+    assert "serving does not answer" in shell.run("endpoint", "canary", "show", "delay", code=1).output
+    shell.traffic = deployment.TrafficTable(endpoint="delay", version=2, stable=OLD, set_by="run_1")
+    none = shell.run("endpoint", "canary", "pause", "delay", "--reason", "a look", code=1)
+    assert "no run judges a canary at `delay`" in none.output
+    run_id = shell.api.run(endpoint="delay")["run_id"]
+    launcher.judge(f"{run_id}-deploy", 5)
+    shell.traffic = deployment.TrafficTable(
+        endpoint="delay", version=3, stable=OLD, canary=NEW, canary_percent=5, set_by=f"{run_id}-deploy"
+    )
+    canary = ("endpoint", "canary")
+    assert shell.json(*canary, "show", "delay")["run_id"] == run_id
+    assert shell.run(*canary, "pause", "delay", code=2)
+    assert shell.json(*canary, "pause", "delay", "--reason", "a look")["is_paused"]
+    assert not shell.json(*canary, "resume", "delay", "--reason", "looked")["is_paused"]
+    assert shell.json(*canary, "promote", "delay", "--to", "50", "--reason", "seen enough")["percent"] == 50
+    assert shell.json(*canary, "abort", "delay", "--reason", "after all")["percent"] == 0
+    assert [order for _, order, _ in launcher.orders] == ["pause", "resume", "promote", "abort"]
+
+
 def test_events_are_a_line_each(shell: Shell) -> None:
     run_id = shell.api.run()["run_id"]
     words = ("event", "watch", "--after", "0", "--until-idle")

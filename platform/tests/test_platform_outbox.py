@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors, identity, settings
-from mainspring.core.contracts import control, training
+from mainspring.core.contracts import canaries, control, training
 from mainspring.platform import database, plane
 from mainspring.platform.audit import service as audit_service
 from mainspring.platform.projects import service as projects
-from mainspring.platform.runs import launcher, outbox
+from mainspring.platform.runs import launcher, outbox, steering
 from mainspring.platform.runs import service as runs
 
 #: Once over SQLite, once over PostgreSQL.
@@ -239,6 +239,54 @@ def test_what_the_run_reported_settles_an_intent_that_the_engine_forgot(tmp_path
         await runs.report(reporting, "Bearer w", run_id, event)
         assert await outbox.recover(one) == 1
         assert await outcomes(one, "run.decide") == ["intended", "done"]
+        await one.database.close()
+
+    asyncio.run(told())
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_an_order_to_a_canary_is_settled_by_what_the_run_says_it_took(tmp_path: Path, is_told: bool) -> None:
+    """The process ends when the engine has taken it; asked again, the canary is paused, or over."""
+    pause = canaries.CanaryCreate(order=canaries.CanaryOrder.PAUSE, reason="a look")
+    wanted = control.RunCreate(
+        project="flight-delay",
+        kind=control.RunKind.DEPLOY,
+        endpoint="delay",
+        bundle_digest="sha256:" + "a" * 64,
+    )
+
+    class Forgetful(Engine):
+        async def steer(self, run_id: str, order: canaries.CanaryOrder, asked: canaries.Steer) -> None:
+            self._point("before")
+            if self.orders:
+                raise errors.Conflict("is paused already", resource="run", name=run_id)
+            await super().steer(run_id, order, asked)
+            self._point("after")
+
+    async def told() -> None:
+        engine = Forgetful()
+        one = make(tmp_path, engine)
+        await one.database.open()
+        await projects.create(one, DEVELOPER, PROJECT)
+        run_id = (await runs.create(one, DEVELOPER, wanted)).run_id
+        engine.judge(run_id, 5)
+        engine.crash = "after"
+        with pytest.raises(Crash):
+            await steering.steer(one, DEVELOPER, run_id, pause)
+        ((_, _, asked),) = engine.orders
+        worker = identity.TokenIssuer({"w": identity.Actor("worker", ("service",))})
+        event = training.RunEvent(
+            event_key=f"{run_id}/order-1",
+            run_id=run_id,
+            action="endpoint.canary.pause",
+            actor="ana",
+            detail={"order_id": asked.order_id if is_told else "another"},
+        )
+        reporting = plane.ControlPlane(one.database, worker, engine, one.book, 2)
+        await runs.report(reporting, "Bearer w", run_id, event)
+        assert await outbox.recover(one) == 1
+        end = "done" if is_told else "refused"
+        assert await outcomes(one, "run.steer") == ["intended", end]
         await one.database.close()
 
     asyncio.run(told())

@@ -66,6 +66,7 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
     },
     "run.decide": {"approve": (True, False)},
     "notebook.change": {"change": ("start", "extend", "stop")},
+    "run.steer": {"order": ("pause", "resume", "promote", "abort")},
     "pipeline.run": {"environment": ENVIRONMENTS},
     "classification.decide": {"confirm": (True, False)},
     "dpia.decide": {"risk": ("", "low", "high"), "submitted_by": NAMES, "sign": (True, False)},
@@ -105,7 +106,7 @@ ON_PLATFORM = {
     *("project.create", "audit.verify", "audit.export", "usage.record-serving", "policy.dry-run"),
     *("key.read", "key.change", "key.report"),
 }
-ON_RUNS = {"run.decide", "run.cancel", "run.resume", "run.report"}
+ON_RUNS = {"run.decide", "run.cancel", "run.resume", "run.steer", "run.report"}
 
 
 def question(choose: random.Random) -> questions.Question:

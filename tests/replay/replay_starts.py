@@ -20,11 +20,12 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from training_doubles import train_request
 from tuning_doubles import tune_request
-from workflows_doubles import QUEUE, deploy_request
+from workflows_doubles import QUEUE, Endpoint, deploy_request
 
 from mainspring.core.client.workflows import ENDED
 from mainspring.core.contracts import (
     access_requests,
+    canaries,
     idling,
     materialising,
     retention,
@@ -89,6 +90,40 @@ async def cancelled(
     await handle.cancel()
     with contextlib.suppress(WorkflowFailureError):
         await handle.result()
+    return handle
+
+
+async def steered(
+    client: Client, endpoint: Endpoint, *orders: tuple[canaries.CanaryOrder, int]
+) -> WorkflowHandle[Any, Any]:
+    """A canary that nobody is sure of, and what an approver orders of it one after the other, each with a share."""
+    request = deploy_request(step_seconds=600.0, canary_percents=[5, 25])
+    handle = await client.start_workflow(DeployModel.run, request, id="run_deploy", task_queue=QUEUE)
+    for order, percent in orders:
+        is_paused = order is not canaries.CanaryOrder.PAUSE and endpoint.watched.is_set()
+        while not is_paused and "10 of 50" not in (await handle.query(DeployModel.status)).message:
+            await asyncio.sleep(0.02)
+        endpoint.watched.clear()
+        asked = canaries.Steer(by="eva", reason="a look", to_percent=percent, roles=("approver",))
+        await handle.execute_update(str(order), asked)
+        if order is canaries.CanaryOrder.PAUSE:
+            await endpoint.watched.wait()
+    return handle
+
+
+async def steered_to_its_end(
+    client: Client, endpoint: Endpoint, *orders: tuple[canaries.CanaryOrder, int]
+) -> WorkflowHandle[Any, Any]:
+    handle = await steered(client, endpoint, *orders)
+    await handle.result()
+    return handle
+
+
+async def breached(client: Client, endpoint: Endpoint) -> WorkflowHandle[Any, Any]:
+    """A canary that is paused, and that breaks a limit then."""
+    handle = await steered(client, endpoint, (canaries.CanaryOrder.PAUSE, 0))
+    endpoint.requests, endpoint.errors_at = 100, {5: 50}
+    await handle.result()
     return handle
 
 

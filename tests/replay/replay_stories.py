@@ -9,6 +9,7 @@ from erasing_doubles import Erasing
 from key_doubles import OLD, Keys
 from pipelines_doubles import Jobs, gate, graph, parts, pipeline_request, raised, step
 from replay_starts import (
+    breached,
     cancelled,
     checked,
     decided,
@@ -24,6 +25,7 @@ from replay_starts import (
     rotated,
     score,
     skewed,
+    steered_to_its_end,
     train,
     tuned,
 )
@@ -40,6 +42,7 @@ from mainspring.core.contracts import (
     deployment,
     pipelines,
 )
+from mainspring.core.contracts.canaries import CanaryOrder
 from mainspring.workflows.batch_scoring import messages as scoring_messages
 from mainspring.workflows.batch_scoring.workflow import BatchScore
 from mainspring.workflows.deployment.workflow import DeployModel
@@ -161,6 +164,9 @@ def watched_by_nobody() -> Endpoint:
 #: What waits in its canary, and what trains for ever, until their stories cancel them.
 WAITING, LEARNING = watched_by_nobody(), Steps(trains_for_ever=True)
 
+#: What is steered by people.
+STEERED, ABORTED, BREACHED = watched_by_nobody(), watched_by_nobody(), watched_by_nobody()
+
 #: Name -> endpoint, steps, and what is started with which changes.
 STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
     "deploy_promoted": (Endpoint(), Steps(), deploy),
@@ -246,6 +252,25 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
             client, DeployModel.run, deploy_request(step_seconds=60.0), WAITING.canary_seen
         ),
     ),
+    "deploy_steered": (
+        STEERED,
+        Steps(),
+        lambda client: steered_to_its_end(
+            client,
+            STEERED,
+            (CanaryOrder.PAUSE, 0),
+            (CanaryOrder.RESUME, 0),
+            (CanaryOrder.PROMOTE, 0),
+            (CanaryOrder.PAUSE, 0),
+            (CanaryOrder.PROMOTE, 100),
+        ),
+    ),
+    "deploy_aborted": (
+        ABORTED,
+        Steps(),
+        lambda client: steered_to_its_end(client, ABORTED, (CanaryOrder.PAUSE, 0), (CanaryOrder.ABORT, 0)),
+    ),
+    "deploy_breached_while_paused": (BREACHED, Steps(), lambda client: breached(client, BREACHED)),
     "deploy_of_a_training": (
         Endpoint(errors_at={5: 50}),
         Steps(),

@@ -16,6 +16,7 @@ import pytest
 
 from mainspring.core.contracts import (
     access_requests,
+    canaries,
     deployment,
     drift_checks,
     erasure,
@@ -49,6 +50,7 @@ from mainspring.workflows.tuning import messages as tuning_messages
 STORED = Path(__file__).parent / "message_shapes.json"
 MODULES = (
     access_requests,
+    canaries,
     deployment,
     drift_checks,
     erasure,

@@ -174,11 +174,16 @@ BREAKING = [
         '        await self._report("endpoint.traffic.set", step,',
         '        table or self._report("endpoint.traffic.set", step,',
     ),
-    ("DeployModel", "deploy_promoted", "            if percent > 0:\n", "            if percent > 5:\n"),
+    (
+        "DeployModel",
+        "deploy_promoted",
+        "            if percent >= self._steering.from_percent:\n",
+        "            if percent > 5:\n",
+    ),
     (
         "DeployModel",
         "deploy_waits_and_rolls_back",
-        "await workflow.sleep(min(pause, max(0.0, until - workflow.time())))",
+        "await workflow.wait_condition(lambda: self._steering.has_news, timeout=wait)",
         "await asyncio.sleep(0)",
     ),
     ("DeployModel", "deploy_waits_and_rolls_back", "messages.RESTORE_TRAFFIC,\n", "messages.SET_TRAFFIC,\n"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 from temporalio import activity
@@ -15,8 +15,11 @@ from mainspring.core.contracts import deployment, prediction
 from mainspring.core.lineage import emitter, jobs
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows import heartbeat, probes
-from mainspring.workflows.deployment import messages
+from mainspring.workflows.deployment import judge, messages
 from mainspring.workflows.exchange import exchange
+
+#: Between two looks at a canary that is paused.
+_LOOK_SECONDS: Final = 1.0
 
 
 class DeploymentActivities:
@@ -47,6 +50,7 @@ class DeploymentActivities:
             self.restore_traffic,
             self.probe,
             self.read_stats,
+            self.watch,
             self.report_event,
         ]
 
@@ -113,6 +117,18 @@ class DeploymentActivities:
     async def read_stats(self, asked: messages.ReadStats) -> deployment.EndpointStats:
         value = await self._call("GET", f"/v1/endpoints/{asked.endpoint}/stats")
         return deployment.EndpointStats.model_validate(value)
+
+    @activity.defn(name=messages.WATCH)
+    async def watch(self, asked: messages.Watch) -> deployment.EndpointStats:
+        """What made it end is in the statistics: the workflow judges them once more. Serving that is away is waited for."""
+        path = f"/v1/endpoints/{asked.request.endpoint}/stats"
+        while True:
+            stats = deployment.EndpointStats.model_validate(await self._call("GET", path))
+            found = judge.judge(stats, asked.request, time_is_up=False)
+            if stats.traffic_version != asked.traffic_version or found.verdict is judge.Verdict.BREACH:
+                return stats
+            async with heartbeat.beating():
+                await asyncio.sleep(_LOOK_SECONDS)
 
     @activity.defn(name=messages.REPORT_EVENT)
     async def report_event(self, asked: messages.ReportEvent) -> None:

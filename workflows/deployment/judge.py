@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from mainspring.core.contracts.deployment import LATENCY_SHARES, BundleStats, DeployRequest, EndpointStats
 
@@ -25,6 +25,14 @@ class Verdict(StrEnum):
     BREACH = "breach"
     INCONCLUSIVE = "inconclusive"
     """Too few samples to say; wait, or, when time is up with none at all, go back."""
+    SKIPPED = "skipped"
+    """Nobody judged to the end: somebody who may ordered to go on."""
+    ABORTED = "aborted"
+    """Somebody ordered to go back."""
+
+
+#: After these the candidate gets more traffic.
+GO_ON: Final = (Verdict.PASS, Verdict.SKIPPED)
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,16 @@ class Judgement:
     samples: int = 0
     error_rate: float = 0.0
     latency_ratio: float = math.nan
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """For the report of a step."""
+        ratio = None if math.isnan(self.latency_ratio) else round(self.latency_ratio, 3)
+        return {"requests": self.samples, "error_rate": round(self.error_rate, 5), "latency_ratio": ratio}
+
+
+#: Of a step that nobody has looked at.
+NOT_YET: Final = Judgement(Verdict.INCONCLUSIVE, "not looked at yet")
 
 
 def judge(stats: EndpointStats, request: DeployRequest, *, time_is_up: bool) -> Judgement:

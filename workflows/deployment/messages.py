@@ -5,10 +5,10 @@ Names carry a version: a change that an older history could not replay with gets
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from mainspring.core.contracts.base import Digest, Message, Slug
-from mainspring.core.contracts.deployment import EndpointView, TrafficTable
+from mainspring.core.contracts.deployment import DeployRequest, EndpointView, TrafficTable
 from mainspring.core.contracts.training import RunEvent
 
 READ_ENDPOINT: Final = "mainspring.endpoint.read.v1"
@@ -17,6 +17,7 @@ SET_TRAFFIC: Final = "mainspring.endpoint.set_traffic.v1"
 RESTORE_TRAFFIC: Final = "mainspring.endpoint.restore_traffic.v1"
 PROBE: Final = "mainspring.endpoint.probe.v1"
 READ_STATS: Final = "mainspring.endpoint.read_stats.v1"
+WATCH: Final = "mainspring.endpoint.watch.v1"
 REPORT_EVENT: Final = "mainspring.run.report_event.v1"
 
 
@@ -77,9 +78,22 @@ class Probed(Message):
     failed: int
     message: str = ""
 
+    @property
+    def figures(self) -> dict[str, Any]:
+        """For the report of a step."""
+        said = {"probe_message": self.message} if self.message else {}
+        return {"probes": self.sent, "probes_failed": self.failed, **said}
+
 
 class ReadStats(Message):
     endpoint: Slug
+
+
+class Watch(Message):
+    """Look at a canary that is paused until it is to go back, or its traffic is not `traffic_version` any more."""
+
+    request: DeployRequest
+    traffic_version: int
 
 
 class ReportEvent(Message):

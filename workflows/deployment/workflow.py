@@ -1,20 +1,21 @@
-"""`mainspring.DeployModel.v1`: load, canary by steps, promote or roll back. No clock, no randomness, no I/O."""
+"""`mainspring.DeployModel.v1`: load, canary by steps that people may steer, promote or roll back. No clock, no randomness, no I/O."""
 
 from __future__ import annotations
 
 import asyncio
-import math
+import contextlib
+import dataclasses
 from typing import Any, Final
 
 from temporalio import exceptions, workflow
 
 with workflow.unsafe.imports_passed_through():
     from mainspring.core import errors
-    from mainspring.core.contracts import deployment, prediction, training
+    from mainspring.core.contracts import canaries, deployment, prediction, training
     from mainspring.core.contracts.training import Stage
     from mainspring.workflows import cancellation, options, run_log
     from mainspring.workflows import errors as temporal_errors
-    from mainspring.workflows.deployment import judge, messages
+    from mainspring.workflows.deployment import judge, messages, steering
 
 
 #: Runs of releases before it end their step here.
@@ -26,18 +27,22 @@ class _RolledBack(Exception):
 
 
 @workflow.defn(name=deployment.DEPLOY_WORKFLOW)
-class DeployModel:
+class DeployModel(steering.Steered):
     @workflow.init
     def __init__(self, request: deployment.DeployRequest) -> None:
         self._request = request
         self._log = run_log.RunLog(request.run_id)
+        self._steering = steering.Steering(request)
         self._previous: deployment.TrafficTable | None = None
         self._version = 0
         self._touched = False
 
     @workflow.query(name=training.STATUS_QUERY)
     def status(self) -> training.RunStatus:
-        return self._log.status()
+        told, canary = self._log.status(), self._steering.state
+        if canary is None:
+            return told
+        return told.model_copy(update={"detail": {canaries.CANARY_DETAIL: canary.model_dump(mode="json")}})
 
     @workflow.run
     async def run(self, request: deployment.DeployRequest) -> deployment.DeployResult:
@@ -90,8 +95,11 @@ class DeployModel:
         if in_force.stable == self._request.bundle_digest:
             return "already stable; nothing changed"
         for percent in self._request.canary_percents:
-            if percent > 0:
+            if percent >= self._steering.from_percent:
                 await self._canary(in_force, percent)
+        if past := self._steering.gone_past:
+            await self._promote(past)
+            return past
         await self._promote("passed its canary")
         return f"promoted after {len(self._request.canary_percents)} canary steps"
 
@@ -122,19 +130,24 @@ class DeployModel:
                 shadow=in_force.shadow,
                 set_by=self._request.run_id,
             )
-            await self._set_traffic(table, f"canary-{percent}")
-            found, probed = await self._watch(percent)
+            self._steering.begin(percent, workflow.time())
+            try:
+                await self._set_traffic(table, f"canary-{percent}")
+                found, probed = await self._watch(percent)
+            finally:
+                self._steering.close()
             step.detail = {
                 "percent": percent,
                 "verdict": str(found.verdict),
-                **_figures(found),
-                **_probes(probed),
+                **found.figures,
+                **probed.figures,
+                **self._steering.told,
             }
-        if found.verdict is not judge.Verdict.PASS:
+        if found.verdict not in judge.GO_ON:
             raise _RolledBack(f"{found.reason} at {percent} % of traffic")
 
     async def _watch(self, percent: int) -> tuple[judge.Judgement, messages.Probed]:
-        """Sample until the judge is sure or the step's time is up: at most about 20 looks, so histories stay short.
+        """Sample until the judge is sure, the step's time is up, or somebody ends it: at most about 20 looks, so histories stay short.
 
         Serving that was started again counts from zero, and it may take the step's time to start: what was probed then is
         probed once more, because a candidate would go back for what is no fault of its own.
@@ -142,8 +155,14 @@ class DeployModel:
         pause = max(0.2, self._request.step_seconds / 20)
         until = workflow.time() + self._request.step_seconds
         probed = messages.Probed(sent=0, failed=0)
+        found = judge.NOT_YET
         looks_again = False
         while True:
+            if not self._steering.is_idle:
+                found = await self._obey(percent, found)
+                until += self._steering.held()
+                if found.verdict is not judge.Verdict.INCONCLUSIVE:
+                    return found, probed
             probed = await self._probe(probed)
             stats = await workflow.execute_activity(
                 messages.READ_STATS,
@@ -152,23 +171,79 @@ class DeployModel:
                 **options.EXCHANGE,
             )
             cancellation.notice()
-            if stats.traffic_version != self._version:
-                raise errors.Conflict(
-                    f"traffic of `{stats.endpoint}` is at version {stats.traffic_version}, this deployment set"
-                    f" {self._version}; somebody else moved it",
-                    resource="endpoint",
-                    name=stats.endpoint,
-                )
-            found = judge.judge(stats, self._request, time_is_up=workflow.time() >= until)
-            self._log.says(f"{percent} % of traffic: {found.reason}")
+            time_is_up = workflow.time() >= until and self._steering.is_idle
+            found = self._judge(percent, stats, time_is_up=time_is_up)
+            if found.verdict is judge.Verdict.BREACH:
+                return found, probed
+            if not self._steering.is_idle:
+                continue
             if found.verdict is not judge.Verdict.INCONCLUSIVE:
                 return found, probed
-            if workflow.time() >= until:
+            if time_is_up:
                 if looks_again or not _lost(found, probed) or not workflow.patched(_LOOKS_AGAIN):
                     return found, probed
                 looks_again = True
                 continue
-            await workflow.sleep(min(pause, max(0.0, until - workflow.time())))
+            wait = min(pause, max(0.0, until - workflow.time()))
+            with contextlib.suppress(TimeoutError):
+                await workflow.wait_condition(lambda: self._steering.has_news, timeout=wait)
+
+    def _judge(self, percent: int, stats: deployment.EndpointStats, *, time_is_up: bool) -> judge.Judgement:
+        if stats.traffic_version != self._version:
+            raise errors.Conflict(
+                f"traffic of `{stats.endpoint}` is at version {stats.traffic_version}, this deployment set"
+                f" {self._version}; somebody else moved it",
+                resource="endpoint",
+                name=stats.endpoint,
+            )
+        found = judge.judge(stats, self._request, time_is_up=time_is_up)
+        self._log.says(f"{percent} % of traffic: {found.reason}")
+        return found
+
+    async def _obey(self, percent: int, last: judge.Judgement) -> judge.Judgement:
+        """Put on record what was ordered, and wait while it is paused; how the step ends, or INCONCLUSIVE where it goes on."""
+        while True:
+            await self._record_orders()
+            if (end := self._steering.end) is not None:
+                verdict = (
+                    judge.Verdict.SKIPPED
+                    if end.order is canaries.CanaryOrder.PROMOTE
+                    else judge.Verdict.ABORTED
+                )
+                return dataclasses.replace(last, verdict=verdict, reason=str(end))
+            if not self._steering.is_paused:
+                return dataclasses.replace(last, verdict=judge.Verdict.INCONCLUSIVE)
+            self._log.says(f"{self._steering.pause} at {percent} % of traffic")
+            last = await self._hold(percent) or last
+            if last.verdict is judge.Verdict.BREACH:
+                return last
+
+    async def _hold(self, percent: int) -> judge.Judgement | None:
+        """The traffic stays as it is, and what is asked of it is judged on: by one activity, so that days of it are a few events.
+
+        None: something was ordered.
+        """
+        watching = asyncio.create_task(
+            workflow.execute_activity(
+                messages.WATCH,
+                messages.Watch(request=self._request, traffic_version=self._version),
+                result_type=deployment.EndpointStats,
+                **options.WATCH,
+            )
+        )
+        try:
+            await workflow.wait_condition(lambda: watching.done() or self._steering.has_news)
+        finally:
+            if not watching.done():
+                watching.cancel()
+        if watching.cancelled() or not watching.done():
+            return None
+        return self._judge(percent, watching.result(), time_is_up=False)
+
+    async def _record_orders(self) -> None:
+        while (took := self._steering.news()) is not None:
+            step = f"order-{self._steering.recorded}"
+            await self._report(f"endpoint.canary.{took.order}", step, took.detail, by=took.asked.by)
 
     async def _probe(self, before: messages.Probed) -> messages.Probed:
         """Send the next recorded requests; what was sent in this step until now."""
@@ -229,16 +304,17 @@ class DeployModel:
             self._version = restored.version
             detail = {"version": restored.version, "changed": restored.changed, "why": why}
             await self._report(action, "undo", detail)
+            await self._record_orders()
         except exceptions.FailureError as failure:
             return f"; the undo is incomplete: {temporal_errors.from_failure(failure).message}"
         return f"; {restored.message}" if restored.message else ""
 
-    async def _report(self, action: str, step: str, detail: dict[str, Any]) -> None:
+    async def _report(self, action: str, step: str, detail: dict[str, Any], *, by: str = "") -> None:
         event = training.RunEvent(
             event_key=run_log.event_key(self._request.run_id, step),
             run_id=self._request.parent_run_id or self._request.run_id,
             action=action,
-            actor=self._request.requested_by,
+            actor=by or self._request.requested_by,
             detail={"endpoint": self._request.endpoint, **detail},
         )
         await workflow.execute_activity(
@@ -273,13 +349,3 @@ class DeployModel:
 def _lost(found: judge.Judgement, probed: messages.Probed) -> bool:
     """Probes were answered, and none of them is counted."""
     return found.samples == 0 and probed.sent > probed.failed
-
-
-def _probes(probed: messages.Probed) -> dict[str, Any]:
-    said = {"probe_message": probed.message} if probed.message else {}
-    return {"probes": probed.sent, "probes_failed": probed.failed, **said}
-
-
-def _figures(found: judge.Judgement) -> dict[str, Any]:
-    ratio = None if math.isnan(found.latency_ratio) else round(found.latency_ratio, 3)
-    return {"requests": found.samples, "error_rate": round(found.error_rate, 5), "latency_ratio": ratio}

@@ -24,7 +24,7 @@ from temporalio.worker import Worker
 from mainspring.core import errors
 from mainspring.core.contracts import deployment, prediction, training
 from mainspring.workflows import errors as temporal_errors
-from mainspring.workflows.deployment import messages
+from mainspring.workflows.deployment import judge, messages
 
 STABLE = "sha256:" + "a" * 64
 CANDIDATE = "sha256:" + "b" * 64
@@ -103,6 +103,8 @@ class Endpoint:
     """Whether the project has recorded requests to probe with."""
     uncounted: int = 0
     """So many more looks find that nothing was counted, as after serving was started again."""
+    watched: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once somebody looks at a canary that is paused."""
     canary_seen: asyncio.Event = field(default_factory=asyncio.Event)
     hold: asyncio.Event | None = None
     """What a change of traffic waits for once it is made; it does not listen to cancellation."""
@@ -136,6 +138,28 @@ class Endpoint:
             raise temporal_errors.to_failure(
                 errors.DependencyDown("serving is away; start it", name="serving")
             )
+
+    def stats(self) -> deployment.EndpointStats:
+        """What is seen at one look."""
+        assert self.traffic is not None
+        percent = self.traffic.canary_percent
+        requests = self.requests
+        if self.uncounted > 0:
+            self.uncounted, requests = self.uncounted - 1, 0
+        return deployment.EndpointStats(
+            endpoint=self.traffic.endpoint,
+            traffic_version=self.traffic.version,
+            window_seconds=1.0,
+            bundles=[
+                bundle_stats("stable", requests=requests),
+                bundle_stats(
+                    "canary",
+                    requests=requests,
+                    failed=self.errors_at.get(percent, 0),
+                    p95=self.p95_at.get(percent, 11.0),
+                ),
+            ],
+        )
 
     def activities(self) -> list[Callable[..., Any]]:
         @activity.defn(name=messages.READ_ENDPOINT)
@@ -192,25 +216,17 @@ class Endpoint:
 
         @activity.defn(name=messages.READ_STATS)
         async def read_stats(asked: messages.ReadStats) -> deployment.EndpointStats:
-            assert self.traffic is not None
-            percent = self.traffic.canary_percent
-            requests = self.requests
-            if self.uncounted > 0:
-                self.uncounted, requests = self.uncounted - 1, 0
-            return deployment.EndpointStats(
-                endpoint=asked.endpoint,
-                traffic_version=self.traffic.version,
-                window_seconds=1.0,
-                bundles=[
-                    bundle_stats("stable", requests=requests),
-                    bundle_stats(
-                        "canary",
-                        requests=requests,
-                        failed=self.errors_at.get(percent, 0),
-                        p95=self.p95_at.get(percent, 11.0),
-                    ),
-                ],
-            )
+            return self.stats()
+
+        @activity.defn(name=messages.WATCH)
+        async def watch(asked: messages.Watch) -> deployment.EndpointStats:
+            while True:
+                self.watched.set()
+                found = judge.judge(stats := self.stats(), asked.request, time_is_up=False)
+                if stats.traffic_version != asked.traffic_version or found.verdict is judge.Verdict.BREACH:
+                    return stats
+                activity.heartbeat()
+                await asyncio.sleep(0.02)
 
         @activity.defn(name=messages.REPORT_EVENT)
         async def report_event(asked: messages.ReportEvent) -> None:
@@ -218,7 +234,10 @@ class Endpoint:
                 raise temporal_errors.to_failure(self.report_error)
             self.events.append(asked.event)
 
-        return [read_endpoint, load_bundle, set_traffic, restore_traffic, probe, read_stats, report_event]
+        return [
+            *(read_endpoint, load_bundle, set_traffic, restore_traffic, probe, read_stats, watch),
+            report_event,
+        ]
 
 
 async def _unbroken(event: asyncio.Event) -> None:

@@ -12,7 +12,7 @@ from temporalio.workflow import ActivityConfig
 
 with workflow.unsafe.imports_passed_through():
     from mainspring.core import errors, policy
-    from mainspring.core.contracts import deployment, training
+    from mainspring.core.contracts import canaries, deployment, training
     from mainspring.core.contracts.base import Message
     from mainspring.core.contracts.training import Stage
     from mainspring.workflows import cancellation, options, run_log
@@ -217,7 +217,7 @@ class TrainModel:
                 self._log.says("the baseline takes the empty endpoint first")
                 await self._child(bundles.baseline, "deploy-baseline")
             self._log.says(f"canary on `{self._request.deploy_to}`")
-            deployed = await self._child(bundles.candidate, "deploy")
+            deployed = await self._child(bundles.candidate, canaries.CHILD)
             self._keep(traffic_version=deployed.traffic_version)
             step.detail = {
                 **probes.detail,

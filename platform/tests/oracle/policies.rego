@@ -147,6 +147,25 @@ may(q, "run.resume") if {
 	has(q, {"developer", "admin"})
 }
 
+may(q, "canary.steer") if {
+	q.action == "run.steer"
+	has(q, {"developer", "approver", "admin"})
+}
+
+may_not(q, "canary.gate") if {
+	q.action == "run.steer"
+	q.context.order == "promote"
+	not has(q, {"approver", "admin"})
+}
+
+may_not(q, "canary.four-eyes") if {
+	q.action == "run.steer"
+	q.context.order == "promote"
+	q.resource.attributes.environment == "prod"
+	some who in ["requested_by", "on_behalf_of", "prompted_by"]
+	q.resource.attributes[who] == q.principal.name
+}
+
 may(q, "record.service") if {
 	q.action in {"run.report", "key.report", "endpoint.report", "erasure.report", "access.expire", "notebook.end", "usage.record", "usage.record-serving", "monitor.record", "retention.remove"}
 	has(q, {"service"})
@@ -368,12 +387,14 @@ permits := {
 	"data.use",
 	"notebook.change",
 	"evidence.export", "alert.handle", "alert.rules",
+	"canary.steer",
 }
 
 forbids := {
 	"run.role", "run.on-behalf-of", "run.prod.on-behalf-of", "run.environment", "run.prod.person-decides", "run.approves-for-self",
 	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment", "run.retire.role", "classification.person", "dpia.high-risk", "dpia.four-eyes", "erasure.four-eyes", "erasure.hold.four-eyes",
 	"data.see.synthetic-only", "data.use.synthetic-only",
+	"canary.gate", "canary.four-eyes",
 }
 
 decide(q) := {"allowed": false, "by": no} if {

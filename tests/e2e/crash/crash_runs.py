@@ -16,21 +16,24 @@ from crash_boundaries import WORKER, Order
 from crash_world import PROJECT, World
 
 from mainspring.core.client import connection
-from mainspring.core.contracts import control, deployment
+from mainspring.core.contracts import canaries, control, deployment
 
 #: Of the flights: seconds for a training's data steps.
 FRACTION = 0.01
 #: Less data or fewer epochs do not pass the project's gates.
 _TRAIN_FRACTION, _TRAIN_EPOCHS = 0.02, 2
-DEPLOY, TRAIN, CANCEL = "deploy", "train", "cancel"
+DEPLOY, TRAIN, CANCEL, PAUSE = "deploy", "train", "cancel", "pause"
 _DEVELOPER = "developer@local"
 _PROBES = 60
+#: Those that wait in their first canary until somebody ends it, and how they end then.
+_WAITING = {CANCEL: "cancelled", PAUSE: "rolled_back"}
 #: So often a run is started again whose canary was taken for slow.
 _TRIES = 4
 
 PARTS = {
     DEPLOY: ("temporal", "control", "serving"),
     CANCEL: ("temporal", "control", "serving"),
+    PAUSE: ("temporal", "control", "serving"),
     TRAIN: ("temporal", "mlflow", "ray", "control", "serving"),
 }
 
@@ -39,7 +42,8 @@ PARTS = {
 class Runs:
     """Runs of one kind over one world, which are all alike; the first of them nobody hits.
 
-    `deploy`: a bundle through three canaries over another one. `cancel`: the same, cancelled in its first canary.
+    `deploy`: a bundle through three canaries over another one. `cancel`: the same, cancelled in its first canary. `pause`:
+    paused there, and aborted.
     `train`: a training that is deployed to an endpoint of its own.
     """
 
@@ -61,7 +65,7 @@ class Runs:
             # The first has an empty endpoint before it, and no canary.
             cls(world, DEPLOY, runs.bundles).run(None)
         story, runs.wanted, _ = runs.run(None)
-        assert runs.wanted["stage"] == ("cancelled" if kind == CANCEL else "done"), runs.wanted
+        assert runs.wanted["stage"] == _WAITING.get(kind, "done"), runs.wanted
         runs.points, runs.undisturbed_seconds = crash_strike.points(story), story.seconds
         return runs
 
@@ -115,9 +119,14 @@ class Runs:
         if self.kind == TRAIN:
             return self._start_training()
         run_id = self._start_deployment(self._other(stable))
-        if self.kind == CANCEL:
+        if self.kind in _WAITING:
             e2e_stack.wait(self._has_canary, 120, "the first canary")
+        if self.kind == CANCEL:
             self.world.developer.cancel(run_id)
+        if self.kind == PAUSE:
+            self.world.developer.steer(run_id, canaries.CanaryOrder.PAUSE, reason="a look")
+            e2e_stack.wait(self._is_watched, 120, "a worker that looks at the paused canary")
+            self.world.developer.steer(run_id, canaries.CanaryOrder.ABORT, reason="seen enough")
         return run_id
 
     def _start_training(self) -> str:
@@ -146,8 +155,8 @@ class Runs:
             bundle_digest=digest,
             requested_by=_DEVELOPER,
             # One look at each canary, and no verdict on who is slower, which a busy machine would give.
-            probe_rows=0 if self.kind == CANCEL else _PROBES,
-            step_seconds=60.0 if self.kind == CANCEL else 5.0,
+            probe_rows=0 if self.kind in _WAITING else _PROBES,
+            step_seconds=60.0 if self.kind in _WAITING else 5.0,
             min_samples=1,
             max_latency_ratio=1e6,
         )
@@ -157,6 +166,12 @@ class Runs:
     def _has_canary(self) -> bool:
         trace = self.world.boundaries.trace()
         return any(p.point == "run.report_event 1.1" and p.side == "after" for p in trace)
+
+    def _is_watched(self) -> bool:
+        """By one that nobody kills any more."""
+        boundaries = self.world.boundaries
+        looks = [p for p in boundaries.trace() if p.name == "endpoint.watch" and p.side == "before"]
+        return any(p.hit is None for p in looks)
 
     def sudden(self, chance: random.Random, count: int) -> list[crash_strike.Sudden]:
         """`count` kills of anybody, anywhere in the time that an undisturbed run takes."""

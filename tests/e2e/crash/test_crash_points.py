@@ -66,6 +66,15 @@ def test_a_cancelled_deployment_is_hit_in_its_undo(cancellations: crash_runs.Run
     assert found["different"] == {}
 
 
+def test_a_paused_canary_is_hit_while_it_is_looked_at(deployments: crash_runs.Runs) -> None:
+    """It stays paused, whoever looks at it, and each order is on record once."""
+    paused = crash_runs.Runs.begin(deployments.world, crash_runs.PAUSE)
+    order = Order(WORKER, "before", ("endpoint.watch 1.1",))
+    found = paused.hit(order)
+    assert [hit["point"] for hit in found["hits"]] == list(order.points)
+    assert found["different"] == {} and found["stage"] == "rolled_back"
+
+
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", sorted(crash_plans.PLANS))
 def test_every_point(request: pytest.FixtureRequest, name: str) -> None:

@@ -90,6 +90,8 @@ class World:
     named: dict[str, str] = field(default_factory=dict)
     """Ids of what was made, by what it is."""
     serving_url: str = ""
+    launcher: Told = field(default_factory=Told)
+    """Where its runs are."""
 
     def client(self, actor: str) -> control_client.ControlClient:
         return control_client.ControlClient(self.url, self.tokens.token_of(f"{actor}@local"))
@@ -124,7 +126,8 @@ def control(s: settings.Settings) -> Iterator[World]:
     """The control API alone, as its own `main` puts it together."""
     embedded = identity.ensure_token_file(s.control.tokens_file)
     issuer = oidc.issuer(s.identity, embedded) if s.identity.issuer else embedded
-    app = control_app.create_app(s, issuer=issuer, launcher=Told())
+    told = Told()
+    app = control_app.create_app(s, issuer=issuer, launcher=told)
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=s.control.port, log_level="warning", ws="none")
     )
@@ -135,7 +138,7 @@ def control(s: settings.Settings) -> Iterator[World]:
         while not server.started:
             assert thread.is_alive() and time.monotonic() < deadline, "the control API did not start"
             time.sleep(0.02)
-        yield World(s.control_url, embedded, serving_url=s.serving_url)
+        yield World(s.control_url, embedded, serving_url=s.serving_url, launcher=told)
     finally:
         server.should_exit = True
         thread.join(timeout=20)

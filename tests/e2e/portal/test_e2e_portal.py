@@ -11,7 +11,7 @@ import click
 import e2e_portal_world as worlds
 import pytest
 from e2e_portal_world import ENDPOINT, PIPELINE, PROJECT, VIEW, Tab, World
-from playwright.sync_api import Browser, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from mainspring.core.contracts import prediction, run_logs
 from mainspring.platform.cli import main
@@ -315,6 +315,14 @@ def asks(world: World, rows: int) -> None:
             client.predict(ENDPOINT, prediction.PredictRequest(rows=[row]))
 
 
+def order(page: Page, label: str, reason: str) -> None:
+    """Of the canary that is shown: with a reason, and asked twice."""
+    expect(page.get_by_role("button", name=label)).to_be_disabled()  # not without a reason
+    page.get_by_label("Why it is steered").fill(reason)
+    page.get_by_role("button", name=label).click()
+    page.get_by_role("button", name=f"Yes: {label}").click()
+
+
 def test_an_endpoint_is_steered_while_its_page_hears_of_it(browser: Browser, world: World) -> None:
     """The shares of a canary by the slider, each change asked twice, traffic as it moves, and a canary that is stopped."""
     tab = Tab(browser, world)
@@ -347,13 +355,27 @@ def test_an_endpoint_is_steered_while_its_page_hears_of_it(browser: Browser, wor
         rows = [one for one in approver.each_audit_row() if one.resource == f"run/{run_id}"]
     assert rows[0].detail["canary_percents"] == [25, 50]
 
+    world.launcher.judge(run_id, 25)
     with world.serving() as client:
         table = client.endpoint(ENDPOINT).traffic
         client.set_traffic(table.model_copy(update={"version": table.version + 1, "set_by": run_id}))
     # The page hears of it, and of whose canary it is.
-    page.get_by_role("button", name="Stop the canary").click()
-    page.get_by_role("button", name="Yes: Stop the canary").click()
-    expect(page.get_by_role("region", name="Traffic", exact=True)).to_contain_text("cancelled")
+    traffic = page.get_by_role("region", name="Traffic", exact=True)
+    order(page, "Pause", "callers complain")
+    expect(traffic).to_contain_text("paused")
+    assert tab.violations() == []
+    order(page, "Resume", "it was their fault")
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    # Past a gate goes an approver.
+    expect(page.get_by_role("button", name="Promote to 50 %")).to_be_disabled()
+    expect(page.get_by_text("Promoting it takes an approver")).to_be_visible()
+    order(page, "Abort", "after all")
+    expect(traffic).to_contain_text("rolled back")
+    assert [(order, asked.reason) for _, order, asked in world.launcher.orders] == [
+        ("pause", "callers complain"),
+        ("resume", "it was their fault"),
+        ("abort", "after all"),
+    ]
 
     back = page.get_by_role("button", name="Roll back")
     expect(back).to_be_disabled()  # not without a reason

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from mainspring.core import errors
 from mainspring.core.client.api import sse, wire
 from mainspring.core.client.api.awaited import AsyncConnection
-from mainspring.core.contracts import control, pipelines, run_logs, training
+from mainspring.core.contracts import canaries, control, pipelines, run_logs, training
 from mainspring.core.contracts import schedules as schedule_contracts
 from mainspring.core.contracts.events import EventView, RunStage
 
@@ -69,6 +69,28 @@ class AsyncRuns(AsyncConnection):
         """
         path = f"/api/v1/runs/{quote(run_id, safe='')}/resume"
         return await self._post(path, control.ResumeCreate(max_cost=max_cost), control.RunView, version=version)
+
+    async def canary(self, run_id: str) -> canaries.CanaryView:
+        """What its deployment judges now; `percent` is 0 where it judges none. Errors: DependencyDown while the engine is away."""
+        return await self._get(f"/api/v1/runs/{quote(run_id, safe='')}/canary", canaries.CanaryView)
+
+    async def steer(
+        self,
+        run_id: str,
+        order: canaries.CanaryOrder,
+        *,
+        reason: str,
+        to_percent: int = 0,
+        version: str = "",
+    ) -> canaries.CanaryView:
+        """Pause, resume, promote or abort its canary. Past a gate: roles approver, admin; in `prod` not the run's own requester.
+
+        `to_percent` of a promotion: a later share or 100; 0: the next one. `version` is that of the canary one has looked at.
+        Errors: Conflict where none is judged or it is so already; InvalidRequest for a share; PreconditionFailed.
+        """
+        asked = canaries.CanaryCreate(order=order, reason=reason, to_percent=to_percent)
+        path = f"/api/v1/runs/{quote(run_id, safe='')}/canary"
+        return await self._post(path, asked, canaries.CanaryView, version=version)
 
     async def report(self, event: training.RunEvent) -> control.AuditView:
         """Role service. Idempotent by `event_key`."""

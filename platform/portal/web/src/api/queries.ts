@@ -59,6 +59,18 @@ export function useRun(id: string, isTold = false) {
   });
 }
 
+export const canaryKey = (id: string) => ['runs', 'canary', id];
+
+/** The canary that a run judges now. The workflow engine alone knows of it, so it is asked. */
+export function useCanary(id: string, isOver: boolean) {
+  return useQuery({
+    queryKey: canaryKey(id),
+    enabled: !isOver,
+    queryFn: () => unwrap(api.GET('/api/v1/runs/{run_id}/canary', { params: { path: { run_id: id } } })),
+    refetchInterval: LIVE_MS,
+  });
+}
+
 export const LOG_LINES = 500;
 
 /** Lines of a job of a run. Ray tells of no line by itself: what is being written is asked for again. */

@@ -21,6 +21,8 @@ export type ReportRow = Schemas['ReportView'];
 export type Cost = Schemas['CostView'];
 export type Endpoint = Schemas['EndpointClaim'];
 export type EndpointLive = Schemas['EndpointLive'];
+export type CanaryView = Schemas['CanaryView'];
+export type CanaryOrder = Schemas['CanaryCreate']['order'];
 /** In a list without what its bundle says. */
 export type ModelVersion = Schemas['ModelView'];
 export type Template = Omit<Schemas['TemplateView'], 'inputs'> & { inputs: InputSchema };
@@ -64,6 +66,11 @@ const ended = new Set(['done', 'rolled_back', 'rejected', 'cancelled', 'failed']
 
 export function hasEnded(stage: string): boolean {
   return ended.has(stage);
+}
+
+/** Whose deployment set the traffic: that of a training is a child of its run. */
+export function runOf(setBy: string): string {
+  return setBy.replace(/-deploy$/, '');
 }
 
 /** `run_decide` -> `run decide`; what people read. */

@@ -4,7 +4,8 @@ import { useEffect, useRef, useState } from 'react';
 import { Link } from 'wouter';
 import { useEvents } from '../api/events';
 import { ENDPOINT_MS, endpointKey, useEndpoint } from '../api/queries';
-import { type EndpointLive, shortDigest } from '../api/words';
+import { type EndpointLive, runOf, shortDigest } from '../api/words';
+import { Canary } from '../components/Canary';
 import { DataTable } from '../components/DataTable';
 import { Deploy } from '../components/Deploy';
 import { Live } from '../components/Live';
@@ -12,7 +13,6 @@ import { Page } from '../components/Page';
 import { RollBack } from '../components/RollBack';
 import { Section } from '../components/Section';
 import { Empty, Shown } from '../components/states';
-import { StopCanary } from '../components/StopCanary';
 import { Digest, seconds, When } from '../components/values';
 
 /** Who answers at an endpoint now, how fast, and how to bring another model there or an earlier one back. */
@@ -95,7 +95,7 @@ function Traffic({ endpoint }: { endpoint: EndpointLive }) {
           version {table.version}, set by {table.set_by || 'nobody named'}
         </Text>
         {/* By a person's or a service's own hand there is no run that judges it. */}
-        {table.canary && table.set_by?.startsWith('run_') && <StopCanary endpoint={endpoint} runId={table.set_by} />}
+        {table.canary && table.set_by?.startsWith('run_') && <Canary runId={runOf(table.set_by)} />}
       </Stack>
     </Section>
   );

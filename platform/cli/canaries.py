@@ -1,0 +1,105 @@
+"""`mainspring endpoint canary`: the canary at an endpoint, paused, resumed, promoted and aborted by people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import rich_click as click
+
+from mainspring.core import errors
+from mainspring.platform.cli import output, session
+
+if TYPE_CHECKING:
+    from mainspring.core.client import control as control_client
+
+__all__ = ["canary"]
+
+_NAME: Final = click.argument("name")
+_REASON: Final = click.option("--reason", required=True, help="On record with the order.")
+
+
+@click.group()
+def canary() -> None:
+    """The canary at an endpoint: look at it, pause it, take it on, or take it back."""
+
+
+@canary.command("show")
+@_NAME
+@session.AS
+@session.JSON
+def canary_show(name: str, actor: str, as_json: bool) -> None:
+    """At which share it is judged, by which run, and who paused it."""
+    with session.client(actor or "developer@local") as client:
+        output.show(client.canary(_run_at(client, name)).model_dump(mode="json"), as_json=as_json)
+
+
+@canary.command("pause")
+@_NAME
+@_REASON
+@session.AS
+@session.JSON
+def canary_pause(name: str, reason: str, actor: str, as_json: bool) -> None:
+    """Keep its share of traffic as it is; a candidate that breaks a limit still goes back."""
+    _steer(name, "pause", reason, actor or "developer@local", as_json=as_json)
+
+
+@canary.command("resume")
+@_NAME
+@_REASON
+@session.AS
+@session.JSON
+def canary_resume(name: str, reason: str, actor: str, as_json: bool) -> None:
+    """Go on where it was paused, with the time that its step had left."""
+    _steer(name, "resume", reason, actor or "developer@local", as_json=as_json)
+
+
+@canary.command("promote")
+@_NAME
+@click.option(
+    "--to",
+    "percent",
+    type=click.IntRange(1, 100),
+    default=None,
+    help="A later share of it, or 100: all traffic. Default: its next one.",
+)
+@_REASON
+@session.AS
+@session.JSON
+def canary_promote(name: str, percent: int | None, reason: str, actor: str, as_json: bool) -> None:
+    """Give it more traffic past its gates, which is on record. Whoever may approve may; in `prod` nobody his own run."""
+    _steer(name, "promote", reason, actor or "approver@local", percent=percent or 0, as_json=as_json)
+
+
+@canary.command("abort")
+@_NAME
+@_REASON
+@session.AS
+@session.JSON
+def canary_abort(name: str, reason: str, actor: str, as_json: bool) -> None:
+    """Give its traffic back to the stable bundle; its run ends as rolled back."""
+    _steer(name, "abort", reason, actor or "developer@local", as_json=as_json)
+
+
+def _steer(name: str, order: str, reason: str, actor: str, *, percent: int = 0, as_json: bool) -> None:
+    from mainspring.core.contracts import canaries
+
+    with session.client(actor) as client:
+        run_id = _run_at(client, name)
+        found = client.steer(run_id, canaries.CanaryOrder(order), reason=reason, to_percent=percent)
+        output.show(found.model_dump(mode="json"), as_json=as_json)
+
+
+def _run_at(client: control_client.ControlClient, name: str) -> str:
+    """The run whose canary has traffic there. Errors: DependencyDown without serving; Conflict where there is none."""
+    from mainspring.core.contracts import canaries
+
+    live = client.live_endpoint(name)
+    if live.traffic is None:
+        raise errors.DependencyDown(live.unavailable, name="serving")
+    if live.traffic.canary is None or not live.traffic.set_by.startswith("run_"):
+        raise errors.Conflict(
+            f"no run judges a canary at `{name}`; see `mainspring endpoint traffic {name}`",
+            resource="endpoint",
+            name=name,
+        )
+    return live.traffic.set_by.removesuffix(f"-{canaries.CHILD}")
