@@ -23,7 +23,7 @@ _GONE: Final = ".gone-"
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that is removed as a whole: a file, or the folder of a held batch."""
+    """One thing that is removed as a whole: a file, or the folder of a held batch or of a run's logs."""
 
     kind: KeptKind
     path: Path
@@ -45,6 +45,8 @@ class Places:
     views: Sequence[str]
     workspace: Path
     """`Workspace.root`, which has skew reports and quarantines."""
+    job_logs: Path
+    """`JobLogs.root`, with a folder for each run."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ def items(places: Places, kinds: Iterable[KeptKind]) -> Iterator[Item]:
             continue  # one is needed by another: `core/pipelines/contents.py` sorts them
         elif kind is KeptKind.LINEAGE_EVENTS:
             continue  # no files: rows of the control database, which removes them itself
+        elif kind is KeptKind.JOB_LOGS:
+            paths = [p for p in places.job_logs.glob("*") if p.is_dir() and p.name[0] != "."]
         else:
             paths = [p for p in places.workspace.glob("*.quarantine/*") if p.is_dir() and p.name[0] != "."]
         for path in sorted(paths):

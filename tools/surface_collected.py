@@ -61,6 +61,7 @@ FORMATS: Final[Mapping[str, Format]] = {
     "device folder": Format("core/edge/export.py", r"_VERSION: Final = (\d+)"),
     "erased subjects": Format("core/erasure/erased.py", r"_VERSION: Final = (\d+)"),
     "folder of tables": Format("core/features/folders.py", r"_VERSION: Final = (\d+)"),
+    "kept log of a job": Format("core/job_logs.py", r"_VERSION: Final = (\d+)"),
     "keysets": Format("core/protection/keysets.py", r"_VERSION: Final = (\d+)"),
     "limits of callers": Format("native/src/front/limit_accounts.cc", r"kMagic\[8\] = \{([^}]*)\}"),
     "monitoring report": Format(

@@ -69,8 +69,11 @@ class RunCreate(Request):
     project: Slug
     kind: RunKind = RunKind.TRAIN
     environment: str = "dev"
+    """Where it belongs, such as `dev`, `staging` or `prod`: roles and rules are by environment."""
     sample_fraction: Fraction = 1.0
+    """Of the project's rows. Less than 1 is to try something out; `prod` takes no less."""
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Train and tune: how often all rows are learned from; None: as the project has it."""
     auto_approve_by: str = ""
     endpoint: str = ""
     """Train and tune: deploy here after approval; deploy: required."""

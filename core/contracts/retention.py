@@ -40,6 +40,8 @@ class KeptKind(StrEnum):
     """What runs of pipelines made: their folders, answers in the cache, and contents that neither needs any more."""
     LINEAGE_EVENTS = "lineage_events"
     """What jobs told of data, in the control database. The graph that was made of it stays."""
+    JOB_LOGS = "job_logs"
+    """What jobs of runs wrote, kept for when Ray has forgotten them: a run's as a whole."""
 
 
 class LegalHold(Message):
@@ -82,6 +84,8 @@ class RetentionRequest(Message):
     """A run that has not ended, and one that is younger, keep all that they refer to."""
     lineage_events_days: _Days | None = None
     """By when a job told last. What is in service was made by jobs whose events stay."""
+    job_logs_days: _Days | None = None
+    """By when a job of the run ended last."""
     holds: tuple[LegalHold, ...] = ()
     is_dry: bool = False
     """Count and report, remove nothing."""

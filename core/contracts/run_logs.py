@@ -1,4 +1,4 @@
-"""Logs of what a run has in Ray."""
+"""Logs of what a run has in Ray, or had."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ class LogJob(Message):
     """`PENDING`, `RUNNING`, `STOPPED`, `SUCCEEDED` or `FAILED`; Ray's own words."""
     started_at: UtcTime | None = None
     ended_at: UtcTime | None = None
+    is_kept: bool = False
+    """Its lines are those that were kept when it ended: Ray has them no more, or is away."""
 
 
 class RunLog(Message):
@@ -25,7 +27,7 @@ class RunLog(Message):
 
     run_id: str
     jobs: tuple[LogJob, ...] = ()
-    """All that Ray knows of the run, oldest first."""
+    """All that Ray knows of the run, and those of which lines were kept; oldest first."""
     job: str = ""
     """Whose lines these are."""
     lines: tuple[str, ...] = ()
@@ -34,4 +36,4 @@ class RunLog(Message):
     total: int = 0
     """Lines that there are by now."""
     unavailable: str = ""
-    """Why there is nothing of Ray, and what to do."""
+    """Why there is nothing of Ray, and what to do; what was kept is told all the same."""

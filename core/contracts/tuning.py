@@ -46,11 +46,14 @@ class TuneOptions(Request):
     """What whoever asks for a study may choose; see `TuneRequest`."""
 
     trials: Annotated[int, Field(ge=1, le=1000)] = 16
+    """How many sets of parameters are tried; the first is the project's own."""
     space: _GivenSpace = _GivenSpace()
     grace_epochs: Annotated[int, Field(ge=1)] = 2
+    """No trial is stopped for being worse than others before so many."""
     max_cpu_hours: Annotated[float, Field(gt=0)] = 2.0
     """Kept free in the project's budget, at the price of a core-hour, where the run says no `max_cost`."""
     train_best: bool = True
+    """Start a training with the best parameters: a run of its own, with its own approval."""
 
 
 class TuneRequest(Message):

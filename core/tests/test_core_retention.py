@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from mainspring.core import job_logs
 from mainspring.core import retention as kept
+from mainspring.core.contracts import run_logs
 from mainspring.core.contracts.retention import KeptKind, LegalHold, RetentionRequest
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -62,7 +64,12 @@ def name(at: datetime) -> str:
 @pytest.fixture
 def places(tmp_path: Path) -> kept.Places:
     return kept.Places(
-        tmp_path / "predictions", ["delay"], tmp_path / "reads", ["carriers"], tmp_path / "project"
+        tmp_path / "predictions",
+        ["delay"],
+        tmp_path / "reads",
+        ["carriers"],
+        tmp_path / "project",
+        tmp_path / "job_logs",
     )
 
 
@@ -96,6 +103,19 @@ def test_a_held_batch_goes_whole_and_a_crash_in_the_middle_is_finished(
     assert kept.remove(found) == 120
     assert list(quarantine.iterdir()) == [], "with what an earlier run has left"
     assert kept.remove(found) == 0, "another took it first"
+
+
+def test_a_runs_logs_go_whole(places: kept.Places, tmp_path: Path) -> None:
+    logs = job_logs.JobLogs(tmp_path / "job_logs")
+    for run_id in ("run_a", "run_b"):
+        for k in range(2):
+            logs.keep(run_id, run_logs.LogJob(name=f"{run_id}-train-{k}", status="FAILED"), "a line\n")
+    put(tmp_path / "job_logs" / ".gone-run_0-ab" / "left.log")
+    found = {item.path.name: item for item in kept.items(places, [KeptKind.JOB_LOGS])}
+    assert set(found) == {"run_a", "run_b"}
+    assert kept.remove(found["run_a"]) > 0
+    assert logs.jobs("run_a") == () and len(logs.jobs("run_b")) == 2
+    assert [one.name for one in (tmp_path / "job_logs").iterdir()] == ["run_b"]
 
 
 def test_a_file_is_removed_once(places: kept.Places, tmp_path: Path) -> None:

@@ -99,16 +99,20 @@ def run_show(run_id: str, actor: str, as_json: bool) -> None:
 @session.AS
 @session.JSON
 def run_logs(run_id: str, job: str, start: int | None, limit: int, actor: str, as_json: bool) -> None:
-    """What its jobs wrote, without credentials; which job on stderr."""
+    """What its jobs wrote, without credentials, also of those that Ray has forgotten; which job on stderr."""
     with session.client(actor or "developer@local") as client:
         found = client.run_log(run_id, job=job, start=-1 if start is None else start, limit=limit)
-    if found.unavailable:
+    if found.unavailable and not found.jobs:
         raise errors.DependencyDown(found.unavailable, name="ray")
     if as_json:
         output.show(found.model_dump(mode="json"), as_json=True)
         return
+    if found.unavailable:
+        click.echo(f"warning: {found.unavailable}", err=True)
     last = found.first + len(found.lines)
-    click.echo(f"{found.job or 'no job in Ray'}: lines {found.first} to {last} of {found.total}", err=True)
+    is_kept = any(one.name == found.job and one.is_kept for one in found.jobs)
+    told = f"{found.job or 'no job in Ray'}{', as it was kept when it ended' if is_kept else ''}"
+    click.echo(f"{told}: lines {found.first} to {last} of {found.total}", err=True)
     for line in found.lines:
         click.echo(line)
 

@@ -1,38 +1,33 @@
-"""Logs of a run's jobs: asked of Ray when somebody looks, with the cluster's token, and kept nowhere here.
+"""Logs of a run's jobs: asked of Ray when somebody looks, with the cluster's token; of what Ray has forgotten, as workers kept it.
 
-A job is a run's if Ray has it on record so: names that a caller sends are looked for among those, or a log of somebody else's
-run would be read by its name. What looks like a credential is left out, and so is what would move a terminal's cursor.
+A job is a run's if Ray has it on record so, or if its log was kept as that run's: names that a caller sends are looked for among
+those, or a log of somebody else's run would be read by its name. What looks like a credential is left out, and so is what would
+move a terminal's cursor.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 from urllib.parse import quote
 
 import httpx
 
-from mainspring.core import errors, logs, settings
+from mainspring.core import errors, settings
+from mainspring.core import job_logs as kept_logs
 from mainspring.core.contracts import run_logs
 from mainspring.platform import plane as control_plane
 from mainspring.platform import reads
 from mainspring.platform.runs import store
 
-__all__ = ["RayLogs", "part", "show"]
+__all__ = ["RayLogs", "show"]
 
 #: Ray answers with a log as a whole. More is read where it is.
 MAX_LOG_BYTES: Final = 32 << 20
-#: Of one line: what is longer is data and no message.
-MAX_LINE_CHARACTERS: Final = 4_000
 _TIMEOUT_SECONDS: Final = 10.0
-#: The longest private key that is looked for; whatever begins one and does not end it hides no more than this.
-_KEY_LINES: Final = 250
-#: Colours and cursors of terminals, and other characters that are no text.
-_CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 async def show(
@@ -46,50 +41,65 @@ async def show(
         row = await store.find(reader.connection, run_id)
         if not reader.may(row.project):
             raise store.unknown(run_id)
+    kept = None if plane.state_dir is None else kept_logs.JobLogs.of(plane.state_dir, row.project)
+    stored = () if kept is None else await asyncio.to_thread(kept.jobs, run_id)
+    found = await _ask_ray(plane.ray, run_id, job, stored)
+    told = run_logs.RunLog(run_id=run_id, jobs=found.jobs, job=found.name, unavailable=found.away)
+    if found.text is not None:
+        lines, first, total = await asyncio.to_thread(kept_logs.part, found.text, start, limit)
+    elif kept is not None and found.name in {one.name for one in stored}:
+        lines, first, total = await asyncio.to_thread(kept.part, run_id, found.name, start, limit)
+    else:
+        return told
+    return told.model_copy(update={"lines": lines, "first": first, "total": total})
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What there is of a run, and the log that is asked for, where Ray has it."""
+
+    jobs: tuple[run_logs.LogJob, ...]
+    name: str
+    text: str | None = None
+    away: str = ""
+
+
+async def _ask_ray(
+    ray: settings.RaySettings, run_id: str, job: str, stored: tuple[run_logs.LogJob, ...]
+) -> _Found:
+    """Errors: NotFound for a job that is not one of the run."""
+    known: tuple[run_logs.LogJob, ...] = ()
+    name = job
     try:
-        async with RayLogs(plane.ray) as ray:
-            jobs = await ray.jobs(run_id)
-            name = job or (jobs[-1].name if jobs else "")
-            if name and name not in {one.name for one in jobs}:
-                raise errors.NotFound(
-                    f"run `{run_id}` has no job `{job}` in Ray; ask without it for the newest",
-                    resource="job",
-                    name=job,
-                )
-            text = await ray.text(name) if name else ""
+        async with RayLogs(ray) as asked:
+            known = await asked.jobs(run_id)
+            name = _chosen(run_id, job, _together(known, stored))
+            if name in {one.name for one in known}:
+                return _Found(_together(known, stored), name, await asked.text(name))
     except (errors.Unavailable, errors.Misconfigured) as error:
-        return run_logs.RunLog(run_id=run_id, unavailable=error.message)
-    lines, first, total = await asyncio.to_thread(part, text, start, limit)
-    return run_logs.RunLog(run_id=run_id, jobs=jobs, job=name, lines=lines, first=first, total=total)
+        # It may know of a job, and not have its log any more: then that one is as if forgotten.
+        known = tuple(one for one in known if one.name != name or name not in {kept.name for kept in stored})
+        jobs = _together(known, stored)
+        # Without any, who asks for one by its name is told that Ray is away, and not that there is none.
+        return _Found(jobs, _chosen(run_id, job, jobs) if jobs else "", away=error.message)
+    return _Found(_together(known, stored), name)
 
 
-def part(text: str, start: int, limit: int) -> tuple[tuple[str, ...], int, int]:
-    """Lines, the number of the first, and how many there are.
-
-    Only what is told is redacted, line by line: what a job wrote may be long, and is not to keep others waiting.
-    """
-    whole = _CONTROL.sub("", text).rstrip("\n")
-    lines = whole.split("\n") if whole else []
-    first = max(0, len(lines) - limit) if start < 0 else min(start, len(lines))
-    keys = _of_keys(lines)
-    told = (
-        logs.HIDDEN if number in keys else logs.redacted(line[:MAX_LINE_CHARACTERS])
-        for number, line in enumerate(lines[first : first + limit], start=first)
-    )
-    return tuple(told), first, len(lines)
+def _together(
+    known: tuple[run_logs.LogJob, ...], stored: tuple[run_logs.LogJob, ...]
+) -> tuple[run_logs.LogJob, ...]:
+    """Oldest first; what Ray tells of a job counts."""
+    names = {one.name for one in known}
+    forgotten = [one.model_copy(update={"is_kept": True}) for one in stored if one.name not in names]
+    return tuple(sorted((*forgotten, *known), key=kept_logs.began))
 
 
-def _of_keys(lines: Sequence[str]) -> set[int]:
-    """Numbers of the lines that are inside of a private key, which may begin before what is told."""
-    found: set[int] = set()
-    left = 0
-    for number, line in enumerate(lines):
-        if left:
-            found.add(number)
-            left = 0 if "-----END" in line else left - 1
-        elif "PRIVATE KEY-----" in line and "-----BEGIN" in line and "-----END" not in line:
-            left = _KEY_LINES
-    return found
+def _chosen(run_id: str, job: str, jobs: tuple[run_logs.LogJob, ...]) -> str:
+    if job and job not in {one.name for one in jobs}:
+        raise errors.NotFound(
+            f"run `{run_id}` has no job `{job}`; ask without it for the newest", resource="job", name=job
+        )
+    return job or (jobs[-1].name if jobs else "")
 
 
 class RayLogs:
@@ -118,9 +128,7 @@ class RayLogs:
         """Those that say that they are of the run, in the order in which they began."""
         found = await self._ask("/api/jobs/")
         ours = [one for one in found if (one.get("metadata") or {}).get("run_id") == run_id]
-        ours = [one for one in ours if one.get("submission_id")]
-        # One that waits has begun nothing yet.
-        return tuple(_job(one) for one in sorted(ours, key=lambda one: one.get("start_time") or float("inf")))
+        return tuple(sorted((_job(one) for one in ours if one.get("submission_id")), key=kept_logs.began))
 
     async def text(self, name: str) -> str:
         """The log of a job as far as it is written."""

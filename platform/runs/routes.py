@@ -59,7 +59,8 @@ async def show_run_log(
     start: Annotated[int, QueryParameter(ge=-1)] = -1,
     limit: Annotated[int, QueryParameter(ge=1, le=5000)] = 500,
 ) -> run_logs.RunLog:
-    """Lines of a job of the run, as Ray has them, without credentials: from number `start` on, or the last ones."""
+    """Lines of a job of the run, as Ray has them or as they were kept when it ended, without credentials: from number `start` on, or
+    the last ones."""
     return await job_logs.show(plane, credential, run_id, job=job, start=start, limit=limit)
 
 

@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 from platform_api import PROJECT, Api, api, empty, launcher
 from platform_operations import app, asks, matches, operations
 
-from mainspring.core import errors, identity
+from mainspring.core import errors, identity, job_logs, settings
 from mainspring.core.client import control as control_client
-from mainspring.core.contracts import control, deployment, events, training
+from mainspring.core.contracts import control, deployment, events, run_logs, training
 from mainspring.platform import cli as commands
 from mainspring.platform.cli import main as cli
 from mainspring.platform.cli import session
@@ -323,3 +323,15 @@ def test_what_is_left_is_shown_and_a_failed_run_is_resumed_with_more(
     assert shell.json("run", "resume", run_id, "--max-cost", "0.7")["run_id"] == run_id
     assert shell.json("cost", "standing", run_id)[0]["limit"] == 0.7
     assert launcher.started[run_id].max_cost == 0.7
+
+
+def test_the_log_of_a_job_is_told_as_it_was_kept_while_ray_is_away(shell: Shell, tmp_path: Path) -> None:
+    run_id = shell.api.run()["run_id"]
+    away = shell.run("run", "logs", run_id, code=1).output
+    assert "mainspring status" in away
+    kept = job_logs.JobLogs.of(settings.load({}, directory=tmp_path).stack.state_dir, "flight-delay")
+    kept.keep(run_id, run_logs.LogJob(name="train-0", status="FAILED"), "epoch 1\nout of memory\n")
+    told = shell.run("run", "logs", run_id)
+    assert told.stdout == "epoch 1\nout of memory\n"
+    assert "warning: ray's jobs" in told.stderr
+    assert "train-0, as it was kept when it ended: lines 0 to 2 of 2" in told.stderr

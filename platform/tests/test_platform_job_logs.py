@@ -1,10 +1,11 @@
-"""Logs of a run's jobs: of its own jobs alone, redacted as a whole, in parts, and told of in words where Ray is away."""
+"""Logs of a run's jobs: of its own jobs alone, as they were kept where Ray has forgotten them, and told of in words where it is away."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from platform_api import Api, api, empty, launcher
 
 from mainspring.core import errors, settings
+from mainspring.core import job_logs as kept_logs
 from mainspring.core.contracts import run_logs
 from mainspring.platform.runs import job_logs
 
@@ -92,27 +94,6 @@ def test_a_name_stays_a_name(tmp_path: Path) -> None:
     assert asked == ["/api/jobs/..%2F..%2Fx%3Fy/logs"]
 
 
-def test_a_part_of_a_log() -> None:
-    text = "".join(f"line {i}\n" for i in range(10))
-    assert job_logs.part(text, -1, 3) == (("line 7", "line 8", "line 9"), 7, 10)
-    assert job_logs.part(text, 4, 2) == (("line 4", "line 5"), 4, 10)
-    assert job_logs.part(text, 99, 2) == ((), 10, 10)
-    assert job_logs.part("", -1, 5) == ((), 0, 0)
-    long, first, total = job_logs.part("x" * 9000, -1, 5)
-    assert (len(long[0]), first, total) == (job_logs.MAX_LINE_CHARACTERS, 0, 1)
-
-
-def test_nothing_that_is_secret_or_moves_a_cursor_is_told() -> None:
-    key = "-----BEGIN PRIVATE KEY-----\nMIIBVQIBADAN\nBgkqhkiG9w0\n-----END PRIVATE KEY-----"
-    text = f"\x1b[36m(worker)\x1b[0m hello\a\nAuthorization: Bearer abcdef123456\npassword=hunter2\n{key}\nafter\n"
-    lines, _, _ = job_logs.part(text, -1, 100)
-    told = "\n".join(lines)
-    assert lines[0] == "(worker) hello" and lines[-1] == "after"
-    assert not any(
-        word in told for word in ("abcdef123456", "hunter2", "MIIBVQIBADAN", "BgkqhkiG9w0", "\x1b")
-    )
-
-
 @pytest.fixture
 def ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """What Ray answers by path, for the route."""
@@ -151,3 +132,61 @@ def test_that_ray_is_away_is_part_of_the_answer(api: Api) -> None:
     run_id = api.run()["run_id"]
     told = api.call("developer", "GET", f"/api/v1/runs/{run_id}/logs", 200)
     assert told["lines"] == [] and "mainspring status" in told["unavailable"]
+
+
+def kept(directory: Path, run_id: str, *names: str) -> None:
+    """As a worker keeps them, in the state directory of the control API under test."""
+    s = settings.load({}, directory=directory)
+    logs = kept_logs.JobLogs.of(s.stack.state_dir, "flight-delay")
+    for k, name in enumerate(names):
+        at = datetime.fromtimestamp(k + 1, UTC)
+        job = run_logs.LogJob(name=name, step="load", status="FAILED", started_at=at, ended_at=at)
+        logs.keep(run_id, job, "".join(f"{name} says {i}\n" for i in range(5)))
+
+
+def test_what_ray_has_forgotten_was_kept(api: Api, ray: dict[str, Any], tmp_path: Path) -> None:
+    run_id, other = api.run()["run_id"], api.run()["run_id"]
+    kept(tmp_path, run_id, "run_a-step-0", "run_a-step-1")
+    kept(tmp_path, other, "run_b-step-0")
+    path = f"/api/v1/runs/{run_id}/logs"
+    ray["/api/jobs/"] = []
+    told = api.call("developer", "GET", path, 200, start=1, limit=2)
+    assert (told["job"], told["lines"]) == ("run_a-step-1", ["run_a-step-1 says 1", "run_a-step-1 says 2"])
+    assert (told["first"], told["total"], told["unavailable"]) == (1, 5, "")
+    assert [(one["name"], one["status"], one["is_kept"]) for one in told["jobs"]] == [
+        ("run_a-step-0", "FAILED", True),
+        ("run_a-step-1", "FAILED", True),
+    ]
+    assert api.call("approver", "GET", path, 200, job="run_a-step-0")["lines"][0] == "run_a-step-0 says 0"
+    for name in ("run_b-step-0", f"../{other}/run_b-step-0"):
+        api.call("developer", "GET", path, 404, job=name)
+    # What Ray has still is Ray's to tell.
+    ray["/api/jobs/"] = [{**JOBS[2], "metadata": {"run_id": run_id, "step": "load"}}]
+    ray["/api/jobs/run_a-step-0/logs"] = {"logs": "of ray\n"}
+    both = api.call("developer", "GET", path, 200, job="run_a-step-0")
+    assert (both["lines"], [one["is_kept"] for one in both["jobs"]]) == (["of ray"], [False, True])
+
+
+def test_a_job_that_ray_lists_without_its_log_was_kept(
+    api: Api, ray: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run_id = api.run()["run_id"]
+    kept(tmp_path, run_id, "run_a-step-0")
+    ray["/api/jobs/"] = [{**JOBS[2], "metadata": {"run_id": run_id, "step": "load"}}]
+
+    async def lost(_: job_logs.RayLogs, name: str) -> str:
+        raise errors.DependencyDown(f"the node of `{name}` is gone", name="ray")
+
+    monkeypatch.setattr(job_logs.RayLogs, "text", lost)
+    told = api.call("developer", "GET", f"/api/v1/runs/{run_id}/logs", 200)
+    assert told["lines"][-1] == "run_a-step-0 says 4" and told["jobs"][0]["is_kept"]
+    assert "the node of" in told["unavailable"]
+
+
+def test_ray_is_away_and_what_was_kept_is_told_all_the_same(api: Api, tmp_path: Path) -> None:
+    run_id = api.run()["run_id"]
+    kept(tmp_path, run_id, "run_a-train-0")
+    path = f"/api/v1/runs/{run_id}/logs"
+    told = api.call("developer", "GET", path, 200)
+    assert told["lines"][0] == "run_a-train-0 says 0" and "mainspring status" in told["unavailable"]
+    api.call("developer", "GET", path, 404, job="run_a-train-7")

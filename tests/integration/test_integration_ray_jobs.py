@@ -16,6 +16,7 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from mainspring.core import errors, settings
+from mainspring.core import job_logs as kept_logs
 from mainspring.platform.runs import job_logs
 from mainspring.platform.stack import parts, processes, stack
 from mainspring.workflows.ray_jobs import attach, client
@@ -53,7 +54,13 @@ def shell(code: str) -> str:
     return shlex.join([sys.executable, "-c", code])
 
 
-def work(name: str, *codes: str, folder: Path, timeout_seconds: float = 120.0) -> attach.Work[str]:
+def work(
+    name: str,
+    *codes: str,
+    folder: Path,
+    timeout_seconds: float = 120.0,
+    kept: kept_logs.JobLogs | None = None,
+) -> attach.Work[str]:
     """Attempt k runs codes[k], or the last of them; its answer is what it writes to out-k."""
 
     def answer(k: int) -> str:
@@ -68,6 +75,7 @@ def work(name: str, *codes: str, folder: Path, timeout_seconds: float = 120.0) -
         answer=answer,
         metadata={"run_id": name},
         timeout_seconds=timeout_seconds,
+        kept=kept,
     )
 
 
@@ -141,7 +149,8 @@ def test_a_cancellation_stops_the_job_and_its_process(ray: settings.Settings, tm
 def test_what_a_job_wrote_is_read_by_its_run(ray: settings.Settings, tmp_path: Path) -> None:
     """As the control API reads it: the runs' own jobs, in their order, and a log without the password that is in it."""
     says = "print('epoch 1'); print('token=abcdefgh12345678'); raise SystemExit(1)"
-    six = work("run_f-train", says, "print('epoch 2'); " + WRITES, folder=tmp_path)
+    kept = kept_logs.JobLogs.of(tmp_path, "flight-delay")
+    six = work("run_f-train", says, "print('epoch 2'); " + WRITES, folder=tmp_path, kept=kept)
 
     async def story(jobs: client.RayJobs) -> None:
         await attach.run_to_end(jobs, six, poll_seconds=0.1)
@@ -153,8 +162,12 @@ def test_what_a_job_wrote_is_read_by_its_run(ray: settings.Settings, tmp_path: P
             ]
             assert found[0].started_at is not None and found[0].ended_at is not None
             assert await logs.jobs("run_nowhere") == ()
-            first, _, _ = job_logs.part(await logs.text("run_f-train-0"), -1, 500)
-            second, _, _ = job_logs.part(await logs.text("run_f-train-1"), -1, 500)
+            first, _, _ = kept_logs.part(await logs.text("run_f-train-0"), -1, 500)
+            second, _, _ = kept_logs.part(await logs.text("run_f-train-1"), -1, 500)
+            # What crashed and what went well is kept as Ray tells of it while it does.
+            assert kept.jobs("run_f-train") == found
+            assert kept.part("run_f-train", "run_f-train-0", -1, 500)[0] == first
+            assert kept.part("run_f-train", "run_f-train-1", -1, 500)[0] == second
             with pytest.raises(errors.DependencyDown, match="answered 404"):
                 await logs.text("run_f-train-9")
         assert "epoch 1" in first and "epoch 2" in second

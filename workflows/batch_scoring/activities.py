@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from temporalio import activity, service
 
-from mainspring.core import canonical, errors, projects, settings, workspace
+from mainspring.core import canonical, errors, job_logs, projects, settings, workspace
 from mainspring.core.contracts import data_reads, scoring
 from mainspring.core.lineage import emitter
 from mainspring.core.models import bundle, signing
@@ -168,6 +168,7 @@ class ScoringActivities:
                 answer=lambda k: score_messages.read_output(output(k)),
                 metadata={"run_id": request.run_id, "project": request.project},
                 timeout_seconds=self._settings.ray.job_timeout_seconds,
+                kept=job_logs.JobLogs.of(self._settings.stack.state_dir, request.project),
                 paying=None
                 if self._budget is None
                 else paying.Paying(

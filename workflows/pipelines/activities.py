@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import httpx
 from temporalio import activity
 
-from mainspring.core import errors, settings
+from mainspring.core import errors, job_logs, settings
 from mainspring.core.contracts import pipelines
 from mainspring.core.contracts.base import utc_now
 from mainspring.core.pipelines import cache
@@ -123,6 +123,7 @@ class PipelineActivities:
                 # The job watches the step's own time. Ray counts from the submission, so that the wait for a place is in it.
                 timeout_seconds=node.timeout_seconds + PLACE_SECONDS + 60.0,
                 resources=_resources(node, asked.memory_gib),
+                kept=job_logs.JobLogs.of(self._settings.stack.state_dir, request.project),
                 paying=None
                 if self._budget is None
                 else paying.Paying(

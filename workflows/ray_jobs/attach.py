@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final, Generic, TypeVar
 
 from temporalio import activity
 
-from mainspring.core import errors
+from mainspring.core import errors, job_logs
+from mainspring.core.contracts import run_logs
 from mainspring.workflows import budgets, heartbeat
 from mainspring.workflows.ray_jobs import client, observed, paying
 
 T = TypeVar("T")
 
+_LOG: Final = logging.getLogger(__name__)
 _STOP_SECONDS: Final = 30.0
 #: A job that may cost no more ends by itself for so long, where it can do so well; then it is ended.
 _GRACE_SECONDS: Final = 3.0
@@ -46,6 +50,8 @@ class Work(Generic[T]):
     """Of the job itself, in Ray's words; none: it waits for nothing."""
     paying: paying.Paying | None = None
     """Whose budget ends it; None: nobody's."""
+    kept: job_logs.JobLogs | None = None
+    """Where the end of what its jobs wrote is kept, however they ended; None: nowhere. `metadata` says whose they are."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ async def run_to_end(jobs: client.RayJobs, work: Work[T], *, poll_seconds: float
                 if found is None:
                     break
                 job = found
+                await _keep(jobs, work, job)
                 if job.status == client.SUCCEEDED:
                     return Done(work.answer(k), job, k + 1)
                 if not _is_stopped(work):
@@ -136,7 +143,7 @@ async def _follow(
                 )
                 await asyncio.shield(submission)
             elif _runs_for(job) > work.timeout_seconds:
-                await _stop(jobs, submission_id, poll_seconds)
+                await _keep(jobs, work, await _stop(jobs, submission_id, poll_seconds))
                 raise errors.JobFailed(
                     f"ray job `{submission_id}` was stopped after {work.timeout_seconds:.0f} s; raise"
                     " `ray.job_timeout_seconds` or give it fewer rows",
@@ -150,7 +157,7 @@ async def _follow(
             await asyncio.wait([submission])
         details = activity.cancellation_details() if activity.in_activity() else None
         if details is not None and details.cancel_requested:
-            await _stop(jobs, submission_id, poll_seconds)
+            await _keep(jobs, work, await _stop(jobs, submission_id, poll_seconds))
         raise
 
 
@@ -159,8 +166,7 @@ async def _wind_down(jobs: client.RayJobs, submission_id: str, poll_seconds: flo
     until = time.monotonic() + _GRACE_SECONDS
     while (job := await jobs.find(submission_id)) is not None and not job.is_ended:
         if time.monotonic() >= until:
-            await _stop(jobs, submission_id, poll_seconds)
-            return await jobs.find(submission_id)
+            return await _stop(jobs, submission_id, poll_seconds)
         await asyncio.sleep(poll_seconds)
     return job
 
@@ -169,15 +175,39 @@ def _runs_for(job: client.Job) -> float:
     return 0.0 if job.start_time is None else time.time() - job.start_time / 1000
 
 
-async def _stop(jobs: client.RayJobs, submission_id: str, poll_seconds: float) -> None:
-    """Until Ray says that it has ended, so that whoever waits for the cancellation finds the cluster free.
+async def _stop(jobs: client.RayJobs, submission_id: str, poll_seconds: float) -> client.Job | None:
+    """Until Ray says that it has ended, so that whoever waits for the cancellation finds the cluster free; as it is then.
 
     It is asked again as long as it has not: Ray answers before anything is stopped, and also where it stops nothing.
     """
+    job = None
     until = time.monotonic() + _STOP_SECONDS
     while time.monotonic() < until:
         await jobs.stop(submission_id)
         job = await jobs.find(submission_id)
         if job is None or job.is_ended:
-            return
+            break
         await asyncio.sleep(poll_seconds)
+    return job
+
+
+async def _keep(jobs: client.RayJobs, work: Work[T], job: client.Job | None) -> None:
+    """What the job wrote, before Ray forgets it. That it cannot be kept is said, and is no reason for the work to fail."""
+    if work.kept is None or job is None:
+        return
+    told = run_logs.LogJob(
+        name=job.submission_id,
+        step=work.metadata.get("step", ""),
+        status=job.status,
+        started_at=_time(job.start_time),
+        ended_at=_time(job.end_time),
+    )
+    try:
+        text, is_cut = await jobs.log(job.submission_id, job_logs.MAX_JOB_BYTES)
+        await asyncio.to_thread(work.kept.keep, work.metadata["run_id"], told, text, is_cut=is_cut)
+    except (errors.MainspringError, OSError) as error:
+        _LOG.warning("the log of job `%s` is not kept: %s", job.submission_id, error)
+
+
+def _time(millis: int | None) -> datetime | None:
+    return datetime.fromtimestamp(millis / 1000, UTC) if millis else None

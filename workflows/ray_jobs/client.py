@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +20,8 @@ FAILED: Final = "FAILED"
 STOPPED: Final = "STOPPED"
 ENDED: Final = frozenset({SUCCEEDED, FAILED, STOPPED})
 
+#: The end of a line inside of a JSON string: not a backslash before an `n`.
+_LINE_END: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\n")
 #: Of a failed job's log that goes into a message.
 _LOG_CHARACTERS: Final = 400
 
@@ -133,16 +137,35 @@ class RayJobs:
         if answer.status_code != 404:
             self._check(answer, "stop", submission_id)
 
+    async def log(self, submission_id: str, max_bytes: int) -> tuple[str, bool]:
+        """The end of the job's log, of about so many bytes in whole lines, and whether its beginning is missing.
+
+        Ray answers with a log as a whole, however long it is: no more of it than this is ever held.
+        """
+        end, is_cut = bytearray(), False
+        try:
+            async with self._http.stream("GET", f"/api/jobs/{submission_id}/logs") as answer:
+                if not answer.is_success:
+                    raise self._down(f"it has no log of `{submission_id}` ({answer.status_code})")
+                async for piece in answer.aiter_bytes():
+                    end += piece
+                    if len(end) > 2 * max_bytes:
+                        is_cut = True
+                        del end[:-max_bytes]
+        except httpx.TransportError as error:
+            raise self._down(repr(error)) from error
+        try:
+            return _log_in(bytes(end), is_cut), is_cut
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._down(f"it tells of the log of `{submission_id}` in a form we do not know") from error
+
     async def log_end(self, submission_id: str) -> str:
         """The last lines of the job's log, for a message; empty if there is none."""
-        answer = await self._send("GET", f"/api/jobs/{submission_id}/logs")
-        if not answer.is_success:
-            return ""
         try:
-            logs = answer.json()["logs"]
-        except (ValueError, KeyError, TypeError):
+            found, _ = await self.log(submission_id, 16 * _LOG_CHARACTERS)
+        except errors.DependencyDown:
             return ""
-        return str(logs or "").strip()[-_LOG_CHARACTERS:]
+        return found.strip()[-_LOG_CHARACTERS:]
 
     async def _send(self, method: str, path: str, json: Any = None) -> httpx.Response:
         try:
@@ -166,6 +189,14 @@ class RayJobs:
             f"ray's jobs at `{self._url}` do not answer as they should: {why}; see `mainspring status`",
             name="ray",
         )
+
+
+def _log_in(body: bytes, is_cut: bool) -> str:
+    """What `{"logs": "..."}` says; of its end alone from the first line on that begins in it."""
+    if not is_cut:
+        return str(json.loads(body)["logs"] or "")
+    begins = _LINE_END.search(body)
+    return str(json.loads(b'{"logs": "' + body[begins.end() :])["logs"]) if begins else ""
 
 
 def _last_line(text: str) -> str:

@@ -14,7 +14,7 @@ import httpx
 from pydantic import TypeAdapter
 from temporalio import activity
 
-from mainspring.core import canonical, durable, errors, settings, workspace
+from mainspring.core import canonical, durable, errors, job_logs, settings, workspace
 from mainspring.core import retention as kept
 from mainspring.core.contracts import control as control_contracts
 from mainspring.core.contracts import deployment, retention
@@ -108,7 +108,12 @@ class RetentionActivities:
     ) -> kept.Sorted:
         serving, root = self._settings.serving, self._space(request).root
         places = kept.Places(
-            serving.predictions_dir, request.endpoints, serving.reads_dir, request.views, root
+            serving.predictions_dir,
+            request.endpoints,
+            serving.reads_dir,
+            request.views,
+            root,
+            self._job_logs(request),
         )
         parts = [kept.sort(kept.items(places, request.days), request.days, request.holds, now=now)]
         if KeptKind.PIPELINE_CONTENTS in request.days:
@@ -166,7 +171,8 @@ class RetentionActivities:
         hiding = (pipelines / "runs", *pipelines.glob("cache/[!.]*"), *pipelines.glob("objects/[!.]*"))
         try:
             sizes = {item.path: kept.remove(item) for item in plan.found.old}
-            for folder in (*self._space(request).root.glob("*.quarantine"), *hiding):
+            quarantines = self._space(request).root.glob("*.quarantine")
+            for folder in (*quarantines, *hiding, self._job_logs(request)):
                 kept.sweep(folder)
         except OSError as error:
             raise errors.DependencyDown(
@@ -177,6 +183,9 @@ class RetentionActivities:
 
     def _space(self, request: retention.RetentionRequest) -> workspace.Workspace:
         return workspace.Workspace(self._settings.stack.state_dir, request.project, request.sample_fraction)
+
+    def _job_logs(self, request: retention.RetentionRequest) -> Path:
+        return job_logs.JobLogs.of(self._settings.stack.state_dir, request.project).root
 
     def _store(self, request: retention.RetentionRequest) -> PipelineStore:
         return PipelineStore.of(self._settings.stack.state_dir.absolute(), request.project)

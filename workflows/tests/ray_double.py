@@ -21,6 +21,8 @@ class RayDouble:
     url: str = ""
     script: dict[str, list[str]] = field(default_factory=dict)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    logs: dict[str, str | None] = field(default_factory=dict)
+    """By submission id; None: Ray knows of the job and has no log of it."""
     submitted: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     looks: int = 0
@@ -53,7 +55,8 @@ class RayDouble:
             self.jobs[sid]["states"] = ["STOPPED"]
             return 200, {"stopped": True}
         if verb == "logs":
-            return 200, {"logs": f"log of {sid}"}
+            log = self.logs.get(sid, f"log of {sid}")
+            return (404, f"no log of {sid}") if log is None else (200, {"logs": log})
         return self._look(sid)
 
     def _submit(self, body: Any) -> tuple[int, Any]:

@@ -12,7 +12,7 @@ from ray_double import TOKEN, RayDouble, serve
 from temporalio.activity import ActivityCancellationDetails
 from temporalio.testing import ActivityEnvironment
 
-from mainspring.core import errors
+from mainspring.core import errors, job_logs
 from mainspring.workflows.ray_jobs import attach, client
 
 
@@ -34,6 +34,7 @@ def run(
     timeout_seconds: float = 3600.0,
     environment: ActivityEnvironment | None = None,
     cancel: ActivityCancellationDetails | None = None,
+    kept: job_logs.JobLogs | None = None,
 ) -> attach.Done[str]:
     """One call from an activity. `cancel`: sent to it once the job runs."""
     work = attach.Work(
@@ -42,6 +43,7 @@ def run(
         answer=answer,
         metadata={"run_id": "run_1"},
         timeout_seconds=timeout_seconds,
+        kept=kept,
     )
     active = environment or ActivityEnvironment()
 
@@ -156,6 +158,61 @@ def test_a_job_that_takes_too_long_is_stopped(ray: RayDouble) -> None:
     with pytest.raises(errors.JobFailed) as caught:
         run(ray, timeout_seconds=60.0)
     assert (caught.value.status, ray.stopped) == ("timed_out", ["run_1-train-0"])
+
+
+def test_what_a_job_wrote_is_kept_however_it_ended(ray: RayDouble, tmp_path: Path) -> None:
+    kept = job_logs.JobLogs.of(tmp_path, "flight-delay")
+    ray.script["run_1-train-0"] = ["RUNNING", "FAILED"]
+    ray.logs["run_1-train-0"] = "epoch 1\ntoken=abcdefgh12345678\nout of memory\n"
+    run(ray, answer=lambda k: nothing(k) if k == 0 else "second", kept=kept)
+    first, second = kept.jobs("run_1")
+    assert (first.name, first.status, second.status) == ("run_1-train-0", "FAILED", "SUCCEEDED")
+    lines, _, _ = kept.part("run_1", "run_1-train-0", -1, 10)
+    assert lines == ("epoch 1", "token=[redacted]", "out of memory")
+    ray.jobs.clear()
+    ray.running.clear()
+    ray.script["run_1-train-0"] = ["RUNNING"]
+    ray.logs["run_1-train-0"] = "as far as it came"
+    with pytest.raises(asyncio.CancelledError):
+        run(ray, cancel=ActivityCancellationDetails(cancel_requested=True), kept=kept)
+    assert kept.jobs("run_1")[0].status == "STOPPED"
+    assert kept.part("run_1", "run_1-train-0", -1, 10)[0] == ("as far as it came",)
+    ray.jobs.clear()
+    ray.started_ms = int((time.time() - 61) * 1000)
+    ray.logs["run_1-train-0"] = "too slow"
+    with pytest.raises(errors.JobFailed):
+        run(ray, timeout_seconds=60.0, kept=kept)
+    assert kept.part("run_1", "run_1-train-0", -1, 10)[0] == ("too slow",)
+
+
+def test_a_log_that_cannot_be_kept_is_no_reason_to_fail(
+    ray: RayDouble, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ray.logs["run_1-train-0"] = None
+    assert run(ray, kept=job_logs.JobLogs.of(tmp_path, "flight-delay")).answer == "answer 0"
+    assert "the log of job `run_1-train-0` is not kept" in caplog.text
+    (tmp_path / "projects" / "other").mkdir(parents=True)
+    (tmp_path / "projects" / "other" / "job_logs").write_text("no folder")
+    ray.logs.clear()
+    assert run(ray, kept=job_logs.JobLogs.of(tmp_path, "other")).answer == "answer 0"
+    assert caplog.text.count("is not kept") == 2
+
+
+def test_of_a_log_however_long_the_end_is_held(ray: RayDouble) -> None:
+    said = "".join(f'line {k} "quoted" \\n and \\\\ é\n' for k in range(20_000))
+    asyncio.run(submit_first(ray))
+
+    async def end(text: str, max_bytes: int) -> tuple[str, bool]:
+        ray.logs["run_1-train-0"] = text
+        async with client.RayJobs(ray.url, TOKEN) as jobs:
+            return await jobs.log("run_1-train-0", max_bytes)
+
+    found, is_cut = asyncio.run(end(said, 10_000))
+    assert is_cut and 5_000 < len(found) < 20_000
+    assert said.endswith("\n" + found) and found.startswith("line ")
+    assert asyncio.run(end(said, 10_000_000)) == (said, False)
+    assert asyncio.run(end("", 10)) == ("", False)
+    assert asyncio.run(end("x" * 50_000, 1_000)) == ("", True), "one line, and no beginning of it"
 
 
 def test_the_activity_beats_while_it_waits(ray: RayDouble) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from temporalio import activity
 
-from mainspring.core import canonical, errors, policy, projects, settings, trainers
+from mainspring.core import canonical, errors, job_logs, policy, projects, settings, trainers
 from mainspring.core.contracts import inputs, training
 from mainspring.core.features import frames, plan
 from mainspring.core.lineage import emitter, jobs
@@ -89,6 +89,7 @@ class ModelActivities:
                 metadata={"run_id": request.run_id, "project": request.project},
                 timeout_seconds=self._settings.ray.job_timeout_seconds,
                 paying=self._paying(request, book, f"{request.run_id}-train-{family}"),
+                kept=job_logs.JobLogs.of(self._settings.stack.state_dir, request.project),
             )
             ray = self._settings.ray
             of = lineage.run(request, messages.TRAIN)

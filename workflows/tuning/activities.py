@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from temporalio import activity
 
-from mainspring.core import canonical, errors, projects, settings, trainers
+from mainspring.core import canonical, errors, job_logs, projects, settings, trainers
 from mainspring.core.contracts import control, tuning
 from mainspring.workflows import budgets, heartbeat
 from mainspring.workflows import errors as temporal_errors
@@ -76,6 +76,7 @@ class TuningActivities:
                 answer=lambda k: tune_messages.read_output(output(k)),
                 metadata={"run_id": request.run_id, "project": request.project},
                 timeout_seconds=self._settings.ray.job_timeout_seconds,
+                kept=job_logs.JobLogs.of(self._settings.stack.state_dir, request.project),
                 paying=None
                 if self._budget is None
                 else paying.Paying(

@@ -29,7 +29,8 @@ class AsyncRuns(AsyncConnection):
         return await self._get(f"/api/v1/runs/{quote(run_id, safe='')}", control.RunView)
 
     async def run_log(self, run_id: str, *, job: str = "", start: int = -1, limit: int = 500) -> run_logs.RunLog:
-        """Lines of one of its jobs in Ray (default: the newest) from number `start` on; -1: the last ones."""
+        """Lines of one of its jobs (default: the newest) from number `start` on; -1: the last ones. Of those that Ray has
+        forgotten, what was kept of them."""
         path = f"/api/v1/runs/{quote(run_id, safe='')}/logs"
         return await self._get(path, run_logs.RunLog, job=job, start=start, limit=limit)
 
