@@ -225,12 +225,7 @@ class BundleShelf:
         """Let go of the bundle until somebody asks for it, who loads it again; the bytes that it took. Requests at work keep
         what they work with. Errors: Conflict for one that is pinned.
         """
-        if self._is_pinned(digest):
-            raise errors.Conflict(
-                f"bundle `{digest}` is of an endpoint in `serving.pinned_endpoints`; take it out of there first",
-                resource="bundle",
-                name=digest,
-            )
+        self.require_free(digest)
         with self._replacing:
             place = self._shelf.get(digest)
             if place is None:
@@ -238,6 +233,15 @@ class BundleShelf:
             self._shelf = {d: one for d, one in self._shelf.items() if d != digest}
             self._resting |= {digest}
         return place.memory_bytes
+
+    def require_free(self, digest: str) -> None:
+        """Errors: Conflict for a bundle that is pinned."""
+        if self._is_pinned(digest):
+            raise errors.Conflict(
+                f"bundle `{digest}` is of an endpoint in `serving.pinned_endpoints`; take it out of there first",
+                resource="bundle",
+                name=digest,
+            )
 
     def get(self, digest: str) -> LoadedBundle:
         """The bundle; one that was let go of is loaded again, which takes its time.

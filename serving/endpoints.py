@@ -101,18 +101,59 @@ class Endpoints:
         Errors: NotFound with close names; Conflict for a pinned one.
         """
         with self._changing:
-            others = {
-                digest
-                for table in self._tables.tables()
-                if table.endpoint != endpoint
-                for digest in traffic.digests(table)
-            }
-            own = [d for d in traffic.digests(self._tables.table(endpoint)) if d not in others]
+            own = self._own(self._tables.table(endpoint))
             freed = {digest: self._shelf.rest(digest) for digest in own if self._shelf.is_resident(digest)}
             self._changed()  # the front has the same weights
         return deployment.EndpointRested(
             endpoint=endpoint, bundles=sorted(freed), freed_bytes=sum(freed.values())
         )
+
+    def release(self, endpoint: str, asked: deployment.EndpointRelease) -> deployment.EndpointReleased:
+        """Take the endpoint out of service: it answers nobody, and what it alone answered by leaves memory. Again is no change.
+
+        Errors: NotFound with close names; Conflict for other traffic than was looked at, while a canary is in it, and for a
+        pinned one.
+        """
+        with self._changing:
+            table = self._tables.table(endpoint) if self._tables.has(endpoint) else None
+            own = [] if table is None else self._own(table)
+            if table is not None:
+                _check_idle(table)
+            for digest in own:
+                self._shelf.require_free(digest)
+            released = self._tables.release(
+                deployment.EndpointReleased(
+                    endpoint=endpoint,
+                    version=asked.version,
+                    bundles=[] if table is None else list(traffic.digests(table)),
+                    reason=asked.reason,
+                    by=asked.set_by,
+                    at=base.utc_now(),
+                )
+            )
+            for digest in own:
+                self._shelf.drop(digest)
+            self._changed()
+        return released
+
+    def released(self, endpoint: str) -> deployment.EndpointReleased:
+        """Its last release, also where it is in service again. Errors: NotFound."""
+        found = self._tables.released(endpoint)
+        if found is None:
+            raise errors.NotFound(
+                f"endpoint `{endpoint}` was never released", resource="endpoint", name=endpoint
+            )
+        return found
+
+    def _own(self, table: deployment.TrafficTable) -> list[str]:
+        """What no other endpoint answers by."""
+        others = {
+            digest
+            for other in self._tables.tables()
+            if other.endpoint != table.endpoint
+            for digest in traffic.digests(other)
+        }
+        return [digest for digest in traffic.digests(table) if digest not in others]
 
     def forget(self, digest: str) -> None:
         """Another process marked it: it answers here no more."""
@@ -135,6 +176,15 @@ class Endpoints:
     def stats(self, endpoint: str) -> deployment.EndpointStats:
         """What was seen under the traffic in force. Errors: NotFound with close names."""
         return self._book.view(endpoint, self._tables.table(endpoint).version)
+
+
+def _check_idle(table: deployment.TrafficTable) -> None:
+    if table.canary is not None:
+        raise errors.Conflict(
+            f"endpoint `{table.endpoint}` has a canary in flight, set by `{table.set_by}`; let it end or abort it first",
+            resource="endpoint",
+            name=table.endpoint,
+        )
 
 
 def _withdrawal(asked: prediction.BundleWithdraw, by: str) -> prediction.BundleWithdrawal:

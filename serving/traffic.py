@@ -77,6 +77,7 @@ class TrafficStore:
         self._follows = follows
         #: The state of each document that was read, of a follower.
         self._seen: dict[str, tuple[int, int, int]] = {}
+        self._released = directory / "released"
         directory.mkdir(parents=True, exist_ok=True)
         if follows:
             self._tables = {}
@@ -126,7 +127,9 @@ class TrafficStore:
             )
         with self._writing:
             current = self._tables.get(table.endpoint)
-            in_force = 0 if current is None else current.version
+            last = self.released(table.endpoint) if current is None else None
+            # Versions go on after a release: what is counted by them must not meet its own past.
+            in_force = current.version if current is not None else last.version if last is not None else 0
             if current == table:
                 return table
             if table.version != in_force + 1:
@@ -141,9 +144,49 @@ class TrafficStore:
             self._tables = {**self._tables, table.endpoint: table}
             return table
 
+    def release(self, asked: deployment.EndpointReleased) -> deployment.EndpointReleased:
+        """Take the table of that version away; again is no change. Its last version is kept.
+
+        Errors: NotFound; Conflict for another version, or for a follower.
+        """
+        with self._writing:
+            current, last = self._tables.get(asked.endpoint), self.released(asked.endpoint)
+            if current is None and last is not None and last.version == asked.version:
+                return last
+            if current is None:
+                raise _unknown(asked.endpoint, self._tables)
+            if self._follows or current.version != asked.version:
+                raise errors.Conflict(
+                    f"traffic of `{asked.endpoint}` is at version {current.version}, not {asked.version}; look at it again",
+                    resource="traffic",
+                    name=asked.endpoint,
+                )
+            self._released.mkdir(exist_ok=True)
+            durable.replace_file(self._released / f"{asked.endpoint}.json", asked.model_dump_json(indent=1))
+            (self._directory / f"{asked.endpoint}.json").unlink()
+            durable.sync_folder(self._directory)
+            self._tables = {name: t for name, t in self._tables.items() if name != asked.endpoint}
+            return asked
+
+    def released(self, endpoint: str) -> deployment.EndpointReleased | None:
+        """The last release of an endpoint; None where there was none. Errors: Misconfigured for a damaged document."""
+        try:
+            ids.check_slug(endpoint, "endpoint")
+            text = (self._released / f"{endpoint}.json").read_bytes()
+        except (errors.InvalidRequest, FileNotFoundError):
+            return None
+        try:
+            return deployment.EndpointReleased.model_validate_json(text)
+        except ValidationError as error:
+            raise errors.Misconfigured(
+                f"`released/{endpoint}.json` of the traffic directory cannot be read: {str(error).splitlines()[0]}; restore"
+                " it, or remove it if the endpoint is new"
+            ) from error
+
     def _look_at_all(self) -> None:
-        for path in sorted(self._directory.glob("*.json")):
-            self._look(path.stem)
+        there = {path.stem for path in self._directory.glob("*.json")}
+        for endpoint in sorted(there | self._tables.keys()):
+            self._look(endpoint)
 
     def _look(self, endpoint: str) -> None:
         """Take in the document if it is another one than was read. A caller's name is no path before it is known as one."""
@@ -151,7 +194,10 @@ class TrafficStore:
             ids.check_slug(endpoint, "endpoint")
             path = self._directory / f"{endpoint}.json"
             found = path.stat()
-        except (errors.InvalidRequest, FileNotFoundError):
+        except errors.InvalidRequest:
+            return
+        except FileNotFoundError:
+            self._look_released(endpoint)
             return
         state = (found.st_ino, found.st_mtime_ns, found.st_size)
         if self._seen.get(endpoint) == state:
@@ -162,6 +208,16 @@ class TrafficStore:
             if (known := self._tables.get(endpoint)) is None or known.version <= table.version:
                 self._tables = {**self._tables, endpoint: table}
             self._seen = {**self._seen, endpoint: state}
+
+    def _look_released(self, endpoint: str) -> None:
+        """A document that is missing is not followed, unless a release says that it is to be."""
+        known = self._tables.get(endpoint)
+        last = self.released(endpoint) if known is not None else None
+        if known is None or last is None or last.version < known.version:
+            return
+        with self._writing:
+            self._tables = {name: t for name, t in self._tables.items() if name != endpoint}
+            self._seen = {name: s for name, s in self._seen.items() if name != endpoint}
 
     def _write(self, table: deployment.TrafficTable) -> None:
         durable.replace_file(self._directory / f"{table.endpoint}.json", table.model_dump_json(indent=1))

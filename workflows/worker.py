@@ -49,6 +49,8 @@ from mainspring.workflows.materialising import workflow as materialising_workflo
 from mainspring.workflows.pipelines import activities as pipelines_activities
 from mainspring.workflows.pipelines import workflow as pipelines_workflow
 from mainspring.workflows.ray_jobs import billing, reaping, unbilled
+from mainspring.workflows.releasing import activities as releasing_activities
+from mainspring.workflows.releasing import workflow as releasing_workflow
 from mainspring.workflows.retention import activities as retention_activities
 from mainspring.workflows.retention import workflow as retention_workflow
 from mainspring.workflows.retiring import activities as retiring_activities
@@ -85,6 +87,7 @@ WORKFLOWS: Final = (
     access_workflow.ExpireAccess,
     pipelines_workflow.RunPipeline,
     retiring_workflow.RetireModel,
+    releasing_workflow.ReleaseEndpoint,
     key_workflow.RotateKeys,
     idling_workflow.StopIdle,
     erasing_workflow.EraseSubject,
@@ -251,6 +254,7 @@ def build(
             *erasing,
             *access_activities.AccessActivities(control).all(),
             *retiring_activities.RetiringActivities(in_force, serving, tell).all(),
+            *releasing_activities.ReleasingActivities(serving, tell).all(),
             *idling_activities.IdlingActivities(in_force.cost, serving, control).all(),
             *key_activities.KeyActivities(in_force, serving, control, client).all(),
         ],

@@ -125,6 +125,16 @@ class ServingClient:
         """Its weights leave memory until somebody asks. Errors: NotFound; Conflict for a pinned one."""
         return _read(self._call("POST", f"/v1/endpoints/{endpoint}:rest"), deployment.EndpointRested)
 
+    def release(self, endpoint: str, asked: deployment.EndpointRelease) -> deployment.EndpointReleased:
+        """It answers nobody any more. Errors: NotFound; Conflict for other traffic, a canary in it, or a pinned one."""
+        return _read(
+            self._call("POST", f"/v1/endpoints/{endpoint}:release", asked), deployment.EndpointReleased
+        )
+
+    def released(self, endpoint: str) -> deployment.EndpointReleased:
+        """Its last release. Errors: NotFound."""
+        return _read(self._call("GET", f"/v1/endpoints/{endpoint}/released"), deployment.EndpointReleased)
+
     def load_bundle(self, digest: str) -> prediction.BundleView:
         """Idempotent. Errors: NotFound, CorruptArtifact."""
         asked = prediction.BundleLoad(digest=digest)

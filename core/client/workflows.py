@@ -21,6 +21,7 @@ from mainspring.core.contracts import (
     erasure,
     keys,
     pipelines,
+    releasing,
     retiring,
     scoring,
     training,
@@ -38,6 +39,7 @@ R = TypeVar(
     tuning.TuneResult,
     pipelines.PipelineResult,
     retiring.RetireResult,
+    releasing.ReleaseResult,
     keys.KeyResult,
     erasure.EraseResult,
 )
@@ -116,6 +118,10 @@ class WorkflowClient:
         """As `start_training`, for the end of a bundle."""
         return await self._start(retiring.RETIRE_WORKFLOW, request, request.run_id)
 
+    async def start_releasing(self, request: releasing.ReleaseRequest) -> str:
+        """As `start_training`, for an endpoint that goes out of service."""
+        return await self._start(releasing.RELEASE_WORKFLOW, request, request.run_id)
+
     async def start_erasure(self, request: erasure.EraseRequest) -> str:
         """As `start_training`; it waits for its decision. One that failed goes on with what is left."""
         return await self._start(erasure.ERASE_WORKFLOW, request, request.erasure_id)
@@ -170,6 +176,7 @@ class WorkflowClient:
         | access_requests.ExpireRequest
         | pipelines.PipelineRequest
         | retiring.RetireRequest
+        | releasing.ReleaseRequest
         | erasure.EraseRequest,
         run_id: str,
     ) -> str:
@@ -291,6 +298,10 @@ class WorkflowClient:
     async def retiring_result(self, run_id: str) -> retiring.RetireResult:
         """As `training_result`, for the end of a bundle."""
         return await self._result(run_id, retiring.RetireResult)
+
+    async def releasing_result(self, run_id: str) -> releasing.ReleaseResult:
+        """As `training_result`, for an endpoint that goes out of service."""
+        return await self._result(run_id, releasing.ReleaseResult)
 
     async def watch(
         self, run_id: str, *, poll_seconds: float = 0.5, patience_seconds: float = 30.0

@@ -11,6 +11,7 @@ from pydantic import Field
 from mainspring.core.contracts import deployment, prediction
 from mainspring.core.contracts.base import Digest, Fraction, Message, Request, Slug, UtcTime
 from mainspring.core.contracts.pipelines import PipelineOptions
+from mainspring.core.contracts.releasing import ReleaseOptions
 from mainspring.core.contracts.retiring import RetireOptions
 from mainspring.core.contracts.scoring import ScoreOptions
 from mainspring.core.contracts.training import Metrics, ModelChanges, RollingSplit, RunStatus, Stage
@@ -60,11 +61,12 @@ class RunKind(StrEnum):
     TUNE = "tune"
     PIPELINE = "pipeline"
     RETIRE = "retire"
+    RELEASE = "release"
 
 
 class RunCreate(Request):
     """Start a training or a study of its parameters, a pipeline, or a deployment, a batch scoring or the end of a bundle
-    that exists."""
+    that exists; or take an endpoint out of service."""
 
     project: Slug
     kind: RunKind = RunKind.TRAIN
@@ -76,13 +78,15 @@ class RunCreate(Request):
     """Train and tune: how often all rows are learned from; None: as the project has it."""
     auto_approve_by: str = ""
     endpoint: str = ""
-    """Train and tune: deploy here after approval; deploy: required."""
+    """Train and tune: deploy here after approval; deploy and release: required."""
     bundle_digest: Digest | None = None
     """Deploy, score and retire: required."""
     canary_percents: deployment.CanaryShares = ()
     """Deploy: shares of traffic to judge it at before it takes all; empty: 5, 25 and 50."""
     retire: RetireOptions | None = None
     """Retire: required."""
+    release: ReleaseOptions | None = None
+    """Release: required, with `endpoint`, which is out of service then."""
     score: ScoreOptions | None = None
     """Score: required."""
     tune: TuneOptions | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from mainspring.core.contracts.base import Digest, Message, Percent, Slug
+from mainspring.core.contracts.base import Digest, Message, Percent, Slug, UtcTime
 from mainspring.core.contracts.training import Stage, StepReport
 
 DEPLOY_WORKFLOW: Final = "mainspring.DeployModel.v1"
@@ -141,6 +141,29 @@ class EndpointRested(Message):
     bundles: list[Digest] = []
     """Empty where another endpoint answers by them, or they had left before."""
     freed_bytes: int = 0
+
+
+class EndpointRelease(Message):
+    """Take an endpoint out of service."""
+
+    version: Annotated[int, Field(ge=1)]
+    """Of the traffic that is in force: what somebody set meanwhile is not taken away."""
+    reason: str = ""
+    set_by: str = ""
+    """Run id or person."""
+
+
+class EndpointReleased(Message):
+    """An endpoint that answers nobody any more. A bundle that gets its traffic gets version `version` + 1."""
+
+    endpoint: Slug
+    version: int
+    """Of the traffic that was in force last."""
+    bundles: list[Digest] = []
+    """Those that answered there."""
+    reason: str = ""
+    by: str = ""
+    at: UtcTime | None = None
 
 
 class DeployResult(Message):

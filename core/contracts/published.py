@@ -23,6 +23,7 @@ from mainspring.core.contracts import (
     keys,
     materialising,
     pipelines,
+    releasing,
     retention,
     retiring,
     retraining,
@@ -88,6 +89,7 @@ PROCESSES: Final[Mapping[str, Published]] = {
     ),
     keys.ROTATE_WORKFLOW: Published(keys.KeyRequest, keys.KeyResult, queries=_STATUS),
     idling.STOP_IDLE_WORKFLOW: Published(idling.StopIdleRequest, idling.StopIdleOutcome),
+    releasing.RELEASE_WORKFLOW: Published(releasing.ReleaseRequest, releasing.ReleaseResult, queries=_STATUS),
     retiring.RETIRE_WORKFLOW: Published(retiring.RetireRequest, retiring.RetireResult, queries=_STATUS),
     erasure.ERASE_WORKFLOW: Published(
         erasure.EraseRequest,

@@ -25,6 +25,7 @@ OURS = {
     "mainspring.core.contracts.keys",
     "mainspring.core.contracts.members",
     "mainspring.core.contracts.pipelines",
+    "mainspring.core.contracts.releasing",
     "mainspring.core.contracts.retiring",
     "mainspring.core.contracts.scoring",
     "mainspring.core.contracts.training",

@@ -175,6 +175,48 @@ def endpoint_rollback(
         _deploy(client, _wanted(claim, digest, reason, key, shares), dry_run=dry_run, as_json=as_json)
 
 
+@endpoint.command("release")
+@_NAME
+@click.option("--reason", required=True, help="On record with it.")
+@_KEY
+@session.DRY_RUN
+@session.AS
+@session.JSON
+def endpoint_release(name: str, reason: str, key: str, dry_run: bool, actor: str, as_json: bool) -> None:
+    """Take it out of service: its traffic is taken away and its models leave memory. The name stays the project's."""
+    from mainspring.core import ids
+    from mainspring.core.contracts import control
+
+    with session.client(actor or "approver@local") as client:
+        claim = client.endpoint(name)
+        wanted = control.RunCreate.model_validate(
+            {
+                "project": claim.project,
+                "kind": "release",
+                "environment": claim.environment,
+                "endpoint": claim.name,
+                "release": {"reason": reason},
+                "idempotency_key": key or ids.new_id("key"),
+            }
+        )
+        _start(client, f"release of {name}", wanted, dry_run=dry_run, as_json=as_json)
+
+
+@endpoint.command("delete")
+@_NAME
+@session.DRY_RUN
+@session.AS
+def endpoint_delete(name: str, dry_run: bool, actor: str) -> None:
+    """Give its name back. Refused while somebody answers there; `endpoint release` first. What is on record stays."""
+    with session.client(actor or "approver@local") as client:
+        if dry_run:
+            before = client.endpoint(name).model_dump(mode="json")
+            output.show_change(f"endpoint {name}", before, None, as_json=False)
+            return
+        client.delete_endpoint(name)
+    click.echo(f"{name}: deleted", err=True)
+
+
 def _traffic(live: control.EndpointLive) -> deployment.TrafficTable:
     """Errors: DependencyDown where serving does not say who answers."""
     if live.traffic is None:
@@ -203,10 +245,21 @@ def _wanted(
 def _deploy(
     client: control_client.ControlClient, wanted: control.RunCreate, *, dry_run: bool, as_json: bool
 ) -> None:
+    _start(client, f"deployment to {wanted.endpoint}", wanted, dry_run=dry_run, as_json=as_json)
+
+
+def _start(
+    client: control_client.ControlClient,
+    what: str,
+    wanted: control.RunCreate,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     if dry_run:
         names = {"project", "kind", "environment", "endpoint", "bundle_digest", "canary_percents", "cause"}
         after = wanted.model_dump(mode="json", include=names)
-        output.show_change(f"deployment to {wanted.endpoint}", None, after, as_json=as_json)
+        output.show_change(what, None, after, as_json=as_json)
         return
     click.echo(f"idempotency key: {wanted.idempotency_key}", err=True)
     output.show(client.create_run(wanted).model_dump(mode="json"), as_json=as_json)

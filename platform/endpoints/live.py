@@ -17,7 +17,7 @@ from mainspring.core.contracts import control, deployment, prediction
 from mainspring.platform import plane as control_plane
 from mainspring.platform.endpoints import service
 
-__all__ = ["explain", "predict", "show"]
+__all__ = ["explain", "predict", "show", "traffic"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -48,6 +48,19 @@ async def show(plane: control_plane.ControlPlane, credential: str, name: str) ->
         stats=_read(deployment.EndpointStats, stats),
         bundles=[one for one in _BUNDLES.validate_json(bundles) if one.digest in named],
     )
+
+
+async def traffic(
+    plane: control_plane.ControlPlane, credential: str, name: str
+) -> deployment.TrafficTable | None:
+    """Who answers there; None: nobody. Errors: NotFound as :func:`show`; what serving refuses with; DependencyDown without it."""
+    await service.show(plane, credential, name)
+    async with _client(plane.serving, credential) as client:
+        try:
+            found = await _ask(client, "GET", f"/v1/endpoints/{quote(name, safe='')}")
+        except errors.NotFound:
+            return None
+    return _read(deployment.EndpointView, found).traffic
 
 
 def _without(claim: control.EndpointClaim, why: str) -> control.EndpointLive:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from litestar import get, post
+from litestar import delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from mainspring.core.contracts import control, prediction
 from mainspring.platform import plane as control_plane
-from mainspring.platform.endpoints import live, service
+from mainspring.platform.endpoints import deleting, live, service
 
 
 @get("/api/v1/endpoints", tags=["endpoints"])
@@ -45,6 +45,16 @@ async def show_endpoint_live(
     return await live.show(plane, credential, name)
 
 
+@delete("/api/v1/endpoints/{name:str}", tags=["endpoints"], status_code=204)
+async def delete_endpoint(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    name: FromPath[str],
+) -> None:
+    """Give the name back, once nobody answers there and no run may deploy there. Roles: approver, admin. What is on record stays."""
+    await deleting.delete(plane, credential, name)
+
+
 @post("/api/v1/endpoints/{name:str}/predict", tags=["endpoints"], status_code=200)
 async def predict_at_endpoint(
     plane: NamedDependency[control_plane.ControlPlane],
@@ -71,6 +81,7 @@ HANDLERS = (
     list_endpoints,
     show_endpoint,
     show_endpoint_live,
+    delete_endpoint,
     predict_at_endpoint,
     explain_at_endpoint,
 )

@@ -6,7 +6,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from mainspring.core import errors
 from mainspring.core.contracts import control
 from mainspring.platform import plane as control_plane
 from mainspring.platform import reads
@@ -27,7 +26,7 @@ async def project_of(reader: reads.Reader, name: str) -> str:
 async def _find(reader: reads.Reader, name: str) -> sa.Row[Any]:
     row = await store.find(reader.connection, name)
     if row is None or not reader.may(row.project):
-        raise errors.NotFound(f"no endpoint `{name}`; a deployment makes one", resource="endpoint", name=name)
+        raise store.unknown(name)
     return row
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mainspring.core import errors
 from mainspring.core.contracts import base, control
 from mainspring.platform import database
+from mainspring.platform.runs import store as run_store
 
 _table = database.endpoints
 
@@ -45,6 +46,33 @@ async def claim(connection: AsyncConnection, name: str, project: str, environmen
             claimed_by=by,
         )
     )
+
+
+async def require_free(connection: AsyncConnection, name: str, project: str) -> None:
+    """The endpoint is the project's, and no run that has not ended may deploy there. Errors: NotFound, Conflict."""
+    if not await check_not_foreign(connection, name, project):
+        raise unknown(name)
+    runs = database.runs
+    query = sa.select(runs.c.run_id, runs.c.request).where(
+        runs.c.project == project, runs.c.stage.not_in([str(stage) for stage in run_store.TERMINAL])
+    )
+    for row in await connection.execute(query):
+        if row.request.get("endpoint") == name:
+            raise errors.Conflict(
+                f"run `{row.run_id}` has not ended, and may bring a bundle to endpoint `{name}`; wait for it, or cancel it first",
+                resource="endpoint",
+                name=name,
+            )
+
+
+async def delete(connection: AsyncConnection, name: str) -> None:
+    """Nobody has the name any more."""
+    await connection.execute(sa.delete(_table).where(_table.c.name == name))
+
+
+def unknown(name: str) -> errors.NotFound:
+    """What is said of one that is not there, or that must not be known of."""
+    return errors.NotFound(f"no endpoint `{name}`; a deployment makes one", resource="endpoint", name=name)
 
 
 async def page(

@@ -15,6 +15,8 @@ from mainspring.platform import plane as control_plane
 from mainspring.platform.projects import store as project_store
 from mainspring.platform.protection import dpia_store as store
 
+#: Runs that bring nothing to an endpoint, whether they name one or not.
+_STAYS = (control.RunKind.SCORE, control.RunKind.RETIRE, control.RunKind.RELEASE)
 _RULE = "dpia.required"
 _NAMED = 3
 
@@ -111,7 +113,7 @@ async def read(
 
 async def require(connection: AsyncConnection, request: control.RunCreate) -> None:
     """PolicyDenied for what would bring a project with restricted columns of persons to prod without a signed assessment."""
-    goes_out = request.endpoint and request.kind not in (control.RunKind.SCORE, control.RunKind.RETIRE)
+    goes_out = request.endpoint and request.kind not in _STAYS
     if request.environment != "prod" or not goes_out:
         return
     columns = await store.restricted_columns(connection, request.project)

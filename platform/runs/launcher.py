@@ -14,6 +14,7 @@ from mainspring.core.contracts import (
     erasure,
     keys,
     pipelines,
+    releasing,
     retiring,
     scoring,
     training,
@@ -28,6 +29,7 @@ Request: TypeAlias = (
     | tuning.TuneRequest
     | pipelines.PipelineRequest
     | retiring.RetireRequest
+    | releasing.ReleaseRequest
 )
 
 
@@ -47,6 +49,8 @@ class RunLauncher(Protocol):
     async def start_tuning(self, request: tuning.TuneRequest) -> object: ...
 
     async def start_retiring(self, request: retiring.RetireRequest) -> object: ...
+
+    async def start_releasing(self, request: releasing.ReleaseRequest) -> object: ...
 
     async def start_expiry(self, request: access_requests.ExpireRequest) -> object:
         """End access at its time; the same again, also after its end, is no second one."""
@@ -106,6 +110,9 @@ class MemoryLauncher:
         self._start(request)
 
     async def start_retiring(self, request: retiring.RetireRequest) -> None:
+        self._start(request)
+
+    async def start_releasing(self, request: releasing.ReleaseRequest) -> None:
         self._start(request)
 
     async def start_expiry(self, request: access_requests.ExpireRequest) -> None:
@@ -236,6 +243,9 @@ class LazyLauncher:
 
     async def start_retiring(self, request: retiring.RetireRequest) -> None:
         await (await self._engine()).start_retiring(request)
+
+    async def start_releasing(self, request: releasing.ReleaseRequest) -> None:
+        await (await self._engine()).start_releasing(request)
 
     async def start_expiry(self, request: access_requests.ExpireRequest) -> None:
         await (await self._engine()).start_expiry(request)

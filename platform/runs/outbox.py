@@ -23,6 +23,7 @@ from mainspring.core.contracts import (
     control,
     deployment,
     pipelines,
+    releasing,
     retiring,
     scoring,
     training,
@@ -187,6 +188,18 @@ async def _start(
                 requested_by=requested_by,
                 bundle_digest=request.bundle_digest,
                 **request.retire.model_dump(),
+            )
+        )
+    elif request.kind is control.RunKind.RELEASE:
+        assert request.release is not None  # service._check_complete
+        await plane.launcher.start_releasing(
+            releasing.ReleaseRequest(
+                run_id=run_id,
+                project=request.project,
+                environment=request.environment,
+                requested_by=requested_by,
+                endpoint=request.endpoint,
+                **request.release.model_dump(),
             )
         )
     elif request.kind is control.RunKind.TUNE:

@@ -26,6 +26,10 @@ from mainspring.platform.runs import intents, outbox, store
 
 #: What a process may start because somebody asked it to, or signed a commit that wants it.
 _PROMPTED: Final = (control.RunKind.TRAIN, control.RunKind.PIPELINE, control.RunKind.DEPLOY)
+#: What takes something out of use: no budget is in its way.
+_ENDS: Final = (control.RunKind.RETIRE, control.RunKind.RELEASE)
+#: What names an endpoint that is there, if it names one.
+_CLAIM_NOTHING: Final = (control.RunKind.SCORE, control.RunKind.RELEASE)
 
 
 async def create(
@@ -41,7 +45,7 @@ async def create(
     _check_complete(request)
 
     async def can_afford(connection: AsyncConnection, actor: identity.Actor) -> None:
-        if request.kind is control.RunKind.RETIRE:
+        if request.kind in _ENDS:
             return  # a budget that is spent must not keep a bad model in service
         if await store.find_by_key(connection, actor.name, request.idempotency_key) is None:
             await dpia_service.require(connection, request)
@@ -65,9 +69,11 @@ async def create(
             run_id = known.run_id
         else:
             await _check_pipeline(plane, connection, request)
+            if request.kind is control.RunKind.RELEASE:
+                await endpoint_store.require_free(connection, request.endpoint, request.project)
             run_id = ids.new_id("run")
             await store.insert(connection, run_id, request, actor.name)
-            if request.endpoint and request.kind is not control.RunKind.SCORE:
+            if request.endpoint and request.kind not in _CLAIM_NOTHING:
                 await endpoint_store.claim(
                     connection, request.endpoint, request.project, request.environment, actor.name
                 )
@@ -140,12 +146,13 @@ def _check_complete(request: control.RunCreate) -> None:
             f"`prompted_by` goes with `{'`, `'.join(_PROMPTED)}`, not with `{request.kind}`; leave it out",
             field="prompted_by",
         )
-    for kind, name, what in (
-        (control.RunKind.SCORE, "score", "a batch scoring"),
-        (control.RunKind.RETIRE, "retire", "the end of a bundle"),
+    for kind, name, about, what in (
+        (control.RunKind.SCORE, "score", "bundle_digest", "a batch scoring"),
+        (control.RunKind.RETIRE, "retire", "bundle_digest", "the end of a bundle"),
+        (control.RunKind.RELEASE, "release", "endpoint", "the release of an endpoint"),
     ):
         if request.kind is kind:
-            for needed in (name, "bundle_digest"):
+            for needed in (name, about):
                 if not getattr(request, needed):
                     raise errors.InvalidRequest(f"{what} needs `{needed}`; add it", field=needed)
         elif getattr(request, name) is not None:
@@ -176,7 +183,7 @@ async def _check_pipeline(
 
 def wanted_nanos(plane: control_plane.ControlPlane, request: control.RunCreate) -> int:
     """What is kept free for the run. A study says itself how much it may take at most."""
-    if request.kind is control.RunKind.RETIRE:
+    if request.kind in _ENDS:
         return 0
     if request.max_cost is not None:
         return cost.to_nanos(request.max_cost)

@@ -192,6 +192,20 @@ def test_traffic_is_told_as_serving_has_it(shell: Shell) -> None:
     assert "canary" in shell.run("endpoint", "traffic", "delay").output
 
 
+def test_an_endpoint_is_released_and_deleted(
+    shell: Shell,
+) -> None:
+    _deployed(shell, OLD)
+    planned = shell.json("endpoint", "release", "delay", "--reason", "nobody asks", "--dry-run")
+    assert planned["action"] == "create" and planned["changes"]["kind"]["to"] == "release"
+    made = shell.json("endpoint", "release", "delay", "--reason", "nobody asks", "--key", "k")
+    assert shell.json("endpoint", "release", "delay", "--reason", "nobody asks", "--key", "k") == made
+    assert "has not ended" in shell.run("endpoint", "release", "delay", "--reason", "again", code=1).output
+    assert "remove" in shell.run("endpoint", "delete", "delay", "--dry-run").output
+    assert "serving" in shell.run("endpoint", "delete", "delay", code=1).output, "nobody says who answers"
+    assert shell.json("endpoint", "show", "delay")["name"] == "delay"
+
+
 def test_a_canary_is_steered_by_its_endpoints_name(
     shell: Shell, launcher: run_launcher.MemoryLauncher
 ) -> None:

@@ -56,7 +56,7 @@ PROJECT_ACTIONS = (
 )
 CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
     "run.start": {
-        "kind": ("train", "deploy", "score", "retire"),
+        "kind": ("train", "deploy", "score", "retire", "release"),
         "environment": ENVIRONMENTS,
         "auto_approve_by": NAMES,
         "is_sample": (True, False),

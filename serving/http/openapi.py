@@ -27,6 +27,7 @@ _READ: Final = (
     features.FeatureRead,
     prediction.BundleLoad,
     prediction.BundleWithdraw,
+    deployment.EndpointRelease,
     erasure.OnlineSubject,
     prediction.FeaturePush,
     prediction.PredictRequest,

@@ -140,6 +140,24 @@ def _endpoints(parts: Parts) -> APIRouter:
         _admin(parts, request)
         return bodies.answer(await run_in_threadpool(parts.endpoints.rest, name))
 
+    @router.post(
+        "/v1/endpoints/{name}:release",
+        response_model=deployment.EndpointReleased,
+        openapi_extra=bodies.documented(deployment.EndpointRelease),
+    )
+    async def release(name: str, request: Request) -> Response:
+        """Take the endpoint out of service: nobody answers there until a bundle gets its traffic again."""
+        actor = _admin(parts, request)
+        asked = await bodies.read(request, deployment.EndpointRelease, parts.limits)
+        if not asked.set_by:
+            asked = asked.model_copy(update={"set_by": actor.name})
+        return bodies.answer(await run_in_threadpool(parts.endpoints.release, name, asked))
+
+    @router.get("/v1/endpoints/{name}/released", response_model=deployment.EndpointReleased)
+    async def released(name: str) -> Response:
+        """Its last release, also where it is in service again: versions of its traffic go on from there."""
+        return bodies.answer(parts.endpoints.released(name))
+
     return router
 
 

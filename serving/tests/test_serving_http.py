@@ -427,6 +427,8 @@ def test_the_api_is_described(served: world.Served) -> None:
         "/v1/endpoints/{name}/traffic",
         "/v1/endpoints/{name}/stats",
         "/v1/endpoints/{name}:rest",
+        "/v1/endpoints/{name}:release",
+        "/v1/endpoints/{name}/released",
         "/v1/bundles:load",
         "/v1/bundles:withdraw",
         "/v1/bundles",

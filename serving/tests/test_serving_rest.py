@@ -16,7 +16,7 @@ from serving_native_world import ROW, body, path, put
 
 from mainspring.core import errors
 from mainspring.core.client.serving import ServingClient
-from mainspring.core.contracts.deployment import TrafficTable
+from mainspring.core.contracts.deployment import EndpointRelease, TrafficTable
 
 pytestmark = pytest.mark.integration
 
@@ -117,3 +117,48 @@ def test_nobody_is_refused_while_it_rests_again_and_again(house: House) -> None:
     for thread in asking:
         thread.join()
     assert set(statuses) == {200} and len(statuses) > 40, len(statuses)
+
+
+def test_a_released_endpoint_answers_nobody_until_it_gets_traffic_again(house: House) -> None:
+    """Over the native front and the app alike; what others answer by stays, and its counts do not meet their own past."""
+    assert house.both.ask(path("own"), ASKED, {}).status_code == 200
+    wrong = EndpointRelease(version=2)
+    asked = EndpointRelease(version=1, reason="nobody asks", set_by="run_1")
+    with house.client() as client:
+        with pytest.raises(errors.Conflict, match="is at version 1, not 2"):
+            client.release("own", wrong)
+        with pytest.raises(errors.NotFound):
+            client.release("nowhere", asked)
+        with pytest.raises(errors.Conflict, match="pinned_endpoints"):
+            client.release("kept", asked)
+        with pytest.raises(errors.NotFound, match="never released"):
+            client.released("own")
+        put(
+            house.both,
+            TrafficTable(
+                endpoint="two", version=2, stable=house.shared, canary=house.alone, canary_percent=5
+            ),
+        )
+        with pytest.raises(errors.Conflict, match="canary in flight"):
+            client.release("two", EndpointRelease(version=2))
+        put(house.both, TrafficTable(endpoint="two", version=3, stable=house.shared))
+        gone = client.release("own", asked)
+        assert (gone.version, gone.bundles, gone.by, gone.reason) == (
+            1,
+            [house.alone],
+            "run_1",
+            "nobody asks",
+        )
+        assert client.release("own", asked) == gone == client.released("own")
+        assert house.resident() == {house.shared, house.pinned}
+        assert "own" not in [view.endpoint for view in client.endpoints()]
+        assert house.both.ask(path("own"), ASKED, {}).status_code == 404
+        assert client.release("one", asked).bundles == [house.shared]
+        assert house.both.ask(path("two"), ASKED, {}).status_code == 200, "it has the same bundle"
+        client.load_bundle(house.alone)
+        put(house.both, TrafficTable(endpoint="own", version=2, stable=house.alone))
+        assert house.both.ask(path("own"), ASKED, {}).status_code == 200
+        (seen,) = client.stats("own").bundles
+        assert (seen.requests, client.stats("own").traffic_version) == (2, 2)
+    with house.client("approver@local") as client, pytest.raises(errors.PermissionDenied):
+        client.release("own", EndpointRelease(version=2))

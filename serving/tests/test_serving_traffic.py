@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainspring.core import errors
-from mainspring.core.contracts.deployment import TrafficTable
+from mainspring.core.contracts.deployment import EndpointReleased, TrafficTable
 from mainspring.serving import traffic
 
 A, B, C = ("sha256:" + c * 64 for c in "abc")
@@ -103,6 +103,48 @@ def test_an_unknown_endpoint_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(errors.NotFound, match="did you mean `flight-delay`") as caught:
         store.table("flight-delya")
     assert caught.value.did_you_mean == ("flight-delay",)
+
+
+def released(version: int, **changes: object) -> EndpointReleased:
+    return EndpointReleased.model_validate({"endpoint": "flight-delay", "version": version, **changes})
+
+
+def test_what_is_released_is_gone_and_its_versions_go_on(tmp_path: Path) -> None:
+    store = traffic.TrafficStore(tmp_path)
+    with pytest.raises(errors.NotFound):
+        store.release(released(1))
+    store.apply(table(1))
+    store.apply(table(2, stable=B))
+    with pytest.raises(errors.Conflict, match="is at version 2, not 1; look at it again"):
+        store.release(released(1))
+    assert store.has("flight-delay") and store.released("flight-delay") is None
+    first = store.release(released(2, by="eva"))
+    assert store.release(released(2, by="kim")) == first, "again is no change"
+    assert not store.has("flight-delay") and store.tables() == []
+    later = traffic.TrafficStore(tmp_path)
+    assert later.tables() == [] and later.released("flight-delay") == first
+    with pytest.raises(errors.Conflict, match="at version 2, got version 1;.*send version 3"):
+        later.apply(table(1))
+    assert later.apply(table(3)).version == 3
+    assert later.release(released(3)).version == 3
+    assert later.released("../flight-delay") is None
+
+
+def test_a_follower_sees_that_an_endpoint_was_released_and_came_back(tmp_path: Path) -> None:
+    store, follower = traffic.TrafficStore(tmp_path), traffic.TrafficStore(tmp_path, follows=True)
+    store.apply(table(1))
+    assert follower.has("flight-delay")
+    with pytest.raises(errors.Conflict):
+        follower.release(released(1))
+    store.release(released(1))
+    assert not follower.has("flight-delay") and follower.tables() == []
+    store.apply(table(2))
+    assert [t.version for t in follower.tables()] == [2]
+    store.release(released(2))
+    assert not follower.leads_to(A, endpoints=frozenset({"flight-delay"}))
+    (tmp_path / "released" / "flight-delay.json").write_text("{")
+    with pytest.raises(errors.Misconfigured, match="remove it if the endpoint is new"):
+        store.apply(table(3))
 
 
 @given(st.text(), st.integers(1, 99))

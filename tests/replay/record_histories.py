@@ -14,8 +14,9 @@ from drift_check_doubles import found as drift_found
 from erasing_doubles import Erasing
 from key_doubles import Keys
 from pipelines_doubles import Jobs, graph, step
+from releasing_doubles import Released
 from replay_starts import check_skew, late, push_rows, remove_old, unasked
-from replay_stories import CHECKS, ERASURES, KEYS, PIPELINES, RETIREMENTS, SCORES, STORIES, STUDIES
+from replay_stories import CHECKS, ERASURES, KEYS, PIPELINES, RELEASES, RETIREMENTS, SCORES, STORIES, STUDIES
 from retiring_doubles import Retirement
 from retraining_doubles import alarmed
 from scoring_doubles import ScoreSteps
@@ -34,6 +35,7 @@ from mainspring.workflows.idling.workflow import StopIdle
 from mainspring.workflows.key_rotation.workflow import RotateKeys
 from mainspring.workflows.materialising.workflow import Materialize
 from mainspring.workflows.pipelines.workflow import RunPipeline
+from mainspring.workflows.releasing.workflow import ReleaseEndpoint
 from mainspring.workflows.retention.workflow import EnforceRetention
 from mainspring.workflows.retiring.workflow import RetireModel
 from mainspring.workflows.retraining.workflow import RetrainOnDrift
@@ -75,6 +77,7 @@ def record(name: str) -> None:
         *RETIREMENTS.get(name, Retirement(stable_on=["delay"], shadow_on=["other"])).activities(
             with_events=False
         ),
+        *(RELEASES.get(name) or Released(endpoint)).activities(),
         *KEYS.get(name, Keys()).activities(),
         *drift_found("scores").activities(),
         *ERASURES.get(name, Erasing()).activities(),
@@ -91,6 +94,7 @@ def record(name: str) -> None:
         ExpireAccess,
         RunPipeline,
         RetireModel,
+        ReleaseEndpoint,
         RotateKeys,
         CheckDrift,
         StopIdle,

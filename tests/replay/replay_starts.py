@@ -13,6 +13,7 @@ from erasing_doubles import erase_request
 from idling_doubles import PROJECT, Rooms, endpoint
 from key_doubles import key_request
 from pipelines_doubles import pipeline_request
+from releasing_doubles import release_request
 from retiring_doubles import retire_request
 from retraining_doubles import REQUEST
 from scoring_doubles import score_request
@@ -43,6 +44,7 @@ from mainspring.workflows.key_rotation.workflow import RotateKeys
 from mainspring.workflows.materialising import messages as materialising_messages
 from mainspring.workflows.materialising.workflow import Materialize
 from mainspring.workflows.pipelines.workflow import RunPipeline
+from mainspring.workflows.releasing.workflow import ReleaseEndpoint
 from mainspring.workflows.retention import messages as retention_messages
 from mainspring.workflows.retention.workflow import EnforceRetention
 from mainspring.workflows.retiring.workflow import RetireModel
@@ -160,6 +162,15 @@ async def retrained(client: Client) -> WorkflowHandle[Any, Any]:
 async def retired(client: Client, **changes: Any) -> WorkflowHandle[Any, Any]:
     handle = await client.start_workflow(
         RetireModel.run, retire_request(**changes), id="run_retire", task_queue=QUEUE
+    )
+    with contextlib.suppress(WorkflowFailureError):
+        await handle.result()
+    return handle
+
+
+async def released(client: Client, **changes: Any) -> WorkflowHandle[Any, Any]:
+    handle = await client.start_workflow(
+        ReleaseEndpoint.run, release_request(**changes), id="run_release", task_queue=QUEUE
     )
     with contextlib.suppress(WorkflowFailureError):
         await handle.result()

@@ -8,6 +8,7 @@ from typing import Any
 from erasing_doubles import Erasing
 from key_doubles import OLD, Keys
 from pipelines_doubles import Jobs, gate, graph, parts, pipeline_request, raised, step
+from releasing_doubles import Released
 from replay_starts import (
     breached,
     cancelled,
@@ -19,6 +20,7 @@ from replay_starts import (
     idled,
     materialized,
     piped,
+    released,
     removed,
     retired,
     retrained,
@@ -79,6 +81,11 @@ RETIREMENTS: dict[str, Retirement] = {
         stable_on=["delay"],
         failing={retiring_messages.MOVE: errors.Conflict("a canary is in flight", resource="endpoint")},
     )
+}
+
+#: What serving says to releases, likewise.
+RELEASES: dict[str, Released] = {
+    "release_refused": Released(failing=errors.Conflict("a canary is in flight", resource="endpoint"))
 }
 
 #: The keys, likewise.
@@ -186,6 +193,10 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
     "materialized": (Endpoint(), Steps(), materialized),
     "retention_removed": (Endpoint(), Steps(), removed),
     "retire_replaced": (Endpoint(), Steps(), lambda client: retired(client, replace_by=STABLE)),
+    "release_done": (Endpoint(), Steps(), released),
+    "release_of_nothing": (Endpoint(traffic=None), Steps(), released),
+    "release_refused": (Endpoint(), Steps(), released),
+    "release_unrecorded": (unrecorded(), Steps(), released),
     "retire_revoked": (Endpoint(), Steps(), lambda client: retired(client, is_revocation=True)),
     "access_expired": (Endpoint(), Steps(), expired),
     "erase_certified": (Endpoint(), Steps(), erased),

@@ -26,6 +26,7 @@ from mainspring.core.contracts import (
     monitoring,
     performance,
     pipelines,
+    releasing,
     retention,
     retiring,
     retraining,
@@ -42,6 +43,7 @@ from mainspring.workflows.erasing import messages as erasing_messages
 from mainspring.workflows.idling import messages as idling_messages
 from mainspring.workflows.key_rotation import messages as key_messages
 from mainspring.workflows.pipelines import messages as pipelines_messages
+from mainspring.workflows.releasing import messages as releasing_messages
 from mainspring.workflows.retiring import messages as retiring_messages
 from mainspring.workflows.retraining import messages as retraining_messages
 from mainspring.workflows.training import messages as training_messages
@@ -60,6 +62,7 @@ MODULES = (
     monitoring,
     performance,
     pipelines,
+    releasing,
     retention,
     retiring,
     retraining,
@@ -72,6 +75,7 @@ MODULES = (
     idling_messages,
     key_messages,
     pipelines_messages,
+    releasing_messages,
     retiring_messages,
     drift_check_messages,
     retraining_messages,

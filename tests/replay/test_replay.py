@@ -24,6 +24,7 @@ from mainspring.core.contracts import (
     keys,
     materialising,
     pipelines,
+    releasing,
     retention,
     retiring,
     retraining,
@@ -42,6 +43,7 @@ from mainspring.workflows.idling import workflow as idling_source
 from mainspring.workflows.key_rotation import workflow as keys_source
 from mainspring.workflows.materialising import workflow as materialising_source
 from mainspring.workflows.pipelines import workflow as pipelines_source
+from mainspring.workflows.releasing import workflow as release_source
 from mainspring.workflows.retention import workflow as retention_source
 from mainspring.workflows.retiring import workflow as retire_source
 from mainspring.workflows.retraining import workflow as retrain_source
@@ -63,6 +65,7 @@ SOURCES = {
     "ExpireAccess": access_source,
     "RunPipeline": pipelines_source,
     "RetireModel": retire_source,
+    "ReleaseEndpoint": release_source,
     "RotateKeys": keys_source,
     "StopIdle": idling_source,
     "EraseSubject": erasing_source,
@@ -93,6 +96,7 @@ def test_every_workflow_has_a_history() -> None:
         access_requests.EXPIRE_WORKFLOW,
         pipelines.PIPELINE_WORKFLOW,
         retiring.RETIRE_WORKFLOW,
+        releasing.RELEASE_WORKFLOW,
         keys.ROTATE_WORKFLOW,
         idling.STOP_IDLE_WORKFLOW,
         erasure.ERASE_WORKFLOW,
@@ -118,6 +122,7 @@ def test_replays(path: Path) -> None:
             access_source.ExpireAccess,
             pipelines_source.RunPipeline,
             retire_source.RetireModel,
+            release_source.ReleaseEndpoint,
             keys_source.RotateKeys,
             idling_source.StopIdle,
             erasing_source.EraseSubject,
@@ -265,6 +270,8 @@ BREAKING = [
         "[*moves, *found.shadow_on]",
     ),
     ("RetireModel", "retire_revoked", "messages.UNREGISTER, asked", "messages.WITHDRAW, asked"),
+    ("ReleaseEndpoint", "release_done", "messages.RELEASE,\n", "messages.RELEASE + 'x',\n"),
+    ("ReleaseEndpoint", "release_done", "if found.view is None:", "if found.view is not None:"),
     ("StopIdle", "idle_stopped", "messages.LOOK, request", "messages.LOOK + 'x', request"),
     (
         "StopIdle",

@@ -60,8 +60,15 @@ class DeploymentActivities:
             try:
                 value = await self._ask("GET", f"/v1/endpoints/{asked.endpoint}")
             except errors.NotFound:
-                return messages.EndpointFound()
+                return messages.EndpointFound(released_version=await self._released(asked.endpoint))
         return messages.EndpointFound(view=deployment.EndpointView.model_validate(value))
+
+    async def _released(self, endpoint: str) -> int:
+        try:
+            value = await self._ask("GET", f"/v1/endpoints/{endpoint}/released")
+        except errors.NotFound:
+            return 0
+        return deployment.EndpointReleased.model_validate(value).version
 
     @activity.defn(name=messages.LOAD_BUNDLE)
     async def load_bundle(self, asked: messages.LoadBundle) -> prediction.BundleView:

@@ -29,6 +29,8 @@ class EndpointFound(Message):
     """`view` is None where no traffic was ever set."""
 
     view: EndpointView | None = None
+    released_version: int = 0
+    """Where there is no traffic: the last version that there was, 0 for none. Versions go on."""
 
 
 class LoadBundle(Message):

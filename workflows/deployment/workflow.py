@@ -89,6 +89,7 @@ class DeployModel(steering.Steered):
             self._check_own(loaded)
 
         if in_force is None:
+            self._version = found.released_version
             await self._promote("first bundle of the endpoint")
             return "first bundle of the endpoint; there was nothing to compare it with"
         self._previous, self._version = in_force, in_force.version

@@ -86,6 +86,8 @@ class Endpoint:
             endpoint="flight-delay", version=3, stable=STABLE, set_by="run_before"
         )
     )
+    released_version: int = 0
+    """Of the traffic that it had before it was released."""
     errors_at: dict[int, int] = field(default_factory=dict)
     """Percent -> failed requests of the canary."""
     p95_at: dict[int, float] = field(default_factory=dict)
@@ -122,7 +124,7 @@ class Endpoint:
         return self.events[-1].detail
 
     def put(self, table: deployment.TrafficTable) -> None:
-        version = self.traffic.version if self.traffic is not None else 0
+        version = self.traffic.version if self.traffic is not None else self.released_version
         if table == self.traffic:
             return
         if table.version != version + 1:
@@ -165,7 +167,7 @@ class Endpoint:
         @activity.defn(name=messages.READ_ENDPOINT)
         async def read_endpoint(_: messages.ReadEndpoint) -> messages.EndpointFound:
             if self.traffic is None:
-                return messages.EndpointFound()
+                return messages.EndpointFound(released_version=self.released_version)
             return messages.EndpointFound(
                 view=deployment.EndpointView(endpoint=self.traffic.endpoint, traffic=self.traffic)
             )

@@ -229,6 +229,13 @@ class Runs(Connection):
     def endpoint(self, name: str) -> control.EndpointClaim:
         return self._get(f"/api/v1/endpoints/{quote(name, safe='')}", control.EndpointClaim)
 
+    def delete_endpoint(self, name: str) -> None:
+        """Roles approver, admin. Its name is for anybody to take then; what is on record stays.
+
+        Errors: Conflict while somebody answers there or a run that may deploy there has not ended; DependencyDown without serving.
+        """
+        self._send(wire.Asked("DELETE", f"/api/v1/endpoints/{quote(name, safe='')}", is_keyed=True))
+
 
 def _schedule(project: str, process: schedule_contracts.Process) -> str:
     return f"/api/v1/projects/{quote(project)}/schedules/{process}"

@@ -122,13 +122,13 @@ retires := {"approver", "admin"}
 
 may(q, "run.retire") if {
 	q.action == "run.start"
-	q.context.kind == "retire"
+	q.context.kind in {"retire", "release"}
 	has(q, retires)
 }
 
 may_not(q, "run.retire.role") if {
 	q.action == "run.start"
-	q.context.kind == "retire"
+	q.context.kind in {"retire", "release"}
 	not has(q, retires)
 }
 
@@ -164,6 +164,11 @@ may_not(q, "canary.four-eyes") if {
 	q.resource.attributes.environment == "prod"
 	some who in ["requested_by", "on_behalf_of", "prompted_by"]
 	q.resource.attributes[who] == q.principal.name
+}
+
+may(q, "endpoint.delete") if {
+	q.action == "endpoint.delete"
+	has(q, {"approver", "admin"})
 }
 
 may(q, "record.service") if {
@@ -388,6 +393,7 @@ permits := {
 	"notebook.change",
 	"evidence.export", "alert.handle", "alert.rules",
 	"canary.steer",
+	"endpoint.delete",
 }
 
 forbids := {
