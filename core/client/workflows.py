@@ -6,13 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from temporalio import client as temporal
 from temporalio import common, exceptions, service
 
 from mainspring.core import errors
-from mainspring.core.client import connection, failures, payloads
+from mainspring.core.client import connection, ends, failures, payloads
 from mainspring.core.contracts import (
     access_requests,
     base,
@@ -159,7 +159,7 @@ class WorkflowClient:
                 name=request.change_id,
             ) from error
         except service.RPCError as error:
-            raise _typed(error, request.change_id) from error
+            raise ends.typed(error, request.change_id) from error
         return request.change_id
 
     async def key_change_result(self, change_id: str) -> keys.KeyResult:
@@ -196,7 +196,7 @@ class WorkflowClient:
                 name=run_id,
             ) from error
         except service.RPCError as error:
-            raise _typed(error, run_id) from error
+            raise ends.typed(error, run_id) from error
         return run_id
 
     async def status(self, run_id: str, *, within_seconds: float = 1.0) -> training.RunStatus:
@@ -216,16 +216,16 @@ class WorkflowClient:
         except service.RPCError as error:
             if error.status in _NO_WORKER:
                 return await self._status_without_worker(run_id)
-            raise _typed(error, run_id) from error
+            raise ends.typed(error, run_id) from error
 
     async def _status_without_worker(self, run_id: str) -> training.RunStatus:
         handle = self._client.get_workflow_handle(run_id)
         try:
             found = await handle.describe(rpc_timeout=_DESCRIBE)
             if found.status is not temporal.WorkflowExecutionStatus.RUNNING:
-                return await _ended(handle, run_id)
+                return await ends.ended(handle, run_id)
         except service.RPCError as error:
-            raise _typed(error, run_id) from error
+            raise ends.typed(error, run_id) from error
         if found.history_length <= _NOT_BEGUN:
             return training.RunStatus(
                 run_id=run_id, stage=training.Stage.PENDING, message="no worker has taken it yet"
@@ -266,14 +266,14 @@ class WorkflowClient:
         except temporal.WorkflowUpdateFailedError as error:
             raise failures.from_failure(error) from error
         except service.RPCError as error:
-            raise _typed(error, run_id) from error
+            raise ends.typed(error, run_id) from error
 
     async def cancel(self, run_id: str) -> None:
         """Ask the run to end; it undoes what it has under way first."""
         try:
             await self._client.get_workflow_handle(run_id).cancel()
         except service.RPCError as error:
-            raise _typed(error, run_id) from error
+            raise ends.typed(error, run_id) from error
 
     async def training_result(self, run_id: str) -> training.TrainResult:
         """Wait for the end. Errors: the run's own; Conflict where it was cancelled."""
@@ -341,42 +341,4 @@ class WorkflowClient:
                 ) from error
             raise failures.from_failure(error) from error
         except service.RPCError as error:
-            raise _typed(error, run_id) from error
-
-
-async def _ended(handle: temporal.WorkflowHandle[Any, Any], run_id: str) -> training.RunStatus:
-    """The final status, out of what the run answered or failed with."""
-    try:
-        answer = await handle.result()
-    except temporal.WorkflowFailureError as failure:
-        cause = failure.cause
-        if exceptions.is_cancelled_exception(cause) or isinstance(cause, exceptions.TerminatedError):
-            return training.RunStatus(
-                run_id=run_id, stage=training.Stage.CANCELLED, progress=1.0, message="cancelled"
-            )
-        error = failures.from_failure(failure)
-        return training.RunStatus(
-            run_id=run_id,
-            stage=training.Stage.FAILED,
-            progress=1.0,
-            message=error.message,
-            error=errors.to_wire(error),
-        )
-    said = answer if isinstance(answer, dict) else {}
-    return training.RunStatus.model_validate(
-        {
-            "run_id": run_id,
-            "stage": said.get("stage", training.Stage.DONE),
-            "steps": said.get("steps", []),
-            "progress": 1.0,
-            "message": said.get("message", ""),
-        }
-    )
-
-
-def _typed(error: service.RPCError, run_id: str) -> errors.MainspringError:
-    if error.status is service.RPCStatusCode.NOT_FOUND:
-        return errors.NotFound(
-            f"no run `{run_id}`; list the runs to see their ids", resource="run", name=run_id
-        )
-    return errors.DependencyDown(f"temporal answered `{error.message}`; look at its log", name="temporal")
+            raise ends.typed(error, run_id) from error

@@ -12,6 +12,7 @@ OURS = {
     "mainspring.core.canonical",
     "mainspring.core.client",
     "mainspring.core.client.connection",
+    "mainspring.core.client.ends",
     "mainspring.core.client.failures",
     "mainspring.core.client.payloads",
     "mainspring.core.client.tracing",

@@ -150,7 +150,7 @@ async def _start(
     plane: control_plane.ControlPlane, run_id: str, requested_by: str, request: control.RunCreate
 ) -> None:
     if request.kind is control.RunKind.DEPLOY:
-        assert request.bundle_digest is not None  # service._check_complete
+        assert request.bundle_digest is not None  # requests.check_complete
         await plane.launcher.start_deployment(
             deployment.DeployRequest(
                 run_id=run_id,
@@ -164,7 +164,7 @@ async def _start(
             )
         )
     elif request.kind is control.RunKind.SCORE:
-        assert request.bundle_digest is not None and request.score is not None  # service._check_complete
+        assert request.bundle_digest is not None and request.score is not None  # requests.check_complete
         await plane.launcher.start_scoring(
             scoring.ScoreRequest(
                 run_id=run_id,
@@ -179,7 +179,7 @@ async def _start(
             )
         )
     elif request.kind is control.RunKind.RETIRE:
-        assert request.bundle_digest is not None and request.retire is not None  # service._check_complete
+        assert request.bundle_digest is not None and request.retire is not None  # requests.check_complete
         await plane.launcher.start_retiring(
             retiring.RetireRequest(
                 run_id=run_id,
@@ -191,7 +191,7 @@ async def _start(
             )
         )
     elif request.kind is control.RunKind.RELEASE:
-        assert request.release is not None  # service._check_complete
+        assert request.release is not None  # requests.check_complete
         await plane.launcher.start_releasing(
             releasing.ReleaseRequest(
                 run_id=run_id,
@@ -218,7 +218,7 @@ async def _start(
             )
         )
     elif request.kind is control.RunKind.PIPELINE:
-        assert request.pipeline is not None  # service._check_complete
+        assert request.pipeline is not None  # requests.check_complete
         await plane.launcher.start_pipeline(
             pipelines.PipelineRequest(
                 run_id=run_id,

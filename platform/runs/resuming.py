@@ -13,7 +13,7 @@ from mainspring.platform import plane as control_plane
 from mainspring.platform.costs import reservations
 from mainspring.platform.costs import store as cost_store
 from mainspring.platform.http import versions
-from mainspring.platform.runs import intents, outbox, service, store
+from mainspring.platform.runs import intents, outbox, requests, service, store
 
 __all__ = ["resume"]
 
@@ -99,7 +99,7 @@ async def _keep_free(
     spent = (await cost_store.run_costs(connection, [run_id])).get(run_id, 0.0)
     own = cost.to_nanos(spent)
     # Without a `max_cost` as much again as a run that begins: what it has used was another stretch's.
-    wanted = service.wanted_nanos(plane, request) + (own if limit is None else 0)
+    wanted = requests.wanted_nanos(plane, request) + (own if limit is None else 0)
     await reservations.release(connection, run_id)
     await service.afford(connection, project, wanted - own)
     await reservations.insert(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import cost, errors, identity, ids, policy, traces
-from mainspring.core.contracts import base, control, training, tuning
-from mainspring.core.pipelines.store import PipelineStore
+from mainspring.core.contracts import base, control, training
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
@@ -19,17 +18,9 @@ from mainspring.platform.costs import reservations
 from mainspring.platform.costs import store as cost_store
 from mainspring.platform.endpoints import store as endpoint_store
 from mainspring.platform.http import versions
-from mainspring.platform.policies import questions
 from mainspring.platform.projects import store as project_store
 from mainspring.platform.protection import dpia_service
-from mainspring.platform.runs import intents, outbox, store
-
-#: What a process may start because somebody asked it to, or signed a commit that wants it.
-_PROMPTED: Final = (control.RunKind.TRAIN, control.RunKind.PIPELINE, control.RunKind.DEPLOY)
-#: What takes something out of use: no budget is in its way.
-_ENDS: Final = (control.RunKind.RETIRE, control.RunKind.RELEASE)
-#: What names an endpoint that is there, if it names one.
-_CLAIM_NOTHING: Final = (control.RunKind.SCORE, control.RunKind.RELEASE)
+from mainspring.platform.runs import intents, outbox, requests, store
 
 
 async def create(
@@ -42,14 +33,14 @@ async def create(
     Errors: NotFound for the project, PolicyDenied, BudgetExceeded; Conflict if the key came with another request, or if
     the endpoint is another project's.
     """
-    _check_complete(request)
+    requests.check_complete(request)
 
     async def can_afford(connection: AsyncConnection, actor: identity.Actor) -> None:
-        if request.kind in _ENDS:
+        if request.kind in requests.ENDS:
             return  # a budget that is spent must not keep a bad model in service
         if await store.find_by_key(connection, actor.name, request.idempotency_key) is None:
             await dpia_service.require(connection, request)
-            await afford(connection, request.project, wanted_nanos(plane, request))
+            await afford(connection, request.project, requests.wanted_nanos(plane, request))
 
     async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[Asked]:
         known = await store.find_by_key(connection, actor.name, request.idempotency_key)
@@ -68,17 +59,17 @@ async def create(
                 return mutation.Change(Asked(known.run_id, intent), f"run/{known.run_id}", is_new=False)
             run_id = known.run_id
         else:
-            await _check_pipeline(plane, connection, request)
+            await requests.check_pipeline(plane, connection, request)
             if request.kind is control.RunKind.RELEASE:
                 await endpoint_store.require_free(connection, request.endpoint, request.project)
             run_id = ids.new_id("run")
             await store.insert(connection, run_id, request, actor.name)
-            if request.endpoint and request.kind not in _CLAIM_NOTHING:
+            if request.endpoint and request.kind not in requests.CLAIM_NOTHING:
                 await endpoint_store.claim(
                     connection, request.endpoint, request.project, request.environment, actor.name
                 )
             now, hours = base.utc_now(), plane.book.reservation_hours
-            wanted = wanted_nanos(plane, request)
+            wanted = requests.wanted_nanos(plane, request)
             await reservations.insert(connection, run_id, request.project, wanted, now=now, hours=hours)
         body = request.model_dump(mode="json")
         intent = await intents.insert(connection, run_id, intents.Kind.START, actor.name, body)
@@ -89,7 +80,7 @@ async def create(
         credential,
         action="run.start",
         resource=f"project/{request.project}",
-        on=_start_of(request),
+        on=requests.target(request),
         afford=can_afford,
         do=do,
     )
@@ -115,95 +106,6 @@ async def carry_out(plane: control_plane.ControlPlane, asked: Asked) -> control.
     if asked.intent is not None:
         await outbox.carry_out(plane, asked.intent)
     return await _show(plane, asked.run_id)
-
-
-def _check_complete(request: control.RunCreate) -> None:
-    if request.endpoint:
-        ids.check_slug(request.endpoint, "endpoint")
-    if request.kind is control.RunKind.DEPLOY:
-        for name in ("endpoint", "bundle_digest"):
-            if not getattr(request, name):
-                raise errors.InvalidRequest(f"a deployment needs `{name}`; add it", field=name)
-    if request.kind is control.RunKind.PIPELINE and request.pipeline is None:
-        raise errors.InvalidRequest(
-            "a pipeline needs `pipeline`; send its pack, and name it", field="pipeline"
-        )
-    for name, kind in (
-        ("tune", control.RunKind.TUNE),
-        ("pipeline", control.RunKind.PIPELINE),
-        ("model", control.RunKind.TRAIN),
-        ("split", control.RunKind.TRAIN),
-        ("on_behalf_of", control.RunKind.TRAIN),
-        ("canary_percents", control.RunKind.DEPLOY),
-    ):
-        if request.kind is not kind and getattr(request, name) not in (None, "", (), training.ModelChanges()):
-            raise errors.InvalidRequest(
-                f"`{name}` goes with kind `{kind}`, not with `{request.kind}`; leave it out, or change the kind",
-                field=name,
-            )
-    if request.prompted_by and request.kind not in _PROMPTED:
-        raise errors.InvalidRequest(
-            f"`prompted_by` goes with `{'`, `'.join(_PROMPTED)}`, not with `{request.kind}`; leave it out",
-            field="prompted_by",
-        )
-    for kind, name, about, what in (
-        (control.RunKind.SCORE, "score", "bundle_digest", "a batch scoring"),
-        (control.RunKind.RETIRE, "retire", "bundle_digest", "the end of a bundle"),
-        (control.RunKind.RELEASE, "release", "endpoint", "the release of an endpoint"),
-    ):
-        if request.kind is kind:
-            for needed in (name, about):
-                if not getattr(request, needed):
-                    raise errors.InvalidRequest(f"{what} needs `{needed}`; add it", field=needed)
-        elif getattr(request, name) is not None:
-            raise errors.InvalidRequest(
-                f"`{name}` goes with kind `{kind}`, not with `{request.kind}`; leave it out, or change the kind",
-                field=name,
-            )
-
-
-async def _check_pipeline(
-    plane: control_plane.ControlPlane, connection: AsyncConnection, request: control.RunCreate
-) -> None:
-    """What a pipeline names is there, and is the project's own. Errors: NotFound."""
-    if request.pipeline is None:
-        return
-    wanted = request.pipeline
-    if plane.state_dir is None or not PipelineStore.of(plane.state_dir, request.project).has_pack(
-        wanted.pack
-    ):
-        raise errors.NotFound(
-            f"project `{request.project}` has no pipeline `{wanted.pack}`; send it first, as `mainspring run FILE` does",
-            resource="pipeline",
-            name=wanted.pack,
-        )
-    if wanted.resume_of and (await store.find(connection, wanted.resume_of)).project != request.project:
-        raise store.unknown(wanted.resume_of)
-
-
-def wanted_nanos(plane: control_plane.ControlPlane, request: control.RunCreate) -> int:
-    """What is kept free for the run. A study says itself how much it may take at most."""
-    if request.kind in _ENDS:
-        return 0
-    if request.max_cost is not None:
-        return cost.to_nanos(request.max_cost)
-    if request.kind is control.RunKind.TUNE:
-        hours = (request.tune or tuning.TuneOptions()).max_cpu_hours
-        return cost.to_nanos(hours * plane.book.cpu_core_hour)
-    return cost.to_nanos(plane.book.run_reservation)
-
-
-def _start_of(request: control.RunCreate) -> access.Target:
-    return access.project(
-        request.project,
-        request.environment,
-        kind=str(request.kind),
-        environment=request.environment[: questions.MAX_CHARACTERS],
-        auto_approve_by=request.auto_approve_by[: questions.MAX_CHARACTERS],
-        is_sample=request.sample_fraction < 1.0,
-        has_cause=bool(request.cause),
-        **{k: v for k in questions.NAMED_BY_PROCESSES if (v := getattr(request, k))},
-    )
 
 
 async def afford(connection: AsyncConnection, name: str, wanted: int) -> None:
