@@ -18,6 +18,7 @@ SUITES: Final = {
     "platform": "the control plane: decisions, audit, verification, requests, tamperings, a budget race",
     "gpu": "every GPU kernel, where there is a GPU",
     "demo": "the whole platform, cold and warm",
+    "monitoring": "a day of ten million answers, and a year of alarms that were true or false",
     "templates": "what made projects reach on all of their data",
 }
 
@@ -34,7 +35,7 @@ def module_of(name: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     """The suite's exit code; 2 where there is no such suite."""
     arguments = sys.argv[1:] if argv is None else argv
-    listed = "\n".join(f"  {name:9} {what}" for name, what in SUITES.items())
+    listed = "\n".join(f"  {name:10} {what}" for name, what in SUITES.items())
     name = arguments[0] if arguments else None
     if name in ("-h", "--help"):
         print(f"usage: python -m mainspring.bench SUITE ...\n\n{listed}")

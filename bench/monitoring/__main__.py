@@ -1,4 +1,4 @@
-"""`python -m mainspring.bench.monitoring count|year|throughput`: what `docs/monitoring.md` says of it is from here.
+"""`python -m mainspring.bench monitoring count|year|throughput`: what `docs/monitoring.md` says of it is from here.
 
 `count` fits, freezes, answers, logs and counts, and leaves the year's sums; `year` has them judged.
 """
@@ -20,7 +20,7 @@ STORED = Path(__file__).parent / "tests" / "stored"
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m mainspring.bench.monitoring")
+    parser = argparse.ArgumentParser(prog="python -m mainspring.bench monitoring")
     parser.add_argument("what", choices=("count", "year", "throughput"))
     parser.add_argument("--into", type=Path, default=RESULTS)
     parser.add_argument("--rows", type=int, default=10_000_000)

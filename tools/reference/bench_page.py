@@ -43,7 +43,7 @@ def pages() -> dict[str, str]:
     job = _read("demo/results/demo-epyc.json")
     told, pictures = journey_results.main_job(job)
     parts += ["## The main job", f"{_machine(job)} Anew: `python -m mainspring.bench demo`.", *told]
-    results = [_read(f"templates/results/{name}-xeon.json") for name in ("classification", "text")]
+    results = [_read(f"templates/results/{name}.json") for name in ("classification-xeon", "text-xeon")]
     rows = [row for result in results for row in journey_results.template_rows(result)]
     parts += [
         "## Templates",
@@ -52,6 +52,12 @@ def pages() -> dict[str, str]:
     ]
     seen = _read("monitoring/results/year.json")
     parts += ["## A year of monitoring", _machine(seen), *journey_results.year(seen)]
+    busy = _read("monitoring/results/throughput.json")
+    parts += [
+        "## A day of ten million answers",
+        f"{_machine(busy)} Anew: `python -m mainspring.bench monitoring throughput`.",
+        *journey_results.day(busy),
+    ]
     made |= pictures
     return made | {"reference/results.md": page("Benchmark results", INTRO, parts)}
 

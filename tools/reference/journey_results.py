@@ -1,4 +1,4 @@
-"""Results that are no contests with peers: the main job, the templates' projects, and a year of monitoring."""
+"""Results that are no contests with peers: the main job, the templates' projects, and a year and a day of monitoring."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def template_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
             f"{one['rows']['train']:,}",
             f"{one['test_auc']:.4f}",
             f"{one['baseline_auc']:.4f}",
-            f"{one['goal']['target']} ({prose(one['goal']['peer'])})",
-            "met" if one["goal"]["ok"] else "**missed**",
+            f"{one['goal']['unit']} {one['goal']['target']} ({prose(one['goal']['peer'])})",
+            f"{'met' if one['goal']['ok'] else '**missed**'}: {one['goal']['value']}",
             f"{sum(one['seconds'].values()):,.0f}",
         )
         for one in found["results"]
@@ -82,4 +82,40 @@ def year(found: dict[str, Any]) -> list[str]:
         f" was at most {found['most_false_alarms_in_a_stable_month']} false alarm. An alarm by inputs alone would have rung for {moved} days.",
         f"Alerts by month: {months}.",
         table(("alert", "kind", ""), [(a["at"], a["kind"], prose(a["message"])) for a in found["alerts"]]),
+    ]
+
+
+#: Steps of a check, in order, in words.
+_STEPS = {
+    "newest_bundle": "find the bundle that answered last",
+    "count": "count every answer",
+    "join": "join what happened",
+    "judge": "judge the day",
+    "page": "make the page of a sample",
+}
+
+
+def day(found: dict[str, Any]) -> list[str]:
+    """What a check of one busy endpoint's day took one process."""
+    rows = [
+        (
+            says,
+            f"{took['seconds']:,.1f}",
+            f"{took['cpu_seconds']:,.1f}",
+            f"{took['resident_megabytes_peak']:,.0f}",
+        )
+        for name, says in _STEPS.items()
+        for took in [found["steps"][name]]
+    ]
+    total = (
+        "all of it",
+        f"{found['seconds']:,.1f}",
+        f"{found['cpu_seconds']:,.1f}",
+        f"{found['resident_megabytes_peak']:,.0f}",
+    )
+    return [
+        f"{found['rows']:,} answers in {found['files']:,} files of the log, {found['log_megabytes']:,.0f} MB; {found['columns']} columns, two of"
+        f" them slices; every outcome known. Their sums take {found['windows_megabytes']:,.1f} MB. The process had"
+        f" {found['resident_megabytes_before']:,.0f} MB before it began.",
+        table(("step", "seconds", "CPU seconds", "peak of memory until its end, MB"), [*rows, total]),
     ]

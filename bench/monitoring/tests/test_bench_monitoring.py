@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mainspring.bench import monitoring
-from mainspring.bench.monitoring import year
+from mainspring.bench.monitoring import throughput, year
 from mainspring.core.contracts.monitoring import MonitorReport
 
 RESULTS = Path(monitoring.__file__).parent / "results"
@@ -54,3 +54,15 @@ def test_the_stored_result_is_what_the_code_finds(kept: year.Kept, found: list[d
     stored = json.loads((RESULTS / "year.json").read_text())
     assert stored["alerts"] == found
     assert {name: stored[name] for name in year.judge(found, kept)} == year.judge(found, kept)
+
+
+@pytest.mark.slow
+def test_a_day_is_checked_whole_and_the_stored_one_was_of_ten_million(tmp_path: Path) -> None:
+    """A thousandth of it here: every step runs, and its answer is right."""
+    small = throughput.measure(tmp_path, 10_000)
+    stored = json.loads((RESULTS / "throughput.json").read_text())
+    assert small["is_right"] and small.keys() == stored.keys() - {"machine"}
+    assert stored["is_right"] and stored["rows"] == stored["known"] == 10_000_000
+    assert small["steps"].keys() == stored["steps"].keys()
+    # "Takes minutes in bounded memory."
+    assert stored["seconds"] < 300 and stored["resident_megabytes_peak"] < 1500
