@@ -1,27 +1,27 @@
 #!/usr/bin/env python3
-"""Puts a release together: `make release KEY=release.key`, or `python tools/release.py --key KEY [--wheel WHEEL] [--output FOLDER]`.
+"""Puts a release together: `make release KEY=release.key`, or `python tools/release.py --key KEY [--made FOLDER] [--output FOLDER]`.
 
 The tree has to be committed, and the changelog to have a part about the version of `version.bzl`. The wheel is the newest one of that
-version in `dist/` (`make wheel`, or a copy of Bazel's `bazel-bin/mainspring-*.whl`). What comes out is verified before it is told of.
-Data goes to stdout. Exit code 1, with a line that says what to do, if it cannot be made.
+version in `dist/` (`make wheel`), or that in FOLDER, which is `bazel-bin/release` after `bazel build -c opt //release`: all other files
+there must be what this tree makes. What comes out is verified before it is told of. Data goes to stdout. Exit code 1, with a line that says what to do, if it cannot be made.
 """
 
 from __future__ import annotations
 
 import argparse
-import runpy
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import release_files
 import surface
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from mainspring.core import errors
 from mainspring.core.models import signing
-from mainspring.core.supply import environment, release, sbom
+from mainspring.core.supply import release
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,13 +31,16 @@ def main(words: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--key", type=Path, required=True, help="Ed25519 in PEM, mode 0600, of who releases")
-    parser.add_argument("--wheel", type=Path, help="default: the newest of this version in dist/")
+    wheel = parser.add_mutually_exclusive_group()
+    wheel.add_argument("--wheel", type=Path, help="default: the newest of this version in dist/")
+    wheel.add_argument("--made", type=Path, help="bazel-bin/release, after `bazel build -c opt //release`")
     parser.add_argument("--output", type=Path, help="default: dist/mainspring-<version>")
     given = parser.parse_args(words)
-    version = str(runpy.run_path(str(ROOT / "version.bzl"))["VERSION"])
+    version = release_files.version_of(ROOT)
     folder = given.output or ROOT / "dist" / f"mainspring-{version}"
     try:
-        made = make(version, given.key, given.wheel or newest_wheel(version), folder)
+        wheel_of = given.made or ROOT / "dist"
+        made = make(version, given.key, given.wheel or newest_wheel(version, wheel_of), folder, given.made)
     except errors.MainspringError as error:
         print(f"tools/release.py: {error.message}", file=sys.stderr)
         return 1
@@ -47,39 +50,44 @@ def main(words: list[str] | None = None) -> int:
     return 0
 
 
-def make(version: str, key_file: Path, wheel: Path, folder: Path) -> release.Release:
-    """Errors: those of :func:`release.write`; Conflict for a tree that is not committed, or a version that is too low for what has
-    changed (`tools/surface.py`); NotFound for what is missing."""
+def make(
+    version: str, key_file: Path, wheel: Path, folder: Path, made: Path | None = None
+) -> release.Release:
+    """Errors: those of :func:`release.write`; Conflict for a tree that is not committed, a version that is too low for what has
+    changed (`tools/surface.py`), or files in `made` that are another tree's; NotFound for what is missing."""
     started, key, commit = datetime.now(UTC), signing.SigningKey.load(key_file), clean_commit()
     surface.require_fit(version)
-    files = {wheel.name: wheel.read_bytes(), **beside(version)}
+    release.changes_of((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), version)
+    beside = release_files.beside(ROOT, version, tracked())
+    if made is not None:
+        require_same(made, beside)
     release.write(
-        folder, files, key, version=version, commit=commit, started_at=started, finished_at=datetime.now(UTC)
+        folder,
+        {wheel.name: wheel.read_bytes(), **beside},
+        key,
+        version=version,
+        commit=commit,
+        started_at=started,
+        finished_at=datetime.now(UTC),
     )
     own = ed25519.Ed25519PublicKey.from_public_bytes(key.public_bytes)
     return release.verify(folder, signing.TrustedKeys([own]))
 
 
-def beside(version: str) -> dict[str, bytes]:
-    """What is not the wheel, by name."""
-    return {
-        "CHANGES.md": release.changes_of((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), version).encode(),
-        "requirements.txt": (ROOT / "requirements_lock.txt").read_bytes(),
-        sbom.FILE: sbom.render(
-            "mainspring", version, (), environment.packages(), environment.python_version(),
-            licence="Apache-2.0", kind="application",
-        ),
-        "contracts.zip": packed("docs/schemas/next"),
-        "histories.zip": packed("tests/replay/histories"),
-        "deploy.zip": packed("platform/deploy"),
-        "surface.zip": packed("docs/surface/next"),
-    }  # fmt: skip
+def tracked() -> list[Path]:
+    return [ROOT / line for line in git("ls-files", "-z").split("\0") if line]
 
 
-def packed(folder: str) -> bytes:
-    return release.pack(
-        ROOT / folder, (ROOT / line for line in git("ls-files", "-z", folder).split("\0") if line)
-    )
+def require_same(made: Path, files: Mapping[str, bytes]) -> None:
+    """Errors: Conflict naming a file of `made` that is not what this tree makes."""
+    for name, data in files.items():
+        path = made / name
+        if not path.is_file() or path.read_bytes() != data:
+            raise errors.Conflict(
+                f"`{path}` is not what this commit makes; run `bazel build -c opt //release` again",
+                resource="release",
+                name=name,
+            )
 
 
 def clean_commit() -> str:
@@ -92,13 +100,15 @@ def clean_commit() -> str:
     return git("rev-parse", "HEAD").strip()
 
 
-def newest_wheel(version: str) -> Path:
+def newest_wheel(version: str, folder: Path) -> Path:
     """Errors: NotFound without one."""
-    found: Iterable[Path] = (ROOT / "dist").glob(f"mainspring-{version}-*.whl")
+    found: Iterable[Path] = folder.glob(f"mainspring-{version}-*.whl")
     newest = max(found, key=lambda p: p.stat().st_mtime, default=None)
     if newest is None:
         raise errors.NotFound(
-            f"dist/ has no wheel of {version}; run `make wheel`", resource="wheel", name=version
+            f"{folder.name}/ has no wheel of {version}; run `make wheel`, or `bazel build -c opt //release`",
+            resource="wheel",
+            name=version,
         )
     return newest
 

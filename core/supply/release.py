@@ -33,7 +33,7 @@ from mainspring.core import canonical, durable, errors
 from mainspring.core.models import signing
 from mainspring.core.supply import dsse
 
-__all__ = ["PROVENANCE", "SUMS", "Release", "changes_of", "pack", "verify", "write"]
+__all__ = ["PROVENANCE", "SUMS", "Release", "changes_of", "pack", "sums", "verify", "write"]
 
 PROVENANCE: Final = "provenance.intoto.json"
 SUMS: Final = "SHA256SUMS"
@@ -82,9 +82,8 @@ def write(
         raise errors.InvalidRequest(f"`{commit}` is no commit of a repository", field="commit")
     if wrong := [n for n in files if Path(n).name != n or n in (SUMS, PROVENANCE)]:
         raise errors.InvalidRequest(f"`{wrong[0]}` is no name for a file of a release", field="files")
-    digests = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
-    sums = "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()
-    digests[SUMS] = hashlib.sha256(sums).hexdigest()
+    digests, summed = _digests(files), sums(files)
+    digests[SUMS] = hashlib.sha256(summed).hexdigest()
     statement = {
         "_type": _STATEMENT,
         "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in sorted(digests.items())],
@@ -105,7 +104,7 @@ def write(
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        for name, data in {**files, SUMS: sums, PROVENANCE: sealed}.items():
+        for name, data in {**files, SUMS: summed, PROVENANCE: sealed}.items():
             durable.replace_file(new / name, data)
         new.chmod(0o755)
         new.rename(folder)
@@ -153,6 +152,15 @@ def verify(folder: Path, trust: signing.TrustedKeys) -> Release:
         if got != digest:
             raise _corrupt(name, digest, got)
     return Release(version, commit, {n: f"sha256:{d}" for n, d in expected.items()}, signer)
+
+
+def sums(files: Mapping[str, bytes]) -> bytes:
+    """What `SHA256SUMS` says of them, for `sha256sum --check`."""
+    return "".join(f"{digest}  {name}\n" for name, digest in _digests(files).items()).encode()
+
+
+def _digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
 
 
 def pack(root: Path, files: Iterable[Path]) -> bytes:

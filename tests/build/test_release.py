@@ -24,7 +24,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone whose changelog has a part about the version, with a file in the place of the wheel."""
     folder = tmp_path_factory.mktemp("release") / "tree"
     subprocess.run(["git", "clone", "-q", "--depth", "1", f"file://{ROOT}", folder], check=True, timeout=60)
-    for tool in ("release.py", "surface.py"):
+    for tool in ("release.py", "release_files.py", "surface.py"):
         (folder / "tools" / tool).write_text((ROOT / "tools" / tool).read_text())
     changelog = folder / "CHANGELOG.md"
     changelog.write_text(changelog.read_text().replace("## Unreleased", f"## {VERSION} - 2026-11-29", 1))
@@ -39,8 +39,8 @@ def commit(tree: Path, why: str) -> None:
         subprocess.run(["git", *as_somebody, *words], cwd=tree, check=True, capture_output=True, timeout=60)
 
 
-def release(tree: Path, key: Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, tree / "tools" / "release.py", "--key", key]
+def release(tree: Path, key: Path, *more: str | Path) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, tree / "tools" / "release.py", "--key", key, *more]
     return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -62,6 +62,7 @@ def test_a_release_is_of_a_commit_and_verifies(tree: Path, tmp_path: Path) -> No
     bill = json.loads((made / "sbom.cdx.json").read_bytes())
     assert {"pydantic", "temporalio"} <= {c["name"] for c in bill["components"]}
     assert bill["metadata"]["component"]["type"] == "application"
+    assert "mainspring" not in {c["name"] for c in bill["components"]}
     with zipfile.ZipFile(made / "histories.zip") as histories:
         assert "train_approved_and_deployed.json" in histories.namelist()
     with zipfile.ZipFile(made / "contracts.zip") as contracts:
@@ -74,6 +75,31 @@ def test_a_release_is_of_a_commit_and_verifies(tree: Path, tmp_path: Path) -> No
     assert (again.returncode, "made once" in again.stderr) == (1, True)
     (made / "CHANGES.md").write_text("nothing to see")
     assert CliRunner().invoke(cli.cli, asked).exit_code != 0
+
+
+def test_what_bazel_made_is_signed_if_it_is_this_commit_s(tree: Path, tmp_path: Path) -> None:
+    """`//release` makes its files by the same code, of the files that it declares; these are those that git has."""
+    signing.ensure_key(tmp_path / "release.key")
+    listed = subprocess.run(["git", "ls-files"], cwd=tree, capture_output=True, text=True, check=True).stdout
+    wheel = next((tree / "dist").glob("*.whl"))
+    words = ["--wheel", wheel, "--output", tmp_path / "made", *listed.splitlines()]
+    subprocess.run([sys.executable, "tools/release_files.py", *words], cwd=tree, check=True, timeout=60)
+    sums = subprocess.run(
+        ["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path / "made", check=False
+    )
+    assert sums.returncode == 0
+    done = release(
+        tree, tmp_path / "release.key", "--made", tmp_path / "made", "--output", tmp_path / "signed"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "signed" / wheel.name).read_bytes() == b"a wheel"
+
+    (tmp_path / "made" / "surface.zip").write_bytes(b"another tree's")
+    refused = release(
+        tree, tmp_path / "release.key", "--made", tmp_path / "made", "--output", tmp_path / "no"
+    )
+    assert refused.returncode == 1 and "surface.zip` is not what this commit makes" in refused.stderr
+    assert not (tmp_path / "no").exists()
 
 
 def test_a_version_that_is_too_low_for_what_has_changed_is_none(tree: Path, tmp_path: Path) -> None:
