@@ -1,4 +1,7 @@
-"""One request's trace, through every process: the control API, Temporal, the worker, serving, and a prediction at last."""
+"""One request's trace, through every process: the control API, Temporal, the worker, serving, and a prediction at last.
+
+What they sent a real MLflow server takes as well, and has it as one trace.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,16 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import re
+import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +42,7 @@ from mainspring.core.client.workflows import WorkflowClient  # noqa: E402
 from mainspring.core.contracts import deployment  # noqa: E402
 from mainspring.platform import app as control_app  # noqa: E402
 from mainspring.platform.runs import launcher  # noqa: E402
+from mainspring.platform.stack import parts  # noqa: E402
 from mainspring.workflows import tracing, worker  # noqa: E402
 from mainspring.workflows.deployment import messages  # noqa: E402
 
@@ -96,7 +104,21 @@ def by_service(receiver: Receiver) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def test_from_a_deployment_to_a_prediction_it_is_one_trace(tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Told:
+    """A deployment and a prediction under one trace: what was sent, and what the platform says of it."""
+
+    receiver: Receiver
+    run: Any
+    rows: list[Any]
+    shown: set[str]
+    """Metrics of the worker."""
+    secrets: tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    tmp_path = tmp_path_factory.mktemp("traces")
     receiver = Receiver()
     with native_world.serve(tmp_path, bundle_dir=tmp_path / "bundles", trace_endpoint=receiver.url) as (
         pair,
@@ -123,7 +145,7 @@ def test_from_a_deployment_to_a_prediction_it_is_one_trace(tmp_path: Path) -> No
                 }
                 s = settings.load(environ, directory=tmp_path)
                 with control_api(s, issuer) as control_url:
-                    told = otlp.told_by(s.telemetry, tracing.SERVICE, "1")
+                    traced = otlp.told_by(s.telemetry, tracing.SERVICE, "1")
                     async with (
                         worker._room(url, tokens["service"]) as serving,
                         worker._room(control_url, tokens["service"]) as control,
@@ -132,7 +154,7 @@ def test_from_a_deployment_to_a_prediction_it_is_one_trace(tmp_path: Path) -> No
                             s,
                             serving,
                             control,
-                            around=[tracing.Tracing(told.tracer)],
+                            around=[tracing.Tracing(traced.tracer)],
                         ),
                     ):
                         mine = {"authorization": f"Bearer {tokens['developer']}"}
@@ -148,7 +170,7 @@ def test_from_a_deployment_to_a_prediction_it_is_one_trace(tmp_path: Path) -> No
                             errors.Misconfigured, match=r"correct `telemetry\.worker_metrics`"
                         ):
                             await worker.connect(s)
-                    told.close()
+                    traced.close()
                 asked = native_world.body(rows=[native_world.ROW])
                 answer = httpx.post(
                     url + native_world.path("flights"), content=asked, headers=HEADERS, trust_env=False
@@ -158,6 +180,11 @@ def test_from_a_deployment_to_a_prediction_it_is_one_trace(tmp_path: Path) -> No
 
         run, rows, shown = asyncio.run(story())
     receiver.close()
+    return Told(receiver, run, rows, shown, (*tokens.values(), "Bearer", "team@example.org"))
+
+
+def test_from_a_deployment_to_a_prediction_it_is_one_trace(told: Told) -> None:
+    receiver, run, rows, shown = told.receiver, told.run, told.rows, told.shown
     board = (ROOT / "platform/deploy/kubernetes/components/dashboards/workflows.json").read_text()
     asked = set(re.findall(r"\btemporal_\w+", board))
     # Counted from the first failure on.
@@ -191,4 +218,53 @@ def test_from_a_deployment_to_a_prediction_it_is_one_trace(tmp_path: Path) -> No
     ]
     assert way("mainspring-control", "POST /api/v1/runs/{run_id}/events")[2:] == [process, begun]
     said = json.dumps(receiver.documents)
-    assert not [word for word in (*tokens.values(), "Bearer", "team@example.org") if word in said]
+    assert not [word for word in told.secrets if word in said]
+
+
+@contextlib.contextmanager
+def mlflow(folder: Path) -> Iterator[str]:
+    """The server that the local stack runs, on a free port."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    variables = {"MAINSPRING_TRACKING_URI": url, "MAINSPRING_STACK_STATE_DIR": str(folder)}
+    part = parts.mlflow(settings.load(variables, directory=folder))
+    part.prepare()
+    with (folder / "mlflow.log").open("wb") as log:
+        process = subprocess.Popen(
+            part.argv, env={**os.environ, **part.environment}, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        until = time.monotonic() + 90
+        while not part.is_ready():
+            assert process.poll() is None and time.monotonic() < until, (folder / "mlflow.log").read_text()
+            time.sleep(0.1)
+        yield url
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=20)
+
+
+def test_mlflow_has_what_was_sent_as_one_trace(told: Told, tmp_path: Path) -> None:
+    """As `docs/monitoring.md` says: its endpoint, and the experiment as a header."""
+    sent = {span["spanId"]: span for _, span in by_service(told.receiver) if span["traceId"] == TRACE}
+    with mlflow(tmp_path) as url:
+        ours = otlp.Receiver(f"{url}/v1/traces", "x-mlflow-experiment-id=0")
+        for document in told.receiver.documents:
+            ours(json.dumps(document).encode())
+        asked = {"trace_id": f"tr-{TRACE}", "allow_partial": "true"}
+        answer = httpx.get(f"{url}/api/3.0/mlflow/traces/get", params=asked, trust_env=False, timeout=30)
+        nowhere = otlp.Receiver(f"{url}/v1/traces", "")
+        with pytest.raises(errors.DependencyDown, match=r"look at `telemetry\.trace_endpoint`"):
+            nowhere(json.dumps(told.receiver.documents[0]).encode())
+        ours.close()
+        nowhere.close()
+    assert answer.is_success, answer.text
+    found = {base64.b64decode(span["span_id"]).hex(): span for span in answer.json()["trace"]["spans"]}
+    assert found.keys() == sent.keys() and len(sent) > 10
+    for span_id, span in found.items():
+        mine = sent[span_id]
+        assert (span["name"], int(span["start_time_unix_nano"])) == (
+            mine["name"],
+            int(mine["startTimeUnixNano"]),
+        )
+        assert base64.b64decode(span["parent_span_id"]).hex() == mine["parentSpanId"]
