@@ -1,278 +1,235 @@
-"""Requests that the API's description allows, that it does not, and that are nearly good ones; and what each did to the database.
-
-The tenants' table has a good request for every route. One that is nearly good is such a request about names that are there, with what has
-to be new made anew, and now and then something in it that is wrong: what is made of the description alone hardly gets past the door.
-"""
+"""Sends what schemathesis makes of the control API's description, and looks at what came of it in the database."""
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import itertools
+import json
 import re
-import sqlite3
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import quote
 
 import hypothesis
-import platform_tenants as tenants
+import platform_commits as commits
 import schemathesis
+import sqlalchemy as sa
 from hypothesis import strategies as st
-from litestar.testing import TestClient
+from sqlalchemy import event
 
-from mainspring.core import identity, ids, settings
-from mainspring.platform import app as control_app
 from mainspring.platform.audit import guards
-from mainspring.platform.runs import launcher
 
-#: Whoever may most, a process, and an admin of one project.
-CALLERS: Final = ("root", "worker", "ana")
-
-#: What processes put on record, by parts of paths.
-FACTS: Final = ("/events", "usage", "report", "expire", "idle-events", "retentions", ":end")
-
-#: Look at everything that is on record, or write a file of it: asked less often.
-LONG: Final = {"policies:dry-run", "evidence", "keyset:change", "audit:verify", "audit:export"}
-
-#: Parts of a good request that have to be new to change something, by their keys.
-FRESH: Final[Mapping[str, Callable[[int], Any]]] = {
-    "event_key": lambda n: f"event-{n}",
-    "usage_key": lambda n: f"usage-{n}",
-    "spend_key": lambda n: f"spend-of-{n}",
-    "notebook_id": lambda n: ids.new_id("notebook"),
-    "runId": lambda n: str(uuid.UUID(int=n)),
-    "reason": lambda n: f"because of {n}",
-    "description": lambda n: f"described {n} times",
-    "owner": lambda n: f"owner-{n}",
-    "key": lambda n: f"p-{n}",
-    "cause": lambda n: f"cause {n}",
-    "column": lambda n: ("mail", f"mail{n}")[n % 3 > 0],
-    "epsilon": lambda n: 0.001 * (1 + n % 1000),
-    "every_minutes": lambda n: 5 + n % 500,
-    "recipient": lambda n: f"r{n}",
-    "bundle_digest": lambda n: f"sha256:{n:064x}",
-    "roles": lambda n: {
-        ("dev", "staging", "prod", "*")[n % 4]: [("viewer", "developer", "approver")[n // 4 % 3]]
-    },
-}
-#: Good bodies beside the table's, whose own would change nothing the second time.
-MORE: Final[Mapping[str, Any]] = {
-    "POST /projects": {"name": "made", "owner": "o"},
-    "PUT /catalog/{}": {
-        "entries": [{"kind": "view", "name": "{entry}", "owner": "o", "description": "what it is"}]
-    },
-    "POST /runs/{}/events": {
-        "run_id": "{run_id}", "event_key": "k", "action": "model.register", "actor": "x", "detail": {"model": "m"},
-    },
-}  # fmt: skip
-_WRONG: Final = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=20)
-    | st.just({})
-    | st.just([])
-)
+CHANGING: Final = {"POST", "PUT", "PATCH", "DELETE"}
+ALLOWED: Final = schemathesis.GenerationMode.POSITIVE
+NOT_ALLOWED: Final = schemathesis.GenerationMode.NEGATIVE
+#: Who asks: who may, and others who may not. "" is nobody.
+OTHERS: Final = ("root", "worker", "ana", "vic", "eva", "")
+#: These ask serving, and there is none here.
+OF_SERVING: Final = ("/live", "/predict", "/explain", "/logs")
+#: Answers that go on until somebody hangs up, unless they are asked not to.
+STREAMS: Final = "/events"
+#: Tasks of the control API that change things on their own account.
+_BACKGROUND: Final = {"recovery", "checkpoints", "access", "alerts", "policies"}
+_WRITES: Final = re.compile(r'\s*(?:INSERT (?:OR \w+ )?INTO|UPDATE|DELETE FROM)\s+"?(\w+)', re.IGNORECASE)
 
 
-class Watched:
-    """What became of each request: rows of the log, changes of tables, and changes without a row."""
+class Witness:
+    """What each committed transaction wrote, seen from beside the platform and its triggers."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = sqlite3.connect(file, isolation_level=None)
-        self._file.execute("CREATE TABLE fuzz (changes INTEGER)")
-        self._file.execute("INSERT INTO fuzz VALUES (0)")
-        found = self._file.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        for (name,) in found:
-            if name in guards.UNGUARDED or name in ("fuzz", "sqlite_sequence"):
-                continue
-            for verb in ("INSERT", "UPDATE", "DELETE"):
-                self._file.execute(
-                    f"CREATE TRIGGER fuzz_{name}_{verb} AFTER {verb} ON {name} BEGIN UPDATE fuzz SET changes = changes + 1; END"
-                )
-        self.unaudited = 0
-        self._last = self._look()
+    def __init__(self) -> None:
+        self.audited = 0
+        """Committed transactions with a row of the log, of requests alone."""
+        self.changed = 0
+        """Those that changed anything else, too."""
+        self.unaudited: list[set[str]] = []
+        """Tables of transactions that changed something and have none."""
 
-    def committed(self) -> bool:
-        """Since it was asked last: is there a row on record of something that was not denied."""
-        changes, rows, done = self._look()
-        before, self._last = self._last, (changes, rows, done)
-        self.unaudited += changes > before[0] and rows == before[1]
-        return done > before[2]
+    def _wrote(self, connection: sa.Connection, cursor: Any, statement: str, *_: Any) -> None:
+        found = _WRITES.match(statement)
+        if found and cursor.rowcount != 0:
+            connection.info.setdefault("wrote", set()).add(found[1])
 
-    def drop_guards(self) -> None:
-        """As the owner of the file could."""
-        names = self._file.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
-        for (name,) in names:
-            if not name.startswith("fuzz_"):
-                self._file.execute(f"DROP TRIGGER {name}")
+    def _committed(self, connection: sa.Connection) -> None:
+        wrote = connection.info.pop("wrote", set())
+        changed = wrote - set(guards.UNGUARDED)
+        if changed and "audit" not in wrote:
+            self.unaudited.append(changed)
+        if "audit" in wrote and not _is_background():
+            self.audited += 1
+            self.changed += bool(changed)
 
-    def _look(self) -> tuple[int, int, int]:
-        row = self._file.execute(
-            "SELECT (SELECT changes FROM fuzz), (SELECT coalesce(max(sequence), 0) FROM audit),"
-            " (SELECT count(*) FROM audit WHERE outcome <> 'denied')"
-        ).fetchone()
-        return int(row[0]), int(row[1]), int(row[2])
+    def _rolled_back(self, connection: sa.Connection) -> None:
+        connection.info.pop("wrote", None)
 
 
-@dataclass
-class Found:
-    """What came of a run. `commits` by operation: requests that changed something, on record."""
+@contextmanager
+def witness() -> Iterator[Witness]:
+    """Of every engine there is meanwhile."""
+    made = Witness()
+    heard = (
+        ("after_cursor_execute", made._wrote),
+        ("commit", made._committed),
+        ("rollback", made._rolled_back),
+    )
+    for name, listener in heard:
+        event.listen(sa.Engine, name, listener)
+    try:
+        yield made
+    finally:
+        for name, listener in heard:
+            event.remove(sa.Engine, name, listener)
 
-    asked: int = 0
-    commits: dict[str, int] = field(default_factory=dict)
-    statuses: set[int] = field(default_factory=set)
-    failures: list[str] = field(default_factory=list)
-    unaudited: int = 0
 
-    @property
-    def committed(self) -> int:
-        return sum(self.commits.values())
+def _is_background() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.get_name() in _BACKGROUND
+
+
+Kind: TypeAlias = Literal["broke", "no problem told", "off the record", "by nobody", "twice"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What should not be. `by nobody`: a change by whom nobody knows, or by a look."""
+
+    kind: Kind
+    operation: str
+    told: str
 
 
 class Fuzz:
-    """Asks every operation of one application with two tenants in it."""
+    """Generated requests to one house. Faults are gathered, not raised: what is asked depends on what was changed before."""
 
-    def __init__(self, client: TestClient[Any], s: settings.Settings) -> None:
-        self.world = tenants.World(client, s.stack.state_dir)
-        self.watched = Watched(Path(s.control.database_url.partition("///")[2]))
-        schema = client.get("/schema/openapi.json").raise_for_status().json()
-        config = schemathesis.Config.from_dict({"base-url": "http://testserver"})
-        self._api = schemathesis.openapi.from_dict(schema, config=config)
-        self._good: dict[str, list[Any]] = {}
-        for asked in tenants.REQUESTS:
-            if asked.method != "GET":
-                self._good.setdefault(_shape(asked.method, asked.path), []).append(asked.body)
-        for shape, body in MORE.items():
-            self._good[shape] = [body, *self._good.get(shape, [])]
-        self._numbers = itertools.count(1)
+    def __init__(self, house: commits.House, seen: Witness) -> None:
+        self.house, self.seen = house, seen
+        self.faults: list[Fault] = []
+        self.committed: Counter[str] = Counter()
+        self.statuses: Counter[int] = Counter()
+        # Not drawn: of a few examples the first is always the simplest.
+        self._turns = itertools.cycle(OTHERS)
+        document = house.client.get("/schema/openapi.json").json()
+        api = schemathesis.openapi.from_dict(document)
+        self.operations = [result.ok() for result in api.get_all_operations()]
+        self.changing = {commits.shape(o.label) for o in self.operations if o.method.upper() in CHANGING}
 
-    def run(self, *, generated: int, near: int, only: str = "") -> Found:
-        """Of each operation so many that are allowed, as many that are not (none if it is one), and `near` that are nearly good; `only` paths with this in them."""
-        found = Found()
-        for one in self._api.get_all_operations():
-            operation = one.ok()
-            label = f"{operation.method.upper()} {operation.path}"
-            if only not in label:
-                continue
-            found.commits.setdefault(label, 0)
-            is_long = any(word in label for word in LONG)
-            modes = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
-            for mode in modes[:generated]:  # to make one of a kind takes longest
-                self._ask(operation, label, found, 1 if is_long else generated, mode)
-            if not label.startswith("GET "):
-                self._ask(operation, label, found, min(near, 4) if is_long else near, None)
-        found.unaudited = self.watched.unaudited
-        return found
+    def ask_all(self, *, near: int, by_schema: int) -> None:
+        """Each operation: requests near one that is taken, and such as the description allows and does not."""
+        for operation in self.operations:
+            is_change = operation.method.upper() in CHANGING
+            if is_change:
+                self._given(operation, ALLOWED, near, self._near)
+            self._given(operation, ALLOWED, by_schema, self._by_schema)
+            if is_change or by_schema > 2:  # what makes wrong ones takes longest, and looks are many
+                self._given(operation, NOT_ALLOWED, by_schema, self._by_schema)
 
-    def _ask(
-        self,
-        operation: Any,
-        label: str,
-        found: Found,
-        examples: int,
-        mode: schemathesis.GenerationMode | None,
-    ) -> None:
-        """`mode` None: nearly good ones, which are asked by whoever may most of the time, and of the version that is there."""
-        bodies = self._good.get(_shape(operation.method, operation.path), [None])
-        strategy = st.none() if mode is None else operation.as_strategy(generation_mode=mode)
-
-        @hypothesis.given(strategy, st.data())
+    def _given(self, operation: Any, mode: Any, count: int, ask: Any) -> None:
+        @hypothesis.given(operation.as_strategy(generation_mode=mode), st.data())
         @hypothesis.settings(
-            max_examples=examples,
+            max_examples=count,
             database=None,
             deadline=None,
             derandomize=True,
             suppress_health_check=list(hypothesis.HealthCheck),
             phases=[hypothesis.Phase.generate],
         )
-        def ask(case: Any, data: st.DataObject) -> None:
-            if mode is None:
-                n = next(self._numbers)
-                body = _freshened(self.world.theirs.fill(data.draw(st.sampled_from(bodies))), n)
-                # One in eight has something in it that is wrong.
-                if isinstance(body, dict) and body and data.draw(st.integers(0, 7)) == 7:
-                    body[data.draw(st.sampled_from(sorted(body)))] = data.draw(_WRONG)
-                headers = {"If-Match": "*"} if n % 3 else {}
-                parameters = dict.fromkeys(re.findall(r"{(\w+)}", operation.path), "x")
-                kind = {} if body is None else {"body": body, "media_type": "application/json"}
-                case = operation.Case(path_parameters=parameters, headers=headers, query={}, **kind)
-            if mode is None or (mode is schemathesis.GenerationMode.POSITIVE and data.draw(st.booleans())):
-                self._name(case, operation.path)
-            if "/events" in operation.path and label.startswith("GET"):
-                case.query["until_idle"] = "true"  # it goes on for ever otherwise
-            first = "worker" if any(word in label for word in FACTS) else "root"
-            callers = (first, first, first, *CALLERS) if mode is None else CALLERS
-            self._send(case, label, found, data.draw(st.sampled_from(callers)))
+        def one(case: Any, data: st.DataObject) -> None:
+            ask(operation, case, data)
 
-        with contextlib.suppress(hypothesis.errors.Unsatisfiable):  # nothing of this operation can be wrong
-            ask()
+        with suppress(hypothesis.errors.Unsatisfiable):  # nothing of this operation can be wrong
+            one()
 
-    def _name(self, case: Any, path: str) -> None:
-        names, n = self.world.theirs, next(self._numbers)
-        first = path.removeprefix("/api/v1/").removeprefix("/v1/").partition("/")[0]
-        known = {
-            "project": names.project,
-            "actor": (names.actor, f"member-{n}")[n % 2],
-            "run_id": names.run_id,
-            "request_id": names.access,
-            "process": "skew",
-            "digest": names.plain_pack if "pipelines" in path else tenants.DIGEST,
-            "dataset": names.entry,
-            "erasure_id": names.erasure,
-            "alert_id": names.alert,
-            "change_id": "rotate-1",
-            "name": {"projects": names.project, "endpoints": f"e-{names.project}", "quarantine": names.batch}.get(
-                first, names.entry
-            ),
-        }  # fmt: skip
-        for name in set(case.path_parameters) & set(known):
-            case.path_parameters[name] = known[name]
+    def _near(self, operation: Any, case: Any, data: st.DataObject) -> None:
+        """One that is taken, as it is or with some of its fields as they were generated."""
+        recipe = commits.TAKEN.get(commits.shape(operation.label))
+        if recipe is None:
+            return
+        taken = recipe(self.house, self.house.mark())
+        body = taken.body
+        if isinstance(body, dict) and isinstance(case.body, dict) and data.draw(st.booleans()):
+            drawn = data.draw(st.sets(st.sampled_from(sorted(case.body)), max_size=2)) if case.body else ()
+            body = {**body, **{name: case.body[name] for name in drawn}}
+        headers = dict(taken.headers)
+        if data.draw(st.booleans()):
+            headers["Idempotency-Key"] = self.house.mark()
+        answer = self._send(operation, taken.who, _path(operation, taken.names), body, headers)
+        is_kept = "no-store" not in answer.headers.get("cache-control", "")
+        if answer.is_success and is_kept and "Idempotency-Key" in headers:
+            self._again(operation, taken, body, headers, answer)
 
-    def _send(self, case: Any, label: str, found: Found, caller: str) -> None:
-        asked = case.as_transport_kwargs(base_url="http://testserver")
-        content = {"content": asked["data"]} if isinstance(asked.get("data"), (bytes, str)) else {}
-        headers = {k: v for k, v in dict(asked.get("headers") or {}).items() if k.lower() != "authorization"}
-        answer = self.world.client.request(
-            asked["method"],
-            asked["url"],
-            params=asked.get("params"),
-            headers={**headers, "Authorization": f"Bearer {caller}"},
-            **({"json": asked["json"]} if "json" in asked else content),
-        )
-        found.asked += 1
-        found.statuses.add(answer.status_code)
-        found.commits[label] += self.watched.committed() and answer.is_success
-        # What is asked of a system that is not here is told to be down.
-        if answer.status_code >= 500 and answer.status_code not in (503, 504):
-            found.failures.append(f"{label} as {caller}: {answer.status_code} {answer.text[:300]} {asked}")
+    def _again(self, operation: Any, taken: commits.Taken, body: Any, headers: Any, first: Any) -> None:
+        before = self.seen.audited
+        again = self._send(operation, taken.who, _path(operation, taken.names), body, headers)
+        if self.seen.audited != before or again.content != first.content:
+            self.faults.append(
+                Fault("twice", operation.label, f"{first.text:.600} and then {again.text:.600}")
+            )
+
+    def _by_schema(self, operation: Any, case: Any, data: st.DataObject) -> None:
+        """As it was generated, with names that are there in half of the cases."""
+        names = dict(case.path_parameters or {})
+        if data.draw(st.booleans()):
+            names |= {n: v for n, v in NAMES.items() if n in names}
+        headers = {
+            str(k): str(v) for k, v in (case.headers or {}).items() if str(k).lower() != "authorization"
+        }
+        headers = {k: v for k, v in headers.items() if v.isprintable() and v.isascii()}
+        query = {str(k): v for k, v in (case.query or {}).items()}
+        if operation.path.endswith(STREAMS):
+            query |= {"until_idle": "true"}
+        body = None if isinstance(case.body, schemathesis.core.NotSet) else case.body
+        who = next(self._turns)
+        self._send(operation, who, _path(operation, names), body, headers, query)
+
+    def send(self, operation: Any, taken: commits.Taken, document: bytes) -> Any:
+        """Bytes in the place of the body of a request that is taken."""
+        return self._send(operation, taken.who, _path(operation, taken.names), document, dict(taken.headers))
+
+    def _send(
+        self, operation: Any, who: str, path: str, body: Any, headers: dict[str, str], query: Any = None
+    ) -> Any:
+        sent = {**headers, **({"Authorization": f"Bearer {who}"} if who else {})}
+        content = None
+        if body is not None:
+            content = body if isinstance(body, bytes) else json.dumps(body, default=str).encode()
+            sent.setdefault("Content-Type", "application/json")
+        audited, unaudited, changed = self.seen.audited, len(self.seen.unaudited), self.seen.changed
+        method = operation.method.upper()
+        answer = self.house.client.request(method, path, content=content, params=query, headers=sent)
+        self.statuses[answer.status_code] += 1
+        told = f"{answer.request.url} by `{who}`, {content!r:.600}: {answer.status_code} {answer.text:.600}"
+        is_without_serving = answer.status_code == 503 and operation.path.endswith(OF_SERVING)
+        found: dict[Kind, bool] = {
+            "broke": answer.status_code >= 500 and not is_without_serving,
+            "no problem told": answer.status_code >= 400
+            and "problem+json" not in answer.headers.get("content-type", ""),
+            "off the record": len(self.seen.unaudited) > unaudited,
+            "by nobody": self.seen.changed > changed and (method not in CHANGING or not who),
+        }
+        self.faults += [Fault(kind, operation.label, told) for kind, is_so in found.items() if is_so]
+        if answer.is_success and self.seen.audited > audited:
+            self.committed[commits.shape(operation.label)] += 1
+        return answer
 
 
-def _freshened(value: Any, n: int) -> Any:
-    if isinstance(value, dict):
-        made = {k: FRESH[k](n) if k in FRESH else _freshened(v, n) for k, v in value.items()}
-        return {**made, "name": f"made-{n}"} if made.get("name") == "made" else made
-    return [_freshened(v, n) for v in value] if isinstance(value, list) else value
+#: Names that are there, so that not every path ends in 404.
+NAMES: Final = {
+    "project": commits.PROJECT,
+    "name": commits.PROJECT,
+    "actor": "vic",
+    "process": "skew",
+    "namespace": commits.PROJECT,
+    "question": "view.one:upstream",
+    "change_id": "rotate-bundles",
+}
 
 
-def _shape(method: str, path: str) -> str:
-    """Without version and names: the same for the table's paths and the description's."""
-    bare = re.sub(r"{\w+}", "{}", path.removeprefix("/api").removeprefix("/v1"))
-    return f"{method.upper()} {bare.replace('/skew', '/{}').replace('rotate-{}', '{}').replace('e-{}', '{}')}"
-
-
-@contextmanager
-def started(directory: Path, *more: Any) -> Iterator[Fuzz]:
-    """Over a fresh SQLite file; `more` handlers beside the API's own."""
-    s = settings.load({}, directory=directory)
-    app = control_app.create_app(
-        s, issuer=identity.TokenIssuer(tenants.ACTORS), launcher=launcher.MemoryLauncher()
-    )
-    for handler in more:
-        app.register(handler)
-    with TestClient(app, raise_server_exceptions=False) as client:
-        yield Fuzz(client, s)
+def _path(operation: Any, names: Any) -> str:
+    path: str = operation.path
+    for name, value in names.items():
+        # A dot segment is gone before it is sent.
+        shown = quote(str(value), safe="") or "%20"
+        path = path.replace(f"{{{name}}}", "%2E" if shown in (".", "..") else shown)
+    return path

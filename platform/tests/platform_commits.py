@@ -1,0 +1,340 @@
+"""For each operation that changes something, a request that is taken: who sends it, where, and what lies before it.
+
+Nothing can be said of a change that never was committed; so whoever sends generated requests begins from these. `mark` is
+fresh each time, and makes what it names new.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import platform_tenants as tenants
+import polars as pl
+import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
+
+from mainspring.core import errors, identity, settings, workspace
+from mainspring.core.protection import keysets, sealing
+from mainspring.platform import app as control_app
+from mainspring.platform.runs import launcher as run_launcher
+
+PROJECT: Final = "alpha"
+PLACE: Final = f"/api/v1/projects/{PROJECT}"
+ANY: Final = {"If-Match": "*"}
+WORDS: Final = {"reason": "because"}
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A request that changes something, by somebody who may."""
+
+    who: str
+    body: Any = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    """In the places of the path."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class House:
+    """A control API with a project, whose admin is ana."""
+
+    def __init__(self, client: TestClient[Any], launcher: run_launcher.MemoryLauncher, folder: Path) -> None:
+        self.client, self.launcher = client, launcher
+        self.settings = settings.load({}, directory=folder)
+        self._marks = 0
+        self.call("root", "POST", "/api/v1/projects", {"name": PROJECT, "owner": "o"})
+        self.call("root", "PUT", f"{PLACE}/members/ana", {"roles": {"*": ["admin"]}})
+        self.call("ana", "PUT", f"{PLACE}/members/vic", {"roles": {"*": ["viewer"]}})
+        self.run("first", endpoint=f"e-{PROJECT}")
+
+    def call(self, who: str, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        sent = {"Authorization": f"Bearer {who}", **headers}
+        answer = self.client.request(method, path, json=body, headers=sent)
+        assert answer.is_success, (method, path, answer.text)
+        return answer.json() if answer.content else None
+
+    def mark(self) -> str:
+        self._marks += 1
+        return f"m{self._marks}"
+
+    def run(self, cause: str, **fields: Any) -> str:
+        body = {"project": PROJECT, "cause": cause, **fields}
+        made: str = self.call("ana", "POST", "/api/v1/runs", body)["run_id"]
+        return made
+
+
+def app(folder: Path) -> tuple[Litestar, run_launcher.MemoryLauncher]:
+    launcher = run_launcher.MemoryLauncher()
+    s = settings.load({}, directory=folder)
+    return control_app.create_app(s, issuer=identity.TokenIssuer(tenants.ACTORS), launcher=launcher), launcher
+
+
+def _member(_: House, mark: str) -> Taken:
+    names = {"project": PROJECT, "actor": f"actor-{mark}"}
+    return Taken("ana", {"roles": {"dev": ["developer"]}}, names)
+
+
+def _member_gone(house: House, mark: str) -> Taken:
+    made = _member(house, mark)
+    house.call("ana", "PUT", f"{PLACE}/members/{made.names['actor']}", made.body)
+    return Taken("ana", None, made.names, ANY)
+
+
+def _access(house: House, _: str) -> Taken:
+    """Of one role there is one request at a time."""
+    for state in ("open", "active"):
+        for one in house.call("root", "GET", f"{PLACE}/access-requests?state={state}")["items"]:
+            house.call("root", "POST", f"{PLACE}/access-requests/{one['request_id']}/revoke", WORDS)
+    body = {"role": "developer", "environment": "dev", "minutes": 5, "reason": "because"}
+    return Taken("ana", body, {"project": PROJECT})
+
+
+def _asked(house: House, mark: str, how: str = "") -> dict[str, str]:
+    made = house.call("ana", "POST", f"{PLACE}/access-requests{how}", _access(house, mark).body)
+    return {"project": PROJECT, "request_id": made["request_id"]}
+
+
+def _access_open(body: Any) -> Callable[[House, str], Taken]:
+    def made(house: House, mark: str) -> Taken:
+        _access(house, mark)
+        return Taken("root", body, _asked(house, mark))
+
+    return made
+
+
+def _glass(house: House, mark: str) -> Taken:
+    _access(house, mark)
+    names = _asked(house, mark, ":break-glass")
+    house.call("ana", "POST", f"{PLACE}/access-requests/{names['request_id']}/revoke", WORDS)
+    return Taken("root", WORDS, names)
+
+
+def _decided(house: House, mark: str) -> Taken:
+    return Taken("root", {"approve": True, "reason": mark}, {"run_id": house.run(mark)})
+
+
+def _resumed(house: House, mark: str) -> Taken:
+    run_id = house.run(mark)
+    house.launcher.fail(run_id)
+    end = {"stage": "failed", "message": "stopped", "result": {"message": "stopped"}}
+    told = {"event_key": run_id, "run_id": run_id, "action": "run.end", "actor": "ana", "detail": end}
+    house.call("worker", "POST", f"/api/v1/runs/{run_id}/events", told)
+    return Taken("ana", {"max_cost": 1.0}, {"run_id": run_id})
+
+
+def _told(house: House, mark: str) -> Taken:
+    run_id = house.run(mark)
+    event = {"event_key": mark, "run_id": run_id, "action": "run.stage", "actor": "x", "detail": {}}
+    return Taken("worker", event, {"run_id": run_id})
+
+
+def _key_told(_: House, mark: str) -> Taken:
+    event = {"event_key": mark, "run_id": "rotate-bundles", "action": "key.end", "actor": "x", "detail": {}}
+    return Taken("worker", event, {"change_id": "rotate-bundles"})
+
+
+def _filled(value: Any, mark: str) -> Any:
+    """A body of the tenants' table, about this project and of this mark."""
+    names = {"project": PROJECT, "usage": f"usage-{mark}", "entry": f"view.{mark}", "run_id": "run_nowhere"}
+    if isinstance(value, dict):
+        return {k: _filled(v, mark) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_filled(v, mark) for v in value]
+    return value.format(**names) if isinstance(value, str) else value
+
+
+def _used(house: House, mark: str) -> Taken:
+    return Taken("worker", {**_filled(tenants._usage(), mark), "run_id": house.run(mark)})
+
+
+def _catalog(_: House, mark: str) -> Taken:
+    entry = {"kind": "view", "name": "view.one", "owner": "o", "description": mark}
+    return Taken("ana", {"entries": [entry]}, {"project": PROJECT}, ANY)
+
+
+def _found(_: House, mark: str) -> Taken:
+    body = {"entry": f"view.{mark}", "findings": [tenants.FINDING]}
+    return Taken("ana", body, {"project": PROJECT})
+
+
+def _found_decided(house: House, mark: str) -> Taken:
+    house.call("ana", "POST", f"{PLACE}/classifications", _found(house, mark).body)
+    body = {"entry": f"view.{mark}", "column": "mail", "confirm": True, "reason": mark}
+    return Taken("ana", body, {"project": PROJECT})
+
+
+def _sealed(house: House, mark: str) -> Taken:
+    cipher = keysets.keyset(house.settings.protection, PROJECT).cipher()
+    value = cipher.seal(pl.Series([mark]), sealing.Field("lake.intake", "mail", "joinable"))[0]
+    body = {
+        **_filled(tenants.SEALED, mark),
+        "dataset": "lake.intake",
+        "values": [value],
+        "purpose": "prediction",
+    }
+    return Taken("ana", body, {"project": PROJECT})
+
+
+def _assessed(_: House, mark: str) -> Taken:
+    return Taken("ana", {**tenants.DPIA, "purpose": f"to see how {mark} comes along"}, {"project": PROJECT})
+
+
+def _assessment_decided(house: House, mark: str) -> Taken:
+    digest = house.call("ana", "POST", f"{PLACE}/dpia", _assessed(house, mark).body)["digest"]
+    return Taken("root", {"digest": digest, "sign": True, "reason": mark + " is well"}, {"project": PROJECT})
+
+
+def _private(_: House, mark: str) -> Taken:
+    return Taken("ana", {"epsilon": 2.0, "reason": "because"}, {"project": PROJECT, "dataset": f"set.{mark}"})
+
+
+def _spent(house: House, mark: str) -> Taken:
+    made = _private(house, mark)
+    house.call("ana", "PUT", f"{PLACE}/privacy/{made.names['dataset']}", made.body)
+    return Taken("ana", {**tenants.SPEND, "spend_key": f"spend-{mark:0>8}"}, made.names)
+
+
+def _erased(_: House, mark: str) -> Taken:
+    return Taken("ana", {**tenants.ERASURE, "key": mark}, {"project": PROJECT})
+
+
+def _erasure(house: House, mark: str) -> dict[str, str]:
+    made = house.call("ana", "POST", f"{PLACE}/erasures", _erased(house, mark).body)
+    return {"project": PROJECT, "erasure_id": made["erasure_id"]}
+
+
+def _erasure_decided(house: House, mark: str) -> Taken:
+    return Taken("root", {"approve": True, "reason": mark}, _erasure(house, mark))
+
+
+def _erasure_told(house: House, mark: str) -> Taken:
+    return Taken("worker", {"state": "failed", "message": mark}, _erasure(house, mark))
+
+
+def _released(house: House, mark: str) -> Taken:
+    lake = workspace.Workspace(house.settings.stack.state_dir, PROJECT, 0.5).lake
+    with pytest.raises(errors.DataInvalid) as held:
+        tenants.publish(lake, [int(mark[1:])] * 2)
+    return Taken("root", WORDS, {"project": PROJECT, "name": str(held.value.quarantined)})
+
+
+_SKEW: Final = {"project": PROJECT, "process": "skew"}
+
+
+def _scheduled(house: House, mark: str) -> Taken:
+    _schedule(house)
+    return Taken("ana", {"every_minutes": 60 + int(mark[1:])}, _SKEW, ANY)
+
+
+def _schedule(house: House) -> None:
+    who = {"Authorization": "Bearer ana"}
+    if house.client.get(f"{PLACE}/schedules/skew", headers=who).status_code == 404:
+        house.call("ana", "PUT", f"{PLACE}/schedules/skew", {"every_minutes": 60})
+
+
+def _unscheduled(house: House, _: str) -> Taken:
+    _schedule(house)
+    return Taken("ana", None, _SKEW, ANY)
+
+
+def _prompted(house: House, _: str) -> Taken:
+    _schedule(house)
+    return Taken("ana", None, _SKEW)
+
+
+def _packed(_: House, mark: str) -> Taken:
+    pack = tenants._pack(mark)
+    return Taken("ana", tenants._sent(pack), {"project": PROJECT, "digest": pack.digest})
+
+
+def _rotated(house: House, mark: str) -> Taken:
+    house.launcher.key_changes.clear()  # the one before has ended
+    return Taken("root", {"reason": f"the month of {mark}"})
+
+
+def _report(_: House, mark: str) -> Taken:
+    body = _filled(tenants._report(), mark)
+    body["report"]["findings"][0]["column"] = mark
+    return Taken("worker", body)
+
+
+def _alert(house: House, mark: str) -> Taken:
+    made = house.call("worker", "POST", "/api/v1/monitoring/reports", _report(house, mark).body)
+    return Taken("ana", WORDS, {"alert_id": made["alerts"][0]})
+
+
+def _rules(_: House, mark: str) -> Taken:
+    return Taken("ana", {"rules": [{"name": f"rule-{mark}"}]}, {"project": PROJECT}, ANY)
+
+
+def _idle(_: House, mark: str) -> Taken:
+    return Taken("worker", {"event_key": mark, "kind": "notice"}, {"name": f"e-{PROJECT}"})
+
+
+#: By operation as `shape` has it.
+TAKEN: Final[Mapping[str, Callable[[House, str], Taken]]] = {
+    "POST /projects": lambda _, mark: Taken("root", {"name": f"made-{mark}", "owner": "o"}),
+    "PATCH /projects/{}": lambda _, mark: Taken("ana", {"owner": mark}, {"name": PROJECT}, ANY),
+    "PUT /projects/{}/members/{}": _member,
+    "DELETE /projects/{}/members/{}": _member_gone,
+    "POST /projects/{}/access-requests": _access,
+    "POST /projects/{}/access-requests:break-glass": _access,
+    "POST /projects/{}/access-requests/{}/decision": _access_open({"approve": True}),
+    "POST /projects/{}/access-requests/{}/revoke": _access_open(WORDS),
+    "POST /projects/{}/access-requests/{}/review": _glass,
+    "POST /policies:dry-run": lambda _, __: Taken("root", {"policies": {}}),
+    "POST /runs": lambda _, mark: Taken("ana", {"project": PROJECT, "cause": mark}),
+    "POST /runs/{}/decision": _decided,
+    "POST /runs/{}/cancel": lambda house, mark: Taken("ana", None, {"run_id": house.run(mark)}),
+    "POST /runs/{}/resume": _resumed,
+    "POST /runs/{}/events": _told,
+    "POST /usage": _used,
+    "POST /serving-usage": lambda _, mark: Taken("worker", {"records": [_filled(tenants._served(), mark)]}),
+    "POST /lineage": lambda _, mark: Taken(
+        "worker", _filled(tenants._lineage(PROJECT, PROJECT, PROJECT), mark)
+    ),
+    "PUT /catalog/{}": _catalog,
+    "POST /projects/{}/classifications": _found,
+    "POST /projects/{}/classifications:decide": _found_decided,
+    "POST /projects/{}/keyset:change": lambda _, __: Taken("ana", {"change": "rotate"}, {"project": PROJECT}),
+    "POST /projects/{}/sealed:open": _sealed,
+    "POST /projects/{}/dpia": _assessed,
+    "POST /projects/{}/dpia:decide": _assessment_decided,
+    "PUT /projects/{}/privacy/{}": _private,
+    "POST /projects/{}/privacy/{}/spends": _spent,
+    "POST /projects/{}/erasures": _erased,
+    "POST /projects/{}/erasures/{}/decision": _erasure_decided,
+    "POST /projects/{}/erasures/{}/report": _erasure_told,
+    "POST /quarantine/{}/{}/release": _released,
+    "PUT /projects/{}/schedules/{}": _scheduled,
+    "DELETE /projects/{}/schedules/{}": _unscheduled,
+    "POST /projects/{}/schedules/{}/runs": _prompted,
+    "PUT /projects/{}/pipelines/{}": _packed,
+    "POST /key-changes": _rotated,
+    "POST /key-changes/{}/events": _key_told,
+    "POST /projects/{}/evidence": lambda _, __: Taken("ana", tenants.EVIDENCE, {"project": PROJECT}),
+    "POST /monitoring/reports": _report,
+    "POST /alerts/{}/acknowledge": _alert,
+    "POST /alerts/{}/resolve": _alert,
+    "PUT /projects/{}/alert-rules": _rules,
+    "POST /endpoints/{}/idle-events": _idle,
+    "POST /projects/{}/retentions": lambda _, mark: Taken("worker", {"event_key": mark}, {"name": PROJECT}),
+}
+
+#: What commits nothing here, and why.
+UNCOMMITTED: Final[Mapping[str, str]] = {
+    "POST /endpoints/{}/predict": "a question, sent by POST because it is long",
+    "POST /endpoints/{}/explain": "a question, too",
+    "POST /templates/{}/plan": "a question, too",
+    "POST /projects/{}/access-requests/{}/expire": "changes what is due by the clock, and here no clock moves",
+}
+
+
+def shape(operation: str) -> str:
+    """`POST /api/v1/runs/{run_id}` and its alias as `POST /runs/{}`."""
+    return re.sub(r"^(\w+) (/api)?/v1/", r"\1 /", re.sub(r"\{[^}]*\}", "{}", operation))
