@@ -28,7 +28,7 @@ from mainspring.platform.erasure import routes as erasure_routes
 from mainspring.platform.events import routes as event_routes
 from mainspring.platform.evidence import routes as evidence_routes
 from mainspring.platform.health import routes as health_routes
-from mainspring.platform.http import conditional, idempotency, traced
+from mainspring.platform.http import bodies, conditional, idempotency, traced
 from mainspring.platform.http import errors as http_errors
 from mainspring.platform.idling import routes as idling_routes
 from mainspring.platform.keys import routes as key_routes
@@ -182,6 +182,7 @@ def create_app(
         state=State({"news": plane.news}),
         logging_config=None,  # `main` has installed ours
         openapi_config=OpenAPIConfig(title="Mainspring control API", version="v1"),
+        request_class=bodies.BoundedRequest,
         request_max_body_size=1 << 20,
     )
 

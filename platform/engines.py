@@ -89,12 +89,19 @@ def _postgresql(url: str) -> AsyncEngine:
 
 @asynccontextmanager
 async def begin_reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """One snapshot for all that the block asks."""
+    """One snapshot for all that the block asks. Errors: InvalidRequest, as :func:`begin_writing`."""
     options: dict[str, Any] = {}
     if engine.dialect.name == "postgresql":
         options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-    async with engine.execution_options(**options).begin() as connection:
-        yield connection
+    try:
+        async with engine.execution_options(**options).begin() as connection:
+            yield connection
+    except exc.DataError as error:
+        raise _beyond(error.orig) from error
+    except OverflowError as error:
+        if not _is_of_sqlite(error):
+            raise
+        raise _beyond(error) from error
 
 
 @asynccontextmanager
@@ -112,9 +119,11 @@ async def begin_writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
                 await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITER_LOCK)))
             yield connection
     except exc.DataError as error:
-        raise errors.InvalidRequest(
-            f"the control database cannot hold a value: {str(error.orig).splitlines()[0]}; send another"
-        ) from error
+        raise _beyond(error.orig) from error
+    except OverflowError as error:
+        if not _is_of_sqlite(error):
+            raise
+        raise _beyond(error) from error
     except exc.OperationalError as error:
         if not _is_busy(error):
             raise
@@ -122,6 +131,17 @@ async def begin_writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             f"another writer held the control database for {WAIT_SECONDS} s; try again",
             retry_after_seconds=1.0,
         ) from error
+
+
+def _beyond(why: object) -> errors.InvalidRequest:
+    return errors.InvalidRequest(
+        f"the control database cannot hold a value: {str(why).splitlines()[0]}; send another"
+    )
+
+
+def _is_of_sqlite(error: OverflowError) -> bool:
+    """Its driver refuses a number of more than 64 bits by itself, and with no error of databases."""
+    return "SQLite INTEGER" in str(error)
 
 
 def _is_busy(error: exc.OperationalError) -> bool:
