@@ -42,6 +42,14 @@ async def insert(
     return await find(connection, project, hold_id)
 
 
+async def put_back(connection: AsyncConnection, hold: erasure.HoldView) -> None:
+    """A hold of which a database from before it does not know."""
+    values = hold.model_dump(mode="json", exclude={"stopped", "placed_at", "lifted_at"})
+    values["placed_at"] = hold.placed_at.isoformat()
+    values["lifted_at"] = None if hold.lifted_at is None else hold.lifted_at.isoformat()
+    await connection.execute(sa.insert(_table).values(**values))
+
+
 async def in_force(
     connection: AsyncConnection, project: str, entity: str, subject_hash: str
 ) -> sa.Row[Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mainspring.core import errors, identity
 from mainspring.core.contracts import base, control, erasure, retention, schedules, training
 from mainspring.core.contracts.erasure import ErasureState
+from mainspring.core.erasure import ledger
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.erasure import hold_store, store, subject_hash
@@ -74,16 +76,7 @@ async def place(
             return mutation.Change(known, _resource(known), is_new=False)
         now = base.utc_now()
         row = await hold_store.insert(connection, project, asked, hashed, by=by.name, now=now)
-        under_way = await store.under_way(connection, project, asked.entity, hashed)
-        if under_way is not None:
-            stopped.append(under_way.erasure_id)
-            await store.update(
-                connection,
-                under_way.erasure_id,
-                state=str(ErasureState.REFUSED),
-                ended_at=now.isoformat(),
-                message=message_of(row),
-            )
+        stopped.extend(await refuse_under_way(connection, row))
         return mutation.Change(row, _resource(row), {**_told(row), "stopped": stopped})
 
     row = await mutation.mutate(
@@ -94,6 +87,7 @@ async def place(
         on=access.project(project),
         do=do,
     )
+    await _keep(plane, row)
     for erasure_id in stopped:
         await _reject(plane, erasure_id, message_of(row))
     return hold_store.view(row, stopped=stopped)
@@ -135,7 +129,23 @@ async def lift(
         on=on,
         do=do,
     )
+    await _keep(plane, row)
     return hold_store.view(row)
+
+
+async def refuse_under_way(connection: AsyncConnection, hold: _Row) -> list[str]:
+    """What is under way for the subject is refused by its hold; which that was."""
+    found = await store.under_way(connection, hold.project, hold.entity, hold.subject_hash)
+    if found is None:
+        return []
+    await store.update(
+        connection,
+        found.erasure_id,
+        state=str(ErasureState.REFUSED),
+        ended_at=base.utc_now().isoformat(),
+        message=message_of(hold),
+    )
+    return [found.erasure_id]
 
 
 async def read(
@@ -147,6 +157,23 @@ async def read(
         rows = await hold_store.page(reader.connection, project, before=before, limit=limit + 1)
     items = [hold_store.view(row).model_dump(mode="json") for row in rows[:limit]]
     return control.Page(items=items, next=rows[limit - 1].hold_id if len(rows) > limit else "")
+
+
+async def _keep(plane: control_plane.ControlPlane, row: _Row) -> None:
+    """Beside the database, too, for one that is put back from before. Errors: DependencyDown; what was asked for is so all the same."""
+    if plane.protection is None:
+        return
+    told = hold_store.view(row).model_dump_json().encode()
+    try:
+        await asyncio.to_thread(
+            ledger.keep, plane.protection.erased_dir, row.hold_id, told, kind=ledger.HOLDS
+        )
+    except OSError as error:
+        raise errors.DependencyDown(
+            f"hold `{row.hold_id}` is as you asked, but is not kept beside the database: {error}; check the disk of"
+            " `protection.erased_dir`, and ask once more",
+            name="disk",
+        ) from error
 
 
 async def _reject(plane: control_plane.ControlPlane, erasure_id: str, why: str) -> None:

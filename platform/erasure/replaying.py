@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors
-from mainspring.core.contracts import base
+from mainspring.core.contracts import base, erasure
 from mainspring.core.contracts.erasure import ErasureCertificate, ErasureState
 from mainspring.core.erasure import certificate, ledger
 from mainspring.core.models import signing
 from mainspring.platform import database, mutation
 from mainspring.platform import plane as control_plane
+from mainspring.platform.erasure import hold_store, holds
 
 __all__ = ["ACTOR", "replay"]
 
@@ -28,16 +30,17 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 async def replay(plane: control_plane.ControlPlane) -> list[str]:
-    """Put on record every erasure that has a certificate and is not in the database; which those were, oldest first.
+    """Put on record every erasure that has a certificate and is not in the database; which those were, oldest first. Holds come first,
+    and refuse what is under way.
 
     Of a project that is not in the database either, nothing is: it waits until that is there again.
-    Errors: Misconfigured for a certificate that cannot be read, or that nobody signed who is trusted: the database is then older than
+    Errors: Misconfigured for a hold or a certificate that cannot be read, or that nobody signed who is trusted: the database is then older than
     what it must know, and is not served.
     """
     if plane.protection is None:
         return []
-    folder = plane.protection.erased_dir
-    there = await asyncio.to_thread(ledger.names, folder)
+    await _put_back_holds(plane, plane.protection.erased_dir)
+    there = await asyncio.to_thread(ledger.names, plane.protection.erased_dir)
     if not there:
         return []
     async with plane.database.read() as connection:
@@ -54,6 +57,64 @@ async def replay(plane: control_plane.ControlPlane) -> list[str]:
             done,
         )
     return done
+
+
+async def _put_back_holds(plane: control_plane.ControlPlane, folder: Path) -> None:
+    """Holds, and their lifting, of which the database does not know. One on a subject that has another hold stays out."""
+    for hold_id in await asyncio.to_thread(ledger.names, folder, ledger.HOLDS):
+        try:
+            told = erasure.HoldView.model_validate_json(
+                await asyncio.to_thread(ledger.read, folder, hold_id, ledger.HOLDS)
+            )
+        except (ValueError, OSError) as error:
+            raise errors.Misconfigured(
+                f"hold `{hold_id}` in `{folder.name}/{ledger.HOLDS}` cannot be read: {error}; restore that file, or remove it and place"
+                " the hold again"
+            ) from error
+        if await _is_older(plane, told):
+            await mutation.settle(plane, actor=ACTOR, action="erasure.restore", do=_holding(told))
+
+
+async def _is_older(plane: control_plane.ControlPlane, told: erasure.HoldView) -> bool:
+    async with plane.database.read() as connection:
+        return await _is_behind(connection, told)
+
+
+async def _is_behind(connection: AsyncConnection, told: erasure.HoldView) -> bool:
+    try:
+        row = await hold_store.find(connection, told.project, told.hold_id)
+    except errors.NotFound:
+        projects = database.projects
+        query = sa.select(sa.func.count()).where(projects.c.name == told.project).select_from(projects)
+        if not await connection.scalar(query):
+            return False
+        other = await hold_store.in_force(connection, told.project, told.entity, told.subject_hash)
+        return told.lifted_at is not None or other is None
+    return row.lifted_at is None and told.lifted_at is not None
+
+
+def _holding(told: erasure.HoldView) -> Any:
+    async def do(connection: AsyncConnection) -> mutation.Change[None]:
+        resource = f"erasure/{told.project}/{told.hold_id}"
+        if not await _is_behind(connection, told):
+            return mutation.Change(None, resource, is_new=False)  # another process was first
+        stopped = list[str]()
+        try:
+            await hold_store.find(connection, told.project, told.hold_id)
+        except errors.NotFound:
+            await hold_store.put_back(connection, told)
+            row = await hold_store.find(connection, told.project, told.hold_id)
+            stopped = await holds.refuse_under_way(connection, row) if told.lifted_at is None else []
+        else:
+            at = told.lifted_at
+            assert at is not None  # or it were not behind
+            await hold_store.lift(
+                connection, told.hold_id, by=told.lifted_by, reason=told.lift_reason, now=at
+            )
+        detail = {"entity": told.entity, "subject_hash": told.subject_hash, "stopped": stopped}
+        return mutation.Change(None, resource, {**detail, "is_lifted": told.lifted_at is not None})
+
+    return do
 
 
 def _open(plane: control_plane.ControlPlane, erasure_id: str) -> tuple[bytes, ErasureCertificate]:

@@ -96,6 +96,81 @@ def test_a_database_that_is_put_back_is_told_of_what_was_erased_since(house: Hou
         assert len([r for r in api.audit() if r["action"] == "erasure.restore"]) == 1, "once"
 
 
+HOLDS = "/api/v1/projects/flight-delay/erasure-holds"
+HOLD = {"entity": "tailnum", "key": "N102", "reason": "case 12 of the court"}
+
+
+def put_back(house: House) -> None:
+    """The file of before, as an operator puts it there."""
+    for beside in house.file.parent.glob("control.db-*"):
+        beside.unlink()
+    shutil.copy(house.file.with_suffix(".kept"), house.file)
+
+
+def test_holds_and_their_lifting_come_back_too_and_refuse_what_is_under_way(house: House) -> None:
+    started(house)
+    wanted = {"entity": "tailnum", "key": "N102", "ground": "objection", "reason": "a letter"}
+    with house.up() as client:
+        name = house.api(client).call("developer", "POST", ERASURES, 202, wanted)["erasure_id"]
+    shutil.copy(house.file, house.file.with_suffix(".kept"))
+    with house.up() as client:
+        api = house.api(client)
+        held = api.call("approver", "POST", HOLDS, 201, HOLD)
+        other = api.call("approver", "POST", HOLDS, 201, {**HOLD, "key": "N101"})["hold_id"]
+        lifted = api.call("admin", "POST", f"{HOLDS}/{other}/lift", 200, {"reason": "it is over"})
+    put_back(house)
+    with house.up() as client:
+        api = house.api(client)
+        found = api.call("developer", "GET", HOLDS, 200)["items"]
+        assert found == [lifted, {**held, "stopped": []}]
+        shown = api.call("developer", "GET", f"{ERASURES}/{name}", 200)
+        assert shown["state"] == "refused" and held["hold_id"] in shown["message"]
+        rows = [r["resource"] for r in api.audit() if r["action"] == "erasure.restore"]
+        assert rows == [f"erasure/flight-delay/{h}" for h in (held["hold_id"], other)]
+        api.call("admin", "POST", f"{HOLDS}/{held['hold_id']}/lift", 200, {"reason": "over as well"})
+    with house.up() as client:
+        api = house.api(client)
+        assert [h["lifted_by"] for h in api.call("developer", "GET", HOLDS, 200)["items"]] == [
+            "admin@local"
+        ] * 2
+        assert len([r for r in api.audit() if r["action"] == "erasure.restore"]) == 2, "once"
+
+
+def test_a_lifting_since_comes_back_and_a_hold_that_cannot_be_read_keeps_it_down(house: House) -> None:
+    started(house)
+    with house.up() as client:
+        held = house.api(client).call("approver", "POST", HOLDS, 201, HOLD)["hold_id"]
+    shutil.copy(house.file, house.file.with_suffix(".kept"))
+    with house.up() as client:
+        house.api(client).call("admin", "POST", f"{HOLDS}/{held}/lift", 200, {"reason": "it is over"})
+    put_back(house)
+    with house.up() as client:
+        (row,) = house.api(client).call("developer", "GET", HOLDS, 200)["items"]
+        assert (row["lifted_by"], row["lift_reason"]) == ("admin@local", "it is over")
+    folder = house.settings.protection.erased_dir / "holds"
+    (folder / f"{held}.json").write_text("{}")
+    assert "place the hold again" in refused(house).replace("\n", " ")
+    (folder / f"{held}.json").unlink()
+    started_again = house.up()
+    with started_again as client:
+        assert house.api(client).call("developer", "GET", HOLDS, 200)["items"] == [row]
+
+
+def test_a_hold_that_is_not_kept_beside_the_database_is_told_and_is_in_force(house: House) -> None:
+    started(house)
+    folder = house.settings.protection.erased_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "holds").write_text("no folder")
+    with house.up() as client:
+        api = house.api(client)
+        assert "ask once more" in api.call("approver", "POST", HOLDS, 503, HOLD)["message"]
+        (row,) = api.call("developer", "GET", HOLDS, 200)["items"]
+        assert row["lifted_at"] is None
+        (folder / "holds").unlink()
+        assert api.call("approver", "POST", HOLDS, 201, HOLD)["hold_id"] == row["hold_id"]
+    assert [p.stem for p in (folder / "holds").iterdir()] == [row["hold_id"]]
+
+
 def test_one_of_a_project_that_is_not_there_waits_for_it(house: House) -> None:
     started(house)
     house.certify("era_1", "other")
