@@ -279,6 +279,15 @@ class RaySettings(_Group):
     """Ray's cluster token, mode 0600; default: under the state directory."""
     train_workers: Annotated[int, Field(ge=1)] = 2
     """Data-parallel workers of one training."""
+    train_min_workers: Annotated[int, Field(ge=1)] | None = None
+    """Elastic trainings: the fewest workers that one begins and goes on with, where there is not room for `train_workers`; none: they wait."""
+    train_device: Literal["cpu", "gpu"] = "cpu"
+    """`gpu`: each worker of a training has one, and gradients travel by NCCL. Set where the worker runs."""
+    checkpoints: Annotated[str, Field(pattern=r"^(|s3://[^/?]+.*)$")] = ""
+    """`s3://bucket/prefix` for checkpoints of trainings, so that they outlive the node; empty: with the run's files. The two newest of
+    a run are kept; a lifecycle rule of the bucket removes those of runs that are over. Credentials are those of Ray's nodes (`AWS_*`)."""
+    checkpoint_steps: Annotated[int, Field(ge=1)] | None = 1000
+    """A checkpoint after so many steps within an epoch, and after each epoch: what a lost spot node costs at most; none: after epochs."""
     job_timeout_seconds: Annotated[float, Field(gt=0)] = 3600.0
     """A training that takes longer is stopped."""
 

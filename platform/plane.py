@@ -40,6 +40,8 @@ class ControlPlane:
     book: settings.CostSettings
     train_workers: int
     """Data-parallel workers of a training, from `ray.train_workers`."""
+    train_min_workers: int | None = None
+    """Of an elastic one, from `ray.train_min_workers`."""
     checkpointer: checkpoints.Checkpointer | None = None
     """Signs the audit log's head; None: what was cut off its end is not shown."""
     state_dir: Path | None = None

@@ -85,6 +85,9 @@ class TrainRequest(Message):
     """Share of labelled rows, chosen by a hash of the row key; quality gates below 1.0 follow the project's sample gates."""
     seed: int = 20131231
     num_workers: Annotated[int, Field(ge=1, le=64)] = 2
+    min_workers: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Elastic: it begins with what there is room for, and goes on with fewer when a node is lost, down to so many; with more,
+    up to `num_workers`, when there is room. None, or `num_workers` and above: with `num_workers`, or it waits."""
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
     """None: the project's own."""
     auto_approve_by: str = ""

@@ -1,7 +1,7 @@
 """The training loop, free of any cluster: the Ray job calls it on each worker, tests call it alone.
 
-The same seed, data, worker count and torch build give the same weights. Randomness comes from the seed and the
-epoch's number only, so a resumed run continues as the first one would have.
+The same seed, data, worker count and torch build give the same weights. Randomness comes from the seed, the epoch's number
+and the step at which progress was last handed over, so a resumed run continues as the first one would have.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 import io
 import math
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -64,17 +64,28 @@ class EpochReport:
 
 
 @dataclass(frozen=True)
+class Partial:
+    """An epoch that has begun: how many rows of its order all workers have visited, and each worker's summed log loss."""
+
+    rows: int
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Progress:
-    """A fit after its last finished epoch: all that it needs to go on. The tensors are live: write before training."""
+    """A fit at the end of an epoch, or within one: all that it needs to go on. The tensors are live: write before training."""
 
     epochs: tuple[EpochReport, ...]
     weights: dict[str, torch.Tensor]
     best_weights: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
+    partial: Partial | None = None
+    """Of the epoch after those; None: it has not begun."""
 
     @property
     def best_epoch(self) -> int:
-        return [e.epoch for e in self.epochs if e.is_best][-1]
+        """0 before the first has ended."""
+        return max((e.epoch for e in self.epochs if e.is_best), default=0)
 
     def to_bytes(self) -> bytes:
         """torch's own format."""
@@ -85,6 +96,7 @@ class Progress:
                 "weights": self.weights,
                 "best_weights": self.best_weights,
                 "optimizer": self.optimizer,
+                "partial": None if self.partial is None else dataclasses.asdict(self.partial),
             },
             file,
         )
@@ -96,9 +108,10 @@ class Progress:
         try:
             value = torch.load(io.BytesIO(data), weights_only=True)
             epochs = tuple(EpochReport(**e) for e in value.pop("epochs"))
-            if not epochs:
+            begun = value.pop("partial", None)
+            if not epochs and begun is None:
                 raise ValueError("it has no epoch")
-            return cls(epochs=epochs, **value)
+            return cls(epochs=epochs, partial=None if begun is None else Partial(**begun), **value)
         except (
             RuntimeError,
             pickle.UnpicklingError,
@@ -129,11 +142,16 @@ class FitReport:
         return self.epochs[self.best_epoch].valid_auc
 
 
-def epoch_order(rows: int, *, seed: int, epoch: int, rank: int = 0, world_size: int = 1) -> NDArray[np.int64]:
-    """The rows this worker visits, in order. Every worker visits equally many: a few repeat if they do not divide."""
+def epoch_order(
+    rows: int, *, seed: int, epoch: int, rank: int = 0, world_size: int = 1, done: int = 0
+) -> NDArray[np.int64]:
+    """The rows this worker visits, in order. Every worker visits equally many: a few repeat if they do not divide.
+
+    `done`: so many of the order were visited by all workers before; another number of workers shares what is left.
+    """
     order = np.random.default_rng((seed, epoch)).permutation(rows)
-    share = math.ceil(rows / world_size)
-    return np.resize(order, share * world_size)[rank::world_size]
+    share = math.ceil((rows - done) / world_size)
+    return np.resize(order, done + share * world_size)[done:][rank::world_size]
 
 
 def train_epoch(
@@ -146,35 +164,64 @@ def train_epoch(
     epoch: int,
     rank: int = 0,
     world_size: int = 1,
+    begun: Partial | None = None,
+    every_steps: int | None = None,
+    on_steps: Callable[[int, float], None] = lambda rows, loss: None,
 ) -> float:
     """Visit every row of this worker's share once; returns the mean log loss. `model` may be wrapped (DDP).
 
+    `begun` goes on in the middle, with as many workers or others. `on_steps` is called after every `every_steps` steps that
+    are not the last, with the rows that all workers have visited and this worker's summed log loss; from there on dropout is
+    drawn anew, so that who goes on from it draws the same.
     Errors: JobFailed if the loss is not finite.
     """
     device = examples.labels.device
+    done = 0 if begun is None else begun.rows
     order = torch.from_numpy(
-        epoch_order(len(examples), seed=seed, epoch=epoch, rank=rank, world_size=world_size)
+        epoch_order(len(examples), seed=seed, epoch=epoch, rank=rank, world_size=world_size, done=done)
     ).to(device)
     model.train()
     # Summed on the device: reading it every batch would make a GPU wait for Python.
-    total = torch.zeros((), device=device)
+    total = torch.full((), _loss_before(begun, rank, world_size), device=device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed((seed * 1_000_003 + epoch) * 1_009 + rank)  # dropout; differs between workers
-        for rows in torch.split(order, batch_rows):
+        torch.manual_seed(_dropout_seed(seed, epoch, rank, done))
+        batches = torch.split(order, batch_rows)
+        for step, rows in enumerate(batches, start=1):
             optimizer.zero_grad(set_to_none=True)
             logits = model(examples.dense[rows], examples.ids[rows])
             loss = nn.functional.binary_cross_entropy_with_logits(logits, examples.labels[rows])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             total += loss.detach() * len(rows)
-    mean = float(total) / len(order)
-    if not math.isfinite(mean):
+            if every_steps is not None and step % every_steps == 0 and step < len(batches):
+                visited = done + step * batch_rows * world_size
+                on_steps(visited, _finite(float(total), epoch))
+                torch.manual_seed(_dropout_seed(seed, epoch, rank, visited))
+    return _finite(float(total), epoch) / (done / world_size + len(order))
+
+
+def _dropout_seed(seed: int, epoch: int, rank: int, done: int) -> int:
+    """Differs between workers."""
+    return (seed * 1_000_003 + epoch) * 1_009 + rank + done * 2_654_435_761
+
+
+def _loss_before(begun: Partial | None, rank: int, world_size: int) -> float:
+    """This worker's; of another number of workers, an equal share of theirs."""
+    if begun is None:
+        return 0.0
+    if len(begun.losses) == world_size:
+        return begun.losses[rank]
+    return sum(begun.losses) / world_size
+
+
+def _finite(loss: float, epoch: int) -> float:
+    if not math.isfinite(loss):
         raise errors.JobFailed(
-            f"training loss became {mean} in epoch {epoch}; lower `learning_rate`, or look for unscaled or infinite"
+            f"training loss became {loss} in epoch {epoch}; lower `learning_rate`, or look for unscaled or infinite"
             " values in the plan's output",
             status="diverged",
         )
-    return mean
+    return loss
 
 
 def make_optimizer(model: nn.Module, spec: projects.ModelSpec) -> torch.optim.Optimizer:
@@ -206,6 +253,9 @@ def fit(
     patience_epochs: int = 2,
     resume: Progress | None = None,
     on_epoch: Callable[[Progress], None] = lambda progress: None,
+    every_steps: int | None = None,
+    on_steps: Callable[[Progress], None] = lambda progress: None,
+    gather: Callable[[float], Sequence[float]] = lambda loss: (loss,),
     step_model: nn.Module | None = None,
     agree: Callable[[float, float], tuple[float, float]] = lambda loss, auc: (loss, auc),
     rank: int = 0,
@@ -213,9 +263,10 @@ def fit(
 ) -> FitReport:
     """Train until `spec.epochs`, or until the validation AUC has not risen for `patience_epochs`; keep the best.
 
-    `resume` goes on where `on_epoch` was called with it, and ends with the weights of a fit that never stopped.
+    `resume` goes on where `on_epoch` or `on_steps` was called with it, and ends with the weights of a fit that never stopped.
+    `on_steps` is called within epochs, every `every_steps` steps; None: never. `gather`: what every worker says there.
     `step_model` is `model` wrapped for distribution. `agree` turns this worker's loss and AUC into everybody's, so
-    that all workers stop together. `on_epoch` may raise to stop.
+    that all workers stop together. `on_epoch` and `on_steps` may raise to stop.
     Errors: DataInvalid if a split is empty or `valid` has one class; JobFailed if the loss is not finite;
     CorruptArtifact if `resume` belongs to another network.
     """
@@ -227,9 +278,15 @@ def fit(
     optimizer = make_optimizer(model, spec)
     reports: list[EpochReport] = []
     best_epoch, best_weights = 0, {}
+    begun: Partial | None = None
     if resume is not None:
         _restore(model, optimizer, resume)
         reports, best_epoch, best_weights = list(resume.epochs), resume.best_epoch, resume.best_weights
+        begun = resume.partial
+
+    def progress(partial: Partial | None = None) -> Progress:
+        return Progress(tuple(reports), model.state_dict(), best_weights, optimizer.state_dict(), partial)
+
     while len(reports) < spec.epochs and (not reports or reports[-1].epoch - best_epoch < patience_epochs):
         epoch = len(reports)
         loss = train_epoch(
@@ -241,13 +298,17 @@ def fit(
             epoch=epoch,
             rank=rank,
             world_size=world_size,
+            begun=begun,
+            every_steps=every_steps,
+            on_steps=lambda rows, loss: on_steps(progress(Partial(rows, tuple(gather(loss))))),
         )
+        begun = None
         loss, auc = agree(loss, evaluation.auc(valid.labels.cpu().numpy(), predict(model, valid)))
         is_best = not reports or auc > reports[best_epoch].valid_auc
         reports.append(EpochReport(epoch, loss, auc, is_best))
         if is_best:
             best_epoch, best_weights = epoch, {k: v.detach().clone() for k, v in model.state_dict().items()}
-        on_epoch(Progress(tuple(reports), model.state_dict(), best_weights, optimizer.state_dict()))
+        on_epoch(progress())
     model.load_state_dict(best_weights)
     return FitReport(tuple(reports), best_epoch, stopped_early=len(reports) < spec.epochs)
 

@@ -156,6 +156,25 @@ def test_workers_share_every_row_equally(rows: int, world_size: int) -> None:
     assert len(visited) - rows < world_size
 
 
+@pytest.mark.parametrize(("world_size", "later"), [(2, 2), (2, 3), (3, 1), (1, 4)])
+def test_what_is_left_of_an_epoch_is_shared_by_as_many_as_there_are_then(world_size: int, later: int) -> None:
+    rows, done = 1001, 120 * world_size
+
+    def shares(size: int, begun: int) -> list[list[int]]:
+        return [
+            training.epoch_order(rows, seed=1, epoch=0, rank=r, world_size=size, done=begun).tolist()
+            for r in range(size)
+        ]
+
+    before = [share[: done // world_size] for share in shares(world_size, 0)]
+    after = shares(later, done)
+    assert len({len(s) for s in after}) == 1
+    visited = [row for share in before + after for row in share]
+    assert set(visited) == set(range(rows)) and len(visited) - rows < later
+    if later == world_size:
+        assert [a + b for a, b in zip(before, after, strict=True)] == shares(world_size, 0)
+
+
 def test_epochs_shuffle_differently() -> None:
     first = training.epoch_order(100, seed=1, epoch=0)
     assert not np.array_equal(first, training.epoch_order(100, seed=1, epoch=1))
@@ -220,6 +239,43 @@ def test_a_resumed_fit_ends_with_the_same_weights(
     assert again == report
     assert later == list(range(after + 1, len(report.epochs)))
     assert network.save_weights(model) == network.save_weights(straight)
+
+
+@pytest.mark.parametrize("after", [0, 3, 7])
+def test_a_fit_resumed_within_an_epoch_ends_with_the_same_weights(after: int) -> None:
+    kept: list[bytes] = []
+    data = examples(1500, 1), examples(500, 2), SPEC
+
+    def stop(progress: training.Progress) -> None:
+        kept.append(progress.to_bytes())
+        if len(kept) == after + 1:
+            raise Stopped
+
+    # 24 steps an epoch: two handovers in each, and none at its end.
+    straight = network.EmbeddingMlp(ARCHITECTURE, seed=SPEC.seed)
+    seen: list[int] = []
+    report = training.fit(
+        straight, *data, every_steps=8, on_steps=lambda p: seen.append(p.partial.rows if p.partial else -1)
+    )
+    assert seen == [8 * 64, 16 * 64] * len(report.epochs)
+    with pytest.raises(Stopped):
+        training.fit(network.EmbeddingMlp(ARCHITECTURE, seed=SPEC.seed), *data, every_steps=8, on_steps=stop)
+    resume = training.Progress.from_bytes(kept[-1])
+    assert len(resume.epochs) == after // 2 and resume.partial is not None
+    model = network.EmbeddingMlp(ARCHITECTURE, seed=99)
+    assert training.fit(model, *data, every_steps=8, resume=resume) == report
+    assert network.save_weights(model) == network.save_weights(straight)
+
+
+def test_fewer_workers_go_on_within_an_epoch_with_the_loss_of_all() -> None:
+    data = examples(1500, 1)
+    model = network.EmbeddingMlp(ARCHITECTURE, seed=1)
+    begun = training.Partial(rows=1200, losses=(500.0, 540.0))
+    loss = training.train_epoch(
+        model, training.make_optimizer(model, SPEC), data, batch_rows=64, seed=1, epoch=0, begun=begun
+    )
+    # One worker: 1200 rows at a mean of 1040 / 1200, and the 300 that are left.
+    assert 1040 / 1500 < loss < (1040 + 300 * 2) / 1500
 
 
 def test_a_fit_that_had_stopped_early_does_not_go_on() -> None:

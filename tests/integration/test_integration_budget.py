@@ -65,7 +65,7 @@ def work(
         answer=lambda k: train_messages.read_output(folder / f"out-{family}-{k}.json"),
         metadata={},
         timeout_seconds=200.0,
-        paying=paying.Paying(ours, run, book, base_id, "ray-train", "the last finished epoch's checkpoint"),
+        paying=paying.Paying(ours, run, book, base_id, "ray-train", "the last checkpoint"),
     )
 
 

@@ -153,6 +153,14 @@ def test_another_training_under_the_same_name_is_refused(
     assert isinstance(error, errors.Conflict) and "run_name" in error.message
 
 
+def test_an_elastic_training_begins_with_what_there_is_room_for(
+    data: Path, cluster: dict[str, str], tmp_path: Path
+) -> None:
+    spec = spec_for(data, tmp_path, num_workers=3, min_workers=1, epochs=1, checkpoint_steps=5)
+    output = submit(cluster, tmp_path, spec).output()
+    assert output.num_workers == 2 and len(output.epochs) == 1
+
+
 def test_a_diverging_worker_ends_the_training_for_all(
     data: Path, cluster: dict[str, str], tmp_path: Path
 ) -> None:

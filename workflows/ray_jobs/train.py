@@ -25,7 +25,7 @@ _RAY_ENVIRONMENT: Final = {
     # A worker hands over one epoch between two polls of the controller, and an epoch may take a tenth of a second;
     # the default is 2 s.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    # A process that warns of a preemption, for loops that save in the middle of an epoch; ours saves after each.
+    # A process that warns of a preemption, for loops that save when they are told to; ours saves every so many steps.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # Else every line is printed twice.
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
@@ -35,6 +35,13 @@ _RAY_ENVIRONMENT: Final = {
 _MAX_WORKER_FAILURES: Final = 2
 #: How often the cluster is asked for places; each time, Ray waits a minute.
 _MAX_START_FAILURES: Final = 2
+
+
+#: An elastic training looks so often whether there is room for more workers; it then goes on from its last checkpoint.
+_RESIZE_SECONDS: Final = 30.0
+
+#: What workers tell one another in words goes by the CPU in either.
+_BACKENDS: Final = {"cpu": "gloo", "gpu": "cpu:gloo,cuda:nccl"}
 
 
 def main() -> int:
@@ -74,7 +81,11 @@ def _run_own(spec: train_messages.TrainSpec, address: str | None, begun: float) 
     """A project's own training: one task that has the workers' cores, from its beginning whenever it is started again."""
     command.connect(address, spec.num_workers, _RAY_ENVIRONMENT)
     try:
-        work = ray.remote(num_cpus=spec.num_workers, max_retries=_MAX_WORKER_FAILURES)(own_training.work)
+        work = ray.remote(
+            num_cpus=spec.num_workers,
+            num_gpus=spec.num_workers if spec.device == "gpu" else 0,
+            max_retries=_MAX_WORKER_FAILURES,
+        )(own_training.work)
         answer: dict[str, Any] = ray.get(work.remote(spec))
     except ray.exceptions.RayError as error:
         raise errors.JobFailed(
@@ -89,17 +100,32 @@ def _run_own(spec: train_messages.TrainSpec, address: str | None, begun: float) 
     return train_messages.TrainOutput(**answer, wall_seconds=time.perf_counter() - begun)
 
 
+def _scaling(spec: train_messages.TrainSpec) -> ray_train.ScalingConfig:
+    workers = spec.num_workers if spec.min_workers is None else (spec.min_workers, spec.num_workers)
+    return ray_train.ScalingConfig(
+        num_workers=workers,
+        use_gpu=spec.device == "gpu",
+        resources_per_worker={"CPU": 1, **({"GPU": 1} if spec.device == "gpu" else {})},
+        elastic_resize_monitor_interval_s=_RESIZE_SECONDS,
+    )
+
+
+def _place(spec: train_messages.TrainSpec) -> str:
+    """What each worker has, for people."""
+    return "1 CPU and 1 GPU" if spec.device == "gpu" else "1 CPU"
+
+
 def _fit(job: train_loop.Job) -> dict[str, Any]:
     """Errors: JobFailed if workers died too often; DependencyDown if Ray gave no places or failed itself."""
     spec = job.spec
     trainer = TorchTrainer(
         train_loop.run,
         train_loop_config={"job": job},
-        torch_config=TorchConfig(backend="gloo"),
-        scaling_config=ray_train.ScalingConfig(num_workers=spec.num_workers, resources_per_worker={"CPU": 1}),
+        torch_config=TorchConfig(backend=_BACKENDS[spec.device]),
+        scaling_config=_scaling(spec),
         run_config=ray_train.RunConfig(
             name=spec.run_name,
-            storage_path=str(spec.storage_path),
+            storage_path=spec.storage_uri or str(spec.storage_path),
             failure_config=ray_train.FailureConfig(
                 max_failures=_MAX_WORKER_FAILURES, controller_failure_limit=_MAX_START_FAILURES
             ),
@@ -119,8 +145,8 @@ def _fit(job: train_loop.Job) -> dict[str, Any]:
         ) from error
     except (ray_train.TrainingFailedError, ray.exceptions.RayError) as error:
         raise errors.DependencyDown(
-            f"ray could not run {spec.num_workers} workers of 1 CPU: {' '.join(str(error).split())}; add nodes or ask for"
-            " fewer workers",
+            f"ray could not run {spec.min_workers or spec.num_workers} workers of {_place(spec)}:"
+            f" {' '.join(str(error).split())}; add nodes or ask for fewer workers",
             name="ray",
         ) from error
     return answer

@@ -62,6 +62,7 @@ def prepare(spec: train_messages.TrainSpec) -> Prepared:
                 "label": spec.label,
                 "model": spec.model.model_dump(mode="json"),
                 "num_workers": spec.num_workers,
+                **({"min_workers": spec.min_workers} if spec.min_workers else {}),
             }
         ),
     )

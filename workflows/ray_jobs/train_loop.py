@@ -1,6 +1,6 @@
 """What each worker of a training runs: candidate, then baseline, then, on rank 0, predictions and files.
 
-Every worker visits its share of each batch, and all of them see every gradient (DDP over gloo). An error that one
+Every worker visits its share of each batch, and all of them see every gradient (DDP, over gloo or NCCL). An error that one
 worker meets is told to all in the next exchange, so that nobody waits for somebody who has left.
 """
 
@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 import numpy as np
 import ray
 import ray.train
+import ray.train.torch
 import torch
 import torch.distributed
 from torch.nn.parallel import DistributedDataParallel
@@ -63,30 +64,44 @@ def run(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _train(job: Job) -> dict[str, Any]:
     spec, context = job.spec, ray.train.get_context()
+    device = ray.train.torch.get_device()
     parts = {name: ray.get(ref) for name, ref in job.parts.items()}
-    examples = {name: training.Examples.of(part.inputs, part.labels) for name, part in parts.items()}
+    examples = {
+        name: training.Examples.of(part.inputs, part.labels, str(device)) for name, part in parts.items()
+    }
     before = _Checkpoint.load(job.identity)
     group = _Group(context.get_world_rank(), context.get_world_size(), spec.book)
 
     def keep(progress: training.Progress) -> None:
+        spent = before.cpu_seconds + group.total(time.process_time())
+        _Checkpoint(job.identity, progress.to_bytes(), spent).save(progress, group.rank)
+        if group.total(float(group.is_to_stop)):
+            # All of them, or those that train on would wait for those that do not. Whoever asked knows why.
+            raise errors.JobFailed(
+                f"stopped as asked {_where(progress)}; it goes on from there", status="stopped"
+            )
+
+    def keep_epoch(progress: training.Progress) -> None:
         last = progress.epochs[-1]
         if group.rank == 0:
             print(
                 f"epoch {last.epoch}: training loss {last.loss:.4f}, validation auc {last.valid_auc:.4f}",
                 flush=True,
             )
-        spent = before.cpu_seconds + group.total(time.process_time())
-        _Checkpoint(job.identity, progress.to_bytes(), spent).save(last, group.rank)
-        if group.total(float(group.is_to_stop)):
-            # All of them, or those that train on would wait for those that do not. Whoever asked knows why.
-            raise errors.JobFailed(
-                f"stopped as asked after epoch {last.epoch}; it goes on from there", status="stopped"
-            )
+        keep(progress)
 
     resume = training.Progress.from_bytes(before.progress) if before.progress else None
-    candidate = network.EmbeddingMlp(job.architecture, seed=spec.seed)
-    report = group.fit(candidate, examples, spec.model, resume=resume, on_epoch=keep)
-    baseline = network.EmbeddingMlp(job.architecture.baseline(), seed=spec.seed)
+    candidate = network.EmbeddingMlp(job.architecture, seed=spec.seed).to(device)
+    report = group.fit(
+        candidate,
+        examples,
+        spec.model,
+        resume=resume,
+        on_epoch=keep_epoch,
+        every_steps=spec.checkpoint_steps,
+        on_steps=keep,
+    )
+    baseline = network.EmbeddingMlp(job.architecture.baseline(), seed=spec.seed).to(device)
     group.fit(baseline, examples, spec.model)
     if group.rank == 0:
         _write_results(spec, parts, examples, candidate, baseline)
@@ -99,9 +114,17 @@ def _train(job: Job) -> dict[str, Any]:
         "epochs": [{"epoch": e.epoch, "train_loss": e.loss, "valid_auc": e.valid_auc} for e in report.epochs],
         "best_epoch": report.best_epoch,
         "resumed_epochs": len(resume.epochs) if resume else 0,
+        "resumed_rows": resume.partial.rows if resume and resume.partial else 0,
         "cpu_seconds": before.cpu_seconds + group.total(time.process_time()),
         "num_workers": group.size,
     }
+
+
+def _where(progress: training.Progress) -> str:
+    """The point of a checkpoint, for people."""
+    if progress.partial is None:
+        return f"after epoch {progress.epochs[-1].epoch}"
+    return f"after {progress.partial.rows} rows of epoch {len(progress.epochs)}"
 
 
 @dataclass(frozen=True)
@@ -134,6 +157,7 @@ class _Group:
                 share,
                 step_model=DistributedDataParallel(model) if self.size > 1 else model,
                 agree=self._agree,
+                gather=self._losses,
                 rank=self.rank,
                 world_size=self.size,
                 **options,
@@ -157,6 +181,9 @@ class _Group:
         """The mean loss, and rank 0's AUC."""
         said = self._tell({"loss": loss, "auc": auc})
         return sum(a["loss"] for a in said) / self.size, said[0]["auc"]
+
+    def _losses(self, loss: float) -> list[float]:
+        return [a["loss"] for a in self._tell({"loss": loss})]
 
     def _tell(self, mine: dict[str, Any]) -> list[dict[str, Any]]:
         """What every worker says at this point. Raises _SomebodyFailed if one of them says that it failed."""
@@ -219,9 +246,12 @@ class _Checkpoint:
             )
         return checkpoint
 
-    def save(self, last: training.EpochReport, rank: int) -> None:
+    def save(self, progress: training.Progress, rank: int) -> None:
         """Rank 0's becomes the run's newest; all workers call this together."""
-        metrics = {"epoch": last.epoch, "train_loss": last.loss, "valid_auc": last.valid_auc}
+        metrics: dict[str, Any] = {"epoch": len(progress.epochs)}
+        if progress.partial is None:
+            last = progress.epochs[-1]
+            metrics = {"epoch": last.epoch, "train_loss": last.loss, "valid_auc": last.valid_auc}
         if rank != 0:
             ray.train.report(metrics)
             return

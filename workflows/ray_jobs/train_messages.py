@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mainspring.core import projects
 from mainspring.core.contracts.base import Message
@@ -27,6 +27,11 @@ class TrainSpec(Message):
     model_spec: projects.ModelSpec
     num_workers: Annotated[int, Field(ge=1)] = 2
     """They share each batch of `model_spec.batch_rows`, so that their number does not change what a step sees."""
+    min_workers: Annotated[int, Field(ge=1)] | None = None
+    """Elastic: begin with what there is room for, down to so many; go on with fewer when a node is lost, and with more when
+    one comes. None: `num_workers`, or wait."""
+    device: Literal["cpu", "gpu"] = "cpu"
+    """`gpu`: one for each worker, whose gradients travel by NCCL; by gloo without."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """None: the model spec's."""
     seed: int
@@ -35,12 +40,22 @@ class TrainSpec(Message):
     """A job with the name of an earlier one goes on from its last checkpoint."""
     storage_path: Path
     """Checkpoints are kept under `storage_path/run_name`."""
+    storage_uri: str = ""
+    """`s3://bucket/prefix`, for checkpoints instead of `storage_path`; credentials are those of the process (`AWS_*`)."""
+    checkpoint_steps: Annotated[int, Field(ge=1)] | None = None
+    """A checkpoint after so many steps of an epoch, and after each epoch; None: after epochs only."""
     out_dir: Path
     """Where weights and predictions are written."""
     project: str = ""
     """Whose own `train` makes the model (`core.trainers`); empty: ours, and a network."""
     book: books.Book | None = None
     """Where each process writes what it has used; None: nowhere."""
+
+    @model_validator(mode="after")
+    def _has_room_to_shrink(self) -> Self:
+        if self.min_workers is not None and self.min_workers > self.num_workers:
+            raise ValueError(f"min_workers {self.min_workers} is above num_workers {self.num_workers}")
+        return self
 
     @property
     def model(self) -> projects.ModelSpec:
@@ -76,11 +91,19 @@ class TrainOutput(Message):
     """Its weights are the ones kept."""
     resumed_epochs: int = 0
     """How many of the epochs came out of an earlier job's checkpoint."""
+    resumed_rows: int = 0
+    """How many rows of the epoch after those came out of it as well."""
     wall_seconds: float
     """Of this job, without the imports of its first two seconds."""
     cpu_seconds: float
     """CPU time of all workers, those of earlier jobs up to the checkpoint included."""
     num_workers: int
+    """Of the workers that ended it; an elastic training may have had others before."""
+
+    @property
+    def is_resumed(self) -> bool:
+        """It went on from an earlier job's checkpoint."""
+        return self.resumed_epochs > 0 or self.resumed_rows > 0
 
 
 def read_spec(path: Path) -> TrainSpec:

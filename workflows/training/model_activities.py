@@ -98,7 +98,7 @@ class ModelActivities:
                     done = await attach.run_to_end(ray_jobs, work, poll_seconds=self._poll_seconds)
                 told.reads += _learned_from(folder)
                 told.makes.append(lineage.weights(request, _fitted(folder)))
-            own = folder.metered(family, done.answer.cpu_seconds, goes_on=done.answer.resumed_epochs > 0)
+            own = folder.metered(family, done.answer.cpu_seconds, goes_on=done.answer.is_resumed)
             owed = book.owed(_usage_key(request, family, done.attempts))
             own = own if owed is None else owed
         return _trained(request, done, folder.output(family, done.attempts - 1), family, own)
@@ -106,9 +106,7 @@ class ModelActivities:
     def _paying(self, request: training.TrainRequest, book: books.Book, base_id: str) -> paying.Paying | None:
         if self._budget is None:
             return None
-        return paying.Paying(
-            self._budget, request, book, base_id, "ray-train", "the last finished epoch's checkpoint"
-        )
+        return paying.Paying(self._budget, request, book, base_id, "ray-train", "the last checkpoint")
 
     def _spec(self, request: training.TrainRequest, folder: run_folder.RunFolder) -> train_messages.TrainSpec:
         project = projects.load_project(request.project)
@@ -120,10 +118,14 @@ class ModelActivities:
             label=rows.label,
             model_spec=model_spec,
             num_workers=request.num_workers,
+            min_workers=_fewest(request),
+            device=self._settings.ray.train_device,
             epochs=request.epochs,
             seed=request.seed,
             run_name=f"{request.run_id}-{_learning(request, rows.digest, folder, model_spec)}",
             storage_path=folder.checkpoints,
+            storage_uri=self._settings.ray.checkpoints,
+            checkpoint_steps=self._settings.ray.checkpoint_steps,
             out_dir=folder.root,
             project=request.project if isinstance(project, trainers.Trainer) else "",
         )
@@ -260,7 +262,16 @@ def _learning(
         "model": spec.model_dump(mode="json"),
         "request": [request.num_workers, request.epochs, request.seed],
     }
+    if (fewest := _fewest(request)) is not None:
+        decides["min_workers"] = fewest
     return canonical.digest(decides).removeprefix("sha256:")[:12]
+
+
+def _fewest(request: training.TrainRequest) -> int | None:
+    """Of an elastic training; None: it has as many workers as it asks for."""
+    if request.min_workers is None or request.min_workers >= request.num_workers:
+        return None
+    return request.min_workers
 
 
 def _usage_key(request: training.TrainRequest, family: str, attempts: int) -> str:
