@@ -23,6 +23,7 @@ from mainspring.platform.audit import routes as audit_routes
 from mainspring.platform.catalog import routes as catalog_routes
 from mainspring.platform.costs import routes as cost_routes
 from mainspring.platform.endpoints import routes as endpoint_routes
+from mainspring.platform.environments import routes as environment_routes
 from mainspring.platform.erasure import replaying
 from mainspring.platform.erasure import routes as erasure_routes
 from mainspring.platform.events import routes as event_routes
@@ -62,6 +63,7 @@ from mainspring.platform.templates import routes as template_routes
 
 HANDLERS = (
     *project_routes.HANDLERS,
+    *environment_routes.HANDLERS,
     *template_routes.HANDLERS,
     *member_routes.HANDLERS,
     *access_request_routes.HANDLERS,

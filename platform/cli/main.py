@@ -25,6 +25,7 @@ from mainspring.platform.cli import (
     data,
     dpia,
     endpoints,
+    environments,
     erasure,
     events,
     evidence,
@@ -321,6 +322,7 @@ cli.add_command(keysets.keyset)
 cli.add_command(data.lineage)
 cli.add_command(data.quarantine)
 cli.add_command(endpoints.endpoint)
+cli.add_command(environments.environment)
 cli.add_command(erasure.erasure)
 cli.add_command(events.event)
 cli.add_command(evidence.evidence)

@@ -361,6 +361,7 @@ REQUESTS = (
 #: Name nothing that anybody has: what they make is the caller's, and templates are of the release.
 NAMELESS = {
     "POST /api/v1/projects",
+    "GET /api/v1/environments",
     "GET /api/v1/templates",
     "GET /api/v1/templates/{}",
     "POST /api/v1/templates/{}/plan",

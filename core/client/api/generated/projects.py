@@ -10,6 +10,7 @@ from mainspring.core.client.api import wire
 from mainspring.core.client.api.awaited import AsyncConnection
 from mainspring.core.contracts import access_requests as access_contracts
 from mainspring.core.contracts import control
+from mainspring.core.contracts import environments as environment_contracts
 from mainspring.core.contracts import members as member_contracts
 from mainspring.core.contracts import notebooks as notebook_contracts
 from mainspring.core.contracts import policies as policy_contracts
@@ -22,6 +23,10 @@ class AsyncProjects(AsyncConnection):
     async def me(self) -> control.SessionView:
         """Whose token this is, and which roles he has, by project and environment."""
         return await self._get("/api/v1/me", control.SessionView)
+
+    async def environments(self) -> environment_contracts.EnvironmentList:
+        """What each lets through, as the policies in force answer."""
+        return await self._get("/api/v1/environments", environment_contracts.EnvironmentList)
 
     async def create_project(self, request: control.ProjectCreate) -> control.ProjectView:
         """Errors: Conflict if the name is taken."""

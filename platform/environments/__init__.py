@@ -1,0 +1,3 @@
+"""Environments, and what each lets through."""
+
+__all__: list[str] = []
