@@ -232,6 +232,8 @@ class DeployModel(steering.Steered):
                 **options.WATCH,
             )
         )
+        # Cancelled, it ends with an error that nobody waits for.
+        watching.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             await workflow.wait_condition(lambda: watching.done() or self._steering.has_news)
         finally:

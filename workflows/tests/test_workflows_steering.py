@@ -134,7 +134,7 @@ def orders(endpoint: Endpoint) -> list[tuple[str, str]]:
 
 
 def test_a_paused_canary_keeps_its_share_and_goes_on_when_it_is_resumed() -> None:
-    """In real time: the server that skips it does not while an activity looks."""
+    """In real time: the server that skips it does so only while somebody waits for the end."""
     endpoint, step_seconds = Endpoint(requests=10), 4.0
 
     async def story(
@@ -151,7 +151,7 @@ def test_a_paused_canary_keeps_its_share_and_goes_on_when_it_is_resumed() -> Non
             await client.steer("run_deploy", PAUSE, by())
         await client.steer("run_deploy", RESUME, by("kim", order_id="two"))
 
-    result = steered(endpoint, story, real=True, step_seconds=step_seconds)
+    result = steered(endpoint, story, step_seconds=step_seconds)
     assert result.stage is Stage.DONE and "after 3 canary steps" in result.message
     assert [t.canary_percent for t in endpoint.history] == [5, 25, 50, 0]
     assert orders(endpoint) == [("endpoint.canary.pause", "eva"), ("endpoint.canary.resume", "kim")]
@@ -240,6 +240,7 @@ def test_an_abort_gives_the_traffic_back_with_its_reason(is_paused: bool) -> Non
     assert endpoint.ended()["stage"] == "rolled_back"
 
 
+@pytest.mark.integration
 def test_a_paused_canary_that_is_cancelled_gives_its_traffic_back() -> None:
     """On a real server: the one that skips time stands still where a cancelled run has an activity under way."""
     endpoint = Endpoint(requests=10)

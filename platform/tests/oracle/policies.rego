@@ -158,14 +158,6 @@ may_not(q, "canary.gate") if {
 	not has(q, {"approver", "admin"})
 }
 
-may_not(q, "canary.four-eyes") if {
-	q.action == "run.steer"
-	q.context.order == "promote"
-	q.resource.attributes.environment == "prod"
-	some who in ["requested_by", "on_behalf_of", "prompted_by"]
-	q.resource.attributes[who] == q.principal.name
-}
-
 may(q, "endpoint.delete") if {
 	q.action == "endpoint.delete"
 	has(q, {"approver", "admin"})
@@ -378,6 +370,14 @@ may_not(q, "run.prod.full-data") if {
 
 may_not(q, "approval.four-eyes") if {
 	q.action == "run.decide"
+	q.resource.attributes.environment == "prod"
+	some who in ["requested_by", "on_behalf_of", "prompted_by"]
+	q.resource.attributes[who] == q.principal.name
+}
+
+may_not(q, "canary.four-eyes") if {
+	q.action == "run.steer"
+	q.context.order == "promote"
 	q.resource.attributes.environment == "prod"
 	some who in ["requested_by", "on_behalf_of", "prompted_by"]
 	q.resource.attributes[who] == q.principal.name
