@@ -19,7 +19,7 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from mainspring.core import identity, oidc, settings
+from mainspring.core import errors, identity, oidc, settings
 from mainspring.core.client import control as control_client
 from mainspring.core.client import serving as serving_client
 from mainspring.core.contracts import access_requests, alerts, base, catalog, monitoring, pipelines, training
@@ -52,6 +52,8 @@ class Told(launcher.MemoryLauncher):
 
     async def status(self, run_id: str) -> training.RunStatus:
         found = await super().status(run_id)
+        if found.stage is training.Stage.FAILED:
+            return found.model_copy(update={"error": errors.to_wire(_spent(run_id)), "message": "stopped"})
         if isinstance(self.started.get(run_id), pipelines.PipelineRequest):
             is_over = found.stage is not training.Stage.APPROVAL
             return found.model_copy(
@@ -79,6 +81,17 @@ class Told(launcher.MemoryLauncher):
         return found.model_copy(update={"steps": steps, "message": "an approver decides"})
 
 
+def _spent(run_id: str) -> errors.BudgetExhausted:
+    return errors.BudgetExhausted(
+        f"run `{run_id}` has cost what it may, and was stopped; resume it with more",
+        run_id=run_id,
+        scope="run",
+        limit=0.1,
+        spent=0.16,
+        currency="USD",
+    )
+
+
 @dataclass
 class World:
     """A running control API."""
@@ -91,7 +104,7 @@ class World:
     """Ids of what was made, by what it is."""
     serving_url: str = ""
     launcher: Told = field(default_factory=Told)
-    """Where its runs are."""
+    """What stands for the workflow engine."""
 
     def client(self, actor: str) -> control_client.ControlClient:
         return control_client.ControlClient(self.url, self.tokens.token_of(f"{actor}@local"))
@@ -162,6 +175,7 @@ def fill(world: World) -> None:
             _report_end(service, run.run_id, digest)
             world.named[name] = run.run_id
         _record_use(service, world.named["ended"])
+        world.named["spent"] = _stopped_by_its_budget(world, developer, service)
         asked = access_requests.AccessRequestCreate(
             role="approver", environment="staging", minutes=30, reason="covering for a colleague"
         )
@@ -179,6 +193,22 @@ def fill(world: World) -> None:
         stable=world.bundles[0],
         report=made["report_id"],
     )
+
+
+def _stopped_by_its_budget(
+    world: World, developer: control_client.ControlClient, service: control_client.ControlClient
+) -> str:
+    asked = control_contracts.RunCreate(project=PROJECT, kind="tune", max_cost=0.1, idempotency_key="spent")
+    run_id = developer.create_run(asked).run_id
+    _use(service, run_id, 0)
+    world.launcher.fail(run_id)
+    end = {"stage": str(training.Stage.FAILED), "result": {"message": "stopped at its limit"}}
+    service.report(
+        training.RunEvent(
+            event_key=f"{run_id}/end", run_id=run_id, action="run.end", actor="worker", detail=end
+        )
+    )
+    return run_id
 
 
 #: A pipeline with a branch, a mapped step and an approval.
@@ -332,22 +362,25 @@ def _metrics(auc: float) -> dict[str, Any]:
 
 
 def _record_use(service: control_client.ControlClient, run_id: str) -> None:
-    now = base.utc_now()
     for day in range(3):
-        at = now - timedelta(days=day)
-        service.record_usage(
-            training.UsageRecord(
-                usage_key=f"{run_id}/{day}",
-                run_id=run_id,
-                project=PROJECT,
-                service="ray-train",
-                sku="cpu_core_hour",
-                consumed_quantity=4.0 + day,
-                consumed_unit="core-hours",
-                started_at=at - timedelta(hours=1),
-                ended_at=at,
-            )
+        _use(service, run_id, day)
+
+
+def _use(service: control_client.ControlClient, run_id: str, day: int) -> None:
+    at = base.utc_now() - timedelta(days=day)
+    service.record_usage(
+        training.UsageRecord(
+            usage_key=f"{run_id}/{day}",
+            run_id=run_id,
+            project=PROJECT,
+            service="ray-train",
+            sku="cpu_core_hour",
+            consumed_quantity=4.0 + day,
+            consumed_unit="core-hours",
+            started_at=at - timedelta(hours=1),
+            ended_at=at,
         )
+    )
 
 
 def _entries() -> list[catalog.CatalogEntry]:

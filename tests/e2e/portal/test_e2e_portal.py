@@ -27,6 +27,14 @@ PAGES = (
     "/approvals",
     "/runs",
     "/runs?project=flight-delay&state=failed",
+    "/runs/new?project=flight-delay",
+    "/runs/new?project=flight-delay&kind=tune",
+    "/runs/new?project=flight-delay&kind=score",
+    "/runs/new?project=flight-delay&kind=deploy",
+    "/runs/new?project=flight-delay&kind=pipeline",
+    "/runs/new?project=flight-delay&kind=retire",
+    "/runs/new?project=no-such-project",
+    "/runs/{spent}",
     "/runs/{waiting}",
     "/runs/{ended}",
     "/runs/{piped}?step=clean",
@@ -210,6 +218,98 @@ def test_a_run_is_started_decided_on_and_on_record(browser: Browser, world: Worl
         one.context.close()
 
 
+def test_a_run_is_started_by_a_form_of_what_the_api_asks(browser: Browser, world: World) -> None:
+    tab = Tab(browser, world)
+    page = tab.page
+    tab.sign_in("developer")
+    tab.open(f"/runs?project={PROJECT}")
+    page.get_by_role("link", name="New run").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("New run")
+    expect(page.get_by_role("combobox", name="Project")).to_have_value(PROJECT)
+    expect(page.get_by_role("region", name="What pays for it")).to_contain_text("of 20.00 USD")
+    page.get_by_role("combobox", name="What to do").select_option("score")
+    expect(page).to_have_url(re.compile(f"project={PROJECT}&kind=score$"))
+    # Models are chosen from, and the first one is: what is shown is what is sent.
+    expect(page.get_by_role("combobox", name="bundle digest")).to_have_value(re.compile("^sha256:"))
+    page.get_by_role("textbox", name="input", exact=True).fill("/")
+    page.get_by_role("textbox", name="output", exact=True).fill("/data/scores")
+    page.get_by_role("textbox", name="max cost", exact=True).fill("500")
+    start = page.get_by_role("button", name="Start the run")
+    start.click()
+    # The API's own words, at the answer that they are of, and in the place of the form where they are of none.
+    expect(page.get_by_role("textbox", name="input", exact=True)).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_text("at least 2 characters")).to_be_visible()
+    page.get_by_role("textbox", name="input", exact=True).fill("/data/december's rows")
+    start.click()
+    expect(page.get_by_role("alert")).to_contain_text("the month's budget 20.0 is less than")
+    page.get_by_role("textbox", name="max cost", exact=True).fill("2")
+    expect(page.get_by_role("region", name="What pays for it")).to_contain_text("2.00 USD are kept free")
+    command = page.locator("[data-command^='mainspring batch score']").get_attribute("data-command")
+    check_command(str(command))
+    assert shlex.split(str(command))[6:8] == ["--input", "/data/december's rows"]
+
+    # An answer that is lost on its way: the same request again is the same run.
+    def lose(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page.route("**/api/v1/runs", lose, times=1)
+    start.click()
+    expect(page.get_by_role("alert")).to_contain_text("the control API does not answer")
+    with world.client("developer") as developer:
+        before = [run.run_id for run in developer.each_run(project=PROJECT) if run.kind == "score"]
+    start.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(before[0])
+    with world.client("developer") as developer:
+        assert [run.run_id for run in developer.each_run(project=PROJECT) if run.kind == "score"] == before
+    with world.client("approver") as approver:
+        row = next(one for one in approver.each_audit_row() if one.resource == f"run/{before[0]}")
+    assert row.detail["score"]["input"] == "/data/december's rows" and row.detail["max_cost"] == 2
+    assert row.detail["idempotency_key"].startswith("portal-")
+    assert tab.complaints == []
+    tab.context.close()
+    other = Tab(browser, world)
+    other.sign_in("approver")
+    other.go(f"/runs/new?project={PROJECT}&kind=train")
+    expect(other.page.get_by_role("button", name="Start the run")).to_be_disabled()
+    expect(other.page.get_by_text(f"one is developer or admin of {PROJECT}")).to_be_visible()
+    # What takes a model out of use is an approver's, and asked twice.
+    other.page.get_by_role("combobox", name="What to do").select_option("retire")
+    other.page.get_by_role("textbox", name="reason", exact=True).fill("it was learned from the wrong year")
+    other.page.get_by_role("button", name="Start the run").click()
+    expect(other.page.get_by_role("button", name="Yes: Start the run")).to_be_focused()
+    assert other.violations() == []
+    other.page.keyboard.press("Escape")
+    expect(other.page.get_by_role("button", name="Start the run")).to_be_focused()
+    assert other.complaints == []
+    other.context.close()
+
+
+def test_a_run_that_its_budget_stopped_goes_on(browser: Browser, world: World) -> None:
+    tab = Tab(browser, world)
+    page = tab.page
+    tab.sign_in("developer")
+    tab.go(f"/runs/{world.named['spent']}")
+    again = page.get_by_role("region", name="Go on with it")
+    expect(again).to_contain_text("what it may cost is spent, and has cost 0.16")
+    again.get_by_role("button", name="Resume", exact=True).click()
+    limit = again.get_by_label("May cost in all, in USD")
+    expect(again.get_by_text("give it a higher `max_cost`")).to_be_visible()
+    expect(limit).to_have_attribute("aria-invalid", "true")
+    limit.fill("50")
+    again.get_by_role("button", name="Resume", exact=True).click()
+    expect(again.get_by_role("alert")).to_contain_text("the month's budget 20.0 is less than")
+    limit.fill("1.5")
+    again.get_by_role("button", name="Resume", exact=True).click()
+    expect(page.get_by_text("waits for approval").first).to_be_visible()
+    expect(again).to_have_count(0)
+    # Nothing else is to be gone on with: it has not failed, or it is no kind of run that is.
+    tab.go(f"/runs/{world.named['ended']}")
+    expect(page.get_by_role("button", name="Resume", exact=True)).to_have_count(0)
+    assert tab.complaints == []
+    tab.context.close()
+
+
 def test_a_project_is_made_of_a_template_as_it_was_shown(browser: Browser, world: World) -> None:
     tab = Tab(browser, world)
     page = tab.page
@@ -284,6 +384,8 @@ def test_a_model_is_looked_at_tried_out_and_deployed(browser: Browser, world: Wo
     page.get_by_role("link", name=world.bundles[0][7:19]).first.click()
     expect(page.get_by_text("Every file of it was verified just now")).to_be_visible()
     expect(page.get_by_text("Late arrivals, by seed 1")).to_be_visible()
+    page.get_by_role("link", name="Score a dataset").click()
+    expect(page.get_by_role("combobox", name="bundle digest")).to_have_value(world.bundles[0])
 
     page.get_by_role("link", name="Playground").click()
     page.get_by_label("distance").fill("2.5")
@@ -459,7 +561,7 @@ def test_a_pipeline_is_walked_decided_on_and_gone_on_from(browser: Browser, worl
 
 
 def test_a_log_is_read_from_its_end(browser: Browser, world: World) -> None:
-    """There is no Ray here, and the page says so; then with a log as the API tells of one."""
+    """There is no Ray here, and the page says so; then with a log as the API tells of one, and of one that was kept."""
     tab = Tab(browser, world)
     page = tab.page
     tab.sign_in("developer")
@@ -477,6 +579,13 @@ def test_a_log_is_read_from_its_end(browser: Browser, world: World) -> None:
         )
         route.fulfill(json=told.model_dump(mode="json"))
 
+    def kept(route: Route) -> None:
+        job = run_logs.LogJob(name="run_x-0", step="clean", status="FAILED", is_kept=True)
+        told = run_logs.RunLog(
+            run_id="run_x", jobs=(job,), job="run_x-0", lines=("out of memory",), total=1, unavailable="away"
+        )
+        route.fulfill(json=told.model_dump(mode="json"))
+
     page.route("**/logs?**", answer)
     logs.get_by_role("button", name="Try again").click()
     expect(logs).to_contain_text("lines 701 to 1,200 of 1,200")
@@ -485,6 +594,41 @@ def test_a_log_is_read_from_its_end(browser: Browser, world: World) -> None:
     expect(logs.get_by_label("Lines of the log")).to_contain_text("line 200\n")
     logs.get_by_role("button", name="The last lines").click()
     expect(logs.get_by_label("Lines of the log")).to_contain_text("line 1199")
+    page.unroute("**/logs?**")
+    page.route("**/logs?**", kept)
+    page.reload()
+    expect(logs).to_contain_text("Nothing to see of Ray")
+    expect(logs).to_contain_text("As it was kept when the job ended")
+    expect(logs.get_by_label("Job")).to_contain_text("clean, failed, kept")
+    expect(logs.get_by_label("Lines of the log")).to_contain_text("out of memory")
+    assert tab.violations() == []
+    assert tab.complaints == []
+    tab.context.close()
+
+
+def test_what_was_made_of_what_is_drawn_and_walked(browser: Browser, world: World) -> None:
+    tab = Tab(browser, world)
+    page = tab.page
+    tab.sign_in("developer")
+    tab.go(f"/features/{PROJECT}/{VIEW}")
+    drawn = page.get_by_role("group", name="What was made of what")
+    expect(drawn.get_by_role("button", name=f"{VIEW} view, this one after lake.flights")).to_be_visible()
+    lake = drawn.get_by_role("button", name="lake.flights dataset", exact=True)
+    lake.click()
+    expect(page.get_by_role("status").filter(has_text="lake.flights")).to_contain_text(
+        "nobody told what made"
+    )
+    page.keyboard.press("ArrowRight")
+    expect(drawn.get_by_role("button", name=re.compile(f"^{VIEW}"))).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").filter(has_text=VIEW)).to_contain_text(f"made by {PROJECT}/join, of 1")
+    page.get_by_text("As a list, the nearest first").click()
+    expect(page.get_by_role("listitem").filter(has_text="lake.flights")).to_contain_text(
+        "by flight-delay/join"
+    )
+    assert tab.violations() == []
+    page.get_by_label("Direction").select_option("downstream")
+    expect(page.get_by_text("Lineage knows of nothing in this direction.")).to_be_visible()
     assert tab.complaints == []
     tab.context.close()
 

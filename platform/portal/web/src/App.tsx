@@ -10,6 +10,7 @@ import { useToken } from './session';
 // Each page comes when it is first opened; home comes with the shell.
 const NewProject = lazy(() => import('./pages/NewProject'));
 const Runs = lazy(() => import('./pages/Runs'));
+const NewRun = lazy(() => import('./pages/NewRun'));
 const RunPage = lazy(() => import('./pages/Run'));
 const Approvals = lazy(() => import('./pages/Approvals'));
 const Models = lazy(() => import('./pages/Models'));
@@ -37,6 +38,7 @@ export function App() {
           <Route path="/projects/new" component={NewProject} />
           <Route path="/approvals" component={Approvals} />
           <Route path="/runs" component={Runs} />
+          <Route path="/runs/new" component={NewRun} />
           <Route path="/runs/:id">{({ id }) => <RunPage id={id} />}</Route>
           <Route path="/models" component={Models} />
           <Route path="/models/:project/:digest">

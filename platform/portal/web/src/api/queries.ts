@@ -1,6 +1,7 @@
 /** What pages ask the API, by the key that each answer is kept under. */
 import { keepPreviousData, useInfiniteQuery, useQuery } from '@tanstack/react-query';
-import { api, page, unwrap } from './client';
+import { ApiError, api, page, unwrap } from './client';
+import type { ApiDocument } from './runForm';
 import { type AccessRequest, type AlertRow, type AuditRow, type CatalogEntry, type Cost, type Endpoint, hasEnded, type ModelVersion, type Project, type ReportRow, type Run, type Template } from './words';
 
 /** How often something that moves is looked at again. */
@@ -47,6 +48,32 @@ export function useRuns(project: string) {
     getNextPageParam: (last) => last.next || undefined,
     refetchInterval: (query) =>
       query.state.data?.pages.some((one) => one.items.some((run) => !hasEnded(run.stage))) ? LIVE_MS * 2 : CALM_MS,
+  });
+}
+
+/** The API's own description: what it takes, of which this page makes forms. */
+export function useDescription() {
+  return useQuery({
+    queryKey: ['description'],
+    queryFn: async (): Promise<ApiDocument> => {
+      const answer = await fetch('/schema/openapi.json').catch(() => undefined);
+      if (answer?.ok) return (await answer.json()) as ApiDocument;
+      throw new ApiError(
+        answer?.status ?? 0,
+        'unreachable',
+        'the control API does not tell what it takes; `mainspring status` tells what runs, `mainspring up` starts it',
+      );
+    },
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+}
+
+/** What runs of a project have cost, by kind. */
+export function useUnitCosts(project: string) {
+  return useQuery({
+    queryKey: ['costs', 'units', project],
+    enabled: project !== '',
+    queryFn: () => unwrap(api.GET('/api/v1/costs:units', { params: { query: { project } } })),
   });
 }
 

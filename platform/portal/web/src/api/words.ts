@@ -45,7 +45,7 @@ export type Me = Schemas['SessionView'];
 
 export type Answer = string | number | boolean;
 
-/** One question of a template, as JSON Schema says it. Patterns are left to the API: their dialect is its own. */
+/** One question of a form, as JSON Schema says it. Patterns are left to the API: their dialect is its own. */
 export interface InputField {
   type: 'string' | 'integer' | 'number' | 'boolean';
   description?: string;
@@ -54,9 +54,15 @@ export interface InputField {
   minimum?: number;
   maximum?: number;
   maxLength?: number;
+  /** In the place of its name. */
+  label?: string;
+  /** What there is to choose from; more than JSON Schema knows. */
+  choices?: { value: string; label: string }[];
+  /** What may be meant; anything else may be, too. */
+  suggestions?: string[];
 }
 
-/** The API's document says of a template's `inputs` only that it is an object. */
+/** What a form asks. Of a template's `inputs` the API's document says only that it is an object. */
 export interface InputSchema {
   properties: Record<string, InputField>;
   required?: string[];

@@ -1,4 +1,5 @@
 import { Checkbox, NativeSelect, NumberInput, Stack, TextInput } from '@mantine/core';
+import { useId } from 'react';
 import { type Answer, type InputField, type InputSchema, plain } from '../api/words';
 
 interface Props {
@@ -38,7 +39,14 @@ interface FieldProps {
 }
 
 function Field({ name, about, required, value, error, set }: FieldProps) {
-  const shared = { name, label: plain(name), description: about.description, required, error };
+  const shared = { name, label: about.label ?? plain(name), description: about.description, required, error };
+  const suggested = useId();
+  if (about.choices) {
+    const none = required && about.choices.length ? [] : [{ value: '', label: about.choices.length ? '–' : 'there is none' }];
+    return (
+      <NativeSelect {...shared} data={[...none, ...about.choices]} value={String(value ?? '')} onChange={(event) => set(event.currentTarget.value)} />
+    );
+  }
   if (about.enum) {
     return <NativeSelect {...shared} data={about.enum} value={String(value ?? '')} onChange={(event) => set(event.currentTarget.value)} />;
   }
@@ -61,13 +69,23 @@ function Field({ name, about, required, value, error, set }: FieldProps) {
     );
   }
   return (
-    <TextInput
-      {...shared}
-      value={typeof value === 'string' ? value : ''}
-      // An empty answer is none: the default counts, or the API says that there must be one.
-      onChange={(event) => set(event.currentTarget.value)}
-      maxLength={about.maxLength}
-      autoComplete="off"
-    />
+    <>
+      <TextInput
+        {...shared}
+        value={typeof value === 'string' ? value : ''}
+        // An empty answer is none: the default counts, or the API says that there must be one.
+        onChange={(event) => set(event.currentTarget.value)}
+        maxLength={about.maxLength}
+        autoComplete="off"
+        list={about.suggestions && suggested}
+      />
+      {about.suggestions && (
+        <datalist id={suggested}>
+          {about.suggestions.map((one) => (
+            <option key={one} value={one} />
+          ))}
+        </datalist>
+      )}
+    </>
   );
 }

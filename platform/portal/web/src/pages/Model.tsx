@@ -1,4 +1,5 @@
-import { Alert, Code, Group, Text } from '@mantine/core';
+import { Alert, Button, Code, Group, Text } from '@mantine/core';
+import { Link } from 'wouter';
 import { useModel } from '../api/queries';
 import { DataTable } from '../components/DataTable';
 import { Lineage } from '../components/Lineage';
@@ -13,7 +14,7 @@ export default function Model({ project, digest }: { project: string; digest: st
   const model = useModel(project, digest);
   const title = model.data ? `${model.data.name} ${model.data.version && `v${model.data.version}`}`.trim() : project;
   return (
-    <Page title={title} command={`mainspring model show ${project} ${digest}`} parent={['Models', '/models']} environment={model.data?.environment}>
+    <Page title={title} command={`mainspring model show ${project} ${digest}`} parent={['Models', '/models']} environment={model.data?.environment} actions={model.data && !model.data.withdrawn && <Use project={project} digest={digest} />}>
       <Shown of={model} rows={6}>
         {(found) => (
           <>
@@ -69,5 +70,18 @@ export default function Model({ project, digest }: { project: string; digest: st
         )}
       </Shown>
     </Page>
+  );
+}
+
+/** What one does with a model: each is a run, whose form has it chosen. */
+function Use({ project, digest }: { project: string; digest: string }) {
+  return (
+    <>
+      {(['score', 'deploy', 'retire'] as const).map((kind) => (
+        <Button key={kind} size="xs" variant="default" component={Link} href={`/runs/new?project=${project}&kind=${kind}&bundle=${encodeURIComponent(digest)}`}>
+          {{ score: 'Score a dataset', deploy: 'Deploy', retire: 'Retire' }[kind]}
+        </Button>
+      ))}
+    </>
   );
 }

@@ -12,6 +12,7 @@ import { Live } from '../components/Live';
 import { Metrics } from '../components/Metrics';
 import { Page } from '../components/Page';
 import { Pipeline } from '../components/Pipeline';
+import { mayGoOn, Resume } from '../components/Resume';
 import { RunLogs } from '../components/RunLogs';
 import { Section } from '../components/Section';
 import { Empty, Problem, Shown } from '../components/states';
@@ -50,6 +51,7 @@ export default function RunPage({ id }: { id: string }) {
             <div className="ms-grid">
               <Steps run={found} />
               <Result run={found} />
+              {mayGoOn(found) && <Resume run={found} />}
             </div>
             {hasJobs.has(found.kind) && <RunLogs run={found} />}
             <Events run={found} isTold={now === 'live'} />

@@ -1,4 +1,5 @@
 import { Button, Group, NativeSelect } from '@mantine/core';
+import { Link } from 'wouter';
 import { useRuns } from '../api/queries';
 import { hasEnded, plain, type Run } from '../api/words';
 import { EnvironmentBadge, StageBadge } from '../components/badges';
@@ -33,7 +34,15 @@ export default function Runs() {
   const [state, setState] = useSearch('state', 'all');
   const runs = useRuns(project);
   return (
-    <Page title="Runs" command={`mainspring run list${project ? ` --project ${project}` : ''}`}>
+    <Page
+      title="Runs"
+      command={`mainspring run list${project ? ` --project ${project}` : ''}`}
+      actions={
+        <Button size="xs" component={Link} href={`/runs/new${project ? `?project=${project}` : ''}`}>
+          New run
+        </Button>
+      }
+    >
       <Group align="end" gap="sm">
         <ProjectSelect value={project} onChange={setProject} all="all" />
         <NativeSelect
