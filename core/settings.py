@@ -345,6 +345,34 @@ class ProtectionSettings(_Group):
         return tuple(place for name, _, place in declared if name == project)
 
 
+class AuditSettings(_Group):
+    """What proves the audit log: whose key signs its checkpoints, and where they are kept."""
+
+    signer: Literal["file", "openbao"] = "file"
+    """Who signs: a key file of this machine (`keys/audit.key` under the state directory), or OpenBao's transit engine."""
+    openbao_url: Annotated[
+        str, Field(pattern=r"^(|https://.+|http://(127\.0\.0\.1|localhost|\[::1\])([:/].*)?)$")
+    ] = ""
+    """Where OpenBao is; https, or http on this machine."""
+    openbao_token_file: Path = Path("keys/audit-openbao.token")
+    """Its token, read anew for every call, so that an agent may renew it; default: under the state directory."""
+    openbao_mount: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_/-]*$")] = "transit"
+    """Where its transit engine is mounted."""
+    openbao_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "mainspring-audit"
+    """A key of type `ed25519`, which OpenBao does not give away."""
+    checkpoints_url: Annotated[
+        str, Field(pattern=r"^(|s3://[a-z0-9][a-z0-9.-]{2,62}/([A-Za-z0-9_./-]*/)?)$")
+    ] = ""
+    """`s3://BUCKET/FOLDER/` where each checkpoint is an object that is never written twice; credentials, endpoint and region from
+    `AWS_*`. Empty: the file `audit/checkpoints.jsonl` under the state directory alone."""
+    object_lock: Literal["off", "governance", "compliance"] = "off"
+    """How the bucket must hold on to what it is given (its default retention). `compliance`: nobody can delete or shorten it."""
+    interval_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    """What is done and undone between two checkpoints is not shown: the window."""
+    late_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Rows that wait longer for a checkpoint make `/readyz` say `degraded`, and an export refuses. Appends go on."""
+
+
 class LineageSettings(_Group):
     """Where jobs tell what they read and made."""
 
@@ -472,6 +500,7 @@ class Settings(_Group):
     tracking: TrackingSettings
     models: ModelSettings
     protection: ProtectionSettings
+    audit: AuditSettings
     lineage: LineageSettings
     monitor: MonitorSettings
     telemetry: TelemetrySettings
@@ -500,6 +529,7 @@ _GROUPS: Final[Mapping[str, type[_Group]]] = {
     "tracking": TrackingSettings,
     "models": ModelSettings,
     "protection": ProtectionSettings,
+    "audit": AuditSettings,
     "lineage": LineageSettings,
     "monitor": MonitorSettings,
     "telemetry": TelemetrySettings,

@@ -119,7 +119,7 @@ def create_app(
         book=s.cost,
         train_workers=s.ray.train_workers,
         train_min_workers=s.ray.train_min_workers,
-        checkpointer=checkpoints.embedded(db, s.stack.state_dir),
+        checkpointer=checkpoints.embedded(db, s.stack.state_dir, s.audit),
         state_dir=s.stack.state_dir,
         chosen=control_plane.Chosen(policy_engine.PolicyEngine.load(s.control.policies_dir)),
         bundle_dir=s.serving.bundle_dir,
@@ -160,7 +160,7 @@ def create_app(
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            with contextlib.suppress(errors.CorruptArtifact):  # its log has it already
+            with contextlib.suppress(errors.MainspringError):  # its log has it already
                 await plane.checkpointer.take()
             await plane.database.close()
             await asyncio.to_thread(told.close)

@@ -16,12 +16,13 @@ from typing import Any, Final
 
 from mainspring.core import errors
 
-__all__ = ["Object", "at", "below", "read"]
+__all__ = ["Object", "at", "below", "create", "lock_of", "read", "whole"]
 
 _SCHEME: Final = "s3://"
 #: A store that is away is told within seconds; whoever wants the rows asks again.
 _RETRY: Final[Any] = {"max_retries": 3, "retry_timeout": timedelta(seconds=10)}
 _CLIENT: Final[Any] = {"connect_timeout": timedelta(seconds=5), "read_timeout": timedelta(seconds=60)}
+_SIGNED_FOR: Final = timedelta(minutes=1)
 _US: Final = timedelta(microseconds=1)
 #: What the store itself calls its refusal.
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
@@ -75,6 +76,43 @@ def read(found: Object, options: Mapping[str, str], first: int, length: int) -> 
         if not found.tag and _object(found.bucket, got.meta) != found:
             raise _replaced(found.uri)
         return bytes(got.bytes())
+
+
+def whole(uri: str, options: Mapping[str, str]) -> bytes:
+    """All bytes of the object `uri`, for small ones. Errors: as :func:`at`."""
+    bucket, key = _split(uri)
+    with _told(uri):
+        return bytes(_library().get(_store(bucket, _frozen(options)), key).bytes())
+
+
+def create(uri: str, data: bytes, options: Mapping[str, str]) -> None:
+    """Put an object where none is: of two who try, one succeeds. Errors: as :func:`at`; Conflict where there is one."""
+    bucket, key = _split(uri)
+    with _told(uri):
+        try:
+            _library().put(_store(bucket, _frozen(options)), key, data, mode="create")
+        except _library().exceptions.AlreadyExistsError as error:
+            raise errors.Conflict(
+                f"`{uri}` is there already; it is never written twice", resource="object", name=uri
+            ) from error
+
+
+def lock_of(uri: str, options: Mapping[str, str]) -> str:
+    """By which mode of object lock the store holds `uri`, in lower case; empty: by none. Errors: as :func:`at`."""
+    import httpx
+
+    bucket, key = _split(uri)
+    with _told(uri):
+        # The client keeps the headers of an answer to itself; a signed address shows them.
+        url = _library().sign(_store(bucket, _frozen(options)), "HEAD", key, _SIGNED_FOR)
+    try:
+        answer = httpx.head(url, trust_env=False, timeout=10.0).raise_for_status()
+    except httpx.HTTPError as error:
+        raise errors.DependencyDown(
+            f"the object store does not say how `{uri}` is held: {type(error).__name__}; check its endpoint and try again",
+            name=uri,
+        ) from error
+    return answer.headers.get("x-amz-object-lock-mode", "").lower()
 
 
 @functools.lru_cache(maxsize=32)

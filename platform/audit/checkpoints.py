@@ -1,106 +1,31 @@
 """Signed checkpoints of the audit log, kept outside of its database.
 
-The embedded signer and file live in the state directory: they show what was done to the database, not what was done
-by somebody who has the key and the file as well. A signer or a file elsewhere takes the place of :class:`FileSigner`
-or :class:`CheckpointFile`. What is lost between two checkpoints is not shown: the interval is the window.
+A key file and a file of checkpoints in the state directory show what was done to the database, not what was done by
+somebody who has the state directory as well. OpenBao's key (`signers.py`) and a bucket under object lock
+(`checkpoint_files.py`) are out of reach for that. What is undone between two checkpoints is not shown: the interval is
+the window.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
+import contextlib
 import logging
-import os
 import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import sqlalchemy as sa
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from mainspring.core import canonical, durable, errors
+from mainspring.core import canonical, errors, settings
 from mainspring.core.contracts import base
 from mainspring.platform import database
-from mainspring.platform.audit import rows, store, verification
+from mainspring.platform.audit import checkpoint_files, rows, signers, store, verification
 
 _LOG: Final = logging.getLogger(__name__)
-INTERVAL_SECONDS: Final = 5.0
 _PAGE_ROWS: Final = 1000
-
-
-class Signer(Protocol):
-    """Signs by Ed25519; whose key it is, `public` tells."""
-
-    @property
-    def public(self) -> ed25519.Ed25519PublicKey: ...
-
-    def sign(self, data: bytes) -> bytes: ...
-
-
-class FileSigner:
-    """A private key in a PEM file of mode 0600, made on first use. Thread-safe."""
-
-    def __init__(self, path: Path) -> None:
-        """Errors: Misconfigured if the file is readable by others or holds no Ed25519 key."""
-        durable.ensure_secret(path, _new_key)
-        if path.stat().st_mode & 0o077:
-            raise errors.Misconfigured(
-                f"audit key `{path.name}` may be read by others; run `chmod 600` on it"
-            )
-        try:
-            private = serialization.load_pem_private_key(path.read_bytes(), password=None)
-        except ValueError as error:
-            raise errors.Misconfigured(
-                f"audit key `{path.name}` is no PEM private key; replace it"
-            ) from error
-        if not isinstance(private, ed25519.Ed25519PrivateKey):
-            raise errors.Misconfigured(f"audit key `{path.name}` is not Ed25519; replace it")
-        self._private = private
-        self.public = private.public_key()
-
-    def sign(self, data: bytes) -> bytes:
-        return self._private.sign(data)
-
-
-def _new_key() -> bytes:
-    return ed25519.Ed25519PrivateKey.generate().private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-class CheckpointFile:
-    """Lines in a file that only grows. A last line without its end, torn by a crash, does not count."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def size(self) -> int:
-        try:
-            return self._path.stat().st_size
-        except FileNotFoundError:
-            return 0
-
-    def lines(self) -> list[bytes]:
-        try:
-            lines = self._path.read_bytes().split(b"\n")
-        except FileNotFoundError:
-            return []
-        return [line + b"\n" for line in lines[:-1]]
-
-    def append(self, line: bytes, *, size: int) -> bool:
-        """Durable when it returns; False, and nothing is written, if the file has not `size` bytes any more."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if os.fstat(file.fileno()).st_size != size:
-                return False
-            file.truncate(sum(map(len, self.lines())) if size else 0)
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        return True
 
 
 @dataclass(frozen=True)
@@ -116,19 +41,38 @@ class _Last:
 class Checkpointer:
     """Signs the head of one log. Tasks of one event loop, and other processes, may share the file."""
 
-    def __init__(self, db: database.Database, signer: Signer, file: CheckpointFile) -> None:
+    def __init__(
+        self,
+        db: database.Database,
+        signer: signers.Signer,
+        file: checkpoint_files.CheckpointFile,
+        s: settings.AuditSettings | None = None,
+    ) -> None:
         self._database, self._signer, self._file = db, signer, file
+        self._settings = s or settings.AuditSettings()
         self._lock = asyncio.Lock()
         self._last: _Last | None = None
+        self._good_at = time.monotonic()
+        self._trouble = ""
 
     @property
-    def public(self) -> ed25519.Ed25519PublicKey:
-        return self._signer.public
-
-    @property
-    def signer(self) -> Signer:
+    def signer(self) -> signers.Signer:
         """For what is proved by the log: evidence packs. Each kind of thing is signed behind words of its own."""
         return self._signer
+
+    def late_seconds(self) -> float:
+        """For how long rows have waited for a checkpoint that could not be taken; 0: they need not."""
+        return time.monotonic() - self._good_at if self._trouble else 0.0
+
+    def require_timely(self) -> None:
+        """Errors: DependencyDown once checkpoints are later than `audit.late_seconds`."""
+        late = self.late_seconds()
+        if late > self._settings.late_seconds:
+            raise errors.DependencyDown(
+                f"no audit checkpoint was taken for {late:.0f} s: {self._trouble}; what was put on record since is kept, and"
+                " is signed once that is mended",
+                name="audit checkpoints",
+            )
 
     def lines(self) -> list[bytes]:
         """The checkpoints as they are kept."""
@@ -137,9 +81,7 @@ class Checkpointer:
     async def heads(self) -> dict[int, str]:
         """Length of the log -> the hash it had then. Errors: CorruptArtifact."""
         try:
-            return await asyncio.to_thread(
-                verification.read_checkpoints, self._file.lines(), self._signer.public
-            )
+            return await asyncio.to_thread(self._read, self._file.lines())
         except verification.BadCheckpoints as bad:
             raise _corrupt(str(bad)) from bad
 
@@ -147,30 +89,54 @@ class Checkpointer:
         """Sign the present head and return its sequence; the last checkpoint's if nothing was added.
 
         Errors: CorruptArtifact if the log is not the one that was signed last: what contradicts a checkpoint is
-        never signed over.
+        never signed over. Those of the signer and of the place where checkpoints are; then nothing was signed, and the next
+        one covers those rows as well.
         """
         async with self._lock:
-            last = await self._known()
-            head, sequence = await self._follow(last.head, last.sequence)
-            if sequence == last.sequence:
-                return sequence
-            body: dict[str, Any] = {
-                "schema": verification.SCHEMA,
-                "sequence": sequence,
-                "head": head,
-                "at": base.utc_now().isoformat(),
-                "previous": last.digest,
-                "key_id": verification.key_id(self._signer.public),
-            }
-            signature = self._signer.sign(verification.signed_bytes(body))
-            line = canonical.dumps({**body, "signature": signature.hex()})
-            if not self._file.append(line + b"\n", size=last.size):
-                return (await self._known()).sequence  # another process was quicker
-            self._last = _Last(self._file.size(), sequence, head, canonical.digest_bytes(line))
+            try:
+                taken = await self._take()
+            except errors.MainspringError as error:
+                self._trouble = error.message
+                raise
+            self._good_at, self._trouble = time.monotonic(), ""
+            return taken
+
+    async def _take(self) -> int:
+        last = await self._known()
+        head, sequence = await self._follow(last.head, last.sequence)
+        if sequence == last.sequence:
             return sequence
+        line = await asyncio.to_thread(self._signed, head, sequence, last.digest)
+        if not await asyncio.to_thread(self._file.append, line + b"\n", size=last.size):
+            await asyncio.to_thread(self._file.sync)
+            return (await self._known()).sequence  # another process was quicker
+        self._last = _Last(self._file.size(), sequence, head, canonical.digest_bytes(line))
+        return sequence
+
+    def _signed(self, head: str, sequence: int, previous: str) -> bytes:
+        self._signer.refresh()
+        body: dict[str, Any] = {
+            "schema": verification.SCHEMA,
+            "sequence": sequence,
+            "head": head,
+            "at": base.utc_now().isoformat(),
+            "previous": previous,
+            "key_id": verification.key_id(self._signer.public),
+        }
+        signature = self._signer.sign(verification.signed_bytes(body))
+        return canonical.dumps({**body, "signature": signature.hex()})
+
+    def _read(self, lines: list[bytes]) -> dict[int, str]:
+        """A key that is not known may be one that was made since. Errors: BadCheckpoints; those of the signer."""
+        with contextlib.suppress(verification.BadCheckpoints):
+            return verification.read_checkpoints(lines, self._signer.publics)
+        self._signer.refresh()
+        return verification.read_checkpoints(lines, self._signer.publics)
 
     async def _known(self) -> _Last:
         """The last checkpoint. The whole file is verified again only when somebody else wrote to it."""
+        if self._last is None:
+            await asyncio.to_thread(self._file.sync)
         size = self._file.size()
         if self._last is None or self._last.size != size:
             lines, heads = self._file.lines(), await self.heads()
@@ -201,7 +167,7 @@ class Checkpointer:
             # The edge of a task that nobody awaits: whatever went wrong is told, and tried again.
             except Exception:  # noqa: BLE001
                 _LOG.exception("no audit checkpoint was taken; see `mainspring audit verify`")
-            await asyncio.sleep(INTERVAL_SECONDS)
+            await asyncio.sleep(self._settings.interval_seconds)
 
 
 def _corrupt(problem: str) -> errors.CorruptArtifact:
@@ -211,15 +177,28 @@ def _corrupt(problem: str) -> errors.CorruptArtifact:
     )
 
 
-def embedded(db: database.Database, state_dir: Path) -> Checkpointer:
-    """Key and checkpoints under the state directory, with the public half beside them for whoever verifies."""
-    signer = FileSigner(state_dir / "keys" / "audit.key")
+def embedded(db: database.Database, state_dir: Path, s: settings.AuditSettings | None = None) -> Checkpointer:
+    """Whom and where the settings say; by default key and checkpoints under the state directory.
+
+    The public halves of the file's key, of those before it too, lie beside the checkpoints for whoever verifies. Those of
+    OpenBao's: `mainspring audit public-key`.
+    """
+    chosen = s or settings.AuditSettings()
     folder = state_dir / "audit"
     folder.mkdir(parents=True, exist_ok=True)
-    pem = signer.public.public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    new = folder / f".{secrets.token_hex(8)}"
-    new.write_bytes(pem)
-    new.replace(folder / "public.pem")
-    return Checkpointer(db, signer, CheckpointFile(folder / "checkpoints.jsonl"))
+    known = folder / "public.pem"
+    is_ours = chosen.signer == "file"
+    replaced = verification.load_publics(known) if is_ours and known.exists() else ()
+    signer = signers.chosen(chosen, state_dir / "keys" / "audit.key", replaced)
+    if is_ours:
+        new = folder / f".{secrets.token_hex(8)}"
+        new.write_bytes(verification.public_pems(signer.publics))
+        new.replace(known)
+    return Checkpointer(db, signer, kept(folder / "checkpoints.jsonl", chosen), chosen)
+
+
+def kept(path: Path, s: settings.AuditSettings) -> checkpoint_files.CheckpointFile:
+    """Where checkpoints are, by settings; `path` is the file, or the copy of the bucket."""
+    if not s.checkpoints_url:
+        return checkpoint_files.CheckpointFile(path)
+    return checkpoint_files.CheckpointBucket(path, s.checkpoints_url, s.object_lock)

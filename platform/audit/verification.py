@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
@@ -25,6 +25,10 @@ from mainspring.platform.audit import rows
 SCHEMA: Final = "mainspring.audit-checkpoint/v1"
 DOMAIN: Final = b"mainspring.audit-checkpoint.v1\x00"
 
+#: Of one key, or of all that signed, oldest first.
+Keys: TypeAlias = ed25519.Ed25519PublicKey | Sequence[ed25519.Ed25519PublicKey]
+
+_PEM_END: Final = b"-----END PUBLIC KEY-----\n"
 _HASH_START: Final = len('{"hash":"sha256:')
 _HASH_END: Final = _HASH_START + 64
 _ROW_START: Final = _HASH_END + len('","row":')
@@ -66,11 +70,37 @@ def public_pem(key: ed25519.Ed25519PublicKey) -> bytes:
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def load_public(path: Path) -> ed25519.Ed25519PublicKey:
-    """Errors: InvalidRequest if the file holds no Ed25519 public key."""
+def public_pems(keys: Sequence[ed25519.Ed25519PublicKey]) -> bytes:
+    """One file of keys that are given oldest first; there the newest is first, for readers that look at one."""
+    return b"".join(map(public_pem, reversed(keys)))
+
+
+def load_publics(path: Path) -> tuple[ed25519.Ed25519PublicKey, ...]:
+    """The keys of a file of :func:`public_pems`, oldest first. Errors: those of :func:`load_public`."""
     try:
-        key = serialization.load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError) as error:
+        blocks = path.read_bytes().split(_PEM_END)
+    except OSError as error:
+        raise errors.InvalidRequest(
+            f"`{path}` cannot be read: {error.strerror}; give the key file", field="public_key"
+        ) from error
+    pems = [block + _PEM_END for block in blocks[:-1]] or [b""]
+    return tuple(_public(pem, path) for pem in reversed(pems))
+
+
+def load_public(path: Path) -> ed25519.Ed25519PublicKey:
+    """The first key of the file. Errors: InvalidRequest if it holds no Ed25519 public key."""
+    try:
+        return _public(path.read_bytes(), path)
+    except OSError as error:
+        raise errors.InvalidRequest(
+            f"`{path}` cannot be read: {error.strerror}; give the key file", field="public_key"
+        ) from error
+
+
+def _public(pem: bytes, path: Path) -> ed25519.Ed25519PublicKey:
+    try:
+        key = serialization.load_pem_public_key(pem)
+    except ValueError as error:
         raise errors.InvalidRequest(
             f"`{path}` is no public key in PEM: {error}; it lies beside the checkpoints", field="public_key"
         ) from error
@@ -79,22 +109,30 @@ def load_public(path: Path) -> ed25519.Ed25519PublicKey:
     return key
 
 
-def read_checkpoints(lines: Iterable[bytes], key: ed25519.Ed25519PublicKey) -> dict[int, str]:
-    """Length of the log -> the hash it had then. Errors: BadCheckpoints."""
+def read_checkpoints(lines: Iterable[bytes], keys: Keys) -> dict[int, str]:
+    """Length of the log -> the hash it had then; `keys` oldest first. Errors: BadCheckpoints.
+
+    A key that was replaced signs nothing any more: after a checkpoint of a newer key its signature does not count.
+    """
+    known = list(keys) if isinstance(keys, Sequence) else [keys]
+    ages = {key_id(key): age for age, key in enumerate(known)}
     heads: dict[int, str] = {}
-    previous, last = rows.GENESIS, 0
+    previous, last, newest = rows.GENESIS, 0, 0
     for number, line in enumerate(lines, 1):
         try:
             body = json.loads(line)
             signature = bytes.fromhex(body.pop("signature"))
             sequence, head = int(body["sequence"]), str(body["head"])
-            is_ours = body["schema"] == SCHEMA and body["key_id"] == key_id(key)
+            age = ages.get(body["key_id"], -1) if body["schema"] == SCHEMA else -1
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadCheckpoints(f"checkpoint {number} is malformed") from error
-        if not is_ours:
+        if age < 0:
             raise BadCheckpoints(f"checkpoint {number} is of another schema or key")
+        if age < newest:
+            raise BadCheckpoints(f"checkpoint {number} is signed by a key that was replaced before it")
+        newest = age
         try:
-            key.verify(signature, signed_bytes(body))
+            known[age].verify(signature, signed_bytes(body))
         except InvalidSignature as error:
             raise BadCheckpoints(f"checkpoint {number} was not signed by this key") from error
         if body.get("previous") != previous or sequence <= last:
@@ -107,7 +145,7 @@ def read_checkpoints(lines: Iterable[bytes], key: ed25519.Ed25519PublicKey) -> d
 def verify(
     export: Iterable[bytes],
     checkpoints: Sequence[bytes],
-    key: ed25519.Ed25519PublicKey,
+    keys: Keys,
     *,
     allow_unsigned: bool = False,
 ) -> Finding:
@@ -117,7 +155,7 @@ def verify(
     last checkpoint, which nobody vouches for.
     """
     try:
-        heads = read_checkpoints(checkpoints, key)
+        heads = read_checkpoints(checkpoints, keys)
     except BadCheckpoints as bad:
         return Finding(0, rows.GENESIS, 0, problem=str(bad))
     signed = max(heads, default=0)

@@ -81,7 +81,50 @@ def _verify_export(export: str, checkpoints: str, public_key: str, allow_unsigne
     from mainspring.platform.audit import verification
 
     lines = Path(checkpoints).read_bytes().splitlines(keepends=True)
-    key = verification.load_public(Path(public_key))
+    keys = verification.load_publics(Path(public_key))
     with Path(export).open("rb") as file:
-        finding = verification.verify(file, lines, key, allow_unsigned=allow_unsigned)
+        finding = verification.verify(file, lines, keys, allow_unsigned=allow_unsigned)
     return {"ok": finding.ok, **dataclasses.asdict(finding)}
+
+
+@audit.command("public-key")
+@click.option(
+    "--out", type=click.Path(dir_okay=False), required=True, help="A file of PEM, newest key first."
+)
+@session.JSON
+def audit_public_key(out: str, as_json: bool) -> None:
+    """The public halves of all keys that sign checkpoints, from the key file or from OpenBao; without the control API."""
+    from pathlib import Path
+
+    from mainspring.core import settings
+    from mainspring.platform.audit import signers, verification
+
+    s = settings.load()
+    if s.audit.signer == "file":
+        publics = verification.load_publics(s.stack.state_dir / "audit" / "public.pem")
+    else:
+        publics = signers.chosen(s.audit, s.stack.state_dir / "keys" / "audit.key", ()).publics
+    Path(out).write_bytes(verification.public_pems(publics))
+    ids = [verification.key_id(key) for key in reversed(publics)]
+    output.show({"file": out, "keys": ids}, as_json=as_json)
+
+
+@audit.command("checkpoints")
+@click.option("--out", type=click.Path(dir_okay=False), required=True, help="A file; replaced when complete.")
+@session.JSON
+def audit_checkpoints(out: str, as_json: bool) -> None:
+    """The signed checkpoints, from the bucket where there is one; without the control API."""
+    from pathlib import Path
+
+    from mainspring.core import settings
+    from mainspring.platform.audit import checkpoint_files, checkpoints
+
+    s = settings.load()
+    place = checkpoints.kept(s.stack.state_dir / "audit" / "checkpoints.jsonl", s.audit)
+    is_bucket = isinstance(place, checkpoint_files.CheckpointBucket)
+    lines = list(place.download()) if isinstance(place, checkpoint_files.CheckpointBucket) else place.lines()
+    new = Path(f"{out}.new")
+    new.write_bytes(b"".join(lines))
+    new.replace(out)
+    place_name = s.audit.checkpoints_url if is_bucket else "file"
+    output.show({"file": out, "from": place_name, "checkpoints": len(lines)}, as_json=as_json)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mainspring.core import canonical
-from mainspring.platform.audit import checkpoints, verification
+from mainspring.platform.audit import signers, verification
 from mainspring.platform.evidence import verify
 
 _FOLDER: Final = Path(__file__).parent
@@ -49,9 +49,9 @@ class Pack:
     files: int
 
 
-def build(about: Mapping[str, Any], files: Mapping[str, bytes], signer: checkpoints.Signer) -> Pack:
+def build(about: Mapping[str, Any], files: Mapping[str, bytes], signer: signers.Signer) -> Pack:
     """`about`: what the manifest says beside the files. Pure but for the signer."""
-    pem = verification.public_pem(signer.public)
+    pem = verification.public_pems(signer.publics)
     all_files = {
         **files,
         verify.KEY: pem,

@@ -72,7 +72,7 @@ def _signed_manifest(files: dict[str, bytes], trusted: bytes | None) -> dict[str
         if name not in files:
             raise NotProved(f"`{name}` is missing")
     public = _public(files[KEY])
-    if trusted is not None and _public(trusted).public_bytes_raw() != public.public_bytes_raw():
+    if trusted is not None and not set(_publics(files[KEY])) <= set(_publics(trusted)):
         raise NotProved("the pack is signed by another key than the one you gave")
     signature = json.loads(files[SIGNATURE])
     expected = {"algorithm": "ed25519", "key_id": _digest(public.public_bytes_raw())}
@@ -102,7 +102,7 @@ def _whole(files: dict[str, bytes], manifest: dict[str, Any]) -> None:
 
 def _audit(files: dict[str, bytes], log: dict[str, Any], pem: bytes) -> int:
     """Every row hashes to its leaf, every leaf leads to the root, and the log's head is one that a checkpoint signed."""
-    heads = _checkpoints(files["audit/checkpoints.jsonl"], _public(pem))
+    heads = _checkpoints(files["audit/checkpoints.jsonl"], _publics(pem))
     size, root = int(log["rows"]), bytes.fromhex(log["merkle_root"])
     if size and heads.get(size) != log["head"]:
         raise NotProved(f"no checkpoint signs the head of the log at {size} rows")
@@ -139,15 +139,15 @@ def is_included(leaf: bytes, index: int, size: int, path: list[bytes], root: byt
     return last == 0 and node == root
 
 
-def _checkpoints(data: bytes, public: ed25519.Ed25519PublicKey) -> dict[int, str]:
-    """Length of the log -> the hash it had then. Each is signed for itself."""
+def _checkpoints(data: bytes, publics: dict[str, ed25519.Ed25519PublicKey]) -> dict[int, str]:
+    """Length of the log -> the hash it had then. Each is signed for itself, by one of the keys that the log has had."""
     heads: dict[int, str] = {}
     for line in data.splitlines():
         body = json.loads(line)
-        signature = body.pop("signature")
-        _check(
-            public, signature, CHECKPOINT_DOMAIN + _canonical(body), "a checkpoint was not signed by this key"
-        )
+        signature, words = body.pop("signature"), "a checkpoint was not signed by this key"
+        if body["key_id"] not in publics:
+            raise NotProved(words)
+        _check(publics[body["key_id"]], signature, CHECKPOINT_DOMAIN + _canonical(body), words)
         heads[int(body["sequence"])] = str(body["head"])
     return heads
 
@@ -201,6 +201,13 @@ def _check(key: ed25519.Ed25519PublicKey, signature: str, message: bytes, words:
         key.verify(bytes.fromhex(signature), message)
     except (InvalidSignature, ValueError) as error:
         raise NotProved(words) from error
+
+
+def _publics(pem: bytes) -> dict[str, ed25519.Ed25519PublicKey]:
+    """By id: a file has the newest key first, and those that it replaced."""
+    end = b"-----END PUBLIC KEY-----\n"
+    found = [_public(block + end) for block in pem.split(end)[:-1]] or [_public(pem)]
+    return {_digest(key.public_bytes_raw()): key for key in found}
 
 
 def _public(pem: bytes) -> ed25519.Ed25519PublicKey:

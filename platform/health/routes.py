@@ -19,7 +19,7 @@ async def healthz() -> dict[str, str]:
 
 @get("/readyz", tags=["health"])
 async def readyz(plane: NamedDependency[control_plane.ControlPlane]) -> dict[str, str]:
-    """Can it answer requests."""
+    """Can it answer requests. `degraded`: it does, and audit checkpoints are late."""
     try:
         async with plane.database.read() as connection:
             await connection.execute(sa.text("SELECT count(*) FROM projects"))
@@ -27,6 +27,11 @@ async def readyz(plane: NamedDependency[control_plane.ControlPlane]) -> dict[str
         raise errors.DependencyDown(
             "the control database does not answer; look at `control.database_url`", name="database"
         ) from error
+    try:
+        if plane.checkpointer is not None:
+            plane.checkpointer.require_timely()
+    except errors.DependencyDown as late:
+        return {"status": "degraded", "audit": late.message}
     return {"status": "ready"}
 
 

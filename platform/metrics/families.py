@@ -16,7 +16,7 @@ from mainspring.core.contracts import monitoring, training
 from mainspring.platform.metrics import requests, store
 from mainspring.platform.runs import store as run_store
 
-__all__ = ["of_alerts", "of_costs", "of_process", "of_reports", "of_runs", "text"]
+__all__ = ["of_alerts", "of_audit", "of_costs", "of_process", "of_reports", "of_runs", "text"]
 
 Families = Iterable[Metric]
 
@@ -74,6 +74,14 @@ def of_process(book: requests.RequestBook, sender: otlp.SpanSender | None) -> It
         "mainspring_control_spans_dropped",
         "spans that nobody took",
         value=0 if sender is None else sender.dropped,
+    )
+
+
+def of_audit(late_seconds: float) -> Metric:
+    return GaugeMetricFamily(
+        "mainspring_audit_checkpoint_late_seconds",
+        "for how long rows of the audit log have waited for a signed checkpoint that could not be taken",
+        value=late_seconds,
     )
 
 

@@ -18,12 +18,15 @@ _TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 @get("/metrics", tags=["health"], media_type="text/plain")
 async def metrics(
-    request_book: NamedDependency[requests.RequestBook], told: NamedDependency[otlp.Told]
+    plane: NamedDependency[control_plane.ControlPlane],
+    request_book: NamedDependency[requests.RequestBook],
+    told: NamedDependency[otlp.Told],
 ) -> Response[bytes]:
     """Requests by route, memory and CPU: nothing of anybody's."""
     from mainspring.platform.metrics import families  # prometheus_client, with the first scrape
 
-    found = families.of_process(request_book, told.sender)
+    late = plane.checkpointer.late_seconds() if plane.checkpointer else 0.0
+    found = [*families.of_process(request_book, told.sender), families.of_audit(late)]
     return Response(families.text(found, with_process=True), media_type=_TYPE)
 
 

@@ -20,7 +20,7 @@ from litestar.testing import TestClient
 from mainspring.core import canonical, errors, identity, settings
 from mainspring.platform import app as control_app
 from mainspring.platform import database, plane
-from mainspring.platform.audit import checkpoints, rows, service, store, verification
+from mainspring.platform.audit import checkpoints, rows, service, signers, store, verification
 from mainspring.platform.cli.main import cli
 from mainspring.platform.runs import launcher
 
@@ -230,8 +230,40 @@ def test_checkpoints_that_were_tampered_with_are_refused(
     ):
         found = verification.verify(export, bad, key)
         assert not found.ok and found.problem.startswith(problem)
-    other = checkpoints.FileSigner(tmp_path / "other.key").public
+    other = signers.FileSigner(tmp_path / "other.key").public
     assert "another schema or key" in verification.verify(export, lines, other).problem
+
+
+def test_after_a_new_key_older_checkpoints_count_and_older_keys_sign_nothing(tmp_path: Path) -> None:
+    key = tmp_path / ".mainspring" / "keys" / "audit.key"
+
+    async def one_more(one: plane.ControlPlane) -> bytes:
+        await append(one, 2)
+        await one.checkpointer.take()  # type: ignore[union-attr]
+        return b"".join([piece async for piece in await service.export(one, "Bearer dev")])
+
+    opened(tmp_path, one_more)
+    old = key.read_bytes()
+    key.unlink()
+    export = opened(tmp_path, one_more).splitlines(keepends=True)
+    lines, newest = files(tmp_path)
+    both = verification.load_publics(tmp_path / ".mainspring" / "audit" / "public.pem")
+    assert len(both) == 2 and verification.key_id(both[1]) == verification.key_id(newest)
+    assert verification.verify(export, lines, both).ok
+    assert "checkpoint 1 is of another" in verification.verify(export, lines, newest).problem
+    assert "checkpoint 2 is of another" in verification.verify(export, lines, both[0]).problem
+    swapped = verification.verify(export, lines, tuple(reversed(both)))
+    assert swapped.problem == "checkpoint 2 is signed by a key that was replaced before it"
+    # Whoever stole the old key cannot go on from there.
+    key.write_bytes(old)
+    thief = signers.FileSigner(key)
+    body = json.loads(lines[1]) | {"sequence": 9, "previous": canonical.digest_bytes(lines[1].rstrip(b"\n"))}
+    body |= {"key_id": verification.key_id(thief.public)}
+    del body["signature"]
+    forged = canonical.dumps(body | {"signature": thief.sign(verification.signed_bytes(body)).hex()}) + b"\n"
+    assert "was replaced before it" in verification.verify(export, [*lines, forged], both).problem
+    with pytest.raises(errors.InvalidRequest):
+        verification.load_publics(tmp_path / "nothing.pem")
 
 
 def test_what_contradicts_a_checkpoint_is_never_signed_over(
@@ -295,16 +327,16 @@ def test_a_torn_line_does_not_count_and_two_processes_take_turns(tmp_path: Path)
 
 def test_the_key_is_private_and_one_for_all(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "audit.key"
-    first, second = checkpoints.FileSigner(path), checkpoints.FileSigner(path)
+    first, second = signers.FileSigner(path), signers.FileSigner(path)
     assert first.public.public_bytes_raw() == second.public.public_bytes_raw()
     assert path.stat().st_mode & 0o777 == 0o600 and len(list(path.parent.iterdir())) == 1
     path.chmod(0o644)
     with pytest.raises(errors.Misconfigured, match="chmod 600"):
-        checkpoints.FileSigner(path)
+        signers.FileSigner(path)
     path.write_text("no key")
     path.chmod(0o600)
     with pytest.raises(errors.Misconfigured, match="replace it"):
-        checkpoints.FileSigner(path)
+        signers.FileSigner(path)
     with pytest.raises(errors.InvalidRequest, match="no public key"):
         verification.load_public(path)
 

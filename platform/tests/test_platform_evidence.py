@@ -31,7 +31,7 @@ from mainspring.core.features import schema
 from mainspring.core.models import bundle, signing, withdrawn_keys
 from mainspring.core.supply import builders, provenance, sbom
 from mainspring.platform import app as control_app
-from mainspring.platform.audit import checkpoints
+from mainspring.platform.audit import signers
 from mainspring.platform.cli import main as cli
 from mainspring.platform.cli import session
 from mainspring.platform.evidence import merkle, pack, verify
@@ -225,7 +225,7 @@ def resigned(world: World, files: dict[str, bytes], path: Path) -> Path:
         if n not in (verify.MANIFEST, verify.SIGNATURE, verify.KEY, "README.md", "verify.py", "articles.json")
     }
     about = {n: v for n, v in manifest.items() if n not in ("files", "schema")}
-    signer = checkpoints.FileSigner(world.settings.stack.state_dir / "keys" / "audit.key")
+    signer = signers.FileSigner(world.settings.stack.state_dir / "keys" / "audit.key")
     path.write_bytes(pack.build(about, own, signer).content)
     return path
 
@@ -280,7 +280,7 @@ def test_nor_can_whoever_signs_packs_change_the_log_or_a_bundle(
 
 def test_another_s_pack_is_not_the_platform_s(world: World, tmp_path: Path) -> None:
     files = read(world.pack())
-    stranger = checkpoints.FileSigner(tmp_path / "stranger.key")
+    stranger = signers.FileSigner(tmp_path / "stranger.key")
     made = pack.build({"log": {"rows": 0}}, {"audit/rows.jsonl": b""}, stranger)
     (tmp_path / "theirs.zip").write_bytes(made.content)
     with pytest.raises(verify.NotProved, match="another key"):
