@@ -113,7 +113,10 @@ class Fuzz:
         document = house.client.get("/schema/openapi.json").json()
         api = schemathesis.openapi.from_dict(document)
         self.operations = [result.ok() for result in api.get_all_operations()]
-        self.changing = {commits.shape(o.label) for o in self.operations if o.method.upper() in CHANGING}
+
+    def changing(self) -> set[str]:
+        """What changes something, of the operations that are asked."""
+        return {commits.shape(o.label) for o in self.operations if o.method.upper() in CHANGING}
 
     def ask_all(self, *, near: int, by_schema: int) -> None:
         """Each operation: requests near one that is taken, and such as the description allows and does not."""
