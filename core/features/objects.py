@@ -112,7 +112,8 @@ def lock_of(uri: str, options: Mapping[str, str]) -> str:
             f"the object store does not say how `{uri}` is held: {type(error).__name__}; check its endpoint and try again",
             name=uri,
         ) from error
-    return answer.headers.get("x-amz-object-lock-mode", "").lower()
+    mode: str = answer.headers.get("x-amz-object-lock-mode", "")
+    return mode.lower()
 
 
 @functools.lru_cache(maxsize=32)
