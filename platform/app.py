@@ -59,6 +59,7 @@ from mainspring.platform.runs import outbox
 from mainspring.platform.runs import routes as run_routes
 from mainspring.platform.schedules import engine
 from mainspring.platform.schedules import routes as schedule_routes
+from mainspring.platform.secrets import routes as secret_routes
 from mainspring.platform.templates import routes as template_routes
 
 HANDLERS = (
@@ -80,6 +81,7 @@ HANDLERS = (
     *protection_routes.HANDLERS,
     *reading_routes.HANDLERS,
     *notebook_routes.HANDLERS,
+    *secret_routes.HANDLERS,
     *keyset_routes.HANDLERS,
     *dpia_routes.HANDLERS,
     *privacy_routes.HANDLERS,

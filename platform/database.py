@@ -378,6 +378,18 @@ privacy_budgets: Final = sa.Table(
     sa.Column("set_by", TEXT, nullable=False),
 )
 
+#: Where secrets lie; no secret is in it.
+secret_refs: Final = sa.Table(
+    "secret_refs",
+    metadata,
+    sa.Column("project", sa.ForeignKey("projects.name"), primary_key=True),
+    sa.Column("name", TEXT, primary_key=True),
+    sa.Column("place", TEXT, nullable=False),
+    sa.Column("description", TEXT, nullable=False),
+    sa.Column("set_at", TEXT, nullable=False),
+    sa.Column("set_by", TEXT, nullable=False),
+)
+
 privacy_spends: Final = sa.Table(
     "privacy_spends",
     metadata,

@@ -48,6 +48,7 @@ from mainspring.platform.cli import (
     releases,
     runs,
     schedules,
+    secrets,
     serving,
     session,
     templates,
@@ -324,6 +325,7 @@ cli.add_command(data.quarantine)
 cli.add_command(endpoints.endpoint)
 cli.add_command(environments.environment)
 cli.add_command(erasure.erasure)
+cli.add_command(secrets.secret)
 cli.add_command(events.event)
 cli.add_command(evidence.evidence)
 cli.add_command(gitops.gitops)

@@ -193,6 +193,18 @@ def _private(_: House, mark: str) -> Taken:
     return Taken("ana", {"epsilon": 2.0, "reason": "because"}, {"project": PROJECT, "dataset": f"set.{mark}"})
 
 
+def _secret(_: House, mark: str) -> Taken:
+    return Taken(
+        "ana", {**tenants.SECRET_REF, "description": mark}, {"project": PROJECT, "name": f"secret-{mark}"}
+    )
+
+
+def _secret_gone(house: House, mark: str) -> Taken:
+    made = _secret(house, mark)
+    house.call("ana", "PUT", f"{PLACE}/secrets/{made.names['name']}", made.body)
+    return Taken("ana", None, made.names, ANY)
+
+
 def _spent(house: House, mark: str) -> Taken:
     made = _private(house, mark)
     house.call("ana", "PUT", f"{PLACE}/privacy/{made.names['dataset']}", made.body)
@@ -305,6 +317,8 @@ TAKEN: Final[Mapping[str, Callable[[House, str], Taken]]] = {
     "POST /projects/{}/sealed:open": _sealed,
     "POST /projects/{}/dpia": _assessed,
     "POST /projects/{}/dpia:decide": _assessment_decided,
+    "PUT /projects/{}/secrets/{}": _secret,
+    "DELETE /projects/{}/secrets/{}": _secret_gone,
     "PUT /projects/{}/privacy/{}": _private,
     "POST /projects/{}/privacy/{}/spends": _spent,
     "POST /projects/{}/erasures": _erased,

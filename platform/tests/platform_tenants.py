@@ -169,6 +169,8 @@ DPIA = {
     for name, field in dpia.DpiaAnswers.model_fields.items()
 }
 NOTEBOOK = "notebook_01m8mh3n29kg4kyge1e15v4pm0"
+SECRETS = "/api/v1/projects/{project}/secrets"
+SECRET_REF = {"place": "openbao:kv/warehouse#password", "description": "because"}
 PRIVACY = "/api/v1/projects/{project}/privacy"
 ERASURES = "/api/v1/projects/{project}/erasures"
 ERASURE = {"entity": "person", "key": "p-1", "ground": "objection", "reason": "because"}
@@ -312,6 +314,10 @@ REQUESTS = (
         "/api/v1/projects/{project}/data-reads",
         {"environment": "prod", "datasets": [{"name": "lake.{entry}", "columns": ["a"]}]},
     ),
+    Asked("GET", SECRETS),
+    Asked("GET", SECRETS + "/warehouse"),
+    Asked("PUT", SECRETS + "/warehouse", SECRET_REF, headers=_IF),
+    Asked("DELETE", SECRETS + "/warehouse", headers=_IF),
     Asked("GET", PRIVACY),
     Asked("PUT", PRIVACY + "/{entry}", {"epsilon": 2.0, "reason": "because"}),
     Asked("POST", PRIVACY + "/{entry}/spends", SPEND),
@@ -481,6 +487,8 @@ class World:
         names.report, (names.alert,) = found["report_id"], found["alerts"]
         entry = {"kind": "view", "name": names.entry, "owner": mark, "description": mark}
         self.call(owner, "PUT", f"/api/v1/catalog/{project}", {"entries": [entry]})
+        ref = {"place": f"openbao:kv/{mark}#password", "description": mark}
+        self.call(owner, "PUT", f"{place}/secrets/warehouse", ref)
         self.call(owner, "PUT", f"{place}/privacy/{names.entry}", {"epsilon": 1.0, "reason": mark})
         found = {"entry": names.entry, "findings": [{**FINDING, "reasons": [mark]}]}
         self.call(owner, "POST", f"{place}/classifications", found)

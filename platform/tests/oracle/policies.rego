@@ -8,7 +8,7 @@ any_role := {"viewer", "developer", "approver", "admin", "service"}
 
 reads := {
 	"project.read", "run.read", "cost.read", "lineage.read", "catalog.read",
-	"classification.read", "keyset.read", "masking.read", "dpia.read", "privacy.read", "erasure.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "monitor.read", "alert.read", "audit.read",
+	"classification.read", "keyset.read", "masking.read", "dpia.read", "privacy.read", "secret.read", "erasure.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "monitor.read", "alert.read", "audit.read",
 }
 
 whole_log := {"audit.verify", "audit.export", "key.read"}
@@ -205,6 +205,11 @@ may(q, "data.see.serving") if {
 	has(q, {"service"})
 }
 
+may(q, "secret.change") if {
+	q.action in {"secret.set", "secret.remove"}
+	has(q, {"admin"})
+}
+
 may(q, "notebook.change") if {
 	q.action == "notebook.change"
 	has(q, {"developer", "admin"})
@@ -390,7 +395,7 @@ permits := {
 	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide", "privacy.budget", "privacy.spend", "erasure.request", "erasure.decide", "erasure.hold",
 	"data.see.part", "data.see.token", "data.see.serving",
 	"data.use",
-	"notebook.change",
+	"notebook.change", "secret.change",
 	"evidence.export", "alert.handle", "alert.rules",
 	"canary.steer",
 	"endpoint.delete",

@@ -14,6 +14,7 @@ from mainspring.core.contracts import environments as environment_contracts
 from mainspring.core.contracts import members as member_contracts
 from mainspring.core.contracts import notebooks as notebook_contracts
 from mainspring.core.contracts import policies as policy_contracts
+from mainspring.core.contracts import secrets as secret_contracts
 from mainspring.core.contracts import templates as template_contracts
 
 
@@ -154,6 +155,29 @@ class AsyncProjects(AsyncConnection):
         headers = wire.if_match(version)
         await self._send(wire.Asked("DELETE", _member(project, actor), headers=headers, is_keyed=True))
 
+    async def secrets(self, project: str, *, after: str = "", limit: int = 100) -> control.Page:
+        """Where they lie, by name; items are `secrets.SecretView`."""
+        return await self._get(f"/api/v1/projects/{quote(project)}/secrets", control.Page, after=after, limit=limit)
+
+    async def secret(self, project: str, name: str) -> secret_contracts.SecretView:
+        """Errors: NotFound."""
+        return await self._get(_secret(project, name), secret_contracts.SecretView)
+
+    async def put_secret(
+        self, project: str, name: str, wanted: secret_contracts.SecretPut, *, version: str = ""
+    ) -> secret_contracts.SecretView:
+        """Role admin. `version` is that of the reference one has looked at; empty: a new one.
+
+        Errors: PreconditionFailed if somebody changed it since, PreconditionRequired if there is one.
+        """
+        body = wanted.model_dump(mode="json")
+        return await self._put(_secret(project, name), body, secret_contracts.SecretView, version=version)
+
+    async def remove_secret(self, project: str, name: str, *, version: str) -> None:
+        """Role admin. What it is about stays where it is. Errors: PreconditionFailed if somebody changed it since."""
+        headers = wire.if_match(version)
+        await self._send(wire.Asked("DELETE", _secret(project, name), headers=headers, is_keyed=True))
+
     async def ask_access(
         self, project: str, asked: access_contracts.AccessRequestCreate
     ) -> access_contracts.AccessRequestView:
@@ -223,6 +247,10 @@ class AsyncProjects(AsyncConnection):
     async def try_policies(self, trial: policy_contracts.PolicyTrial) -> policy_contracts.PolicyTrialResult:
         """Roles approver, admin. What the policies would have decided otherwise."""
         return await self._report("/api/v1/policies:dry-run", trial, policy_contracts.PolicyTrialResult)
+
+
+def _secret(project: str, name: str) -> str:
+    return f"/api/v1/projects/{quote(project)}/secrets/{quote(name, safe='')}"
 
 
 def _member(project: str, actor: str) -> str:

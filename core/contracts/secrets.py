@@ -1,0 +1,40 @@
+"""Secrets that a project needs, by where they lie: references only. No value of a secret is sent, kept or shown."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from mainspring.core.contracts.base import Message, Request, Slug, UtcTime
+
+__all__ = ["SecretPut", "SecretView"]
+
+#: OpenBao's place and field, a file that is mounted, or a variable of the process that uses it.
+_Place = Annotated[
+    str,
+    Field(
+        max_length=300,
+        pattern=r"^(openbao:[a-z0-9][a-z0-9_-]*(/[A-Za-z0-9_.-]+)+#[A-Za-z0-9_-]+|file:(/[A-Za-z0-9_.-]+)+|env:[A-Z][A-Z0-9_]*)$",
+        examples=["openbao:kv/flights/warehouse#password", "file:/run/secrets/warehouse", "env:WAREHOUSE_PASSWORD"],
+    ),
+]  # fmt: skip
+
+
+class SecretPut(Request):
+    """Where it lies, and what for."""
+
+    place: _Place
+    description: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class SecretView(Message):
+    """One reference. `version` is its ETag, which a change names as `If-Match`."""
+
+    project: Slug
+    name: str
+    place: str
+    description: str
+    version: str
+    set_at: UtcTime
+    set_by: str

@@ -1,0 +1,3 @@
+"""References to secrets: where each lies, never what it is."""
+
+__all__: list[str] = []
