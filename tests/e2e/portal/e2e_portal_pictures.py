@@ -12,6 +12,7 @@ PICTURES = (
     ("home", "light", "/", 640),
     ("approvals", "dark", "/approvals", 760),
     ("project", "light", "/projects/new?template=classification", 860),
+    ("new-run", "dark", "/runs/new?project=flight-delay&kind=score", 900),
     ("run", "light", "/runs/{waiting}", 900),
     ("pipeline", "dark", "/runs/{piped}?step=publish", 760),
     ("endpoint", "light", f"/endpoints/{worlds.ENDPOINT}", 720),
