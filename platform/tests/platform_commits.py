@@ -18,7 +18,7 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from mainspring.core import errors, identity, settings, workspace
+from mainspring.core import errors, identity, ids, settings, workspace
 from mainspring.core.protection import keysets, sealing
 from mainspring.platform import app as control_app
 from mainspring.platform.runs import launcher as run_launcher
@@ -193,6 +193,21 @@ def _private(_: House, mark: str) -> Taken:
     return Taken("ana", {"epsilon": 2.0, "reason": "because"}, {"project": PROJECT, "dataset": f"set.{mark}"})
 
 
+def _data_read(_: House, mark: str) -> Taken:
+    tables = [{"name": f"lake.{mark}", "columns": ["a"]}]
+    return Taken("ana", {"environment": "prod", "datasets": tables}, {"project": PROJECT})
+
+
+def _notebook(_: House, __: str) -> Taken:
+    asked = {"notebook_id": ids.new_id("notebook"), "change": "start", "cores": 1, "hours": 0.001}
+    return Taken("ana", asked, {"project": PROJECT})
+
+
+def _notebook_ended(_: House, mark: str) -> Taken:
+    told = {"notebook_id": ids.new_id("notebook"), "reason": mark}
+    return Taken("worker", told, {"project": PROJECT})
+
+
 def _secret(_: House, mark: str) -> Taken:
     return Taken(
         "ana", {**tenants.SECRET_REF, "description": mark}, {"project": PROJECT, "name": f"secret-{mark}"}
@@ -317,6 +332,9 @@ TAKEN: Final[Mapping[str, Callable[[House, str], Taken]]] = {
     "POST /projects/{}/sealed:open": _sealed,
     "POST /projects/{}/dpia": _assessed,
     "POST /projects/{}/dpia:decide": _assessment_decided,
+    "POST /projects/{}/data-reads": _data_read,
+    "POST /projects/{}/notebooks:change": _notebook,
+    "POST /projects/{}/notebooks:end": _notebook_ended,
     "PUT /projects/{}/secrets/{}": _secret,
     "DELETE /projects/{}/secrets/{}": _secret_gone,
     "PUT /projects/{}/privacy/{}": _private,
