@@ -137,6 +137,11 @@ audit: Final = sa.Table(
     sa.Column("detail", TEXT, nullable=False),
     sa.Column("previous_hash", TEXT, nullable=False, unique=True),
     sa.Column("hash", TEXT, nullable=False),
+    # NULL: of no project, or from before projects had chains.
+    sa.Column("project", TEXT),
+    sa.Column("project_sequence", NUMBER),
+    sa.Column("project_previous", TEXT),
+    sa.Index("audit_of_project", "project", "project_sequence", unique=True),
 )
 
 usage: Final = sa.Table(

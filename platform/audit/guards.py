@@ -29,6 +29,7 @@ UNGUARDED: Final = {
 
 _CHANGED: Final = "audit rows are never changed"
 _UNLINKED: Final = "an audit row follows the last one, by number and by hash"
+_UNLINKED_IN_PROJECT: Final = "an audit row follows the last one of its project, by number and by hash"
 _UNRECORDED: Final = "a change is not on record; append its audit row in the same transaction"
 _UNCHECKED: Final = "foreign_keys is off; switch it on, or no commit is checked for its audit row"
 
@@ -121,6 +122,17 @@ def _sqlite(tables: list[str]) -> Iterator[tuple[str, str]]:
             " OR EXISTS (SELECT 1 FROM audit WHERE previous_hash = NEW.previous_hash)",
         ),
     )
+    of_project = "(SELECT {} FROM audit WHERE project = NEW.project ORDER BY project_sequence DESC LIMIT 1)"
+    yield trigger(
+        "audit_follows_in_project",
+        "BEFORE INSERT ON audit",
+        refuse(
+            _UNLINKED_IN_PROJECT,
+            "CASE WHEN NEW.project IS NULL THEN NEW.project_sequence IS NOT NULL OR NEW.project_previous IS NOT NULL"
+            f" ELSE NEW.project_sequence IS NOT coalesce({of_project.format('project_sequence')}, 0) + 1"
+            f" OR NEW.project_previous IS NOT coalesce({of_project.format('hash')}, '{rows.GENESIS}') END",
+        ),
+    )
     yield trigger(
         "audit_done", "AFTER INSERT ON audit", "DELETE FROM audit_due WHERE sequence <= NEW.sequence"
     )
@@ -152,13 +164,28 @@ END""",
     "mainspring_audit_follows": f"""
 DECLARE
   last record;
+  before record;
+  chained text := '';
   bytes text;
 BEGIN
+  IF (NEW.project IS NULL) <> (NEW.project_sequence IS NULL) OR (NEW.project IS NULL) <> (NEW.project_previous IS NULL) THEN
+    RAISE EXCEPTION '{_UNLINKED_IN_PROJECT}' USING ERRCODE = 'integrity_constraint_violation';
+  END IF;
+  IF NEW.project IS NOT NULL THEN
+    SELECT project_sequence, hash INTO before FROM public.audit WHERE project = NEW.project
+      ORDER BY project_sequence DESC LIMIT 1;
+    IF NEW.project_sequence <> coalesce(before.project_sequence, 0) + 1
+        OR NEW.project_previous <> coalesce(before.hash, '{rows.GENESIS}') THEN
+      RAISE EXCEPTION '{_UNLINKED_IN_PROJECT}' USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    chained := '"project":' || to_json(NEW.project) || ',"project_previous":' || to_json(NEW.project_previous)
+      || ',"project_sequence":' || NEW.project_sequence || ',';
+  END IF;
   SELECT sequence, hash INTO last FROM public.audit ORDER BY sequence DESC LIMIT 1;
   bytes := '{{"action":' || to_json(NEW.action) || ',"actor":' || to_json(NEW.actor) || ',"at":' || to_json(NEW.at)
     || ',"detail":' || NEW.detail || ',"event_id":' || to_json(NEW.event_id)
     || ',"outcome":' || to_json(NEW.outcome) || ',"previous_hash":' || to_json(NEW.previous_hash)
-    || ',"resource":' || to_json(NEW.resource) || ',"sequence":' || NEW.sequence || '}}';
+    || ',' || chained || '"resource":' || to_json(NEW.resource) || ',"sequence":' || NEW.sequence || '}}';
   IF NEW.sequence <> coalesce(last.sequence, 0) + 1
       OR NEW.previous_hash <> coalesce(last.hash, '{rows.GENESIS}')
       OR NEW.hash <> 'sha256:' || encode(sha256(convert_to(bytes, 'UTF8')), 'hex') THEN

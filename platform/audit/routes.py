@@ -41,10 +41,15 @@ async def verify_audit(
 
 @get("/api/v1/audit:export", tags=["audit"], media_type="application/x-ndjson")
 async def export_audit(
-    plane: NamedDependency[control_plane.ControlPlane], credential: NamedDependency[str]
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    project: FromQuery[str] = "",
 ) -> Stream:
-    """The whole log, up to a checkpoint that is taken now, as `mainspring audit verify --export` reads it."""
-    return Stream(await service.export(plane, credential), media_type="application/x-ndjson")
+    """The whole log, up to a checkpoint that is taken now, as `mainspring audit verify --export` reads it.
+
+    With `project` its rows alone, chained among themselves, and a signed statement of where they end.
+    """
+    return Stream(await service.export(plane, credential, project), media_type="application/x-ndjson")
 
 
 HANDLERS = (list_audit, verify_audit, export_audit)

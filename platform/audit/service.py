@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from pydantic import BaseModel, ConfigDict
@@ -10,7 +11,7 @@ from mainspring.core import errors
 from mainspring.core.contracts import control
 from mainspring.platform import plane as control_plane
 from mainspring.platform import reads
-from mainspring.platform.audit import rows, store
+from mainspring.platform.audit import project_chains, rows, signers, store
 
 _PAGE_ROWS = 1000
 
@@ -78,12 +79,16 @@ async def verify(plane: control_plane.ControlPlane, credential: str) -> Verifica
             unsigned_rows=max(0, count - signed),
         )
 
+    ends: dict[str, tuple[int, str]] = {}
     async with plane.database.read() as connection:
         while page := await store.page(connection, after=count, limit=_PAGE_ROWS):
             for row in page:
-                if problem := store.problem(row, count + 1, head):
+                end = ends.get(row.project, (0, rows.GENESIS))
+                if problem := store.problem(row, count + 1, head) or store.problem_in_project(row, *end):
                     return found(problem, row.sequence)
                 head, count = row.hash, count + 1
+                if row.project is not None:
+                    ends[row.project] = row.project_sequence, row.hash
                 if heads.get(count, head) != head:
                     return found(f"row {count} is not the one that was signed", count)
     if count < signed:
@@ -91,16 +96,27 @@ async def verify(plane: control_plane.ControlPlane, credential: str) -> Verifica
     return found()
 
 
-async def export(plane: control_plane.ControlPlane, credential: str) -> AsyncIterator[bytes]:
-    """The log as lines of `rows.to_line`, up to a checkpoint that is taken first.
+async def export(
+    plane: control_plane.ControlPlane, credential: str, project: str = ""
+) -> AsyncIterator[bytes]:
+    """The log as lines of `rows.to_line`, up to a checkpoint that is taken first; with `project` its rows alone.
 
-    Errors: Denied kinds; CorruptArtifact if the log contradicts its checkpoints, before the first line.
+    Rows of a project from before projects had chains are in the whole log only. The last line of a project's rows is a
+    statement of where they end (`project_chains.py`): the whole log is verified for it, and what does not verify gets none.
+    Errors: Denied kinds; NotFound for the project; Misconfigured where the log is not signed; CorruptArtifact if the log
+    contradicts its checkpoints, before the first line.
     """
-    async with reads.reading(plane, credential, action="audit.export") as reader:
-        reader.require_platform()
-    until = await plane.checkpointer.take() if plane.checkpointer else None
+    async with reads.reading(plane, credential, action="audit.read" if project else "audit.export") as reader:
+        if project:
+            await reader.project(project)
+        else:
+            reader.require_platform()
+    checkpointer = plane.checkpointer
+    if project and checkpointer is None:
+        raise errors.Misconfigured("this control API signs no audit log; ask one that does")
+    until = await checkpointer.take() if checkpointer else None
 
-    async def lines() -> AsyncIterator[bytes]:
+    async def whole() -> AsyncIterator[bytes]:
         after = 0
         async with plane.database.read() as connection:
             while page := await store.page(connection, after=after, limit=_PAGE_ROWS):
@@ -108,4 +124,25 @@ async def export(plane: control_plane.ControlPlane, credential: str) -> AsyncIte
                 yield b"".join(map(rows.to_line, shown))
                 after = page[-1].sequence
 
-    return lines()
+    async def of_project(signer: signers.Signer, until: int) -> AsyncIterator[bytes]:
+        head, count, ends = rows.GENESIS, 0, (0, rows.GENESIS)
+        async with plane.database.read() as connection:
+            while count < until and (page := await store.page(connection, after=count, limit=_PAGE_ROWS)):
+                for row in page[: until - count]:
+                    problem = store.problem(row, count + 1, head) or (
+                        store.problem_in_project(row, *ends) if row.project == project else ""
+                    )
+                    if problem:
+                        raise errors.CorruptArtifact(
+                            f"the audit log is not intact: {problem}", artifact="audit"
+                        )
+                    head, count = row.hash, row.sequence
+                    if row.project == project:
+                        ends = row.project_sequence, row.hash
+                        yield rows.to_line(row)
+        said = project_chains.Statement(project, *ends, log_sequence=count, log_head=head)
+        yield await asyncio.to_thread(project_chains.signed, said, signer)
+
+    if project and checkpointer is not None and until is not None:
+        return of_project(checkpointer.signer, until)
+    return whole()

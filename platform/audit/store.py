@@ -25,6 +25,13 @@ BELOW_PROJECT: Final = (
 #: Those whose project is in a table of their own.
 OF_A_PROJECT: Final = ("endpoint", "run", "usage")
 
+_TABLES: Final[Mapping[str, tuple[sa.Table, str]]] = {
+    "endpoint": (database.endpoints, "name"),
+    "run": (database.runs, "run_id"),
+    "usage": (database.usage, "usage_key"),
+}
+#: Names in one question: both engines take many more.
+_AT_ONCE: Final = 500
 #: Numbers of rows fit into 64 bits.
 _MAX_DIGITS: Final = 18
 
@@ -68,12 +75,15 @@ class _Row:
     outcome: str
     detail: str
     previous_hash: str
+    project: str | None
+    project_sequence: int | None
+    project_previous: str | None
 
 
 async def append(connection: AsyncConnection, facts: Sequence[Fact]) -> str:
     """Append facts in their order within the caller's writing transaction; returns the new head.
 
-    One look at the head and one statement, however many they are.
+    One look at the head, one at each project's and one statement, however many they are.
     """
     last = (
         await connection.execute(
@@ -83,9 +93,13 @@ async def append(connection: AsyncConnection, facts: Sequence[Fact]) -> str:
         )
     ).one_or_none()
     sequence, head = (0, rows.GENESIS) if last is None else (last.sequence, last.hash)
+    owners = await _projects_of(connection, facts)
+    ends = {name: await project_end(connection, name) for name in set(owners.values())}
     now, new = base.utc_now().isoformat(), []
     for fact in facts:
         sequence += 1
+        project = owners.get(fact.resource)
+        number, before = (None, None) if project is None else ends[project]
         row = _Row(
             sequence=sequence,
             event_id=ids.new_id("evt"),
@@ -97,12 +111,47 @@ async def append(connection: AsyncConnection, facts: Sequence[Fact]) -> str:
             outcome=fact.outcome,
             detail=canonical.dumps(fact.detail).decode(),
             previous_hash=head,
+            project=project,
+            project_sequence=None if number is None else number + 1,
+            project_previous=before,
         )
         head = canonical.digest_bytes(rows.to_bytes(row))
+        if project is not None and number is not None:
+            ends[project] = number + 1, head
         new.append({**vars(row), "hash": head})
     if new:
         await connection.execute(sa.insert(database.audit), new)
     return head
+
+
+async def project_end(connection: AsyncConnection, project: str) -> tuple[int, str]:
+    """Number and hash of a project's last row; those of none."""
+    columns = database.audit.c
+    query = sa.select(columns.project_sequence, columns.hash).where(columns.project == project)
+    found = await connection.execute(query.order_by(columns.project_sequence.desc()).limit(1))
+    last = found.one_or_none()
+    return (0, rows.GENESIS) if last is None else (last.project_sequence, last.hash)
+
+
+async def _projects_of(connection: AsyncConnection, facts: Sequence[Fact]) -> dict[str, str]:
+    """Resource -> its project, as `_about` finds it, for those that have one."""
+    found: dict[str, str] = {}
+    asked: dict[str, set[str]] = {}
+    for resource in {fact.resource for fact in facts}:
+        kind, _, rest = resource.partition("/")
+        name, _, below = rest.partition("/")
+        if kind in OF_A_PROJECT and rest:
+            asked.setdefault(kind, set()).add(rest)
+        elif name and kind in (BELOW_PROJECT if below else NAMED_BY_PROJECT):
+            found[resource] = name
+    for kind, names in asked.items():
+        table, key = _TABLES[kind]
+        wanted = sorted(names)
+        for first in range(0, len(wanted), _AT_ONCE):
+            some = wanted[first : first + _AT_ONCE]
+            query = sa.select(table.c[key], table.c.project).where(table.c[key].in_(some))
+            found |= {f"{kind}/{row[0]}": row[1] for row in await connection.execute(query)}
+    return found
 
 
 def problem(row: sa.Row[Any], expected_sequence: int, head: str) -> str:
@@ -116,6 +165,16 @@ def problem(row: sa.Row[Any], expected_sequence: int, head: str) -> str:
     except (TypeError, ValueError):  # no text any more, or none in UTF-8
         is_intact = False
     return "" if is_intact else f"row {row.sequence} was changed"
+
+
+def problem_in_project(row: sa.Row[Any], last_sequence: int, last_hash: str) -> str:
+    """Why a row cannot stand after the last one of its project; empty if it can, or has none."""
+    follows = row.project_sequence == last_sequence + 1 and row.project_previous == last_hash
+    return (
+        ""
+        if row.project is None or follows
+        else f"row {row.sequence} does not follow the row before of `{row.project}`"
+    )
 
 
 async def page(

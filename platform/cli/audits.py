@@ -30,15 +30,16 @@ def audit_list(after: str, actor: str, as_json: bool) -> None:
 
 @audit.command("export")
 @click.option("--out", type=click.Path(dir_okay=False), required=True, help="A file; replaced when complete.")
+@click.option("--project", default="", help="Its rows alone, chained among themselves; for its members.")
 @session.AS
 @session.JSON
-def audit_export(out: str, actor: str, as_json: bool) -> None:
-    """The whole log as one file, up to a signed checkpoint."""
+def audit_export(out: str, project: str, actor: str, as_json: bool) -> None:
+    """The whole log as one file, up to a signed checkpoint, or one project's part of it."""
     from pathlib import Path
 
     new = Path(f"{out}.new")
     with session.client(actor or "developer@local") as client, new.open("wb") as file:
-        for piece in client.export_audit():
+        for piece in client.export_audit(project):
             file.write(piece)
     new.replace(out)
     output.show({"file": out, "bytes": Path(out).stat().st_size}, as_json=as_json)
@@ -50,6 +51,9 @@ def audit_export(out: str, actor: str, as_json: bool) -> None:
 )
 @click.option("--checkpoints", type=click.Path(exists=True, dir_okay=False), help="Its signed checkpoints.")
 @click.option("--public-key", type=click.Path(exists=True, dir_okay=False), help="Whose signature counts.")
+@click.option(
+    "--project", default="", help="The export is this project's part; --checkpoints may be left out."
+)
 @click.option("--allow-unsigned", is_flag=True, help="Accept rows after the last checkpoint.")
 @session.AS
 @session.JSON
@@ -57,15 +61,16 @@ def audit_verify(
     export_file: str | None,
     checkpoints: str | None,
     public_key: str | None,
+    project: str,
     allow_unsigned: bool,
     actor: str,
     as_json: bool,
 ) -> None:
     """Recompute the hash chain and hold it against the signed checkpoints; with --export, without any server."""
     if export_file:
-        if not checkpoints or not public_key:
-            raise click.UsageError("--export needs --checkpoints and --public-key")
-        found = _verify_export(export_file, checkpoints, public_key, allow_unsigned)
+        if not public_key or not (checkpoints or project):
+            raise click.UsageError("--export needs --public-key, and --checkpoints or --project")
+        found = _verify_export(export_file, checkpoints, public_key, project, allow_unsigned)
     else:
         with session.client(actor or "developer@local") as client:
             found = client.verify_audit()
@@ -74,16 +79,21 @@ def audit_verify(
         raise errors.CorruptArtifact(f"the audit log is not intact: {found['problem']}", artifact="audit")
 
 
-def _verify_export(export: str, checkpoints: str, public_key: str, allow_unsigned: bool) -> dict[str, Any]:
+def _verify_export(
+    export: str, checkpoints: str | None, public_key: str, project: str, allow_unsigned: bool
+) -> dict[str, Any]:
     import dataclasses
     from pathlib import Path
 
-    from mainspring.platform.audit import verification
+    from mainspring.platform.audit import project_chains, verification
 
-    lines = Path(checkpoints).read_bytes().splitlines(keepends=True)
+    lines = Path(checkpoints).read_bytes().splitlines(keepends=True) if checkpoints else None
     keys = verification.load_publics(Path(public_key))
     with Path(export).open("rb") as file:
-        finding = verification.verify(file, lines, keys, allow_unsigned=allow_unsigned)
+        if project:
+            finding = project_chains.verify(file, project, keys, lines)
+        else:
+            finding = verification.verify(file, lines or [], keys, allow_unsigned=allow_unsigned)
     return {"ok": finding.ok, **dataclasses.asdict(finding)}
 
 

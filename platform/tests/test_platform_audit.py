@@ -106,7 +106,7 @@ def test_the_bytes_of_a_row_are_its_canonical_json(detail: dict[str, Any], actor
     except errors.InvalidRequest:  # a lone surrogate or an infinity: neither form exists
         return
     row = SimpleNamespace(
-        **body, detail=canonical.dumps(detail).decode(), hash=canonical.digest_bytes(expected)
+        **body, project=None, detail=canonical.dumps(detail).decode(), hash=canonical.digest_bytes(expected)
     )
     assert rows.to_bytes(row) == expected
     assert json.loads(rows.to_line(row))["row"] == json.loads(expected)

@@ -109,7 +109,7 @@ def test_raw_changes_are_refused(seeded: str, raw: Raw, statement: str) -> None:
             raw(CHECKED, statement)
 
 
-LOG = "SELECT sequence + {}, {}, {}, at, 'eve', action, resource, outcome, detail, {}, hash FROM audit"
+LOG = "SELECT sequence + {}, {}, {}, at, 'eve', action, resource, outcome, detail, {}, hash, NULL, NULL, NULL FROM audit"
 ROUND_SQLITE = {
     "replace a row": "INSERT OR REPLACE INTO audit "
     + LOG.format(0, "event_id", "event_key", "previous_hash"),

@@ -123,9 +123,11 @@ class Records(Connection):
             if not (after := page.next):
                 return
 
-    def export_audit(self) -> Iterator[bytes]:
-        """The audit log in pieces of whole lines, as `mainspring audit verify --export` reads it."""
-        with self._stream("/api/v1/audit:export", {}, quiet_seconds=None) as answer:
+    def export_audit(self, project: str = "") -> Iterator[bytes]:
+        """The audit log in pieces of whole lines, as `mainspring audit verify --export` reads it; one project's part of it."""
+        with self._stream(
+            "/api/v1/audit:export", {"project": project} if project else {}, quiet_seconds=None
+        ) as answer:
             for piece in answer.iter_raw():  # noqa: UP028 (the awaited half has no `yield from`)
                 yield piece
 
