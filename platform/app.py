@@ -120,7 +120,6 @@ def create_app(
         scheduler=scheduler or engine.MemoryScheduler(),
         book=s.cost,
         train_workers=s.ray.train_workers,
-        train_min_workers=s.ray.train_min_workers,
         checkpointer=checkpoints.embedded(db, s.stack.state_dir, s.audit),
         state_dir=s.stack.state_dir,
         chosen=control_plane.Chosen(policy_engine.PolicyEngine.load(s.control.policies_dir)),

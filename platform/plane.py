@@ -40,8 +40,6 @@ class ControlPlane:
     book: settings.CostSettings
     train_workers: int
     """Data-parallel workers of a training, from `ray.train_workers`."""
-    train_min_workers: int | None = None
-    """Of an elastic one, from `ray.train_min_workers`."""
     checkpointer: checkpoints.Checkpointer | None = None
     """Signs the audit log's head; None: what was cut off its end is not shown."""
     state_dir: Path | None = None
@@ -57,7 +55,7 @@ class ControlPlane:
     serving: settings.ServingSettings = field(default_factory=settings.ServingSettings)
     """Where serving is asked what it does, and where bundles and the keys that are trusted are."""
     ray: settings.RaySettings = field(default_factory=settings.RaySettings)
-    """Where the jobs of runs are, for their logs."""
+    """Where the jobs of runs are, for their logs; and how few workers a training may do with."""
     protection: settings.ProtectionSettings | None = None
     """Where data keys are; None: elsewhere, and nothing is done with them from here."""
     key_files: KeyFiles = KeyFiles(Path("keys/trusted"), Path("keys/payload.keys"))

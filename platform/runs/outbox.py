@@ -240,7 +240,7 @@ async def _start(
                 sample_fraction=request.sample_fraction,
                 epochs=request.epochs,
                 num_workers=plane.train_workers,
-                min_workers=plane.train_min_workers,
+                min_workers=plane.ray.train_min_workers,
                 auto_approve_by=request.auto_approve_by,
                 cause=request.cause,
                 on_behalf_of=request.on_behalf_of,
