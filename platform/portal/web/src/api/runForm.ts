@@ -54,7 +54,16 @@ export const kinds: Record<RunKind, Kind> = {
     needs: ['bundle_digest'],
     roles: ['approver', 'admin'],
   },
+  release: {
+    title: 'take an endpoint out of service',
+    asks: ['endpoint', 'release.reason', 'environment'],
+    needs: ['endpoint'],
+    roles: ['approver', 'admin'],
+  },
 };
+
+/** Those that take something out of use: asked for twice, and no budget is in their way. */
+export const ends: ReadonlySet<RunKind> = new Set<RunKind>(['retire', 'release']);
 
 /** The part of JSON Schema that the API's description is written in. */
 interface Described extends InputField {
@@ -161,6 +170,8 @@ export function command(project: string, kind: RunKind, answers: Record<string, 
       return `mainspring endpoint promote ${answers.endpoint || 'NAME'} ${bundle}${answers.cause ? ` --reason ${quoted(answers.cause)}` : ''}`;
     case 'pipeline':
       return 'mainspring run PIPELINE.py';
+    case 'release':
+      return `mainspring endpoint release ${quoted(answers.endpoint || 'NAME')} --reason ${quoted(answers['release.reason'] || 'WHY')}`;
     case 'retire':
       return `mainspring model ${answers['retire.is_revocation'] ? 'revoke' : 'retire'} ${name} ${bundle} --reason ${reason}${said('retire.replace_by', 'environment')}`;
   }

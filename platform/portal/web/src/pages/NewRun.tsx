@@ -4,7 +4,7 @@ import { type FormEvent, useState } from 'react';
 import { useLocation } from 'wouter';
 import { ApiError, api, unwrap } from '../api/client';
 import { useDescription, useEndpoints, useMe, useModels, useProjects, useRuns, useUnitCosts } from '../api/queries';
-import { type ApiDocument, command, keyed, kinds, questions, type RunKind, request } from '../api/runForm';
+import { type ApiDocument, command, ends, keyed, kinds, questions, type RunKind, request } from '../api/runForm';
 import { type Answer, type InputField, type Project, rolesIn, shortDigest } from '../api/words';
 import { BudgetLine } from '../components/BudgetLine';
 import { Confirm } from '../components/Confirm';
@@ -113,7 +113,7 @@ function Questions({ document, project, kind, answers, onAnswer }: QuestionsProp
   const submit = (event: FormEvent) => {
     event.preventDefault();
     // A run that takes something out of use is asked for twice.
-    if (kind !== 'retire') start.mutate();
+    if (!ends.has(kind)) start.mutate();
   };
   const environment = String(chosen.environment || 'dev');
   const roles = rolesIn(me.data, project.name, environment);
@@ -134,10 +134,14 @@ function Questions({ document, project, kind, answers, onAnswer }: QuestionsProp
             </Code>
           </details>
           <Group>
-            {kind === 'retire' ? (
+            {ends.has(kind) ? (
               <Confirm
                 label="Start the run"
-                question={`Take ${shortDigest(String(chosen.bundle_digest ?? ''))} of ${project.name} out of use?`}
+                question={
+                  kind === 'release'
+                    ? `Take ${String(chosen.endpoint ?? '')} of ${project.name} out of service?`
+                    : `Take ${shortDigest(String(chosen.bundle_digest ?? ''))} of ${project.name} out of use?`
+                }
                 disabled={!may}
                 loading={start.isPending}
                 onConfirm={() => start.mutate()}
@@ -197,8 +201,8 @@ function Money({ project, kind, limit }: { project: Project; kind: RunKind; limi
         <Text size="sm">
           {typeof limit === 'number'
             ? `${money(limit)} are kept free for this run, and it is stopped there.`
-            : kind === 'retire'
-              ? 'Taking a model out of use costs nothing.'
+            : ends.has(kind)
+              ? 'Taking something out of use costs nothing.'
               : 'Without a limit of its own, as much is kept free for it as the settings say; the budget alone stops it.'}
         </Text>
         {before && (
