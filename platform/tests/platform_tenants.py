@@ -225,6 +225,8 @@ REQUESTS = (
     Asked("POST", "/api/v1/runs/{run_id}/decision", {"approve": True}),
     Asked("POST", "/api/v1/runs/{run_id}/cancel"),
     Asked("POST", "/api/v1/runs/{run_id}/resume", {}),
+    Asked("GET", "/api/v1/runs/{run_id}/canary"),
+    Asked("POST", "/api/v1/runs/{run_id}/canary", {"order": "pause", "reason": "because"}),
     Asked(
         "POST",
         "/api/v1/runs/{run_id}/events",
@@ -238,6 +240,7 @@ REQUESTS = (
     Asked("GET", "/v1/events", query="after=0&until_idle=true&run={run_id}"),
     Asked("GET", "/v1/events", query="after=0&until_idle=true&endpoint=e-{project}"),
     Asked("GET", "/api/v1/endpoints/e-{project}/live"),
+    Asked("DELETE", "/api/v1/endpoints/e-{project}"),
     *(Asked("POST", f"/api/v1/endpoints/e-{{project}}/{verb}", {"rows": [{"x": 1.0}]}) for verb in ASKING),
     Asked("GET", "/api/v1/models", may_answer=True),
     Asked("GET", "/api/v1/models", query="project={project}"),

@@ -36,6 +36,8 @@ WITHOUT: Mapping[str, str] = {
     "POST /projects/{}/access-requests/{}/expire": BY_PROCESSES,
     "POST /projects/{}/retentions": BY_PROCESSES,
     "POST /projects/{}/erasures/{}/report": BY_PROCESSES,
+    "POST /projects/{}/notebooks:end": BY_PROCESSES,
+    "POST /projects/{}/notebooks:change": "is asked by `mainspring notebook start|extend|stop` on the way (`platform/notebooks`)",
     "GET /lineage/{}/{}": "is the same as `lineage:walk`, for names without slashes",
 }
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64

@@ -62,6 +62,7 @@ WITHOUT: Mapping[str, str] = {
             ("POST", "/alerts/{alert_id:str}/resolve", "names the state that it ends"),
         )
     },
+    "DELETE /api/v1/endpoints/{name:str}": "what makes it so, traffic and runs, is looked at as it is done",
     "POST /api/v1/endpoints/{name:str}/predict": "changes nothing",
     "POST /api/v1/endpoints/{name:str}/explain": "changes nothing",
     "POST /api/v1/endpoints/{name:str}/idle-events": FACT,
