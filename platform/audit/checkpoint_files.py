@@ -65,7 +65,10 @@ class CheckpointBucket(CheckpointFile):
     ) -> None:
         """`url` ends with `/`; `lock`: as `settings.AuditSettings.object_lock`."""
         super().__init__(path)
-        self._url, self._lock, self._options = url, lock, dict(options or {})
+        self._url, self._lock = url, lock
+        # An endpoint without TLS is the operator's choice (`AWS_ENDPOINT_URL`): requests are signed, and checkpoints are no
+        # secret. The client looks for this among its options only.
+        self._options = {"aws_allow_http": "true", **(options or {})}
         self._counted = (0, 0)
         self._is_compared = self._is_lock_seen = False
 
