@@ -106,10 +106,11 @@ async def export(
     Errors: Denied kinds; NotFound for the project; Misconfigured where the log is not signed; CorruptArtifact if the log
     contradicts its checkpoints, before the first line.
     """
-    async with reads.reading(plane, credential, action="audit.read" if project else "audit.export") as reader:
-        if project:
+    if project:
+        async with reads.reading(plane, credential, action="audit.read") as reader:
             await reader.project(project)
-        else:
+    else:
+        async with reads.reading(plane, credential, action="audit.export") as reader:
             reader.require_platform()
     checkpointer = plane.checkpointer
     if project and checkpointer is None:

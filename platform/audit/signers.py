@@ -125,7 +125,7 @@ class OpenBaoSigner:
         """By the version that `public` shows, whatever was made since. What comes back is verified."""
         found = self._versions()
         asked = {"input": base64.b64encode(data).decode(), "key_version": found.numbers[-1]}
-        answer = self._transit.ask("POST", f"sign/{self._transit.key}", asked)
+        answer = self._transit.ask("POST", "sign/" + self._transit.key, asked)
         try:
             signature = base64.b64decode(str(answer["signature"]).rpartition(":")[2], validate=True)
             found.publics[-1].verify(signature, data)
