@@ -215,7 +215,7 @@ def test_both_engines_answer_many_alike() -> None:
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize("piece", range(PIECES))
 def test_of_a_million_questions_none_is_answered_otherwise(piece: int) -> None:
-    """0.4 s of CPU for each thousand; what came of it is in `bench/control_plane/results/oracle-xeon.jsonl`."""
+    """In pieces of 50 s of CPU; run as a program with their numbers, this file prints a line of JSON for each."""
     assert measure(piece)["disagreements"] == 0
 
 
