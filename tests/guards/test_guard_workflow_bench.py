@@ -30,16 +30,17 @@ def test_the_table_in_the_readme_is_the_stored_result() -> None:
 @pytest.mark.parametrize(
     ("name", "merged"),
     [
-        ("cancels", cancels.merged),
-        ("cancels-quiet", cancels.merged),
-        ("recovery", recoveries.merged),
-        ("trainings", trainings.merged),
+        ("cancels-xeon", cancels.merged),
+        ("cancels-quiet-xeon", cancels.merged),
+        ("cancels-epyc", cancels.merged),
+        ("recovery-xeon", recoveries.merged),
+        ("trainings-xeon", trainings.merged),
     ],
 )
 def test_what_was_measured_in_pieces_is_told_as_it_is_stored(
     name: str, merged: Callable[..., dict[str, Any]]
 ) -> None:
     lines = (FOLDER / "README.md").read_text().splitlines()
-    row = merged(pieces.read(FOLDER / "results" / f"{name}-xeon.jsonl"))
+    row = merged(pieces.read(FOLDER / "results" / f"{name}.jsonl"))
     assert row["correct"]
     assert [line for line in goals.table(goals.judge([row])) if line not in lines] == []
