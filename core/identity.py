@@ -34,12 +34,30 @@ EMBEDDED_ACTORS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+#: How the names of service accounts begin, and nobody else's: `service-account:<project>:<name>`.
+ACCOUNT: Final = "service-account:"
+
+
+def is_account(name: str) -> bool:
+    """However it is written: nobody comes near such a name."""
+    return name.strip().lower().startswith(ACCOUNT)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a token has of its actor's roles as a member: those roles, in that environment; empty: all, in all."""
+
+    roles: tuple[str, ...] = ()
+    environment: str = ""
+
+
 @dataclass(frozen=True)
 class Actor:
     """Who acts: a name for the record and the roles that rules look at."""
 
     name: str
     roles: tuple[str, ...]
+    scope: Scope = Scope()
 
     def require(self, *allowed: str) -> None:
         """PermissionDenied unless the actor has one of the roles; admins have every right but `service`."""

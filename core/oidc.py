@@ -146,6 +146,8 @@ class OidcIssuer:
         # The embedded issuer's actors: whoever may choose a name at the provider must not be taken for one of them.
         if name.lower().endswith(identity.LOCAL):
             raise _refused(f"names that end with `{identity.LOCAL}` are the embedded issuer's")
+        if identity.is_account(name):
+            raise _refused(f"names that begin with `{identity.ACCOUNT}` are service accounts'")
         return identity.Actor(name, self._roles(claims))
 
     def _roles(self, claims: Mapping[str, Any]) -> tuple[str, ...]:

@@ -76,6 +76,8 @@ class ControlSettings(_Group):
     """The longest time for which a role may be taken in an emergency, without anybody's decision."""
     access_decision_hours: Annotated[float, Field(gt=0, le=720)] = 24.0
     """A request that nobody has decided on by then lapses: what it was for is over."""
+    service_token_minutes: Annotated[float, Field(ge=0, le=60)] = 15.0
+    """How long a token of a service account counts; 0: none is given here."""
     alert_url: Annotated[
         str, Field(pattern=r"^(|https://.+|http://(127\.0\.0\.1|localhost|\[::1\])([:/].*)?)$")
     ] = ""

@@ -10,7 +10,7 @@ actor's last standing role in the project. It gives nobody else a role, or it wo
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -32,6 +32,10 @@ _BY_STANDING_ROLES: Final = frozenset(
     {
         "member.set",
         "member.remove",
+        "service-account.create",
+        "service-account.change",
+        "service-account.rotate",
+        "service-account.delete",
         "access.request",
         "access.break-glass",
         "access.decide",
@@ -91,9 +95,20 @@ async def identify(connection: AsyncConnection, actor: identity.Actor) -> Who:
     found: tuple[dict[str, dict[str, frozenset[str]]], ...] = ({}, {})
     for row in (await connection.execute(query)).all():
         places = found[row.for_a_time].setdefault(row.project, {})
-        for place, roles in row.roles.items():
+        for place, roles in _within(actor.scope, row.roles).items():
             places[place] = places.get(place, frozenset()) | frozenset(roles)
     return Who(actor, *found)
+
+
+def _within(scope: identity.Scope, given: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    """What a token that is narrowed has of its actor's roles. A role in all environments is one in that of the token."""
+    kept = {
+        place: [role for role in roles if not scope.roles or role in scope.roles]
+        for place, roles in given.items()
+    }
+    if scope.environment:
+        kept = {scope.environment: [*kept.get(EVERY, ()), *kept.get(scope.environment, ())]}
+    return {place: roles for place, roles in kept.items() if roles}
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,8 @@ from mainspring.platform.runs import routes as run_routes
 from mainspring.platform.schedules import engine
 from mainspring.platform.schedules import routes as schedule_routes
 from mainspring.platform.secrets import routes as secret_routes
+from mainspring.platform.service_accounts import issuer as account_issuer
+from mainspring.platform.service_accounts import routes as service_account_routes
 from mainspring.platform.templates import routes as template_routes
 
 HANDLERS = (
@@ -82,6 +84,7 @@ HANDLERS = (
     *reading_routes.HANDLERS,
     *notebook_routes.HANDLERS,
     *secret_routes.HANDLERS,
+    *service_account_routes.HANDLERS,
     *keyset_routes.HANDLERS,
     *dpia_routes.HANDLERS,
     *privacy_routes.HANDLERS,
@@ -115,7 +118,7 @@ def create_app(
     db = database.Database(s.control.database_url)
     plane = control_plane.ControlPlane(
         database=db,
-        issuer=issuer,
+        issuer=account_issuer.AccountTokens(issuer, db),
         launcher=launcher,
         scheduler=scheduler or engine.MemoryScheduler(),
         book=s.cost,

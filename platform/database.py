@@ -395,6 +395,35 @@ secret_refs: Final = sa.Table(
     sa.Column("set_by", TEXT, nullable=False),
 )
 
+#: Actors that are programs; of a secret there is its SHA-256. Their roles are those of `members`.
+service_accounts: Final = sa.Table(
+    "service_accounts",
+    metadata,
+    sa.Column("actor", TEXT, primary_key=True),
+    sa.Column("project", sa.ForeignKey("projects.name"), nullable=False),
+    sa.Column("name", TEXT, nullable=False),
+    sa.Column("owner", TEXT, nullable=False),
+    sa.Column("description", TEXT, nullable=False),
+    sa.Column("secret_sha256", TEXT, nullable=False),
+    sa.Column("created_at", TEXT, nullable=False),
+    sa.Column("created_by", TEXT, nullable=False),
+    sa.Column("rotated_at", TEXT, nullable=False),
+    sa.Column("disabled_at", TEXT),
+    sa.Column("last_used_on", TEXT, nullable=False),
+    sa.Index("service_accounts_of_project", "project", "name", unique=True),
+)
+
+#: Their tokens, by SHA-256; empty `roles`, `environment`: all that the account has.
+service_account_tokens: Final = sa.Table(
+    "service_account_tokens",
+    metadata,
+    sa.Column("token_sha256", TEXT, primary_key=True),
+    sa.Column("actor", sa.ForeignKey("service_accounts.actor"), nullable=False, index=True),
+    sa.Column("roles", sa.JSON, nullable=False),
+    sa.Column("environment", TEXT, nullable=False),
+    sa.Column("expires_at", TEXT, nullable=False),
+)
+
 privacy_spends: Final = sa.Table(
     "privacy_spends",
     metadata,

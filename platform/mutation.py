@@ -62,16 +62,18 @@ async def mutate(
     do: Callable[[AsyncConnection, identity.Actor], Awaitable[Change[T]]],
     afford: Callable[[AsyncConnection, identity.Actor], Awaitable[None]] | None = None,
     right: str = "",
+    issuer: identity.Issuer | None = None,
 ) -> T:
     """Change state and append the audit row in the same transaction.
 
     The policies are asked about `action` (or `right`, where the log's word is the caller's) on each target, then
     `afford` about the budget, on the same snapshot that `do` works on. What was asked and answered goes on record with
     the change. A denial of a known actor is put on record too, with outcome `denied`; an unknown caller is not, or
-    anybody could fill the log. Whoever may not know of the target is told that there is none.
+    anybody could fill the log. Whoever may not know of the target is told that there is none. `issuer` is whom to believe
+    about the caller where it is not the plane's: who comes for a token has none yet.
     Errors: Unauthenticated, Denied kinds, NotFound, and whatever `do` raises; then nothing has changed.
     """
-    actor = plane.issuer.authenticate(credential)
+    actor = (issuer or plane.issuer).authenticate(credential)
     asked = _Asked(plane.policies)
     try:
         async with plane.database.write() as connection:

@@ -92,7 +92,19 @@ def test_roles_and_names_come_from_the_claims_of_settings() -> None:
     assert found == identity.Actor("ana@example.org", ("admin",))
     for wrong in ({"email": "ana"}, {"email": "ana", "realm_access": "ms:admin"}):
         assert world.actor(token(**wrong)).roles == ()
-    for name in (None, "", "  ", 7, ["ana"], "a\nb", "x" * 201, "approver@local", "Admin@LOCAL"):
+    for name in (
+        None,
+        "",
+        "  ",
+        7,
+        ["ana"],
+        "a\nb",
+        "x" * 201,
+        "approver@local",
+        "Admin@LOCAL",
+        "service-account:a:b",
+        "Service-Account:a:b",
+    ):
         with pytest.raises(errors.Unauthenticated):
             world.actor(token(email=name))
 

@@ -49,6 +49,7 @@ from mainspring.platform.cli import (
     runs,
     schedules,
     secrets,
+    service_accounts,
     serving,
     session,
     templates,
@@ -326,6 +327,7 @@ cli.add_command(endpoints.endpoint)
 cli.add_command(environments.environment)
 cli.add_command(erasure.erasure)
 cli.add_command(secrets.secret)
+cli.add_command(service_accounts.service_account)
 cli.add_command(events.event)
 cli.add_command(evidence.evidence)
 cli.add_command(gitops.gitops)

@@ -10,7 +10,7 @@ import rich_click as click
 if TYPE_CHECKING:
     from mainspring.core.client import control as control_client
 
-__all__ = ["AS", "DRY_RUN", "JSON", "TOKEN_FILE", "client"]
+__all__ = ["AS", "DRY_RUN", "JSON", "TOKEN_FILE", "anonymous", "client"]
 
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="A versioned JSON document on stdout.")
 AS: Final = click.option(
@@ -42,3 +42,11 @@ def client(actor: str, token_file: Path | None = None) -> control_client.Control
         return control_client.ControlClient(s.control_url, token)
     issuer = identity.TokenIssuer.load(s.control.tokens_file)
     return control_client.ControlClient(s.control_url, issuer.token_of(actor))
+
+
+def anonymous() -> control_client.ControlClient:
+    """For who comes for a token, and has none."""
+    from mainspring.core import settings
+    from mainspring.core.client import control as control_client
+
+    return control_client.ControlClient(settings.load().control_url, "")

@@ -13,6 +13,7 @@ from mainspring.platform import plane as control_plane
 from mainspring.platform.http import versions
 from mainspring.platform.members import store
 from mainspring.platform.projects import store as project_store
+from mainspring.platform.service_accounts import store as account_store
 
 _MAX_NAME = 200
 
@@ -28,13 +29,14 @@ async def put(
 ) -> members.MemberView:
     """Give an actor exactly these roles; the same again changes nothing. Role: admin, in all environments.
 
-    Errors: NotFound for the project; InvalidRequest for a name that no actor has; PreconditionRequired if a member is
+    Errors: NotFound for the project; InvalidRequest for a name that no actor has, or a service account of elsewhere; PreconditionRequired if a member is
     changed without `if_match`; PreconditionFailed if it is not the one of that.
     """
     _check_name(actor)
 
     async def do(connection: AsyncConnection, by: identity.Actor) -> mutation.Change[members.MemberView]:
         await project_store.find(connection, project)
+        await account_store.require_own(connection, project, actor)
         before = await store.find(connection, project, actor)
         roles: dict[str, list[str]] = {place: sorted(given) for place, given in wanted.roles.items()}
         if before is not None and before.roles == roles:

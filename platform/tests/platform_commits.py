@@ -220,6 +220,27 @@ def _secret_gone(house: House, mark: str) -> Taken:
     return Taken("ana", None, made.names, ANY)
 
 
+def _account(_: House, mark: str) -> Taken:
+    return Taken("ana", {**tenants.ACCOUNT, "name": f"ci-{mark}"}, {"project": PROJECT})
+
+
+def _account_made(house: House, mark: str) -> Any:
+    return house.call("ana", "POST", f"{PLACE}/service-accounts", _account(house, mark).body)
+
+
+def _of_account(body: Any) -> Callable[[House, str], Taken]:
+    def made(house: House, mark: str) -> Taken:
+        name = _account_made(house, mark)["account"]["name"]
+        return Taken("ana", body, {"project": PROJECT, "name": name}, ANY)
+
+    return made
+
+
+def _account_token(house: House, mark: str) -> Taken:
+    made = _account_made(house, mark)
+    return Taken("ana", {"client_id": made["client_id"], "client_secret": made["client_secret"]})
+
+
 def _spent(house: House, mark: str) -> Taken:
     made = _private(house, mark)
     house.call("ana", "PUT", f"{PLACE}/privacy/{made.names['dataset']}", made.body)
@@ -337,6 +358,11 @@ TAKEN: Final[Mapping[str, Callable[[House, str], Taken]]] = {
     "POST /projects/{}/notebooks:end": _notebook_ended,
     "PUT /projects/{}/secrets/{}": _secret,
     "DELETE /projects/{}/secrets/{}": _secret_gone,
+    "POST /projects/{}/service-accounts": _account,
+    "PATCH /projects/{}/service-accounts/{}": _of_account({"description": "otherwise"}),
+    "POST /projects/{}/service-accounts/{}/rotate": _of_account(None),
+    "DELETE /projects/{}/service-accounts/{}": _of_account(None),
+    "POST /service-accounts:token": _account_token,
     "PUT /projects/{}/privacy/{}": _private,
     "POST /projects/{}/privacy/{}/spends": _spent,
     "POST /projects/{}/erasures": _erased,

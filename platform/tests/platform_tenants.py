@@ -171,6 +171,8 @@ DPIA = {
 NOTEBOOK = "notebook_01m8mh3n29kg4kyge1e15v4pm0"
 SECRETS = "/api/v1/projects/{project}/secrets"
 SECRET_REF = {"place": "openbao:kv/warehouse#password", "description": "because"}
+ACCOUNTS = "/api/v1/projects/{project}/service-accounts"
+ACCOUNT = {"name": "made", "owner": "ana", "description": "because", "roles": {"dev": ["developer"]}}
 PRIVACY = "/api/v1/projects/{project}/privacy"
 ERASURES = "/api/v1/projects/{project}/erasures"
 ERASURE = {"entity": "person", "key": "p-1", "ground": "objection", "reason": "because"}
@@ -321,6 +323,12 @@ REQUESTS = (
     Asked("GET", SECRETS + "/warehouse"),
     Asked("PUT", SECRETS + "/warehouse", SECRET_REF, headers=_IF),
     Asked("DELETE", SECRETS + "/warehouse", headers=_IF),
+    Asked("GET", ACCOUNTS),
+    Asked("POST", ACCOUNTS, ACCOUNT),
+    Asked("GET", ACCOUNTS + "/warehouse"),
+    Asked("PATCH", ACCOUNTS + "/warehouse", {"description": "otherwise"}, headers=_IF),
+    Asked("POST", ACCOUNTS + "/warehouse/rotate", headers=_IF),
+    Asked("DELETE", ACCOUNTS + "/warehouse", headers=_IF),
     Asked("GET", PRIVACY),
     Asked("PUT", PRIVACY + "/{entry}", {"epsilon": 2.0, "reason": "because"}),
     Asked("POST", PRIVACY + "/{entry}/spends", SPEND),
@@ -374,6 +382,8 @@ NAMELESS = {
     "GET /api/v1/templates",
     "GET /api/v1/templates/{}",
     "POST /api/v1/templates/{}/plan",
+    # By an account's own secret, and nobody's token.
+    "POST /api/v1/service-accounts:token",
 }
 OPEN = ("/healthz", "/readyz", "/metrics", "/schema", "/portal")
 
@@ -492,6 +502,8 @@ class World:
         self.call(owner, "PUT", f"/api/v1/catalog/{project}", {"entries": [entry]})
         ref = {"place": f"openbao:kv/{mark}#password", "description": mark}
         self.call(owner, "PUT", f"{place}/secrets/warehouse", ref)
+        account = {**ACCOUNT, "name": "warehouse", "owner": owner, "description": mark}
+        self.call(owner, "POST", f"{place}/service-accounts", account)
         self.call(owner, "PUT", f"{place}/privacy/{names.entry}", {"epsilon": 1.0, "reason": mark})
         found = {"entry": names.entry, "findings": [{**FINDING, "reasons": [mark]}]}
         self.call(owner, "POST", f"{place}/classifications", found)

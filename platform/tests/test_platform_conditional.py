@@ -49,6 +49,8 @@ WITHOUT: Mapping[str, str] = {
     "POST /api/v1/projects/{project:str}/erasure-holds": MAKES,
     "POST /api/v1/projects/{project:str}/erasure-holds/{hold_id:str}/lift": "is lifted once",
     "POST /api/v1/key-changes": MAKES,
+    "POST /api/v1/projects/{project:str}/service-accounts": MAKES,
+    "POST /api/v1/service-accounts:token": MAKES,
     "POST /api/v1/key-changes/{change_id:str}/events": FACT,
     "POST /api/v1/projects/{project:str}/evidence": "changes nothing but the record",
     "POST /api/v1/projects/{name:str}/retentions": FACT,
@@ -79,6 +81,9 @@ DEMANDED = {
     ("PUT", tenants.PRIVACY + "/{entry}"),
     ("PUT", tenants.SECRETS + "/warehouse"),
     ("DELETE", tenants.SECRETS + "/warehouse"),
+    ("PATCH", tenants.ACCOUNTS + "/warehouse"),
+    ("POST", tenants.ACCOUNTS + "/warehouse/rotate"),
+    ("DELETE", tenants.ACCOUNTS + "/warehouse"),
     ("PUT", tenants.SCHEDULE),
     ("DELETE", tenants.SCHEDULE),
 }

@@ -26,6 +26,7 @@ PIECE: Final = 100_000
 
 ENVIRONMENTS = ("dev", "staging", "prod", "moon", "")
 NAMES = ("ana", "eva", "")
+ACCOUNT = "service-account:flights:ci"
 PROJECT_ACTIONS = (
     *("project.read", "run.read", "cost.read", "lineage.read", "catalog.read", "quarantine.read"),
     *(
@@ -39,6 +40,12 @@ PROJECT_ACTIONS = (
         "secret.read",
         "secret.set",
         "secret.remove",
+        "service-account.read",
+        "service-account.create",
+        "service-account.change",
+        "service-account.rotate",
+        "service-account.delete",
+        "service-account.token",
         "privacy.budget",
         "privacy.spend",
         "erasure.read",
@@ -124,7 +131,7 @@ def question(choose: random.Random) -> questions.Question:
     def some(values: tuple[str, ...]) -> frozenset[str]:
         return frozenset(choose.sample(values, choose.choice((0, 1, 1, 2, 3))))
 
-    name = choose.choice(NAMES[:2])
+    name = ACCOUNT if choose.random() < 0.1 else choose.choice(NAMES[:2])
     held = some(identity.ROLES)
     who = questions.Principal(name, held | some(identity.ROLES), held)
     context = {key: choose.choice(values) for key, values in CONTEXTS.get(action, {}).items()}
@@ -199,7 +206,7 @@ def measure(piece: int) -> dict[str, Any]:
 
 
 def test_both_engines_answer_alike() -> None:
-    some = asked(6_000, seed=3)
+    some = asked(8_000, seed=3)
     assert {q.action for q in some} == OURS.actions
     answers = [OURS.decide(q) for q in some]
     assert {p for a in answers for p in a.policies} == {p.id for p in OURS.policies}

@@ -18,6 +18,7 @@ COMPARED = {
     "mainspring.core.identity": "tokens of the embedded issuer",
     "mainspring.platform.cli.payloads": "the token of the codec server",
     "mainspring.platform.monitoring.webhooks": "marks of webhooks",
+    "mainspring.platform.service_accounts.store": "secrets of service accounts, by their hash",
 }
 
 

@@ -15,6 +15,7 @@ from mainspring.core.contracts import members as member_contracts
 from mainspring.core.contracts import notebooks as notebook_contracts
 from mainspring.core.contracts import policies as policy_contracts
 from mainspring.core.contracts import secrets as secret_contracts
+from mainspring.core.contracts import service_accounts as account_contracts
 from mainspring.core.contracts import templates as template_contracts
 
 
@@ -178,6 +179,47 @@ class Projects(Connection):
         headers = wire.if_match(version)
         self._send(wire.Asked("DELETE", _secret(project, name), headers=headers, is_keyed=True))
 
+    def service_accounts(self, project: str, *, after: str = "", limit: int = 100) -> control.Page:
+        """By name; items are `service_accounts.ServiceAccountView`."""
+        return self._get(_account(project), control.Page, after=after, limit=limit)
+
+    def service_account(self, project: str, name: str) -> account_contracts.ServiceAccountView:
+        """Errors: NotFound."""
+        return self._get(_account(project, name), account_contracts.ServiceAccountView)
+
+    def create_service_account(
+        self, project: str, wanted: account_contracts.ServiceAccountCreate
+    ) -> account_contracts.ServiceAccountIssued:
+        """Role admin. The answer has its secret, which is told this once. Errors: Conflict for a name that is taken."""
+        return self._post(_account(project), wanted, account_contracts.ServiceAccountIssued)
+
+    def update_service_account(
+        self, project: str, name: str, patch: account_contracts.ServiceAccountPatch, *, version: str
+    ) -> account_contracts.ServiceAccountView:
+        """Role admin. `version` is that of the account one has looked at. Errors: PreconditionFailed."""
+        body, headers = patch.model_dump(mode="json", exclude_unset=True), wire.if_match(version)
+        asked = wire.Asked("PATCH", _account(project, name), body, headers=headers, is_keyed=True)
+        return wire.read(self._url, account_contracts.ServiceAccountView, self._send(asked))
+
+    def rotate_service_account(
+        self, project: str, name: str, *, version: str
+    ) -> account_contracts.ServiceAccountIssued:
+        """Role admin. A new secret, told this once; the old one and every token count no more. Errors: PreconditionFailed."""
+        path = _account(project, name) + "/rotate"
+        return self._post(path, None, account_contracts.ServiceAccountIssued, version=version)
+
+    def delete_service_account(self, project: str, name: str, *, version: str) -> None:
+        """Role admin. With its roles and tokens. Errors: PreconditionFailed if somebody changed it since."""
+        headers = wire.if_match(version)
+        self._send(wire.Asked("DELETE", _account(project, name), headers=headers, is_keyed=True))
+
+    def service_token(self, asked: account_contracts.ServiceTokenAsk) -> account_contracts.ServiceToken:
+        """Of whoever has the secret, whatever token this client has; an empty one will do.
+
+        Errors: Unauthenticated; PermissionDenied for more than the account has; RateLimited.
+        """
+        return self._report("/api/v1/service-accounts:token", asked, account_contracts.ServiceToken)
+
     def ask_access(
         self, project: str, asked: access_contracts.AccessRequestCreate
     ) -> access_contracts.AccessRequestView:
@@ -251,6 +293,11 @@ class Projects(Connection):
 
 def _secret(project: str, name: str) -> str:
     return f"/api/v1/projects/{quote(project)}/secrets/{quote(name, safe='')}"
+
+
+def _account(project: str, name: str = "") -> str:
+    path = f"/api/v1/projects/{quote(project)}/service-accounts"
+    return f"{path}/{quote(name, safe='')}" if name else path
 
 
 def _member(project: str, actor: str) -> str:

@@ -8,7 +8,7 @@ any_role := {"viewer", "developer", "approver", "admin", "service"}
 
 reads := {
 	"project.read", "run.read", "cost.read", "lineage.read", "catalog.read",
-	"classification.read", "keyset.read", "masking.read", "dpia.read", "privacy.read", "secret.read", "erasure.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "monitor.read", "alert.read", "audit.read",
+	"classification.read", "keyset.read", "masking.read", "dpia.read", "privacy.read", "secret.read", "service-account.read", "erasure.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "monitor.read", "alert.read", "audit.read",
 }
 
 whole_log := {"audit.verify", "audit.export", "key.read"}
@@ -210,6 +210,23 @@ may(q, "secret.change") if {
 	has(q, {"admin"})
 }
 
+manages_accounts := {"service-account.create", "service-account.change", "service-account.rotate", "service-account.delete"}
+
+may(q, "service-account.manage") if {
+	q.action in manages_accounts
+	has(q, {"admin"})
+}
+
+may(q, "service-account.token") if {
+	q.action == "service-account.token"
+	has(q, people)
+}
+
+may_not(q, "service-account.gives-no-rights") if {
+	q.action in manages_accounts | {"member.set", "member.remove", "access.request", "access.break-glass", "access.decide", "access.review"}
+	startswith(q.principal.name, "service-account:")
+}
+
 may(q, "notebook.change") if {
 	q.action == "notebook.change"
 	has(q, {"developer", "admin"})
@@ -395,7 +412,7 @@ permits := {
 	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide", "privacy.budget", "privacy.spend", "erasure.request", "erasure.decide", "erasure.hold",
 	"data.see.part", "data.see.token", "data.see.serving",
 	"data.use",
-	"notebook.change", "secret.change",
+	"notebook.change", "secret.change", "service-account.manage", "service-account.token",
 	"evidence.export", "alert.handle", "alert.rules",
 	"canary.steer",
 	"endpoint.delete",
@@ -405,7 +422,7 @@ forbids := {
 	"run.role", "run.on-behalf-of", "run.prod.on-behalf-of", "run.environment", "run.prod.person-decides", "run.approves-for-self",
 	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment", "run.retire.role", "classification.person", "dpia.high-risk", "dpia.four-eyes", "erasure.four-eyes", "erasure.hold.four-eyes",
 	"data.see.synthetic-only", "data.use.synthetic-only",
-	"canary.gate", "canary.four-eyes",
+	"canary.gate", "canary.four-eyes", "service-account.gives-no-rights",
 }
 
 decide(q) := {"allowed": false, "by": no} if {

@@ -1,0 +1,3 @@
+"""Service accounts: programs that act for a project, by tokens for minutes."""
+
+__all__: list[str] = []
