@@ -19,6 +19,7 @@
     │   ├── PolicyDenied        a policy rule said no, or crashed (fail closed)
     │   ├── ApprovalRequired    somebody must decide first
     │   ├── BudgetExceeded      a start would cost more than there is
+    │   ├── QuotaExceeded       a start would take more than its project may have at once
     │   └── BudgetExhausted     what was started has cost as much as it may
     ├── Busy                wait, then try again
     │   └── Overloaded
@@ -264,6 +265,18 @@ class BudgetExceeded(Denied):
     project: str = ""
     limit_usd: float = 0.0
     needed_usd: float = 0.0
+
+
+@dataclass(eq=False)
+class QuotaExceeded(Denied):
+    """The project has `used` of what `quota` counts, and would have more than `limit` with what was `wanted`."""
+
+    code = "quota_exceeded"
+    project: str = ""
+    quota: str = ""
+    limit: int = 0
+    used: int = 0
+    wanted: int = 0
 
 
 @dataclass(eq=False)

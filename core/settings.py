@@ -465,6 +465,17 @@ class CostSettings(_Group):
     """What is kept free for a run whose end nobody reports is let go of after so long."""
 
 
+class QuotaSettings(_Group):
+    """What a project may have at once, where `mainspring quota set` has not said otherwise."""
+
+    max_open_runs: Annotated[int, Field(ge=0)] | None = None
+    """Runs that have not ended; none: no limit."""
+    max_workers: Annotated[int, Field(ge=0)] | None = None
+    """Cores of one run: the workers of a training, study or batch scoring, or of a pipeline's largest step; none: no limit."""
+    max_endpoints: Annotated[int, Field(ge=0)] | None = None
+    """Names of endpoints; none: no limit."""
+
+
 class NotebookSettings(_Group):
     """Notebook workspaces of one machine."""
 
@@ -507,6 +518,7 @@ class Settings(_Group):
     monitor: MonitorSettings
     telemetry: TelemetrySettings
     cost: CostSettings
+    quotas: QuotaSettings
     notebooks: NotebookSettings
     native: NativeSettings
 
@@ -536,6 +548,7 @@ _GROUPS: Final[Mapping[str, type[_Group]]] = {
     "monitor": MonitorSettings,
     "telemetry": TelemetrySettings,
     "cost": CostSettings,
+    "quotas": QuotaSettings,
     "notebooks": NotebookSettings,
     "native": NativeSettings,
 }

@@ -53,6 +53,7 @@ from mainspring.platform.projects import routes as project_routes
 from mainspring.platform.protection import dpia_routes, keyset_routes, privacy_routes, reading_routes
 from mainspring.platform.protection import routes as protection_routes
 from mainspring.platform.quarantine import routes as quarantine_routes
+from mainspring.platform.quotas import routes as quota_routes
 from mainspring.platform.retention import routes as retention_routes
 from mainspring.platform.runs import launcher as run_launcher
 from mainspring.platform.runs import outbox
@@ -85,6 +86,7 @@ HANDLERS = (
     *notebook_routes.HANDLERS,
     *secret_routes.HANDLERS,
     *service_account_routes.HANDLERS,
+    *quota_routes.HANDLERS,
     *keyset_routes.HANDLERS,
     *dpia_routes.HANDLERS,
     *privacy_routes.HANDLERS,
@@ -133,6 +135,7 @@ def create_app(
         protection=s.protection,
         key_files=control_plane.KeyFiles(s.serving.trusted_keys_dir, s.workflow.payload_keys),
         monitor=s.monitor,
+        quotas=s.quotas,
     )
 
     told = otlp.told_by(s.telemetry, traced.SERVICE, distribution.version())

@@ -424,6 +424,18 @@ service_account_tokens: Final = sa.Table(
     sa.Column("expires_at", TEXT, nullable=False),
 )
 
+#: What projects may have at once; NULL: as settings say.
+quotas: Final = sa.Table(
+    "quotas",
+    metadata,
+    sa.Column("project", sa.ForeignKey("projects.name"), primary_key=True),
+    sa.Column("max_open_runs", sa.Integer),
+    sa.Column("max_workers", sa.Integer),
+    sa.Column("max_endpoints", sa.Integer),
+    sa.Column("set_at", TEXT, nullable=False),
+    sa.Column("set_by", TEXT, nullable=False),
+)
+
 privacy_spends: Final = sa.Table(
     "privacy_spends",
     metadata,

@@ -63,6 +63,8 @@ class ControlPlane:
     """Who watches what goes on record."""
     monitor: settings.MonitorSettings = field(default_factory=settings.MonitorSettings)
     """How people are told of alerts."""
+    quotas: settings.QuotaSettings = field(default_factory=settings.QuotaSettings)
+    """What a project may have at once that nobody has set otherwise."""
 
     @property
     def policies(self) -> policy_engine.PolicyEngine:

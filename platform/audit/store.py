@@ -20,7 +20,7 @@ NAMED_BY_PROJECT: Final = ("alert-rules", "catalog", "dpia", "erasure", "keyset"
 BELOW_PROJECT: Final = (
     *("access", "alert", "classification", "data-read", "dpia", "erasure", "lineage", "member"),
     *("monitoring", "notebook", "pipeline"),
-    *("privacy", "quarantine", "schedule", "sealed", "secret", "service-account"),
+    *("privacy", "quarantine", "schedule", "sealed", "secret", "service-account", "quota"),
 )
 #: Those whose project is in a table of their own.
 OF_A_PROJECT: Final = ("endpoint", "run", "usage")

@@ -45,6 +45,7 @@ from mainspring.platform.cli import (
     privacy,
     projects,
     protection,
+    quotas,
     releases,
     runs,
     schedules,
@@ -328,6 +329,7 @@ cli.add_command(environments.environment)
 cli.add_command(erasure.erasure)
 cli.add_command(secrets.secret)
 cli.add_command(service_accounts.service_account)
+cli.add_command(quotas.quota)
 cli.add_command(events.event)
 cli.add_command(evidence.evidence)
 cli.add_command(gitops.gitops)

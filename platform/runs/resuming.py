@@ -13,6 +13,7 @@ from mainspring.platform import plane as control_plane
 from mainspring.platform.costs import reservations
 from mainspring.platform.costs import store as cost_store
 from mainspring.platform.http import versions
+from mainspring.platform.quotas import limits
 from mainspring.platform.runs import intents, outbox, requests, service, store
 
 __all__ = ["resume"]
@@ -38,7 +39,7 @@ async def resume(
 
     While the engine is away the wish is on record and stays under way; recovery delivers it.
     Errors: NotFound; Conflict if the run has not failed, or is of a kind that is not gone on with; InvalidRequest for a
-    `max_cost` that is spent; BudgetExceeded; PreconditionFailed if it is not as it was looked at.
+    `max_cost` that is spent; BudgetExceeded, QuotaExceeded; PreconditionFailed if it is not as it was looked at.
     """
     plane.issuer.authenticate(credential)
     status = await outbox.live_status(plane, run_id)
@@ -94,13 +95,14 @@ async def _keep_free(
     started_with: dict[str, object],
     limit: float | None,
 ) -> None:
-    """What the run may cost, of which what it used is spent by now. Errors: BudgetExceeded."""
+    """What the run may cost, of which what it used is spent by now. Errors: BudgetExceeded, QuotaExceeded."""
     request = control.RunCreate.model_validate({**started_with, "max_cost": limit})
     spent = (await cost_store.run_costs(connection, [run_id])).get(run_id, 0.0)
     own = cost.to_nanos(spent)
     # Without a `max_cost` as much again as a run that begins: what it has used was another stretch's.
     wanted = requests.wanted_nanos(plane, request) + (own if limit is None else 0)
     await reservations.release(connection, run_id)
+    await limits.require(plane, connection, request)
     await service.afford(connection, project, wanted - own)
     await reservations.insert(
         connection, run_id, project, wanted, now=base.utc_now(), hours=plane.book.reservation_hours

@@ -20,6 +20,7 @@ from mainspring.platform.endpoints import store as endpoint_store
 from mainspring.platform.http import versions
 from mainspring.platform.projects import store as project_store
 from mainspring.platform.protection import dpia_service
+from mainspring.platform.quotas import limits
 from mainspring.platform.runs import intents, outbox, requests, store
 
 
@@ -30,7 +31,7 @@ async def create(
 
     If the engine does not answer, the run stays `pending`, and the same key again, or recovery, starts it: the
     workflow id is the run id, so there is never a second execution.
-    Errors: NotFound for the project, PolicyDenied, BudgetExceeded; Conflict if the key came with another request, or if
+    Errors: NotFound for the project, PolicyDenied, BudgetExceeded, QuotaExceeded; Conflict if the key came with another request, or if
     the endpoint is another project's.
     """
     requests.check_complete(request)
@@ -40,6 +41,7 @@ async def create(
             return  # a budget that is spent must not keep a bad model in service
         if await store.find_by_key(connection, actor.name, request.idempotency_key) is None:
             await dpia_service.require(connection, request)
+            await limits.require(plane, connection, request)
             await afford(connection, request.project, requests.wanted_nanos(plane, request))
 
     async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[Asked]:

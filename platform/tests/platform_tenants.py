@@ -173,6 +173,8 @@ SECRETS = "/api/v1/projects/{project}/secrets"
 SECRET_REF = {"place": "openbao:kv/warehouse#password", "description": "because"}
 ACCOUNTS = "/api/v1/projects/{project}/service-accounts"
 ACCOUNT = {"name": "made", "owner": "ana", "description": "because", "roles": {"dev": ["developer"]}}
+QUOTA = "/api/v1/projects/{project}/quota"
+LIMITS = {"max_endpoints": 100}
 PRIVACY = "/api/v1/projects/{project}/privacy"
 ERASURES = "/api/v1/projects/{project}/erasures"
 ERASURE = {"entity": "person", "key": "p-1", "ground": "objection", "reason": "because"}
@@ -329,6 +331,8 @@ REQUESTS = (
     Asked("PATCH", ACCOUNTS + "/warehouse", {"description": "otherwise"}, headers=_IF),
     Asked("POST", ACCOUNTS + "/warehouse/rotate", headers=_IF),
     Asked("DELETE", ACCOUNTS + "/warehouse", headers=_IF),
+    Asked("GET", QUOTA),
+    Asked("PUT", QUOTA, LIMITS, headers=_IF),
     Asked("GET", PRIVACY),
     Asked("PUT", PRIVACY + "/{entry}", {"epsilon": 2.0, "reason": "because"}),
     Asked("POST", PRIVACY + "/{entry}/spends", SPEND),
@@ -504,6 +508,7 @@ class World:
         self.call(owner, "PUT", f"{place}/secrets/warehouse", ref)
         account = {**ACCOUNT, "name": "warehouse", "owner": owner, "description": mark}
         self.call(owner, "POST", f"{place}/service-accounts", account)
+        self.call("root", "PUT", f"{place}/quota", {"max_endpoints": 200})
         self.call(owner, "PUT", f"{place}/privacy/{names.entry}", {"epsilon": 1.0, "reason": mark})
         found = {"entry": names.entry, "findings": [{**FINDING, "reasons": [mark]}]}
         self.call(owner, "POST", f"{place}/classifications", found)

@@ -79,6 +79,7 @@ DEMANDED = {
     *(("DELETE", v + "/projects/{project}/members/{actor}") for v in ("/api/v1", "/v1")),
     *(("PUT", v + "/projects/{project}/alert-rules") for v in ("/api/v1", "/v1")),
     ("PUT", tenants.PRIVACY + "/{entry}"),
+    ("PUT", tenants.QUOTA),
     ("PUT", tenants.SECRETS + "/warehouse"),
     ("DELETE", tenants.SECRETS + "/warehouse"),
     ("PATCH", tenants.ACCOUNTS + "/warehouse"),

@@ -46,6 +46,8 @@ PROJECT_ACTIONS = (
         "service-account.rotate",
         "service-account.delete",
         "service-account.token",
+        "quota.read",
+        "quota.set",
         "privacy.budget",
         "privacy.spend",
         "erasure.read",

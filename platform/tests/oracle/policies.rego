@@ -8,7 +8,7 @@ any_role := {"viewer", "developer", "approver", "admin", "service"}
 
 reads := {
 	"project.read", "run.read", "cost.read", "lineage.read", "catalog.read",
-	"classification.read", "keyset.read", "masking.read", "dpia.read", "privacy.read", "secret.read", "service-account.read", "erasure.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "monitor.read", "alert.read", "audit.read",
+	"classification.read", "keyset.read", "masking.read", "dpia.read", "privacy.read", "secret.read", "service-account.read", "erasure.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "monitor.read", "alert.read", "audit.read", "quota.read",
 }
 
 whole_log := {"audit.verify", "audit.export", "key.read"}
@@ -227,6 +227,11 @@ may_not(q, "service-account.gives-no-rights") if {
 	startswith(q.principal.name, "service-account:")
 }
 
+may(q, "quota.set") if {
+	q.action == "quota.set"
+	has_of_platform(q, {"admin"})
+}
+
 may(q, "notebook.change") if {
 	q.action == "notebook.change"
 	has(q, {"developer", "admin"})
@@ -412,7 +417,7 @@ permits := {
 	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide", "privacy.budget", "privacy.spend", "erasure.request", "erasure.decide", "erasure.hold",
 	"data.see.part", "data.see.token", "data.see.serving",
 	"data.use",
-	"notebook.change", "secret.change", "service-account.manage", "service-account.token",
+	"notebook.change", "secret.change", "service-account.manage", "service-account.token", "quota.set",
 	"evidence.export", "alert.handle", "alert.rules",
 	"canary.steer",
 	"endpoint.delete",

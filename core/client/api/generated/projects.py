@@ -14,6 +14,7 @@ from mainspring.core.contracts import environments as environment_contracts
 from mainspring.core.contracts import members as member_contracts
 from mainspring.core.contracts import notebooks as notebook_contracts
 from mainspring.core.contracts import policies as policy_contracts
+from mainspring.core.contracts import quotas as quota_contracts
 from mainspring.core.contracts import secrets as secret_contracts
 from mainspring.core.contracts import service_accounts as account_contracts
 from mainspring.core.contracts import templates as template_contracts
@@ -156,6 +157,20 @@ class AsyncProjects(AsyncConnection):
         headers = wire.if_match(version)
         await self._send(wire.Asked("DELETE", _member(project, actor), headers=headers, is_keyed=True))
 
+    async def quota(self, project: str) -> quota_contracts.QuotaView:
+        """What it may have at once, and what it has. Errors: NotFound."""
+        return await self._get(_quota(project), quota_contracts.QuotaView)
+
+    async def put_quota(
+        self, project: str, wanted: quota_contracts.QuotaPut, *, version: str = ""
+    ) -> quota_contracts.QuotaView:
+        """Role admin of the platform. `version` is that of the limits one has looked at; empty: the first that are set.
+
+        Errors: PreconditionFailed if somebody changed them since, PreconditionRequired if some are set.
+        """
+        body = wanted.model_dump(mode="json")
+        return await self._put(_quota(project), body, quota_contracts.QuotaView, version=version)
+
     async def secrets(self, project: str, *, after: str = "", limit: int = 100) -> control.Page:
         """Where they lie, by name; items are `secrets.SecretView`."""
         return await self._get(f"/api/v1/projects/{quote(project)}/secrets", control.Page, after=after, limit=limit)
@@ -289,6 +304,10 @@ class AsyncProjects(AsyncConnection):
     async def try_policies(self, trial: policy_contracts.PolicyTrial) -> policy_contracts.PolicyTrialResult:
         """Roles approver, admin. What the policies would have decided otherwise."""
         return await self._report("/api/v1/policies:dry-run", trial, policy_contracts.PolicyTrialResult)
+
+
+def _quota(project: str) -> str:
+    return f"/api/v1/projects/{quote(project)}/quota"
 
 
 def _secret(project: str, name: str) -> str:
