@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 FieldType = Literal["float32", "float64", "int64", "bool", "string"]
 KeyColumns = Mapping[str, Sequence[str | int]]
+#: Of a look: a key that is None has no row.
+AskedKeys = Mapping[str, Sequence[str | int | None]]
 
 
 class FeatureStatus(IntEnum):
@@ -84,7 +86,7 @@ class OnlineFeatures(Protocol):
         ...
 
     def read(
-        self, view: str, keys: KeyColumns, *, now_us: int, fields: Sequence[str] | None = None
+        self, view: str, keys: AskedKeys, *, now_us: int, fields: Sequence[str] | None = None
     ) -> OnlineRows:
         """The newest row of each key as of `now_us` under the view's TTL.
 

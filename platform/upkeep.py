@@ -46,12 +46,14 @@ async def upgrade(s: settings.ControlSettings) -> Upgraded:
         is_kept = engines.is_sqlite(owner) and before != after and kept.exists()
         return Upgraded(before, after, role if is_other else "", str(kept) if is_kept else "")
 
-    return await _ask(owner, work)
+    done: Upgraded = await _ask(owner, work)
+    return done
 
 
 async def current(s: settings.ControlSettings) -> str:
     """The revision that the database is at; empty: none. Errors: DependencyDown."""
-    return await _ask(s.database_url, migrations.current)
+    found: str = await _ask(s.database_url, migrations.current)
+    return found
 
 
 async def check(s: settings.ControlSettings) -> None:

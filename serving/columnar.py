@@ -96,7 +96,7 @@ def _typed(column: Column, dtype: ports.FieldType, name: str, label: str) -> NDA
     if values.dtype.kind not in takes:
         raise _mismatch(f"`{label}.{name}`", name, dtype, _named(values.dtype))
     if dtype == "string":
-        return values if missing is None else np.where(missing, None, values)
+        return values if missing is None else np.where(missing, np.array(None), values)
     if dtype in ("int64", "bool"):
         if missing is not None and missing.any():
             raise _mismatch(f"`{label}[{int(missing.argmax())}].{name}`", name, dtype, "null")

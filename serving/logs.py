@@ -55,7 +55,11 @@ def request(method: str, path: str, status: int, started: float, caller: str) ->
     """
     level = logging.WARNING if status == 500 else logging.INFO
     if _ACCESS.isEnabledFor(level):
-        said = {"http.request.method": method, "url.path": path, "http.response.status_code": status}
+        said: dict[str, str | int] = {
+            "http.request.method": method,
+            "url.path": path,
+            "http.response.status_code": status,
+        }
         _line(level, said, f"{method} {path} {status}", status < 400, started, caller)
 
 

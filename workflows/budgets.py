@@ -177,9 +177,8 @@ class Budgets:
         found: budgets.Standing | None = None
         for start in range(0, len(runs), _MAX_RUNS):
             some = runs[start : start + _MAX_RUNS]
-            params = [("run", run) for run, _ in some] + [
-                ("project", name) for name in sorted({p for _, p in some})
-            ]
+            params: list[tuple[str, str | int | float | bool | None]] = [("run", run) for run, _ in some]
+            params += [("project", name) for name in sorted({p for _, p in some})]
             path = f"/api/v1/costs:standing?{httpx.QueryParams(params)}"
             try:
                 async with asyncio.timeout(_ANSWER_SECONDS):

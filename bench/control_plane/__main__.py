@@ -43,7 +43,7 @@ async def _audit(folder: Path, *, quick: bool) -> list[dict[str, Any]]:
             for batch, total in ((1, 300), (50, 5_000), (500, 20_000 if quick else 200_000))
         }
         lines = await audit.export(db, kept)
-        signed, key = kept.lines(), kept.public
+        signed, key = kept.lines(), kept.signer.public
     finally:
         await db.close()
     verified = audit.verified_rows_per_second(lines, signed, key, rounds=3)
@@ -56,7 +56,7 @@ async def _audit(folder: Path, *, quick: bool) -> list[dict[str, Any]]:
             await small_kept.take()
         log = await audit.export(small, small_kept)
         by_kind = audit.tamperings(
-            log, small_kept.lines(), small_kept.public, trials=600 if quick else 10_000
+            log, small_kept.lines(), small_kept.signer.public, trials=600 if quick else 10_000
         )
     finally:
         await small.close()

@@ -12,7 +12,7 @@ import gc
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import cedarpy
@@ -26,7 +26,7 @@ ACTIONS: Final = (
     *("run.start", "run.decide", "run.cancel", "catalog.put", "lineage.record", "quarantine.release"),
     *("schedule.put", "schedule.run", "usage.record", "project.update", "member.set"),
 )
-_START: Final = {
+_START: Final[Mapping[str, str | bool]] = {
     "kind": "train",
     "environment": "prod",
     "auto_approve_by": "",

@@ -141,7 +141,9 @@ def values_of(answer: bytes) -> dict[str, list[Any]]:
     """Name to values; what both servers must agree on to the bit of a float32."""
     found = orjson.loads(answer)
     names = found["metadata"]["feature_names"]
-    return {n: np.float32(r["values"]).tolist() for n, r in zip(names, found["results"], strict=True)}
+    return {
+        n: np.array(r["values"], np.float32).tolist() for n, r in zip(names, found["results"], strict=True)
+    }
 
 
 @contextlib.contextmanager
@@ -181,4 +183,5 @@ def _connected(port: int, path: str) -> Iterator[Connection]:
 
 
 if __name__ == "__main__":
-    serve(*map(int, sys.argv[1:4]), sys.argv[4])
+    port, entities, features = map(int, sys.argv[1:4])
+    serve(port, entities, features, sys.argv[4])

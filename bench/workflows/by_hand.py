@@ -111,7 +111,8 @@ def _spec(
 
 
 def _metrics(output: train_messages.TrainOutput, rows: projects.TrainingSetReport) -> dict[str, Metrics]:
-    scored, metrics = pl.read_parquet(output.predictions_path), {}
+    scored = pl.read_parquet(output.predictions_path)
+    metrics: dict[str, Metrics] = {}
     for split in ("test", "valid"):
         part = scored.filter(pl.col("split") == split)
         labels = part["label"].to_numpy()

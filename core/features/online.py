@@ -127,7 +127,7 @@ class OnlineStore:
         return found.upsert(online_batch.parse(found.view, keys, event_us, created_us, columns))
 
     def read(
-        self, view: str, keys: ports.KeyColumns, *, now_us: int, fields: Sequence[str] | None = None
+        self, view: str, keys: ports.AskedKeys, *, now_us: int, fields: Sequence[str] | None = None
     ) -> ports.OnlineRows:
         """The newest row of each key as of `now_us` under the view's TTL.
 

@@ -99,7 +99,7 @@ def parse(
 
 
 def parse_keys(
-    view: ports.ViewSchema, keys: ports.KeyColumns, *, null_allowed: bool
+    view: ports.ViewSchema, keys: ports.AskedKeys, *, null_allowed: bool
 ) -> tuple[list[KeyColumn], tuple[str, ...]]:
     """A column a join key, and the type of each ("" where no row tells it). Errors: SchemaMismatch."""
     for name in keys:

@@ -26,7 +26,7 @@ class OnlineGate:
         return self._store.views()
 
     def read(
-        self, view: str, keys: ports.KeyColumns, *, now_us: int, fields: Sequence[str] | None = None
+        self, view: str, keys: ports.AskedKeys, *, now_us: int, fields: Sequence[str] | None = None
     ) -> ports.OnlineRows:
         return self._store.read(view, keys, now_us=now_us, fields=fields)
 

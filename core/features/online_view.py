@@ -72,7 +72,7 @@ class OnlineView:
         except native_status.NativeError as error:
             self._refuse(error)
 
-    def read(self, keys: ports.KeyColumns, now_us: int, fields: Sequence[str] | None) -> ports.OnlineRows:
+    def read(self, keys: ports.AskedKeys, now_us: int, fields: Sequence[str] | None) -> ports.OnlineRows:
         """The rows of the keys, in arrays of their own."""
         wanted = self.view.field_names if fields is None else tuple(fields)
         for name in wanted:

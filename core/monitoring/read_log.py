@@ -72,9 +72,7 @@ class ReadLog:
         self._thread = threading.Thread(target=self._run, name="read-log", daemon=True)
         self._thread.start()
 
-    def add(
-        self, view: ports.ViewSchema, keys: ports.KeyColumns, now_us: int, rows: ports.OnlineRows
-    ) -> None:
+    def add(self, view: ports.ViewSchema, keys: ports.AskedKeys, now_us: int, rows: ports.OnlineRows) -> None:
         """Keep one read. Its arrays must not be changed afterwards. Fields that cannot say missing are left out."""
         kinds = dict(view.fields)
         fields = tuple(name for name in rows.values if kinds.get(name) in _TYPES)
@@ -144,7 +142,7 @@ class RecordedFeatures(online_gate.OnlineGate):
         self._log, self._fraction = log, fraction
 
     def read(
-        self, view: str, keys: ports.KeyColumns, *, now_us: int, fields: Sequence[str] | None = None
+        self, view: str, keys: ports.AskedKeys, *, now_us: int, fields: Sequence[str] | None = None
     ) -> ports.OnlineRows:
         """As the store's, and now and then on record."""
         rows = self._store.read(view, keys, now_us=now_us, fields=fields)

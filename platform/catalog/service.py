@@ -70,7 +70,9 @@ async def put(
             versions.check(if_match, _version(project, before), resource="catalog", name=project)
         await store.remove(connection, project, gone)
         await store.put(connection, project, changed)
-        after = {(e.kind, e.name): e.model_dump(mode="json") for e in new}
+        after: dict[tuple[str, str], dict[str, Any]] = {
+            (e.kind, e.name): e.model_dump(mode="json") for e in new
+        }
         receipt = catalog.CatalogReceipt(
             project=project, entries=len(new), changed=count, version=_version(project, after)
         )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import rich_click as click
 
 from mainspring.platform.cli import members, output, session
 
 __all__ = ["access", "minutes"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: As `core.contracts.access_requests.AccessState`, whose import would slow `--help` down; a test holds the two equal.
 STATES: Final = ("open", "active", "rejected", "lapsed", "expired", "revoked")
@@ -45,7 +48,7 @@ _ROLE: Final = click.argument("role", metavar="[ENVIRONMENT:]ROLE")
 _FOR: Final = click.option("--for", "minutes", default="1h", show_default=True, callback=minutes)
 
 
-def _reason(what: str) -> Any:
+def _reason(what: str) -> Callable[[F], F]:
     return click.option("--reason", required=True, help=what)
 
 

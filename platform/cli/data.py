@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 import rich_click as click
 
@@ -120,7 +120,7 @@ def lineage(
 ) -> None:
     """Where a dataset, column or model came from, or where it goes."""
     with session.client(actor or "developer@local") as client:
-        towards = "upstream" if direction == "upstream" else "downstream"
+        towards: Literal["upstream", "downstream"] = "upstream" if direction == "upstream" else "downstream"
         found = client.walk_lineage(towards, project_name, name, version=version, column=column, kind=kind)
     if as_json:
         output.show(found.model_dump(mode="json"), as_json=True)

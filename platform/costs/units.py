@@ -127,7 +127,7 @@ async def oversize(
 
 async def _oversize(
     connection: AsyncConnection, projects: Collection[str] | None, below: float, before: str, limit: int
-) -> Sequence[sa.Row[Any]]:
+) -> Sequence[sa.Row[*tuple[Any, ...]]]:
     used = (
         sa.select(sa.func.coalesce(sa.func.sum(_usage.cost_nanos), 0))
         .where(_usage.run_id == _runs.run_id)
@@ -151,7 +151,8 @@ async def _oversize(
         query = query.where(_runs.run_id < before)
     if projects is not None:
         query = query.where(_runs.project.in_(projects))
-    return (await connection.execute(query)).all()
+    found: Sequence[sa.Row[*tuple[Any, ...]]] = (await connection.execute(query)).all()
+    return found
 
 
 async def forecasts(

@@ -53,7 +53,8 @@ def last_day(
     for name, stream in streams.items():
         if events[name].height:
             total += _one(stream, events[name], client)
-    return Streamed(*(int(n) for n in total), time.monotonic() - began)
+    events_, rows, compared, different = map(int, total)
+    return Streamed(events_, rows, compared, different, time.monotonic() - began)
 
 
 def _one(stream: StreamDefinition, facts: pl.DataFrame, client: serving_client.ServingClient) -> list[int]:

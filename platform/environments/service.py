@@ -45,7 +45,7 @@ def _view(plane: control_plane.ControlPlane, name: str, projects: int) -> enviro
 def _may_start(
     plane: control_plane.ControlPlane, name: str, *, auto_approve_by: str = "", is_sample: bool = False
 ) -> bool:
-    context = {
+    context: dict[str, str | bool] = {
         "kind": str(control.RunKind.TRAIN),
         "environment": name,
         "auto_approve_by": auto_approve_by,

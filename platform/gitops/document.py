@@ -129,7 +129,7 @@ def read(folder: Path) -> Document:
     return found
 
 
-class _Strict(yaml.SafeLoader):
+class _Strict(yaml.SafeLoader):  # type: ignore[misc]
     """Plain values only; no key twice, of which the second would silently win; no aliases, which make a small file huge."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,7 +25,7 @@ class Conditional(ASGIMiddleware):
     """Tags answers of JSON to GET, and answers 304 for a tag that was sent."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        if scope["type"] != "http" or scope["method"] != "GET":
+        if scope["type"] != ScopeType.HTTP or scope["method"] != "GET":
             await next_app(scope, receive, send)
             return
         asked = b",".join(value for key, value in scope["headers"] if key.lower() == b"if-none-match")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,7 +38,7 @@ class Idempotency(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Errors: InvalidRequest for a key that is none; Conflict, as `request_keys.reserve` has it."""
-        if scope["type"] != "http" or scope["method"] not in CHANGING:
+        if scope["type"] != ScopeType.HTTP or scope["method"] not in CHANGING:
             await next_app(scope, receive, send)
             return
         key = _header(scope, HEADER)

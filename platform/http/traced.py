@@ -9,6 +9,7 @@ import logging
 import time
 from typing import Final
 
+from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,7 +30,7 @@ class Traced(ASGIMiddleware):
         self._tracer, self._book = tracer, book
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        if scope["type"] != "http" or scope["path"] in _PROBES:
+        if scope["type"] != ScopeType.HTTP or scope["path"] in _PROBES:
             await next_app(scope, receive, send)
             return
         status = 0

@@ -114,7 +114,8 @@ async def of_costs(connection: AsyncConnection, projects: store.Projects, now: d
         "what a project may spend a month; absent: no limit",
         labels=("project",),
     )
-    for *labels, nanos in await store.spent(connection, projects, month):
+    for *of, nanos in await store.spent(connection, projects, month):
+        labels: list[str] = list(of)
         spent.add_metric(labels, cost.to_amount(int(nanos)))
     for name, nanos in await store.budgets(connection, projects):
         budgets.add_metric((name,), cost.to_amount(int(nanos)))

@@ -31,13 +31,15 @@ async def page(
         query = query.where(_runs.c.project.in_(projects))
     if before:
         query = query.where(_runs.c.run_id < before)
-    return (await connection.execute(query)).all()
+    found: Sequence[sa.Row[Any]] = (await connection.execute(query)).all()
+    return found
 
 
 async def find(connection: AsyncConnection, project: str, digest: str) -> sa.Row[Any] | None:
     """The newest training of the project that made this bundle."""
     query = _versions().where(_runs.c.project == project, _digest == digest).limit(1)
-    return (await connection.execute(query)).one_or_none()
+    found: sa.Row[Any] | None = (await connection.execute(query)).one_or_none()
+    return found
 
 
 def view(row: sa.Row[Any]) -> control.ModelVersionView:

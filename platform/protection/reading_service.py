@@ -108,7 +108,7 @@ async def _known(connection: AsyncConnection, project: str) -> reading.Known:
     ]
     waiting = await store.waiting(connection, project)
     said += [(entry, column, protection.KINDS[kind]) for (entry, column), kind in waiting.items()]
-    for entry, column, cls in said:
-        columns = known.setdefault(entry, {})
-        columns[column] = reading.strictest(columns.get(column, ""), cls)
+    for name, column, cls in said:
+        of_entry = known.setdefault(name, {})
+        of_entry[column] = reading.strictest(of_entry.get(column, ""), cls)
     return known

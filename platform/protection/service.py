@@ -75,8 +75,8 @@ def _is_news(known: _Row | None, found: protection.ColumnFinding) -> bool:
         return True
     if known.state == ClassificationState.OPEN:
         # Never a less sure one, of whatever kind: it would talk away what waits for a person.
-        return found.confidence > known.confidence
-    return known.state == ClassificationState.REJECTED and known.kind != found.kind
+        return bool(found.confidence > known.confidence)
+    return bool(known.state == ClassificationState.REJECTED and known.kind != found.kind)
 
 
 async def decide(

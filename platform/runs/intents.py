@@ -52,7 +52,8 @@ async def insert(
 
 async def find_open(connection: AsyncConnection, run_id: str, kind: Kind) -> sa.Row[Any] | None:
     query = _of_state(State.OPEN).where(database.intents.c.run_id == run_id, database.intents.c.kind == kind)
-    return (await connection.execute(query)).one_or_none()
+    found: sa.Row[Any] | None = (await connection.execute(query)).one_or_none()
+    return found
 
 
 async def exists(connection: AsyncConnection, run_id: str, kind: Kind) -> bool:
@@ -66,7 +67,10 @@ async def exists(connection: AsyncConnection, run_id: str, kind: Kind) -> bool:
 async def open_until(connection: AsyncConnection, created_at: str) -> Sequence[sa.Row[Any]]:
     """Open intents of that time or before, oldest first."""
     query = _of_state(State.OPEN).where(database.intents.c.created_at <= created_at)
-    return (await connection.execute(query.order_by(database.intents.c.intent_id))).all()
+    found: Sequence[sa.Row[Any]] = (
+        await connection.execute(query.order_by(database.intents.c.intent_id))
+    ).all()
+    return found
 
 
 async def settle(connection: AsyncConnection, intent_id: str, state: State) -> bool:

@@ -94,7 +94,8 @@ async def remove(
         if away is not None:
             raise away
         version = None if before is None or versions.is_any(if_match) else before.version
-        return await outbox.ask(plane.scheduler.remove(project, process, if_version=version)), {}
+        await outbox.ask(plane.scheduler.remove(project, process, if_version=version))
+        return None, {}
 
     await mutation.around(
         plane,

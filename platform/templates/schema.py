@@ -45,7 +45,7 @@ class Parameter(_Model):
     @property
     def field(self) -> tuple[Any, Any]:
         """As `create_model` takes it."""
-        limits = {
+        limits: dict[str, Any] = {
             "description": self.description,
             "pattern": self.pattern or None,
             "ge": self.minimum,

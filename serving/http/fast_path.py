@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Final
+from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -66,7 +66,7 @@ class FastPath:
         began, status, answer = time.perf_counter(), 200, None
         try:
             if native is not None and _ASKING.isdisjoint(head) and self._guard.lets_anyone_in():
-                first = payload.at_hand(receive)
+                first: Any = payload.at_hand(receive)
                 if isinstance(first, dict):
                     answer = self._infer.at_once(native, head, first)
                     receive = receive if answer is not None else payload.again(first, receive)

@@ -12,7 +12,7 @@ from starlette.types import Receive
 from mainspring.core import ports
 from mainspring.core.contracts import features
 from mainspring.core.features import schema
-from mainspring.serving import gate
+from mainspring.serving import gate as gates
 from mainspring.serving.access import guard, masking
 from mainspring.serving.features import push, read
 from mainspring.serving.http import bodies, payload, v2_infer
@@ -38,11 +38,11 @@ class FeatureReads:
     online: ports.OnlineFeatures
     shelf: Services
     limits: payload.Limits
-    gate: gate.Gate
+    gate: gates.Gate
     max_rows: int
     masking: masking.Masking | None = None
     """What is shown to whom; None: everything to whoever may read."""
-    costs: gate.Costs = field(default_factory=gate.Costs)
+    costs: gates.Costs = field(default_factory=gates.Costs)
 
     async def answer(
         self, headers: dict[str, str], receive: Receive
@@ -59,8 +59,8 @@ class FeatureReads:
         def work() -> bytes:
             now_us = time.time_ns() // 1000 if asked.as_of is None else push.to_us(asked.as_of)
             found = read.read(self.online, self.shelf.services, asked, now_us=now_us, max_rows=self.max_rows)
-            if self.masking is not None:
-                found = found.shown(lambda view, rows: self.masking.shown(view, rows, caller, purpose))
+            if (masks := self.masking) is not None:
+                found = found.shown(lambda view, rows: masks.shown(view, rows, caller, purpose))
             return read.to_ipc(found) if is_arrow else read.to_json(found)
 
         cells = sum(map(len, asked.entities.values())) * (1 + len(asked.features or ()))
@@ -72,7 +72,7 @@ class FeatureReads:
             self.costs.measured(cells, time.perf_counter() - began)
         else:
             with self.limits.holding(body):
-                answer, _ = await gate.until_gone(
+                answer, _ = await gates.until_gone(
                     self.gate.run(work, deadline=deadline, costs=self.costs, rows=cells),
                     lambda: payload.wait_until_gone(receive),
                 )

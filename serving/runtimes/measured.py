@@ -21,7 +21,8 @@ from mainspring.core import ports
 from mainspring.core.features import program
 from mainspring.core.models import bundle, samples
 from mainspring.core.models import runtimes as known
-from mainspring.serving.runtimes import candidates, policy, routed
+from mainspring.serving.runtimes import candidates, policy
+from mainspring.serving.runtimes import routed as routing
 
 _LOG: Final = logging.getLogger("mainspring.serving")
 
@@ -43,7 +44,7 @@ class Measurer:
     options: known.Options
     seconds: float
     max_rows: int
-    work: routed.Work = field(default_factory=routed.Work)
+    work: routing.Work = field(default_factory=routing.Work)
     clock: Callable[[], float] = time.perf_counter
 
     def routed(
@@ -80,12 +81,12 @@ class Measurer:
         runtime: ports.ModelRuntime,
         asked: ports.ModelInput,
         recorded: samples.Samples,
-    ) -> routed.RoutedRuntime:
+    ) -> routing.RoutedRuntime:
         """The same of candidates that are `offered`; `digest` is for the log."""
         deadline = self.clock() + self.seconds
         reference = offered.reference
         wanted = np.array(recorded.scores, np.float32) if recorded.scores else runtime.predict(asked)
-        found: dict[policy.Candidate, routed.Finding] = {}
+        found: dict[policy.Candidate, routing.Finding] = {}
         runtimes: Runtimes = {reference: runtime}
         slowest_build = 0.0
         for offer in offered.others:
@@ -105,10 +106,10 @@ class Measurer:
         curves = {candidate: policy.Curve(seconds) for candidate, seconds in taken.items()}
         kept = policy.winners(curves, reference, tuple(taken[reference]))
         for candidate, seconds in taken.items():
-            found[candidate] = routed.Finding(candidate, "used" if candidate in kept else "slower", seconds)
+            found[candidate] = routing.Finding(candidate, "used" if candidate in kept else "slower", seconds)
         findings = [found[c] for c in (reference, *(o.candidate for o in offered.others))]
         _log(digest, findings)
-        return routed.RoutedRuntime(
+        return routing.RoutedRuntime(
             {c: runtimes[c] for c in runtimes if c in kept},
             policy.Policy({c: curves[c] for c in kept}, reference),
             self.work,
@@ -185,11 +186,11 @@ def _repeated(asked: ports.ModelInput, rows: int) -> ports.ModelInput:
     return ports.ModelInput(np.ascontiguousarray(asked.dense[at]), np.ascontiguousarray(asked.ids[at]))
 
 
-def _finding(candidate: policy.Candidate, state: routed.State, why: str) -> routed.Finding:
-    return routed.Finding(candidate, state, {}, why)
+def _finding(candidate: policy.Candidate, state: routing.State, why: str) -> routing.Finding:
+    return routing.Finding(candidate, state, {}, why)
 
 
-def _log(digest: str, findings: list[routed.Finding]) -> None:
+def _log(digest: str, findings: list[routing.Finding]) -> None:
     told = "; ".join(
         f"{f.candidate.name} {f.state}"
         + (f" ({f.why})" if f.why else "")

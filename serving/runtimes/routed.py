@@ -127,8 +127,8 @@ class RoutedRuntime:
                     raise
                 failed.append((candidate, error))
                 continue
-            for other, error in failed:
-                _LOG.error("%s", self._policy.fail(other, error).message, exc_info=error)
+            for other, why in failed:
+                _LOG.error("%s", self._policy.fail(other, why).message, exc_info=why)
             return scores
         raise failed[0][1]
 

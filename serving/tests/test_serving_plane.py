@@ -25,7 +25,7 @@ class CountingStore(online.OnlineStore):
     reads = 0
 
     def read(
-        self, view: str, keys: ports.KeyColumns, *, now_us: int, fields: Sequence[str] | None = None
+        self, view: str, keys: ports.AskedKeys, *, now_us: int, fields: Sequence[str] | None = None
     ) -> ports.OnlineRows:
         self.reads += 1
         return super().read(view, keys, now_us=now_us, fields=fields)

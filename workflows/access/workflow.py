@@ -22,7 +22,7 @@ class ExpireAccess:
         """What the request is after its time: ended by this, or by somebody before."""
         await workflow.sleep(max(timedelta(0), request.due_at - workflow.now()))
         while True:
-            found = await workflow.execute_activity(
+            found: access_requests.ExpireOutcome = await workflow.execute_activity(
                 messages.EXPIRE,
                 request,
                 result_type=access_requests.ExpireOutcome,

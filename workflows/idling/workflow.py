@@ -44,7 +44,7 @@ class StopIdle:
         )
 
     async def _stop(self, endpoint: str, since: datetime) -> idling.StoppedEndpoint:
-        rested = await workflow.execute_activity(
+        rested: messages.Rested = await workflow.execute_activity(
             messages.REST,
             messages.Rest(endpoint=endpoint, idle_since=since),
             result_type=messages.Rested,

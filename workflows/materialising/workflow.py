@@ -15,6 +15,7 @@ class Materialize:
     @workflow.run
     async def run(self, request: materialising.MaterializeRequest) -> materialising.MaterializeOutcome:
         """What was brought. A run that fails leaves what it has brought, and the next one goes on from there."""
-        return await workflow.execute_activity(
+        brought: materialising.MaterializeOutcome = await workflow.execute_activity(
             messages.PUSH, request, result_type=materialising.MaterializeOutcome, **options.WORK
         )
+        return brought

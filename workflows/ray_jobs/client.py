@@ -119,8 +119,12 @@ class RayJobs:
 
         `resources` of the job itself in Ray's words, such as `entrypoint_num_cpus`: it waits until they are free.
         """
-        body = {"submission_id": submission_id, "entrypoint": entrypoint, "metadata": dict(metadata)}
-        body |= resources or {}
+        body = {
+            "submission_id": submission_id,
+            "entrypoint": entrypoint,
+            "metadata": dict(metadata),
+            **(resources or {}),
+        }
         answer = await self._send("POST", "/api/jobs/", body)
         # Ray 2.60 says so with 500 and a traceback.
         if answer.is_error and "already exists" in answer.text:

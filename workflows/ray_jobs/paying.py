@@ -11,7 +11,7 @@ from typing import Final
 from mainspring.core import errors
 from mainspring.core.contracts import training
 from mainspring.core.contracts.base import Message
-from mainspring.workflows import budgets
+from mainspring.workflows import budgets as run_budgets
 from mainspring.workflows.ray_jobs import books, client, job_files, unbilled, usage
 
 __all__ = ["Paying"]
@@ -30,8 +30,8 @@ class _Told(Message):
 class Paying:
     """The jobs `base_id` of one execution of a run."""
 
-    budgets: budgets.Budgets
-    run: budgets.Limited
+    budgets: run_budgets.Budgets
+    run: run_budgets.Limited
     book: books.Book
     base_id: str
     service: str
@@ -41,7 +41,7 @@ class Paying:
     gpus: float = 0.0
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[budgets.Watched]:
+    def watched(self) -> Iterator[run_budgets.Watched]:
         """Its use counts while the block runs, and is owed until its run has ended."""
         if self.budgets.claims is not None:
             self.budgets.claims.open(self._claim)
@@ -61,7 +61,7 @@ class Paying:
             gpus=self.gpus,
         )
 
-    async def must_stop(self, watched: budgets.Watched) -> bool:
+    async def must_stop(self, watched: run_budgets.Watched) -> bool:
         """Whether its jobs are to end; they are told by their book. Errors: CorruptArtifact."""
         if await asyncio.to_thread(lambda: self.book.is_to_stop):
             return True

@@ -10,7 +10,8 @@ from pydantic import Field, ValidationError
 
 from mainspring.core.contracts import scoring
 from mainspring.core.contracts.base import Digest, Message, Slug, UtcTime
-from mainspring.core.scoring import parts, places
+from mainspring.core.scoring import parts as scoring_parts
+from mainspring.core.scoring import places
 from mainspring.workflows.ray_jobs import books, job_files
 
 MODULE: Final = "mainspring.workflows.ray_jobs.score"
@@ -60,7 +61,7 @@ class ScoreSpec(Message):
     """Where each process writes what it has used; None: nowhere."""
 
     @staticmethod
-    def of(survey: parts.Survey) -> list[PartSpec]:
+    def of(survey: scoring_parts.Survey) -> list[PartSpec]:
         """The parts as the spec has them."""
         return [
             PartSpec(
@@ -73,10 +74,10 @@ class ScoreSpec(Message):
             for p in survey.parts
         ]
 
-    def survey(self) -> tuple[parts.Part, ...]:
+    def survey(self) -> tuple[scoring_parts.Part, ...]:
         """The parts as they are read."""
         return tuple(
-            parts.Part(i, places.File(p.path, p.bytes, p.modified_ns), p.start, p.rows)
+            scoring_parts.Part(i, places.File(p.path, p.bytes, p.modified_ns), p.start, p.rows)
             for i, p in enumerate(self.parts)
         )
 
@@ -104,7 +105,7 @@ def read_output(path: Path) -> ScoreOutput:
     return job_files.read_output(path, ScoreOutput, "scoring")
 
 
-def write_progress(path: Path, all_parts: Sequence[parts.Part], done: set[str]) -> None:
+def write_progress(path: Path, all_parts: Sequence[scoring_parts.Part], done: set[str]) -> None:
     """How far the job is. It is told for people: no fsync, and a reader may miss one."""
     value = scoring.ScoreProgress(
         parts=len(all_parts),

@@ -15,6 +15,7 @@ class EnforceRetention:
     @workflow.run
     async def run(self, request: retention.RetentionRequest) -> retention.RetentionOutcome:
         """What was removed. A second run finds less to remove, and is no error."""
-        return await workflow.execute_activity(
+        removed: retention.RetentionOutcome = await workflow.execute_activity(
             messages.REMOVE, request, result_type=retention.RetentionOutcome, **options.WORK
         )
+        return removed

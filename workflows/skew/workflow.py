@@ -15,6 +15,7 @@ class CheckSkew:
     @workflow.run
     async def run(self, request: skew.SkewRequest) -> skew.SkewOutcome:
         """What the check found. Skew is a finding and no failure; a check that cannot be made fails."""
-        return await workflow.execute_activity(
+        found: skew.SkewOutcome = await workflow.execute_activity(
             messages.CHECK, request, result_type=skew.SkewOutcome, **options.WORK
         )
+        return found

@@ -63,7 +63,7 @@ def training_set(report: projects.TrainingSetReport, features: projects.FeatureR
         for view in features.service.views
         for field in view.fields
     }
-    made_of = {name: (column,) for name, column in joined.items()}
+    made_of: dict[str, tuple[jobs.Column, ...]] = {name: (column,) for name, column in joined.items()}
     for name, of in report.derived_from.items():
         if known := tuple(joined[column] for column in of if column in joined):
             made_of[name] = known
@@ -118,4 +118,5 @@ def _lake_column(name: str) -> jobs.Column:
 
 
 def _outputs(fitted: plan.FittedPlan) -> tuple[jobs.Column, ...]:
-    return tuple(jobs.Column("plan", o.name) for o in (*fitted.dense, *fitted.ids))
+    names = [*(dense.name for dense in fitted.dense), *(one.name for one in fitted.ids)]
+    return tuple(jobs.Column("plan", name) for name in names)

@@ -256,7 +256,7 @@ def _learning(
     request: training.TrainRequest, rows: str, folder: run_folder.RunFolder, spec: projects.ModelSpec
 ) -> str:
     """Names what decides the weights: a run that is started again goes on from its checkpoint only if it is the same."""
-    decides = {
+    decides: dict[str, Any] = {
         "rows": rows,
         "plan": folder.plan.read_text(),
         "model": spec.model_dump(mode="json"),

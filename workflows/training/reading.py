@@ -54,7 +54,7 @@ def _dataset(
     classification: str = "",
     personal: Sequence[str] = (),
 ) -> data_reads.ReadDataset:
-    rows = pl.scan_parquet(files, hive_partitioning=False) if files else pl.LazyFrame()
+    rows = pl.scan_parquet(list(files), hive_partitioning=False) if files else pl.LazyFrame()
     columns = list(rows.collect_schema())
     return data_reads.ReadDataset.model_validate(
         {

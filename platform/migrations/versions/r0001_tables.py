@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -30,11 +32,11 @@ def _whole(name: str) -> sa.Column[int]:
     return sa.Column(name, sa.BigInteger, nullable=False)
 
 
-def _json(name: str) -> sa.Column[object]:
+def _json(name: str) -> sa.Column[Any]:
     return sa.Column(name, sa.JSON, nullable=False)
 
 
-def _create(name: str, *parts: sa.Column[object] | sa.Constraint, indexes: tuple[str, ...] = ()) -> None:
+def _create(name: str, *parts: sa.Column[Any] | sa.Constraint, indexes: tuple[str, ...] = ()) -> None:
     op.create_table(name, *parts, if_not_exists=True)
     for column in indexes:
         op.create_index(f"ix_{name}_{column}", name, [column], if_not_exists=True)
