@@ -39,9 +39,9 @@ def endpoint(
 ) -> front.Endpoint | None:
     """The endpoint as the front has it; None where the app must answer. `infers`: it is a model of the v2 protocol now.
 
-    A shadow sees every request, which is the app's to send. A bundle that is not in memory is the app's to load.
+    A shadow sees every request, which is the app's to send, and what is counted of each score the app counts. A bundle that is not in memory is the app's to load.
     """
-    if traffic.shadow is not None:
+    if traffic.shadow is not None or traffic.counts_scores:
         return None
     made = [_bundle(d, shelf, tables) for d in (traffic.stable, traffic.canary) if d is not None]
     if None in made:

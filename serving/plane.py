@@ -195,8 +195,8 @@ class Plane:
         with self._admitted(question, self._max_rows):
             table = self._tables.table(endpoint)
             bundle, role = self._choose(table, question, _wanted(digest))
-            asked = question.admit(bundle)
-            answered = self._run_and_record(table, bundle, role, asked, question.as_of_us)
+            asked, key = question.admit(bundle), _counted_key(table, bundle, role, question)
+            answered = self._run_and_record(table, bundle, role, asked, question.as_of_us, key)
         if table.shadow is not None and role != traffic.CHOSEN:
             ask = functools.partial(self._ask_shadow, table, table.shadow, question)
             self._shadow.send(table, answered.scores, role, ask)
@@ -236,7 +236,9 @@ class Plane:
         role: str,
         asked: admission.Asked,
         as_of_us: int,
+        key: str | None = None,
     ) -> Answered:
+        """`key`: of the request, where the distribution of scores is kept."""
         started, cpu_started = time.perf_counter(), time.thread_time_ns()
         where = (table.endpoint, table.version, bundle.digest, role)
         try:
@@ -251,6 +253,7 @@ class Plane:
             scores_sum=float(answered.scores.sum(dtype=np.float64)),
             # Whose cache is warm would look faster than whoever came later: only what was computed is compared.
             seconds=None if answered.from_cache else seconds,
+            keyed_score=None if key is None else (key, float(answered.scores[0])),
         )
         if self._observers:
             seen = observed.Scored(
@@ -294,7 +297,15 @@ class Plane:
         self, table: deployment.TrafficTable, digest: str, question: _Question
     ) -> NDArray[np.float32]:
         bundle, role = self._shelf.get(digest), traffic.SHADOW
-        return self._run_and_record(table, bundle, role, question.admit(bundle), question.as_of_us).scores
+        asked, key = question.admit(bundle), _counted_key(table, bundle, role, question)
+        return self._run_and_record(table, bundle, role, asked, question.as_of_us, key).scores
+
+
+def _counted_key(
+    table: deployment.TrafficTable, bundle: bundles.LoadedBundle, role: str, question: _Question
+) -> str | None:
+    """None: the distribution of scores is not kept, or not of what was chosen by name."""
+    return question.key(bundle) if table.counts_scores and role != traffic.CHOSEN else None
 
 
 def _wanted(version: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import hashlib
 import threading
 import time
 from collections import deque
@@ -16,6 +18,9 @@ from mainspring.core.contracts import deployment
 
 #: Latencies kept per bundle: the newest, so that a warm-up is forgotten and memory is bounded (32 KiB).
 LATENCY_WINDOW: Final = 4096
+
+#: Keys of requests whose score is kept per bundle where traffic says so: the newest.
+SCORE_WINDOW: Final = 4096
 
 #: A shadow's score this far from the answered one, a probability as a rule, is another score.
 SHADOW_TOLERANCE: Final = 1e-3
@@ -34,6 +39,8 @@ class _Tally:
     difference_sum: float = 0.0
     difference_max: float = 0.0
     rows_above: int = 0
+    newest_bins: dict[str, int] = field(default_factory=dict)
+    """Key of a request -> bin of its first score. Who asks the same again, or many rows at once, is no distribution of his own."""
 
 
 @dataclass
@@ -72,8 +79,7 @@ class StatsBook:
                 endpoint: {
                     "version": window.version,
                     "tallies": [
-                        [digest, role, vars(tally) | {"latency_seconds": list(tally.latency_seconds)}]
-                        for (digest, role), tally in window.tallies.items()
+                        [digest, role, _told(tally)] for (digest, role), tally in window.tallies.items()
                     ],
                 }
                 for endpoint, window in self._windows.items()
@@ -89,8 +95,13 @@ class StatsBook:
         scores_sum: float,
         rows: int,
         seconds: float | None,
+        keyed_score: tuple[str, float] | None = None,
     ) -> None:
-        """One answered request of `rows` rows, `seconds` long; None: it was not computed, and has no part in latencies."""
+        """One answered request of `rows` rows, `seconds` long; None: it was not computed, and has no part in latencies.
+
+        `keyed_score`: the key of the request and its first score, where the distribution is kept.
+        """
+        binned = None if keyed_score is None else (_hashed(keyed_score[0]), _bin(keyed_score[1]))
         with self._lock:
             if (tally := self._tally(endpoint, version, digest, role)) is not None:
                 tally.requests += 1
@@ -99,6 +110,8 @@ class StatsBook:
                 tally.scored_rows += rows
                 if seconds is not None:
                     tally.latency_seconds.append(seconds)
+                if binned is not None:
+                    _keep(tally.newest_bins, *binned)
 
     def add(
         self,
@@ -183,14 +196,43 @@ class StatsBook:
 
 
 def _copied(tally: _Tally) -> _Tally:
-    return replace(tally, latency_seconds=deque(tally.latency_seconds))
+    return replace(tally, latency_seconds=deque(tally.latency_seconds), newest_bins=dict(tally.newest_bins))
+
+
+def _told(tally: _Tally) -> dict[str, Any]:
+    """As JSON has it, and nobody changes any more."""
+    kept = {"latency_seconds": list(tally.latency_seconds), "newest_bins": dict(tally.newest_bins)}
+    return vars(tally) | kept
+
+
+def _hashed(key: str) -> str:
+    """The same in every process: their books are added up."""
+    return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+
+
+def _bin(score: float) -> int:
+    return bisect.bisect_right(deployment.SCORE_EDGES, score)
+
+
+def _keep(bins: dict[str, int], key: str, found: int) -> None:
+    bins.pop(key, None)
+    if len(bins) >= SCORE_WINDOW:
+        del bins[next(iter(bins))]
+    bins[key] = found
+
+
+def _score_counts(bins: dict[str, int]) -> tuple[int, ...]:
+    if not bins:
+        return ()
+    return tuple(np.bincount(list(bins.values()), minlength=len(deployment.SCORE_EDGES) + 1).tolist())
 
 
 def _add(tally: _Tally, told: Mapping[str, Any]) -> None:
     """Add another book's tally; latencies of both, each book's newest."""
     tally.latency_seconds = deque((*tally.latency_seconds, *told["latency_seconds"]))
     tally.difference_max = max(tally.difference_max, told["difference_max"])
-    for name in told.keys() - {"latency_seconds", "difference_max"}:
+    tally.newest_bins |= told["newest_bins"]
+    for name in told.keys() - {"latency_seconds", "difference_max", "newest_bins"}:
         setattr(tally, name, getattr(tally, name) + told[name])
 
 
@@ -212,6 +254,7 @@ def _view(digest: str, role: str, tally: _Tally, tolerance: float) -> deployment
         latency_quantiles_ms=tuple(quantiles) if tally.latency_seconds else (),
         skipped=tally.skipped,
         difference=_difference(tally, tolerance),
+        score_counts=_score_counts(tally.newest_bins),
     )
 
 

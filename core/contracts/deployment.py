@@ -64,6 +64,8 @@ class TrafficTable(Message):
     canary_percent: Percent = 0
     shadow: Digest | None = None
     """Sees every request, never answers."""
+    counts_scores: bool = False
+    """Keep how the scores of each bundle are distributed (`BundleStats.score_counts`); the app answers then, not the native front."""
     set_by: str = ""
     """Run id or person."""
 
@@ -96,6 +98,15 @@ LATENCY_SHARES: Final = (
 )
 
 
+#: Where the bins of scores begin and end, the first and the last being open: 20 equal ones for probabilities, and powers of two for
+#: other outputs.
+SCORE_EDGES: Final = (
+    *(-(2.0**n) for n in range(12, -1, -1)),
+    *(n / 20 for n in range(21)),
+    *(2.0**n for n in range(1, 13)),
+)
+
+
 class BundleStats(Message):
     """What serving saw of one bundle on one endpoint since the window began."""
 
@@ -115,6 +126,9 @@ class BundleStats(Message):
     """Requests that a shadow did not see because it was too far behind."""
     difference: ScoreDifference | None = None
     """Of a shadow; None before it was compared."""
+    score_counts: tuple[int, ...] = ()
+    """How many scores are below each of SCORE_EDGES and not below the one before, and from the last one on: the first one of each
+    request, and of requests with the same key only the last. None where traffic does not say `counts_scores`."""
 
 
 class EndpointStats(Message):

@@ -223,6 +223,23 @@ def test_a_shadows_scores_are_compared_with_the_stable_ones(tmp_path: Path) -> N
     assert house.endpoints.stats("flights").bundles == [], "each traffic version has its own"
 
 
+def test_scores_are_counted_by_bundle_where_traffic_says_so(tmp_path: Path) -> None:
+    stable, canary, other = (world.World(name=n) for n in ("stable", "canary", "shadow"))
+    house = House(tmp_path, stable, canary, other)
+    house.serve(stable, canary=canary.digest, canary_percent=25, shadow=other.digest)
+    house.ask()
+    roles = {"canary": canary.digest, "canary_percent": 25, "shadow": other.digest}
+    house.serve(stable, version=2, counts_scores=True, **roles)
+    assert all(not b.score_counts for b in house.endpoints.stats("flights").bundles)
+    for flight in (*range(100), *range(100)):
+        house.ask(world.entity(flight=flight), world.entity(flight=flight, origin="EWR"))
+    house.plane.close()
+    seen = {b.role: b for b in house.endpoints.stats("flights").bundles}
+    counted = {role: sum(b.score_counts) for role, b in seen.items()}
+    assert counted["shadow"] == counted["stable"] + counted["canary"] == 100
+    assert seen["shadow"].requests == 200 and 0 < counted["canary"] < counted["stable"]
+
+
 def test_a_shadow_is_not_compared_with_what_the_canary_answered(tmp_path: Path) -> None:
     stable, canary, other = (world.World(name=n) for n in ("stable", "canary", "shadow"))
     house = House(tmp_path, stable, canary, other)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from mainspring.core import errors
 from mainspring.core.contracts.deployment import EndpointReleased, TrafficTable
-from mainspring.serving import traffic
+from mainspring.serving import bundles, native_endpoints, traffic
 
 A, B, C = ("sha256:" + c * 64 for c in "abc")
 
@@ -209,3 +210,18 @@ def test_a_follower_goes_on_with_what_it_read(tmp_path: Path) -> None:
     (tmp_path / "flight-delay.json").write_text("{")
     with pytest.raises(errors.Misconfigured, match="cannot be read"):
         follower.table("flight-delay")
+
+
+def test_where_scores_are_counted_the_app_answers_and_not_the_native_front() -> None:
+    looked_up: list[str] = []
+
+    class Shelf:
+        def is_resident(self, digest: str) -> bool:
+            looked_up.append(digest)
+            return False
+
+    shelf = cast(bundles.BundleShelf, Shelf())
+    for version, counts in ((1, True), (2, False)):
+        one = table(version).model_copy(update={"counts_scores": counts})
+        assert native_endpoints.endpoint(one, shelf, {}, max_rows=10, infers=False) is None
+        assert bool(looked_up) is not counts
