@@ -45,6 +45,8 @@ class CanaryState(Message):
     """A canary that is judged now."""
 
     percent: Percent
+    is_shadow: bool = False
+    """It is asked as a shadow and answers nobody yet; `percent` is 0."""
     later_percents: tuple[Percent, ...] = ()
     """Shares that it still has to be judged at, before it takes all."""
     is_paused: bool = False
@@ -64,7 +66,7 @@ class CanaryCreate(Request):
 
 
 class CanaryView(Message):
-    """The canary of a run as it is now; `percent` is 0 where none is judged."""
+    """The canary of a run as it is now; `percent` is 0 where none is judged, and where it is a shadow yet."""
 
     run_id: str
     deployment_id: str
@@ -73,6 +75,8 @@ class CanaryView(Message):
     environment: str
     endpoint: str
     percent: Percent = 0
+    is_shadow: bool = False
+    """It is asked as a shadow and answers nobody yet."""
     later_percents: tuple[Percent, ...] = ()
     is_paused: bool = False
     paused_by: str = ""

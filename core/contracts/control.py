@@ -83,6 +83,10 @@ class RunCreate(Request):
     """Deploy, score and retire: required."""
     canary_percents: deployment.CanaryShares = ()
     """Deploy: shares of traffic to judge it at before it takes all; empty: 5, 25 and 50."""
+    shadow_seconds: Annotated[float, Field(ge=0, le=2_592_000)] = 0.0
+    """Deploy: how long it is asked as a shadow, which answers nobody, and judged before its first share; 0: not at all."""
+    max_score_psi: Annotated[float, Field(gt=0)] | None = None
+    """Deploy: how far its scores may be from stable's, as a population stability index; beyond that it goes back. None: not judged."""
     retire: RetireOptions | None = None
     """Retire: required."""
     release: ReleaseOptions | None = None

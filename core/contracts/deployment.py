@@ -51,6 +51,11 @@ class DeployRequest(Message):
     """Candidate p95 over stable p95 in the same window; absolute limits roll back good models on busy hosts."""
     probe_rows: Annotated[int, Field(ge=0, le=10_000)] = 200
     """Recorded requests that the deployment sends itself at each step, so that an idle endpoint is judged too."""
+    shadow_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """How long the candidate is asked as a shadow, and judged by what nobody is answered with, before its first share; 0: not at all."""
+    max_score_psi: Annotated[float, Field(gt=0)] | None = None
+    """Population stability index of the candidate's scores against stable's in the same window: further apart than that, and
+    than chance explains, it goes back. None: not judged. Its traffic is the app's then, which is slower than the native front."""
 
 
 class TrafficTable(Message):

@@ -96,10 +96,15 @@ def _run_at(client: control_client.ControlClient, name: str) -> str:
     live = client.live_endpoint(name)
     if live.traffic is None:
         raise errors.DependencyDown(live.unavailable, name="serving")
-    if live.traffic.canary is None or not live.traffic.set_by.startswith("run_"):
+    run_id = live.traffic.set_by.removesuffix(f"-{canaries.CHILD}")
+    is_runs = live.traffic.set_by.startswith("run_")
+    # A shadow may also be one that nobody judges.
+    if is_runs and live.traffic.canary is None and live.traffic.shadow is not None:
+        is_runs = client.canary(run_id).is_shadow
+    if not is_runs or (live.traffic.canary is None and live.traffic.shadow is None):
         raise errors.Conflict(
             f"no run judges a canary at `{name}`; see `mainspring endpoint traffic {name}`",
             resource="endpoint",
             name=name,
         )
-    return live.traffic.set_by.removesuffix(f"-{canaries.CHILD}")
+    return run_id

@@ -25,6 +25,18 @@ _CANARY: Final = click.option(
     multiple=True,
     help="A share of traffic to judge it at; repeat it, ascending. Default: 5, 25 and 50.",
 )
+_SHADOW: Final = click.option(
+    "--shadow-seconds",
+    type=click.FloatRange(0, 2_592_000),
+    default=0.0,
+    help="How long it is a shadow first, which answers nobody, and judged; default: not at all.",
+)
+_PSI: Final = click.option(
+    "--max-score-psi",
+    type=click.FloatRange(0, min_open=True),
+    default=None,
+    help="How far its scores may be from those in service, as a population stability index; 0.2 is a shift. Default: not judged.",
+)
 _IDLE: Final = ("endpoint", "project", "environment", "last_used_at", "noticed_at", "stopped_at")
 _TRAFFIC: Final = ("role", "bundle", "percent", "requests", "errors", "p95_ms")
 
@@ -128,6 +140,8 @@ def endpoint_predict(name: str, file: BinaryIO, explain: bool, actor: str, as_js
 @click.argument("digest")
 @click.option("--reason", default="", help="On record with the deployment.")
 @_CANARY
+@_SHADOW
+@_PSI
 @_KEY
 @session.DRY_RUN
 @session.AS
@@ -137,6 +151,8 @@ def endpoint_promote(
     digest: str,
     reason: str,
     shares: tuple[int, ...],
+    shadow_seconds: float,
+    max_score_psi: float | None,
     key: str,
     dry_run: bool,
     actor: str,
@@ -145,7 +161,8 @@ def endpoint_promote(
     """Bring the bundle of DIGEST into service there, by steps that are judged; `run watch` follows it."""
     with session.client(actor or "developer@local") as client:
         claim = client.endpoint(name)
-        _deploy(client, _wanted(claim, digest, reason, key, shares), dry_run=dry_run, as_json=as_json)
+        wanted = _wanted(claim, digest, reason, key, shares, shadow_seconds, max_score_psi)
+        _deploy(client, wanted, dry_run=dry_run, as_json=as_json)
 
 
 @endpoint.command("rollback")
@@ -153,6 +170,8 @@ def endpoint_promote(
 @click.option("--to", "digest", default="", help="A bundle; default: the one that was in service before.")
 @click.option("--reason", required=True, help="On record with the deployment.")
 @_CANARY
+@_SHADOW
+@_PSI
 @_KEY
 @session.DRY_RUN
 @session.AS
@@ -162,6 +181,8 @@ def endpoint_rollback(
     digest: str,
     reason: str,
     shares: tuple[int, ...],
+    shadow_seconds: float,
+    max_score_psi: float | None,
     key: str,
     dry_run: bool,
     actor: str,
@@ -172,7 +193,8 @@ def endpoint_rollback(
         claim = client.endpoint(name)
         if not digest:
             digest = _before(client, claim, _traffic(client.live_endpoint(name)).stable)
-        _deploy(client, _wanted(claim, digest, reason, key, shares), dry_run=dry_run, as_json=as_json)
+        wanted = _wanted(claim, digest, reason, key, shares, shadow_seconds, max_score_psi)
+        _deploy(client, wanted, dry_run=dry_run, as_json=as_json)
 
 
 @endpoint.command("release")
@@ -225,7 +247,13 @@ def _traffic(live: control.EndpointLive) -> deployment.TrafficTable:
 
 
 def _wanted(
-    claim: control.EndpointClaim, digest: str, reason: str, key: str, shares: tuple[int, ...]
+    claim: control.EndpointClaim,
+    digest: str,
+    reason: str,
+    key: str,
+    shares: tuple[int, ...],
+    shadow_seconds: float,
+    max_score_psi: float | None,
 ) -> control.RunCreate:
     from mainspring.core import ids
     from mainspring.core.contracts import control
@@ -237,6 +265,8 @@ def _wanted(
         endpoint=claim.name,
         bundle_digest=digest,
         canary_percents=shares,
+        shadow_seconds=shadow_seconds,
+        max_score_psi=max_score_psi,
         cause=reason,
         idempotency_key=key or ids.new_id("key"),
     )
@@ -258,7 +288,9 @@ def _start(
 ) -> None:
     if dry_run:
         names = {"project", "kind", "environment", "endpoint", "bundle_digest", "canary_percents", "cause"}
+        limits = {"shadow_seconds", "max_score_psi"}
         after = wanted.model_dump(mode="json", include=names)
+        after |= wanted.model_dump(mode="json", include=limits, exclude_defaults=True)
         output.show_change(what, None, after, as_json=as_json)
         return
     click.echo(f"idempotency key: {wanted.idempotency_key}", err=True)

@@ -149,7 +149,7 @@ class MemoryLauncher:
     async def status(self, run_id: str) -> training.RunStatus:
         told = training.RunStatus(run_id=run_id, stage=self._stage(run_id))
         known = self.canaries.get(run_id)
-        if known is None or not known.percent:
+        if known is None or not (known.percent or known.is_shadow):
             return told
         return told.model_copy(update={"detail": {canaries.CANARY_DETAIL: known.model_dump(mode="json")}})
 
@@ -171,18 +171,21 @@ class MemoryLauncher:
             raise errors.NotFound(f"run `{run_id}` has ended; see its result", resource="run", name=run_id)
         self._stages[run_id] = training.Stage.CANCELLED
 
-    def judge(self, deployment_id: str, percent: int) -> None:
-        """A canary of that deployment is at that share; 0: none is judged."""
-        self._stages[deployment_id] = training.Stage.CANARY if percent else training.Stage.DONE
+    def judge(self, deployment_id: str, percent: int, *, is_shadow: bool = False) -> None:
+        """A canary of that deployment is at that share; 0: none is judged, but as a shadow."""
+        is_judged = is_shadow or percent > 0
+        self._stages[deployment_id] = training.Stage.CANARY if is_judged else training.Stage.DONE
         later = tuple(share for share in (5, 25, 50) if share > percent)
-        self.canaries[deployment_id] = canaries.CanaryState(percent=percent, later_percents=later)
+        self.canaries[deployment_id] = canaries.CanaryState(
+            percent=percent, is_shadow=is_shadow, later_percents=later
+        )
 
     async def steer(self, run_id: str, order: canaries.CanaryOrder, asked: canaries.Steer) -> None:
         self._stage(run_id)
         if asked.order_id in self._taken:
             return
         known = self.canaries.get(run_id)
-        if known is None or not known.percent:
+        if known is None or not (known.percent or known.is_shadow):
             raise errors.Conflict(
                 f"run `{run_id}` judges no canary now; look at it first", resource="run", name=run_id
             )

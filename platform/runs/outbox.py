@@ -159,6 +159,8 @@ async def _start(
                 endpoint=request.endpoint,
                 bundle_digest=request.bundle_digest,
                 requested_by=requested_by,
+                shadow_seconds=request.shadow_seconds,
+                max_score_psi=request.max_score_psi,
                 # Left out, it is as the deployment has it.
                 **({"canary_percents": request.canary_percents} if request.canary_percents else {}),
             )

@@ -43,8 +43,11 @@ def check_complete(request: control.RunCreate) -> None:
         ("split", control.RunKind.TRAIN),
         ("on_behalf_of", control.RunKind.TRAIN),
         ("canary_percents", control.RunKind.DEPLOY),
+        ("shadow_seconds", control.RunKind.DEPLOY),
+        ("max_score_psi", control.RunKind.DEPLOY),
     ):
-        if request.kind is not kind and getattr(request, name) not in (None, "", (), training.ModelChanges()):
+        left_out = (None, "", (), 0.0, training.ModelChanges())
+        if request.kind is not kind and getattr(request, name) not in left_out:
             raise errors.InvalidRequest(
                 f"`{name}` goes with kind `{kind}`, not with `{request.kind}`; leave it out, or change the kind",
                 field=name,

@@ -40,8 +40,30 @@ def test_shares_that_are_none_are_refused_and_so_are_those_of_no_deployment(api:
     assert "goes with kind `deploy`" in told["detail"] and told["details"]["field"] == "canary_percents"
 
 
+def test_a_shadow_and_a_limit_for_scores_go_to_the_deployment_as_they_were_chosen(
+    api: Api, launcher: run_launcher.MemoryLauncher
+) -> None:
+    chosen: dict[str, Any]
+    for chosen in ({}, {"shadow_seconds": 600, "max_score_psi": 0.2}):
+        started = launcher.started[api.run(**DEPLOY, **chosen)["run_id"]]
+        assert isinstance(started, deployment.DeployRequest)
+        expected = (chosen.get("shadow_seconds", 0.0), chosen.get("max_score_psi"))
+        assert (started.shadow_seconds, started.max_score_psi) == expected
+    for name, wrong in (("shadow_seconds", -1), ("shadow_seconds", 1e9), ("max_score_psi", 0)):
+        told = api.run(400, **DEPLOY, **{name: wrong})
+        assert told["code"] == "invalid_request" and name in json.dumps(told)
+    for name in ("shadow_seconds", "max_score_psi"):
+        told = api.run(400, kind="train", **{name: 0.5})
+        assert told["details"]["field"] == name and "goes with kind `deploy`" in told["detail"]
+
+
 def test_the_command_refuses_a_share_that_is_none() -> None:
     done = CliRunner().invoke(
         cli.cli, ["endpoint", "promote", "delay", str(DEPLOY["bundle_digest"]), "--canary", "100"]
     )
     assert done.exit_code == 2 and "--canary" in done.output
+    for option, wrong in (("--shadow-seconds", "-1"), ("--max-score-psi", "0")):
+        done = CliRunner().invoke(
+            cli.cli, ["endpoint", "promote", "delay", str(DEPLOY["bundle_digest"]), option, wrong]
+        )
+        assert done.exit_code == 2 and option in done.output

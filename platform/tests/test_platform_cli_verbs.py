@@ -137,6 +137,10 @@ def test_an_endpoint_is_promoted_and_rolled_back_by_deployments(
     before = len(launcher.started)
     planned = shell.json("endpoint", "promote", "delay", NEW, "--dry-run")
     assert planned["action"] == "create" and planned["changes"]["bundle_digest"]["to"] == NEW
+    assert not planned["changes"].keys() & {"shadow_seconds", "max_score_psi"}
+    chosen = ("--shadow-seconds", "60", "--max-score-psi", "0.2")
+    judged = shell.json("endpoint", "promote", "delay", NEW, *chosen, "--dry-run")["changes"]
+    assert (judged["shadow_seconds"]["to"], judged["max_score_psi"]["to"]) == (60.0, 0.2)
     assert len(launcher.started) == before, "a dry run starts nothing"
     made = shell.json("endpoint", "promote", "delay", NEW, "--reason", "better", "--key", "k1")
     assert (made["kind"], made["endpoint"], made["bundle_digest"], made["cause"]) == (
@@ -228,6 +232,23 @@ def test_a_canary_is_steered_by_its_endpoints_name(
     assert shell.json(*canary, "promote", "delay", "--to", "50", "--reason", "seen enough")["percent"] == 50
     assert shell.json(*canary, "abort", "delay", "--reason", "after all")["percent"] == 0
     assert [order for _, order, _ in launcher.orders] == ["pause", "resume", "promote", "abort"]
+
+
+def test_a_shadow_is_steered_while_a_run_judges_it(
+    shell: Shell, launcher: run_launcher.MemoryLauncher
+) -> None:
+    run_id = shell.api.run(kind="deploy", endpoint="delay", bundle_digest=NEW)["run_id"]
+    shell.traffic = deployment.TrafficTable(
+        endpoint="delay", version=3, stable=OLD, shadow=NEW, set_by=run_id
+    )
+    # What a deployment that went back has put in its place again: a shadow that nobody judges.
+    launcher.judge(run_id, 0)
+    told = shell.run("endpoint", "canary", "show", "delay", code=1)
+    assert "no run judges a canary at `delay`" in told.output
+    launcher.judge(run_id, 0, is_shadow=True)
+    assert shell.json("endpoint", "canary", "show", "delay")["is_shadow"]
+    aborted = shell.json("endpoint", "canary", "abort", "delay", "--reason", "after all")
+    assert aborted["is_shadow"] is False
 
 
 def test_events_are_a_line_each(shell: Shell) -> None:

@@ -121,3 +121,19 @@ def test_an_engine_that_is_away_has_the_order_later(api: Api, launcher: run_laun
     assert "is under way" in other["detail"]
     assert steer(api, run_id)["is_paused"], "the same again is the first"
     assert len(launcher.orders) == 1
+
+
+def test_a_shadow_that_is_judged_is_steered_as_a_canary(
+    api: Api, launcher: run_launcher.MemoryLauncher
+) -> None:
+    run_id = judged(api, launcher, 0)
+    before = look(api, run_id)
+    launcher.judge(run_id, 0, is_shadow=True)
+    found = look(api, run_id)
+    assert (found["percent"], found["is_shadow"], found["later_percents"]) == (0, True, [5, 25, 50])
+    assert before["is_shadow"] is False and before["version"] != found["version"]
+    assert steer(api, run_id)["is_paused"]
+    denied = steer(api, run_id, 403, order="promote", reason="in a hurry")
+    assert denied["code"] == "policy_denied"
+    gone_on = steer(api, run_id, role="approver", order="promote", reason="seen enough", to_percent=25)
+    assert (gone_on["percent"], gone_on["is_shadow"]) == (25, False)

@@ -96,10 +96,10 @@ async def cancelled(
 
 
 async def steered(
-    client: Client, endpoint: Endpoint, *orders: tuple[canaries.CanaryOrder, int]
+    client: Client, endpoint: Endpoint, *orders: tuple[canaries.CanaryOrder, int], **changes: Any
 ) -> WorkflowHandle[Any, Any]:
     """A canary that nobody is sure of, and what an approver orders of it one after the other, each with a share."""
-    request = deploy_request(step_seconds=600.0, canary_percents=[5, 25])
+    request = deploy_request(**{"step_seconds": 600.0, "canary_percents": [5, 25], **changes})
     handle = await client.start_workflow(DeployModel.run, request, id="run_deploy", task_queue=QUEUE)
     for order, percent in orders:
         is_paused = order is not canaries.CanaryOrder.PAUSE and endpoint.watched.is_set()
@@ -114,9 +114,9 @@ async def steered(
 
 
 async def steered_to_its_end(
-    client: Client, endpoint: Endpoint, *orders: tuple[canaries.CanaryOrder, int]
+    client: Client, endpoint: Endpoint, *orders: tuple[canaries.CanaryOrder, int], **changes: Any
 ) -> WorkflowHandle[Any, Any]:
-    handle = await steered(client, endpoint, *orders)
+    handle = await steered(client, endpoint, *orders, **changes)
     await handle.result()
     return handle
 

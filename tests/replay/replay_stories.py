@@ -173,6 +173,7 @@ WAITING, LEARNING = watched_by_nobody(), Steps(trains_for_ever=True)
 
 #: What is steered by people.
 STEERED, ABORTED, BREACHED = watched_by_nobody(), watched_by_nobody(), watched_by_nobody()
+SHADOWED = watched_by_nobody()
 
 #: Name -> endpoint, steps, and what is started with which changes.
 STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
@@ -280,6 +281,29 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
         ABORTED,
         Steps(),
         lambda client: steered_to_its_end(client, ABORTED, (CanaryOrder.PAUSE, 0), (CanaryOrder.ABORT, 0)),
+    ),
+    "deploy_shadow_then_canary": (
+        Endpoint(),
+        Steps(),
+        lambda client: deploy(client, shadow_seconds=1.0, max_score_psi=0.2, canary_percents=[5]),
+    ),
+    "deploy_shadow_breached": (
+        Endpoint(score_bins={0: 30}),
+        Steps(),
+        lambda client: deploy(client, shadow_seconds=60.0, max_score_psi=0.2),
+    ),
+    "deploy_shadow_steered": (
+        SHADOWED,
+        Steps(),
+        lambda client: steered_to_its_end(
+            client,
+            SHADOWED,
+            (CanaryOrder.PAUSE, 0),
+            (CanaryOrder.RESUME, 0),
+            (CanaryOrder.PROMOTE, 0),
+            (CanaryOrder.PROMOTE, 100),
+            shadow_seconds=600.0,
+        ),
     ),
     "deploy_breached_while_paused": (BREACHED, Steps(), lambda client: breached(client, BREACHED)),
     "deploy_of_a_training": (

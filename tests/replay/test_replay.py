@@ -243,6 +243,13 @@ BREAKING = [
         "            if last.verdict is judge.Verdict.BREACH:\n",
         "            if last.verdict is judge.Verdict.PASS:\n",
     ),
+    (
+        "DeployModel",
+        "deploy_shadow_breached",
+        "if self._request.shadow_seconds:\n",
+        "if not self._previous:\n",
+    ),
+    ("DeployModel", "deploy_shadow_then_canary", "and (time_is_up or not is_shadow)", ""),
     ("DeployModel", "deploy_looks_again", "not workflow.patched(_LOOKS_AGAIN)", "not _LOOKS_AGAIN"),
     ("TrainModel", "train_rejected", "if not decision.approve:", "if decision.approve:"),
     ("TrainModel", "train_rolled_back", "if deployed.stage is not Stage.DONE:", "if deployed is None:"),

@@ -89,7 +89,7 @@ class DeploymentActivities:
     async def restore_traffic(self, asked: messages.RestoreTraffic) -> messages.Restored:
         value = await self._call("GET", f"/v1/endpoints/{asked.previous.endpoint}")
         now = deployment.EndpointView.model_validate(value).traffic
-        same = (now.stable, now.canary) == (asked.previous.stable, asked.previous.canary)
+        same = _answerers(now) == _answerers(asked.previous)
         if now.set_by != asked.run_id:
             return messages.Restored(version=now.version, changed=False)
         if same:  # an attempt before this one, whose worker died before it could say so
@@ -131,7 +131,7 @@ class DeploymentActivities:
         path = f"/v1/endpoints/{asked.request.endpoint}/stats"
         while True:
             stats = deployment.EndpointStats.model_validate(await self._call("GET", path))
-            found = judge.judge(stats, asked.request, time_is_up=False)
+            found = judge.judge(stats, asked.request, time_is_up=False, role=asked.role)
             if stats.traffic_version != asked.traffic_version or found.verdict is judge.Verdict.BREACH:
                 return stats
             async with heartbeat.beating():
@@ -178,6 +178,10 @@ class DeploymentActivities:
     async def _ask(self, method: str, path: str, body: str = "") -> Any:
         async with heartbeat.beating():
             return await exchange(self._serving, "serving", method, path, body)
+
+
+def _answerers(table: deployment.TrafficTable) -> tuple[str | bool | None, ...]:
+    return table.stable, table.canary, table.shadow, table.counts_scores
 
 
 def _load(digest: str) -> str:

@@ -96,6 +96,8 @@ class Watch(Message):
 
     request: DeployRequest
     traffic_version: int
+    role: str = "canary"
+    """`shadow` while it answers nobody."""
 
 
 class ReportEvent(Message):

@@ -16,10 +16,13 @@ from mainspring.core.contracts import canaries, deployment, training
 from mainspring.core.contracts.canaries import CanaryOrder
 from mainspring.workflows import errors as temporal_errors
 
-__all__ = ["Ordered", "Steered", "Steering"]
+__all__ = ["SHADOW", "Ordered", "Steered", "Steering", "at", "role", "where"]
 
 #: What a deployment goes on to when it has been judged at every share.
 _ALL: Final = 100
+
+#: In the place of a share: it is a shadow, and answers nobody.
+SHADOW: Final = 0
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Ordered:
     order: CanaryOrder
     asked: canaries.Steer
     percent: int
+    """0: as a shadow."""
     to_percent: int = 0
     skipped: tuple[int, ...] = ()
 
@@ -62,7 +66,7 @@ class Steering:
 
     def __init__(self, request: deployment.DeployRequest) -> None:
         self._request = request
-        self._percent = 0
+        self._percent: int | None = None
         self._later: tuple[int, ...] = ()
         self._pause: Ordered | None = None
         self._paused_at = 0.0
@@ -79,15 +83,16 @@ class Steering:
         self._promoted: list[Ordered] = []
 
     def begin(self, percent: int, now: float) -> None:
-        """A canary is judged at that share from now on; what was ordered on the way there holds."""
+        """A canary is judged at that share, or as a shadow, from now on; what was ordered on the way there holds."""
         self._percent = percent
         shares = self._request.canary_percents
-        self._later = tuple(one for one in shares[shares.index(percent) + 1 :] if one > 0)
+        later = shares if percent == SHADOW else shares[shares.index(percent) + 1 :]
+        self._later = tuple(one for one in later if one > 0)
         self._paused_at, self._held_seconds, self.told = now, 0.0, {}
 
     def close(self) -> None:
         """Nothing is to be ordered any more: the verdict is there."""
-        self._percent, self.end = 0, None
+        self._percent, self.end = None, None
 
     @property
     def has_news(self) -> bool:
@@ -118,9 +123,11 @@ class Steering:
     @property
     def state(self) -> canaries.CanaryState | None:
         """What is told of it; None while no canary is judged."""
-        if not self._percent:
+        if self._percent is None:
             return None
-        told = canaries.CanaryState(percent=self._percent, later_percents=self._later)
+        told = canaries.CanaryState(
+            percent=self._percent, is_shadow=self._percent == SHADOW, later_percents=self._later
+        )
         if self._pause is None:
             return told
         why = self._pause.asked
@@ -131,9 +138,11 @@ class Steering:
         """By whose orders no gate was asked at which shares; empty where all were."""
         if not self._promoted:
             return ""
-        shares = ", ".join(str(share) for one in self._promoted for share in one.skipped)
+        skipped = [share for one in self._promoted for share in one.skipped]
+        shares = ", ".join(str(share) for share in skipped if share != SHADOW)
+        gates = [*(["as a shadow"] if SHADOW in skipped else []), *([f"at {shares} %"] if shares else [])]
         by = "`, `".join(dict.fromkeys(one.asked.by for one in self._promoted))
-        return f"promoted past the gates at {shares} % by `{by}`"
+        return f"promoted past the gates {' and '.join(gates)} by `{by}`"
 
     @property
     def pause(self) -> str:
@@ -142,7 +151,7 @@ class Steering:
 
     def check(self, order: CanaryOrder, asked: canaries.Steer) -> None:
         """Errors: Conflict where it is nothing to order now, InvalidRequest for a share, PermissionDenied, PolicyDenied."""
-        if not self._percent:
+        if self._percent is None:
             raise self._conflict("judges no canary now; look at it first")
         if self.end is not None:
             raise self._conflict(f"is {self.end} already; look at it first")
@@ -159,7 +168,7 @@ class Steering:
         allowed = (*self._later, _ALL)
         if asked.to_percent not in (0, *allowed):
             raise errors.InvalidRequest(
-                f"run `{self._request.run_id}` is at {self._percent} % and goes on to"
+                f"run `{self._request.run_id}` is {self._place} and goes on to"
                 f" {', '.join(map(str, allowed))}, not to {asked.to_percent}; choose one of them",
                 field="to_percent",
             )
@@ -172,6 +181,7 @@ class Steering:
 
     def take(self, order: CanaryOrder, asked: canaries.Steer, now: float) -> None:
         """What :func:`check` let through."""
+        assert self._percent is not None  # check
         took = Ordered(order, asked, self._percent)
         if order is CanaryOrder.PROMOTE:
             shares = (self._percent, *self._later)
@@ -191,9 +201,28 @@ class Steering:
             self.told |= {"ordered": str(order), "by": asked.by}
         self._news.append(took)
 
+    @property
+    def _place(self) -> str:
+        return at(self._percent or SHADOW).removesuffix(" of traffic")
+
     def _conflict(self, what: str) -> errors.Conflict:
         run = self._request.run_id
         return errors.Conflict(f"run `{run}` {what}", resource="run", name=run)
+
+
+def role(percent: int) -> str:
+    """As what the candidate is in the traffic."""
+    return "shadow" if percent == SHADOW else "canary"
+
+
+def where(percent: int) -> str:
+    """For whoever reads it."""
+    return "as a shadow" if percent == SHADOW else f"{percent} % of traffic"
+
+
+def at(percent: int) -> str:
+    """The same, at the end of a sentence."""
+    return where(percent) if percent == SHADOW else f"at {where(percent)}"
 
 
 class Steered:

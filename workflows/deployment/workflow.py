@@ -76,6 +76,7 @@ class DeployModel(steering.Steered):
             )
             in_force = found.view.traffic if found.view is not None else None
             self._check_free(in_force)
+            self._check_shadow(in_force)
         with self._log.step(Stage.WARM, "loading the bundle") as step:
             loaded = await workflow.execute_activity(
                 messages.LOAD_BUNDLE,
@@ -95,14 +96,17 @@ class DeployModel(steering.Steered):
         self._previous, self._version = in_force, in_force.version
         if in_force.stable == self._request.bundle_digest:
             return "already stable; nothing changed"
+        if self._request.shadow_seconds:
+            await self._judge_at(in_force, steering.SHADOW)
         for percent in self._request.canary_percents:
             if percent >= self._steering.from_percent:
-                await self._canary(in_force, percent)
+                await self._judge_at(in_force, percent)
         if past := self._steering.gone_past:
             await self._promote(past)
             return past
         await self._promote("passed its canary")
-        return f"promoted after {len(self._request.canary_percents)} canary steps"
+        before = "a shadow and " if self._request.shadow_seconds else ""
+        return f"promoted after {before}{len(self._request.canary_percents)} canary steps"
 
     def _check_free(self, table: deployment.TrafficTable | None) -> None:
         if table is not None and table.canary is not None and table.set_by != self._request.run_id:
@@ -112,6 +116,19 @@ class DeployModel(steering.Steered):
                 name=table.endpoint,
             )
 
+    def _check_shadow(self, table: deployment.TrafficTable | None) -> None:
+        """Another shadow's place is not taken."""
+        if not self._request.shadow_seconds or table is None:
+            return
+        if table.shadow in (None, self._request.bundle_digest):
+            return
+        raise errors.Conflict(
+            f"endpoint `{table.endpoint}` has a shadow, set by `{table.set_by}`; take it out first, or deploy without"
+            " `shadow_seconds`",
+            resource="endpoint",
+            name=table.endpoint,
+        )
+
     def _check_own(self, loaded: prediction.BundleView) -> None:
         """The manifest that was signed says whose the bundle is, not who asks for it."""
         if loaded.project and loaded.project != self._request.project:
@@ -120,41 +137,48 @@ class DeployModel(steering.Steered):
                 field="bundle_digest",
             )
 
-    async def _canary(self, in_force: deployment.TrafficTable, percent: int) -> None:
-        with self._log.step(Stage.CANARY, f"{percent} % of traffic") as step:
+    async def _judge_at(self, in_force: deployment.TrafficTable, percent: int) -> None:
+        """At a share of traffic, or as a shadow, for as long as that is judged. Raises where the candidate is to go back."""
+        is_shadow, candidate = percent == steering.SHADOW, self._request.bundle_digest
+        with self._log.step(Stage.CANARY, steering.where(percent)) as step:
             table = deployment.TrafficTable(
                 endpoint=self._request.endpoint,
                 version=self._version + 1,
                 stable=in_force.stable,
-                canary=self._request.bundle_digest,
+                canary=None if is_shadow else candidate,
                 canary_percent=percent,
-                shadow=in_force.shadow,
+                shadow=candidate if is_shadow else in_force.shadow,
+                counts_scores=self._request.max_score_psi is not None,
                 set_by=self._request.run_id,
             )
             self._steering.begin(percent, workflow.time())
             try:
-                await self._set_traffic(table, f"canary-{percent}")
+                await self._set_traffic(table, "shadow" if is_shadow else f"canary-{percent}")
                 found, probed = await self._watch(percent)
             finally:
                 self._steering.close()
             step.detail = {
                 "percent": percent,
+                **({"is_shadow": True} if is_shadow else {}),
                 "verdict": str(found.verdict),
                 **found.figures,
                 **probed.figures,
                 **self._steering.told,
             }
         if found.verdict not in judge.GO_ON:
-            raise _RolledBack(f"{found.reason} at {percent} % of traffic")
+            raise _RolledBack(f"{found.reason} {steering.at(percent)}")
 
     async def _watch(self, percent: int) -> tuple[judge.Judgement, messages.Probed]:
         """Sample until the judge is sure, the step's time is up, or somebody ends it: at most about 20 looks, so histories stay short.
 
+        A shadow stays for all of its time, unless it is to go back: nobody's answer is at risk, and more of them tell more.
         Serving that was started again counts from zero, and it may take the step's time to start: what was probed then is
         probed once more, because a candidate would go back for what is no fault of its own.
         """
-        pause = max(0.2, self._request.step_seconds / 20)
-        until = workflow.time() + self._request.step_seconds
+        is_shadow = percent == steering.SHADOW
+        seconds = self._request.shadow_seconds if is_shadow else self._request.step_seconds
+        pause = max(0.2, seconds / 20)
+        until = workflow.time() + seconds
         probed = messages.Probed(sent=0, failed=0)
         found = judge.NOT_YET
         looks_again = False
@@ -178,7 +202,7 @@ class DeployModel(steering.Steered):
                 return found, probed
             if not self._steering.is_idle:
                 continue
-            if found.verdict is not judge.Verdict.INCONCLUSIVE:
+            if found.verdict is not judge.Verdict.INCONCLUSIVE and (time_is_up or not is_shadow):
                 return found, probed
             if time_is_up:
                 if looks_again or not _lost(found, probed) or not workflow.patched(_LOOKS_AGAIN):
@@ -197,8 +221,8 @@ class DeployModel(steering.Steered):
                 resource="endpoint",
                 name=stats.endpoint,
             )
-        found = judge.judge(stats, self._request, time_is_up=time_is_up)
-        self._log.says(f"{percent} % of traffic: {found.reason}")
+        found = judge.judge(stats, self._request, time_is_up=time_is_up, role=steering.role(percent))
+        self._log.says(f"{steering.where(percent)}: {found.reason}")
         return found
 
     async def _obey(self, percent: int, last: judge.Judgement) -> judge.Judgement:
@@ -214,7 +238,7 @@ class DeployModel(steering.Steered):
                 return dataclasses.replace(last, verdict=verdict, reason=str(end))
             if not self._steering.is_paused:
                 return dataclasses.replace(last, verdict=judge.Verdict.INCONCLUSIVE)
-            self._log.says(f"{self._steering.pause} at {percent} % of traffic")
+            self._log.says(f"{self._steering.pause} {steering.at(percent)}")
             last = await self._hold(percent) or last
             if last.verdict is judge.Verdict.BREACH:
                 return last
@@ -227,7 +251,9 @@ class DeployModel(steering.Steered):
         watching = asyncio.create_task(
             workflow.execute_activity(
                 messages.WATCH,
-                messages.Watch(request=self._request, traffic_version=self._version),
+                messages.Watch(
+                    request=self._request, traffic_version=self._version, role=steering.role(percent)
+                ),
                 result_type=deployment.EndpointStats,
                 **options.WATCH,
             )

@@ -228,3 +228,14 @@ def test_what_is_recorded_is_what_is_asked(tmp_path: Path) -> None:
     lines = probes.read(probe_file(tmp_path), limit=10)
     assert [prediction.PredictRequest.model_validate_json(line) for line in lines] == requests
     assert list((tmp_path / "probes").iterdir()) == [probe_file(tmp_path)]
+
+
+def test_a_shadow_is_taken_out_again() -> None:
+    """Stable and canary are as they were: that alone is not yet a restore that was done before."""
+    now = PREVIOUS.model_copy(
+        update={"version": 4, "shadow": CANDIDATE, "counts_scores": True, "set_by": "run_x"}
+    )
+    put: list[deployment.TrafficTable] = []
+    asked = messages.RestoreTraffic(previous=PREVIOUS, run_id="run_x")
+    assert asyncio.run(activities(now, put).restore_traffic(asked)).changed
+    assert [(t.version, t.shadow, t.counts_scores) for t in put] == [(5, None, False)]

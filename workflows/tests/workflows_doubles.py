@@ -89,9 +89,11 @@ class Endpoint:
     released_version: int = 0
     """Of the traffic that it had before it was released."""
     errors_at: dict[int, int] = field(default_factory=dict)
-    """Percent -> failed requests of the canary."""
+    """Percent -> failed requests of the canary; 0: of the shadow."""
     p95_at: dict[int, float] = field(default_factory=dict)
     """Percent -> p95 of the canary in ms; stable has 10."""
+    score_bins: dict[int, int] = field(default_factory=dict)
+    """Percent -> in which bin the candidate's scores are, where they are counted; 20, as those of stable."""
     requests: int = 100
     load_error: errors.MainspringError | None = None
     bundle_project: str = "flight-delay"
@@ -148,17 +150,20 @@ class Endpoint:
         requests = self.requests
         if self.uncounted > 0:
             self.uncounted, requests = self.uncounted - 1, 0
+        bins = {"stable": 20, "candidate": self.score_bins.get(percent, 20)}
+        counted = requests if self.traffic.counts_scores else 0
         return deployment.EndpointStats(
             endpoint=self.traffic.endpoint,
             traffic_version=self.traffic.version,
             window_seconds=1.0,
             bundles=[
-                bundle_stats("stable", requests=requests),
+                bundle_stats("stable", requests=requests, scores=(bins["stable"], counted)),
                 bundle_stats(
-                    "canary",
+                    "canary" if percent else "shadow",
                     requests=requests,
                     failed=self.errors_at.get(percent, 0),
                     p95=self.p95_at.get(percent, 11.0),
+                    scores=(bins["candidate"], counted),
                 ),
             ],
         )
@@ -191,7 +196,7 @@ class Endpoint:
         @activity.defn(name=messages.SET_TRAFFIC)
         async def set_traffic(asked: messages.SetTraffic) -> deployment.TrafficTable:
             self.put(asked.table)
-            if asked.table.canary is not None:
+            if asked.table.canary is not None or asked.table.shadow is not None:
                 self.canary_seen.set()
                 if self.hold is not None:
                     await _unbroken(self.hold)
@@ -224,7 +229,8 @@ class Endpoint:
         async def watch(asked: messages.Watch) -> deployment.EndpointStats:
             while True:
                 self.watched.set()
-                found = judge.judge(stats := self.stats(), asked.request, time_is_up=False)
+                stats = self.stats()
+                found = judge.judge(stats, asked.request, time_is_up=False, role=asked.role)
                 if stats.traffic_version != asked.traffic_version or found.verdict is judge.Verdict.BREACH:
                     return stats
                 activity.heartbeat()
@@ -248,7 +254,12 @@ async def _unbroken(event: asyncio.Event) -> None:
             await event.wait()
 
 
-def bundle_stats(role: str, *, requests: int, failed: int = 0, p95: float = 10.0) -> deployment.BundleStats:
+def bundle_stats(
+    role: str, *, requests: int, failed: int = 0, p95: float = 10.0, scores: tuple[int, int] = (0, 0)
+) -> deployment.BundleStats:
+    """`scores`: a bin, and how many are counted there."""
+    place, counted = scores
+    bins = range(len(deployment.SCORE_EDGES) + 1)
     return deployment.BundleStats(
         bundle_digest=STABLE if role == "stable" else CANDIDATE,
         role=role,
@@ -259,6 +270,7 @@ def bundle_stats(role: str, *, requests: int, failed: int = 0, p95: float = 10.0
         latency_p95_ms=p95,
         latency_p99_ms=p95 * 2,
         mean_score=0.2,
+        score_counts=tuple(counted if one == place else 0 for one in bins) if counted else (),
     )
 
 
