@@ -100,7 +100,8 @@ def test_the_baseline_itself_has_nothing_to_explain() -> None:
     found = of_net(net(SPEC)).explain(baseline)
     assert not found.dense.any()
     assert not found.ids.any()
-    assert found.margins == found.base
+    # One row and a batch of rows are added up in another order on some CPUs.
+    np.testing.assert_allclose(found.margins, found.base, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dense_width", [3, 0])

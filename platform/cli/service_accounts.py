@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import rich_click as click
 
@@ -152,7 +152,7 @@ def account_delete(project_name: str, name: str, dry_run: bool, actor: str, as_j
 @click.option("--environment", default="", help="In this environment alone.")
 @session.JSON
 def account_token(
-    client_id: str, secret_file: click.utils.LazyFile, roles: tuple[str, ...], environment: str, as_json: bool
+    client_id: str, secret_file: TextIO, roles: tuple[str, ...], environment: str, as_json: bool
 ) -> None:
     """A token for the account's secret, for minutes: what is sent as `Authorization: Bearer`."""
     from mainspring.core.contracts import service_accounts
