@@ -525,7 +525,10 @@ class World:
 @pytest.fixture
 def app(tmp_path: Path) -> Litestar:
     s = settings.load({}, directory=tmp_path)
-    return control_app.create_app(s, issuer=identity.TokenIssuer(ACTORS), launcher=launcher.MemoryLauncher())
+    engine = launcher.MemoryLauncher()
+    made = control_app.create_app(s, issuer=identity.TokenIssuer(ACTORS), launcher=engine)
+    made.state["engine"] = engine
+    return made
 
 
 @pytest.fixture

@@ -173,6 +173,8 @@ def test_a_change_of_another_version_is_refused_with_what_changed(world: World, 
         _break_and_revoke(world)
     if "/resume" in asked.path:
         _fail(world)
+    if "/canary" in asked.path:
+        world.client.app.state["engine"].judge(f"{world.theirs.run_id}-deploy", 5)
     late = send(world, asked, If_Match='"0"')
     assert late.status_code == 412, (shape, late.text)
     told = late.json()["details"]
