@@ -140,6 +140,10 @@ class OidcIssuer:
         return key
 
     def _actor(self, claims: Mapping[str, Any]) -> identity.Actor:
+        account = claims.get(self._s.account_claim) if self._s.account_claim else None
+        if isinstance(account, str) and identity.is_account(account):
+            # What it may do is its membership's to say: a claim about roles adds nothing.
+            return identity.Actor(account, ())
         name = claims.get(self._s.name_claim)
         if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > 200:
             raise _refused(f"claim `{self._s.name_claim}` is no name")

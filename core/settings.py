@@ -100,6 +100,9 @@ class IdentitySettings(_Group):
     """The claim that has roles, a list or words; dots lead into objects: `realm_access.roles`."""
     roles_prefix: str = ""
     """What stands before our roles there, as in `mainspring:developer`."""
+    account_claim: str = ""
+    """The claim that names a service account, as `azp` or `client_id` do where its client is called `service-account:<project>:<name>`; such
+    a client may have the client credentials grant alone. Empty: the provider has none of them."""
     leeway_seconds: Annotated[int, Field(ge=0, le=300)] = 30
     """How far the provider's clock may be from ours."""
     keys_cache_seconds: Annotated[float, Field(gt=0, le=86_400)] = 300.0

@@ -120,7 +120,7 @@ def create_app(
     db = database.Database(s.control.database_url)
     plane = control_plane.ControlPlane(
         database=db,
-        issuer=account_issuer.AccountTokens(issuer, db),
+        issuer=account_issuer.AccountTokens(issuer, db, by_others=bool(s.identity.account_claim)),
         launcher=launcher,
         scheduler=scheduler or engine.MemoryScheduler(),
         book=s.cost,

@@ -86,6 +86,19 @@ def test_a_good_token_is_an_actor_with_our_roles() -> None:
     assert world.provider.asked == 1
 
 
+def test_a_client_that_is_a_service_account_is_one_where_the_settings_say_so() -> None:
+    name = "service-account:flights:ci"
+    by_client = World(account_claim="azp")
+    assert by_client.actor(token(azp=name, roles=["admin"])) == identity.Actor(name, ())
+    # Another client's token is its user's, and a name that somebody chose is still no account's.
+    for other in ("portal", 7, None, [name]):
+        assert by_client.actor(token(azp=other)).name == "ana"
+    for world, claims in ((by_client, {"sub": name}), (World(), {"sub": name, "azp": name})):
+        with pytest.raises(errors.Unauthenticated, match="service accounts'"):
+            world.actor(token(**claims))
+    assert World().actor(token(azp=name)).name == "ana"
+
+
 def test_roles_and_names_come_from_the_claims_of_settings() -> None:
     world = World(roles_claim="realm_access.roles", roles_prefix="ms:", name_claim="email")
     found = world.actor(token(realm_access={"roles": ["ms:admin", "developer"]}, email="ana@example.org"))

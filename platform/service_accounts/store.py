@@ -147,6 +147,17 @@ async def holder(connection: AsyncConnection, token: str, now: datetime) -> sa.R
     return (await connection.execute(query)).one_or_none()
 
 
+async def is_in_force(connection: AsyncConnection, actor: str) -> bool:
+    """It is there, is not disabled, and has an owner who is a member."""
+    owner = _members.alias("owner")
+    query = (
+        sa.select(_table.c.actor)
+        .join(owner, (owner.c.project == _table.c.project) & (owner.c.actor == _table.c.owner))
+        .where(_table.c.actor == actor, _table.c.disabled_at.is_(None))
+    )
+    return (await connection.execute(query)).one_or_none() is not None
+
+
 async def require_own(connection: AsyncConnection, project: str, actor: str) -> None:
     """A name of a service account has roles in its own project, and only while there is the account. Errors: InvalidRequest."""
     if not identity.is_account(actor):

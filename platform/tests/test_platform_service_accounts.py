@@ -277,6 +277,30 @@ def test_tokens_can_be_left_to_the_provider(tmp_path: Path) -> None:
         assert "control.service_token_minutes" in ask(api, create(api), 403)["detail"]
 
 
+def test_a_providers_client_is_the_account_while_it_is_in_force(tmp_path: Path) -> None:
+    given = {"MAINSPRING_IDENTITY_ACCOUNT_CLAIM": "azp", "MAINSPRING_CONTROL_SERVICE_TOKEN_MINUTES": "0"}
+    s = settings.load(given, directory=tmp_path)
+    issuer = identity.ensure_token_file(s.control.tokens_file)
+    # As the OpenID provider's issuer has it; that a claim about roles adds nothing is seen twice.
+    others = identity.TokenIssuer({**issuer._known(), "azp": identity.Actor(CI, ("admin",))})
+    app = control_app.create_app(s, issuer=others, launcher=run_launcher.MemoryLauncher())
+    with TestClient(app, raise_server_exceptions=False) as client:
+        api, provided = Api(client, issuer), {"access_token": "azp"}
+        assert "not made" in by(api, provided, "GET", "/api/v1/me", 401)["detail"]
+        api.call("developer", "POST", "/api/v1/projects", 201, PROJECT)
+        api.call("admin", "PUT", f"{PLACE}/members/ana", 200, {"roles": {"*": ["developer"]}})
+        create(api)
+        me = by(api, provided, "GET", "/api/v1/me", 200)
+        assert (me["actor"], me["roles"]) == (CI, [])
+        by(api, provided, "POST", "/api/v1/runs", 201, {"project": "flight-delay", "environment": "dev"})
+        by(api, provided, "POST", "/api/v1/runs", 403, {"project": "flight-delay", "environment": "prod"})
+        change(api, disabled=True)
+        by(api, provided, "GET", PLACE, 401)
+        change(api, disabled=False)
+        by(api, provided, "GET", PLACE, 200)
+        by(api, {"access_token": "other"}, "GET", PLACE, 401)
+
+
 def test_the_command_line(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Transport(httpx.BaseTransport):
         def handle_request(self, request: httpx.Request) -> httpx.Response:
