@@ -10,6 +10,7 @@ actor's last standing role in the project. It gives nobody else a role, or it wo
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -121,10 +122,12 @@ class Target:
     context: Mapping[str, str | bool] = field(default_factory=dict)
     is_by_role_anywhere: bool = False
     """Whoever has a role in any environment of the project may ask, as for a read."""
+    action: str = ""
+    """Asked about beside the change's own, where that does something else, too; empty: the change's own."""
 
 
 #: Of what has to be looked up first, in the transaction of the change.
-Finder: TypeAlias = Callable[[AsyncConnection], Awaitable[Target]]
+Finder: TypeAlias = Callable[[AsyncConnection], Awaitable[Target | Sequence[Target]]]
 
 
 def platform(**context: str | bool) -> Target:
@@ -137,6 +140,11 @@ def project(name: str, environment: str = EVERY, /, **context: str | bool) -> Ta
 
 def project_anywhere(name: str, /, **context: str | bool) -> Target:
     return Target(name, EVERY, questions.project(name), context, is_by_role_anywhere=True)
+
+
+def by(target: Target, *, action: str) -> Target:
+    """The same, asked about by another action."""
+    return dataclasses.replace(target, action=action)
 
 
 def run(row: sa.Row[Any], /, **context: str | bool) -> Target:

@@ -66,7 +66,7 @@ async def mutate(
 ) -> T:
     """Change state and append the audit row in the same transaction.
 
-    The policies are asked about `action` (or `right`, where the log's word is the caller's) on each target, then
+    The policies are asked about `action` (or `right`, where the log's word is the caller's; or the target's own) on each target, then
     `afford` about the budget, on the same snapshot that `do` works on. What was asked and answered goes on record with
     the change. A denial of a known actor is put on record too, with outcome `denied`; an unknown caller is not, or
     anybody could fill the log. Whoever may not know of the target is told that there is none. `issuer` is whom to believe
@@ -80,7 +80,7 @@ async def mutate(
             who = await access.identify(connection, actor)
             targets = await on(connection) if callable(on) else on
             for target in [targets] if isinstance(targets, access.Target) else targets:
-                await asked.require(connection, who, right or action, target)
+                await asked.require(connection, who, target.action or right or action, target)
             if afford is not None:
                 await afford(connection, actor)
             change = await do(connection, actor)

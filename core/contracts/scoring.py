@@ -37,6 +37,8 @@ class ScoreOptions(Request):
     """The time of every row, in the place of the column `as_of`."""
     part_rows: _PartRows = 100_000
     """About as many rows are scored at once, and are a part of the output."""
+    purpose: Annotated[str, Field(max_length=500)] = ""
+    """What for, where the output lies outside of the platform's places (`control.export_places`): on record, and asked of the policies."""
 
 
 class ScoreRequest(Message):

@@ -37,6 +37,7 @@ def batch() -> None:
     help="The time of every row, such as 2013-12-01T10:00:00Z; default: each row's own `as_of`.",
 )
 @click.option("--part-rows", type=click.IntRange(1, 10_000_000), default=100_000, show_default=True)
+@click.option("--purpose", default="", help="What for, where the output leaves the platform's places.")
 @click.option("--environment", default="dev", show_default=True)
 @click.option("--sample-fraction", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
 @click.option(
@@ -56,6 +57,7 @@ def batch_score(
     target: str,
     as_of: datetime | None,
     part_rows: int,
+    purpose: str,
     environment: str,
     sample_fraction: float,
     max_cost: float | None,
@@ -77,7 +79,11 @@ def batch_score(
         max_cost=max_cost,
         bundle_digest=bundle_digest,
         score=scoring.ScoreOptions(
-            input=_absolute(source), output=_absolute(target), as_of=as_of, part_rows=part_rows
+            input=_absolute(source),
+            output=_absolute(target),
+            as_of=as_of,
+            part_rows=part_rows,
+            purpose=purpose,
         ),
         idempotency_key=key or ids.new_id("key"),
     )

@@ -35,7 +35,7 @@ async def read(
 
     async def look(connection: AsyncConnection) -> reading.Found:
         await project_store.find(connection, project)
-        return reading.found(asked, await _known(connection, project))
+        return reading.found(asked, await known(connection, project))
 
     async def on(connection: AsyncConnection) -> access.Target:
         found = await look(connection)
@@ -95,12 +95,12 @@ def is_synthetic_only(plane: control_plane.ControlPlane, environment: str) -> bo
     return environment in plane.control.synthetic_only.split(",") and bool(environment)
 
 
-async def _known(connection: AsyncConnection, project: str) -> reading.Known:
+async def known(connection: AsyncConnection, project: str) -> reading.Known:
     """Classes by entry and column: what the catalog has, what people confirmed, and what waits for them and is sure enough."""
-    known: dict[str, dict[str, catalog.Classification]] = {}
+    found: dict[str, dict[str, catalog.Classification]] = {}
     for (kind, name), entry in (await catalog_store.entries(connection, project)).items():
         if kind in ("dataset", "view"):
-            known[name] = reading.of_entry(catalog.CatalogEntry.model_validate(entry))
+            found[name] = reading.of_entry(catalog.CatalogEntry.model_validate(entry))
     said = [
         (entry, column, cls)
         for entry, columns in (await store.confirmed(connection, project)).items()
@@ -109,6 +109,6 @@ async def _known(connection: AsyncConnection, project: str) -> reading.Known:
     waiting = await store.waiting(connection, project)
     said += [(entry, column, protection.KINDS[kind]) for (entry, column), kind in waiting.items()]
     for name, column, cls in said:
-        of_entry = known.setdefault(name, {})
+        of_entry = found.setdefault(name, {})
         of_entry[column] = reading.strictest(of_entry.get(column, ""), cls)
-    return known
+    return found

@@ -177,7 +177,7 @@ async def _start(
                 sample_fraction=request.sample_fraction,
                 num_workers=plane.train_workers,
                 max_cost=request.max_cost,
-                **request.score.model_dump(),
+                **request.score.model_dump(exclude={"purpose"}),
             )
         )
     elif request.kind is control.RunKind.RETIRE:

@@ -19,7 +19,7 @@ from mainspring.platform.costs import store as cost_store
 from mainspring.platform.endpoints import store as endpoint_store
 from mainspring.platform.http import versions
 from mainspring.platform.projects import store as project_store
-from mainspring.platform.protection import dpia_service
+from mainspring.platform.protection import dpia_service, exports
 from mainspring.platform.quotas import limits
 from mainspring.platform.runs import intents, outbox, requests, store
 
@@ -35,6 +35,9 @@ async def create(
     the endpoint is another project's.
     """
     requests.check_complete(request)
+
+    async def on(connection: AsyncConnection) -> tuple[access.Target, ...]:
+        return (requests.target(request), *await exports.asked(plane, connection, request))
 
     async def can_afford(connection: AsyncConnection, actor: identity.Actor) -> None:
         if request.kind in requests.ENDS:
@@ -82,7 +85,7 @@ async def create(
         credential,
         action="run.start",
         resource=f"project/{request.project}",
-        on=requests.target(request),
+        on=on,
         afford=can_afford,
         do=do,
     )

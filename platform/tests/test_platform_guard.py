@@ -112,7 +112,7 @@ def test_the_guard_sees_a_route_that_goes_round() -> None:
 
 
 def rights(room: Path) -> set[str]:
-    """Every right that the room asks the policies for: `right=`, or `action=`, of a call to one of the doors.
+    """Every right that the room asks the policies for: `right=`, or `action=`, of a call to one of the doors, or of a target that has its own.
 
     One that is not written out where it is asked for cannot be held against the schema, and is `?`.
     """
@@ -121,7 +121,7 @@ def rights(room: Path) -> set[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or path.name == "mutation.py" or "tests" in path.parts:
                 continue
-            if ast.unparse(node.func) in ("mutation.mutate", "mutation.around", "reads.reading"):
+            if ast.unparse(node.func) in ("mutation.mutate", "mutation.around", "reads.reading", "access.by"):
                 given = {word.arg: word.value for word in node.keywords}
                 asked = given.get("right", given.get("action"))
                 found.add(str(asked.value) if isinstance(asked, ast.Constant) else "?")

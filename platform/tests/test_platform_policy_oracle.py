@@ -102,6 +102,13 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
         "columns": ("", "lake.people.mail"),
         "is_synthetic_only": (True, False),
     },
+    "data.export": {
+        "environment": ENVIRONMENTS,
+        "classification": ("", "public", "confidential", "restricted"),
+        "columns": ("", "lake.people.mail"),
+        "destination": ("/srv/out", "s3://partner/out"),
+        "purpose": ("", "care"),
+    },
     "sealed.open": {"classification": ("public", "confidential", "restricted"), "purpose": ("care",)},
     "keyset.change": {"change": ("rotate", "forget")},
     "project.create": {"name": ("flights",)},

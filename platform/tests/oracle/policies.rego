@@ -242,6 +242,22 @@ may(q, "data.use") if {
 	has(q, {"service", "developer", "admin"})
 }
 
+may(q, "data.export") if {
+	q.action == "data.export"
+	has(q, {"developer", "approver", "admin", "service"})
+}
+
+may_not(q, "data.export.classified") if {
+	q.action == "data.export"
+	q.context.classification in {"confidential", "restricted"}
+	not exports_for_a_purpose(q)
+}
+
+exports_for_a_purpose(q) if {
+	q.context.purpose != ""
+	has(q, {"approver", "admin"})
+}
+
 may_not(q, sprintf("%s.synthetic-only", [q.action])) if {
 	q.action in {"data.use", "data.see"}
 	q.context.is_synthetic_only
@@ -416,7 +432,7 @@ permits := {
 	"schedule.change", "pipeline.run", "access.ask", "access.break-glass", "access.decide", "access.revoke", "access.review",
 	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide", "privacy.budget", "privacy.spend", "erasure.request", "erasure.decide", "erasure.hold",
 	"data.see.part", "data.see.token", "data.see.serving",
-	"data.use",
+	"data.use", "data.export",
 	"notebook.change", "secret.change", "service-account.manage", "service-account.token", "quota.set",
 	"evidence.export", "alert.handle", "alert.rules",
 	"canary.steer",
@@ -426,7 +442,7 @@ permits := {
 forbids := {
 	"run.role", "run.on-behalf-of", "run.prod.on-behalf-of", "run.environment", "run.prod.person-decides", "run.approves-for-self",
 	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment", "run.retire.role", "classification.person", "dpia.high-risk", "dpia.four-eyes", "erasure.four-eyes", "erasure.hold.four-eyes",
-	"data.see.synthetic-only", "data.use.synthetic-only",
+	"data.see.synthetic-only", "data.use.synthetic-only", "data.export.classified",
 	"canary.gate", "canary.four-eyes", "service-account.gives-no-rights",
 }
 
