@@ -115,7 +115,9 @@ class Endpoints:
         pinned one.
         """
         with self._changing:
-            table = self._tables.table(endpoint) if self._tables.has(endpoint) else None
+            is_out = not self._tables.has(endpoint) and self._tables.released(endpoint) is not None
+            # A name that nobody knows may be none: it is refused before anything is made of it.
+            table = None if is_out else self._tables.table(endpoint)
             own = [] if table is None else self._own(table)
             if table is not None:
                 _check_idle(table)

@@ -129,6 +129,8 @@ def test_a_released_endpoint_answers_nobody_until_it_gets_traffic_again(house: H
             client.release("own", wrong)
         with pytest.raises(errors.NotFound):
             client.release("nowhere", asked)
+        with pytest.raises(errors.NotFound):
+            client.release("No slug at all", asked)
         with pytest.raises(errors.Conflict, match="pinned_endpoints"):
             client.release("kept", asked)
         with pytest.raises(errors.NotFound, match="never released"):
