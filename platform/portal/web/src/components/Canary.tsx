@@ -21,6 +21,7 @@ export function Canary({ runId }: { runId: string }) {
           Judged by <RunLink id={runId} />
         </Text>
         {run.data && <StageBadge stage={run.data.stage} />}
+        {canary.data?.is_shadow && <Badge color="gray">shadow</Badge>}
         {canary.data?.is_paused && <Badge color="yellow">paused</Badge>}
       </Group>
       {!isOver && (
@@ -28,7 +29,7 @@ export function Canary({ runId }: { runId: string }) {
           {(found) => (
             <>
               {found.message && <Text size="sm">{found.message}</Text>}
-              {!!found.percent && <Steer canary={found} requestedBy={run.data?.requested_by ?? ''} />}
+              {(!!found.percent || found.is_shadow) && <Steer canary={found} requestedBy={run.data?.requested_by ?? ''} />}
             </>
           )}
         </Shown>
@@ -73,6 +74,7 @@ function Steer({ canary, requestedBy }: { canary: CanaryView; requestedBy: strin
       onConfirm={() => steer.mutate({ order, to_percent })}
     />
   );
+  const where = canary.is_shadow ? 'as a shadow' : `at ${canary.percent} %`;
   const [next = 100] = canary.later_percents ?? [];
   const shares = next === 100 ? [100] : [next, 100];
   return (
@@ -87,8 +89,8 @@ function Steer({ canary, requestedBy }: { canary: CanaryView; requestedBy: strin
       />
       <Group gap="xs">
         {canary.is_paused
-          ? button('Resume', `Go on judging it at ${canary.percent} %?`, 'resume', may)
-          : button('Pause', `Keep it at ${canary.percent} % until somebody resumes it?`, 'pause', may)}
+          ? button('Resume', `Go on judging it ${where}?`, 'resume', may)
+          : button('Pause', `Keep it ${where} until somebody resumes it?`, 'pause', may)}
         {shares.map((share) =>
           button(
             share === 100 ? 'Promote to all' : `Promote to ${share} %`,
