@@ -468,9 +468,9 @@ def test_an_endpoint_is_steered_while_its_page_hears_of_it(browser: Browser, wor
     assert tab.violations() == []
     order(page, "Resume", "it was their fault")
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
-    # Past a gate goes an approver.
+    # Past a gate goes an approver, and not of their own run.
     expect(page.get_by_role("button", name="Promote to 50 %")).to_be_disabled()
-    expect(page.get_by_text("Promoting it takes an approver")).to_be_visible()
+    expect(page.get_by_text("You asked for this run yourself")).to_be_visible()
     order(page, "Abort", "after all")
     expect(traffic).to_contain_text("rolled back")
     assert [(order, asked.reason) for _, order, asked in world.launcher.orders] == [
