@@ -271,6 +271,15 @@ def _erasure_told(house: House, mark: str) -> Taken:
     return Taken("worker", {"state": "failed", "message": mark}, _erasure(house, mark))
 
 
+def _held(_: House, mark: str) -> Taken:
+    return Taken("ana", {"entity": "passenger", "key": mark, "reason": "a court asked for it"}, {"project": PROJECT})
+
+
+def _let_go(house: House, mark: str) -> Taken:
+    made = house.call("ana", "POST", f"{PLACE}/erasure-holds", _held(house, mark).body)
+    return Taken("root", {"reason": "it is over"}, {"project": PROJECT, "hold_id": made["hold_id"]})
+
+
 def _released(house: House, mark: str) -> Taken:
     lake = workspace.Workspace(house.settings.stack.state_dir, PROJECT, 0.5).lake
     with pytest.raises(errors.DataInvalid) as held:
@@ -376,6 +385,8 @@ TAKEN: Final[Mapping[str, Callable[[House, str], Taken]]] = {
     "POST /projects/{}/erasures": _erased,
     "POST /projects/{}/erasures/{}/decision": _erasure_decided,
     "POST /projects/{}/erasures/{}/report": _erasure_told,
+    "POST /projects/{}/erasure-holds": _held,
+    "POST /projects/{}/erasure-holds/{}/lift": _let_go,
     "POST /quarantine/{}/{}/release": _released,
     "PUT /projects/{}/schedules/{}": _scheduled,
     "DELETE /projects/{}/schedules/{}": _unscheduled,
@@ -394,6 +405,8 @@ TAKEN: Final[Mapping[str, Callable[[House, str], Taken]]] = {
 
 #: What commits nothing here, and why.
 UNCOMMITTED: Final[Mapping[str, str]] = {
+    "POST /runs/{}/canary": "steers what a deployment judges, and nothing is deployed here",
+    "DELETE /endpoints/{}": "asks serving who answers there first, and it is away here",
     "POST /endpoints/{}/predict": "a question, sent by POST because it is long",
     "POST /endpoints/{}/explain": "a question, too",
     "POST /templates/{}/plan": "a question, too",
