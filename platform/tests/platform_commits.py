@@ -272,7 +272,9 @@ def _erasure_told(house: House, mark: str) -> Taken:
 
 
 def _held(_: House, mark: str) -> Taken:
-    return Taken("ana", {"entity": "passenger", "key": mark, "reason": "a court asked for it"}, {"project": PROJECT})
+    return Taken(
+        "ana", {"entity": "passenger", "key": mark, "reason": "a court asked for it"}, {"project": PROJECT}
+    )
 
 
 def _let_go(house: House, mark: str) -> Taken:

@@ -46,6 +46,7 @@ def ask(folder: Path, *, part: int, of: int, near: int, by_schema: int) -> fuzz.
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_no_request_breaks_it_or_changes_anything_off_the_record(tmp_path: Path) -> None:
     asked = ask(tmp_path, part=0, of=1, near=3, by_schema=2)
     assert set(commits.TAKEN) | set(commits.UNCOMMITTED) == asked.changing()
