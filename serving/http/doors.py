@@ -21,6 +21,7 @@ FEATURES: Final = "features"
 
 _ASKING: Final = (":predict", ":explain")
 _ENDPOINTS: Final = "/v1/endpoints/"
+_QUARANTINE: Final = "/v1/features/quarantine/"
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -45,6 +46,6 @@ def door_of(method: str, path: str) -> Door | None:
         if path.startswith(_ENDPOINTS) and path.endswith(_ASKING):
             return Door("predict", path[len(_ENDPOINTS) :].rpartition(":")[0])
         # An approver's, which the route itself checks; and a question that is asked by POST.
-        if path.endswith(":release") or path == "/v2/repository/index":
+        if (path.startswith(_QUARANTINE) and path.endswith(":release")) or path == "/v2/repository/index":
             return Door("read", "")
     return Door("read" if method in _READING else "admin", "")
