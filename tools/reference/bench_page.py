@@ -43,7 +43,8 @@ def pages() -> dict[str, str]:
     job = _read("demo/results/demo-epyc.json")
     told, pictures = journey_results.main_job(job)
     parts += ["## The main job", f"{_machine(job)} Anew: `python -m mainspring.bench demo`.", *told]
-    results = [_read(f"templates/results/{name}.json") for name in ("classification-xeon", "text-xeon")]
+    trials = ("classification-xeon", "text-xeon", "vision-epyc")
+    results = [_read(f"templates/results/{name}.json") for name in trials]
     rows = [row for result in results for row in journey_results.template_rows(result)]
     parts += [
         "## Templates",
