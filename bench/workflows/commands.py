@@ -74,7 +74,7 @@ def compare(cls: type, history: WorkflowHistory) -> Answer:
         return Answer(Outcome.OTHER, str(found), frozenset(lines.seen))
     except _Endless:
         return Answer(Outcome.STILLBORN, ENDLESS, frozenset(lines.seen))
-    except Exception as error:  # noqa: BLE001 - whatever the changed code raises is what is asked here
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever the changed code raises
         return Answer(Outcome.STILLBORN, repr(error), frozenset(lines.seen))
     return Answer(Outcome.SAME, "", frozenset(lines.seen))
 

@@ -156,7 +156,7 @@ async def _replay(cls: type, histories: Sequence[WorkflowHistory]) -> str:
     for history in histories:
         try:
             await replayer.replay_workflow(history)
-        except Exception as error:  # noqa: BLE001 - any failure is what the guard fails with
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - any failure is the guard's
             return f"{history.workflow_id}: {type(error).__name__}: {error}"
     return ""
 

@@ -7,9 +7,29 @@ import contextlib
 from datetime import timedelta
 
 import pytest
+from temporalio import workflow
 from temporalio.client import WorkflowHistory
 
-from mainspring.bench.workflows import commands
+from mainspring.bench.workflows import commands, replay_guard
+
+
+@workflow.defn(sandboxed=False)
+class AsksTheCancelled:
+    """A callback that asks a cancelled task what it failed with, which raises what `except Exception` does not take."""
+
+    @workflow.run
+    async def run(self, _: dict[str, object]) -> None:
+        task = asyncio.create_task(workflow.sleep(9))
+        task.add_done_callback(lambda ended: ended.exception())
+        await asyncio.sleep(0)
+        task.cancel()
+        await workflow.wait_condition(lambda: False)
+
+
+def test_a_cancellation_out_of_a_callback_is_the_changed_codes_own_and_ends_nothing_else() -> None:
+    (history, *_) = next(source.histories for source in replay_guard.sources())
+    answer = commands.compare(AsksTheCancelled, history)
+    assert (answer.outcome, answer.why) == (commands.Outcome.STILLBORN, "CancelledError()")
 
 
 def test_a_sleep_of_no_time_is_a_timer_and_a_wait_of_no_time_is_none() -> None:
