@@ -8,6 +8,7 @@ and is refused unless the caller allows it.
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,11 +30,9 @@ DOMAIN: Final = b"mainspring.audit-checkpoint.v1\x00"
 Keys: TypeAlias = ed25519.Ed25519PublicKey | Sequence[ed25519.Ed25519PublicKey]
 
 _PEM_END: Final = b"-----END PUBLIC KEY-----\n"
-_HASH_START: Final = len('{"hash":"sha256:')
-_HASH_END: Final = _HASH_START + 64
-_ROW_START: Final = _HASH_END + len('","row":')
-_LINE_HEAD: Final = b'{"hash":"sha256:'
-_LINE_MIDDLE: Final = b'","row":{'
+_LINE_START: Final = b'{"hash":"sha256:%b","row":{'
+_NOT_SIGNED: Final = "is not the one that was signed"
+_ROW_START: Final = len(_LINE_START % bytes(64)) - 1
 _PREVIOUS: Final = b'"previous_hash":"sha256:'
 
 
@@ -159,30 +158,36 @@ def verify(
     except BadCheckpoints as bad:
         return Finding(0, rows.GENESIS, 0, problem=str(bad))
     signed = max(heads, default=0)
-    previous, count = rows.GENESIS.removeprefix("sha256:").encode(), 0
-    sha256 = hashlib.sha256
+    count, head, problem = _walk(export, heads)
+    bad = count + 1 if problem else None
+    if problem.endswith(_NOT_SIGNED):
+        bad = count
+    elif not problem and count < signed:
+        problem, bad = f"rows {count + 1} to {signed} are missing", count + 1
+    elif not problem and count > signed and not allow_unsigned:
+        problem, bad = f"rows {signed + 1} to {count} were never signed", signed + 1
+    return Finding(count, head, len(heads), max(0, count - signed), problem, bad)
 
-    def found(problem: str = "", bad: int | None = None) -> Finding:
-        head = f"sha256:{previous.decode(errors='replace')}"
-        return Finding(count, head, len(heads), max(0, count - signed), problem, bad)
 
+def _walk(export: Iterable[bytes], heads: Mapping[int, str]) -> tuple[int, str, str]:
+    """How many rows are good from the first on, the hash of the last of them, and what is wrong with the next."""
+    link, count = _PREVIOUS + rows.GENESIS.removeprefix("sha256:").encode(), 0
+    start, sha256, hexlify = _LINE_START, hashlib.sha256, binascii.hexlify
+    problem = ""
+    # Of a good line each of its four parts is looked at once.
     for line in export:
-        body = line[_ROW_START:-2]
-        stated = line[_HASH_START:_HASH_END]
-        at = body.rfind(_PREVIOUS) + len(_PREVIOUS)
-        if sha256(body).hexdigest().encode() != stated or not (
-            line.startswith(_LINE_HEAD)
-            and line.startswith(_LINE_MIDDLE, _HASH_END)
-            and line.endswith(b"}}\n")
+        made = hexlify(sha256(line[_ROW_START:-2]).digest())
+        following = count + 1
+        if not (
+            line.startswith(start % made)
+            and line.startswith(link, line.rfind(_PREVIOUS))
+            and line.endswith(b'"sequence":%d}}\n' % following)
         ):
-            return found(f"row {count + 1} was changed", count + 1)
-        if body[at : at + 64] != previous or not body.endswith(b'"sequence":%d}' % (count + 1)):
-            return found(f"row {count + 1} does not follow row {count}", count + 1)
-        previous, count = stated, count + 1
-        if count in heads and heads[count] != f"sha256:{stated.decode()}":
-            return found(f"row {count} is not the one that was signed", count)
-    if count < signed:
-        return found(f"rows {count + 1} to {signed} are missing", count + 1)
-    if count > signed and not allow_unsigned:
-        return found(f"rows {signed + 1} to {count} were never signed", signed + 1)
-    return found()
+            is_row = line.startswith(start % made) and line.endswith(b"}}\n")
+            problem = f"row {following} " + (f"does not follow row {count}" if is_row else "was changed")
+            break
+        count, link = following, _PREVIOUS + made
+        if count in heads and heads[count] != f"sha256:{made.decode()}":
+            problem = f"row {count} {_NOT_SIGNED}"
+            break
+    return count, f"sha256:{link[-64:].decode()}", problem
