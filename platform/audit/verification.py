@@ -155,8 +155,8 @@ def verify(
     """
     try:
         heads = read_checkpoints(checkpoints, keys)
-    except BadCheckpoints as bad:
-        return Finding(0, rows.GENESIS, 0, problem=str(bad))
+    except BadCheckpoints as error:
+        return Finding(0, rows.GENESIS, 0, problem=str(error))
     signed = max(heads, default=0)
     count, head, problem = _walk(export, heads)
     bad = count + 1 if problem else None
