@@ -87,6 +87,7 @@ def test_what_rows_tell_of_persons_is_found_but_for_what_is_said_already(tmp_pat
     for month in ("month=1", "month=2"):
         (space.lake / "intake" / month).mkdir(parents=True)
         rows.write_parquet(space.lake / "intake" / month / "part-0.parquet")
+    rows.head(4).write_parquet(space.lake / "ward.v2.parquet")  # as a project made of functions keeps a table
     service = schema.FeatureService(name="s", views=())
     folder.keep(
         projects.FeatureReport(
@@ -98,9 +99,13 @@ def test_what_rows_tell_of_persons_is_found_but_for_what_is_said_already(tmp_pat
     )
     entries = [
         catalog.CatalogEntry(kind="dataset", name=name, columns=columns)
-        for name in ("lake.intake", "lake.gone", "plan")
+        for name in ("lake.intake", "lake.gone", "plan", "lake.ward.v2")
     ]
-    (found,) = training_catalog.find(entries, folder)
+    found, one_file = training_catalog.find(entries, folder)
+    assert (one_file.entry, [(f.column, f.sampled_rows) for f in one_file.findings]) == (
+        "lake.ward.v2",
+        [("contact", 4)],
+    )
     assert (found.entry, [(f.column, f.kind, f.sampled_rows) for f in found.findings]) == (
         "lake.intake",
         [("contact", "email", 18)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import polars as pl
@@ -61,8 +62,8 @@ def find(
     found = []
     for entry in entries:
         place = views.get(entry.name, folder.space.lake / entry.name.removeprefix("lake."))
-        files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place]
-        if not files or not files[0].is_file():
+        files = _files(place)
+        if not files:
             continue
         said = {column.name for column in entry.columns if column.is_pii}
         seen = detecting.detect(
@@ -71,6 +72,13 @@ def find(
         if seen:
             found.append(protection.Findings(entry=entry.name, findings=seen))
     return tuple(found)
+
+
+def _files(place: Path) -> list[Path]:
+    """Of a table or a view: below its folder, or the one file that it is, which ends in `.parquet` in a lake."""
+    if place.is_dir():
+        return sorted(place.rglob("*.parquet"))
+    return [file for file in (place, place.with_name(f"{place.name}.parquet")) if file.is_file()][:1]
 
 
 def publish(to: Publish | None, project: str, folder: run_folder.RunFolder, fitted: plan.FittedPlan) -> None:
