@@ -29,7 +29,7 @@ from mainspring.core import errors
 from mainspring.core.erasure import files
 from mainspring.core.erasure.matching import BySubject
 
-__all__ = ["NO_ROWS", "UNKNOWN", "Answer", "search"]
+__all__ = ["NO_ROWS", "UNKNOWN", "Answer", "names", "search"]
 
 #: An archive in an archive in an archive is looked into, and no deeper.
 _DEPTH: Final = 3
@@ -171,7 +171,12 @@ def _text(file: BinaryIO, head: bytes, subject: BySubject) -> Answer:
     if lines and (found := _separated(text.encode(), lines[0], subject)) is not None:
         return found
     # It names no columns: where the key is a word of it, nobody can say whose it is.
-    return UNKNOWN if re.search(rf"(?<!\w){re.escape(subject.subject.key)}(?!\w)", text) else NO_ROWS
+    return UNKNOWN if names(text, subject) else NO_ROWS
+
+
+def names(text: str, subject: BySubject) -> bool:
+    """The subject's key is a word of it."""
+    return re.search(rf"(?<!\w){re.escape(subject.subject.key)}(?!\w)", text) is not None
 
 
 def _separated(data: bytes, header: str, subject: BySubject) -> Answer | None:

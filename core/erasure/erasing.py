@@ -15,7 +15,7 @@ from mainspring.core.erasure import files, outside
 from mainspring.core.erasure.erased import ErasedList
 from mainspring.core.erasure.feast_online import FeastOnline
 from mainspring.core.erasure.matching import BySubject, ErasedRows
-from mainspring.core.erasure.places import ErasurePlace, FolderPlace, ObjectsPlace
+from mainspring.core.erasure.places import ErasurePlace, FolderPlace, LogsPlace, ObjectsPlace
 from mainspring.core.erasure.streams import StreamStates
 from mainspring.core.erasure.subjects import Subject
 from mainspring.core.monitoring import tokens
@@ -77,6 +77,7 @@ def file_places(
         ObjectsPlace("pipeline contents", pipelines / "objects"),
         FolderPlace("pipeline runs", [pipelines / "runs"]),
         ObjectsPlace("other files of pipeline runs", pipelines / "runs", skip=files.SUFFIXES),
+        LogsPlace("kept logs of jobs", root / "job_logs"),
         FolderPlace("prediction log", [serving.predictions_dir / e for e in endpoints]),
         FolderPlace("recorded reads", [serving.reads_dir / v for v in views]),
         FolderPlace("held pushes", held),

@@ -18,6 +18,7 @@ __all__ = [
     "OTHER_FORMS",
     "ErasurePlace",
     "FolderPlace",
+    "LogsPlace",
     "ObjectsPlace",
     "files_of",
     "leave_out",
@@ -178,6 +179,38 @@ class ObjectsPlace:
             # One that is gone meanwhile has nothing.
             with contextlib.suppress(FileNotFoundError):
                 yield path, contents.search(path, subject)
+
+
+@dataclass(frozen=True)
+class LogsPlace:
+    """Logs of jobs: one with a line in which the subject's key is a word is removed whole, whosever word it is.
+
+    Nobody can say what a word of a log means, and a log is worth less than what it may tell of somebody.
+    """
+
+    name: str
+    root: Path
+
+    def find(self, subject: BySubject) -> Found:
+        counts = [rows for _, rows in self._naming(subject)]
+        return Found(place=self.name, rows=sum(counts), items=len(counts))
+
+    def erase(self, subject: BySubject) -> Found:
+        counts = list[int]()
+        for path, rows in self._naming(subject):
+            path.unlink(missing_ok=True)
+            durable.sync_folder(path.parent)
+            counts.append(rows)
+        return Found(place=self.name, rows=sum(counts), items=len(counts))
+
+    def _naming(self, subject: BySubject) -> Iterator[tuple[Path, int]]:
+        """Logs, and how many of their lines name the subject."""
+        for path in sorted(self.root.rglob("*.log")):
+            # One that is gone meanwhile has nothing.
+            with contextlib.suppress(FileNotFoundError):
+                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+                if rows := sum(contents.names(line, subject) for line in lines):
+                    yield path, rows
 
 
 def not_searched(place: str, names: Sequence[str]) -> Uncovered:

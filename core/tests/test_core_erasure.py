@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from core_erasure_world import PAIRS, SUBJECT, TAILS, VIEW, World, online, push
 
-from mainspring.core import durable, errors, settings
-from mainspring.core.contracts import base
+from mainspring.core import durable, errors, job_logs, settings
+from mainspring.core.contracts import base, run_logs
 from mainspring.core.contracts.erasure import CertifiedPlace, ErasureCertificate, LegalGround
 from mainspring.core.erasure import certificate, erasing, files
 from mainspring.core.erasure.erased import ErasedList
 from mainspring.core.erasure.matching import BySubject, ErasedRows
 from mainspring.core.erasure.online import ErasedFeatures, OnlinePlace
-from mainspring.core.erasure.places import FolderPlace, leave_out, scrub
+from mainspring.core.erasure.places import FolderPlace, LogsPlace, leave_out, scrub
 from mainspring.core.erasure.subjects import Subject, SubjectHasher, text_of
 from mainspring.core.features import folders, lake, segment_file, segments
 from mainspring.core.models import signing
@@ -29,6 +29,7 @@ ROWS = {
     "pipeline contents": (1, 1),
     "pipeline runs": (0, 0),
     "other files of pipeline runs": (0, 0),
+    "kept logs of jobs": (0, 0),
     "prediction log": (2, 1),
     "recorded reads": (0, 0),
     "held pushes": (0, 0),
@@ -62,6 +63,18 @@ def test_all_of_one_subject_goes_and_nothing_of_others(world: World) -> None:
     of_others = FolderPlace("log", [world.settings.serving.predictions_dir / "of-others"])
     assert of_others.find(matcher).rows == 2, "another project's endpoint is not touched"
     assert sum(erasing.erase(place, matcher).rows for place in places) == 0, "again there is nothing"
+
+
+def test_a_log_that_names_the_key_as_a_word_goes_whole(tmp_path: Path) -> None:
+    job = run_logs.LogJob(name="ms-1", status="FAILED")
+    logs = job_logs.JobLogs.of(tmp_path, "tiny")
+    logs.keep("run_1", job, "epoch 1\nbad row: tailnum=N102, distance 5\nand N102")
+    logs.keep("run_2", job, "N1023 and xN102 are others'")
+    place = LogsPlace("logs", tmp_path / "projects" / "tiny" / "job_logs")
+    assert (place.find(BySubject(SUBJECT)).rows, place.find(BySubject(SUBJECT)).items) == (2, 1)
+    assert place.erase(BySubject(SUBJECT)).rows == 2
+    assert place.find(BySubject(SUBJECT)).rows == 0 == place.erase(BySubject(SUBJECT)).rows
+    assert (logs.jobs("run_1"), logs.jobs("run_2")) == ((), (job,))
 
 
 def test_a_published_folder_is_whole_and_reused_after_it(world: World) -> None:
