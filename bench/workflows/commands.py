@@ -1,8 +1,8 @@
 """What a workflow's code would ask of Temporal where a stored history stands, found without Temporal's replayer.
 
 The replayer is the guard that is measured, so another witness must say which changes break a run. Here a workflow is run
-with `temporalio.workflow` replaced by an object that notes each command (an activity by name, a timer, a child by name and
-id, the end) and answers with what the history has; the notes of each workflow task are compared with the history's.
+with `temporalio.workflow` replaced by an object that notes each command (an activity by name and number, a timer by number, a child
+by name and id, the end) and answers with what the history has; the notes of each workflow task are compared with the history's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import inspect
 import sys
 import types
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -40,7 +41,8 @@ _MAX_LINES: Final = 50_000
 #: `Answer.why` of what was cut off.
 ENDLESS: Final = "comes to no end"
 
-
+#: `RAISE_ON_CANCELLING_COMPLETED_ACTIVITY` among what Python's SDK notes.
+_RAISES_THEN: Final = 1
 _TRY: Final = temporalio.workflow.ActivityCancellationType.TRY_CANCEL
 
 
@@ -151,6 +153,9 @@ class _World:
     _is_cancelled: bool = False
     _is_over: bool = False
     _patches: set[str] = field(default_factory=set)
+    _numbers: Counter[str] = field(default_factory=Counter)
+    _flags: set[int] = field(default_factory=set)
+    """Ways of the SDK that the run has used by now, as its history notes them."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(temporalio.workflow, name)
@@ -166,7 +171,8 @@ class _World:
         **_: Any,
     ) -> Any:
         asked = self._put(("activity", activity), result_type)
-        return await self._through(asked, ("cancel activity",), waits=cancellation_type is not _TRY)
+        waits = cancellation_type is not _TRY
+        return await self._through(asked, ("cancel activity",), waits=waits, flag=_RAISES_THEN)
 
     async def execute_child_workflow(
         self, workflow: str, *arguments: Any, id: str, result_type: type | None = None, **_: Any
@@ -228,6 +234,9 @@ class _World:
         )
 
     def _put(self, command: Command, kind: type | None = None) -> _Asked:
+        if command[0] in histories.NUMBERED:  # also one that is taken back has taken a number
+            self._numbers[command[0]] += 1
+            command = (*command, str(self._numbers[command[0]]))
         asked = _Asked(command, asyncio.get_running_loop().create_future(), kind)
         self._asked.append(asked)
         return asked
@@ -238,8 +247,13 @@ class _World:
         elif not timer.answer.done() or timer.answer.cancelled():
             self._put(("cancel timer",))
 
-    async def _through(self, asked: _Asked, cancel: Command, *, waits: bool) -> Any:
-        """Its answer; a cancellation of the workflow asks for its cancellation, and `waits` for what comes of that."""
+    async def _through(
+        self, asked: _Asked, cancel: Command, *, waits: bool, flag: int | None = None
+    ) -> Any:
+        """Its answer; a cancellation of the workflow asks for its cancellation, and `waits` for what comes of that.
+
+        Where both come in one task, the answer is lost in runs that have noted the `flag`.
+        """
         while True:
             try:
                 return await asyncio.shield(asked.answer)
@@ -248,6 +262,8 @@ class _World:
                     raise
                 if asked in self._asked:
                     asked.is_taken_back = True
+                    raise
+                if asked.answer.done() and flag in self._flags:
                     raise
                 if asked.answer.done():
                     continue  # it had come in the same task: there is nothing left to cancel
@@ -280,6 +296,7 @@ class _World:
             if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
                 self._now, began = event.event_time.ToMicroseconds() / 1e6, event.event_id
             elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+                self._flags |= histories.flags_of(event)
                 if end is None:
                     workflow, end = self._begin(loop, cls)
                 for update in updates.get(event.event_id, []):

@@ -13,15 +13,30 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-__all__ = ["Command", "answer_of", "command_of", "is_job", "markers", "updates_by_task"]
+__all__ = [
+    "NUMBERED",
+    "Command",
+    "answer_of",
+    "command_of",
+    "flags_of",
+    "is_job",
+    "markers",
+    "updates_by_task",
+]
 
 Command: typing.TypeAlias = tuple[str, ...]
+#: The SDK numbers these, each kind by itself, from 1 on, and replay compares the numbers.
+NUMBERED: Final = frozenset({"activity", "timer"})
 
 #: What a workflow's own task adds to its history, and what is said of it; None: something else belongs to it.
 _COMMANDS: Final[dict[str, Callable[[Any], Command | None]]] = {
-    "activity_task_scheduled_event_attributes": lambda a: ("activity", a.activity_type.name),
+    "activity_task_scheduled_event_attributes": lambda a: (
+        "activity",
+        a.activity_type.name,
+        a.activity_id,
+    ),
     "activity_task_cancel_requested_event_attributes": lambda _: ("cancel activity",),
-    "timer_started_event_attributes": lambda _: ("timer",),
+    "timer_started_event_attributes": lambda a: ("timer", a.timer_id),
     "timer_canceled_event_attributes": lambda _: ("cancel timer",),
     "start_child_workflow_execution_initiated_event_attributes": lambda a: (
         "child",
@@ -61,6 +76,11 @@ def markers(history: WorkflowHistory) -> frozenset[str]:
     return frozenset(
         _patch_of(e.marker_recorded_event_attributes) for e in history.events if e.event_type == kind
     )
+
+
+def flags_of(task: HistoryEvent) -> set[int]:
+    """Ways of Python's SDK that a completed task notes as used."""
+    return set(task.workflow_task_completed_event_attributes.sdk_metadata.lang_used_flags)
 
 
 def updates_by_task(history: WorkflowHistory) -> dict[int, list[HistoryEvent]]:

@@ -41,7 +41,7 @@ def test_a_sleep_of_no_time_is_a_timer_and_a_wait_of_no_time_is_none() -> None:
         assert world._asked == []
         task = asyncio.create_task(world.sleep(0))
         await asyncio.sleep(0)
-        assert [asked.command for asked in world._asked] == [("timer",)]
+        assert [asked.command for asked in world._asked] == [("timer", "1")]
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
