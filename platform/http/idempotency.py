@@ -1,6 +1,7 @@
 """`Idempotency-Key`: the same request again changes nothing again, and gets the answer of the first.
 
-One place for every route that changes something, as a middleware: a route cannot forget it. A key is its actor's own.
+One place for every route that changes something, as a middleware: a route cannot forget it. A key is its actor's own, and of tokens
+that are narrowed alike: what one was answered is not for another that may do less, and doing it once more for that is no answer either.
 Only answers of success are kept, for a week: a refusal has changed nothing, and may be none the next time. A process
 that dies between the change and its answer leaves the key reserved; after a minute the request is carried out again,
 and what that means is said by the route's own rules (names, usage keys and event keys are taken once). An answer that says
@@ -15,7 +16,7 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from mainspring.core import canonical, errors
+from mainspring.core import canonical, errors, identity
 from mainspring.core.contracts import base
 from mainspring.platform import mutation
 from mainspring.platform import plane as control_plane
@@ -53,10 +54,11 @@ class Idempotency(ASGIMiddleware):
             )
         body = _Body(receive)
         asked = (scope["method"], scope["path"], scope["query_string"].decode("latin-1"))
-        fingerprint = canonical.digest([*asked, _header(scope, "if-match") or "", await body.digest()])
+        parts = [*asked, _header(scope, "if-match") or "", await body.digest(), *_narrowed(actor)]
+        fingerprint = canonical.digest(parts)
         known = await mutation.note(
             self._plane,
-            lambda connection: request_keys.reserve(connection, actor, key, fingerprint, base.utc_now()),
+            lambda connection: request_keys.reserve(connection, actor.name, key, fingerprint, base.utc_now()),
         )
         if known is not None:
             await _replay(known, send)
@@ -67,14 +69,14 @@ class Idempotency(ASGIMiddleware):
         finally:
             found = answer.found()
             await mutation.note(
-                self._plane, lambda connection: request_keys.settle(connection, actor, key, found)
+                self._plane, lambda connection: request_keys.settle(connection, actor.name, key, found)
             )
 
-    async def _actor(self, scope: Scope) -> str | None:
+    async def _actor(self, scope: Scope) -> identity.Actor | None:
         credential = _header(scope, "authorization") or ""
         try:
             await self._plane.issuer.prepare(credential)
-            return self._plane.issuer.authenticate(credential).name
+            return self._plane.issuer.authenticate(credential)
         except (errors.Denied, errors.Unavailable):
             return None  # the route says so, in its own order
 
@@ -130,6 +132,13 @@ class _Answer:
         if not (self._is_whole and self._is_kept and 200 <= self._status < 300):
             return None
         return request_keys.Answer(self._status, self._media_type, self._body.decode())
+
+
+def _narrowed(actor: identity.Actor) -> list[str]:
+    """What a token has of its actor's roles; nothing for a whole one, whose requests are known by what they always were."""
+    if actor.scope == identity.Scope():
+        return []
+    return [*sorted(actor.scope.roles), f"environment:{actor.scope.environment}"]
 
 
 def _header(scope: Scope, name: str) -> str | None:

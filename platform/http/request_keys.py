@@ -34,7 +34,7 @@ async def reserve(
 ) -> Answer | None:
     """The answer to give again; None: the key is this request's now.
 
-    Errors: Conflict if the key came with another request, or if its request is still under way.
+    Errors: Conflict if the key came with another request or a token narrowed otherwise, or if its request is still under way.
     """
     await connection.execute(sa.delete(_table).where(_table.c.reserved_at < (now - KEPT_FOR).isoformat()))
     mine = (_table.c.actor == actor, _table.c.key == key)
@@ -45,7 +45,7 @@ async def reserve(
         return None
     if row.fingerprint != fingerprint:
         raise errors.Conflict(
-            f"idempotency key `{key}` came with another request; use a fresh key for each",
+            f"idempotency key `{key}` came with another request, or with a token of another scope; use a fresh key for each",
             resource="idempotency key",
             name=key,
         )

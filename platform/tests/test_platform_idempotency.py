@@ -27,7 +27,14 @@ pytestmark = pytest.mark.usefixtures("database_url")
 
 Raw = Callable[..., list[Any]]
 PROJECT = {"name": "alpha", "owner": "team"}
-ACTORS = {"dev": identity.Actor("ana", ("developer",)), "other": identity.Actor("ben", ("developer",))}
+ACTORS = {
+    "dev": identity.Actor("ana", ("developer",)),
+    "other": identity.Actor("ben", ("developer",)),
+    "narrow": identity.Actor("ana", ("developer",), identity.Scope(("viewer", "developer"), "dev")),
+    "alike": identity.Actor("ana", ("developer",), identity.Scope(("developer", "viewer"), "dev")),
+    "elsewhere": identity.Actor("ana", ("developer",), identity.Scope(("viewer", "developer"), "prod")),
+    "narrower": identity.Actor("ana", ("developer",), identity.Scope(("viewer",), "dev")),
+}
 
 
 class Slow(run_launcher.MemoryLauncher):
@@ -90,6 +97,22 @@ def test_a_key_is_for_one_request_of_one_actor(api: Api) -> None:
     assert api.post("/api/v1/projects?x=1", PROJECT).status_code == 409
     assert api.post("/api/v1/projects", {**PROJECT, "name": "beta"}, actor="other").status_code == 201
     assert api.post("/api/v1/projects", {**PROJECT, "name": "gamma"}, actor="nobody").status_code == 401
+
+
+def test_an_answer_is_not_told_to_a_token_that_is_narrowed_otherwise(api: Api) -> None:
+    first = api.post("/api/v1/projects", PROJECT, actor="narrow")
+    assert first.status_code == 201
+    again = api.post("/api/v1/projects", PROJECT, actor="alike")
+    assert again.content == first.content and again.headers["idempotent-replayed"] == "true"
+    for token in ("dev", "elsewhere", "narrower"):
+        refused = api.post("/api/v1/projects", PROJECT, actor=token)
+        assert refused.status_code == 409 and "a token of another scope" in refused.json()["detail"]
+        assert "team" not in refused.text and "idempotent-replayed" not in refused.headers
+    assert api.post("/api/v1/projects", {**PROJECT, "name": "beta"}, key="b").status_code == 201
+    assert (
+        api.post("/api/v1/projects", {**PROJECT, "name": "beta"}, key="b", actor="narrow").status_code == 409
+    )
+    assert api.actions() == ["project.create done"] * 2
 
 
 def test_what_was_refused_may_come_again(api: Api) -> None:
