@@ -48,6 +48,8 @@ from mainspring.workflows.materialising import activities as materialising_activ
 from mainspring.workflows.materialising import workflow as materialising_workflow
 from mainspring.workflows.pipelines import activities as pipelines_activities
 from mainspring.workflows.pipelines import workflow as pipelines_workflow
+from mainspring.workflows.queueing import activities as queueing_activities
+from mainspring.workflows.queueing import workflow as queueing_workflow
 from mainspring.workflows.ray_jobs import billing, reaping, unbilled
 from mainspring.workflows.releasing import activities as releasing_activities
 from mainspring.workflows.releasing import workflow as releasing_workflow
@@ -77,6 +79,7 @@ STICKY: Final = timedelta(seconds=2)
 WORKFLOWS: Final = (
     training_workflow.TrainModel,
     deployment_workflow.DeployModel,
+    queueing_workflow.DeploymentQueue,
     scoring_workflow.BatchScore,
     skew_workflow.CheckSkew,
     retraining_workflow.RetrainOnDrift,
@@ -243,6 +246,8 @@ def build(
         activities=[
             *training.all(),
             *deployment.all(),
+            queueing_activities.join_queue,
+            queueing_activities.find_gone,
             *scoring.all(),
             *skew.all(),
             *retraining.all(),

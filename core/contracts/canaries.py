@@ -47,6 +47,8 @@ class CanaryState(Message):
     percent: Percent
     is_shadow: bool = False
     """It is asked as a shadow and answers nobody yet; `percent` is 0."""
+    is_waiting: bool = False
+    """Nothing of it is in the traffic yet: other deployments to its endpoint are before it, and it can be aborted; `percent` is 0."""
     later_percents: tuple[Percent, ...] = ()
     """Shares that it still has to be judged at, before it takes all."""
     is_paused: bool = False
@@ -77,6 +79,8 @@ class CanaryView(Message):
     percent: Percent = 0
     is_shadow: bool = False
     """It is asked as a shadow and answers nobody yet."""
+    is_waiting: bool = False
+    """Other deployments to its endpoint are before it: it can be aborted."""
     later_percents: tuple[Percent, ...] = ()
     is_paused: bool = False
     paused_by: str = ""

@@ -11,6 +11,12 @@ from mainspring.core.contracts.training import Stage, StepReport
 
 DEPLOY_WORKFLOW: Final = "mainspring.DeployModel.v1"
 
+#: Where the status of a deployment that waits for others has its place: `detail.queue`, a :class:`QueuePlace`.
+QUEUE_DETAIL: Final = "queue"
+
+#: A canary may be paused over a night.
+MAX_WAIT_SECONDS: Final = 86_400.0
+
 
 #: More of its traffic an endpoint does not risk at once on a bundle that it does not know.
 MAX_FIRST_PERCENT: Final = 25
@@ -56,6 +62,19 @@ class DeployRequest(Message):
     max_score_psi: Annotated[float, Field(gt=0)] | None = None
     """Population stability index of the candidate's scores against stable's in the same window: further apart than that, and
     than chance explains, it goes back. None: not judged. Its traffic is the app's then, which is slower than the native front."""
+    max_wait_seconds: Annotated[float, Field(ge=0)] = MAX_WAIT_SECONDS
+    """How long it waits for those that were to deploy to the endpoint before it; 0: it is refused where there is one."""
+    if_empty: bool = False
+    """Only where nobody answers on the endpoint when its turn comes; else nothing changes."""
+
+
+class QueuePlace(Message):
+    """Where a deployment is in the queue of its endpoint."""
+
+    ahead: Annotated[int, Field(ge=0)]
+    """Deployments that are before it, with the one under way; 0: it is its turn."""
+    waits_for: str = ""
+    """The one under way."""
 
 
 class TrafficTable(Message):

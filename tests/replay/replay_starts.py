@@ -44,6 +44,7 @@ from mainspring.workflows.key_rotation.workflow import RotateKeys
 from mainspring.workflows.materialising import messages as materialising_messages
 from mainspring.workflows.materialising.workflow import Materialize
 from mainspring.workflows.pipelines.workflow import RunPipeline
+from mainspring.workflows.queueing import messages as queue_messages
 from mainspring.workflows.releasing.workflow import ReleaseEndpoint
 from mainspring.workflows.retention import messages as retention_messages
 from mainspring.workflows.retention.workflow import EnforceRetention
@@ -127,6 +128,32 @@ async def breached(client: Client, endpoint: Endpoint) -> WorkflowHandle[Any, An
     endpoint.requests, endpoint.errors_at = 100, {5: 50}
     await handle.result()
     return handle
+
+
+async def queued(
+    client: Client, endpoint: Endpoint, *, of_queue: bool = False, is_aborted: bool = False, **changes: Any
+) -> WorkflowHandle[Any, Any]:
+    """A deployment that waits for another one, or the queue that they wait in."""
+    ahead = deploy_request(run_id="run_ahead", step_seconds=3600.0, canary_percents=[5])
+    first = await client.start_workflow(DeployModel.run, ahead, id=ahead.run_id, task_queue=QUEUE)
+    await endpoint.canary_seen.wait()
+    request = deploy_request(**{"bundle_digest": "sha256:" + "c" * 64, "canary_percents": [5], **changes})
+    handle = await client.start_workflow(DeployModel.run, request, id="run_deploy", task_queue=QUEUE)
+    line = client.get_workflow_handle(queue_messages.queue_id(request.endpoint))
+    while "waits for" not in (await handle.query(DeployModel.status)).message:
+        await asyncio.sleep(0.02)
+    if is_aborted:
+        asked = canaries.Steer(by="eva", reason="a better one came")
+        await handle.execute_update(str(canaries.CanaryOrder.ABORT), asked)
+    if changes:
+        with contextlib.suppress(WorkflowFailureError):
+            await handle.result()
+    endpoint.requests = 100
+    await first.result()
+    with contextlib.suppress(WorkflowFailureError):
+        await handle.result()
+    await line.result()
+    return line if of_queue else handle
 
 
 async def skewed(client: Client) -> WorkflowHandle[Any, Any]:

@@ -20,6 +20,7 @@ from replay_starts import (
     idled,
     materialized,
     piped,
+    queued,
     released,
     removed,
     retired,
@@ -175,6 +176,9 @@ WAITING, LEARNING = watched_by_nobody(), Steps(trains_for_ever=True)
 STEERED, ABORTED, BREACHED = watched_by_nobody(), watched_by_nobody(), watched_by_nobody()
 SHADOWED = watched_by_nobody()
 
+#: What others wait for.
+AHEAD = [watched_by_nobody() for _ in range(5)]
+
 #: Name -> endpoint, steps, and what is started with which changes.
 STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
     "deploy_promoted": (Endpoint(), Steps(), deploy),
@@ -304,6 +308,23 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
             (CanaryOrder.PROMOTE, 100),
             shadow_seconds=600.0,
         ),
+    ),
+    "deploy_queued": (AHEAD[0], Steps(), lambda client: queued(client, AHEAD[0])),
+    "deploy_queue": (AHEAD[1], Steps(), lambda client: queued(client, AHEAD[1], of_queue=True)),
+    "deploy_queued_and_aborted": (
+        AHEAD[2],
+        Steps(),
+        lambda client: queued(client, AHEAD[2], is_aborted=True),
+    ),
+    "deploy_queued_too_long": (
+        AHEAD[3],
+        Steps(),
+        lambda client: queued(client, AHEAD[3], max_wait_seconds=1500.0),
+    ),
+    "deploy_queue_looked_at": (
+        AHEAD[4],
+        Steps(),
+        lambda client: queued(client, AHEAD[4], of_queue=True, max_wait_seconds=150.0),
     ),
     "deploy_breached_while_paused": (BREACHED, Steps(), lambda client: breached(client, BREACHED)),
     "deploy_of_a_training": (

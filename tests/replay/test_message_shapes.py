@@ -43,6 +43,7 @@ from mainspring.workflows.erasing import messages as erasing_messages
 from mainspring.workflows.idling import messages as idling_messages
 from mainspring.workflows.key_rotation import messages as key_messages
 from mainspring.workflows.pipelines import messages as pipelines_messages
+from mainspring.workflows.queueing import messages as queueing_messages
 from mainspring.workflows.releasing import messages as releasing_messages
 from mainspring.workflows.retiring import messages as retiring_messages
 from mainspring.workflows.retraining import messages as retraining_messages
@@ -75,6 +76,7 @@ MODULES = (
     idling_messages,
     key_messages,
     pipelines_messages,
+    queueing_messages,
     releasing_messages,
     retiring_messages,
     drift_check_messages,

@@ -43,6 +43,8 @@ from mainspring.workflows.idling import workflow as idling_source
 from mainspring.workflows.key_rotation import workflow as keys_source
 from mainspring.workflows.materialising import workflow as materialising_source
 from mainspring.workflows.pipelines import workflow as pipelines_source
+from mainspring.workflows.queueing import messages as queue_messages
+from mainspring.workflows.queueing import workflow as queue_source
 from mainspring.workflows.releasing import workflow as release_source
 from mainspring.workflows.retention import workflow as retention_source
 from mainspring.workflows.retiring import workflow as retire_source
@@ -54,6 +56,7 @@ from mainspring.workflows.tuning import workflow as tune_source
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 SOURCES = {
     "DeployModel": deploy_source,
+    "DeploymentQueue": queue_source,
     "TrainModel": train_source,
     "CheckSkew": skew_source,
     "RetrainOnDrift": retrain_source,
@@ -86,6 +89,7 @@ def test_every_workflow_has_a_history() -> None:
     assert found == {
         training.TRAIN_WORKFLOW,
         deployment.DEPLOY_WORKFLOW,
+        queue_messages.QUEUE_WORKFLOW,
         scoring.SCORE_WORKFLOW,
         skew.SKEW_WORKFLOW,
         retraining.RETRAIN_WORKFLOW,
@@ -112,6 +116,7 @@ def test_replays(path: Path) -> None:
         workflows=[
             train_source.TrainModel,
             deploy_source.DeployModel,
+            queue_source.DeploymentQueue,
             score_source.BatchScore,
             skew_source.CheckSkew,
             retrain_source.RetrainOnDrift,
@@ -250,6 +255,21 @@ BREAKING = [
         "if not self._previous:\n",
     ),
     ("DeployModel", "deploy_shadow_then_canary", "and (time_is_up or not is_shadow)", ""),
+    ("DeployModel", "deploy_queued", "        await self._turn.come()\n", ""),
+    (
+        "DeployModel",
+        "deploy_queued_and_aborted",
+        "            await self._record_orders()\n            self._steering.close()\n",
+        "            self._steering.close()\n",
+    ),
+    (
+        "DeploymentQueue",
+        "deploy_queue",
+        "if self._has_news or self._told.get(ticket.execution) == place:",
+        "if self._has_news or not ahead:",
+    ),
+    ("DeploymentQueue", "deploy_queue", "if len(self._line) < 2:", "if len(self._line) < 3:"),
+    ("DeploymentQueue", "deploy_queue_looked_at", "messages.FIND_GONE,\n", "messages.JOIN_QUEUE,\n"),
     ("DeployModel", "deploy_looks_again", "not workflow.patched(_LOOKS_AGAIN)", "not _LOOKS_AGAIN"),
     ("TrainModel", "train_rejected", "if not decision.approve:", "if decision.approve:"),
     ("TrainModel", "train_rolled_back", "if deployed.stage is not Stage.DONE:", "if deployed is None:"),

@@ -52,6 +52,7 @@ class DeploymentActivities:
             self.read_stats,
             self.watch,
             self.report_event,
+            self.admit_bundle,
         ]
 
     @activity.defn(name=messages.READ_ENDPOINT)
@@ -73,12 +74,20 @@ class DeploymentActivities:
     @activity.defn(name=messages.LOAD_BUNDLE)
     async def load_bundle(self, asked: messages.LoadBundle) -> prediction.BundleView:
         """A deployment that is asked for again, or replayed by hand, is asked what holds today, and not what held then."""
+        await self._require(asked.digest, asked.environment)
+        value = await self._call("POST", "/v1/bundles:load", _load(asked.digest))
+        return prediction.BundleView.model_validate(value)
+
+    @activity.defn(name=messages.ADMIT_BUNDLE)
+    async def admit_bundle(self, asked: messages.AdmitBundle) -> None:
+        """Before it waits for its turn; when that has come, :meth:`load_bundle` asks once more."""
+        await self._require(asked.digest, asked.environment)
+
+    async def _require(self, digest: str, environment: str) -> None:
         if self._admit is not None:
             with temporal_errors.typed():
                 async with heartbeat.beating():
-                    await asyncio.to_thread(self._admit, asked.digest, asked.environment or "prod")
-        value = await self._call("POST", "/v1/bundles:load", _load(asked.digest))
-        return prediction.BundleView.model_validate(value)
+                    await asyncio.to_thread(self._admit, digest, environment or "prod")
 
     @activity.defn(name=messages.SET_TRAFFIC)
     async def set_traffic(self, asked: messages.SetTraffic) -> deployment.TrafficTable:

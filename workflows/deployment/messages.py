@@ -19,6 +19,9 @@ PROBE: Final = "mainspring.endpoint.probe.v1"
 READ_STATS: Final = "mainspring.endpoint.read_stats.v1"
 WATCH: Final = "mainspring.endpoint.watch.v1"
 REPORT_EVENT: Final = "mainspring.run.report_event.v1"
+ADMIT_BUNDLE: Final = "mainspring.bundle.admit.v1"
+#: To a training, of its own deployment: a Told.
+TOLD: Final = "deployment_told"
 
 
 class ReadEndpoint(Message):
@@ -102,3 +105,16 @@ class Watch(Message):
 
 class ReportEvent(Message):
     event: RunEvent
+
+
+class AdmitBundle(Message):
+    """Whether it would be let in now; it is not loaded."""
+
+    digest: Digest
+    environment: str
+
+
+class Told(Message):
+    """What is going on, for whoever looks at the run above."""
+
+    message: str

@@ -32,7 +32,7 @@ class Ordered:
     order: CanaryOrder
     asked: canaries.Steer
     percent: int
-    """0: as a shadow."""
+    """0: as a shadow, or before its turn."""
     to_percent: int = 0
     skipped: tuple[int, ...] = ()
 
@@ -74,6 +74,8 @@ class Steering:
         self._news: list[Ordered] = []
         self.end: Ordered | None = None
         """What ends the present step: a promotion or an abort that is not done yet."""
+        self.waits = False
+        """For its turn: nothing of it is in the traffic, and it can be aborted."""
         self.from_percent = 1
         """Shares below are gone past."""
         self.recorded = 0
@@ -124,7 +126,7 @@ class Steering:
     def state(self) -> canaries.CanaryState | None:
         """What is told of it; None while no canary is judged."""
         if self._percent is None:
-            return None
+            return canaries.CanaryState(percent=0, is_waiting=True) if self.waits else None
         told = canaries.CanaryState(
             percent=self._percent, is_shadow=self._percent == SHADOW, later_percents=self._later
         )
@@ -151,8 +153,10 @@ class Steering:
 
     def check(self, order: CanaryOrder, asked: canaries.Steer) -> None:
         """Errors: Conflict where it is nothing to order now, InvalidRequest for a share, PermissionDenied, PolicyDenied."""
-        if self._percent is None:
+        if self._percent is None and not self.waits:
             raise self._conflict("judges no canary now; look at it first")
+        if self.waits and order is not CanaryOrder.ABORT:
+            raise self._conflict("waits for its turn; abort it, or wait until it judges a canary")
         if self.end is not None:
             raise self._conflict(f"is {self.end} already; look at it first")
         if order is CanaryOrder.PAUSE and self._pause is not None:
@@ -181,9 +185,9 @@ class Steering:
 
     def take(self, order: CanaryOrder, asked: canaries.Steer, now: float) -> None:
         """What :func:`check` let through."""
-        assert self._percent is not None  # check
-        took = Ordered(order, asked, self._percent)
+        took = Ordered(order, asked, SHADOW if self._percent is None else self._percent)
         if order is CanaryOrder.PROMOTE:
+            assert self._percent is not None  # check
             shares = (self._percent, *self._later)
             to = asked.to_percent or (*self._later, _ALL)[0]
             past = shares if to == _ALL else shares[: shares.index(to)]

@@ -15,7 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from mainspring.core.contracts.training import Stage
     from mainspring.workflows import cancellation, options, run_log
     from mainspring.workflows import errors as temporal_errors
-    from mainspring.workflows.deployment import judge, messages, steering
+    from mainspring.workflows.deployment import judge, messages, steering, turns
 
 
 #: Runs of releases before it end their step here.
@@ -27,12 +27,13 @@ class _RolledBack(Exception):
 
 
 @workflow.defn(name=deployment.DEPLOY_WORKFLOW)
-class DeployModel(steering.Steered):
+class DeployModel(steering.Steered, turns.TakesTurns):
     @workflow.init
     def __init__(self, request: deployment.DeployRequest) -> None:
         self._request = request
         self._log = run_log.RunLog(request.run_id)
         self._steering = steering.Steering(request)
+        self._turn = turns.Turn(request, self._log, self._steering)
         self._previous: deployment.TrafficTable | None = None
         self._version = 0
         self._touched = False
@@ -42,7 +43,8 @@ class DeployModel(steering.Steered):
         told, canary = self._log.status(), self._steering.state
         if canary is None:
             return told
-        return told.model_copy(update={"detail": {canaries.CANARY_DETAIL: canary.model_dump(mode="json")}})
+        detail = {canaries.CANARY_DETAIL: canary.model_dump(mode="json"), **self._turn.detail}
+        return told.model_copy(update={"detail": detail})
 
     @workflow.run
     async def run(self, request: deployment.DeployRequest) -> deployment.DeployResult:
@@ -50,6 +52,7 @@ class DeployModel(steering.Steered):
             message = await self._deploy()
         except _RolledBack as verdict:
             undone = await cancellation.through(self._undo("endpoint.rollback", str(verdict)))
+            await cancellation.through(self._turn.leave())
             return await cancellation.through(
                 self._result(Stage.ROLLED_BACK, f"rolled back: {verdict}{undone}")
             )
@@ -58,15 +61,22 @@ class DeployModel(steering.Steered):
             error = None if cancelled else temporal_errors.from_failure(failure)
             why = "cancelled" if error is None else error.message
             undone = await cancellation.through(self._undo("endpoint.restore", why))
+            await cancellation.through(self._turn.leave())
             stage = Stage.CANCELLED if cancelled else Stage.FAILED
             message = why + undone + await cancellation.through(self._report_end(stage, why + undone, {}))
             self._log.end(stage, message, error)
             if error is None:
                 raise
             raise temporal_errors.to_failure(error) from failure
+        await cancellation.through(self._turn.leave())
         return await cancellation.through(self._result(Stage.DONE, message))
 
     async def _deploy(self) -> str:
+        await self._turn.come()
+        if (end := self._steering.end) is not None:
+            await self._record_orders()
+            self._steering.close()
+            raise _RolledBack(f"{end} before its turn")
         with self._log.step(Stage.DEPLOY, "reading the endpoint"):
             found = await workflow.execute_activity(
                 messages.READ_ENDPOINT,
@@ -75,6 +85,9 @@ class DeployModel(steering.Steered):
                 **options.EXCHANGE,
             )
             in_force = found.view.traffic if found.view is not None else None
+            if in_force is not None and self._request.if_empty:
+                self._version = in_force.version
+                return "somebody answers there already; nothing changed"
             self._check_free(in_force)
             self._check_shadow(in_force)
         with self._log.step(Stage.WARM, "loading the bundle") as step:

@@ -24,6 +24,7 @@ from mainspring.core.contracts.training import Stage
 from mainspring.workflows import tracing
 from mainspring.workflows.deployment import messages as deploying
 from mainspring.workflows.deployment.workflow import DeployModel
+from mainspring.workflows.queueing.workflow import DeploymentQueue
 from mainspring.workflows.ray_jobs import attach, client, observed
 from mainspring.workflows.training import messages
 from mainspring.workflows.training.workflow import TrainModel
@@ -56,7 +57,7 @@ def told(story: Story, *, cached: int = 100) -> Any:
         async with Worker(
             ours,
             task_queue="traced",
-            workflows=[TrainModel, DeployModel],
+            workflows=[TrainModel, DeployModel, DeploymentQueue],
             activities=all_activities(steps, Endpoint(traffic=None)),
             interceptors=[tracing.Tracing(tracer)],
             max_cached_workflows=cached,
@@ -151,7 +152,7 @@ def test_a_worker_without_a_receiver_passes_on_what_came_and_keeps_nothing() -> 
         async with Worker(
             ours := Client(**config),
             task_queue="traced",
-            workflows=[TrainModel, DeployModel],
+            workflows=[TrainModel, DeployModel, DeploymentQueue],
             activities=all_activities(steps, Endpoint(traffic=None)),
             interceptors=[tracing.Tracing(traces.Tracer(None, 1.0))],
         ):

@@ -15,6 +15,7 @@ from mainspring.core.client.workflows import WORKER, WorkflowClient
 from mainspring.core.contracts import training
 from mainspring.core.contracts.training import Stage
 from mainspring.workflows.deployment.workflow import DeployModel
+from mainspring.workflows.queueing.workflow import DeploymentQueue
 from mainspring.workflows.training import messages
 from mainspring.workflows.training.workflow import TrainModel
 
@@ -28,7 +29,7 @@ def worker(client: Client, steps: Steps) -> Worker:
     return Worker(
         client,
         task_queue=OURS,
-        workflows=[TrainModel, DeployModel],
+        workflows=[TrainModel, DeployModel, DeploymentQueue],
         activities=all_activities(steps, Endpoint()),
     )
 

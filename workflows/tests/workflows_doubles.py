@@ -25,6 +25,8 @@ from mainspring.core import errors
 from mainspring.core.contracts import deployment, prediction, training
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows.deployment import judge, messages
+from mainspring.workflows.queueing import activities as queueing
+from mainspring.workflows.queueing.workflow import DeploymentQueue
 
 STABLE = "sha256:" + "a" * 64
 CANDIDATE = "sha256:" + "b" * 64
@@ -70,7 +72,10 @@ def run(
     async def main() -> T:
         async with await start() as environment:
             async with Worker(
-                environment.client, task_queue=QUEUE, workflows=list(workflows), activities=list(activities)
+                environment.client,
+                task_queue=QUEUE,
+                workflows=[*workflows, DeploymentQueue],
+                activities=list(activities),
             ):
                 return await story(environment.client, environment)
 
@@ -103,6 +108,8 @@ class Endpoint:
     history: list[deployment.TrafficTable] = field(default_factory=list)
     events: list[training.RunEvent] = field(default_factory=list)
     probes: list[messages.Probe] = field(default_factory=list)
+    admitted: list[str] = field(default_factory=list)
+    """Bundles that were asked for before they waited."""
     recorded: bool = True
     """Whether the project has recorded requests to probe with."""
     uncounted: int = 0
@@ -157,13 +164,19 @@ class Endpoint:
             traffic_version=self.traffic.version,
             window_seconds=1.0,
             bundles=[
-                bundle_stats("stable", requests=requests, scores=(bins["stable"], counted)),
+                bundle_stats(
+                    "stable",
+                    requests=requests,
+                    scores=(bins["stable"], counted),
+                    digest=self.traffic.stable,
+                ),
                 bundle_stats(
                     "canary" if percent else "shadow",
                     requests=requests,
                     failed=self.errors_at.get(percent, 0),
                     p95=self.p95_at.get(percent, 11.0),
                     scores=(bins["candidate"], counted),
+                    digest=self.traffic.canary or self.traffic.shadow or CANDIDATE,
                 ),
             ],
         )
@@ -192,6 +205,12 @@ class Endpoint:
                 views=[],
                 load_seconds=0.1,
             )
+
+        @activity.defn(name=messages.ADMIT_BUNDLE)
+        async def admit_bundle(asked: messages.AdmitBundle) -> None:
+            self.admitted.append(asked.digest)
+            if self.load_error is not None:
+                raise temporal_errors.to_failure(self.load_error)
 
         @activity.defn(name=messages.SET_TRAFFIC)
         async def set_traffic(asked: messages.SetTraffic) -> deployment.TrafficTable:
@@ -244,7 +263,7 @@ class Endpoint:
 
         return [
             *(read_endpoint, load_bundle, set_traffic, restore_traffic, probe, read_stats, watch),
-            report_event,
+            *(report_event, admit_bundle, queueing.join_queue, queueing.find_gone),
         ]
 
 
@@ -255,13 +274,19 @@ async def _unbroken(event: asyncio.Event) -> None:
 
 
 def bundle_stats(
-    role: str, *, requests: int, failed: int = 0, p95: float = 10.0, scores: tuple[int, int] = (0, 0)
+    role: str,
+    *,
+    requests: int,
+    failed: int = 0,
+    p95: float = 10.0,
+    scores: tuple[int, int] = (0, 0),
+    digest: str = "",
 ) -> deployment.BundleStats:
     """`scores`: a bin, and how many are counted there."""
     place, counted = scores
     bins = range(len(deployment.SCORE_EDGES) + 1)
     return deployment.BundleStats(
-        bundle_digest=STABLE if role == "stable" else CANDIDATE,
+        bundle_digest=digest or (STABLE if role == "stable" else CANDIDATE),
         role=role,
         requests=requests,
         rows=requests,

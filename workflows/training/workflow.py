@@ -215,7 +215,7 @@ class TrainModel:
             if found.view is None:
                 # A canary needs somebody to be compared with: the logistic regression takes the empty endpoint.
                 self._log.says("the baseline takes the empty endpoint first")
-                await self._child(bundles.baseline, "deploy-baseline")
+                await self._child(bundles.baseline, "deploy-baseline", if_empty=True)
             self._log.says(f"canary on `{self._request.deploy_to}`")
             deployed = await self._child(bundles.candidate, canaries.CHILD)
             self._keep(traffic_version=deployed.traffic_version)
@@ -227,7 +227,11 @@ class TrainModel:
             }
         return deployed
 
-    async def _child(self, digest: str, suffix: str) -> deployment.DeployResult:
+    @workflow.signal(name=deployment_messages.TOLD)
+    def deployment_told(self, told: deployment_messages.Told) -> None:
+        self._log.says(told.message)
+
+    async def _child(self, digest: str, suffix: str, *, if_empty: bool = False) -> deployment.DeployResult:
         run_id = f"{self._request.run_id}-{suffix}"
         result: deployment.DeployResult = await workflow.execute_child_workflow(
             deployment.DEPLOY_WORKFLOW,
@@ -239,6 +243,7 @@ class TrainModel:
                 endpoint=self._request.deploy_to,
                 bundle_digest=digest,
                 requested_by=self._request.requested_by,
+                if_empty=if_empty,
             ),
             id=run_id,
             result_type=deployment.DeployResult,
