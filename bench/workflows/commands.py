@@ -139,6 +139,17 @@ class _Asked:
     is_taken_back: bool = False
 
 
+@dataclass(frozen=True)
+class _External:
+    """Another workflow, which can be told something."""
+
+    world: _World
+    workflow_id: str
+
+    async def signal(self, signal: str, *arguments: Any) -> None:
+        await self.world.signal(self.workflow_id, signal)
+
+
 @dataclass
 class _World:
     """Stands where `temporalio.workflow` does; what it does not know itself is Temporal's own."""
@@ -179,6 +190,9 @@ class _World:
     ) -> Any:
         asked = self._put(("child", workflow, id), result_type)
         return await self._through(asked, ("cancel child", id), waits=True)
+
+    async def signal(self, workflow_id: str, name: str) -> None:
+        await self._through(self._put(("signal", workflow_id, name)), ("cancel signal",), waits=False)
 
     async def sleep(self, duration: float | timedelta, **_: Any) -> None:
         timer = self._put(("timer",))
@@ -231,7 +245,14 @@ class _World:
             workflow_id=self.history.workflow_id,
             run_id=started.original_execution_run_id,
             workflow_type=started.workflow_type.name,
+            parent=started.parent_workflow_execution
+            if started.HasField("parent_workflow_execution")
+            else None,
+            is_continue_as_new_suggested=lambda: False,
         )
+
+    def get_external_workflow_handle(self, workflow_id: str, **_: Any) -> _External:
+        return _External(self, workflow_id)
 
     def _put(self, command: Command, kind: type | None = None) -> _Asked:
         if command[0] in histories.NUMBERED:  # also one that is taken back has taken a number

@@ -47,6 +47,11 @@ _COMMANDS: Final[dict[str, Callable[[Any], Command | None]]] = {
         "cancel child",
         a.workflow_execution.workflow_id,
     ),
+    "signal_external_workflow_execution_initiated_event_attributes": lambda a: (
+        "signal",
+        a.workflow_execution.workflow_id,
+        a.signal_name,
+    ),
     "marker_recorded_event_attributes": lambda a: ("marker", _patch_of(a)),
     # The server's own, beside a marker.
     "upsert_workflow_search_attributes_event_attributes": lambda _: None,
@@ -65,6 +70,8 @@ _JOBS: Final = {
     "child_workflow_execution_completed_event_attributes": "initiated_event_id",
     "child_workflow_execution_failed_event_attributes": "initiated_event_id",
     "child_workflow_execution_canceled_event_attributes": "initiated_event_id",
+    "external_workflow_execution_signaled_event_attributes": "initiated_event_id",
+    "signal_external_workflow_execution_failed_event_attributes": "initiated_event_id",
     "workflow_execution_signaled_event_attributes": "",
     "workflow_execution_cancel_requested_event_attributes": "",
 }
@@ -124,6 +131,8 @@ def answer_of(job: HistoryEvent) -> tuple[int, Any]:
     """The command's event, and its result's payloads or the failure as the workflow meets it."""
     attributes = getattr(job, _name(job))
     number = getattr(attributes, _JOBS[_name(job)])
+    if "signal_external" in _name(job):
+        return number, exceptions.ApplicationError("the workflow to be told does not run")
     if "canceled" in _name(job):
         cause: BaseException = exceptions.CancelledError("Cancelled")
     elif not hasattr(attributes, "failure"):
