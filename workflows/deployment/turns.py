@@ -61,20 +61,20 @@ class Turn:
         self._is_in_line = True
         await self._join()
         await self._hear(math.inf)
-        if self._is_mine:
+        if self._is_mine():
             return
         waited_for = list[str]()
         if self._request.max_wait_seconds:
             await self._admit()
         self._orders.waits = True
         try:
-            while not (self._is_mine or self._orders.end):
+            while not (self._is_mine() or self._orders.end):
                 waited_for += [self._place.waits_for]
                 await self._say(str(self))
                 await self._hear(began + self._request.max_wait_seconds)
         finally:
             self._orders.waits = False
-        if self._is_mine:
+        if self._is_mine():
             await self._say(f"its turn at `{self._request.endpoint}`")
         detail = {"waited_for": list(dict.fromkeys(waited_for))}
         self._log.steps.append(
@@ -95,7 +95,6 @@ class Turn:
         behind = f", and {more} more before it" if more > 0 else ""
         return f"waits for `{self._place.waits_for}`, which deploys to `{self._request.endpoint}`{behind}"
 
-    @property
     def _is_mine(self) -> bool:
         return self._is_told and not self._place.ahead
 
