@@ -184,9 +184,8 @@ def _without(now: deployment.TrafficTable, request: retiring.RetireRequest) -> d
     digest, other = request.bundle_digest, request.replace_by
     changes: dict[str, Any] = {}
     if now.stable == digest and other is not None:
-        changes["stable"] = other
-        if now.canary == other:
-            changes |= {"canary": None, "canary_percent": 0}
+        # Whoever judges a canary there leaves it alone from then on, and it was judged against what goes.
+        changes |= {"stable": other, "canary": None, "canary_percent": 0}
     if now.shadow == digest:
         changes["shadow"] = None
     if not changes:

@@ -166,6 +166,13 @@ def test_the_other_bundle_is_loaded_and_takes_the_whole_endpoint(tmp_path: Path)
     assert world.move(replace_by=STABLE) == messages.Moved(version=5, changed=False)
 
 
+def test_nobodys_canary_stays_behind_a_bundle_that_it_was_not_judged_against(tmp_path: Path) -> None:
+    """Its deployment sees other traffic, and ends without a word to it: the share would stay, and the next one be refused."""
+    world = World(tmp_path, table(canary="sha256:" + "e" * 64, canary_percent=25))
+    assert world.move(replace_by=STABLE).changed
+    assert world.serving.tables["delay"] == table(version=5, stable=STABLE, set_by="run_retire")
+
+
 def test_a_shadow_leaves_and_a_stable_bundle_without_another_stays(tmp_path: Path) -> None:
     world = World(tmp_path, table(stable=STABLE, shadow=CANDIDATE))
     assert world.move().changed and world.serving.tables["delay"].shadow is None
