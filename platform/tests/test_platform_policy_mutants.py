@@ -1,4 +1,4 @@
-"""The table of cases tells our policies from nearly every one that is a step away from them."""
+"""The table of cases tells our policies from every one that is a step away from them and answers otherwise."""
 
 from __future__ import annotations
 
@@ -71,6 +71,13 @@ def survivors() -> tuple[list[str], int]:
     return alive, count
 
 
+#: Answers as ours does, by the same ids: whom it would permit more than ours, `run.retire.role` forbids the same.
+NO_OTHER = ["run.retire: condition 0: left of && alone"]
+
+
 def test_the_table_tells_mutants_from_ours() -> None:
+    """Each that can be told; the README beside the policies says how many there are."""
     alive, count = survivors()
-    assert count > 100 and len(alive) <= count * 0.05, (count, alive)
+    assert alive == NO_OTHER
+    said = (sources.FOLDER / "README.md").read_text(encoding="utf-8")
+    assert f"Of {count} mutants" in said and f" {count - len(alive)} are told from ours" in said

@@ -201,6 +201,19 @@ def test_an_account_gives_nobody_rights_whatever_its_roles(api: Api, made: Any) 
     assert api.call("admin", "GET", f"{ACCOUNTS}/root", 200)["disabled"] is False
 
 
+def test_a_decision_is_a_persons(api: Api, made: Any) -> None:
+    """In `dev`, too, where whoever asked for a run decides on it: an account asks, and somebody is asked."""
+    token = ask(api, create(api, name="root", roles={"*": ["admin", "developer", "approver"]}))
+    run = by(api, token, "POST", "/api/v1/runs", 201, {"project": "flight-delay", "environment": "dev"})
+    place = f"/api/v1/runs/{run['run_id']}"
+    told = by(api, token, "POST", f"{place}/decision", 403, {"approve": True, "reason": "tests passed"})
+    assert told["details"]["rule_id"] == "service-account.decides-nothing"
+    assert "a decision is a person's" in json.dumps(told)
+    order = {"order": "promote", "reason": "tests passed"}
+    told = by(api, token, "POST", f"{place}/canary", 403, order)
+    assert told["details"]["rule_id"] == "canary.gate"
+
+
 def test_its_name_is_nobody_elses(api: Api, made: Any, tmp_path: Path) -> None:
     roles = {"roles": {"dev": ["viewer"]}}
     for actor in (

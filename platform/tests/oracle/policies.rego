@@ -158,6 +158,12 @@ may_not(q, "canary.gate") if {
 	not has(q, {"approver", "admin"})
 }
 
+may_not(q, "canary.gate") if {
+	q.action == "run.steer"
+	q.context.order == "promote"
+	startswith(q.principal.name, "service-account:")
+}
+
 may(q, "endpoint.delete") if {
 	q.action == "endpoint.delete"
 	has(q, {"approver", "admin"})
@@ -224,6 +230,11 @@ may(q, "service-account.token") if {
 
 may_not(q, "service-account.gives-no-rights") if {
 	q.action in manages_accounts | {"member.set", "member.remove", "access.request", "access.break-glass", "access.decide", "access.review"}
+	startswith(q.principal.name, "service-account:")
+}
+
+may_not(q, "service-account.decides-nothing") if {
+	q.action in {"run.decide", "quarantine.release", "classification.decide", "dpia.decide", "erasure.decide", "erasure.lift"}
 	startswith(q.principal.name, "service-account:")
 }
 
@@ -443,7 +454,7 @@ forbids := {
 	"run.role", "run.on-behalf-of", "run.prod.on-behalf-of", "run.environment", "run.prod.person-decides", "run.approves-for-self",
 	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment", "run.retire.role", "classification.person", "dpia.high-risk", "dpia.four-eyes", "erasure.four-eyes", "erasure.hold.four-eyes",
 	"data.see.synthetic-only", "data.use.synthetic-only", "data.export.classified",
-	"canary.gate", "canary.four-eyes", "service-account.gives-no-rights",
+	"canary.gate", "canary.four-eyes", "service-account.gives-no-rights", "service-account.decides-nothing",
 }
 
 decide(q) := {"allowed": false, "by": no} if {
