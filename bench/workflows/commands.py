@@ -268,9 +268,7 @@ class _World:
         elif not timer.answer.done() or timer.answer.cancelled():
             self._put(("cancel timer",))
 
-    async def _through(
-        self, asked: _Asked, cancel: Command, *, waits: bool, flag: int | None = None
-    ) -> Any:
+    async def _through(self, asked: _Asked, cancel: Command, *, waits: bool, flag: int | None = None) -> Any:
         """Its answer; a cancellation of the workflow asks for its cancellation, and `waits` for what comes of that.
 
         Where both come in one task, the answer is lost in runs that have noted the `flag`.
