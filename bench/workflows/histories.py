@@ -18,6 +18,7 @@ __all__ = [
     "Command",
     "answer_of",
     "command_of",
+    "fired_timers",
     "flags_of",
     "is_job",
     "markers",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 Command: typing.TypeAlias = tuple[str, ...]
-#: The SDK numbers these, each kind by itself, from 1 on, and replay compares the numbers.
+#: The SDK numbers these, each kind by itself, from 1 on. Replay compares the numbers of activities, and of timers that fire.
 NUMBERED: Final = frozenset({"activity", "timer"})
 
 #: What a workflow's own task adds to its history, and what is said of it; None: something else belongs to it.
@@ -50,7 +51,6 @@ _COMMANDS: Final[dict[str, Callable[[Any], Command | None]]] = {
     "signal_external_workflow_execution_initiated_event_attributes": lambda a: (
         "signal",
         a.workflow_execution.workflow_id,
-        a.signal_name,
     ),
     "marker_recorded_event_attributes": lambda a: ("marker", _patch_of(a)),
     # The server's own, beside a marker.
@@ -83,6 +83,12 @@ def markers(history: WorkflowHistory) -> frozenset[str]:
     return frozenset(
         _patch_of(e.marker_recorded_event_attributes) for e in history.events if e.event_type == kind
     )
+
+
+def fired_timers(history: WorkflowHistory) -> frozenset[str]:
+    """Numbers of the timers that fired."""
+    kind = EventType.EVENT_TYPE_TIMER_FIRED
+    return frozenset(e.timer_fired_event_attributes.timer_id for e in history.events if e.event_type == kind)
 
 
 def flags_of(task: HistoryEvent) -> set[int]:

@@ -24,6 +24,9 @@ _LOG: Final = logging.getLogger(__name__)
 _STOP_SECONDS: Final = 30.0
 #: A job that may cost no more ends by itself for so long, where it can do so well; then it is ended.
 _GRACE_SECONDS: Final = 3.0
+#: One that has answered by then uses nothing any more and goes by itself: Ray would take three seconds to end it.
+_LEAVING_SECONDS: Final = 8.0
+_LOOK_SECONDS: Final = 0.25
 
 
 def family() -> str:
@@ -130,7 +133,7 @@ async def _follow(
             if job is not None and job.is_ended:
                 return job
             if work.paying is not None and watched is not None and await work.paying.must_stop(watched):
-                return None if job is None else await _wind_down(jobs, submission_id, poll_seconds)
+                return None if job is None else await _wind_down(jobs, work, k, poll_seconds)
             if job is None:
                 # New, or its cluster was lost with all that it knew.
                 submission = asyncio.ensure_future(
@@ -161,14 +164,25 @@ async def _follow(
         raise
 
 
-async def _wind_down(jobs: client.RayJobs, submission_id: str, poll_seconds: float) -> client.Job | None:
+async def _wind_down(jobs: client.RayJobs, work: Work[T], k: int, poll_seconds: float) -> client.Job | None:
     """A job that was told to stop, once it has ended: by itself, or because Ray ends it."""
-    until = time.monotonic() + _GRACE_SECONDS
+    submission_id, told = f"{work.base_id}-{k}", time.monotonic()
     while (job := await jobs.find(submission_id)) is not None and not job.is_ended:
-        if time.monotonic() >= until:
+        late = time.monotonic() - told
+        if late >= _LEAVING_SECONDS or (late >= _GRACE_SECONDS and not _has_answered(work, k)):
             return await _stop(jobs, submission_id, poll_seconds)
-        await asyncio.sleep(poll_seconds)
+        await asyncio.sleep(min(poll_seconds, _LOOK_SECONDS))
     return job
+
+
+def _has_answered(work: Work[T], k: int) -> bool:
+    try:
+        work.answer(k)
+    except errors.NotFound:
+        return False
+    except errors.MainspringError:
+        return True  # that it was stopped, say
+    return True
 
 
 def _runs_for(job: client.Job) -> float:

@@ -235,10 +235,19 @@ def train(ray: RayDouble, ours: budgets.Budgets, folder: Path, family: str) -> a
     base_id = f"run_train-train-{family}"
     book = books.Book(root=folder, family=family)
     pays = paying.Paying(ours, train_request(), book, base_id, "ray-train", "the last checkpoint")
+
+    def answer(k: int) -> str:
+        """What it has by now: an error that says that it was stopped, or a result once it is through."""
+        if (folder / "stopped-well").exists():
+            raise errors.JobFailed("stopped as asked after epoch 3", job_id=f"{base_id}-{k}", status="stopped")
+        if ray.jobs[f"{base_id}-{k}"]["states"][0] != "SUCCEEDED":
+            raise errors.NotFound("nothing is left", resource="answer", name=base_id)
+        return f"answer {k}"
+
     work = attach.Work(
         base_id=base_id,
         entrypoint=lambda k: f"train {k}",
-        answer=lambda k: f"answer {k}",
+        answer=answer,
         metadata={},
         timeout_seconds=3600.0,
         paying=pays,
@@ -322,6 +331,32 @@ def test_a_job_that_comes_to_its_end_when_it_is_asked_to_stop_has_ended_well(
     do(submit(ray, "run_train-train-a-0"))
     assert train(ray, control.budgets(), tmp_path, "a").answer == "answer 0"
     assert ray.stopped == [] and control.usage == {}, "its record is the step's"
+
+
+def test_a_job_that_has_answered_goes_by_itself(tmp_path: Path, ray: RayDouble) -> None:
+    control = Control(runs={"run_train": limit(0.5)})
+    ray.script["run_train-train-a-0"] = [*["RUNNING"] * 60, "FAILED"]  # 0.3 s of looks, grace is 0.05
+    enter(books.Book(root=tmp_path, family="a"), 90_000.0)
+    do(submit(ray, "run_train-train-a-0"))
+    (tmp_path / "stopped-well").touch()
+    with pytest.raises(errors.BudgetExhausted):
+        train(ray, control.budgets(), tmp_path, "a")
+    assert ray.stopped == [], "Ray would take longer"
+    assert [r.consumed_quantity for r in control.usage.values()] == [25.0]
+
+
+def test_one_that_has_answered_and_stays_is_ended(
+    tmp_path: Path, ray: RayDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attach, "_LEAVING_SECONDS", 0.1)
+    control = Control(runs={"run_train": limit(0.5)})
+    ray.script["run_train-train-a-0"] = ["RUNNING"]
+    enter(books.Book(root=tmp_path, family="a"), 90_000.0)
+    do(submit(ray, "run_train-train-a-0"))
+    (tmp_path / "stopped-well").touch()
+    with pytest.raises(errors.BudgetExhausted):
+        train(ray, control.budgets(), tmp_path, "a")
+    assert ray.stopped == ["run_train-train-a-0"]
 
 
 async def submit(ray: RayDouble, job: str) -> None:
