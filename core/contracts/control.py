@@ -87,6 +87,9 @@ class RunCreate(Request):
     """Deploy: how long it is asked as a shadow, which answers nobody, and judged before its first share; 0: not at all."""
     max_score_psi: Annotated[float, Field(gt=0)] | None = None
     """Deploy: how far its scores may be from stable's, as a population stability index; beyond that it goes back. None: not judged."""
+    max_wait_seconds: Annotated[float, Field(ge=0, le=2_592_000)] | None = None
+    """Deploy: how long it waits for deployments to the same endpoint that came before it; 0: it is refused where there is one.
+    None: a day."""
     retire: RetireOptions | None = None
     """Retire: required."""
     release: ReleaseOptions | None = None

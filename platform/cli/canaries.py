@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["canary"]
 
 _NAME: Final = click.argument("name")
+_RUN: Final = click.option(
+    "--run",
+    "run_id",
+    default="",
+    help="A run that waits for others there. Default: the one whose canary is in the traffic.",
+)
 _REASON: Final = click.option("--reason", required=True, help="On record with the order.")
 
 
@@ -25,12 +31,14 @@ def canary() -> None:
 
 @canary.command("show")
 @_NAME
+@_RUN
 @session.AS
 @session.JSON
-def canary_show(name: str, actor: str, as_json: bool) -> None:
+def canary_show(name: str, run_id: str, actor: str, as_json: bool) -> None:
     """At which share it is judged, by which run, and who paused it."""
     with session.client(actor or "developer@local") as client:
-        output.show(client.canary(_run_at(client, name)).model_dump(mode="json"), as_json=as_json)
+        found = client.canary(_run_at(client, name, run_id))
+        output.show(found.model_dump(mode="json"), as_json=as_json)
 
 
 @canary.command("pause")
@@ -72,27 +80,41 @@ def canary_promote(name: str, percent: int | None, reason: str, actor: str, as_j
 
 @canary.command("abort")
 @_NAME
+@_RUN
 @_REASON
 @session.AS
 @session.JSON
-def canary_abort(name: str, reason: str, actor: str, as_json: bool) -> None:
-    """Give its traffic back to the stable bundle; its run ends as rolled back."""
-    _steer(name, "abort", reason, actor or "developer@local", as_json=as_json)
+def canary_abort(name: str, run_id: str, reason: str, actor: str, as_json: bool) -> None:
+    """Give its traffic back to the stable bundle; its run ends as rolled back. One that waits ends before its turn."""
+    _steer(name, "abort", reason, actor or "developer@local", run_id=run_id, as_json=as_json)
 
 
-def _steer(name: str, order: str, reason: str, actor: str, *, percent: int = 0, as_json: bool) -> None:
+def _steer(
+    name: str, order: str, reason: str, actor: str, *, percent: int = 0, run_id: str = "", as_json: bool
+) -> None:
     from mainspring.core.contracts import canaries
 
     with session.client(actor) as client:
-        run_id = _run_at(client, name)
+        run_id = _run_at(client, name, run_id)
         found = client.steer(run_id, canaries.CanaryOrder(order), reason=reason, to_percent=percent)
         output.show(found.model_dump(mode="json"), as_json=as_json)
 
 
-def _run_at(client: control_client.ControlClient, name: str) -> str:
-    """The run whose canary has traffic there. Errors: DependencyDown without serving; Conflict where there is none."""
+def _run_at(client: control_client.ControlClient, name: str, chosen: str = "") -> str:
+    """The run whose canary has traffic there, or `chosen`, if that is to deploy there.
+
+    Errors: DependencyDown without serving; Conflict where there is none.
+    """
     from mainspring.core.contracts import canaries
 
+    if chosen:
+        if (found := client.canary(chosen)).endpoint != name:
+            raise errors.Conflict(
+                f"run `{chosen}` does not deploy to `{name}`, but to `{found.endpoint}`; name that one",
+                resource="run",
+                name=chosen,
+            )
+        return chosen
     live = client.live_endpoint(name)
     if live.traffic is None:
         raise errors.DependencyDown(live.unavailable, name="serving")

@@ -37,6 +37,12 @@ _PSI: Final = click.option(
     default=None,
     help="How far its scores may be from those in service, as a population stability index; 0.2 is a shift. Default: not judged.",
 )
+_WAIT: Final = click.option(
+    "--max-wait-seconds",
+    type=click.FloatRange(0, 2_592_000),
+    default=None,
+    help="How long it waits for deployments that came before it; 0: it is refused where there is one. Default: a day.",
+)
 _IDLE: Final = ("endpoint", "project", "environment", "last_used_at", "noticed_at", "stopped_at")
 _TRAFFIC: Final = ("role", "bundle", "percent", "requests", "errors", "p95_ms")
 
@@ -142,6 +148,7 @@ def endpoint_predict(name: str, file: BinaryIO, explain: bool, actor: str, as_js
 @_CANARY
 @_SHADOW
 @_PSI
+@_WAIT
 @_KEY
 @session.DRY_RUN
 @session.AS
@@ -153,6 +160,7 @@ def endpoint_promote(
     shares: tuple[int, ...],
     shadow_seconds: float,
     max_score_psi: float | None,
+    max_wait_seconds: float | None,
     key: str,
     dry_run: bool,
     actor: str,
@@ -161,7 +169,7 @@ def endpoint_promote(
     """Bring the bundle of DIGEST into service there, by steps that are judged; `run watch` follows it."""
     with session.client(actor or "developer@local") as client:
         claim = client.endpoint(name)
-        wanted = _wanted(claim, digest, reason, key, shares, shadow_seconds, max_score_psi)
+        wanted = _wanted(claim, digest, reason, key, shares, shadow_seconds, max_score_psi, max_wait_seconds)
         _deploy(client, wanted, dry_run=dry_run, as_json=as_json)
 
 
@@ -172,6 +180,7 @@ def endpoint_promote(
 @_CANARY
 @_SHADOW
 @_PSI
+@_WAIT
 @_KEY
 @session.DRY_RUN
 @session.AS
@@ -183,6 +192,7 @@ def endpoint_rollback(
     shares: tuple[int, ...],
     shadow_seconds: float,
     max_score_psi: float | None,
+    max_wait_seconds: float | None,
     key: str,
     dry_run: bool,
     actor: str,
@@ -193,7 +203,7 @@ def endpoint_rollback(
         claim = client.endpoint(name)
         if not digest:
             digest = _before(client, claim, _traffic(client.live_endpoint(name)).stable)
-        wanted = _wanted(claim, digest, reason, key, shares, shadow_seconds, max_score_psi)
+        wanted = _wanted(claim, digest, reason, key, shares, shadow_seconds, max_score_psi, max_wait_seconds)
         _deploy(client, wanted, dry_run=dry_run, as_json=as_json)
 
 
@@ -254,6 +264,7 @@ def _wanted(
     shares: tuple[int, ...],
     shadow_seconds: float,
     max_score_psi: float | None,
+    max_wait_seconds: float | None,
 ) -> control.RunCreate:
     from mainspring.core import ids
     from mainspring.core.contracts import control
@@ -267,6 +278,7 @@ def _wanted(
         canary_percents=shares,
         shadow_seconds=shadow_seconds,
         max_score_psi=max_score_psi,
+        max_wait_seconds=max_wait_seconds,
         cause=reason,
         idempotency_key=key or ids.new_id("key"),
     )
@@ -288,7 +300,7 @@ def _start(
 ) -> None:
     if dry_run:
         names = {"project", "kind", "environment", "endpoint", "bundle_digest", "canary_percents", "cause"}
-        limits = {"shadow_seconds", "max_score_psi"}
+        limits = {"shadow_seconds", "max_score_psi", "max_wait_seconds"}
         after = wanted.model_dump(mode="json", include=names)
         after |= wanted.model_dump(mode="json", include=limits, exclude_defaults=True)
         output.show_change(what, None, after, as_json=as_json)

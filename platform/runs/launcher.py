@@ -149,7 +149,7 @@ class MemoryLauncher:
     async def status(self, run_id: str) -> training.RunStatus:
         told = training.RunStatus(run_id=run_id, stage=self._stage(run_id))
         known = self.canaries.get(run_id)
-        if known is None or not (known.percent or known.is_shadow):
+        if known is None or not (known.percent or known.is_shadow or known.is_waiting):
             return told
         return told.model_copy(update={"detail": {canaries.CANARY_DETAIL: known.model_dump(mode="json")}})
 
@@ -180,12 +180,19 @@ class MemoryLauncher:
             percent=percent, is_shadow=is_shadow, later_percents=later
         )
 
+    def wait(self, deployment_id: str) -> None:
+        """Others are before that deployment."""
+        self._stages[deployment_id] = training.Stage.PENDING
+        self.canaries[deployment_id] = canaries.CanaryState(percent=0, is_waiting=True)
+
     async def steer(self, run_id: str, order: canaries.CanaryOrder, asked: canaries.Steer) -> None:
         self._stage(run_id)
         if asked.order_id in self._taken:
             return
         known = self.canaries.get(run_id)
-        if known is None or not (known.percent or known.is_shadow):
+        is_known = known is not None and (known.percent or known.is_shadow)
+        may_abort = known is not None and known.is_waiting and order is canaries.CanaryOrder.ABORT
+        if known is None or not (is_known or may_abort):
             raise errors.Conflict(
                 f"run `{run_id}` judges no canary now; look at it first", resource="run", name=run_id
             )

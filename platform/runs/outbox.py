@@ -163,6 +163,9 @@ async def _start(
                 max_score_psi=request.max_score_psi,
                 # Left out, it is as the deployment has it.
                 **({"canary_percents": request.canary_percents} if request.canary_percents else {}),
+                **(
+                    {} if request.max_wait_seconds is None else {"max_wait_seconds": request.max_wait_seconds}
+                ),
             )
         )
     elif request.kind is control.RunKind.SCORE:

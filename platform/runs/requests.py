@@ -45,6 +45,7 @@ def check_complete(request: control.RunCreate) -> None:
         ("canary_percents", control.RunKind.DEPLOY),
         ("shadow_seconds", control.RunKind.DEPLOY),
         ("max_score_psi", control.RunKind.DEPLOY),
+        ("max_wait_seconds", control.RunKind.DEPLOY),
     ):
         left_out = (None, "", (), 0.0, training.ModelChanges())
         if request.kind is not kind and getattr(request, name) not in left_out:

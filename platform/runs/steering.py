@@ -71,7 +71,7 @@ async def steer(
             return mutation.Change(service.Asked(run_id, known), f"run/{run_id}", is_new=False)
         if before is not None:
             versions.check(if_match, before.version, resource="canary", name=run_id)
-            if not (before.percent or before.is_shadow):
+            if not (before.percent or before.is_shadow or before.is_waiting):
                 raise errors.Conflict(
                     f"run `{run_id}` judges no canary now; see `mainspring run show {run_id}`",
                     resource="run",
@@ -117,9 +117,15 @@ async def _look(plane: control_plane.ControlPlane, row: sa.Row[Any]) -> canaries
         environment=row.environment,
         endpoint=row.request.get("endpoint", ""),
         message=status.message if status is not None else "",
-        version=versions.of(deployment_id, "shadow" if state.is_shadow else state.percent, state.is_paused),
+        version=versions.of(deployment_id, _place(state), state.is_paused),
         **state.model_dump(),
     )
+
+
+def _place(state: canaries.CanaryState) -> str | int:
+    if state.is_waiting:
+        return "queue"
+    return "shadow" if state.is_shadow else state.percent
 
 
 async def _look_if_there(plane: control_plane.ControlPlane, row: sa.Row[Any]) -> canaries.CanaryView | None:

@@ -44,15 +44,22 @@ def test_a_shadow_and_a_limit_for_scores_go_to_the_deployment_as_they_were_chose
     api: Api, launcher: run_launcher.MemoryLauncher
 ) -> None:
     chosen: dict[str, Any]
-    for chosen in ({}, {"shadow_seconds": 600, "max_score_psi": 0.2}):
+    for chosen in ({}, {"shadow_seconds": 600, "max_score_psi": 0.2, "max_wait_seconds": 0}):
         started = launcher.started[api.run(**DEPLOY, **chosen)["run_id"]]
         assert isinstance(started, deployment.DeployRequest)
         expected = (chosen.get("shadow_seconds", 0.0), chosen.get("max_score_psi"))
         assert (started.shadow_seconds, started.max_score_psi) == expected
-    for name, wrong in (("shadow_seconds", -1), ("shadow_seconds", 1e9), ("max_score_psi", 0)):
+        assert started.max_wait_seconds == chosen.get("max_wait_seconds", 86_400.0)
+    for name, wrong in (
+        ("shadow_seconds", -1),
+        ("shadow_seconds", 1e9),
+        ("max_score_psi", 0),
+        ("max_wait_seconds", -1),
+        ("max_wait_seconds", 1e9),
+    ):
         told = api.run(400, **DEPLOY, **{name: wrong})
         assert told["code"] == "invalid_request" and name in json.dumps(told)
-    for name in ("shadow_seconds", "max_score_psi"):
+    for name in ("shadow_seconds", "max_score_psi", "max_wait_seconds"):
         told = api.run(400, kind="train", **{name: 0.5})
         assert told["details"]["field"] == name and "goes with kind `deploy`" in told["detail"]
 

@@ -137,10 +137,11 @@ def test_an_endpoint_is_promoted_and_rolled_back_by_deployments(
     before = len(launcher.started)
     planned = shell.json("endpoint", "promote", "delay", NEW, "--dry-run")
     assert planned["action"] == "create" and planned["changes"]["bundle_digest"]["to"] == NEW
-    assert not planned["changes"].keys() & {"shadow_seconds", "max_score_psi"}
-    chosen = ("--shadow-seconds", "60", "--max-score-psi", "0.2")
+    assert not planned["changes"].keys() & {"shadow_seconds", "max_score_psi", "max_wait_seconds"}
+    chosen = ("--shadow-seconds", "60", "--max-score-psi", "0.2", "--max-wait-seconds", "0")
     judged = shell.json("endpoint", "promote", "delay", NEW, *chosen, "--dry-run")["changes"]
     assert (judged["shadow_seconds"]["to"], judged["max_score_psi"]["to"]) == (60.0, 0.2)
+    assert judged["max_wait_seconds"]["to"] == 0.0
     assert len(launcher.started) == before, "a dry run starts nothing"
     made = shell.json("endpoint", "promote", "delay", NEW, "--reason", "better", "--key", "k1")
     assert (made["kind"], made["endpoint"], made["bundle_digest"], made["cause"]) == (
@@ -249,6 +250,17 @@ def test_a_shadow_is_steered_while_a_run_judges_it(
     assert shell.json("endpoint", "canary", "show", "delay")["is_shadow"]
     aborted = shell.json("endpoint", "canary", "abort", "delay", "--reason", "after all")
     assert aborted["is_shadow"] is False
+
+
+def test_one_that_waits_is_named_by_its_run(shell: Shell, launcher: run_launcher.MemoryLauncher) -> None:
+    run_id = shell.api.run(kind="deploy", endpoint="delay", bundle_digest=NEW)["run_id"]
+    launcher.wait(run_id)
+    canary = ("endpoint", "canary")
+    assert shell.json(*canary, "show", "delay", "--run", run_id)["is_waiting"]
+    other = shell.run(*canary, "abort", "other", "--run", run_id, "--reason", "a slip", code=1).output
+    assert f"run `{run_id}` does not deploy to `other`, but to `delay`" in " ".join(other.split())
+    aborted = shell.json(*canary, "abort", "delay", "--run", run_id, "--reason", "a better one came")
+    assert not aborted["is_waiting"] and [order for _, order, _ in launcher.orders] == ["abort"]
 
 
 def test_events_are_a_line_each(shell: Shell) -> None:

@@ -123,6 +123,23 @@ def test_an_engine_that_is_away_has_the_order_later(api: Api, launcher: run_laun
     assert len(launcher.orders) == 1
 
 
+def test_one_that_waits_for_its_turn_can_be_aborted_and_nothing_else(
+    api: Api, launcher: run_launcher.MemoryLauncher
+) -> None:
+    run_id = judged(api, launcher, 0)
+    before = look(api, run_id)
+    launcher.wait(run_id)
+    found = look(api, run_id)
+    assert (found["percent"], found["is_waiting"], before["is_waiting"]) == (0, True, False)
+    assert before["version"] != found["version"]
+    assert steer(api, run_id, 409)["code"] == "conflict"
+    steer(api, run_id, order="abort", reason="a better one came")
+    assert [order for _, order, _ in launcher.orders] == ["abort"]
+    released = {"kind": "release", "endpoint": "delay", "release": {"reason": "gone"}}
+    launcher.wait(run_id)
+    assert "may bring a bundle to endpoint" in api.run(409, role="approver", **released)["detail"]
+
+
 def test_a_shadow_that_is_judged_is_steered_as_a_canary(
     api: Api, launcher: run_launcher.MemoryLauncher
 ) -> None:
