@@ -11,7 +11,7 @@ import httpx
 from temporalio import activity
 
 from mainspring.core import errors, workspace
-from mainspring.core.contracts import deployment, prediction
+from mainspring.core.contracts import budgets, deployment, prediction
 from mainspring.core.lineage import emitter, jobs
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows import heartbeat, probes
@@ -53,6 +53,7 @@ class DeploymentActivities:
             self.watch,
             self.report_event,
             self.admit_bundle,
+            self.afford,
         ]
 
     @activity.defn(name=messages.READ_ENDPOINT)
@@ -82,6 +83,21 @@ class DeploymentActivities:
     async def admit_bundle(self, asked: messages.AdmitBundle) -> None:
         """Before it waits for its turn; when that has come, :meth:`load_bundle` asks once more."""
         await self._require(asked.digest, asked.environment)
+
+    @activity.defn(name=messages.AFFORD)
+    async def afford(self, asked: messages.Afford) -> None:
+        """Errors: BudgetExhausted where the run or its project has spent what it may; DependencyDown."""
+        query = httpx.QueryParams({"run": asked.run_id, "project": asked.project})
+        with temporal_errors.typed():
+            async with heartbeat.beating():
+                told = await exchange(self._control, "control", "GET", f"/api/v1/costs:standing?{query}")
+            standing = budgets.Standing.model_validate(told)
+            for scope, name, known in (
+                ("run", asked.run_id, standing.runs.get(asked.run_id)),
+                ("project", asked.project, standing.projects.get(asked.project)),
+            ):
+                if known is not None and known.limit is not None and known.spent >= known.limit:
+                    raise _spent(asked.run_id, scope, name, known, standing.currency)
 
     async def _require(self, digest: str, environment: str) -> None:
         if self._admit is not None:
@@ -187,6 +203,21 @@ class DeploymentActivities:
     async def _ask(self, method: str, path: str, body: str = "") -> Any:
         async with heartbeat.beating():
             return await exchange(self._serving, "serving", method, path, body)
+
+
+def _spent(
+    run_id: str, scope: str, name: str, known: budgets.Spending, currency: str
+) -> errors.BudgetExhausted:
+    assert known.limit is not None  # what is said to be spent has one
+    return errors.BudgetExhausted(
+        f"{scope} `{name}` has spent {known.spent:.6g} of {known.limit:.6g} {currency} while this deployment waited for its"
+        " turn; raise that limit, then deploy again",
+        run_id=run_id,
+        scope=scope,
+        limit=known.limit,
+        spent=known.spent,
+        currency=currency,
+    )
 
 
 def _answerers(table: deployment.TrafficTable) -> tuple[str | bool | None, ...]:

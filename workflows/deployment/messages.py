@@ -20,6 +20,7 @@ READ_STATS: Final = "mainspring.endpoint.read_stats.v1"
 WATCH: Final = "mainspring.endpoint.watch.v1"
 REPORT_EVENT: Final = "mainspring.run.report_event.v1"
 ADMIT_BUNDLE: Final = "mainspring.bundle.admit.v1"
+AFFORD: Final = "mainspring.deployment.afford.v1"
 #: To a training, of its own deployment: a Told.
 TOLD: Final = "deployment_told"
 
@@ -112,6 +113,13 @@ class AdmitBundle(Message):
 
     digest: Digest
     environment: str
+
+
+class Afford(Message):
+    """Whether what was paid for when it was started may still be spent, at the end of a wait."""
+
+    run_id: str
+    project: Slug
 
 
 class Told(Message):

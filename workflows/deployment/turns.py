@@ -75,6 +75,7 @@ class Turn:
         finally:
             self._orders.waits = False
         if self._is_mine():
+            await self._afford()
             await self._say(f"its turn at `{self._request.endpoint}`")
         detail = {"waited_for": list(dict.fromkeys(waited_for))}
         self._log.steps.append(
@@ -117,6 +118,16 @@ class Turn:
             messages.ADMIT_BUNDLE,
             messages.AdmitBundle(digest=self._request.bundle_digest, environment=self._request.environment),
             **options.EXCHANGE,
+        )
+        cancellation.notice()
+
+    async def _afford(self) -> None:
+        """A start asks the budget; after a day that answer is an old one."""
+        run_id = self._request.parent_run_id or self._request.run_id
+        await workflow.execute_activity(
+            messages.AFFORD,
+            messages.Afford(run_id=run_id, project=self._request.project),
+            **options.INSIST,
         )
         cancellation.notice()
 

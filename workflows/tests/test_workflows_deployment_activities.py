@@ -6,6 +6,7 @@ import json
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from workflows_doubles import CANDIDATE, STABLE
 from mainspring.core import errors, workspace
 from mainspring.core.contracts import deployment, prediction, training
 from mainspring.core.lineage import emitter, spool
+from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows import options, probes
 from mainspring.workflows.deployment import messages
 from mainspring.workflows.deployment.activities import DeploymentActivities
@@ -58,6 +60,33 @@ def test_a_restore_that_was_done_before_its_worker_died_is_a_change_still() -> N
     asked = messages.RestoreTraffic(previous=PREVIOUS, run_id="run_x")
     found = asyncio.run(activities(now, put).restore_traffic(asked))
     assert (found.changed, found.version, put) == (True, 6, [])
+
+
+def afford(**spendings: Any) -> str:
+    """Whether it may begin, where the control API says that; the address that was asked."""
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(200, json={"currency": "USD", "prices": {}, **spendings})
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://control")
+    ours = DeploymentActivities(http, http, Path("no-state"))
+    asyncio.run(ours.afford(messages.Afford(run_id="run_x", project="flight-delay")))
+    return asked[0]
+
+
+def test_what_run_and_project_may_spend_is_asked_once_more_after_a_wait() -> None:
+    assert afford() == "http://control/api/v1/costs:standing?run=run_x&project=flight-delay"
+    afford(runs={"run_x": {"spent": 9.0}}, projects={"flight-delay": {"limit": 5.0, "spent": 4.9}})
+    for scope, spent in (
+        ("run", {"runs": {"run_x": {"limit": 5.0, "spent": 5.0}}}),
+        ("project", {"projects": {"flight-delay": {"limit": 5.0, "spent": 5.5}}}),
+    ):
+        with pytest.raises(ApplicationError, match="raise that limit, then deploy again") as caught:
+            afford(**spent)
+        error = temporal_errors.from_failure(caught.value)
+        assert isinstance(error, errors.BudgetExhausted) and (error.scope, error.limit) == (scope, 5.0)
 
 
 def set_canary(shelf: set[str], stored: set[str]) -> list[str]:

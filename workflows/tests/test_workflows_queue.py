@@ -281,6 +281,24 @@ def test_what_may_not_serve_any_more_when_its_turn_comes_does_not() -> None:
     assert endpoint.traffic is not None and endpoint.traffic.stable == CANDIDATE
 
 
+def test_what_cannot_be_paid_any_more_when_its_turn_comes_does_not_begin() -> None:
+    endpoint = unsure()
+
+    async def story(client: Client) -> errors.MainspringError:
+        ahead, waits = await first(client), await second(client)
+        behind = await start(client, "run_third", THIRD)
+        await told(behind, "and 1 more before it")
+        endpoint.afford_error = errors.BudgetExhausted("project has spent 5 of 5", scope="project")
+        endpoint.requests = 100
+        assert (await ahead.result()).stage is Stage.DONE, "who did not wait is not asked again"
+        error = await refused(waits)
+        assert isinstance(await refused(behind), errors.BudgetExhausted)
+        return error
+
+    assert isinstance(tell(endpoint, story), errors.BudgetExhausted)
+    assert {t.set_by for t in endpoint.history} == {"run_first"}
+
+
 def test_endpoints_do_not_wait_for_one_another() -> None:
     busy, other = unsure(), Endpoint()
 

@@ -101,6 +101,7 @@ class Endpoint:
     """Percent -> in which bin the candidate's scores are, where they are counted; 20, as those of stable."""
     requests: int = 100
     load_error: errors.MainspringError | None = None
+    afford_error: errors.MainspringError | None = None
     bundle_project: str = "flight-delay"
     down_for: int = 0
     """So many more questions about bundles find serving away."""
@@ -212,6 +213,11 @@ class Endpoint:
             if self.load_error is not None:
                 raise temporal_errors.to_failure(self.load_error)
 
+        @activity.defn(name=messages.AFFORD)
+        async def afford(_: messages.Afford) -> None:
+            if self.afford_error is not None:
+                raise temporal_errors.to_failure(self.afford_error)
+
         @activity.defn(name=messages.SET_TRAFFIC)
         async def set_traffic(asked: messages.SetTraffic) -> deployment.TrafficTable:
             self.put(asked.table)
@@ -263,7 +269,7 @@ class Endpoint:
 
         return [
             *(read_endpoint, load_bundle, set_traffic, restore_traffic, probe, read_stats, watch),
-            *(report_event, admit_bundle, queueing.join_queue, queueing.find_gone),
+            *(report_event, admit_bundle, afford, queueing.join_queue, queueing.find_gone),
         ]
 
 
