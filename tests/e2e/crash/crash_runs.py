@@ -22,11 +22,13 @@ from mainspring.core.contracts import canaries, control, deployment
 FRACTION = 0.01
 #: Less data or fewer epochs do not pass the project's gates.
 _TRAIN_FRACTION, _TRAIN_EPOCHS = 0.02, 2
-DEPLOY, TRAIN, CANCEL, PAUSE = "deploy", "train", "cancel", "pause"
+DEPLOY, TRAIN, CANCEL, PAUSE, WAIT = "deploy", "train", "cancel", "pause", "wait"
 _DEVELOPER = "developer@local"
 _PROBES = 60
 #: Those that wait in their first canary until somebody ends it, and how they end then.
 _WAITING = {CANCEL: "cancelled", PAUSE: "rolled_back"}
+#: One that another waits for is in its canary for longer than a worker or a server is away.
+_AHEAD_SECONDS = 30.0
 #: So often a run is started again whose canary was taken for slow.
 _TRIES = 4
 
@@ -34,6 +36,7 @@ PARTS = {
     DEPLOY: ("temporal", "control", "serving"),
     CANCEL: ("temporal", "control", "serving"),
     PAUSE: ("temporal", "control", "serving"),
+    WAIT: ("temporal", "control", "serving"),
     TRAIN: ("temporal", "mlflow", "ray", "control", "serving"),
 }
 
@@ -43,7 +46,7 @@ class Runs:
     """Runs of one kind over one world, which are all alike; the first of them nobody hits.
 
     `deploy`: a bundle through three canaries over another one. `cancel`: the same, cancelled in its first canary. `pause`:
-    paused there, and aborted.
+    paused there, and aborted. `wait`: behind another one, which goes back from its first canary.
     `train`: a training that is deployed to an endpoint of its own.
     """
 
@@ -118,7 +121,10 @@ class Runs:
     def _start(self, stable: str) -> str:
         if self.kind == TRAIN:
             return self._start_training()
-        run_id = self._start_deployment(self._other(stable))
+        if self.kind == WAIT:
+            return self._start_behind(self._other(stable))
+        stays_seconds = 60.0 if self.kind in _WAITING else 0.0
+        run_id = self._start_deployment(self._other(stable), stays_seconds=stays_seconds)
         if self.kind in _WAITING:
             e2e_stack.wait(self._has_canary, 120, "the first canary")
         if self.kind == CANCEL:
@@ -128,6 +134,12 @@ class Runs:
             e2e_stack.wait(self._is_watched, 120, "a worker that looks at the paused canary")
             self.world.developer.steer(run_id, canaries.CanaryOrder.ABORT, reason="seen enough")
         return run_id
+
+    def _start_behind(self, digest: str) -> str:
+        """Of one that nobody asks anything in its canary, so that it goes back when its time is up."""
+        self._start_deployment(digest, stays_seconds=_AHEAD_SECONDS)
+        e2e_stack.wait(self._has_canary, 120, "the first canary")
+        return self._start_deployment(digest)
 
     def _start_training(self) -> str:
         asked = control.RunCreate(
@@ -139,7 +151,8 @@ class Runs:
         )
         return self.world.developer.create_run(asked).run_id
 
-    def _start_deployment(self, digest: str) -> str:
+    def _start_deployment(self, digest: str, *, stays_seconds: float = 0.0) -> str:
+        """`stays_seconds`: in its first canary, until somebody ends it."""
         asked = control.RunCreate(
             project=PROJECT,
             kind=control.RunKind.DEPLOY,
@@ -155,8 +168,8 @@ class Runs:
             bundle_digest=digest,
             requested_by=_DEVELOPER,
             # One look at each canary, and no verdict on who is slower, which a busy machine would give.
-            probe_rows=0 if self.kind in _WAITING else _PROBES,
-            step_seconds=60.0 if self.kind in _WAITING else 5.0,
+            probe_rows=0 if stays_seconds else _PROBES,
+            step_seconds=stays_seconds or 5.0,
             min_samples=1,
             max_latency_ratio=1e6,
         )

@@ -39,6 +39,11 @@ def cancellations(deployments: crash_runs.Runs) -> crash_runs.Runs:
 
 
 @pytest.fixture(scope="module")
+def waits(deployments: crash_runs.Runs) -> crash_runs.Runs:
+    return crash_runs.Runs.begin(deployments.world, crash_runs.WAIT)
+
+
+@pytest.fixture(scope="module")
 def trainings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[crash_runs.Runs]:
     yield from begin(tmp_path_factory, crash_runs.TRAIN)
 
@@ -73,6 +78,15 @@ def test_a_paused_canary_is_hit_while_it_is_looked_at(deployments: crash_runs.Ru
     found = paused.hit(order)
     assert [hit["point"] for hit in found["hits"]] == list(order.points)
     assert found["different"] == {} and found["stage"] == "rolled_back"
+
+
+@pytest.mark.parametrize("victim", [WORKER, "temporal"])
+def test_one_that_waits_is_hit_and_keeps_its_place(waits: crash_runs.Runs, victim: str) -> None:
+    """It goes on when the one before it has gone back, as if nobody had died meanwhile."""
+    order = Order(victim, "after", ("bundle.admit 0.1",))
+    found = waits.hit(order)
+    assert [hit["point"] for hit in found["hits"]] == list(order.points)
+    assert found["different"] == {} and found["stage"] == "done"
 
 
 @pytest.mark.timeout(1200)
