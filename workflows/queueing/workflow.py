@@ -35,7 +35,7 @@ class DeploymentQueue:
             self._has_news = False
             await self._tell()
             await self._look()
-            if workflow.info().is_continue_as_new_suggested():
+            if self._line and workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(messages.Line(tickets=self._line))
 
     @workflow.signal(name=messages.JOIN)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import pytest
+from temporalio import workflow
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import CancelledError
 from temporalio.testing import WorkflowEnvironment
@@ -418,6 +419,25 @@ def test_a_queue_that_somebody_ended_is_begun_anew_by_those_who_waited() -> None
     result = tell(endpoint, story)
     assert result.stage is Stage.DONE
     assert 0.0 < result.steps[0].seconds <= 700.0
+
+
+def test_a_queue_whose_history_is_begun_anew_loses_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Temporal suggests after thousands of events; here after each change."""
+    monkeypatch.setattr(workflow.Info, "is_continue_as_new_suggested", lambda _: True)
+    endpoint = unsure()
+
+    async def story(client: Client) -> list[deployment.DeployResult]:
+        handles = [await first(client), await second(client)]
+        before = (await client.get_workflow_handle(messages.queue_id("flight-delay")).describe()).run_id
+        handles.append(await start(client, "run_third", THIRD))
+        await told(handles[2], "and 1 more before it")
+        now = (await client.get_workflow_handle(messages.queue_id("flight-delay")).describe()).run_id
+        assert before != now
+        endpoint.requests = 100
+        return [await handle.result() for handle in handles]
+
+    assert [r.stage for r in tell(endpoint, story)] == [Stage.DONE] * 3
+    assert [t.set_by for t in endpoint.history[::2]] == ["run_first", "run_second", "run_third"]
 
 
 def test_a_queue_ends_with_the_last_one_in_it_and_goes_on_with_what_it_was_given() -> None:
