@@ -1,4 +1,4 @@
-"""Alerting rules over the metrics of serving, for every installation; a project adds its own."""
+"""Alerting rules over the metrics of serving and of the control API, for every installation; a project adds its own."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, Final
 from mainspring.core import errors
 from mainspring.core.contracts import alerts
 
-__all__ = ["PLATFORM", "metrics_of", "to_prometheus"]
+__all__ = ["CONTROL", "PLATFORM", "SERVING", "metrics_of", "to_prometheus"]
 
 #: Over the metrics of serving's `/metrics`; a test holds that each is there.
-PLATFORM: Final = (
+SERVING: Final = (
     alerts.MetricRule(
         name="endpoint-errors",
         expression=(
@@ -41,6 +41,20 @@ PLATFORM: Final = (
         summary="keys or limits cannot be read, and what they said before is in force",
     ),
 )
+
+#: Over the metrics of the control API's `/metrics`; a test holds that each is there.
+CONTROL: Final = (
+    # As late as makes `/readyz` say `degraded` by default (`audit.late_seconds`), and still so a minute later.
+    alerts.MetricRule(
+        name="audit-checkpoints-late",
+        expression="mainspring_audit_checkpoint_late_seconds > 60",
+        for_seconds=60,
+        severity="page",
+        summary="rows of the audit log wait for a signed checkpoint: what is done and undone meanwhile is not shown",
+    ),
+)
+
+PLATFORM: Final = (*SERVING, *CONTROL)
 
 
 def metrics_of(rule: alerts.MetricRule) -> frozenset[str]:

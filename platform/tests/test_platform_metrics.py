@@ -9,6 +9,8 @@ import pytest
 from platform_tenants import SECRET, World, app, world  # noqa: F401 - fixtures
 from prometheus_client.parser import text_string_to_metric_families
 
+from mainspring.core import settings
+from mainspring.core.monitoring import metric_rules
 from mainspring.platform.metrics import requests
 
 Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -51,6 +53,15 @@ def test_anybody_may_scrape_how_often_each_route_was_asked_and_nothing_else(worl
     assert of(after, "process_resident_memory_bytes") > 0
     labels = {value for _, has in after for _, value in has}
     assert not [value for value in labels if SECRET in value or value == "/metrics"]
+
+
+def test_every_metric_that_a_rule_asks_for_is_there(world: World) -> None:  # noqa: F811
+    there = {name for name, _ in scraped(world, "/metrics")}
+    asked = {rule.name: metric_rules.metrics_of(rule) for rule in metric_rules.CONTROL}
+    assert all(asked.values())
+    assert {name: sorted(metrics - there) for name, metrics in asked.items() if metrics - there} == {}
+    late = next(rule for rule in metric_rules.CONTROL if rule.name == "audit-checkpoints-late")
+    assert late.expression.endswith(f"> {settings.AuditSettings().late_seconds:.0f}") and late.severity == "page"
 
 
 def test_projects_are_those_that_the_scraper_may_read(world: World) -> None:  # noqa: F811

@@ -6,7 +6,8 @@ from typing import get_args
 
 from words import code, page, prose, table
 
-INTRO = """Two things raise alerts. Prometheus evaluates rules over the metrics of serving: the platform's below, and a project's own.
+INTRO = """Two things raise alerts. Prometheus evaluates rules over the metrics of serving and of the control API:
+the platform's below, and a project's own.
 A check of the logged predictions makes findings, which a project's rules turn into alerts ([Monitoring](../monitoring.md#rules)). What to do
 when one fires is in the [runbooks](../runbooks.md)."""
 
