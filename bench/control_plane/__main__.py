@@ -112,8 +112,8 @@ def _decisions(*, quick: bool) -> list[dict[str, Any]]:
 
 #: Why a goal is missed, by what its name ends with, where that is known.
 _WHY: Final = {
-    "about the action, first asked, p99": "Cedar evaluates every policy of a set; ours are kept by action, and an organisation that writes"
-    " that many about one action pays for each",
+    "none by name, first asked, p99": "Cedar evaluates every policy of a set; an organisation that writes that many about one action pays for"
+    " each, unless they begin with whom they are about",
 }
 
 

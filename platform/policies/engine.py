@@ -1,7 +1,8 @@
 """The policy engine: Cedar in this process, over policies and a schema that are parsed once.
 
 Policies are held against the schema when they are loaded, and one that does not fit stops the start. They are kept in a
-set for each action: Cedar looks at every policy of a set, and most are about other actions. And the entities
+set for each action, and those that name one actor or project in a set of that name: Cedar looks at every policy of a set, and most are
+about another action or somebody else. And the entities
 of a question, the actor and what is asked about, are kept as parsed by all that they are made of: an actor that comes again
 with the same roles costs no parsing. An answer is of its question and the set alone, without clock or chance: it is kept, too, and a
 new set is a new engine. `bench/control_plane/decisions.py` measures questions that come for the first time and that come again, beside
@@ -23,7 +24,7 @@ from typing import Any, Final, Self
 import cedarpy
 
 from mainspring.core import canonical, errors
-from mainspring.platform.policies import questions, sources
+from mainspring.platform.policies import narrowing, questions, sources
 
 #: Parsed slices that are kept, some kB each, and answers, some hundred bytes each: who asks once asks again, about the same.
 _SLICES: Final = 4096
@@ -56,7 +57,7 @@ class PolicyEngine:
     def __init__(self, schema: cedarpy.Schema, policies: tuple[Policy, ...]) -> None:
         self._schema = schema
         self._about = {name: _about(groups, policies) for name, groups in _declared(schema).items()}
-        self._sets = {name: _set_of(about) for name, about in self._about.items()}
+        self._sets = {name: _sets_of(about) for name, about in self._about.items()}
         self._slice = functools.lru_cache(maxsize=_SLICES)(functools.partial(_slice, schema))
         self._answer = functools.lru_cache(maxsize=_ANSWERS)(self._asked)
         self.policies = policies
@@ -117,12 +118,19 @@ class PolicyEngine:
         who, kind, name, _, _ = facts
         what = questions.Resource(kind, name)
         request = _request(questions.Question(who, action, what, {key: value for key, value, _ in context}))
-        answer = cedarpy.is_authorized(request, self._sets[action], self._slice(*facts), self._schema)
-        if answer.diagnostics.errors or answer.decision is cedarpy.Decision.NoDecision:
-            raise _Undecided(tuple(answer.diagnostics.errors))
-        reasons = set(answer.diagnostics.reasons)
+        # What matches in one of the sets would in all of them together: a `forbid` of any goes before every `permit`.
+        found: dict[bool, set[str]] = {True: set(), False: set()}
+        sets = self._sets[action]
+        for place in (None, (narrowing.ACTOR, who.name), (kind, name)):
+            if (some := sets.get(place)) is None:
+                continue
+            answer = cedarpy.is_authorized(request, some, self._slice(*facts), self._schema)
+            if answer.diagnostics.errors or answer.decision is cedarpy.Decision.NoDecision:
+                raise _Undecided(tuple(answer.diagnostics.errors))
+            found[answer.allowed].update(answer.diagnostics.reasons)
+        reasons = found[False] or found[True]
         decided = tuple(p.id for p in self._about[action] if p.id in reasons)
-        return questions.Decision(answer.allowed, decided)
+        return questions.Decision(bool(reasons) and not found[False], decided)
 
     def about(self, action: str) -> tuple[Policy, ...]:
         """The policies that are looked at for it."""
@@ -270,6 +278,14 @@ def _about(groups: frozenset[str], policies: tuple[Policy, ...]) -> tuple[Policy
         return scope["op"] == "All" or bool(groups & {one["id"] for one in named})
 
     return tuple(policy for policy in policies if is_about(policy))
+
+
+def _sets_of(policies: tuple[Policy, ...]) -> dict[narrowing.Named | None, cedarpy.PolicySet]:
+    """Those that may be about anybody (None: always there), and by whom or what the others name."""
+    found: dict[narrowing.Named | None, list[Policy]] = {None: []}
+    for policy in policies:
+        found.setdefault(narrowing.named(policy.body), []).append(policy)
+    return {name: _set_of(tuple(some)) for name, some in found.items()}
 
 
 def _set_of(policies: tuple[Policy, ...]) -> cedarpy.PolicySet:

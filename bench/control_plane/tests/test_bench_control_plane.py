@@ -40,6 +40,7 @@ def test_decisions_are_those_of_the_peer_before_they_are_timed(monkeypatch: pyte
         "authorisation, 200 policies, first asked": 900,
         "authorisation, 200 policies, asked again": 900,
         f"authorisation, {crowd} of 200 policies about the action, first asked": 400,
+        f"authorisation, {crowd} of 200 policies about the action, none by name, first asked": 400,
         "authorisation, cedarpy as it comes": 900,
     }
     first, again = (
