@@ -6,28 +6,35 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mainspring.core import canonical
 from mainspring.platform import database
 from mainspring.platform.audit import checkpoints, rows, store, verification
 
+#: Whose rows they are, where they are of projects: each has a chain of its own within the log's.
+PROJECTS: Final = 20
+
 Tamper = Callable[[list[bytes], random.Random], list[bytes]]
 
 
-def _fact(number: int) -> store.Fact:
+def _fact(number: int, *, of_projects: bool) -> store.Fact:
     detail = {"intent": f"intent_{number:026d}", "approve": True, "reason": "gates passed"}
-    return store.Fact(
-        f"person{number % 50}@example.org", "run.decide", f"run/run_{number:026d}", "done", detail
-    )
+    resource = f"run/run_{number:026d}"
+    if of_projects:
+        resource = f"schedule/project-{number % PROJECTS}/{number:026d}"
+    return store.Fact(f"person{number % 50}@example.org", "run.decide", resource, "done", detail)
 
 
-async def appends_per_second(db: database.Database, *, total: int, batch: int) -> float:
+async def appends_per_second(
+    db: database.Database, *, total: int, batch: int, of_projects: bool = False
+) -> float:
     """Rows a second over whole transactions, each durable (`synchronous=FULL`) when it returns."""
     begun = time.perf_counter()
     for first in range(0, total, batch):
         async with db.write() as connection:
-            await store.append(connection, [_fact(first + i) for i in range(batch)])
+            facts = [_fact(first + i, of_projects=of_projects) for i in range(batch)]
+            await store.append(connection, facts)
     return total / (time.perf_counter() - begun)
 
 

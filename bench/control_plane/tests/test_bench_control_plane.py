@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from mainspring.platform.audit import verification
 
 def test_each_tampering_changes_the_log_and_only_checkpoints_find_two_of_them(tmp_path: Path) -> None:
     async def story() -> None:
-        db, kept = audit.opened(tmp_path)
+        db, kept = audit.opened(tmp_path / "platform")
         await db.open()
         assert await audit.appends_per_second(db, total=30, batch=10) > 0
         lines = await audit.export(db, kept)
@@ -30,6 +31,21 @@ def test_each_tampering_changes_the_log_and_only_checkpoints_find_two_of_them(tm
         assert verification.verify(lines[:7], [], kept.signer.public, allow_unsigned=True).ok
 
     asyncio.run(story())
+
+
+def test_rows_of_projects_are_in_chains_of_theirs(tmp_path: Path) -> None:
+    async def story() -> list[bytes]:
+        db, kept = audit.opened(tmp_path)
+        await db.open()
+        assert await audit.appends_per_second(db, total=100, batch=50, of_projects=True) > 0
+        lines = await audit.export(db, kept)
+        await db.close()
+        assert verification.verify(lines, kept.lines(), kept.signer.public).ok
+        return lines
+
+    found = [json.loads(line)["row"] for line in asyncio.run(story())]
+    assert {row["project"] for row in found} == {f"project-{i}" for i in range(audit.PROJECTS)}
+    assert [row["project_sequence"] for row in found if row["project"] == "project-3"] == [1, 2, 3, 4, 5]
 
 
 def test_decisions_are_those_of_the_peer_before_they_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
