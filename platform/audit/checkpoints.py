@@ -13,11 +13,13 @@ import contextlib
 import logging
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import canonical, errors, settings
 from mainspring.core.contracts import base
@@ -80,6 +82,10 @@ class Checkpointer:
 
     async def heads(self) -> dict[int, str]:
         """Length of the log -> the hash it had then. Errors: CorruptArtifact."""
+        return (await self.history())[0]
+
+    async def history(self) -> tuple[dict[int, str], tuple[verification.Restored, ...]]:
+        """The same, and how often the database was put back. Errors: CorruptArtifact."""
         try:
             return await asyncio.to_thread(self._read, self._file.lines())
         except verification.BadCheckpoints as bad:
@@ -113,7 +119,52 @@ class Checkpointer:
         self._last = _Last(self._file.size(), sequence, head, canonical.digest_bytes(line))
         return sequence
 
-    def _signed(self, head: str, sequence: int, previous: str) -> bytes:
+    async def go_on(self, by: str, reason: str) -> verification.Restored:
+        """Sign a log that was put back from a copy, and say so: on record, and in a checkpoint that everybody who verifies is told of.
+
+        Checkpoints of what is gone stay where they are and count no more. Each row is recomputed first: what was changed is no
+        copy. Errors: Conflict where the log is the one that was signed, or another process signs meanwhile; CorruptArtifact;
+        those of `take`, and then it is on record and not signed: ask again.
+        """
+        async with self._lock:
+            last, heads = await self._known(), await self.heads()
+            async with self._database.write() as connection:
+                kept = await self._kept(connection, heads)
+                if kept == last.sequence:
+                    raise errors.Conflict(
+                        f"the log is the one that was signed, up to row {kept}; nothing was put back",
+                        resource="audit",
+                        name="checkpoints",
+                    )
+                detail = {"kept": kept, "signed": last.sequence, "reason": reason}
+                head = await store.append(
+                    connection, [store.Fact(by, "audit.restored", "audit", "done", detail)]
+                )
+                sequence = await store.last_sequence(connection)
+            said = {"kept": kept, "by": by, "reason": reason}
+            line = await asyncio.to_thread(self._signed, head, sequence, last.digest, restored=said)
+            if not await asyncio.to_thread(self._file.append, line + b"\n", size=last.size):
+                raise errors.Conflict(
+                    "another process has written a checkpoint meanwhile; ask again",
+                    resource="audit",
+                    name="checkpoints",
+                )
+            self._last, self._good_at, self._trouble = None, time.monotonic(), ""
+            return (await self.history())[1][-1]
+
+    async def _kept(self, connection: AsyncConnection, heads: Mapping[int, str]) -> int:
+        """How long the log is the one that was signed: the last checkpoint before the first that it contradicts. Errors: CorruptArtifact."""
+        head, count, kept, is_ours = rows.GENESIS, 0, 0, True
+        while found := await store.page(connection, after=count, limit=_PAGE_ROWS):
+            for row in found:
+                if problem := store.problem(row, count + 1, head):
+                    raise _corrupt(problem)
+                head, count = row.hash, row.sequence
+                is_ours = is_ours and heads.get(count, head) == head
+                kept = count if is_ours and count in heads else kept
+        return kept
+
+    def _signed(self, head: str, sequence: int, previous: str, **more: Any) -> bytes:
         self._signer.refresh()
         body: dict[str, Any] = {
             "schema": verification.SCHEMA,
@@ -122,16 +173,17 @@ class Checkpointer:
             "at": base.utc_now().isoformat(),
             "previous": previous,
             "key_id": verification.key_id(self._signer.public),
+            **more,
         }
         signature = self._signer.sign(verification.signed_bytes(body))
         return canonical.dumps({**body, "signature": signature.hex()})
 
-    def _read(self, lines: list[bytes]) -> dict[int, str]:
+    def _read(self, lines: list[bytes]) -> tuple[dict[int, str], tuple[verification.Restored, ...]]:
         """A key that is not known may be one that was made since. Errors: BadCheckpoints; those of the signer."""
         with contextlib.suppress(verification.BadCheckpoints):
-            return verification.read_checkpoints(lines, self._signer.publics)
+            return verification.read_history(lines, self._signer.publics)
         self._signer.refresh()
-        return verification.read_checkpoints(lines, self._signer.publics)
+        return verification.read_history(lines, self._signer.publics)
 
     async def _known(self) -> _Last:
         """The last checkpoint. The whole file is verified again only when somebody else wrote to it."""

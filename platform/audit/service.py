@@ -11,13 +11,16 @@ from mainspring.core import errors
 from mainspring.core.contracts import control
 from mainspring.platform import plane as control_plane
 from mainspring.platform import reads
-from mainspring.platform.audit import project_chains, rows, signers, store
+from mainspring.platform.audit import project_chains, rows, signers, store, verification
 
 _PAGE_ROWS = 1000
 
 
 class Verification(BaseModel):
-    """`head` is the last good hash; `unsigned_rows` follow the last checkpoint and get one within seconds."""
+    """`head` is the last good hash; `unsigned_rows` follow the last checkpoint and get one within seconds.
+
+    `restored`: how often the database was put back from a copy, and what was signed of it and is gone.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,6 +31,7 @@ class Verification(BaseModel):
     problem: str = ""
     checkpoints: int = 0
     unsigned_rows: int = 0
+    restored: tuple[verification.Restored, ...] = ()
 
 
 async def read(
@@ -63,7 +67,7 @@ async def verify(plane: control_plane.ControlPlane, credential: str) -> Verifica
         reader.require_platform()
     head, count = rows.GENESIS, 0
     try:
-        heads = await plane.checkpointer.heads() if plane.checkpointer else {}
+        heads, history = await plane.checkpointer.history() if plane.checkpointer else ({}, ())
     except errors.CorruptArtifact as bad:
         return Verification(ok=False, rows=0, head=head, problem=bad.message)
     signed = max(heads, default=0)
@@ -77,6 +81,7 @@ async def verify(plane: control_plane.ControlPlane, credential: str) -> Verifica
             problem=problem,
             checkpoints=len(heads),
             unsigned_rows=max(0, count - signed),
+            restored=history,
         )
 
     ends: dict[str, tuple[int, str]] = {}
@@ -90,9 +95,9 @@ async def verify(plane: control_plane.ControlPlane, credential: str) -> Verifica
                 if row.project is not None:
                     ends[row.project] = row.project_sequence, row.hash
                 if heads.get(count, head) != head:
-                    return found(f"row {count} is not the one that was signed", count)
+                    return found(verification.another(count, heads), count)
     if count < signed:
-        return found(f"rows {count + 1} to {signed} are missing", count + 1)
+        return found(verification.missing(count, heads), count + 1)
     return found()
 
 

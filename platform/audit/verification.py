@@ -46,6 +46,21 @@ _digest: Final = type(hashlib.sha256()).digest
 
 
 @dataclass(frozen=True)
+class Restored:
+    """`by` put the database back and said why: of `signed` rows the first `kept` are those that were signed, and there were `rows` then.
+
+    What was signed after `kept` is gone, and what stands there instead counts from this on.
+    """
+
+    kept: int
+    signed: int
+    rows: int
+    by: str
+    reason: str
+    at: str
+
+
+@dataclass(frozen=True)
 class Finding:
     """`problem` is empty when the log is what was signed; `rows` are those that were good up to there."""
 
@@ -55,6 +70,8 @@ class Finding:
     unsigned_rows: int = 0
     problem: str = ""
     first_bad_sequence: int | None = None
+    restored: tuple[Restored, ...] = ()
+    """How often the database was put back from a copy: what was signed of it and is gone."""
 
     @property
     def ok(self) -> bool:
@@ -118,13 +135,20 @@ def _public(pem: bytes, path: Path) -> ed25519.Ed25519PublicKey:
 
 
 def read_checkpoints(lines: Iterable[bytes], keys: Keys) -> dict[int, str]:
-    """Length of the log -> the hash it had then; `keys` oldest first. Errors: BadCheckpoints.
+    """Length of the log -> the hash it had then, of those that count; `keys` oldest first. Errors: BadCheckpoints."""
+    return read_history(lines, keys)[0]
 
-    A key that was replaced signs nothing any more: after a checkpoint of a newer key its signature does not count.
+
+def read_history(lines: Iterable[bytes], keys: Keys) -> tuple[dict[int, str], tuple[Restored, ...]]:
+    """As :func:`read_checkpoints`, and how often the log was put back. Errors: BadCheckpoints.
+
+    A key that was replaced signs nothing any more: after a checkpoint of a newer key its signature does not count. A checkpoint
+    that says `restored` is the only one that may go back, to one of those before, and what it says is told to whoever verifies.
     """
     known = list(keys) if isinstance(keys, Sequence) else [keys]
     ages = {key_id(key): age for age, key in enumerate(known)}
     heads: dict[int, str] = {}
+    history: list[Restored] = []
     previous, last, newest = rows.GENESIS, 0, 0
     for number, line in enumerate(lines, 1):
         try:
@@ -132,6 +156,7 @@ def read_checkpoints(lines: Iterable[bytes], keys: Keys) -> dict[int, str]:
             signature = bytes.fromhex(body.pop("signature"))
             sequence, head = int(body["sequence"]), str(body["head"])
             age = ages.get(body["key_id"], -1) if body["schema"] == SCHEMA else -1
+            restored = _restored(body, last)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadCheckpoints(f"checkpoint {number} is malformed") from error
         if age < 0:
@@ -143,11 +168,52 @@ def read_checkpoints(lines: Iterable[bytes], keys: Keys) -> dict[int, str]:
             known[age].verify(signature, signed_bytes(body))
         except InvalidSignature as error:
             raise BadCheckpoints(f"checkpoint {number} was not signed by this key") from error
-        if body.get("previous") != previous or sequence <= last:
+        after = last
+        if restored is not None and restored.kept in (0, *heads) and restored.kept < last:
+            after = restored.kept
+            history.append(restored)
+            heads = {length: hash_ for length, hash_ in heads.items() if length <= after}
+        if body.get("previous") != previous or sequence <= after:
             raise BadCheckpoints(f"checkpoint {number} does not follow the one before")
         heads[sequence], last = head, sequence
         previous = canonical.digest_bytes(line.rstrip(b"\n"))
-    return heads
+    return heads, tuple(history)
+
+
+def _restored(body: Mapping[str, Any], signed: int) -> Restored | None:
+    """What a checkpoint says of it; None: nothing. Errors: those of what is malformed."""
+    if "restored" not in body:
+        return None
+    said = body["restored"]
+    return Restored(
+        int(said["kept"]),
+        signed,
+        int(body["sequence"]),
+        str(said["by"]),
+        str(said["reason"]),
+        str(body["at"]),
+    )
+
+
+def missing(count: int, heads: Mapping[int, str]) -> str:
+    """What is said of a log that ends before the last checkpoint."""
+    signed = max(heads)
+    return (
+        f"rows {count + 1} to {signed} are missing: the log ends at row {count}, and {signed} were signed; it is as it was signed"
+        f" up to row {_kept(count + 1, heads)}. If the database was put back from a copy, see the runbook"
+    )
+
+
+def another(count: int, heads: Mapping[int, str]) -> str:
+    """What is said of a row that follows the one before, at a length at which another one was signed."""
+    return (
+        f"row {count} is not the one that was signed: the log is as it was signed up to row {_kept(count, heads)}, and goes on"
+        " otherwise. If the database was put back from a copy, see the runbook"
+    )
+
+
+def _kept(before: int, heads: Mapping[int, str]) -> int:
+    return max((length for length in heads if length < before), default=0)
 
 
 def verify(
@@ -163,7 +229,7 @@ def verify(
     last checkpoint, which nobody vouches for.
     """
     try:
-        heads = read_checkpoints(checkpoints, keys)
+        heads, history = read_history(checkpoints, keys)
     except BadCheckpoints as bad:
         return Finding(0, rows.GENESIS, 0, problem=str(bad))
     signed = max(heads, default=0)
@@ -171,7 +237,7 @@ def verify(
 
     def found(problem: str = "", bad: int | None = None) -> Finding:
         head = f"sha256:{previous.decode(errors='replace')}"
-        return Finding(count, head, len(heads), max(0, count - signed), problem, bad)
+        return Finding(count, head, len(heads), max(0, count - signed), problem, bad, history)
 
     lengths = iter([*sorted(heads), None])
     length = next(lengths)
@@ -190,9 +256,9 @@ def verify(
                 return found(problem, count + 1)
             previous, count = line[_HASH_START:_HASH_END], count + 1
             if count in heads and heads[count] != f"sha256:{previous.decode()}":
-                return found(f"row {count} is not the one that was signed", count)
+                return found(another(count, heads), count)
     if count < signed:
-        return found(f"rows {count + 1} to {signed} are missing", count + 1)
+        return found(missing(count, heads), count + 1)
     if count > signed and not allow_unsigned:
         return found(f"rows {signed + 1} to {count} were never signed", signed + 1)
     return found()

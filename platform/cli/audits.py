@@ -97,6 +97,41 @@ def _verify_export(
     return {"ok": finding.ok, **dataclasses.asdict(finding)}
 
 
+@audit.command("restored")
+@click.option("--by", required=True, help="Who put it back, for the record.")
+@click.option("--reason", required=True, help="Why, and from which copy.")
+@session.JSON
+def audit_restored(by: str, reason: str, as_json: bool) -> None:
+    """Go on with a log that was put back from a copy; without the control API, by whoever has database and signing key.
+
+    Checkpoints of the rows that are gone count no more, and everybody who verifies the log is told which, when, by whom and why.
+    """
+    import asyncio
+    import dataclasses
+
+    from mainspring.core import settings
+    from mainspring.platform import database
+    from mainspring.platform.audit import checkpoints, verification
+
+    if not (by.strip() and reason.strip()):
+        raise errors.InvalidRequest(
+            "`--by` and `--reason` are for the record; say who and why", field="reason"
+        )
+
+    async def go_on() -> verification.Restored:
+        s = settings.load()
+        db = database.Database(s.control.database_url)
+        await db.open()
+        try:
+            return await checkpoints.embedded(db, s.stack.state_dir, s.audit).go_on(
+                by.strip(), reason.strip()
+            )
+        finally:
+            await db.close()
+
+    output.show(dataclasses.asdict(asyncio.run(go_on())), as_json=as_json)
+
+
 @audit.command("public-key")
 @click.option(
     "--out", type=click.Path(dir_okay=False), required=True, help="A file of PEM, newest key first."

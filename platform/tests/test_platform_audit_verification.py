@@ -78,9 +78,9 @@ def one_by_one(export: list[bytes], signed: list[bytes], key: Any) -> verificati
             return found(f"row {count + 1} does not follow row {count}", count + 1)
         count, head = count + 1, stated.decode()
         if heads.get(count, head) != head:
-            return found(f"row {count} is not the one that was signed", count)
+            return found(verification.another(count, heads), count)
     if count < last:
-        return found(f"rows {count + 1} to {last} are missing", count + 1)
+        return found(verification.missing(count, heads), count + 1)
     return found(f"rows {last + 1} to {count} were never signed", last + 1) if count > last else found()
 
 
