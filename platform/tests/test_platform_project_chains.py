@@ -194,6 +194,26 @@ def test_two_writers_of_one_project_make_one_chain(tmp_path: Path) -> None:
     opened(tmp_path, story)
 
 
+def test_rows_of_many_projects_at_once_go_on_with_each_ones_chain(tmp_path: Path) -> None:
+    """More than are asked for in one statement; some are new in the middle, and one is in it twice."""
+
+    async def story(one: plane.ControlPlane) -> None:
+        for count in (1, 60, 130):
+            await append(one, *(f"member/project-{i}/x" for i in range(count)), "member/project-0/y")
+        assert (await service.verify(one, "Bearer dev")).ok
+        async with one.database.read() as connection:
+            found = await store.page(connection, after=0, limit=1000)
+        numbers = {
+            name: [row.project_sequence for row in found if row.project == name]
+            for name in ("project-0", "project-59", "project-60", "project-129")
+        }
+        assert numbers == {
+            "project-0": [1, 2, 3, 4, 5, 6], "project-59": [1, 2], "project-60": [1], "project-129": [1]
+        }  # fmt: skip
+
+    opened(tmp_path, story)
+
+
 def test_the_database_lets_no_row_in_beside_its_projects_chain(tmp_path: Path) -> None:
     async def story(one: plane.ControlPlane) -> None:
         await make_project(one, "aa")
