@@ -23,6 +23,7 @@ SUITES = (
     ("features/results/offline-xeon.json", "Point-in-time joins", "python -m mainspring.bench features --family offline --output FILE"),
     ("features/results/streams-xeon.json", "Streams", "python -m mainspring.bench features --family streams --output FILE"),
     ("workflows/results/workflows-xeon.json", "Workflows", "python -m mainspring.bench workflows --full --output FILE"),
+    ("control_plane/results/platform-epyc.json", "The control plane", "python -m mainspring.bench platform --output FILE"),
 )  # fmt: skip
 
 
