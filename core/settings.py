@@ -71,8 +71,8 @@ class ControlSettings(_Group):
     synthetic_only: Annotated[str, Field(pattern=r"^(|(dev|staging|prod)(,(dev|staging|prod))*)$")] = "dev"
     """Environments, by comma, that read rows of nobody or sealed columns where a column is confidential or restricted; empty: none."""
     export_places: Annotated[str, Field(pattern=r"^(|(/|s3://)[^,]+(,(/|s3://)[^,]+)*)$")] = ""
-    """Folders and `s3://bucket/prefix`, by comma, that are the platform's own: a batch scoring that writes elsewhere is asked of the
-    policies as `data.export`. Empty: every place is."""
+    """Folders and `s3://bucket/prefix`, by comma, that are the platform's own beside a project's folder of the state directory; `{project}`
+    in one is its name. What is written elsewhere is asked of the policies as `data.export`. The root (a slash) alone: every folder of this machine is."""
     access_hours: Annotated[float, Field(gt=0, le=8_760)] = 8.0
     """The longest time for which a role may be asked for: a working day."""
     break_glass_hours: Annotated[float, Field(gt=0, le=24)] = 1.0

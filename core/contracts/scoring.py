@@ -38,7 +38,7 @@ class ScoreOptions(Request):
     part_rows: _PartRows = 100_000
     """About as many rows are scored at once, and are a part of the output."""
     purpose: Annotated[str, Field(max_length=500)] = ""
-    """What for, where the output lies outside of the platform's places (`control.export_places`): on record, and asked of the policies."""
+    """What for, where the output lies outside of the project's own places (`control.export_places`): on record, and asked of the policies."""
 
 
 class ScoreRequest(Message):

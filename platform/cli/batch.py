@@ -37,7 +37,7 @@ def batch() -> None:
     help="The time of every row, such as 2013-12-01T10:00:00Z; default: each row's own `as_of`.",
 )
 @click.option("--part-rows", type=click.IntRange(1, 10_000_000), default=100_000, show_default=True)
-@click.option("--purpose", default="", help="What for, where the output leaves the platform's places.")
+@click.option("--purpose", default="", help="What for, where the output leaves the project's places.")
 @click.option("--environment", default="dev", show_default=True)
 @click.option("--sample-fraction", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
 @click.option(
@@ -103,8 +103,8 @@ def batch_score(
 
 
 def _absolute(place: str) -> str:
-    """A path of here as the worker understands it."""
-    return place if "://" in place else str(Path(place).absolute())
+    """A path of here as the worker understands it: links followed, or it would lead elsewhere than it says."""
+    return place if "://" in place else str(Path(place).resolve())
 
 
 def _follow(

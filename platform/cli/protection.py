@@ -8,7 +8,7 @@ from typing import Any, Final
 import rich_click as click
 
 from mainspring.core import errors
-from mainspring.platform.cli import output, session, synthesising, table_files
+from mainspring.platform.cli import leaving, output, session, synthesising, table_files
 
 __all__ = ["CLASSES", "ENVIRONMENTS", "KINDS", "data"]
 
@@ -302,3 +302,4 @@ def data_open(
 
 
 data.add_command(synthesising.synthesise)
+data.add_command(leaving.export)

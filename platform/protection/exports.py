@@ -2,40 +2,145 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+from typing import Final
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mainspring.core.contracts import control, masking
+from mainspring.core import errors, identity
+from mainspring.core.contracts import control, data_exports, data_reads, masking
 from mainspring.core.protection import exporting, reading
-from mainspring.platform import access
+from mainspring.platform import access, mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.policies import questions
+from mainspring.platform.projects import store as project_store
 from mainspring.platform.protection import reading_service
+
+#: Of columns, so many are told in an answer and on record.
+_TOLD: Final = 50
 
 
 async def asked(
     plane: control_plane.ControlPlane, connection: AsyncConnection, request: control.RunCreate
 ) -> tuple[access.Target, ...]:
-    """What else the policies are asked about a run that writes rows outside of `control.export_places`; nothing for any other.
+    """What else the policies are asked about a run that writes rows outside of its project's own places; nothing for any other.
 
     Which columns its input has is known when it is read. Until then it has the strictest of the project's.
+    Errors: InvalidRequest for an output that is no place, or has a secret in its name.
     """
-    places = tuple(one for one in plane.control.export_places.split(",") if one)
-    if request.score is None or not places or exporting.is_inside(request.score.output, places):
+    if request.score is None:
         return ()
-    known = await reading_service.known(connection, request.project)
+    exporting.check(request.score.input, field="input")
+    exporting.check(request.score.output)
+    if _is_inside(plane, request.project, request.score.output):
+        return ()
+    of = await _of_project(connection, request.project)
+    score = request.score
+    return (_target(request.project, request.environment, "scores", score.output, score.purpose, of, False),)
+
+
+async def leave(
+    plane: control_plane.ControlPlane, credential: str, project: str, wanted: data_exports.DataExport
+) -> data_exports.DataExportView:
+    """It may leave, and that is on record with where to, what for, what it is and what is in it.
+
+    Errors: InvalidRequest for a destination that is none; NotFound for the project; PolicyDenied with the columns; PermissionDenied.
+    """
+    exporting.check(wanted.destination, field="destination")
+    is_inside = _is_inside(plane, project, wanted.destination)
+
+    async def look(connection: AsyncConnection) -> reading.Found:
+        await project_store.find(connection, project)
+        if not wanted.datasets:
+            return await _of_project(connection, project)
+        known = await reading_service.known(connection, project)
+        # Under a name that no entry has a table is told by its columns: a new name makes nothing public.
+        tables = [d.model_copy(update={"is_uncatalogued": d.name not in known}) for d in wanted.datasets]
+        read = data_reads.DataRead(environment=wanted.environment, datasets=tables)
+        return reading.found(read, known)
+
+    async def on(connection: AsyncConnection) -> access.Target:
+        found, to = await look(connection), wanted.destination
+        return _target(project, wanted.environment, wanted.exit, to, wanted.purpose, found, is_inside)
+
+    async def do(
+        connection: AsyncConnection, _: identity.Actor
+    ) -> mutation.Change[data_exports.DataExportView]:
+        found = await look(connection)
+        view = data_exports.DataExportView(
+            project=project,
+            environment=wanted.environment,
+            exit=wanted.exit,
+            destination=wanted.destination,
+            is_inside=is_inside,
+            form=found.form,
+            classification=_class_of(found),
+            columns=found.columns[:_TOLD],
+            digest=wanted.digest,
+            rows=wanted.rows,
+        )
+        detail = {**view.model_dump(mode="json", exclude={"project"}), "purpose": wanted.purpose}
+        return mutation.Change(view, f"data-export/{project}", detail)
+
+    try:
+        return await mutation.mutate(
+            plane, credential, action="data.export", resource=f"data-export/{project}", on=on, do=do
+        )
+    except errors.PolicyDenied as denial:
+        async with plane.database.read() as connection:
+            found = await look(connection)
+        names = ", ".join(f"`{name}`" for name in found.columns[:3])
+        more = f" and {len(found.columns) - 3} more" if len(found.columns) > 3 else ""
+        if not names:
+            raise
+        raise dataclasses.replace(denial, message=f"{denial.message} ({names}{more})") from None
+
+
+def _is_inside(plane: control_plane.ControlPlane, project: str, place: str) -> bool:
+    """Links are followed where the control API is on the workers' machine; a worker follows them again."""
+    places = exporting.own(plane.control.export_places, plane.state_dir, project)
+    if plane.state_dir is None:
+        return exporting.is_inside(place, places)
+    followed = [exporting.followed(one) for one in places]
+    return exporting.is_inside(exporting.followed(place), followed) and ".." not in Path(place).parts
+
+
+async def _of_project(connection: AsyncConnection, project: str) -> reading.Found:
+    """What may be in something of which nobody knows the columns: any of the project's."""
+    known = await reading_service.known(connection, project)
     found = {
         f"{entry}.{column}": cls
         for entry, columns in sorted(known.items())
         for column, cls in sorted(columns.items())
         if cls in masking.CLASSES
     }
+    return reading.Found("clear" if found else "open", reading.strictest(*found.values()), tuple(found))
+
+
+def _class_of(found: reading.Found) -> str:
+    """What is sealed or of nobody is for everybody, wherever it goes."""
+    return found.classification if found.form == "clear" else ""
+
+
+def _target(
+    project: str,
+    environment: str,
+    door: str,
+    destination: str,
+    purpose: str,
+    found: reading.Found,
+    is_inside: bool,
+) -> access.Target:
     target = access.project(
-        request.project,
-        request.environment,
-        environment=request.environment[: questions.MAX_CHARACTERS],
-        classification=reading.strictest(*found.values()),
-        columns=", ".join(found)[: questions.MAX_CHARACTERS],
-        destination=request.score.output[: questions.MAX_CHARACTERS],
-        purpose=request.score.purpose.strip()[: questions.MAX_CHARACTERS],
+        project,
+        environment,
+        environment=environment[: questions.MAX_CHARACTERS],
+        exit=door,
+        classification=_class_of(found),
+        columns=", ".join(found.columns)[: questions.MAX_CHARACTERS],
+        destination=destination[: questions.MAX_CHARACTERS],
+        purpose=purpose.strip()[: questions.MAX_CHARACTERS],
+        is_inside=is_inside,
     )
-    return (access.by(target, action="data.export"),)
+    return access.by(target, action="data.export")

@@ -199,6 +199,11 @@ def _data_read(_: House, mark: str) -> Taken:
     return Taken("ana", {"environment": "prod", "datasets": tables}, {"project": PROJECT})
 
 
+def _data_left(_: House, mark: str) -> Taken:
+    asked = {"environment": "prod", "exit": "table", "destination": f"s3://partner/{mark}"}
+    return Taken("ana", asked, {"project": PROJECT})
+
+
 def _notebook(_: House, __: str) -> Taken:
     asked = {"notebook_id": ids.new_id("notebook"), "change": "start", "cores": 1, "hours": 0.001}
     return Taken("ana", asked, {"project": PROJECT})
@@ -372,6 +377,7 @@ TAKEN: Final[Mapping[str, Callable[[House, str], Taken]]] = {
     "POST /projects/{}/dpia": _assessed,
     "POST /projects/{}/dpia:decide": _assessment_decided,
     "POST /projects/{}/data-reads": _data_read,
+    "POST /projects/{}/data-exports": _data_left,
     "POST /projects/{}/notebooks:change": _notebook,
     "POST /projects/{}/notebooks:end": _notebook_ended,
     "PUT /projects/{}/quota": _limited,

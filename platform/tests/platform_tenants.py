@@ -321,6 +321,11 @@ REQUESTS = (
         "/api/v1/projects/{project}/data-reads",
         {"environment": "prod", "datasets": [{"name": "lake.{entry}", "columns": ["a"]}]},
     ),
+    Asked(
+        "POST",
+        "/api/v1/projects/{project}/data-exports",
+        {"environment": "prod", "exit": "table", "destination": "s3://partner/{entry}"},
+    ),
     Asked("GET", SECRETS),
     Asked("GET", SECRETS + "/warehouse"),
     Asked("PUT", SECRETS + "/warehouse", SECRET_REF, headers=_IF),

@@ -39,6 +39,7 @@ WITHOUT: Mapping[str, str] = {
     "POST /api/v1/projects/{project:str}/keyset:change": "is a step (rotate, wrap, add, forget), and sets nothing",
     "POST /api/v1/projects/{project:str}/sealed:open": "changes nothing but the record",
     "POST /api/v1/projects/{project:str}/data-reads": "changes nothing but the record",
+    "POST /api/v1/projects/{project:str}/data-exports": "changes nothing but the record",
     "POST /api/v1/projects/{project:str}/notebooks:change": "what it is about is on another machine",
     "POST /api/v1/projects/{project:str}/notebooks:end": FACT,
     "POST /api/v1/projects/{project:str}/dpia": MAKES,

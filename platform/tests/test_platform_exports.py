@@ -6,13 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
+import polars as pl
 import pytest
+from click.testing import CliRunner
 from litestar.testing import TestClient
 from platform_api import PROJECT, Api
 
 from mainspring.core import canonical, errors, identity, settings
+from mainspring.core.client import control as control_client
 from mainspring.core.protection import exporting
 from mainspring.platform import app as control_app
+from mainspring.platform.cli import main as cli
+from mainspring.platform.cli import session
 from mainspring.platform.runs import launcher
 
 #: Once over SQLite, once over PostgreSQL.
@@ -75,7 +81,7 @@ def test_classified_rows_leave_by_who_may_and_for_a_purpose(guarded: Api, cls: s
     assert [r["outcome"] for r in rows if r["outcome"] in ("denied", "intended")].count("denied") == 3
     (row,) = (r for r in rows if r["outcome"] == "intended")
     context = row["detail"]["authorisation"]["decisions"][1]["asked"]["context"]
-    assert context == {"environment": "prod", "classification": cls, "columns": "lake.people.mail", "destination": "s3://partner/out", "purpose": "a study"}  # fmt: skip
+    assert context == {"environment": "prod", "classification": cls, "columns": "lake.people.mail", "destination": "s3://partner/out", "purpose": "a study", "exit": "scores", "is_inside": False}  # fmt: skip
     assert row["detail"]["score"]["purpose"] == "a study"
 
 
@@ -84,12 +90,59 @@ def test_what_stays_inside_and_what_is_not_guarded_is_not_asked_about(guarded: A
     score(guarded, output="/srv/scores/may")
     score(guarded, output="s3://lake/scores/may")
     guarded.run(environment="prod")
-    score(guarded, 403, output="/srv/scores/../else")
+    score(guarded, 400, output="/srv/scores/../else")
 
 
-def test_by_default_every_place_is_inside(free: Api) -> None:
+def test_by_default_a_project_s_own_folder_is_inside_and_nothing_else(free: Api, tmp_path: Path) -> None:
     classify(free, "restricted")
-    score(free)
+    state = settings.load({}, directory=tmp_path).stack.state_dir
+    score(free, output=f"{state}/projects/flight-delay/scores/may")
+    for elsewhere in (
+        "s3://partner/out",
+        f"{state}/projects/other/scores",
+        f"{state}/projects",
+        f"{state}/keys",
+    ):
+        score(free, 403, output=elsewhere)
+
+
+def test_a_link_in_an_own_folder_leads_where_it_leads(free: Api, tmp_path: Path) -> None:
+    classify(free, "restricted")
+    own = settings.load({}, directory=tmp_path).stack.state_dir / "projects" / "flight-delay"
+    own.mkdir(parents=True)
+    (tmp_path / "usb").mkdir()
+    (own / "usb").symlink_to(tmp_path / "usb")
+    told = score(free, 403, output=f"{own}/usb/scores")
+    assert told["details"]["rule_id"] == "data.export.classified"
+
+
+def test_a_place_of_each_project_is_not_another_s(tmp_path: Path) -> None:
+    for api in opened(tmp_path, "s3://lake/{project}/scores"):
+        classify(api, "restricted")
+        score(api, output="s3://lake/flight-delay/scores/may")
+        score(api, 403, output="s3://lake/other/scores/may")
+        score(api, 403, output="s3://lake/{project}/scores/may")
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "file:///srv/scores", "FILE:///srv/scores", "S3://lake/scores/a", "srv/scores", "gs://lake/scores", "s3:///scores",
+        "s3://key:secret@lake/scores", "s3://key%3Asecret%40lake/scores", "s3://lake/scores?secret_key=secret",
+        "s3://lake/scores?endpoint_override=key:secret@evil:9000", "s3://lake/scores/%2e%2e/x", "s3://lake/a%2F..%2Fb",
+        "/srv/scores/../x",
+    ],
+)  # fmt: skip
+def test_what_is_no_place_or_has_a_secret_in_it_is_refused_and_not_repeated(
+    guarded: Api, output: str
+) -> None:
+    told = score(guarded, 400, role="admin", output=output, purpose="a study")
+    assert (
+        told["code"] == "invalid_request"
+        and "secret@" not in told["detail"]
+        and "=secret" not in told["detail"]
+    )
+    assert "secret" not in str([r for r in guarded.audit() if r["action"] == "run.start"])
 
 
 @pytest.mark.parametrize(
@@ -106,6 +159,112 @@ def test_by_default_every_place_is_inside(free: Api) -> None:
 def test_which_places_are_inside(place: str, is_it: bool) -> None:
     assert exporting.is_inside(place, PLACES) is is_it
     assert not exporting.is_inside(place, [])
+
+
+PLACE = "/api/v1/projects/flight-delay/data-exports"
+MAIL = {"name": "any.parquet", "columns": ["mail", "ward"]}
+
+
+def leave(api: Api, expect: int = 200, role: str = "developer", **more: Any) -> Any:
+    asked = {
+        "environment": "prod",
+        "exit": "table",
+        "destination": "s3://partner/out",
+        "datasets": [MAIL],
+        **more,
+    }
+    return api.call(role, "POST", PLACE, expect, asked)
+
+
+def test_a_table_that_leaves_is_asked_about_by_its_columns_whatever_it_is_called(guarded: Api) -> None:
+    classify(guarded, "restricted")
+    told = leave(guarded, 403)
+    assert told["details"]["rule_id"] == "data.export.classified" and "`any.parquet.mail`" in told["detail"]
+    leave(guarded, 403, role="admin", purpose=" ")
+    digest = canonical.digest("rows")
+    view = leave(guarded, role="admin", purpose="a study", digest=digest, rows=7)
+    assert (view["is_inside"], view["form"], view["classification"]) == (False, "clear", "restricted")
+    *denied, done = (r for r in guarded.audit() if r["action"] == "data.export")
+    assert [r["outcome"] for r in denied] == ["denied"] * 2 and done["outcome"] == "done"
+    on_record = {
+        name: done["detail"][name] for name in ("destination", "purpose", "digest", "rows", "columns")
+    }
+    assert on_record == {"destination": "s3://partner/out", "purpose": "a study", "digest": digest, "rows": 7, "columns": ["any.parquet.mail"]}  # fmt: skip
+
+
+def test_what_is_nobody_s_sealed_or_not_classified_leaves_by_a_developer(guarded: Api) -> None:
+    classify(guarded, "restricted")
+    for table in ({"is_synthetic": True}, {"sealed": ["mail"]}, {"columns": ["ward"]}):
+        assert leave(guarded, datasets=[{**MAIL, **table}])["classification"] == ""
+    clear = leave(guarded, 403, datasets=[{**MAIL, "sealed": ["mail"]}, {**MAIL, "name": "two"}])
+    assert "`two.mail`" in clear["detail"]
+
+
+def test_of_what_has_no_columns_any_of_the_project_s_may_be_in_it(guarded: Api) -> None:
+    classify(guarded, "confidential")
+    for door in ("bundle", "history"):
+        leave(guarded, 403, exit=door, datasets=[])
+        assert leave(guarded, role="approver", exit=door, datasets=[], purpose="a study")["columns"] == [
+            "lake.people.mail"
+        ]
+
+
+def test_inside_it_does_not_leave_and_is_on_record_all_the_same(guarded: Api) -> None:
+    classify(guarded, "restricted")
+    assert leave(guarded, destination="/srv/scores/a")["is_inside"] is True
+    leave(guarded, 401, role="", destination="/srv/scores/a")
+    (row,) = (r for r in guarded.audit() if r["action"] == "data.export")
+    assert row["detail"]["authorisation"]["decisions"][0]["asked"]["context"]["is_inside"] is True
+
+
+def test_a_bad_question_is_refused(guarded: Api) -> None:
+    for wrong in ({"destination": "file:///x"}, {"destination": "s3://key:pw@b/x"}, {"rows": -1}, {"digest": "md5:1"}, {"exit": "door"}):  # fmt: skip
+        leave(guarded, 400, **wrong)
+    guarded.call("developer", "POST", PLACE.replace("flight", "flihgt"), 404, {"environment": "dev", "exit": "table", "destination": "/x"})  # fmt: skip
+    assert not [r for r in guarded.audit() if r["action"] == "data.export" and r["outcome"] == "done"]
+
+
+@pytest.fixture
+def command(guarded: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    return Command(guarded, tmp_path, monkeypatch)
+
+
+class Command:
+    """`mainspring` in a folder of its own, with the control API of the test."""
+
+    def __init__(self, api: Api, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Transport(httpx.BaseTransport):
+            def handle_request(self, request: httpx.Request) -> httpx.Response:
+                return api.client._transport.handle_request(request)
+
+        def client(actor: str) -> control_client.ControlClient:
+            return control_client.ControlClient(
+                "http://api", api._tokens[actor.partition("@")[0]], transport=Transport()
+            )
+
+        monkeypatch.setattr(session, "client", client)
+        monkeypatch.chdir(folder)
+
+    def __call__(self, *words: str, expect: int = 0) -> str:
+        done = CliRunner().invoke(cli.cli, words)
+        assert done.exit_code == expect, (done.output, done.exception)
+        return done.output
+
+
+def test_a_table_is_copied_out_once_it_may_and_the_record_has_its_digest(
+    guarded: Api, command: Command, tmp_path: Path
+) -> None:
+    classify(guarded, "restricted")
+    pl.DataFrame({"mail": ["ann@example.org", "bob@example.org"]}).write_parquet("people.parquet")
+    out = tmp_path / "usb" / "people.parquet"
+    words = ("data", "export", "flight-delay", "people.parquet", str(out))
+    assert "data.export.classified" in command(*words, expect=3) and not out.parent.exists()
+    command(*words, "--as", "admin@local", "--purpose", "a study", "--json")
+    assert out.read_bytes() == Path("people.parquet").read_bytes()
+    row = guarded.audit()[-1]["detail"]
+    assert (row["digest"], row["rows"], row["destination"]) == (canonical.digest_file(out), 2, str(out))
+    assert "ann@example.org" not in str(guarded.audit())
+    assert "is there already" in command(*words, "--as", "admin@local", "--purpose", "again", expect=1)
 
 
 def test_a_place_that_is_none_stops_the_start(tmp_path: Path) -> None:

@@ -108,6 +108,8 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
         "columns": ("", "lake.people.mail"),
         "destination": ("/srv/out", "s3://partner/out"),
         "purpose": ("", "care"),
+        "exit": ("scores", "table", "bundle", "history"),
+        "is_inside": (True, False),
     },
     "sealed.open": {"classification": ("public", "confidential", "restricted"), "purpose": ("care",)},
     "keyset.change": {"change": ("rotate", "forget")},

@@ -261,6 +261,7 @@ may(q, "data.export") if {
 may_not(q, "data.export.classified") if {
 	q.action == "data.export"
 	q.context.classification in {"confidential", "restricted"}
+	not q.context.is_inside
 	not exports_for_a_purpose(q)
 }
 

@@ -6,7 +6,16 @@ from collections.abc import AsyncIterator, Sequence
 from urllib.parse import quote
 
 from mainspring.core.client.api.awaited import AsyncConnection
-from mainspring.core.contracts import control, data_reads, dpia, keysets, privacy, protection, training
+from mainspring.core.contracts import (
+    control,
+    data_exports,
+    data_reads,
+    dpia,
+    keysets,
+    privacy,
+    protection,
+    training,
+)
 from mainspring.core.contracts import erasure as erasure_contracts
 from mainspring.core.contracts import keys as key_contracts
 from mainspring.core.contracts import masking as mask_contracts
@@ -51,6 +60,12 @@ class AsyncProtection(AsyncConnection):
     async def read_data(self, project: str, read: data_reads.DataRead) -> data_reads.DataReadView:
         """Roles service, developer, admin. On record. Errors: PolicyDenied where the environment does not read it as it is."""
         return await self._post(f"/api/v1/projects/{quote(project)}/data-reads", read, data_reads.DataReadView)
+
+    async def export_data(self, project: str, wanted: data_exports.DataExport) -> data_exports.DataExportView:
+        """Roles developer, approver, admin, service. On record. Errors: PolicyDenied where it may not leave for there."""
+        return await self._post(
+            f"/api/v1/projects/{quote(project)}/data-exports", wanted, data_exports.DataExportView
+        )
 
     async def open_sealed(self, project: str, asked: mask_contracts.OpenRequest) -> mask_contracts.Opened:
         """Roles approver, admin, as policies say. On record with its purpose and reason."""
