@@ -17,6 +17,7 @@ from mainspring.core import canonical, errors, job_logs, projects, settings, wor
 from mainspring.core.contracts import data_reads, scoring
 from mainspring.core.lineage import emitter
 from mainspring.core.models import bundle, signing
+from mainspring.core.protection import exporting
 from mainspring.core.scoring import outputs, parts, places, scorer
 from mainspring.workflows import budgets
 from mainspring.workflows import errors as temporal_errors
@@ -188,6 +189,7 @@ class ScoringActivities:
 
         def work() -> messages.Published:
             request, planned = asked.request, asked.planned
+            _check_links(request.output)
             spec = score_messages.read_spec(Path(planned.spec_path))
             with emitter.telling(self._tell, lineage.run(request)) as told:
                 told.reads += lineage.read(
@@ -204,10 +206,11 @@ class ScoringActivities:
         return await in_thread(work)
 
     def _places(self, request: scoring.ScoreRequest) -> tuple[places.Place, places.Place]:
-        """Errors: InvalidRequest for a place that is none, or one within the other; PolicyDenied outside of the roots."""
+        """Errors: InvalidRequest for a place that is none, or one within the other; PolicyDenied outside of the roots, or behind a link."""
         for uri in (request.input, request.output):
             self._check_root(uri)
         found = places.Place.at(request.input), places.Place.at(request.output)
+        _check_links(request.output)
         one, other = (f"{uri.partition('?')[0].rstrip('/')}/" for uri in (request.input, request.output))
         if one.startswith(other) or other.startswith(one):
             raise errors.InvalidRequest(
@@ -243,6 +246,17 @@ class ScoringActivities:
     def _folder(self, request: scoring.ScoreRequest) -> run_folder.RunFolder:
         space = workspace.Workspace(self._settings.stack.state_dir, request.project, request.sample_fraction)
         return run_folder.RunFolder(space, request.run_id)
+
+
+def _check_links(output: str) -> None:
+    """What was asked about is the name: scores are written where it says, or nowhere. Errors: PolicyDenied."""
+    real = exporting.followed(output)
+    if not output.startswith("s3://") and real != str(Path(output)):
+        raise errors.PolicyDenied(
+            f"`{output}` leads to `{real}`, and nobody was asked about that; start again with `--output {real}`",
+            rule_id="scoring.links",
+            cause=output,
+        )
 
 
 def _is_below(uri: str, root: str) -> bool:

@@ -277,6 +277,25 @@ def test_places_outside_of_the_roots_are_denied(tmp_path: Path, tiny: tiny_proje
         assert isinstance(error, errors.PolicyDenied)
 
 
+def test_scores_are_written_where_the_output_says_and_not_where_a_link_leads(
+    tmp_path: Path, tiny: tiny_project.Tiny
+) -> None:
+    world = World(tmp_path, tiny)
+    world.made.dataset()
+    (tmp_path / "usb").mkdir()
+    (tmp_path / "own").symlink_to(tmp_path / "usb")
+    error = refused(lambda: do(world.steps.plan(world.request(output=str(tmp_path / "own" / "scores")))))
+    assert isinstance(error, errors.PolicyDenied) and error.rule_id == "scoring.links"
+    assert f"--output {tmp_path}/usb/scores" in error.message and not list((tmp_path / "usb").iterdir())
+    plain = world.request(output=f"{tmp_path}/plain//scores/")
+    planned = do(world.steps.plan(plain))
+    # A link that somebody laid meanwhile is found before the scores are called done.
+    (tmp_path / "plain").rename(tmp_path / "moved")
+    (tmp_path / "plain").symlink_to(tmp_path / "moved")
+    error = refused(lambda: do(world.steps.publish(messages.Publish(request=plain, planned=planned))))
+    assert isinstance(error, errors.PolicyDenied) and error.rule_id == "scoring.links"
+
+
 @pytest.mark.parametrize(
     ("output", "is_let"),
     [
