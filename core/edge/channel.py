@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from mainspring.core.edge import export
 from mainspring.core.edge.device import sync
 from mainspring.core.models import signing
 
-__all__ = ["HEAD", "Head", "check_release", "publish", "read_head"]
+__all__ = ["HEAD", "Head", "check_release", "has", "publish", "read_head"]
 
 HEAD: Final = "head.json"
 _OBJECTS: Final = "objects"
@@ -73,6 +73,13 @@ def read_head(channel: Path) -> Head | None:
             expected="a signed head",
             got=repr(error),
         ) from error
+
+
+def has(channel: Path, release: Mapping[str, Any]) -> bool:
+    """Does every file of a release that was checked lie in the channel already, to the bit."""
+    digests = [entry["digest"] for entry in release["files"].values()]
+    objects = [(channel / _OBJECTS / digest.removeprefix("sha256:"), digest) for digest in digests]
+    return all(path.is_file() and canonical.digest_file(path) == digest for path, digest in objects)
 
 
 def publish(

@@ -3,9 +3,16 @@ devices, and the channel that they pull it from."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import rich_click as click
 
-from mainspring.platform.cli import output, session
+from mainspring.platform.cli import leaving, output, session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mainspring.core.models import bundle as bundles
 
 __all__ = ["bundle"]
 
@@ -64,9 +71,15 @@ def bundle_attest(digest: str, reason: str, actor: str, as_json: bool) -> None:
 @bundle.command("export")
 @click.argument("digest")
 @click.option("--edge", "out", required=True, type=click.Path(), help="A folder that is not there yet.")
+@leaving.ENVIRONMENT
+@leaving.PURPOSE
+@session.AS
 @session.JSON
-def bundle_export(digest: str, out: str, as_json: bool) -> None:
-    """Write a bundle as a folder that runs by itself: `python run.py < rows.jsonl`, with NumPy alone."""
+def bundle_export(digest: str, out: str, environment: str, purpose: str, actor: str, as_json: bool) -> None:
+    """Write a bundle as a folder that runs by itself: `python run.py < rows.jsonl`, with NumPy alone.
+
+    A model knows something of the rows that it learned from: outside of the project's own places the policies are asked first.
+    """
     from pathlib import Path
 
     from mainspring.core import settings
@@ -77,7 +90,9 @@ def bundle_export(digest: str, out: str, as_json: bool) -> None:
     s = settings.load()
     trust = signing.TrustedKeys.load(s.serving.trusted_keys_dir)
     opened = bundles.BundleStore(s.serving.bundle_dir).open(digest, trust)
-    made = export.export(opened, Path(out).absolute(), signing.ensure_key(s.models.signing_key))
+    target = Path(out).resolve()
+    _require(opened, target, environment, purpose, actor)
+    made = export.export(opened, target, signing.ensure_key(s.models.signing_key))
     found = {"path": str(made.path), "release": made.digest, "bundle": opened.digest, "bytes": made.bytes}
     output.show(found, as_json=as_json)
 
@@ -95,8 +110,20 @@ def bundle_export(digest: str, out: str, as_json: bool) -> None:
     show_default=True,
     help="After so long devices refuse the head unless it was published again; 0: never.",
 )
+@leaving.ENVIRONMENT
+@leaving.PURPOSE
+@session.AS
 @session.JSON
-def bundle_publish(release: str, folder: str, name: str, valid_days: int, as_json: bool) -> None:
+def bundle_publish(
+    release: str,
+    folder: str,
+    name: str,
+    valid_days: int,
+    environment: str,
+    purpose: str,
+    actor: str,
+    as_json: bool,
+) -> None:
     """Make an exported release the newest of a channel. An older one, too: that is how one is taken back. The newest again, by
     a timer, lasts `--valid-days` more."""
     import time
@@ -104,6 +131,7 @@ def bundle_publish(release: str, folder: str, name: str, valid_days: int, as_jso
 
     from mainspring.core import settings
     from mainspring.core.edge import channel
+    from mainspring.core.models import bundle as bundles
     from mainspring.core.models import key_files, signing
 
     s = settings.load()
@@ -111,6 +139,29 @@ def bundle_publish(release: str, folder: str, name: str, valid_days: int, as_jso
     key = signing.SigningKey.load(s.models.signing_key)
     before = key_files.previous(s.models.signing_key)
     expires = int(time.time()) + valid_days * 86_400 if valid_days else 0
-    head = channel.publish(Path(release), Path(folder).absolute(), name, key, trust, before, expires=expires)
+    target = Path(folder).resolve()
+    _, listing = channel.check_release(Path(release), trust)
+    if not channel.has(
+        target, listing
+    ):  # what lies there has left already: a head that is signed anew takes nothing along
+        opened = bundles.BundleStore(s.serving.bundle_dir).open(listing["bundle"], trust)
+        _require(opened, target, environment, purpose, actor)
+    head = channel.publish(Path(release), target, name, key, trust, before, expires=expires)
     # What `sync.py --key` of a device wants.
     output.show({**head.model_dump(), "key": key.public_bytes.hex()}, as_json=as_json)
+
+
+def _require(opened: bundles.Bundle, target: Path, environment: str, purpose: str, actor: str) -> None:
+    """Errors: those of the control API where the bundle may not leave for there."""
+    from mainspring.core.contracts import data_exports
+
+    wanted = data_exports.DataExport.model_validate(
+        {
+            "environment": environment,
+            "exit": "bundle",
+            "destination": str(target),
+            "purpose": purpose,
+            "digest": opened.digest,
+        }
+    )
+    leaving.require(opened.manifest.project, wanted, actor or "developer@local")

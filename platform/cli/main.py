@@ -32,6 +32,7 @@ from mainspring.platform.cli import (
     gitops,
     keys,
     keysets,
+    leaving,
     members,
     models,
     monitor,
@@ -271,6 +272,8 @@ def stream_list(project_name: str, as_json: bool) -> None:
     type=click.Path(file_okay=False),
     help="Also append the rows of closed hops to Parquet below this folder, for training.",
 )
+@leaving.ENVIRONMENT
+@leaving.PURPOSE
 @click.option("--metrics-port", type=click.IntRange(1, 65535), help="Answer Prometheus here, on loopback.")
 @click.option("--status-seconds", type=click.FloatRange(min=0), default=10.0, show_default=True)
 @_AS
@@ -283,6 +286,8 @@ def stream_run(
     until_idle: bool,
     resend: bool,
     history: str | None,
+    environment: str,
+    purpose: str,
     metrics_port: int | None,
     status_seconds: float,
     actor: str,
@@ -303,7 +308,9 @@ def stream_run(
         actor=actor or "service@local",
         until_idle=until_idle,
         resend=resend,
-        history=None if history is None else Path(history),
+        history=None if history is None else Path(history).resolve(),
+        environment=environment,
+        purpose=purpose,
         metrics_port=metrics_port,
         status_seconds=status_seconds,
     )

@@ -16,10 +16,12 @@ import click
 
 from mainspring.core import errors, identity, projects, settings
 from mainspring.core.client import serving
+from mainspring.core.contracts import data_exports, data_reads
 from mainspring.core.erasure.erased import ErasedList
 from mainspring.core.features.streams import consumer, kafka, metrics, sinks
 from mainspring.core.features.streams import history as histories
 from mainspring.core.features.streams.definition import StreamDefinition
+from mainspring.platform.cli import leaving
 
 
 def streams_of(project: str) -> Mapping[str, StreamDefinition]:
@@ -64,12 +66,15 @@ def run(
     until_idle: bool,
     resend: bool,
     history: Path | None = None,
+    environment: str = "prod",
+    purpose: str = "",
     metrics_port: int | None,
     status_seconds: float,
 ) -> dict[str, Any]:
     """Read until SIGTERM or Ctrl-C, or until nothing waits; how the stream stands then.
 
-    `history`: rows of closed hops go below `<history>/<project>.<stream>`.
+    `history`: rows of closed hops go below `<history>/<project>.<stream>`, an absolute path. Outside of the project's own places that
+    is asked of the policies first, by `environment` and `purpose`.
 
     Errors: NotFound, InvalidSettings without a broker, PortInUse, and those of the consumer.
     """
@@ -79,6 +84,8 @@ def run(
             "no broker is set; write `bootstrap_servers` under [streams], or MAINSPRING_STREAMS_BOOTSTRAP_SERVERS",
             problems=("streams.bootstrap_servers",),
         )
+    if history is not None:
+        _require(project, stream, history, environment, purpose, actor)
     token = identity.TokenIssuer.load(s.control.tokens_file).token_of(actor)
     share = None if partitions is None else sorted(set(partitions))
     name = f"{project}.{stream.name}" + ("" if share is None else "." + "-".join(map(str, share)))
@@ -110,6 +117,26 @@ def run(
         with _stopped_by_signals(reader):
             status = reader.run(until_idle=until_idle, resend=resend)
     return asdict(status)
+
+
+def _require(
+    project: str, stream: StreamDefinition, folder: Path, environment: str, purpose: str, actor: str
+) -> None:
+    """Errors: those of the control API where the rows of the stream's views may not lie there."""
+    tables = [
+        data_reads.ReadDataset(
+            name=f"view.{view.name}", columns=[*view.keys, *(a.name for a in view.aggregates)]
+        )
+        for view in stream.views
+    ]
+    wanted = data_exports.DataExport(
+        environment=environment,
+        exit="history",
+        destination=str(folder),
+        datasets=tables,
+        purpose=purpose,
+    )
+    leaving.require(project, wanted, actor)
 
 
 def _history(

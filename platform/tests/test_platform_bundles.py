@@ -14,6 +14,10 @@ from mainspring.core import canonical, settings
 from mainspring.core.features import ops, plan, schema
 from mainspring.core.models import architecture, bundle, network, signing
 
+#: The project's own folder: what lies there has not left.
+OWN = ".mainspring/projects/demo"
+OUT, WWW = f"{OWN}/out", f"{OWN}/www"
+
 
 def mainspring(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MAINSPRING_")}
@@ -56,20 +60,20 @@ def digest(tmp_path: Path) -> str:
 
 
 def test_a_bundle_reaches_a_device(tmp_path: Path, digest: str) -> None:
-    done = mainspring(tmp_path, "export", digest, "--edge", "out", "--json")
+    done = mainspring(tmp_path, "export", digest, "--edge", OUT, "--json")
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)["data"]
-    assert made["bundle"] == digest and Path(made["path"]) == tmp_path / "out"
-    done = mainspring(tmp_path, "publish", "out", "--to", "www", "--channel", "demo", "--json")
+    assert made["bundle"] == digest and Path(made["path"]) == tmp_path / OUT
+    done = mainspring(tmp_path, "publish", OUT, "--to", WWW, "--channel", "demo", "--json")
     assert done.returncode == 0, done.stderr
     head = json.loads(done.stdout)["data"]
     assert (head["sequence"], head["release"], head["channel"]) == (1, made["release"], "demo")
     pulled = subprocess.run(
         [
             sys.executable,
-            "out/sync.py",
+            f"{OUT}/sync.py",
             "--from",
-            str(tmp_path / "www"),
+            str(tmp_path / WWW),
             "--to",
             "device",
             "--key",
@@ -91,18 +95,40 @@ def test_a_bundle_reaches_a_device(tmp_path: Path, digest: str) -> None:
     assert ran.returncode == 0 and 0 < float(ran.stdout) < 1
 
 
+def test_outside_of_the_project_s_folder_the_policies_are_asked_first(tmp_path: Path, digest: str) -> None:
+    """Where nobody can be asked nothing leaves; what a channel has already is only signed anew."""
+
+    def refused(*words: str) -> None:
+        done = mainspring(tmp_path, *words)
+        assert done.returncode not in (0, 2) and "Traceback" not in done.stderr, done.stderr
+
+    refused("export", digest, "--edge", "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / ".mainspring/projects/demo").mkdir(parents=True)
+    (tmp_path / ".mainspring/projects/demo/link").symlink_to(tmp_path)
+    refused("export", digest, "--edge", f"{OWN}/link/out")
+    assert not (tmp_path / "out").exists()
+    assert mainspring(tmp_path, "export", digest, "--edge", OUT).returncode == 0
+    refused("publish", OUT, "--to", "www", "--channel", "demo")
+    assert not (tmp_path / "www").exists()
+    assert mainspring(tmp_path, "publish", OUT, "--to", WWW, "--channel", "demo").returncode == 0
+    (tmp_path / WWW).rename(tmp_path / "www")
+    again = mainspring(tmp_path, "publish", OUT, "--to", "www", "--channel", "demo", "--valid-days", "7")
+    assert again.returncode == 0, again.stderr
+
+
 def test_what_is_wrong_is_one_line(tmp_path: Path, digest: str) -> None:
-    missing = mainspring(tmp_path, "export", "sha256:" + "0" * 64, "--edge", "out")
+    missing = mainspring(tmp_path, "export", "sha256:" + "0" * 64, "--edge", OUT)
     assert missing.returncode == 1 and missing.stderr.startswith("error: no bundle")
     assert mainspring(tmp_path, "export", digest).returncode == 2
-    (tmp_path / "out").mkdir()
-    taken = mainspring(tmp_path, "export", digest, "--edge", "out", "--json")
+    (tmp_path / OUT).mkdir(parents=True)
+    taken = mainspring(tmp_path, "export", digest, "--edge", OUT, "--json")
     assert taken.returncode == 1 and json.loads(taken.stdout)["error"]["code"] == "conflict"
-    empty = mainspring(tmp_path, "publish", "out", "--to", "www", "--channel", "demo")
+    empty = mainspring(tmp_path, "publish", OUT, "--to", WWW, "--channel", "demo")
     assert empty.returncode == 1 and "no release in" in empty.stderr
     for key in settings.load({}, directory=tmp_path).serving.trusted_keys_dir.iterdir():
         key.unlink()
-    assert mainspring(tmp_path, "export", digest, "--edge", "other").returncode == 3
+    assert mainspring(tmp_path, "export", digest, "--edge", f"{OWN}/other").returncode == 3
 
 
 def test_a_deployment_s_rules_are_asked_without_deploying(tmp_path: Path, digest: str) -> None:

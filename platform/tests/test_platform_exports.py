@@ -15,10 +15,12 @@ from platform_api import PROJECT, Api
 
 from mainspring.core import canonical, errors, identity, settings
 from mainspring.core.client import control as control_client
+from mainspring.core.features import ops, plan, schema
+from mainspring.core.models import architecture, bundle, network, signing
 from mainspring.core.protection import exporting
 from mainspring.platform import app as control_app
 from mainspring.platform.cli import main as cli
-from mainspring.platform.cli import session
+from mainspring.platform.cli import session, streaming
 from mainspring.platform.runs import launcher
 
 #: Once over SQLite, once over PostgreSQL.
@@ -265,6 +267,98 @@ def test_a_table_is_copied_out_once_it_may_and_the_record_has_its_digest(
     assert (row["digest"], row["rows"], row["destination"]) == (canonical.digest_file(out), 2, str(out))
     assert "ann@example.org" not in str(guarded.audit())
     assert "is there already" in command(*words, "--as", "admin@local", "--purpose", "again", expect=1)
+
+
+def bundle_of(folder: Path, project: str) -> str:
+    """Signed, in the store of the settings: a logistic regression of one number."""
+    declared = plan.TransformPlan(name="demo", columns=(plan.dense("x", ops.Impute()),))
+    fitted = declared.fit(pl.DataFrame({"x": [1.0, 2.0]}, schema={"x": pl.Float32}))
+    spec = architecture.Architecture(dense_width=1)
+    fields = (schema.Column(name="x", dtype="float32"),)
+    view = schema.FeatureView(name="v", keys=(schema.Column(name="k", dtype="string"),), fields=fields)
+    s = settings.load({}, directory=folder)
+    key = signing.ensure_key(s.models.signing_key)
+    key.publish(s.serving.trusted_keys_dir)
+    contents = bundle.BundleContents(
+        name="demo",
+        project=project,
+        plan=fitted.to_bytes(),
+        model=spec.model_dump(mode="json"),
+        weights=network.save_weights(network.EmbeddingMlp(spec, seed=1)),
+        card="# demo\n",
+        service=schema.FeatureService(name="s", views=(view,)),
+        request_columns=(),
+        input_columns=fitted.inputs,
+        metrics={},
+        data_digest=canonical.digest("data"),
+        training_run_id="run_1",
+        code_version="0",
+    )
+    return bundle.BundleStore(s.serving.bundle_dir).write(contents, key).digest
+
+
+def test_a_model_of_classified_columns_leaves_for_devices_by_who_may(
+    guarded: Api, command: Command, tmp_path: Path
+) -> None:
+    classify(guarded, "restricted")
+    digest = bundle_of(tmp_path, "flight-delay")
+    may = ("--as", "approver@local", "--purpose", "gates of terminal 4")
+    export = ("bundle", "export", digest, "--edge", str(tmp_path / "usb"))
+    assert "data.export.classified" in command(*export, expect=3) and not (tmp_path / "usb").exists()
+    command(*export, *may)
+    publish = (
+        "bundle",
+        "publish",
+        str(tmp_path / "usb"),
+        "--to",
+        str(tmp_path / "www"),
+        "--channel",
+        "gates",
+    )
+    assert "data.export.classified" in command(*publish, expect=3) and not (tmp_path / "www").exists()
+    command(*publish, *may)
+    asked = [
+        (r["outcome"], r["actor"], r["detail"].get("digest"))
+        for r in guarded.audit()
+        if r["action"] == "data.export"
+    ]
+    assert asked == [("denied", "developer@local", None), ("done", "approver@local", digest)] * 2
+
+
+def test_a_stream_s_rows_are_kept_elsewhere_by_who_may(
+    guarded: Api, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked before a broker or serving is reached: neither is there."""
+    column = {"name": "flight_id", "classification": "restricted", "is_pii": True}
+    view = streaming.streams_of("flight-delay")["departures"].views[0]
+    column["name"] = view.keys[0]
+    entry = {
+        "kind": "view",
+        "name": f"view.{view.name}",
+        "owner": "o",
+        "description": "d",
+        "columns": [column],
+    }
+    guarded.call("admin", "PUT", "/api/v1/catalog/flight-delay", 200, {"entries": [entry]})
+    monkeypatch.setenv("MAINSPRING_STREAMS_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    words = (
+        "stream",
+        "run",
+        "flight-delay",
+        "departures",
+        "--until-idle",
+        "--history",
+        str(tmp_path / "usb"),
+    )
+    assert "data.export.classified" in command(*words, expect=3) and not (tmp_path / "usb").exists()
+    (row,) = (r for r in guarded.audit() if r["action"] == "data.export")
+    asked = row["detail"]["authorisation"]["decisions"][0]["asked"]["context"]
+    assert (asked["exit"], asked["destination"], asked["is_inside"]) == (
+        "history",
+        str(tmp_path / "usb"),
+        False,
+    )
+    assert f"view.{view.name}.{column['name']}" in asked["columns"]
 
 
 def test_a_place_that_is_none_stops_the_start(tmp_path: Path) -> None:

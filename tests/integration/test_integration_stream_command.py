@@ -52,6 +52,7 @@ class Site:
         self.folder = folder
         self.port, self.metrics_port = machine.free_ports(2)
         state = folder / ".mainspring"
+        self.lake = state / "projects" / "flight-delay" / "lake"
         identity.ensure_token_file(state / "tokens.json")
         with online.OnlineStore(state / "online") as store:  # what a bundle that reads them registers
             for view in (view for stream in read or (streams.DEPARTURES,) for view in stream.views):
@@ -151,7 +152,7 @@ def test_a_day_of_departures_is_in_serving_as_the_batch_has_it(site: Site, table
         send(address, facts[:half])
         reader = site.command(
             "run", "flight-delay", "departures", "--status-seconds", "0.2", "--json",
-            "--metrics-port", str(site.metrics_port), "--history", str(site.folder / "lake"), broker=address,
+            "--metrics-port", str(site.metrics_port), "--history", str(site.lake), broker=address,
         )  # fmt: skip
         try:
             wait_for_metric(site, reader, "mainspring_stream_events_accepted_total", half)
@@ -166,18 +167,18 @@ def test_a_day_of_departures_is_in_serving_as_the_batch_has_it(site: Site, table
         assert status["snapshots"] >= 1 and "departures: lag " in err
         assert_is_the_batch(client, tables)
 
-        assert_history_is_the_batch(site.folder / "lake" / "flight-delay.departures", tables)
+        assert_history_is_the_batch(site.lake / "flight-delay.departures", tables)
 
         # Another start has nothing to do, and can give all rows once more.
         again = site.command(
             "run", "flight-delay", "departures", "--until-idle", "--resend", "--json",
-            "--history", str(site.folder / "lake"), broker=address,
+            "--history", str(site.lake), broker=address,
         )  # fmt: skip
         out, err = again.communicate(timeout=60)
         assert again.returncode == 0, err
         assert json.loads(out)["data"]["counts"] == status["counts"]
         assert_is_the_batch(client, tables)
-        assert_history_is_the_batch(site.folder / "lake" / "flight-delay.departures", tables)
+        assert_history_is_the_batch(site.lake / "flight-delay.departures", tables)
 
 
 def wait_for_metric(site: Site, reader: subprocess.Popen[str], name: str, value: int) -> None:
