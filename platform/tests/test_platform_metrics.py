@@ -61,7 +61,9 @@ def test_every_metric_that_a_rule_asks_for_is_there(world: World) -> None:  # no
     assert all(asked.values())
     assert {name: sorted(metrics - there) for name, metrics in asked.items() if metrics - there} == {}
     late = next(rule for rule in metric_rules.CONTROL if rule.name == "audit-checkpoints-late")
-    assert late.expression.endswith(f"> {settings.AuditSettings().late_seconds:.0f}") and late.severity == "page"
+    assert (
+        late.expression.endswith(f"> {settings.AuditSettings().late_seconds:.0f}") and late.severity == "page"
+    )
 
 
 def test_projects_are_those_that_the_scraper_may_read(world: World) -> None:  # noqa: F811

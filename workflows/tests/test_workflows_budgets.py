@@ -239,7 +239,9 @@ def train(ray: RayDouble, ours: budgets.Budgets, folder: Path, family: str) -> a
     def answer(k: int) -> str:
         """What it has by now: an error that says that it was stopped, or a result once it is through."""
         if (folder / "stopped-well").exists():
-            raise errors.JobFailed("stopped as asked after epoch 3", job_id=f"{base_id}-{k}", status="stopped")
+            raise errors.JobFailed(
+                "stopped as asked after epoch 3", job_id=f"{base_id}-{k}", status="stopped"
+            )
         if ray.jobs[f"{base_id}-{k}"]["states"][0] != "SUCCEEDED":
             raise errors.NotFound("nothing is left", resource="answer", name=base_id)
         return f"answer {k}"
