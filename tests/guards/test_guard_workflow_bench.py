@@ -27,6 +27,17 @@ def test_the_table_in_the_readme_is_the_stored_result() -> None:
     assert [line for line in goals.table(STORED["goals"]) if line not in lines] == []
 
 
+def test_the_replay_guards_whole_run_is_told_as_it_is_stored() -> None:
+    stored = json.loads((FOLDER / "results" / "replay-guard-epyc.json").read_text())
+    (row,) = stored["results"]
+    assert goals.judge([row]) == stored["goals"] and row["correct"] and not row["is_sample"]
+    text = (FOLDER / "README.md").read_text()
+    assert [line for line in goals.table(stored["goals"]) if line not in text.splitlines()] == []
+    kinds = row["by_kind"]
+    assert f"Of {row['mutants']} mutants {row['breaking']} break a stored history" in text
+    assert f"{kinds['stillborn']} are stillborn, {kinds['harmless']} harmless, {kinds['unreached']} on" in text
+
+
 @pytest.mark.parametrize(
     ("name", "merged"),
     [
