@@ -16,11 +16,14 @@ from mainspring.platform import database
 from mainspring.platform.audit import rows
 
 #: Resources that are named by their project, and those that are something of it: `<kind>/<project>`, `<kind>/<project>/...`.
-NAMED_BY_PROJECT: Final = ("alert-rules", "catalog", "dpia", "erasure", "keyset", "monitoring", "project")
+NAMED_BY_PROJECT: Final = (
+    *("alert-rules", "catalog", "data-export", "data-read", "dpia", "erasure", "keyset", "monitoring", "project"),
+    "quota",
+)
 BELOW_PROJECT: Final = (
-    *("access", "alert", "classification", "data-read", "dpia", "erasure", "lineage", "member"),
+    *("access", "alert", "classification", "dpia", "erasure", "lineage", "member"),
     *("monitoring", "notebook", "pipeline"),
-    *("privacy", "quarantine", "schedule", "sealed", "secret", "service-account", "quota"),
+    *("privacy", "quarantine", "schedule", "sealed", "secret", "service-account"),
 )
 #: Those whose project is in a table of their own.
 OF_A_PROJECT: Final = ("endpoint", "run", "usage")

@@ -34,7 +34,7 @@ Take the script and the key from the platform itself rather than from here: whoe
     articles.json                   which file speaks to which article; it says where to look, and claims nothing
     approvals.json, decisions.json  who approved what, and what the policies were asked and answered: views of audit/rows.jsonl
     audit/                          the project's rows, the proof that each is in the log, and the log's signed checkpoints
-    bundles/<digest>/               manifest, card, gates, leak check, bill of materials, provenance, signatures; not the weights
+    bundles/<digest>/               manifest, card, gates, leak check, bill of materials, provenance, signatures; neither the weights nor the fitted plan
     runs.json, costs.json, lineage/events.jsonl
     access/                         members now, requests of the time, and who asked the model how often
 """

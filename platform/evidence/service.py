@@ -21,8 +21,8 @@ from mainspring.platform.audit import checkpoints, rows, verification
 from mainspring.platform.evidence import gathering, pack
 from mainspring.platform.projects import store as project_store
 
-#: Of a bundle, what is not evidence but the model itself.
-_LEFT_OUT: Final = frozenset({*(n for n in bundle.LEARNED.values() if n), "samples.json"})
+#: Of a bundle, what is not evidence but the model itself, or has values of columns: a fitted plan has those of its vocabularies.
+_LEFT_OUT: Final = frozenset({*(n for n in bundle.LEARNED.values() if n), "samples.json", "plan.json"})
 _MAX_FILE_BYTES: Final = 4 << 20
 
 

@@ -132,7 +132,7 @@ def test_it_has_what_happened_and_nothing_of_others(world: World) -> None:
     )
     inside = {name.split("/", 2)[2] for name in files if name.startswith("bundles/")}
     assert inside == {
-        *("manifest.json", "signature.json", "provenance.intoto.json", "model.sig", "card.md", "plan.json"),
+        *("manifest.json", "signature.json", "provenance.intoto.json", "model.sig", "card.md"),
         *("model.json", "sbom.cdx.json", "evidence/gates.json"),
     }
     (run,) = json.loads(files["runs.json"])

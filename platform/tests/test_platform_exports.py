@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -359,6 +360,32 @@ def test_a_stream_s_rows_are_kept_elsewhere_by_who_may(
         False,
     )
     assert f"view.{view.name}.{column['name']}" in asked["columns"]
+
+
+@pytest.mark.parametrize("role", ["approver", "admin"])
+def test_what_is_on_record_goes_anywhere_and_has_no_value_of_a_column(
+    guarded: Api, command: Command, tmp_path: Path, role: str
+) -> None:
+    """The log, a pack of evidence and the ledger, after values were looked through, sealed, exported and refused."""
+    classify(guarded, "restricted")
+    people = [f"ann{n}.lind@hospital.example" for n in range(40)]
+    pl.DataFrame({"mail": people, "ward": ["cardiology-7"] * 40}).write_parquet("people.parquet")
+    command("data", "classify", "flight-delay", "lake.people", "people.parquet")
+    command("data", "check", "flight-delay", "people.parquet", "--environment", "dev", expect=3)
+    out = ("data", "export", "flight-delay", "people.parquet", str(tmp_path / "usb.parquet"))
+    command(*out, expect=3)
+    command(*out, "--as", f"{role}@local", "--purpose", "a study")
+    when = ("--since", "2020-01-01", "--until", "2100-01-01", "--as", f"{role}@local")
+    command("evidence", "export", "flight-delay", *when, "--out", "pack.zip")
+    command("audit", "export", "--out", "log.jsonl", "--as", f"{role}@local")
+    command("cost", "export", "costs.json", "--project", "flight-delay", "--as", f"{role}@local")
+    with zipfile.ZipFile("pack.zip") as archive:
+        left = b"".join(map(archive.read, archive.namelist()))
+    assert b"data.export" in left
+    left += Path("log.jsonl").read_bytes() + Path("costs.json").read_bytes()
+    assert not [
+        word for word in (*people, "ann0", "hospital.example", "cardiology-7") if word.encode() in left
+    ]
 
 
 def test_a_place_that_is_none_stops_the_start(tmp_path: Path) -> None:
