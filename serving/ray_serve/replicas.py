@@ -1,4 +1,4 @@
-"""Followers as replicas of Ray Serve, autoscaled, behind Ray's proxy. The one file of serving that imports ray.
+"""Followers as replicas of Ray Serve, autoscaled, behind Ray's proxy.
 
 They map the rows of the process that writes and pass changes on to it over its Unix socket, so all of them are on its host.
 """
@@ -9,18 +9,17 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import ray
 from ray import serve
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp
 
 from mainspring.core import errors, settings
+from mainspring.serving.ray_serve import replica
 
 #: Ray Serve's name of the application and its deployment.
 NAME: Final = "mainspring-serving"
-
-_HEALTH_SECONDS: Final = 5.0
 
 
 @contextlib.contextmanager
@@ -59,20 +58,20 @@ def application(s: settings.Settings, folder: Path) -> serve.Application:
         autoscaling_config=autoscaling,
         # Beyond it the replica sheds by itself, with Retry-After: Ray's queue would have none.
         max_ongoing_requests=serving.workers + serving.max_waiting,
-        health_check_period_s=_HEALTH_SECONDS,
+        health_check_period_s=replica.HEALTH_SECONDS,
         ray_actor_options={"num_cpus": 0.1, "resources": {f"node:{here}": 0.001}},
     )
     return decorate(serve.ingress()(Replica)).bind(s, str(folder))
 
 
-class Replica:
-    """One follower. Everything runs on the replica's event loop."""
+class Replica(replica.AppReplica):
+    """One follower."""
 
     def __init__(self, s: settings.Settings, folder: str) -> None:
+        super().__init__()
         self._settings, self._folder = s, folder
-        self._ready: ASGIApp | None = None
 
-    def __serve_build_asgi_app__(self) -> ASGIApp:
+    def _built(self, opened: contextlib.ExitStack) -> ASGIApp:
         from mainspring.serving import assembly, logs
         from mainspring.serving.processes import part
 
@@ -80,43 +79,4 @@ class Replica:
         # Its process's number names what is its own: ranks are given again.
         told = part.Part(os.getpid(), Path(self._folder), (), -1, -1)
         mine = self._settings.model_copy(update={"serving": told.settings_of(self._settings.serving)})
-        self._opened = contextlib.ExitStack()
-        self._ready = assembly.assembled(mine, told, self._opened).app
-        return self._ready
-
-    async def check_health(self) -> None:
-        """Ask what a probe would ask. Raises where the answer is not 200: Ray then starts another replica."""
-        assert self._ready is not None
-        statuses: list[int] = []
-
-        async def send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                statuses.append(message["status"])
-
-        await self._ready(_probe(), _nothing, send)
-        if statuses != [200]:
-            raise errors.DependencyDown(
-                f"the replica is not ready ({statuses}); look at its log", name="replica"
-            )
-
-
-def _probe() -> dict[str, Any]:
-    path = "/v2/health/ready"
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": [],
-        "client": None,
-        "server": None,
-    }
-
-
-async def _nothing() -> Message:
-    return {"type": "http.request", "body": b"", "more_body": False}
+        return assembly.assembled(mine, told, opened).app
