@@ -56,11 +56,17 @@ def pods(overlay: str) -> Iterator[Pod]:
             case "Deployment" | "StatefulSet":
                 yield _pod(name, spec["template"])
             case "RayCluster":
-                yield _pod(f"{name}-head", spec["headGroupSpec"]["template"])
-                for group in spec["workerGroupSpecs"]:
-                    yield _pod(f"{name}-{group['groupName']}", group["template"])
+                yield from _ray_pods(name, spec)
+            case "RayService":
+                yield from _ray_pods(name, spec["rayClusterConfig"])
             case "ServingRuntime":
                 yield Pod(name, {}, spec)
+
+
+def _ray_pods(name: str, cluster: Object) -> Iterator[Pod]:
+    yield _pod(f"{name}-head", cluster["headGroupSpec"]["template"])
+    for group in cluster["workerGroupSpecs"]:
+        yield _pod(f"{name}-{group['groupName']}", group["template"])
 
 
 def _pod(name: str, template: Object) -> Pod:
@@ -77,6 +83,12 @@ def environment(overlay: str, container: Object) -> dict[str, str]:
     for source in container.get("envFrom", ()):
         found |= of_kind(overlay, "ConfigMap")[source["configMapRef"]["name"]]["data"]
     for variable in container.get("env", ()):
-        reference = variable.get("valueFrom", {}).get("secretKeyRef")
-        found[variable["name"]] = f"<{reference['key']}>" if reference else variable["value"]
+        match variable.get("valueFrom"):
+            case {"secretKeyRef": reference}:
+                found[variable["name"]] = f"<{reference['key']}>"
+            case {"configMapKeyRef": reference}:
+                data = of_kind(overlay, "ConfigMap")[reference["name"]]["data"]
+                found[variable["name"]] = data[reference["key"]]
+            case _:
+                found[variable["name"]] = variable["value"]
     return found

@@ -16,7 +16,7 @@ from mainspring.platform.health import routes
 from mainspring.serving.http import probes
 
 #: Kinds of others' operators, whose schemas are in no registry that we can ask.
-THEIRS = {"RayCluster", "ServingRuntime", "InferenceService", "Application"}
+THEIRS = {"RayCluster", "RayService", "ServingRuntime", "InferenceService", "Application"}
 KUBERNETES = "1.33"
 
 everywhere = pytest.mark.parametrize("overlay", OVERLAYS)
@@ -37,11 +37,11 @@ def test_pod_templates_of_operators_are_pods(overlay: str) -> None:
     """Their own fields nobody checks here; the pods in them are Kubernetes'."""
     checked = 0
     for p in pods(overlay):
-        if p.name.startswith("mainspring-ray"):
+        if p.name.startswith(("mainspring-ray", "mainspring-bundles")):
             one = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": p.spec}
             kubernetes_validate.validate(one, KUBERNETES, strict=True)
             checked += 1
-    assert checked == 3
+    assert checked == 3 + 2 * len(of_kind(overlay, "RayService"))
 
 
 def test_a_mistyped_field_is_found() -> None:
@@ -66,7 +66,8 @@ def test_every_pod_keeps_to_the_restricted_standard(overlay: str) -> None:
             assert "memory" in container["resources"]["limits"], where
             assert container["image"].startswith("registry.example.com/mainspring:"), where
             seen += 1
-        assert p.name in ("mainspring-ray-head", "mainspring") or not p.spec["automountServiceAccountToken"]
+        heads = ("mainspring-ray-head", "mainspring-bundles-head")  # their autoscalers ask Kubernetes
+        assert p.name in (*heads, "mainspring") or not p.spec["automountServiceAccountToken"]
         assert not any(p.spec.get(k) for k in ("hostNetwork", "hostPID", "hostIPC"))
         assert not any("hostPath" in volume for volume in p.spec.get("volumes", ()))
     assert seen >= 13
@@ -209,7 +210,7 @@ def test_every_process_tells_of_itself_as_the_environment_says(
     overlay: str, share: float, tmp_path: Path
 ) -> None:
     told = {p.name: in_force(overlay, c, tmp_path).telemetry for p, c in ours(overlay) if p.labels}
-    assert len(told) == 6
+    assert len(told) == 6 + 2 * len(of_kind(overlay, "RayService"))
     for name, one in told.items():
         assert one.trace_endpoint.startswith("http://") and one.trace_share == share, name
         assert one.logs == "json", name
@@ -227,8 +228,10 @@ def test_spot_nodes_take_only_what_tolerates_them() -> None:
 def test_ray_is_the_one_of_the_image() -> None:
     lock = (ROOT / "requirements_lock.txt").read_text()
     for overlay in OVERLAYS:
-        version = of_kind(overlay, "RayCluster")["mainspring-ray"]["spec"]["rayVersion"]
-        assert f"\nray=={version}\n" in lock
+        clusters = [one["spec"] for one in of_kind(overlay, "RayCluster").values()]
+        clusters += [one["spec"]["rayClusterConfig"] for one in of_kind(overlay, "RayService").values()]
+        for cluster in clusters:
+            assert f"\nray=={cluster['rayVersion']}\n" in lock
 
 
 def test_roles_are_of_accounts_that_there_are() -> None:

@@ -20,7 +20,8 @@ NEEDED = {
     ("ray-stays", "ray-head", 6379),
     ("ray-head", "ray-spot", 10002),
 }
-PORTS = (5000, 6379, 7700, 7701, 7706, 7708, 8265, 10002)
+PORTS = (5000, 6379, 7700, 7701, 7706, 7708, 8000, 8265, 10002)
+HEADS = ("mainspring-ray-head", "mainspring-bundles-head")
 
 everywhere = pytest.mark.parametrize("overlay", OVERLAYS)
 
@@ -82,8 +83,9 @@ def test_who_asks_whom_is_let_and_nothing_else(overlay: str) -> None:
         if reaches(overlay, there[a], there[b], port)
     }
     assert found >= NEEDED, NEEDED - found
-    rays = {name for name in there if name.startswith("ray-")}
-    beyond = {(a, b, p) for a, b, p in found - NEEDED if not (a in rays and b in rays)}
+    groups = [{name for name in there if name.startswith(kind)} for kind in ("ray-", "bundles-")]
+    # The nodes of one Ray speak to one another on any port, and those of one to none of the other's.
+    beyond = {(a, b, p) for a, b, p in found - NEEDED if not any(a in g and b in g for g in groups)}
     # What one Ray pod may, its neighbours of the same kind may, too.
     assert {(a.split("-")[0], b.split("-")[0], p) for a, b, p in beyond} <= {
         (a.split("-")[0], b.split("-")[0], p) for a, b, p in NEEDED
@@ -109,7 +111,7 @@ def test_strangers_reach_nothing(overlay: str) -> None:
         ("mainspring-serving", 7701),
         ("mainspring-serving", 7706),
         ("mainspring-mlflow", 5000),
-    }
+    } | {(p.name, 8000) for p in pods(overlay) if p.name.startswith("mainspring-bundles")}
 
 
 @everywhere
@@ -125,7 +127,7 @@ def test_the_way_out_is_listed(overlay: str) -> None:
                 p.name in ("mainspring-control", "mainspring-mlflow")
             )
             outside = lets(overlay, p, anywhere, 443, "egress")
-            assert outside == (p.name == "mainspring-ray-head"), "Kubernetes' own API, for the autoscaler"
+            assert outside == (p.name in HEADS), "Kubernetes' own API, for the autoscaler"
     worker, temporal = pod(overlay, "mainspring-worker"), {"kubernetes.io/metadata.name": "temporal"}
     assert lets(overlay, worker, {"namespace": temporal, "labels": {}}, 7233, "egress")
 
@@ -140,14 +142,14 @@ def test_traces_get_out_to_the_collector_and_nowhere_else(overlay: str) -> None:
         found = environment(overlay, p.spec["containers"][0])
         endpoint = urllib.parse.urlsplit(found.get("MAINSPRING_TELEMETRY_TRACE_ENDPOINT", ""))
         assert lets(overlay, p, collector, endpoint.port or 4318, "egress") == bool(endpoint.port), p.name
-        assert not lets(overlay, p, collector, 443, "egress") or p.name == "mainspring-ray-head"
+        assert not lets(overlay, p, collector, 443, "egress") or p.name in HEADS
         assert not lets(overlay, p, {"namespace": {}, "labels": {}}, 4318, "egress"), p.name
         if endpoint.port:
             assert (endpoint.path, (endpoint.hostname or "").endswith(".svc")) == ("/v1/traces", True)
             senders.add(p.name)
     assert senders == {f"mainspring-{n}" for n in ("control", "worker", "serving")} | {
         f"mainspring-ray-{n}" for n in ("head", "stays", "spot")
-    }
+    } | {p.name for p in pods(overlay) if p.name.startswith("mainspring-bundles")}
 
 
 @everywhere
