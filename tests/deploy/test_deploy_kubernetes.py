@@ -124,6 +124,51 @@ def test_every_container_s_settings_are_ones(overlay: str, tmp_path: Path) -> No
             assert any(path.is_relative_to(m) for m in mounted), f"{p.name}: {path} is on no volume"
 
 
+#: What one workload writes and another reads: of a folder the same volume's, or the reader sees its own, which is empty.
+MET = {
+    "serving.bundle_dir": ("control", "worker", "serving"),
+    "serving.trusted_keys_dir": ("control", "worker", "serving"),
+    "serving.predictions_dir": ("worker", "serving"),
+    "serving.reads_dir": ("worker", "serving"),
+    "serving.pushes_dir": ("worker", "serving"),
+    "protection.erased_dir": ("control", "worker", "serving"),
+}
+
+
+def place(container: dict[str, Any], path: Path) -> tuple[str, Path] | None:
+    """On which of the pod's volumes a path is, and where there; None: on the image's own file system, which is read-only."""
+    found = [m for m in container["volumeMounts"] if path.is_relative_to(m["mountPath"])]
+    if not found:
+        return None
+    nearest = max(found, key=lambda m: len(m["mountPath"]))
+    return nearest["name"], Path(nearest.get("subPath", "")) / path.relative_to(nearest["mountPath"])
+
+
+@everywhere
+def test_every_path_of_the_settings_is_on_a_volume(overlay: str, tmp_path: Path) -> None:
+    checked = 0
+    for p, container in ours(overlay):
+        for group, fields in in_force(overlay, container, tmp_path):
+            for name, value in fields:
+                if isinstance(value, Path) and value != Path("/mnt/models"):  # KServe's own mount
+                    assert place(container, value) is not None, f"{p.name}: {group}.{name} is {value}"
+                    checked += 1
+    assert checked > 150
+
+
+@everywhere
+def test_what_workloads_tell_one_another_by_files_is_one_folder(overlay: str, tmp_path: Path) -> None:
+    def of(workload: str, key: str) -> tuple[str, Path] | None:
+        container = pod(overlay, f"mainspring-{workload}").spec["containers"][0]
+        group, _, name = key.partition(".")
+        return place(container, getattr(getattr(in_force(overlay, container, tmp_path), group), name))
+
+    for key, workloads in MET.items():
+        places = {workload: of(workload, key) for workload in workloads}
+        assert len(set(places.values())) == 1, f"{key}: {places}"
+        assert {found[0] for found in places.values() if found} == {"shared"}, f"{key}: {places}"
+
+
 @everywhere
 def test_keys_that_are_needed_are_the_ones_that_are_mounted(overlay: str, tmp_path: Path) -> None:
     for name in ("control", "worker", "serving"):
@@ -132,12 +177,12 @@ def test_keys_that_are_needed_are_the_ones_that_are_mounted(overlay: str, tmp_pa
         there = {Path("/run/mainspring/keys") / item["path"] for item in keys}
         s = in_force(overlay, p.spec["containers"][0], tmp_path)
         wanted = {
-            "control": {s.control.tokens_file, s.workflow.payload_keys},
+            "control": {s.control.tokens_file, s.workflow.payload_keys, s.protection.subjects_key},
             "worker": {
                 *(s.control.tokens_file, s.workflow.payload_keys, s.models.signing_key),
-                *(s.ray.token_file, s.serving.token_key),
+                *(s.ray.token_file, s.serving.token_key, s.protection.subjects_key),
             },
-            "serving": {s.control.tokens_file, s.serving.token_key},
+            "serving": {s.control.tokens_file, s.serving.token_key, s.protection.subjects_key},
         }[name]
         assert there == wanted, f"{name}: not fewer, and not more than it needs"
 
