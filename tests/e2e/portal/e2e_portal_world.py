@@ -321,11 +321,30 @@ def _report(digest: str) -> alerts.ReportRecord:
         limit=0.1,
         message="0.326 were late, 0.218 were predicted",
     )
+    # One that is beyond its limit, one that nobody set a limit for, and one that no answer had a number of.
+    loss = monitoring.KpiFound(
+        name="warning-loss", rows=26_500, mean=0.8214, total=21_767.1, error=0.012, mean_reference=0.611
+    )
+    minutes = monitoring.KpiFound(name="minutes-saved", rows=26_500, mean=3.05, total=80_825, error=0.09)
+    limits = monitoring.Limits(
+        kpis={
+            "warning-loss": monitoring.KpiLimit(high=0.75),
+            "rebookings": monitoring.KpiLimit(low=0.01, high=0.2),
+        }
+    )
+    worse = monitoring.Finding(
+        kind="kpi",
+        severity="alarm",
+        subject="warning-loss",
+        value=0.8214,
+        limit=0.75,
+        message="`warning-loss`: 0.8214 an answer, at most 0.75 is asked for",
+    )
     report = monitoring.MonitorReport(
         project=PROJECT, endpoint=ENDPOINT, environment="prod", bundle_digest=digest,
         begins=ends - timedelta(days=7), ends=ends, rows=27_000, known=26_500, reference_rows=59_000,
         reference_base_rate=0.22, reference_auc=0.7577, reference_brier=0.142, whole=whole,
-        columns=(column,), findings=(finding,),
+        columns=(column,), findings=(finding, worse), kpis=(loss, minutes), limits=limits,
     )  # fmt: skip
     return alerts.ReportRecord(report=report, made_by="check")
 

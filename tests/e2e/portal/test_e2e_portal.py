@@ -6,18 +6,22 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import e2e_portal_world as worlds
 import pytest
 from e2e_portal_world import ENDPOINT, PIPELINE, PROJECT, VIEW, Tab, World
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from mainspring.core.contracts import prediction, run_logs
 from mainspring.platform.cli import main
 from mainspring.platform.templates import engine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+#: What a table has in the place of a number that is not there.
+NONE = "\N{EN DASH}"
 
 #: Every page; `{ended}` and its like are ids of the world.
 PAGES = (
@@ -643,6 +647,10 @@ def test_an_alert_is_seen_to(browser: Browser, world: World) -> None:
     expect(alert.get_by_role("button", name="I see to it")).to_be_disabled()  # not without a word
     alert.get_by_label("What is done about calibration").fill("a training is under way")
     alert.get_by_role("button", name="I see to it").click()
+    expect(alert).to_have_count(0)
+    worse = page.get_by_role("article", name=f"kpi at {ENDPOINT}")
+    worse.get_by_label("What is done about kpi").fill("the desk warns earlier")
+    worse.get_by_role("button", name="It is over").click()
     expect(page.get_by_text("No alert is open.")).to_be_visible()
     page.get_by_label("Alerts", exact=True).select_option("acknowledged")
     expect(alert).to_contain_text("developer@local: a training is under way")
@@ -651,6 +659,85 @@ def test_an_alert_is_seen_to(browser: Browser, world: World) -> None:
     expect(rows.filter(has_text="all answers")).to_contain_text("0.3260")
     assert tab.complaints == []
     tab.context.close()
+
+
+def test_what_answers_are_worth_is_told_with_its_limits(browser: Browser, world: World) -> None:
+    tab = Tab(browser, world)
+    page = tab.page
+    tab.sign_in("developer")
+    section = page.get_by_role("region", name="What the answers were worth")
+    table = section.get_by_role("table", name="KPIs of the answers")
+    for path in (f"/monitoring/{world.named['report']}", f"/endpoints/{ENDPOINT}"):
+        tab.go(path)
+        rows = [one.all_inner_texts() for one in cells_of(table)]
+        assert rows == [
+            ["minutes-saved", "no limit", "3.05 ± 0.09", NONE, NONE, "80,830", "26,500"],
+            ["rebookings", "no outcome", NONE, NONE, "at least 0.01, at most 0.2", NONE, "0"],
+            ["warning-loss", "alarm", "0.8214 ± 0.012", "0.611", "at most 0.75", "21,770", "26,500"],
+        ], path
+        assert tab.violations() == []
+    # From the endpoint's page to the report that it is of.
+    section.get_by_role("link", name="the newest report").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Report")
+    expect(page).to_have_url(re.compile(f"/monitoring/{world.named['report']}$"))
+    assert tab.complaints == []
+    tab.context.close()
+
+
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        ({"known": 0, "kpis": [], "limits": {}}, "No outcome of this window is known yet"),
+        ({"kpis": [], "limits": {}}, "The project does not say what its answers are worth"),
+        (None, "Nobody has checked yet what is served here"),
+    ],
+)
+def test_an_endpoint_whose_answers_nobody_has_a_number_for_says_why(
+    browser: Browser, world: World, report: dict[str, Any] | None, words: str
+) -> None:
+    def answer(route: Route) -> None:
+        told = route.fetch().json()
+        if report is None:
+            told = {**told, "items": []}
+        elif "report" in told:
+            told = {**told, "report": {**told["report"], **report}}
+        route.fulfill(json=told)
+
+    tab = Tab(browser, world)
+    tab.sign_in("developer")
+    tab.page.route("**/api/v1/monitoring/reports**", answer)
+    tab.page.route("**/api/v1/monitoring/reports/*", answer)
+    tab.go(f"/endpoints/{ENDPOINT}")
+    expect(tab.page.get_by_role("region", name="What the answers were worth")).to_contain_text(words)
+    assert tab.violations() == [] and tab.complaints == []
+    tab.context.close()
+
+
+def test_a_kpi_of_too_few_outcomes_or_within_its_limit_is_no_alarm(browser: Browser, world: World) -> None:
+    def answer(route: Route) -> None:
+        told = route.fetch().json()
+        few = {"name": "few", "rows": 199, "mean": 9.0, "total": 1791.0, "error": 0.1}
+        held = {**few, "name": "held", "rows": 200, "mean": -0.00012345}
+        limits = {**told["report"]["limits"], "kpis": {"few": {"high": 1.0}, "held": {"high": 1.0}}}
+        told["report"] |= {"kpis": [few, held], "limits": limits, "findings": []}
+        route.fulfill(json=told)
+
+    tab = Tab(browser, world)
+    tab.sign_in("developer")
+    tab.page.route("**/api/v1/monitoring/reports/*", answer)
+    tab.go(f"/monitoring/{world.named['report']}")
+    rows = cells_of(tab.page.get_by_role("table", name="KPIs of the answers"))
+    assert [one.all_inner_texts()[:3] for one in rows] == [
+        ["few", "too few outcomes", "9 ± 0.1"],
+        ["held", "within", "-0.0001235 ± 0.1"],
+    ]
+    tab.context.close()
+
+
+def cells_of(table: Locator) -> list[Locator]:
+    """Of each row, but for the one of titles."""
+    table.wait_for()
+    return [row.get_by_role("cell") for row in table.locator("tbody tr").all()]
 
 
 def test_an_api_that_goes_away_is_told_in_words(browser: Browser, world: World) -> None:

@@ -340,3 +340,16 @@ export function useReport(id: string) {
     queryFn: () => unwrap(api.GET('/api/v1/monitoring/reports/{report_id}', { params: { path: { report_id: id } } })),
   });
 }
+
+/** The newest report of an endpoint, with its contents; null where it was never checked. */
+export function useNewestReport(project: string, endpoint: string) {
+  return useQuery({
+    queryKey: ['reports', 'newest', project, endpoint],
+    queryFn: async () => {
+      const { items } = await page<ReportRow>(api.GET('/api/v1/monitoring/reports', { params: { query: { project, endpoint, limit: 1 } } }));
+      const [newest] = items;
+      return newest ? unwrap(api.GET('/api/v1/monitoring/reports/{report_id}', { params: { path: { report_id: newest.report_id } } })) : null;
+    },
+    refetchInterval: CALM_MS,
+  });
+}

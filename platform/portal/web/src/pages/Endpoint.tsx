@@ -3,11 +3,12 @@ import { useQueryClient } from '@tanstack/react-query';
 import { useEffect, useRef, useState } from 'react';
 import { Link } from 'wouter';
 import { useEvents } from '../api/events';
-import { ENDPOINT_MS, endpointKey, useEndpoint } from '../api/queries';
+import { ENDPOINT_MS, endpointKey, useEndpoint, useNewestReport } from '../api/queries';
 import { type EndpointLive, runOf, shortDigest } from '../api/words';
 import { Canary } from '../components/Canary';
 import { DataTable } from '../components/DataTable';
 import { Deploy } from '../components/Deploy';
+import { Kpis } from '../components/Kpis';
 import { Live } from '../components/Live';
 import { Page } from '../components/Page';
 import { RollBack } from '../components/RollBack';
@@ -54,6 +55,7 @@ export default function EndpointPage({ name }: { name: string }) {
               <RollBack endpoint={found} />
             </div>
             {found.stats && <Stats endpoint={found} />}
+            <Worth project={found.project} name={name} />
           </>
         )}
       </Shown>
@@ -141,6 +143,33 @@ function Stats({ endpoint }: { endpoint: EndpointLive }) {
         traffic version {stats.traffic_version}, {seconds(stats.window_seconds)} long
         {rate !== undefined && `; ${rate.toFixed(rate < 10 ? 1 : 0)} requests a second since this page looked before`}
       </Text>
+    </Section>
+  );
+}
+
+/** By the newest check of what is served here, whichever bundle that was of. */
+function Worth({ project, name }: { project: string; name: string }) {
+  const newest = useNewestReport(project, name);
+  return (
+    <Section title="What the answers were worth">
+      <Shown of={newest} rows={2}>
+        {(found) =>
+          found?.report ? (
+            <Stack gap="xs">
+              <Kpis report={found.report} begins={found.begins} ends={found.ends} />
+              <Text size="sm">
+                Of bundle <Digest value={found.bundle_digest} />, by{' '}
+                <Anchor component={Link} href={`/monitoring/${found.report_id}`} underline="always">
+                  the newest report
+                </Anchor>
+                , made <When at={found.recorded_at} />
+              </Text>
+            </Stack>
+          ) : (
+            <Empty command={`mainspring schedule run ${project} drift`}>Nobody has checked yet what is served here: a check runs by a schedule of its project.</Empty>
+          )
+        }
+      </Shown>
     </Section>
   );
 }

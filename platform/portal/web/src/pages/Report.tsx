@@ -2,6 +2,7 @@ import { Badge, List, Text } from '@mantine/core';
 import type { Schemas } from '../api/client';
 import { useReport } from '../api/queries';
 import { type Column, DataTable } from '../components/DataTable';
+import { Kpis } from '../components/Kpis';
 import { Page } from '../components/Page';
 import { Section } from '../components/Section';
 import { Empty, Shown } from '../components/states';
@@ -53,7 +54,7 @@ export default function Report({ id }: { id: string }) {
               )}
               , {found.begins.slice(0, 16)} to {found.ends.slice(0, 16)} UTC, made <When at={found.recorded_at} />
             </Text>
-            {found.report ? <Contents report={found.report} /> : <Empty>This report has no contents on record.</Empty>}
+            {found.report ? <Contents report={found.report} begins={found.begins} ends={found.ends} /> : <Empty>This report has no contents on record.</Empty>}
           </>
         )}
       </Shown>
@@ -61,7 +62,7 @@ export default function Report({ id }: { id: string }) {
   );
 }
 
-function Contents({ report }: { report: Whole }) {
+function Contents({ report, begins, ends }: { report: Whole; begins: string; ends: string }) {
   return (
     <>
       <Section title="Findings">
@@ -80,6 +81,9 @@ function Contents({ report }: { report: Whole }) {
         ) : (
           !report.message && <Empty>Nothing moved beyond its limit.</Empty>
         )}
+      </Section>
+      <Section title="What the answers were worth">
+        <Kpis report={report} begins={begins} ends={ends} />
       </Section>
       <Section title="Predicted and happened">
         <DataTable label="Predicted and happened by slice" columns={slices} rows={[...(report.whole ? [report.whole] : []), ...(report.slices ?? [])]} rowKey={(one) => `${one.column}=${one.value}`} />
