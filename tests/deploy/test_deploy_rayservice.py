@@ -12,24 +12,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import bundle_answers
 import httpx
 import jsonschema
 import kuberay
 import numpy as np
 import pytest
 import yaml
-from manifests import OVERLAYS, ROOT, environment, of_kind, pod, rendered
-
-sys.path.insert(0, str(ROOT / "serving" / "tests"))
-import serving_bundles
+from manifests import OVERLAYS, environment, of_kind, pod, rendered
 from serving_process import free_port
-
-from mainspring.core import ports
 
 NAME = "mainspring-bundles"
 TOKEN = "0123456789abcdef" * 4
-DENSE = np.float32([[1.5, 200.0], [-2.25, 3.0], [0.0, 1.0]])
-IDS = np.int32([[1], [2], [0]])
 
 
 def service() -> dict[str, Any]:
@@ -129,21 +123,16 @@ def until(seconds: float, found: Callable[[], Any], log: Path) -> Any:
     raise AssertionError(f"{last!r}\n{log.read_text()[-3000:]}")
 
 
-def tensor(name: str, datatype: str, values: np.ndarray) -> dict[str, Any]:
-    return {"name": name, "datatype": datatype, "shape": values.shape, "data": values.ravel().tolist()}
-
-
 @pytest.mark.integration
 @pytest.mark.soak
 @pytest.mark.timeout(240)
 def test_the_config_of_the_manifest_serves_a_signed_bundle_and_none_that_was_changed(tmp_path: Path) -> None:
-    home = serving_bundles.Home(tmp_path)
-    digest = home.write_network(project="flight-delay")
-    expected = expected_of(home, digest)
+    bundle = bundle_answers.SignedBundle(tmp_path)
+    expected = bundle.answer()
     config = serve_config()
     config["http_options"]["port"] = free_port()
     log = tmp_path / "ray.log"
-    with head(tmp_path, digest) as address, client() as kuberay_operator:
+    with head(tmp_path, bundle.digest) as address, client() as kuberay_operator:
         put = lambda: kuberay_operator.put(address, json=config).raise_for_status()  # noqa: E731
         until(60, put, log)
         url = f"http://127.0.0.1:{config['http_options']['port']}"
@@ -153,20 +142,19 @@ def test_the_config_of_the_manifest_serves_a_signed_bundle_and_none_that_was_cha
             return found.get("bundles", {})
 
         until(90, lambda: application().get("status") == "RUNNING", log)
-        asked = {"inputs": [tensor("dense", "FP32", DENSE), tensor("ids", "INT32", IDS)]}
+        asked, incomplete = bundle_answers.ASKED, bundle_answers.INCOMPLETE
         answer = httpx.post(f"{url}/v2/models/example/infer", json=asked, trust_env=False, timeout=30).json()
-        assert answer["model_version"] == digest
+        assert answer["model_version"] == bundle.digest
         assert np.array_equal(np.float32(answer["outputs"][0]["data"]), expected), (
             "the bundle's own, bit for bit"
         )
         for path in ("/v2/health/ready", "/metrics"):
             assert httpx.get(url + path, trust_env=False, timeout=30).status_code == 200
-        wrong = {"inputs": [tensor("dense", "FP32", DENSE)]}
-        assert httpx.post(f"{url}/v2/models/example/infer", json=wrong, trust_env=False).status_code == 400
+        assert (
+            httpx.post(f"{url}/v2/models/example/infer", json=incomplete, trust_env=False).status_code == 400
+        )
 
-        card = home.store.root / digest.removeprefix("sha256:") / "card.md"
-        card.chmod(0o644)
-        card.write_text("# changed\n")
+        bundle.change()
         kuberay_operator.delete(address).raise_for_status()
         until(60, lambda: not application(), log)
         put()
@@ -174,15 +162,3 @@ def test_the_config_of_the_manifest_serves_a_signed_bundle_and_none_that_was_cha
         said = str(application())
         assert "tensor model `example` needs bundle" in said and "damaged" in said, said
         assert httpx.post(f"{url}/v2/models/example/infer", json=asked, trust_env=False).status_code >= 400
-
-
-def expected_of(home: serving_bundles.Home, digest: str) -> np.ndarray:
-    """By the bundle's own runtime, opened and verified here."""
-    from mainspring.core.features import plan
-    from mainspring.core.models import runtimes, signing
-
-    opened = home.store.open(digest, signing.TrustedKeys.load(home.trusted))
-    compiled = plan.FittedPlan.from_bytes(opened.plan).compile()
-    runtime = runtimes.factories(runtimes.Options())[opened.kind](opened, compiled)
-    scores: np.ndarray = runtime.predict(ports.ModelInput(DENSE, IDS))
-    return scores
