@@ -228,6 +228,11 @@ class ServingSettings(_Group):
     """A log line for each request; off: for those that are our own mistake (500) only."""
     tensor_models: str = ""
     """Models of bundles without their plan, over v2 beside the endpoints: `name=sha256:...`, with commas between."""
+    bundle_source: Annotated[
+        str, Field(pattern=r"^(|s3://[a-z0-9][a-z0-9.-]{2,62}/([A-Za-z0-9_./-]*/)?)$")
+    ] = ""
+    """`s3://BUCKET/FOLDER/` from which bundles of `tensor_models` that are not in `bundle_dir` are brought there, verified; credentials,
+    endpoint and region from `AWS_*`. Empty: from nowhere."""
     bundle_memory_bytes: Annotated[int, Field(ge=0)] = 0
     """Bundles beyond it make room for those that were asked last, and are loaded again when asked; 0: all of them stay."""
     response_cache_bytes: Annotated[int, Field(ge=0)] = 0

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from mainspring.core import identity, settings
 from mainspring.core.features import online
-from mainspring.core.models import bundle
+from mainspring.core.models import bundle, signing
 from mainspring.serving import app, native_front, signed_bundles, tls, usage
 from mainspring.serving.models import bundle_models
 from mainspring.serving.runtimes import chosen
@@ -61,7 +61,7 @@ def assembled(s: settings.Settings, told: part.Part | None, opened: contextlib.E
         loader=loader,
         issuer=believed(s.identity, embedded),
         models=bundle_models.factories(
-            s.serving.tensor_models, loader.load, max_rows=s.serving.max_rows_per_request
+            s.serving.tensor_models, loading(s.serving, loader), max_rows=s.serving.max_rows_per_request
         ),
         front=front,
         send_usage=opened.enter_context(usage_sender(s, embedded)),
@@ -69,6 +69,23 @@ def assembled(s: settings.Settings, told: part.Part | None, opened: contextlib.E
         part=told,
     )
     return Assembled(built, front, certificates)
+
+
+def loading(
+    serving: settings.ServingSettings, loader: signed_bundles.SignedBundleLoader
+) -> bundle_models.Load:
+    """How a bundle is loaded that a setting names: from elsewhere, if it is not here. Errors: those of `fetched.fetch`, too."""
+    if not serving.bundle_source:
+        return loader.load
+
+    def load(digest: str) -> signed_bundles.SignedBundle:
+        from mainspring.core.models import fetched  # a store's client is for those who have one
+
+        trust = signing.TrustedKeys.load(serving.trusted_keys_dir)
+        fetched.fetch(serving.bundle_source, digest, serving.bundle_dir, trust)
+        return loader.load(digest)
+
+    return load
 
 
 def believed(s: settings.IdentitySettings, embedded: identity.TokenIssuer) -> identity.Issuer:
