@@ -17,7 +17,17 @@ from mainspring.platform.audit import rows
 
 #: Resources that are named by their project, and those that are something of it: `<kind>/<project>`, `<kind>/<project>/...`.
 NAMED_BY_PROJECT: Final = (
-    *("alert-rules", "catalog", "data-export", "data-read", "dpia", "erasure", "keyset", "monitoring", "project"),
+    *(
+        "alert-rules",
+        "catalog",
+        "data-export",
+        "data-read",
+        "dpia",
+        "erasure",
+        "keyset",
+        "monitoring",
+        "project",
+    ),
     "quota",
 )
 BELOW_PROJECT: Final = (

@@ -35,7 +35,9 @@ def test_the_replay_guards_whole_run_is_told_as_it_is_stored() -> None:
     assert [line for line in goals.table(stored["goals"]) if line not in text.splitlines()] == []
     kinds = row["by_kind"]
     assert f"Of {row['mutants']} mutants {row['breaking']} break a stored history" in text
-    assert f"{kinds['stillborn']} are stillborn, {kinds['harmless']} harmless, {kinds['unreached']} on" in text
+    assert (
+        f"{kinds['stillborn']} are stillborn, {kinds['harmless']} harmless, {kinds['unreached']} on" in text
+    )
 
 
 @pytest.mark.parametrize(
