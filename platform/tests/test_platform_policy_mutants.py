@@ -66,9 +66,15 @@ def survivors() -> tuple[list[str], int]:
     alive, count = [], 0
     for told, mutant in _mutants():
         count += 1
-        if not cases.run(mutant, TABLE):
+        if not _is_told(mutant, told.partition(":")[0]):
             alive.append(told)
     return alive, count
+
+
+def _is_told(mutant: engine.PolicyEngine, changed: str) -> bool:
+    """By any case; by one that the changed policy decides, most often, so those come first."""
+    likely = sorted(TABLE, key=lambda case: changed not in case.policies)
+    return any(cases.run(mutant, [case]) for case in likely)
 
 
 #: Answers as ours does, by the same ids: whom it would permit more than ours, `run.retire.role` forbids the same.

@@ -15,7 +15,7 @@ __all__ = ["api", "empty", "launcher"]  # fixtures
 
 DEPLOY = {"kind": "deploy", "endpoint": "delay", "bundle_digest": "sha256:" + "a" * 64}
 
-SCORE = {"input": "in.parquet", "output": "out"}
+SCORE = {"input": "/data/in.parquet", "output": "/data/out"}
 
 
 def judged(api: Api, launcher: run_launcher.MemoryLauncher, percent: int = 5, **fields: Any) -> str:
