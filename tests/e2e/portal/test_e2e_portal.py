@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -411,6 +412,50 @@ def test_a_model_is_looked_at_tried_out_and_deployed(browser: Browser, world: Wo
     expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("run_"))
     expect(page.get_by_text("deploy of flight-delay")).to_be_visible()
     assert tab.complaints == []
+    tab.context.close()
+
+
+def test_the_playground_wants_what_serving_does_not_take_as_missing(browser: Browser, world: World) -> None:
+    """Of an endpoint that is told to read a whole number and a boolean, too; what is asked without them is serving's own."""
+    sent: list[dict[str, Any]] = []
+    more = {"dep_hour": "int64", "is_holiday": "bool"}
+
+    def told(route: Route) -> None:
+        found = route.fetch().json()
+        for bundle in found["bundles"]:
+            bundle["input_columns"] |= more
+        route.fulfill(json=found)
+
+    def asked(route: Route) -> None:
+        body = json.loads(route.request.post_data or "")
+        sent.append(body["rows"][0])
+        rows = [{name: value for name, value in row.items() if name not in more} for row in body["rows"]]
+        route.continue_(post_data=json.dumps({"rows": rows}))
+
+    tab = Tab(browser, world)
+    page = tab.page
+    tab.sign_in("developer")
+    page.route(f"**/api/v1/endpoints/{ENDPOINT}/live", told)
+    page.route(re.compile(f"/endpoints/{ENDPOINT}/(predict|explain)$"), asked)
+    tab.go(f"/playground?endpoint={ENDPOINT}")
+    expect(page.get_by_text("those with a star want one")).to_be_visible()
+    hour = page.get_by_role("textbox", name="dep_hour", exact=True)
+    holiday = page.get_by_role("combobox", name="is_holiday", exact=True)
+    for name in ("Predict", "Explain"):
+        hour.fill("")
+        holiday.select_option("")
+        page.get_by_role("button", name=name, exact=True).click()
+        expect(hour).to_be_focused()
+        hour.fill("8")
+        page.get_by_role("button", name=name, exact=True).click()
+        expect(holiday).to_be_focused()
+        assert sent == []
+        holiday.select_option("false")
+        page.get_by_role("button", name=name, exact=True).click()
+        answer = page.get_by_test_id("score") if name == "Predict" else page.get_by_text("margin")
+        expect(answer.first).to_be_visible()
+        assert sent.pop() == {"distance": None, "mean_delay": None, "dep_hour": 8, "is_holiday": False}
+    assert tab.violations() == tab.complaints == []
     tab.context.close()
 
 

@@ -53,6 +53,7 @@ function Form({ endpoint, columns }: { endpoint: string; columns: Record<string,
   const explain = useMutation({
     mutationFn: () => unwrap(api.POST('/api/v1/endpoints/{name}/explain', { params, body: body() })),
   });
+  const needed = Object.values(columns).some(isNeeded);
   const set = (name: string, value: Value) => setRow((found) => ({ ...found, [name]: value }));
   const submit = (event: FormEvent) => {
     event.preventDefault();
@@ -66,6 +67,7 @@ function Form({ endpoint, columns }: { endpoint: string; columns: Record<string,
           <Stack gap="xs">
             <Text size="sm" c="dimmed">
               What is left empty is missing: the model fills it in as it learned to.
+              {needed && ' Whole numbers and true or false have no missing value: those with a star want one.'}
             </Text>
             {Object.entries(columns).map(([name, type]) => (
               <Field key={name} name={name} type={type} value={row[name] ?? null} set={(value) => set(name, value)} />
@@ -74,7 +76,7 @@ function Form({ endpoint, columns }: { endpoint: string; columns: Record<string,
               <Button type="submit" loading={predict.isPending}>
                 Predict
               </Button>
-              <Button variant="default" loading={explain.isPending} onClick={() => explain.mutate()}>
+              <Button variant="default" loading={explain.isPending} onClick={(event) => event.currentTarget.form?.reportValidity() && explain.mutate()}>
                 Explain
               </Button>
             </Group>
@@ -98,22 +100,25 @@ function Form({ endpoint, columns }: { endpoint: string; columns: Record<string,
   );
 }
 
+/** Serving takes null for decimals and texts alone. */
+const isNeeded = (type: string) => /^(u?int|bool)/.test(type);
+
 function Field({ name, type, value, set }: { name: string; type: string; value: Value; set: (value: Value) => void }) {
+  const shared = { label: name, description: type, required: isNeeded(type) };
   if (/^(int|uint|float|double)/.test(type)) {
-    return <NumberInput label={name} description={type} value={typeof value === 'number' ? value : ''} onChange={(found) => set(typeof found === 'number' ? found : null)} allowDecimal={!/int/.test(type)} hideControls />;
+    return <NumberInput {...shared} value={typeof value === 'number' ? value : ''} onChange={(found) => set(typeof found === 'number' ? found : null)} allowDecimal={!/int/.test(type)} hideControls />;
   }
   if (type === 'bool') {
     return (
       <NativeSelect
-        label={name}
-        description={type}
+        {...shared}
         value={value === null ? '' : String(value)}
         onChange={(event) => set(event.currentTarget.value === '' ? null : event.currentTarget.value === 'true')}
-        data={[{ value: '', label: 'missing' }, 'true', 'false']}
+        data={[{ value: '', label: 'choose' }, 'true', 'false']}
       />
     );
   }
-  return <TextInput label={name} description={type} value={typeof value === 'string' ? value : ''} onChange={(event) => set(event.currentTarget.value || null)} />;
+  return <TextInput {...shared} value={typeof value === 'string' ? value : ''} onChange={(event) => set(event.currentTarget.value || null)} />;
 }
 
 /** What each column added to the margin, the largest first. */
