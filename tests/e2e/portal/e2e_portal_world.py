@@ -34,6 +34,8 @@ AXE = ROOT / "platform" / "portal" / "web" / "node_modules" / "axe-core" / "axe.
 PROJECT = "flight-delay"
 ENDPOINT = e2e_portal_serving.ENDPOINT
 VIEW = "view.tail_last"
+#: Where scores may be written without being asked about.
+EXPORTS = "/data/scores"
 #: A machine that is busy is no fault of a page; what is slow has its own test.
 PATIENCE_MS = 30_000
 expect.set_options(timeout=PATIENCE_MS)
@@ -126,6 +128,7 @@ def running(directory: Path) -> Iterator[World]:
         "MAINSPRING_SERVING_PORT": str(free_port()),
         "MAINSPRING_SERVING_GRPC_PORT": "0",
         "MAINSPRING_SERVING_USAGE_REPORT_SECONDS": "0",
+        "MAINSPRING_CONTROL_EXPORT_PLACES": EXPORTS,
     }
     s = settings.load(variables, directory=directory)
     identity.ensure_token_file(s.control.tokens_file)

@@ -237,7 +237,7 @@ def test_a_run_is_started_by_a_form_of_what_the_api_asks(browser: Browser, world
     # Models are chosen from, and the first one is: what is shown is what is sent.
     expect(page.get_by_role("combobox", name="bundle digest")).to_have_value(re.compile("^sha256:"))
     page.get_by_role("textbox", name="input", exact=True).fill("/")
-    page.get_by_role("textbox", name="output", exact=True).fill("/data/scores")
+    page.get_by_role("textbox", name="output", exact=True).fill("/elsewhere/scores")
     page.get_by_role("textbox", name="max cost", exact=True).fill("500")
     start = page.get_by_role("button", name="Start the run")
     start.click()
@@ -245,6 +245,9 @@ def test_a_run_is_started_by_a_form_of_what_the_api_asks(browser: Browser, world
     expect(page.get_by_role("textbox", name="input", exact=True)).to_have_attribute("aria-invalid", "true")
     expect(page.get_by_text("at least 2 characters")).to_be_visible()
     page.get_by_role("textbox", name="input", exact=True).fill("/data/december's rows")
+    start.click()
+    expect(page.get_by_role("alert")).to_contain_text("rule `data.export.classified` denies it")
+    page.get_by_role("textbox", name="output", exact=True).fill(worlds.EXPORTS)
     start.click()
     expect(page.get_by_role("alert")).to_contain_text("the month's budget 20.0 is less than")
     page.get_by_role("textbox", name="max cost", exact=True).fill("2")
