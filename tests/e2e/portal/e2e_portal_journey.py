@@ -1,0 +1,260 @@
+"""The one journey, through the portal over the whole stack: a project of a template, trained, approved, by canary in service, and back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from e2e_portal_world import Tab, World
+from playwright.sync_api import Browser, Page, expect
+
+from mainspring.core import identity, settings
+from mainspring.platform.stack import parts, stack
+
+NAME = "late-flights"
+#: A training takes a minute on two cores that others use as well, most of it the start of its job.
+STEP_MS = 300_000
+#: Ten blocks away from the demo's test.
+BASE = 22_600
+
+#: Takes a picture of a page under a name.
+Picture = Callable[[Page, str], None]
+
+
+def no_picture(_page: Page, _name: str) -> None:
+    """For whoever looks at what happens alone."""
+
+
+@dataclass
+class Stack:
+    """All servers of the platform, and the folder from which they take what teams install."""
+
+    s: settings.Settings
+    world: World
+    site: Path
+
+    def forget(self, run_id: str) -> None:
+        """Ray no longer knows of the run's jobs, as when its head has gone or its memory is full."""
+        token = self.s.ray.token_file.read_text().strip()
+        with httpx.Client(
+            base_url=self.s.ray.dashboard_url,
+            headers={"Authorization": f"Bearer {token}"},
+            trust_env=False,
+            timeout=30,
+        ) as ray:
+            for job in ray.get("/api/jobs/").json():
+                if (job.get("metadata") or {}).get("run_id") == run_id:
+                    ray.delete(f"/api/jobs/{job['submission_id']}").raise_for_status()
+
+
+@contextlib.contextmanager
+def whole(folder: Path) -> Iterator[Stack]:
+    site = folder / "site"
+    site.mkdir()
+    # One worker of a training: two of them share the two cores with all else.
+    variables = {"MAINSPRING_STACK_PORT_BASE": str(BASE), "MAINSPRING_RAY_TRAIN_WORKERS": "1"}
+    s = settings.load(variables, directory=folder)
+    issuer = identity.ensure_token_file(s.control.tokens_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(
+            "PYTHONPATH", os.pathsep.join((str(site), *filter(None, [os.environ.get("PYTHONPATH")])))
+        )
+        try:
+            stack.up(s, [make(s) for make in parts.PARTS.values()])
+            yield Stack(s, World(s.control_url, issuer, serving_url=s.serving_url), site)
+        finally:
+            stack.down(s)
+
+
+def walk(found: Stack, browser: Browser, picture: Picture = no_picture) -> None:
+    """Everything by the pages, as two people: who builds, and who decides."""
+    developer, approver = (
+        Tab(browser, found.world, viewport={"width": 1200, "height": 900}) for _ in range(2)
+    )
+    developer.sign_in("developer")
+    approver.sign_in("approver")
+    bootstrap(developer, found.site, picture)
+    first = train(developer, "3", picture, endpoint=NAME)
+    approve(approver, first, picture)
+    ended(developer, "done")
+    learned(developer, found, first)
+    stable = digest_of(found, first)
+    assert at(found) == (stable, None)
+
+    second = train(developer, "2", no_picture)
+    approve(approver, second, no_picture)
+    ended(developer, "done")
+    other = digest_of(found, second)
+    assert other != stable and at(found) == (stable, None)
+    deploy_by_canary(developer, found, other, picture)
+    assert at(found) == (other, None)
+
+    roll_back(developer, found, stable, picture)
+    assert at(found) == (stable, None)
+    predict(developer)
+    is_on_record(approver, picture)
+    assert developer.complaints == approver.complaints == []
+    for tab in (developer, approver):
+        tab.context.close()
+
+
+def bootstrap(tab: Tab, site: Path, picture: Picture) -> None:
+    page = tab.page
+    tab.open("/projects/new?template=classification")
+    page.get_by_role("textbox", name="name", exact=True).fill(NAME)
+    page.get_by_role("textbox", name="owner", exact=True).fill("Eva")
+    page.get_by_role("textbox", name="hidden", exact=True).fill("32")
+    page.get_by_role("button", name="Show what would be made").click()
+    page.get_by_role("button", name="Create the project").click()
+    expect(page.get_by_role("status").filter(has_text="is on record")).to_be_visible()
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name="Download the files").click()
+    picture(page, "bootstrap")
+    with zipfile.ZipFile(downloading.value.path()) as packed:
+        packed.extractall(site.parent)
+    # Where workers and serving find it: what the page says to do next, but for the folder.
+    install = ["install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--target", str(site)]
+    subprocess.run([sys.executable, "-m", "pip", *install, str(site.parent / NAME)], check=True, timeout=120)
+
+
+def train(tab: Tab, epochs: str, picture: Picture, *, endpoint: str = "") -> str:
+    """Started by the form; the page of the run is then the one that is looked at."""
+    page = tab.page
+    tab.open("/runs")
+    page.get_by_role("link", name="New run").click()
+    page.get_by_role("combobox", name="Project").select_option(NAME)
+    page.get_by_role("combobox", name="environment").fill("staging")
+    page.get_by_role("combobox", name="endpoint").fill(endpoint)
+    page.get_by_role("textbox", name="sample fraction", exact=True).fill("0.03")
+    page.get_by_role("textbox", name="epochs", exact=True).fill(epochs)
+    page.get_by_role("textbox", name="cause", exact=True).fill("the journey")
+    picture(page, "new-run")
+    page.get_by_role("button", name="Start the run").click()
+    heading = page.get_by_role("heading", level=1)
+    expect(heading).to_have_text(re.compile("^run_"))
+    run_id = heading.inner_text()
+    expect(page.get_by_text("waits for approval").first).to_be_visible(timeout=STEP_MS)
+    # Steps, as they were told of while nobody pressed anything.
+    for step in ("ingest", "train", "evaluate", "bundle"):
+        expect(page.get_by_text(re.compile(f"^{step}( \\(reused\\))?$")).first).to_be_visible()
+    picture(page, "trained")
+    return run_id
+
+
+def approve(tab: Tab, run_id: str, picture: Picture) -> None:
+    page = tab.page
+    tab.open("/approvals")
+    card = page.locator(f"[data-run={run_id}]")
+    # What it is judged by stands beside the button.
+    expect(card).to_contain_text(re.compile(r"test: 0\.[5-7]"))
+    card.get_by_label("Note").fill("better than the baseline")
+    picture(page, "approve")
+    card.get_by_role("button", name="Approve").click()
+    expect(card).to_have_count(0)
+
+
+def ended(tab: Tab, stage: str) -> None:
+    """Of the run whose page is open, which hears of it."""
+    # Its badge: the table of what is on record says "done" of each step.
+    badge = tab.page.locator(".ms-badge").first
+    expect(badge).to_have_text(stage, timeout=STEP_MS)
+
+
+def learned(tab: Tab, found: Stack, run_id: str) -> None:
+    """What the job in Ray wrote, as long as Ray knows of it and after."""
+    logs = tab.page.get_by_role("region", name="Logs")
+    lines = logs.get_by_label("Lines of the log")
+    expect(lines).to_contain_text("epoch")
+    last = lines.inner_text().splitlines()[-1]
+    found.forget(run_id)
+    tab.open(f"/runs/{run_id}")
+    expect(logs).to_contain_text("As it was kept when the job ended")
+    assert lines.inner_text().splitlines()[-1] == last
+
+
+def deploy_by_canary(tab: Tab, found: Stack, digest: str, picture: Picture) -> None:
+    page = tab.page
+    tab.open(f"/endpoints/{NAME}")
+    card = page.get_by_role("region", name="Deploy by canary")
+    card.get_by_role("combobox", name="Model").select_option(digest)
+    card.get_by_role("slider").focus()
+    page.keyboard.press("End")
+    expect(card).to_contain_text("25, 50 % of traffic, then all")
+    card.get_by_role("button", name="Deploy by canary").click()
+    card.get_by_role("button", name="Yes: Deploy by canary").click()
+    started = card.get_by_role("status").filter(has_text="Started as").get_by_role("link")
+    run_id = started.inner_text()
+    traffic = page.get_by_role("region", name="Traffic", exact=True)
+    expect(traffic).to_contain_text(f"canary {digest[7:19]}: 25 %", timeout=STEP_MS)
+    picture(page, "canary")
+    # It passes, and the page hears of that.
+    expect(traffic).to_contain_text(f"stable {digest[7:19]}: 100 %", timeout=STEP_MS)
+    tab.open(f"/runs/{run_id}")
+    ended(tab, "done")
+    expect(page.get_by_role("region", name="Progress")).to_contain_text("percent: 25")
+    picture(page, "promoted")
+    assert wait_for(found, run_id) == "done"
+
+
+def roll_back(tab: Tab, found: Stack, digest: str, picture: Picture) -> None:
+    page = tab.page
+    tab.open(f"/endpoints/{NAME}")
+    card = page.get_by_role("region", name="Roll back")
+    expect(card).to_contain_text(digest[7:19])
+    card.get_by_label("Why it goes back").fill("callers saw more delays than there were")
+    card.get_by_role("button", name="Roll back").click()
+    card.get_by_role("button", name="Yes: Roll back").click()
+    run_id = card.get_by_role("status").get_by_role("link").inner_text()
+    traffic = page.get_by_role("region", name="Traffic", exact=True)
+    expect(traffic).to_contain_text(f"stable {digest[7:19]}: 100 %", timeout=STEP_MS)
+    picture(page, "back")
+    assert wait_for(found, run_id) == "done"
+
+
+def predict(tab: Tab) -> None:
+    tab.open(f"/playground?endpoint={NAME}")
+    tab.page.get_by_role("button", name="Predict", exact=True).click()
+    expect(tab.page.get_by_test_id("score")).to_have_text(re.compile(r"^[01]\.\d{4}$"))
+
+
+def is_on_record(tab: Tab, picture: Picture) -> None:
+    page = tab.page
+    tab.open("/audit")
+    page.get_by_role("button", name="Verify the log").click()
+    expect(page.get_by_role("status").filter(has_text="intact")).to_contain_text("The log is intact")
+    rows = page.get_by_role("table", name="Audit rows")
+    for action in ("run.start", "run.decide", "run.end"):
+        expect(rows).to_contain_text(action)
+    picture(page, "on-record")
+
+
+def digest_of(found: Stack, run_id: str) -> str:
+    with found.world.client("developer") as client:
+        return client.run(run_id).bundle_digest
+
+
+def wait_for(found: Stack, run_id: str) -> str:
+    """The run's end, as it is on record."""
+    until = time.monotonic() + STEP_MS / 1000
+    with found.world.client("developer") as client:
+        while (run := client.run(run_id)).ended_at is None:
+            assert time.monotonic() < until, run
+            time.sleep(0.2)
+        return str(run.stage)
+
+
+def at(found: Stack) -> tuple[str, str | None]:
+    """Who answers at the endpoint, as serving says: stable and canary."""
+    with found.world.serving() as client:
+        table = client.endpoint(NAME).traffic
+        return table.stable, table.canary
