@@ -189,6 +189,10 @@ def fill(world: World) -> None:
         made, read = jobs.Dataset(VIEW, "v1", "view"), jobs.Dataset("lake.flights", "v1", "dataset")
         told = openlineage_adapter.to_json(job, "COMPLETE", at=at, reads=[read], makes=[made])
         _tell(world, "/api/v1/lineage", told)
+        trained = jobs.JobRun(PROJECT, "train", world.named["ended"])
+        model = jobs.Dataset("model", world.bundles[0], "model")
+        told = openlineage_adapter.to_json(trained, "COMPLETE", at=at, reads=[read], makes=[model])
+        _tell(world, "/api/v1/lineage", told)
         made = _tell(world, "/api/v1/monitoring/reports", _report(world.bundles[0]).model_dump_json())
     world.named.update(
         waiting=waiting.run_id,

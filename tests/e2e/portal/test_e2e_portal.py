@@ -685,6 +685,17 @@ def test_what_was_made_of_what_is_drawn_and_walked(browser: Browser, world: Worl
     tab.context.close()
 
 
+def test_a_model_shows_what_it_was_made_of(browser: Browser, world: World) -> None:
+    tab = Tab(browser, world)
+    tab.sign_in("developer")
+    tab.go(f"/models/{PROJECT}/{world.named['stable']}")
+    lineage = tab.page.get_by_role("region", name="Lineage")
+    drawn = lineage.get_by_role("group", name="What was made of what")
+    expect(drawn.get_by_role("button", name="model model, this one after lake.flights")).to_be_visible()
+    assert tab.complaints == []
+    tab.context.close()
+
+
 def test_an_alert_is_seen_to(browser: Browser, world: World) -> None:
     tab = Tab(browser, world)
     page = tab.page

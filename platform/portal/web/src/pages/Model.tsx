@@ -64,7 +64,8 @@ export default function Model({ project, digest }: { project: string; digest: st
               </Section>
             )}
             <Section title="Lineage">
-              <Lineage project={project} name={found.name} version={digest} />
+              {/* Lineage knows every bundle of a project by this one name, and tells them apart by digest. */}
+              <Lineage project={project} name="model" version={digest} />
             </Section>
           </>
         )}
