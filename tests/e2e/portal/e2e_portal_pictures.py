@@ -28,8 +28,8 @@ PICTURES = (
 )
 
 
-#: Of the journey: what a person sees at each of its turns.
-JOURNEY = ("bootstrap", "trained", "approve", "canary", "promoted", "back")
+#: Of the journey: what a person sees at its turns; the rest looks as the pages above do.
+JOURNEY = ("trained", "approve", "canary", "promoted", "back", "on-record", "costs", "lineage")
 
 
 def main(argv: list[str]) -> None:
