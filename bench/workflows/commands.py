@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import sys
 import types
@@ -402,8 +403,11 @@ class _World:
 
     def _replayed(self, command: Command) -> Command:
         """As replay compares it: a timer that never fires is one of many."""
-        fired = histories.fired_timers(self.history)
-        return command[:1] if command[0] == "timer" and command[1] not in fired else command
+        return command[:1] if command[0] == "timer" and command[1] not in self._fired else command
+
+    @functools.cached_property
+    def _fired(self) -> frozenset[str]:
+        return histories.fired_timers(self.history)
 
 
 def _end_of(end: asyncio.Task[Any], *, is_cancelled: bool) -> Command:

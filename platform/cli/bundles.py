@@ -141,9 +141,8 @@ def bundle_publish(
     expires = int(time.time()) + valid_days * 86_400 if valid_days else 0
     target = Path(folder).resolve()
     _, listing = channel.check_release(Path(release), trust)
-    if not channel.has(
-        target, listing
-    ):  # what lies there has left already: a head that is signed anew takes nothing along
+    # What lies there has left already: a head that is signed anew takes nothing along.
+    if not channel.has(target, listing):
         opened = bundles.BundleStore(s.serving.bundle_dir).open(listing["bundle"], trust)
         _require(opened, target, environment, purpose, actor)
     head = channel.publish(Path(release), target, name, key, trust, before, expires=expires)

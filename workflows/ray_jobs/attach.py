@@ -169,7 +169,10 @@ async def _wind_down(jobs: client.RayJobs, work: Work[T], k: int, poll_seconds: 
     submission_id, told = f"{work.base_id}-{k}", time.monotonic()
     while (job := await jobs.find(submission_id)) is not None and not job.is_ended:
         late = time.monotonic() - told
-        if late >= _LEAVING_SECONDS or (late >= _GRACE_SECONDS and not _has_answered(work, k)):
+        is_leaving = late < _GRACE_SECONDS or (
+            late < _LEAVING_SECONDS and await asyncio.to_thread(_has_answered, work, k)
+        )
+        if not is_leaving:
             return await _stop(jobs, submission_id, poll_seconds)
         await asyncio.sleep(min(poll_seconds, _LOOK_SECONDS))
     return job
