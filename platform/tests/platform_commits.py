@@ -200,7 +200,12 @@ def _data_read(_: House, mark: str) -> Taken:
 
 
 def _data_left(_: House, mark: str) -> Taken:
-    asked = {"environment": "prod", "exit": "table", "destination": f"s3://partner/{mark}", "purpose": "a study"}
+    asked = {
+        "environment": "prod",
+        "exit": "table",
+        "destination": f"s3://partner/{mark}",
+        "purpose": "a study",
+    }
     return Taken("ana", asked, {"project": PROJECT})
 
 

@@ -59,10 +59,13 @@ def shipped(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
-) -> Shipped:
+) -> Iterator[Shipped]:
     for name, value in bucket.options().items():
         monkeypatch.setenv(name.upper(), value)
-    return Shipped(bucket, tmp_path, seed=len(request.node.name))
+    # A process has one store, whose clients it keeps; a run of tests has several on other ports.
+    fetched.objects._store.cache_clear()
+    yield Shipped(bucket, tmp_path, seed=len(request.node.name))
+    fetched.objects._store.cache_clear()
 
 
 def test_a_model_of_the_settings_comes_from_there(shipped: Shipped, tmp_path: Path) -> None:
@@ -121,7 +124,6 @@ def test_what_is_not_there_or_not_to_be_read_is_said(
     fetched.objects._store.cache_clear()
     with pytest.raises(errors.PermissionDenied):
         shipped.fetch()
-    fetched.objects._store.cache_clear()
     assert not shipped.here.exists()
 
 

@@ -71,7 +71,8 @@ def test_the_best_is_found_beside_trials_that_diverge_or_need_too_much_memory(
 def test_a_killed_study_goes_on_and_runs_no_finished_trial_again(
     data: Path, cluster: dict[str, str], tmp_path: Path
 ) -> None:
-    rates = [ModelChanges(learning_rate=rate) for rate in (1e-3, 2e-3, 3e-3, 4e-3)]
+    # Two run at a time: once a third has begun, a fourth may have, and two are still to come.
+    rates = [ModelChanges(learning_rate=rate * 1e-3) for rate in range(1, 7)]
     spec = study(tmp_path, data, *rates, grace_epochs=4)
     spent = spec.base.out_dir / "spent.json"
     first = submit(cluster, tmp_path, spec)
@@ -84,7 +85,7 @@ def test_a_killed_study_goes_on_and_runs_no_finished_trial_again(
     before = json.loads(spent.read_text())
     output = submit(cluster, tmp_path, spec).output()
     after = json.loads(spent.read_text())
-    assert set(before) < set(after) and len(after) == 4
+    assert set(before) < set(after) and len(after) == len(rates)
     same = [name for name in before if before[name] == after[name]]
     assert same, "the trials that had ended are as they were"
     assert {t.state for t in output.trials} <= {TrialState.DONE, TrialState.STOPPED}
