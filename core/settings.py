@@ -467,9 +467,11 @@ class CostSettings(_Group):
     gpu_hour: Annotated[float, Field(ge=0)] = 2.5
     """One data-centre GPU for one hour."""
     storage_gib_month: Annotated[float, Field(ge=0)] = 0.023
-    """One GiB kept for a month; about the on-demand rate of an object store. What is kept is not metered: waste is priced by it."""
+    """One GiB kept for a month; about the on-demand rate of an object store. A month has 730 hours."""
     thousand_predictions: Annotated[float, Field(ge=0)] = 0.001
     """A thousand predicted rows."""
+    million_events: Annotated[float, Field(ge=0)] = 0.08
+    """A million events that a reader of streams took in; about the on-demand rate of a managed stream for a kilobyte each."""
     run_reservation: Annotated[float, Field(ge=0)] = 0.1
     """Kept free in the project's budget for a run that says no `max_cost`; two cores for the hour that it may train cost 0.08."""
     reservation_hours: Annotated[float, Field(gt=0)] = 24.0

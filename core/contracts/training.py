@@ -190,10 +190,10 @@ class UsageRecord(Message):
     service: str
     """FOCUS ServiceName: `ray-train`, `workflow-worker`, `serving`, ..."""
     sku: str
-    """Price-book entry: `cpu_core_hour`, `memory_gib_hour`, `gpu_hour`, `thousand_predictions`."""
+    """Price-book entry: `cpu_core_hour`, `memory_gib_hour`, `gpu_hour`, `thousand_predictions`, `storage_gib_month`, `million_events`."""
     consumed_quantity: Annotated[float, Field(ge=0)]
     consumed_unit: str
-    """`core-hours`, `GiB-hours`, `gpu-hours`, `thousands`."""
+    """`core-hours`, `GiB-hours`, `gpu-hours`, `thousands`, `GiB-months`, `millions`."""
     started_at: UtcTime
     ended_at: UtcTime
 

@@ -21,6 +21,8 @@ UNITS: Final[Mapping[str, str]] = MappingProxyType(
         "memory_gib_hour": "GiB-hours",
         "gpu_hour": "gpu-hours",
         "thousand_predictions": "thousands",
+        "storage_gib_month": "GiB-months",
+        "million_events": "millions",
     }
 )
 

@@ -37,8 +37,7 @@ def test_price_is_quantity_times_the_book() -> None:
 
 
 def test_every_unit_has_a_price_in_the_book() -> None:
-    # What is kept has a price and no meter: it prices waste.
-    no_prices = {"currency", "run_reservation", "reservation_hours", "storage_gib_month"}
+    no_prices = {"currency", "run_reservation", "reservation_hours"}
     assert set(cost.UNITS) == set(settings.CostSettings.model_fields) - no_prices
 
 
