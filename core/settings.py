@@ -472,6 +472,8 @@ class CostSettings(_Group):
     """A thousand predicted rows."""
     million_events: Annotated[float, Field(ge=0)] = 0.08
     """A million events that a reader of streams took in; about the on-demand rate of a managed stream for a kilobyte each."""
+    storage_minutes: Annotated[float, Field(gt=0, le=1440)] = 60.0
+    """Between two measurements of what projects keep: each worker makes them, and what is kept meanwhile is charged as it began."""
     run_reservation: Annotated[float, Field(ge=0)] = 0.1
     """Kept free in the project's budget for a run that says no `max_cost`; two cores for the hour that it may train cost 0.08."""
     reservation_hours: Annotated[float, Field(gt=0)] = 24.0
@@ -487,6 +489,8 @@ class QuotaSettings(_Group):
     """Cores of one run: the workers of a training, study or batch scoring, or of a pipeline's largest step; none: no limit."""
     max_endpoints: Annotated[int, Field(ge=0)] | None = None
     """Names of endpoints; none: no limit."""
+    max_storage_mib: Annotated[int, Field(ge=0)] | None = None
+    """MiB on disks, as measured last: who has them begins nothing that makes files; none: no limit."""
 
 
 class NotebookSettings(_Group):

@@ -432,8 +432,18 @@ quotas: Final = sa.Table(
     sa.Column("max_open_runs", sa.Integer),
     sa.Column("max_workers", sa.Integer),
     sa.Column("max_endpoints", sa.Integer),
+    sa.Column("max_storage_mib", sa.Integer),
     sa.Column("set_at", TEXT, nullable=False),
     sa.Column("set_by", TEXT, nullable=False),
+)
+
+#: What projects kept when they were last measured: bytes by place.
+storage: Final = sa.Table(
+    "storage",
+    metadata,
+    sa.Column("project", sa.ForeignKey("projects.name"), primary_key=True),
+    sa.Column("measured_at", TEXT, nullable=False),
+    sa.Column("stored", sa.JSON, nullable=False),
 )
 
 privacy_spends: Final = sa.Table(

@@ -20,6 +20,7 @@ class Quota(StrEnum):
     OPEN_RUNS = "max_open_runs"
     WORKERS = "max_workers"
     ENDPOINTS = "max_endpoints"
+    STORAGE = "max_storage_mib"
 
 
 class QuotaPut(Request):
@@ -31,6 +32,8 @@ class QuotaPut(Request):
     """Cores of one run: the workers of a training, study or batch scoring; of a pipeline, what its largest step asks for."""
     max_endpoints: _Limit = None
     """Names of endpoints that it has."""
+    max_storage_mib: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    """MiB on disks: who has them begins nothing that makes files. What is under way goes on."""
 
 
 class QuotaLine(Message):
@@ -41,7 +44,7 @@ class QuotaLine(Message):
     is_own: bool
     """Set for the project; False: as the platform's settings say."""
     used: int
-    """Taken by now; of `max_workers`, what a training, study or batch scoring takes."""
+    """Taken by now; of `max_workers`, what a training, study or batch scoring takes; of `max_storage_mib`, what was measured last."""
 
 
 class QuotaView(Message):

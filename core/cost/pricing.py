@@ -81,6 +81,14 @@ def to_amount(nanos: int) -> float:
     return float(Decimal(nanos) / _NANOS)
 
 
+def whole_nanos(units: int, unit_price: float, per: int) -> int:
+    """Billionths that `units` cost at `unit_price` for each `per` of them, rounded half-even once."""
+    with localcontext(prec=60):
+        # Units before the division: the quotient may have no finite decimal form.
+        exact = Decimal(units) * Decimal(repr(unit_price)) * _NANOS / per
+        return int(exact.quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
+
+
 def _round(amount: Decimal) -> int:
     with localcontext(prec=60):
         return int((amount * _NANOS).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Final
 
 from mainspring.core import errors, settings
@@ -35,10 +34,7 @@ def _charge(
     usage: metering.ServingUsage, book: settings.CostSettings, sku: str, units: int, per: int
 ) -> tuple[control.CostView, int]:
     unit_price: float = getattr(book, sku)
-    with localcontext(prec=60):
-        # Units before the division: the quotient may have no finite decimal form.
-        exact = Decimal(units) * Decimal(repr(unit_price)) * 10**9 / per
-        nanos = int(exact.quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
+    nanos = pricing.whole_nanos(units, unit_price, per)
     view = control.CostView(
         usage_key=f"{SERVICE}/{usage.usage_key}/{sku}",
         run_id=f"endpoint/{usage.endpoint}",

@@ -254,9 +254,13 @@ class BundleStore:
 
     def list(self) -> tuple[str, ...]:
         """The digests of all stored bundles, sorted; what is being written is not among them."""
+        return tuple(f"sha256:{folder.name}" for folder in self.folders())
+
+    def folders(self) -> tuple[Path, ...]:
+        """Those of all stored bundles, whatever is in them, sorted."""
         if not self.root.is_dir():
             return ()
-        return tuple(sorted("sha256:" + p.name for p in self.root.iterdir() if _HEX.fullmatch(p.name)))
+        return tuple(sorted(p for p in self.root.iterdir() if _HEX.fullmatch(p.name)))
 
     def _publish(self, files: Mapping[str, bytes], final: Path) -> None:
         self.root.mkdir(parents=True, exist_ok=True)

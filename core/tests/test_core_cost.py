@@ -37,7 +37,7 @@ def test_price_is_quantity_times_the_book() -> None:
 
 
 def test_every_unit_has_a_price_in_the_book() -> None:
-    no_prices = {"currency", "run_reservation", "reservation_hours"}
+    no_prices = {"currency", "run_reservation", "reservation_hours", "storage_minutes"}
     assert set(cost.UNITS) == set(settings.CostSettings.model_fields) - no_prices
 
 

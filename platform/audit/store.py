@@ -18,7 +18,7 @@ from mainspring.platform.audit import rows
 #: Resources that are named by their project, and those that are something of it: `<kind>/<project>`, `<kind>/<project>/...`.
 NAMED_BY_PROJECT: Final = (
     *("alert-rules", "catalog", "data-export", "data-read", "dpia", "erasure", "keyset"),
-    *("monitoring", "project", "quota"),
+    *("monitoring", "project", "quota", "storage"),
 )
 BELOW_PROJECT: Final = (
     *("access", "alert", "classification", "dpia", "erasure", "lineage", "member"),

@@ -46,6 +46,25 @@ def cost_report(by: str, project_name: str, since: str, until: str, actor: str, 
     output.show(found.model_dump(mode="json"), as_json=as_json)
 
 
+@cost.command("storage")
+@click.argument("project_name")
+@session.AS
+@session.JSON
+def cost_storage(project_name: str, actor: str, as_json: bool) -> None:
+    """Bytes that a project keeps, by place, as measured last; what they cost is in `report --by service`."""
+    with session.client(actor or "developer@local") as client:
+        found = client.storage(project_name).model_dump(mode="json")
+    if as_json:
+        output.show(found, as_json=True)
+        return
+    output.show(
+        [{"place": place, "bytes": n} for place, n in found["stored"].items()],
+        as_json=False,
+        columns=("place", "bytes"),
+    )
+    click.echo(f"{found['total_bytes']} bytes, measured {found['measured_at'] or 'never'}")
+
+
 @cost.command("serving")
 @click.option(
     "--by",

@@ -16,7 +16,7 @@ _LIMIT = click.IntRange(min=0, max=1_000_000)
 
 @click.group()
 def quota() -> None:
-    """What a project may have at once: runs, workers of one run, endpoints."""
+    """What a project may have at once: runs, workers of one run, endpoints, storage."""
 
 
 @quota.command("show")
@@ -35,6 +35,9 @@ def quota_show(project_name: str, actor: str, as_json: bool) -> None:
 @click.option("--max-workers", type=_LIMIT, help="Cores of one run.")
 @click.option("--max-endpoints", type=_LIMIT, help="Names of endpoints.")
 @click.option(
+    "--max-storage-mib", type=click.IntRange(min=0, max=2**31 - 1), help="MiB on disks, as measured last."
+)
+@click.option(
     "--version", default="", help="Of the limits that are changed, from `show`; needed where some were set."
 )
 @session.AS
@@ -44,6 +47,7 @@ def quota_set(
     max_open_runs: int | None,
     max_workers: int | None,
     max_endpoints: int | None,
+    max_storage_mib: int | None,
     version: str,
     actor: str,
     as_json: bool,
@@ -52,7 +56,10 @@ def quota_set(
     from mainspring.core.contracts import quotas
 
     wanted = quotas.QuotaPut(
-        max_open_runs=max_open_runs, max_workers=max_workers, max_endpoints=max_endpoints
+        max_open_runs=max_open_runs,
+        max_workers=max_workers,
+        max_endpoints=max_endpoints,
+        max_storage_mib=max_storage_mib,
     )
     with session.client(actor or "admin@local") as client:
         _show(client.put_quota(project_name, wanted, version=version), as_json)

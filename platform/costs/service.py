@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import cost, errors, identity
@@ -26,7 +28,7 @@ async def record(
     async def do(connection: AsyncConnection, _actor: identity.Actor) -> mutation.Change[control.CostView]:
         resource = f"usage/{usage.usage_key}"
         if (known := await store.find(connection, usage.usage_key)) is not None:
-            if training.UsageRecord.model_validate(known.record) != usage:
+            if not _is(known.record, usage):
                 raise errors.Conflict(
                     f"usage key `{usage.usage_key}` is taken by another record; give each quantity its own key",
                     resource="usage",
@@ -93,6 +95,14 @@ async def records(
         items=[view.model_dump(mode="json") for view in found[:limit]],
         next=found[limit - 1].usage_key if len(found) > limit else "",
     )
+
+
+def _is(kept: dict[str, Any], usage: training.UsageRecord) -> bool:
+    """Whether that is what is kept; serving's and storage's records are of other kinds."""
+    try:
+        return training.UsageRecord.model_validate(kept) == usage
+    except ValidationError:
+        return False
 
 
 def check_period(since: datetime | None, until: datetime | None) -> None:

@@ -1,9 +1,9 @@
-"""Serving usage rows, and the charges that they become in the ledger of all costs."""
+"""Serving usage rows, and the charges that usage becomes in the ledger of all costs."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -48,24 +48,27 @@ async def insert(
             for r, charges in records
         ],
     )
-    await connection.execute(
-        sa.insert(database.usage),
-        [
-            {
-                "usage_key": view.usage_key,
-                "project": view.project,
-                "run_id": view.run_id,
-                "service": view.service_name,
-                "started_at": view.charge_period_start.isoformat(),
-                "cost_nanos": nanos,
-                "currency": view.billing_currency,
-                "record": r.model_dump(mode="json"),
-                "view": view.model_dump(mode="json"),
-            }
-            for r, charges in records
-            for view, nanos in charges
-        ],
-    )
+    await charge(connection, [(r.model_dump(mode="json"), charges) for r, charges in records])
+
+
+async def charge(connection: AsyncConnection, records: Sequence[tuple[Mapping[str, Any], Charges]]) -> None:
+    """Put into the ledger of all costs what each record costs."""
+    rows = [
+        {
+            "usage_key": view.usage_key,
+            "project": view.project,
+            "run_id": view.run_id,
+            "service": view.service_name,
+            "started_at": view.charge_period_start.isoformat(),
+            "cost_nanos": nanos,
+            "currency": view.billing_currency,
+            "record": record,
+            "view": view.model_dump(mode="json"),
+        }
+        for record, charges in records
+        for view, nanos in charges
+    ]
+    await connection.execute(sa.insert(database.usage), rows)
 
 
 async def sums(

@@ -11,6 +11,7 @@ from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
 from mainspring.platform.notebooks import metering
 from mainspring.platform.projects import store as project_store
+from mainspring.platform.quotas import limits
 from mainspring.platform.runs import service as runs
 
 __all__ = ["change", "end"]
@@ -22,7 +23,7 @@ async def change(
     """Let somebody start, extend or stop one; what a start or an extension may cost has to be free in the budget.
 
     Roles: developer or admin in any environment of the project. Errors: NotFound for the project; PermissionDenied, PolicyDenied;
-    BudgetExceeded.
+    BudgetExceeded; QuotaExceeded for a start without room on disks.
     """
     action, resource = f"notebook.{asked.change}", _resource(project, asked.notebook_id)
 
@@ -30,6 +31,8 @@ async def change(
         if asked.change != "stop":
             wanted = metering.cost(plane.book, asked.cores, asked.memory_gib, asked.hours)
             await runs.afford(connection, project, cost.to_nanos(wanted))
+        if asked.change == "start":
+            await limits.require_room(plane, connection, project)
 
     async def do(connection: AsyncConnection, _: identity.Actor) -> mutation.Change[notebooks.NotebookRecorded]:  # fmt: skip
         await project_store.find(connection, project)

@@ -1,3 +1,3 @@
-"""What a project may have at once: runs, workers of one run, endpoints."""
+"""What a project may have at once: runs, workers of one run, endpoints, storage."""
 
 __all__: list[str] = []

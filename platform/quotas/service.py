@@ -71,6 +71,7 @@ async def _view(
         quotas.Quota.OPEN_RUNS: await store.open_runs(connection, project, now),
         quotas.Quota.WORKERS: limits.workers(plane, control.RunCreate(project=project)),
         quotas.Quota.ENDPOINTS: await store.endpoints(connection, project),
+        quotas.Quota.STORAGE: await limits.stored_mib(connection, project),
     }
     own, found = store.own(row), await limits.in_force(plane, connection, project)
     return quotas.QuotaView(

@@ -20,6 +20,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from mainspring.core import errors, identity, ids, settings, workspace
+from mainspring.core.contracts import base
 from mainspring.core.protection import keysets, sealing
 from mainspring.platform import app as control_app
 from mainspring.platform.runs import launcher as run_launcher
@@ -225,6 +226,12 @@ def _limited(_: House, mark: str) -> Taken:
     return Taken("root", {"max_endpoints": limit}, {"project": PROJECT}, ANY)
 
 
+def _measured(_: House, __: str) -> Taken:
+    """Younger than any before."""
+    stored = {"measured_at": base.utc_now().isoformat(), "stored": {"tables": 1}}
+    return Taken("worker", stored, {"project": PROJECT})
+
+
 def _secret(_: House, mark: str) -> Taken:
     return Taken(
         "ana", {**tenants.SECRET_REF, "description": mark}, {"project": PROJECT, "name": f"secret-{mark}"}
@@ -371,6 +378,7 @@ TAKEN: Final[Mapping[str, Callable[[House, str], Taken]]] = {
     "POST /runs/{}/events": _told,
     "POST /usage": _used,
     "POST /serving-usage": lambda _, mark: Taken("worker", {"records": [_filled(tenants._served(), mark)]}),
+    "POST /projects/{}/storage": _measured,
     "POST /lineage": lambda _, mark: Taken(
         "worker", _filled(tenants._lineage(PROJECT, PROJECT, PROJECT), mark)
     ),

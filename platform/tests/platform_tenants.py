@@ -175,6 +175,8 @@ ACCOUNTS = "/api/v1/projects/{project}/service-accounts"
 ACCOUNT = {"name": "made", "owner": "ana", "description": "because", "roles": {"dev": ["developer"]}}
 QUOTA = "/api/v1/projects/{project}/quota"
 LIMITS = {"max_endpoints": 100}
+STORAGE = "/api/v1/projects/{project}/storage"
+MEASURED = {"measured_at": TIMES["ended_at"], "stored": {"tables": 1}}
 PRIVACY = "/api/v1/projects/{project}/privacy"
 ERASURES = "/api/v1/projects/{project}/erasures"
 ERASURE = {"entity": "person", "key": "p-1", "ground": "objection", "reason": "because"}
@@ -337,6 +339,8 @@ REQUESTS = (
     Asked("POST", ACCOUNTS + "/warehouse/rotate", headers=_IF),
     Asked("DELETE", ACCOUNTS + "/warehouse", headers=_IF),
     Asked("GET", QUOTA),
+    Asked("GET", STORAGE),
+    Asked("POST", STORAGE, MEASURED),
     Asked("PUT", QUOTA, LIMITS, headers=_IF),
     Asked("GET", PRIVACY),
     Asked("PUT", PRIVACY + "/{entry}", {"epsilon": 2.0, "reason": "because"}),
@@ -514,6 +518,7 @@ class World:
         account = {**ACCOUNT, "name": "warehouse", "owner": owner, "description": mark}
         self.call(owner, "POST", f"{place}/service-accounts", account)
         self.call("root", "PUT", f"{place}/quota", {"max_endpoints": 200})
+        self.call("worker", "POST", f"{place}/storage", MEASURED)
         self.call(owner, "PUT", f"{place}/privacy/{names.entry}", {"epsilon": 1.0, "reason": mark})
         found = {"entry": names.entry, "findings": [{**FINDING, "reasons": [mark]}]}
         self.call(owner, "POST", f"{place}/classifications", found)

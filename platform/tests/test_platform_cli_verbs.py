@@ -33,6 +33,7 @@ WITHOUT: Mapping[str, str] = {
     "POST /monitoring/reports": BY_PROCESSES,
     "POST /usage": BY_PROCESSES,
     "POST /serving-usage": BY_PROCESSES,
+    "POST /projects/{}/storage": BY_PROCESSES,
     "POST /projects/{}/access-requests/{}/expire": BY_PROCESSES,
     "POST /projects/{}/retentions": BY_PROCESSES,
     "POST /projects/{}/erasures/{}/report": BY_PROCESSES,

@@ -32,6 +32,7 @@ WITHOUT: Mapping[str, str] = {
     "POST /api/v1/runs/{run_id:str}/events": FACT,
     "POST /api/v1/usage": FACT,
     "POST /api/v1/serving-usage": FACT,
+    "POST /api/v1/projects/{project:str}/storage": "takes the place of older facts only",
     "POST /api/v1/lineage": FACT,
     "POST /v1/lineage": FACT,
     "POST /api/v1/projects/{project:str}/classifications": "adds what was found, and leaves what was decided",

@@ -90,6 +90,7 @@ def test_nothing_is_limited_until_somebody_says_so_and_limits_have_versions(api:
         "max_open_runs": {"limit": None, "is_own": False, "used": 0},
         "max_workers": {"limit": None, "is_own": False, "used": 3},
         "max_endpoints": {"limit": None, "is_own": False, "used": 0},
+        "max_storage_mib": {"limit": None, "is_own": False, "used": 0},
     }
     assert (shown["set_at"], shown["set_by"]) == (None, "")
     put(api, 412, at="other", max_open_runs=2)

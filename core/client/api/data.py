@@ -18,6 +18,7 @@ from mainspring.core.contracts import (
     metering,
     quality,
     retention,
+    storage,
     training,
     unit_costs,
 )
@@ -162,6 +163,14 @@ class Records(Connection):
     ) -> metering.ServingUsageSummary:
         answer = metering.ServingUsageSummary
         return self._get("/api/v1/serving-usage", answer, group_by=group_by, project=project)
+
+    def record_storage(self, project: str, measured: storage.StorageMeasured) -> storage.StorageView:
+        """Role service. One that is not younger than the last changes nothing."""
+        return self._report(f"/api/v1/projects/{quote(project)}/storage", measured, storage.StorageView)
+
+    def storage(self, project: str) -> storage.StorageView:
+        """What a project kept when it was last measured."""
+        return self._get(f"/api/v1/projects/{quote(project)}/storage", storage.StorageView)
 
     def unit_costs(self, *, project: str = "", since: str = "", until: str = "") -> unit_costs.UnitCosts:
         """Per run and per thousand predictions; the period as in :meth:`costs`."""
