@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,13 +27,16 @@ def is_marked(metadata: Mapping[bytes, bytes] | None) -> bool:
     return bool((metadata or {}).get(KEY))
 
 
-def is_synthetic(files: Iterable[Path]) -> bool:
-    """Are all of them marked, and is there one. What is no Parquet has no mark. Errors: OSError."""
+def is_synthetic(files: Iterable[Path | BinaryIO]) -> bool:
+    """Are all of them marked, and is there one; of an open file its whole content counts. What is no Parquet has no mark.
+
+    Errors: OSError.
+    """
     found = [_metadata(path) for path in files]
     return bool(found) and all(map(is_marked, found))
 
 
-def _metadata(path: Path) -> Mapping[bytes, bytes] | None:
+def _metadata(path: Path | BinaryIO) -> Mapping[bytes, bytes] | None:
     try:
         metadata: Mapping[bytes, bytes] | None = pq.read_metadata(path).metadata
     except pa.ArrowInvalid:

@@ -67,6 +67,8 @@ def export(
     What is told and kept on record are names of columns, which of them are sealed, the digest, the number of rows and the purpose.
     Exit code 3 if it may not leave, and then nothing is written.
     """
+    import io
+
     import polars as pl
 
     from mainspring.core import canonical
@@ -81,13 +83,14 @@ def export(
         raise errors.Conflict(
             f"`{out}` is there already; choose a name that is not", resource="file", name=out
         )
+    # Once: what is told of it, what is digested and what leaves is the same, whatever becomes of the file meanwhile.
     content = file.read_bytes()
-    rows = table_files.scan(str(file))
+    rows = table_files.scan(str(file), content=content)
     table = data_reads.ReadDataset(
         name=entry or file.name,
         columns=list(rows.collect_schema()),
         sealed=sorted(sealing.sealed_columns(rows)),
-        is_synthetic=marks.is_synthetic([file]),
+        is_synthetic=marks.is_synthetic([io.BytesIO(content)]),
         is_uncatalogued=not entry,
     )
     wanted = data_exports.DataExport(
@@ -103,5 +106,5 @@ def export(
         found = client.export_data(project_name, wanted)
     if not target.startswith("s3://"):
         Path(target).parent.mkdir(parents=True, exist_ok=True)
-    place.put("", content)  # what was digested, whatever has become of the file meanwhile
+    place.put("", content)
     output.show(found.model_dump(mode="json"), as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,26 +14,28 @@ if TYPE_CHECKING:
 __all__ = ["files", "scan"]
 
 
-def scan(file: str, *, types: bool = False) -> pl.LazyFrame:
-    """Parquet, a folder of it, or CSV, whose values are text unless `types` are to be found out by all of them.
+def scan(file: str, *, types: bool = False, content: bytes | None = None) -> pl.LazyFrame:
+    """Parquet, a folder of it, or CSV, whose values are text unless `types` are to be found out by all of them; `content`: what
+    was read of the file, which counts in its place.
 
     Errors: InvalidRequest for a file that is neither.
     """
     import polars as pl
 
+    source = file if content is None else io.BytesIO(content)
     try:
-        if Path(file).is_dir():
+        if content is None and Path(file).is_dir():
             frame = pl.scan_parquet(Path(file) / "**" / "*.parquet")
         elif file.endswith((".csv", ".tsv")):
             frame = pl.scan_csv(
-                file,
+                source,
                 separator="\t" if file.endswith(".tsv") else ",",
                 infer_schema=types,
                 infer_schema_length=None,
                 try_parse_dates=types,
             )
         else:
-            frame = pl.scan_parquet(file)
+            frame = pl.scan_parquet(source)
         frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise errors.InvalidRequest(

@@ -270,6 +270,29 @@ def test_a_table_is_copied_out_once_it_may_and_the_record_has_its_digest(
     assert "is there already" in command(*words, "--as", "admin@local", "--purpose", "again", expect=1)
 
 
+def test_what_is_told_of_a_table_is_of_the_bytes_that_leave(
+    guarded: Api, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classify(guarded, "restricted")
+    file, read = tmp_path / "people.parquet", Path.read_bytes
+    pl.DataFrame({"mail": ["ann@example.org"]}).write_parquet(file)
+
+    def read_bytes(path: Path) -> bytes:
+        found = read(path)
+        if path == file:  # and by then it is another
+            pl.DataFrame({"x": [1, 2]}).write_parquet(file)
+        return found
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    out = str(tmp_path / "usb" / "people.parquet")
+    assert "data.export.classified" in command("data", "export", "flight-delay", str(file), out, expect=3)
+    pl.DataFrame({"x": [1]}).write_csv(tmp_path / "x.csv")
+    command(
+        "data", "export", "flight-delay", str(tmp_path / "x.csv"), str(tmp_path / "usb" / "x.csv"), "--json"
+    )
+    assert guarded.audit()[-1]["detail"]["rows"] == 1
+
+
 def bundle_of(folder: Path, project: str) -> str:
     """Signed, in the store of the settings: a logistic regression of one number."""
     declared = plan.TransformPlan(name="demo", columns=(plan.dense("x", ops.Impute()),))
