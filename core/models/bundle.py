@@ -57,6 +57,7 @@ __all__ = [
     "PLAN",
     "SIGNATURE",
     "UNLISTED",
+    "UNLISTED_BYTES",
     "WEIGHTS",
     "Bundle",
     "BundleContents",
@@ -64,12 +65,15 @@ __all__ = [
     "FileEntry",
     "Kind",
     "Manifest",
+    "check_listing",
 ]
 
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 
 #: Those two come together or not at all.
 _ATTESTED: Final = frozenset({provenance.FILE, openssf.FILE})
+#: The most that a file may have that no manifest lists.
+UNLISTED_BYTES: Final = 16 << 20
 #: Beside itself: whoever signs or attests a bundle anew leaves OpenSSF's signature as it is.
 _NOT_COVERED: Final = (SIGNATURE, provenance.FILE)
 
@@ -285,6 +289,24 @@ class BundleStore:
             durable.sync_folder(self.root)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_listing(digest: str, manifest: bytes, sizes: Mapping[str, int]) -> None:
+    """Before a bundle is brought from elsewhere: what lies there, in bytes by name, is what a manifest of that digest lists.
+
+    Errors: CorruptArtifact.
+    """
+    if (got := canonical.digest_bytes(manifest)) != digest:
+        raise _corrupt(f"{digest}/{MANIFEST}", digest, got)
+    listed = {name: entry.bytes for name, entry in _parse(manifest, digest).files.items()}
+    for name, size in sizes.items():
+        if name in listed:
+            if size != listed[name]:
+                raise _corrupt(f"{digest}/{name}", f"{listed[name]} bytes", f"{size} bytes")
+        elif name not in UNLISTED:
+            raise _corrupt(digest, f"files {sorted(listed)}", f"a file `{name}` more")
+        elif size > UNLISTED_BYTES:
+            raise _corrupt(f"{digest}/{name}", f"at most {UNLISTED_BYTES} bytes", f"{size} bytes")
 
 
 def _verify(path: Path, digest: str, trust: signing.TrustedKeys | None = None) -> Bundle:

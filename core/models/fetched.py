@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -43,8 +44,10 @@ def fetch(source: str, digest: str, root: Path, trust: signing.TrustedKeys) -> N
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=root) as made:
         beside = Path(made)
-        for one in found:
-            path = beside / name / _inside(one.uri.removeprefix(folder), digest)
+        named = {str(_inside(one.uri.removeprefix(folder), digest)): one for one in found}
+        _check(digest, named)
+        for key, one in named.items():
+            path = beside / name / key
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(objects.read(one, _OPTIONS, 0, one.bytes) if one.bytes else b"")
         _bring_mark(source, digest, root)
@@ -58,6 +61,17 @@ def fetch(source: str, digest: str, root: Path, trust: signing.TrustedKeys) -> N
                 raise
             shutil.rmtree(beside / name, ignore_errors=True)
     durable.sync_folder(root)
+
+
+def _check(digest: str, named: Mapping[str, objects.Object]) -> None:
+    """Nothing is brought that is not of the bundle, or longer: its name is the digest of what lists its files. Errors: CorruptArtifact."""
+    manifest = named.get(bundle.MANIFEST)
+    whole = (
+        b""
+        if manifest is None
+        else objects.read(manifest, _OPTIONS, 0, min(manifest.bytes, bundle.UNLISTED_BYTES))
+    )
+    bundle.check_listing(digest, whole, {key: one.bytes for key, one in named.items()})
 
 
 def _inside(key: str, digest: str) -> PurePosixPath:

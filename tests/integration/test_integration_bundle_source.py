@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import integration_object_store
 import pytest
@@ -96,6 +97,25 @@ def test_one_with_a_file_more_does_not_arrive(shipped: Shipped) -> None:
     shipped.put(f"{shipped.name}/more.py", b"x = 1\n")
     with pytest.raises(errors.CorruptArtifact):
         shipped.fetch()
+    assert list(shipped.here.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["plan.json", bundle.SIGNATURE, bundle.MANIFEST])
+def test_one_that_is_longer_there_is_not_brought(
+    shipped: Shipped, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    brought, read = [], fetched.objects.read
+
+    def told(found: fetched.objects.Object, options: Any, first: int, length: int) -> bytes:
+        brought.append((found.key.rpartition("/")[2], length))
+        return read(found, options, first, length)
+
+    monkeypatch.setattr(fetched.objects, "read", told)
+    shipped.put(f"{shipped.name}/{name}", b"x" * (bundle.UNLISTED_BYTES + 1))
+    with pytest.raises(errors.CorruptArtifact, match=f"`{shipped.digest}/{name}` is damaged"):
+        shipped.fetch()
+    ((asked, length),) = brought
+    assert asked == bundle.MANIFEST and length <= bundle.UNLISTED_BYTES
     assert list(shipped.here.iterdir()) == []
 
 
