@@ -27,7 +27,7 @@ __all__ = ["data"]  # a fixture
 
 pytestmark = [pytest.mark.soak, pytest.mark.integration, pytest.mark.timeout(280)]
 
-CORE_HOUR = 0.04
+CORE_HOUR, MEMORY_HOUR = 0.04, 0.005
 #: Sixteen seconds of one core, of which half are imports of the two workers.
 LIMIT = 16.0 / 3600 * CORE_HOUR
 #: It learns slowly, so that it is not at its best before.
@@ -122,20 +122,25 @@ def test_a_training_is_stopped_at_its_limit_and_goes_on_with_more(
             assert done.answer.resumed_epochs > 0
             assert second.paying is not None
             owed = second.paying.book.owed(f"{run_id}/second")
-            assert owed is not None and owed > 0
+            assert owed is not None and owed.cpu_seconds > 0
             record = usage.core_hours(
-                resumed, done.job, key=f"{run_id}/second", service="ray-train", cpu_seconds=owed
+                resumed, done.job, key=f"{run_id}/second", service="ray-train", cpu_seconds=owed.cpu_seconds
             )
-            await ours.record([record])
-            await ours.record([record])
+            records = usage.with_memory(record, owed.memory_byte_seconds)
+            await ours.record(records)
+            await ours.record(records)
             page = await ask("service@local", "GET", "/costs:records?project=alpha")
-            paid = sum(item["consumed_quantity"] for item in page["items"]) * 3600
-            written = sum(
-                books.Used.model_validate_json(entry.read_bytes()).cpu_seconds
+            paid = quantity(page, "cpu_core_hour") * 3600
+            entries = [
+                books.Used.model_validate_json(entry.read_bytes())
                 for entry in (folder / "books").glob("*/*.json")
                 if entry != told
-            )
-            assert len(page["items"]) == 2 and paid == pytest.approx(written, abs=1e-6)
+            ]
+            written = sum(one.cpu_seconds for one in entries)
+            assert len(page["items"]) == 4 and paid == pytest.approx(written, abs=1e-6)
+            held = sum(one.memory_byte_seconds for one in entries)
+            assert round(quantity(page, "memory_gib_hour") * (3600 << 30)) == held
+            assert held > 2 * (64 << 20) * 10, "two workers with torch in them, for ten seconds at the least"
             print(
                 f"stopped {late:.1f} s after the limit with {caught.value.spent / LIMIT:.2f} of it spent;"
                 f" {done.answer.resumed_epochs} epochs were kept; {paid:.2f} s paid of {written:.2f} s written"
@@ -144,8 +149,16 @@ def test_a_training_is_stopped_at_its_limit_and_goes_on_with_more(
     asyncio.run(story())
 
 
+def quantity(page: Any, sku: str) -> float:
+    return float(sum(item["consumed_quantity"] for item in page["items"] if item["sku_id"] == sku))
+
+
 async def _passed(book: books.Book, limit: float) -> float:
     """When the books first said that the limit was reached."""
-    while book.unpaid().cpu_seconds / 3600 * CORE_HOUR < limit:
+    while spent(book.unpaid()) < limit:
         await asyncio.sleep(0.1)
     return time.monotonic()
+
+
+def spent(used: books.Used) -> float:
+    return used.cpu_seconds / 3600 * CORE_HOUR + usage.gib_hours(used.memory_byte_seconds) * MEMORY_HOUR

@@ -180,8 +180,8 @@ class ScoringActivities:
             async with client.RayJobs.connect(ray.dashboard_url, ray.token_file) as ray_jobs:
                 async with _telling_progress(spec.progress, self._poll_seconds):
                     done = await attach.run_to_end(ray_jobs, work, poll_seconds=self._poll_seconds)
-            owed = book.owed(done.job.submission_id)
-        return _scored(request, done, done.answer.cpu_seconds if owed is None else owed)
+            owed = book.owed(done.job.submission_id) or books.Used(cpu_seconds=done.answer.cpu_seconds)
+        return _scored(request, done, owed)
 
     @activity.defn(name=messages.PUBLISH)
     async def publish(self, asked: messages.Publish) -> messages.Published:
@@ -318,10 +318,20 @@ async def _tell_progress(path: Path, poll_seconds: float) -> None:
 
 
 def _scored(
-    request: scoring.ScoreRequest, done: attach.Done[score_messages.ScoreOutput], cpu_seconds: float
+    request: scoring.ScoreRequest, done: attach.Done[score_messages.ScoreOutput], owed: books.Used
 ) -> messages.Scored:
-    """`cpu_seconds`: what no record has."""
+    """`owed`: what no record has."""
     answer, job = done.answer, done.job
+    used, *more = usage.with_memory(
+        usage.core_hours(
+            request,
+            job,
+            key=job.submission_id,
+            service="ray-score",
+            cpu_seconds=owed.cpu_seconds,
+        ),
+        owed.memory_byte_seconds,
+    )
     return messages.Scored(
         detail={
             "job": job.submission_id,
@@ -332,11 +342,6 @@ def _scored(
             "cpu_seconds": round(answer.cpu_seconds, 1),
         },
         attempts=done.attempts,
-        usage=usage.core_hours(
-            request,
-            job,
-            key=job.submission_id,
-            service="ray-score",
-            cpu_seconds=cpu_seconds,
-        ),
+        usage=used,
+        more_usage=more,
     )

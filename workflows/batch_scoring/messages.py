@@ -36,6 +36,9 @@ class Scored(Message):
     detail: dict[str, Any] = {}
     attempts: int
     usage: UsageRecord
+    """Of CPU time."""
+    more_usage: list[UsageRecord] = []
+    """Of what else it used."""
 
 
 class Publish(Message):

@@ -72,11 +72,12 @@ class BatchScore:
             asked = messages.Score(request=self._request, planned=planned)
             scored = await self._do(messages.SCORE, asked, messages.Scored, options.LONG)
             step.detail = scored.detail
-            await workflow.execute_activity(
-                training_messages.REPORT_USAGE,
-                training_messages.ReportUsage(record=scored.usage),
-                **options.INSIST,
-            )
+            for record in (scored.usage, *scored.more_usage):
+                await workflow.execute_activity(
+                    training_messages.REPORT_USAGE,
+                    training_messages.ReportUsage(record=record),
+                    **options.INSIST,
+                )
         with self._log.step(Stage.PUBLISH, "checking every part") as step:
             found = await self._do(
                 messages.PUBLISH,

@@ -173,15 +173,15 @@ class PipelineActivities:
     ) -> None:
         """What the job used goes to the ledger before its answer counts; the same job again is the same record."""
         key = f"{base_id}-{done.attempts - 1}"
-        owed = await asyncio.to_thread(book.owed, key)
+        owed = await asyncio.to_thread(book.owed, key) or books.Used(cpu_seconds=done.answer.cpu_seconds)
         record = usage.core_hours(
             request,
             done.job,
             key=key,
             service="ray-pipeline",
-            cpu_seconds=done.answer.cpu_seconds if owed is None else owed,
+            cpu_seconds=owed.cpu_seconds,
         )
-        records = [record]
+        records = usage.with_memory(record, owed.memory_byte_seconds)
         if node.resources.gpus:
             hours = node.resources.gpus * done.answer.wall_seconds / 3600
             more = {

@@ -11,7 +11,7 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from mainspring.core import errors
 from mainspring.core.contracts.base import Message
-from mainspring.workflows.ray_jobs import job_files
+from mainspring.workflows.ray_jobs import job_files, memory
 
 __all__ = ["Book", "Paid", "Stop", "Used", "keeping"]
 
@@ -38,6 +38,8 @@ class Used(Message):
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
     """Each process's own, added up."""
+    memory_byte_seconds: int = 0
+    """Whole, so that sums are exact; none of a process of a release that did not count them."""
 
 
 class Stop(Message):
@@ -51,9 +53,10 @@ class Stop(Message):
 
 
 class Paid(Message):
-    """CPU seconds by the usage record that has them."""
+    """CPU seconds, and memory, by the usage record that has them."""
 
     cpu_seconds: dict[str, float] = {}
+    memory_byte_seconds: dict[str, int] = {}
 
 
 class Book(Message):
@@ -65,14 +68,19 @@ class Book(Message):
     """Names the execution."""
 
     @contextlib.contextmanager
-    def keeping(self, cpu_seconds: Callable[[], float] = time.process_time) -> Iterator[Callable[[], None]]:
-        """While the block runs and at its end this process's entry says what `cpu_seconds` does. A thread of its own asks;
-        what is yielded writes at once.
+    def keeping(
+        self,
+        cpu_seconds: Callable[[], float] = time.process_time,
+        byte_seconds: Callable[[], int] | None = None,
+    ) -> Iterator[Callable[[], None]]:
+        """While the block runs and at its end this process's entry says what `cpu_seconds` and `byte_seconds` do. A thread of
+        its own asks; what is yielded writes at once. `byte_seconds` None: of this process's own memory, from now on.
 
         An entry that cannot be written is not worth the work: its time is neither paid nor counted.
         """
         entry = self._folder / f"{secrets.token_hex(8)}.json"
         begun = time.monotonic()
+        held = byte_seconds or memory.Held().byte_seconds
         over, turn, most = threading.Event(), threading.Lock(), 0.0
 
         def write() -> None:
@@ -81,7 +89,9 @@ class Book(Message):
                 # What a process used does not become less when those that it started are gone.
                 most = max(most, cpu_seconds())
                 new = entry.with_suffix(".new")
-                used = Used(cpu_seconds=most, wall_seconds=time.monotonic() - begun)
+                used = Used(
+                    cpu_seconds=most, wall_seconds=time.monotonic() - begun, memory_byte_seconds=held()
+                )
                 new.write_text(used.model_dump_json())
                 new.replace(entry)
 
@@ -102,11 +112,12 @@ class Book(Message):
 
     def unpaid(self) -> Used:
         """What the run has used and no record has, of earlier executions that failed, too."""
-        paid = sum((_read(self.root / _PAID, Paid) or Paid()).cpu_seconds.values())
-        used = [_total(folder) for folder in self._folders()]
+        paid = _read(self.root / _PAID, Paid) or Paid()
+        used = _sum(_total(folder) for folder in self._folders())
         return Used(
-            cpu_seconds=max(0.0, sum(one.cpu_seconds for one in used) - paid),
-            wall_seconds=sum(one.wall_seconds for one in used),
+            cpu_seconds=max(0.0, used.cpu_seconds - sum(paid.cpu_seconds.values())),
+            wall_seconds=used.wall_seconds,
+            memory_byte_seconds=max(0, used.memory_byte_seconds - sum(paid.memory_byte_seconds.values())),
         )
 
     def ask_to_stop(self, why: Stop) -> Stop:
@@ -125,22 +136,26 @@ class Book(Message):
         """Errors: CorruptArtifact."""
         return _read(self._folder / _STOP, Stop)
 
-    def owed(self, key: str) -> float | None:
-        """CPU seconds of the run that no record but `key` has, earlier executions' too; the same key again is the same.
+    def owed(self, key: str) -> Used | None:
+        """CPU seconds and memory of the run that no record but those of `key` has, earlier executions' too; the same key again
+        is the same.
 
         Ask when the jobs have ended. None where no process of the run has written anything: they were of a release without
         books. Errors: CorruptArtifact.
         """
-        paid = (_read(self.root / _PAID, Paid) or Paid()).cpu_seconds
-        if key in paid:
-            return paid[key]
-        if not any(_entries(one) for one in self._folders()):
+        paid = _read(self.root / _PAID, Paid) or Paid()
+        if key not in paid.cpu_seconds and not any(_entries(one) for one in self._folders()):
             return None
-        own = self.unpaid().cpu_seconds
-        self.root.mkdir(parents=True, exist_ok=True)
-        told = Paid(cpu_seconds={**paid, key: own})
-        job_files.write_file(self.root / _PAID, told.model_dump_json(indent=1).encode())
-        return own
+        own = self.unpaid()
+        # Each by itself: a release that did not count memory has written down CPU time alone.
+        told = Paid(
+            cpu_seconds={key: own.cpu_seconds, **paid.cpu_seconds},
+            memory_byte_seconds={key: own.memory_byte_seconds, **paid.memory_byte_seconds},
+        )
+        if told != paid:
+            self.root.mkdir(parents=True, exist_ok=True)
+            job_files.write_file(self.root / _PAID, told.model_dump_json(indent=1).encode())
+        return Used(cpu_seconds=told.cpu_seconds[key], memory_byte_seconds=told.memory_byte_seconds[key])
 
     @property
     def _folder(self) -> Path:
@@ -152,20 +167,28 @@ class Book(Message):
 
 @contextlib.contextmanager
 def keeping(
-    book: Book | None, cpu_seconds: Callable[[], float] = time.process_time
+    book: Book | None,
+    cpu_seconds: Callable[[], float] = time.process_time,
+    byte_seconds: Callable[[], int] | None = None,
 ) -> Iterator[Callable[[], None]]:
     """`book.keeping`, for work that may have none."""
     if book is None:
         yield lambda: None
         return
-    with book.keeping(cpu_seconds) as write:
+    with book.keeping(cpu_seconds, byte_seconds) as write:
         yield write
 
 
 def _total(folder: Path) -> Used:
-    found = [_entry(entry) for entry in _entries(folder)]
+    return _sum(_entry(entry) for entry in _entries(folder))
+
+
+def _sum(used: Iterable[Used]) -> Used:
+    found = list(used)
     return Used(
-        cpu_seconds=sum(one.cpu_seconds for one in found), wall_seconds=sum(one.wall_seconds for one in found)
+        cpu_seconds=sum(one.cpu_seconds for one in found),
+        wall_seconds=sum(one.wall_seconds for one in found),
+        memory_byte_seconds=sum(one.memory_byte_seconds for one in found),
     )
 
 

@@ -16,7 +16,6 @@ from mainspring.workflows.ray_jobs import books, client, job_files, unbilled, us
 
 __all__ = ["Paying"]
 
-_CORE_HOUR: Final = "cpu_core_hour"
 _GPU_HOUR: Final = "gpu_hour"
 
 
@@ -103,23 +102,25 @@ class Paying:
         return stop, records
 
     def records(self, job: client.Job, key: str, cpu_seconds: float = 0.0) -> list[training.UsageRecord]:
-        """Of what no record has but those of `key`; `cpu_seconds` where the jobs have no books, being of an older release."""
-        owed = self.book.owed(key)
-        spent = cpu_seconds if owed is None else owed
-        record = usage.core_hours(self.run, job, key=key, service=self.service, cpu_seconds=spent)
+        """Of what no record has but those of `key`, core-hours first; `cpu_seconds` where the jobs have no books, being of an
+        older release."""
+        owed = self.book.owed(key) or books.Used(cpu_seconds=cpu_seconds)
+        record = usage.core_hours(self.run, job, key=key, service=self.service, cpu_seconds=owed.cpu_seconds)
+        records = usage.with_memory(record, owed.memory_byte_seconds)
         if not self.gpus:
-            return [record]
+            return records
         gpu = {
             "usage_key": f"{key}/gpu",
             "sku": _GPU_HOUR,
             "consumed_quantity": self.gpus * self.book.unpaid().wall_seconds / 3600,
             "consumed_unit": "gpu-hours",
         }
-        return [record, record.model_copy(update=gpu)]
+        return [*records, record.model_copy(update=gpu)]
 
     def _used(self) -> Mapping[str, float]:
         used = self.book.unpaid()
         return {
-            _CORE_HOUR: used.cpu_seconds / 3600,
+            usage.CORE_HOUR: used.cpu_seconds / 3600,
+            usage.MEMORY_HOUR: usage.gib_hours(used.memory_byte_seconds),
             _GPU_HOUR: self.gpus * used.wall_seconds / 3600,
         }

@@ -22,12 +22,11 @@ from typing import Final
 
 from mainspring.core import errors, settings
 from mainspring.core.pipelines.store import PipelineStore, fresh_folder
-from mainspring.workflows.ray_jobs import books, job_files, observed, step_messages
+from mainspring.workflows.ray_jobs import books, job_files, memory, observed, step_messages
 
 _LOOK_SECONDS: Final = 0.1
 _KILL_SECONDS: Final = 5.0
 _GIB: Final = 1 << 30
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
@@ -66,8 +65,9 @@ def run(spec: step_messages.StepSpec, folder: Path) -> step_messages.StepOutput:
             # At the end exactly; before, as the kernel tells of what runs.
             return used or _cpu_seconds(process.pid)
 
-        with books.keeping(spec.book, so_far):
-            failure, peak = _watch(process.pid, spec)
+        held = memory.Held(lambda: _own_bytes(process.pid))
+        with books.keeping(spec.book, so_far, held.byte_seconds):
+            failure, peak = _watch(process.pid, spec, held)
             code, used = _end(process)
     answer = step_messages.StepOutput()
     if failure is None:
@@ -120,12 +120,14 @@ def _started(spec: step_messages.StepSpec, told: Path, out: Path) -> Iterator[su
         signal.signal(signal.SIGTERM, before)
 
 
-def _watch(pid: int, spec: step_messages.StepSpec) -> tuple[step_messages.Failure | None, int]:
+def _watch(
+    pid: int, spec: step_messages.StepSpec, held: memory.Held
+) -> tuple[step_messages.Failure | None, int]:
     """Until it has ended or does what it may not; and the most memory that was seen, in bytes."""
     kinds = step_messages.FailureKind
     deadline, limit, peak = time.monotonic() + spec.timeout_seconds, spec.memory_gib * _GIB, 0
     while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        peak = max(peak, _own_bytes(pid))
+        peak = max(peak, held.look())
         if peak > limit:
             return step_messages.Failure(
                 kind=kinds.MEMORY,
@@ -189,13 +191,8 @@ def _session(pid: int) -> list[int]:
 
 
 def _own_bytes(pid: int) -> int:
-    total = 0
-    for member in _session(pid):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            _, resident, shared, *_ = Path(f"/proc/{member}/statm").read_text().split()
-            # Pages of files that it has mapped are the machine's, which takes them back when it needs them.
-            total += (int(resident) - int(shared)) * _PAGE_BYTES
-    return total
+    # Pages of files that it has mapped are the machine's, which takes them back when it needs them.
+    return sum(memory.own_bytes(member) for member in _session(pid))
 
 
 def _cpu_seconds(pid: int) -> float:

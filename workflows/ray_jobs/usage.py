@@ -1,14 +1,17 @@
-"""What a Ray job used, as it is metered and paid: core-hours of the run that asked for it."""
+"""What a Ray job used, as it is metered and paid: core-hours and memory of the run that asked for it."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from mainspring.core.contracts import training
 from mainspring.workflows.ray_jobs import client
 
-__all__ = ["core_hours"]
+__all__ = ["CORE_HOUR", "MEMORY_HOUR", "core_hours", "gib_hours", "with_memory"]
+
+CORE_HOUR: Final = "cpu_core_hour"
+MEMORY_HOUR: Final = "memory_gib_hour"
 
 
 class Run(Protocol):
@@ -33,12 +36,29 @@ def core_hours(
         project=run.project,
         environment=run.environment,
         service=service,
-        sku="cpu_core_hour",
+        sku=CORE_HOUR,
         consumed_quantity=cpu_seconds / 3600,
         consumed_unit="core-hours",
         started_at=_time(job.start_time) or ended,
         ended_at=ended,
     )
+
+
+def gib_hours(byte_seconds: int) -> float:
+    return byte_seconds / (1 << 30) / 3600
+
+
+def with_memory(core_hours: training.UsageRecord, byte_seconds: int) -> list[training.UsageRecord]:
+    """The record, and one more of the memory that the same jobs held; none where nobody has counted any."""
+    if not byte_seconds:
+        return [core_hours]
+    memory = {
+        "usage_key": f"{core_hours.usage_key}/memory",
+        "sku": MEMORY_HOUR,
+        "consumed_quantity": gib_hours(byte_seconds),
+        "consumed_unit": "GiB-hours",
+    }
+    return [core_hours, core_hours.model_copy(update=memory)]
 
 
 def _time(milliseconds: int | None) -> datetime | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from temporalio import activity
-from training_doubles import AT
+from training_doubles import AT, held
 from workflows_doubles import CANDIDATE
 
 from mainspring.core import errors
@@ -38,6 +38,7 @@ class ScoreSteps:
     failing: dict[str, errors.MainspringError] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     usage: list[training.UsageRecord] = field(default_factory=list)
+    holds_memory: bool = False
     progress: tuple[int, ...] = (0, 60)
     """Rows of a hundred that are told as done, one after the other."""
     scores_for_ever: bool = False
@@ -92,6 +93,7 @@ class ScoreSteps:
                     started_at=AT,
                     ended_at=AT,
                 ),
+                more_usage=[held("run_score/memory")] if self.holds_memory else [],
             )
 
         @activity.defn(name=messages.PUBLISH)

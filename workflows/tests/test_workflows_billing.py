@@ -68,13 +68,19 @@ class House:
         self._folder, self._client, self._jobs, self._ray = folder, client, jobs, ray
 
     async def worked(
-        self, run_id: str, *, seconds: float = 3600.0, status: str = "STOPPED", gpus: float = 0.0
+        self,
+        run_id: str,
+        *,
+        seconds: float = 3600.0,
+        status: str = "STOPPED",
+        gpus: float = 0.0,
+        gib: int = 0,
     ) -> books.Book:
         """A job of the run that a worker followed and that used so much."""
         book = books.Book(root=self._folder / run_id, family="a")
         base_id = f"{run_id}-train-a"
         pays = paying.Paying(self.ours, train_request(run_id=run_id), book, base_id, "ray-train", "it", gpus)
-        with pays.watched(), pays.watched(), book.keeping(lambda: seconds):
+        with pays.watched(), pays.watched(), book.keeping(lambda: seconds, lambda: gib * 3600 << 30):
             pass
         self._ray.script[f"{base_id}-0"] = [status]
         await self._jobs.submit(f"{base_id}-0", "x", metadata={"run_id": run_id})
@@ -104,14 +110,19 @@ def told(tmp_path: Path, ray: RayDouble, story: Any) -> None:
 
 def test_what_a_cancelled_run_used_is_on_record_once(tmp_path: Path, ray: RayDouble) -> None:
     async def story(house: House) -> None:
-        await house.worked("run_cancelled", gpus=2.0)
+        await house.worked("run_cancelled", gpus=2.0, gib=3)
         await house.ended("run_cancelled")
         await house.at_work("run_living")
         await house.worked("run_living")
-        keys = ["run_cancelled-train-a/ended", "run_cancelled-train-a/ended/gpu"]
+        keys = [f"run_cancelled-train-a/ended{of}" for of in ("", "/memory", "/gpu")]
         assert await house.bill() == keys
         assert await house.bill() == [] and len(house.claims.runs()) == 1, "what lives is not billed"
-        core, gpu = (house.control.usage[key] for key in keys)
+        core, memory, gpu = (house.control.usage[key] for key in keys)
+        assert (memory.run_id, memory.sku, memory.consumed_quantity) == (
+            "run_cancelled",
+            "memory_gib_hour",
+            3.0,
+        )
         assert (core.run_id, core.sku, core.consumed_quantity) == ("run_cancelled", "cpu_core_hour", 1.0)
         assert (core.project, core.service, gpu.sku) == ("flight-delay", "ray-train", "gpu_hour")
 
@@ -121,7 +132,7 @@ def test_what_a_cancelled_run_used_is_on_record_once(tmp_path: Path, ray: RayDou
 def test_what_came_to_its_end_was_paid_by_its_own_record(tmp_path: Path, ray: RayDouble) -> None:
     async def story(house: House) -> None:
         book = await house.worked("run_done", status="SUCCEEDED", gpus=1.0)
-        assert book.owed("run_done/train/a/0") == 3600.0
+        assert book.owed("run_done/train/a/0") == books.Used(cpu_seconds=3600.0)
         await house.ended("run_done", is_done=True)
         never = unbilled.Claim(
             run_id="run_done",
@@ -155,7 +166,7 @@ def test_while_the_control_api_is_away_the_same_record_waits(tmp_path: Path, ray
         house.control.is_away = True
         with pytest.raises(errors.DependencyDown):
             await house.bill()
-        with book.keeping(lambda: 60.0):  # what is written later is not in it
+        with book.keeping(lambda: 60.0, lambda: 0):  # what is written later is not in it
             pass
         ray.jobs.clear()  # nor are times that Ray does not know any more
         house.control.is_away = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +25,13 @@ from mainspring.core.contracts import budgets as contracts
 from mainspring.core.contracts import training
 from mainspring.core.contracts.training import Stage
 from mainspring.workflows import budgets
-from mainspring.workflows.ray_jobs import attach, books, client, paying
+from mainspring.workflows.ray_jobs import attach, books, client, memory, paying
 from mainspring.workflows.training import messages
 from mainspring.workflows.training.workflow import TrainModel
 
-CORE_HOUR, GPU_HOUR = 0.04, 2.5
+CORE_HOUR, GPU_HOUR, MEMORY_HOUR = 0.04, 2.5, 0.005
+#: In byte-seconds.
+GIB_HOUR = 3600 << 30
 
 
 @dataclass
@@ -56,7 +59,7 @@ class Control:
         self.asked.append(asked.url.params)
         answer = contracts.Standing(
             currency="USD",
-            prices={"cpu_core_hour": CORE_HOUR, "gpu_hour": GPU_HOUR},
+            prices={"cpu_core_hour": CORE_HOUR, "gpu_hour": GPU_HOUR, "memory_gib_hour": MEMORY_HOUR},
             runs={k: v for k, v in self.runs.items() if k in asked.url.params.get_list("run")},
             projects={k: v for k, v in self.projects.items() if k in asked.url.params.get_list("project")},
         )
@@ -184,9 +187,9 @@ def test_a_process_writes_what_it_used_while_it_works_and_never_less(
     monkeypatch.setattr(books, "WRITE_SECONDS", 0.01)
     book, told = books.Book(root=tmp_path, family="a"), [1.5]
     assert book.owed("early") is None, "nobody has written"
-    with book.keeping(lambda: told[0]) as write:
+    with book.keeping(lambda: told[0], lambda: 7) as write:
         write()
-        assert book.unpaid().cpu_seconds == 1.5
+        assert book.unpaid().cpu_seconds == 1.5 and book.unpaid().memory_byte_seconds == 7
         told[0] = 0.5  # those that it had started are gone
     used = book.unpaid()
     assert used.cpu_seconds == 1.5 and used.wall_seconds > 0
@@ -195,13 +198,51 @@ def test_a_process_writes_what_it_used_while_it_works_and_never_less(
 
 def test_each_second_is_in_one_record_whatever_execution_pays_it(tmp_path: Path) -> None:
     first, second = (books.Book(root=tmp_path, family=f) for f in ("a", "b"))
-    enter(first, 10.0)
-    enter(first, 2.0)  # of a second process
-    enter(second, 5.0)  # before that, `first` had failed and paid nothing
-    assert second.owed("second") == 17.0 == second.owed("second")
-    enter(first, 1.0)
-    assert first.unpaid().cpu_seconds == 1.0
-    assert first.owed("third") == 1.0 and second.owed("second") == 17.0 and first.owed("fourth") == 0.0
+    enter(first, 10.0, 3 * GIB_HOUR)
+    enter(first, 2.0, 1)  # of a second process
+    enter(second, 5.0, 5)  # before that, `first` had failed and paid nothing
+    whole = books.Used(cpu_seconds=17.0, memory_byte_seconds=3 * GIB_HOUR + 6)
+    assert second.owed("second") == whole == second.owed("second")
+    enter(first, 1.0, 2)
+    assert (first.unpaid().cpu_seconds, first.unpaid().memory_byte_seconds) == (1.0, 2)
+    assert first.owed("third") == books.Used(cpu_seconds=1.0, memory_byte_seconds=2)
+    assert second.owed("second") == whole and first.owed("fourth") == books.Used()
+
+
+def test_what_a_release_without_memory_wrote_down_counts_as_it_did(tmp_path: Path) -> None:
+    """An upgrade in the middle of a run: its entries, and what it has paid."""
+    book = books.Book(root=tmp_path, family="a")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old.json").write_text('{"cpu_seconds": 10.0, "wall_seconds": 4.0}')
+    (tmp_path / "paid.json").write_text('{"cpu_seconds": {"first": 8.0}}')
+    assert book.unpaid() == books.Used(cpu_seconds=2.0, wall_seconds=4.0)
+    assert book.owed("first") == books.Used(cpu_seconds=8.0), "the record that it sent, again"
+    enter(book, 1.0, 64)
+    assert book.owed("second") == books.Used(cpu_seconds=3.0, memory_byte_seconds=64)
+    assert book.owed("first") == books.Used(cpu_seconds=8.0)
+
+
+def test_memory_is_what_was_held_for_as_long_as_it_was() -> None:
+    held, at = [100], [0.0]
+    ours = memory.Held(lambda: held[0], lambda: at[0])
+    at[0] = 2.0
+    assert ours.look() == 100 and ours.byte_seconds() == 200
+    held[0], at[0] = 300, 3.0  # it grew meanwhile: the mean of both
+    assert ours.byte_seconds() == 400
+    held[0], at[0] = 0, 4.0  # it has ended
+    assert ours.byte_seconds() == 550 == ours.byte_seconds()
+    assert memory.own_bytes(2**22 + 1) == 0, "no process has this number"
+
+
+def test_memory_that_a_process_takes_is_its_own_and_mapped_files_are_nobodys(tmp_path: Path) -> None:
+    before = memory.own_bytes("self")
+    taken = bytearray(b"x") * (64 << 20)
+    own = memory.own_bytes("self") - before
+    assert abs(own - len(taken)) < 16 << 20
+    (tmp_path / "file").write_bytes(taken)
+    with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        assert sum(mapped[:: 1 << 12]) == 120 * (len(taken) >> 12)  # every page of it is in memory
+        assert abs(memory.own_bytes("self") - before - len(taken)) < 32 << 20
 
 
 def test_what_is_damaged_on_the_way_is_not_paid_and_what_is_paid_is_not_guessed(tmp_path: Path) -> None:
@@ -214,8 +255,8 @@ def test_what_is_damaged_on_the_way_is_not_paid_and_what_is_paid_is_not_guessed(
         book.owed("key")
 
 
-def enter(book: books.Book, seconds: float) -> None:
-    with book.keeping(lambda: seconds):
+def enter(book: books.Book, seconds: float, byte_seconds: int = 0) -> None:
+    with book.keeping(lambda: seconds, lambda: byte_seconds):
         pass
 
 
@@ -287,7 +328,7 @@ def test_a_job_over_its_limit_is_stopped_paid_once_and_gone_on_with(tmp_path: Pa
     control.runs["run_train"] = limit(2.0, spent=1.0)
     enter(books.Book(root=tmp_path, family="b"), 3600.0)
     assert train(ray, control.budgets(), tmp_path, "b").answer == "answer 0"
-    assert books.Book(root=tmp_path, family="b").owed("run_train/train/b/0") == 3600.0
+    assert books.Book(root=tmp_path, family="b").owed("run_train/train/b/0") == books.Used(cpu_seconds=3600.0)
     (first,) = control.usage.values()
     metered = sum(
         json.loads(p.read_bytes())["cpu_seconds"]
@@ -295,6 +336,41 @@ def test_a_job_over_its_limit_is_stopped_paid_once_and_gone_on_with(tmp_path: Pa
         if "stop" not in p.name
     )
     assert first.consumed_quantity * 3600 + 3600.0 == metered == 93_601.0
+
+
+def test_memory_alone_spends_a_budget_and_each_byte_second_is_in_one_record(
+    tmp_path: Path, ray: RayDouble
+) -> None:
+    control = Control(runs={"run_train": limit(1.0)})
+    ray.script["run_train-train-a-0"] = ["RUNNING"]
+    book = books.Book(root=tmp_path, family="a")
+    enter(book, 1.0, 200 * GIB_HOUR + 7)  # 1.00 and some: two hundred GiB for an hour, of one process
+    with pytest.raises(errors.BudgetExhausted) as caught:
+        train(ray, control.budgets(), tmp_path, "a")
+    assert caught.value.spent == pytest.approx(1.0 + CORE_HOUR / 3600, abs=1e-9)
+    core, memory_ = (control.usage[f"run_train-train-a/stopped{of}"] for of in ("", "/memory"))
+    assert (memory_.sku, memory_.consumed_unit) == ("memory_gib_hour", "GiB-hours")
+    assert (
+        memory_.model_copy(
+            update={
+                name: getattr(core, name)
+                for name in ("usage_key", "sku", "consumed_unit", "consumed_quantity")
+            }
+        )
+        == core
+    ), "whose and when it was is the same"
+    control.runs["run_train"] = limit(9.0, spent=1.0)
+    enter(books.Book(root=tmp_path, family="b"), 1.0, 3)
+    train(ray, control.budgets(), tmp_path, "b")
+    rest = books.Book(root=tmp_path, family="b").owed("run_train/train/b/0")
+    assert rest is not None
+    written = [
+        books.Used.model_validate_json(p.read_bytes()).memory_byte_seconds
+        for p in tmp_path.glob("[ab]/*.json")
+        if "stop" not in p.name
+    ]
+    paid = round(memory_.consumed_quantity * GIB_HOUR) + rest.memory_byte_seconds
+    assert paid == sum(written) == 200 * GIB_HOUR + 10
 
 
 def test_what_ran_is_on_record_before_the_run_ends_for_it(tmp_path: Path, ray: RayDouble) -> None:

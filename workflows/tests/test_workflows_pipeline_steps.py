@@ -28,7 +28,7 @@ from mainspring.core.contracts.training import Stage
 from mainspring.core.pipelines import PipelineStore
 from mainspring.workflows.pipelines import activities, messages
 from mainspring.workflows.pipelines.workflow import RunPipeline
-from mainspring.workflows.ray_jobs import step, step_messages
+from mainspring.workflows.ray_jobs import books, step, step_messages
 
 SOURCE = """
 import os, subprocess, sys, time
@@ -280,8 +280,13 @@ def test_a_step_is_submitted_once_an_execution_with_what_it_needs_and_metered(
     body = ray.jobs[ray.submitted[0]]["body"]
     assert (body["entrypoint_num_cpus"], body["entrypoint_memory"]) == (1.0, int(1.5 * (1 << 30)))
     assert body["metadata"] == {"run_id": "run_pipe", "project": "flight-delay", "step": "load"}
-    (record,) = world.usage.values()
+    record, held = world.usage.values()
     assert record.consumed_quantity * 3600 == pytest.approx(ran.cpu_seconds) and ran.cpu_seconds > 0
+    (entry,) = (world.store.run("run_pipe") / "jobs").glob("*/books/11111111/*.json")
+    written = books.Used.model_validate_json(entry.read_bytes()).memory_byte_seconds
+    assert (held.usage_key, held.sku) == (f"{record.usage_key}/memory", "memory_gib_hour")
+    assert round(held.consumed_quantity * (3600 << 30)) == written
+    assert (1 << 20) * ran.seconds < written < ran.peak_memory_gib * (1 << 30) * ran.seconds
     found = do(world.activities.find(messages.Find(request=request, node="load")))
     assert found.items[0].value == ran.value
     mapped = messages.RunStep(

@@ -44,14 +44,15 @@ def fail(steps: ScoreSteps, endpoint: Endpoint) -> tuple[errors.MainspringError,
 
 
 def test_planned_scored_metered_published_and_on_record() -> None:
-    steps, endpoint = ScoreSteps(), Endpoint()
+    steps, endpoint = ScoreSteps(holds_memory=True), Endpoint()
     result, status = score(steps, endpoint)
-    assert steps.calls == [messages.PLAN, messages.SCORE, training_messages.REPORT_USAGE, messages.PUBLISH]
+    metered = [training_messages.REPORT_USAGE] * 2
+    assert steps.calls == [messages.PLAN, messages.SCORE, *metered, messages.PUBLISH]
     assert (result.stage, result.rows, result.parts, result.output) == (Stage.DONE, 100, 4, "/data/out")
     assert result.scores_digest == "sha256:scores"
     assert [s.step for s in result.steps] == [Stage.PLAN, Stage.SCORE, Stage.PUBLISH]
     assert status.stage is Stage.DONE and status.progress == 1.0
-    assert [u.usage_key for u in steps.usage] == ["run_score-score-0"]
+    assert [u.usage_key for u in steps.usage] == ["run_score-score-0", "run_score/memory"]
     assert endpoint.told == ["run_score/end"]
     assert scoring.ScoreResult.model_validate(endpoint.ended()["result"]).scores_digest == "sha256:scores"
 

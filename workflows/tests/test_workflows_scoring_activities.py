@@ -129,6 +129,9 @@ def test_a_dataset_is_scored_once_metered_and_told(
     assert book is not None and book.unpaid().cpu_seconds == pytest.approx(0.0, abs=0.1)
     assert 0 < scored.usage.consumed_quantity * 3600 < 3.6, "what the worker's book says, not the answer"
     assert (scored.usage.service, scored.usage.run_id) == ("ray-score", "run_1")
+    (held,) = scored.more_usage
+    assert (held.usage_key, held.sku) == (f"{scored.usage.usage_key}/memory", "memory_gib_hour")
+    assert held.consumed_quantity > 0 and held.run_id == "run_1"
     asked = messages.Publish(request=request, planned=planned)
     published = do(world.steps.publish(asked))
     assert (published.rows, published.parts) == (3000, 6)

@@ -112,6 +112,13 @@ def test_what_happened_is_on_record_under_who_did_it() -> None:
     assert [(u.usage_key, u.consumed_quantity) for u in steps.usage] == [("run_train/train/0", 0.01)]
 
 
+def test_memory_is_on_record_beside_cpu_time() -> None:
+    steps = Steps(holds_memory=True)
+    train(steps, Endpoint(), YES)
+    assert [u.sku for u in steps.usage] == ["cpu_core_hour", "memory_gib_hour"]
+    assert steps.calls.count(messages.REPORT_USAGE) == 2
+
+
 def test_an_endpoint_with_traffic_gets_no_baseline() -> None:
     endpoint = Endpoint()
     assert train(Steps(), endpoint, YES).stage is Stage.DONE

@@ -61,7 +61,7 @@ def test_the_best_is_trained_by_one_run_of_its_own() -> None:
     (started,) = double.started
     assert started.parameters == BEST and "study `run_tune`: trial 1 of 3" in started.cause
     assert [s.step for s in result.steps][-2:] == [Stage.TUNE, Stage.TRAIN]
-    assert [u.usage_key for u in steps.usage] == ["run_tune/tune/a/0"]
+    assert [u.usage_key for u in steps.usage] == ["run_tune/tune/a/0", "run_tune/tune/a/0/memory"]
     assert endpoint.told == ["run_tune/end"] and status.stage is Stage.DONE
 
 

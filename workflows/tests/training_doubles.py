@@ -33,6 +33,21 @@ def metrics(auc: float) -> training.Metrics:
     )
 
 
+def held(key: str) -> training.UsageRecord:
+    """What the jobs of a run had in memory."""
+    return training.UsageRecord(
+        usage_key=key,
+        run_id=key.partition("/")[0],
+        project="flight-delay",
+        service="ray-train",
+        sku="memory_gib_hour",
+        consumed_quantity=0.5,
+        consumed_unit="GiB-hours",
+        started_at=AT,
+        ended_at=AT,
+    )
+
+
 @dataclass
 class Steps:
     """`failing`: activity name -> what it raises. `calls`: the names of the activities in order."""
@@ -41,6 +56,7 @@ class Steps:
     features_made_from: str = "lake"
     calls: list[str] = field(default_factory=list)
     usage: list[training.UsageRecord] = field(default_factory=list)
+    holds_memory: bool = False
     training_started: asyncio.Event = field(default_factory=asyncio.Event)
     trains_for_ever: bool = False
     job_stopped: bool = False
@@ -84,6 +100,7 @@ class Steps:
                     started_at=AT,
                     ended_at=AT,
                 ),
+                more_usage=[held("run_train/train/0/memory")] if self.holds_memory else [],
             )
 
         @activity.defn(name=messages.EVALUATE)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from temporalio import activity
-from training_doubles import AT
+from training_doubles import AT, held
 
 from mainspring.core import errors
 from mainspring.core.contracts import training, tuning
@@ -75,6 +75,7 @@ class Study:
                     started_at=AT,
                     ended_at=AT,
                 ),
+                more_usage=[held(f"{request.run_id}/tune/a/0/memory")],
             )
 
         @activity.defn(name=messages.START)

@@ -43,6 +43,9 @@ class Trained(Message):
     """Ray jobs that it took."""
     output_path: str
     usage: UsageRecord
+    """Of CPU time."""
+    more_usage: list[UsageRecord] = []
+    """Of what else it used."""
 
 
 class Evaluate(Message):

@@ -99,9 +99,8 @@ class ModelActivities:
                 told.reads += _learned_from(folder)
                 told.makes.append(lineage.weights(request, _fitted(folder)))
             own = folder.metered(family, done.answer.cpu_seconds, goes_on=done.answer.is_resumed)
-            owed = book.owed(_usage_key(request, family, done.attempts))
-            own = own if owed is None else owed
-        return _trained(request, done, folder.output(family, done.attempts - 1), family, own)
+            owed = book.owed(_usage_key(request, family, done.attempts)) or books.Used(cpu_seconds=own)
+        return _trained(request, done, folder.output(family, done.attempts - 1), family, owed)
 
     def _paying(self, request: training.TrainRequest, book: books.Book, base_id: str) -> paying.Paying | None:
         if self._budget is None:
@@ -283,10 +282,21 @@ def _trained(
     done: attach.Done[train_messages.TrainOutput],
     output: Path,
     family: str,
-    cpu_seconds: float,
+    owed: books.Used,
 ) -> messages.Trained:
-    """`cpu_seconds`: what is this execution's to pay."""
+    """`owed`: what is this execution's to pay."""
     answer, job = done.answer, done.job
+    used, *more = usage.with_memory(
+        usage.core_hours(
+            request,
+            job,
+            # The last job's answer has the CPU time of the ones before it, up to their checkpoints.
+            key=_usage_key(request, family, done.attempts),
+            service="ray-train",
+            cpu_seconds=owed.cpu_seconds,
+        ),
+        owed.memory_byte_seconds,
+    )
     return messages.Trained(
         detail={
             "job": job.submission_id,
@@ -298,14 +308,8 @@ def _trained(
         },
         attempts=done.attempts,
         output_path=str(output),
-        usage=usage.core_hours(
-            request,
-            job,
-            # The last job's answer has the CPU time of the ones before it, up to their checkpoints.
-            key=_usage_key(request, family, done.attempts),
-            service="ray-train",
-            cpu_seconds=cpu_seconds,
-        ),
+        usage=used,
+        more_usage=more,
     )
 
 

@@ -135,9 +135,10 @@ class TrainModel:
         with self._log.step(Stage.TRAIN, f"training on {self._request.num_workers} Ray workers") as step:
             trained = await self._do(messages.TRAIN, self._request, messages.Trained, options.LONG)
             step.detail = trained.detail
-            await workflow.execute_activity(
-                messages.REPORT_USAGE, messages.ReportUsage(record=trained.usage), **options.INSIST
-            )
+            for record in (trained.usage, *trained.more_usage):
+                await workflow.execute_activity(
+                    messages.REPORT_USAGE, messages.ReportUsage(record=record), **options.INSIST
+                )
         return trained
 
     async def _bundle(self, trained: messages.Trained, found: messages.Evaluated) -> messages.Bundled:

@@ -92,9 +92,8 @@ class TuningActivities:
             async with client.RayJobs.connect(ray.dashboard_url, ray.token_file) as ray_jobs:
                 done = await attach.run_to_end(ray_jobs, work, poll_seconds=self._poll_seconds)
             own = folder.metered(family, done.answer.cpu_seconds, goes_on=done.answer.is_resumed)
-            owed = book.owed(_usage_key(request, family, done.attempts))
-            own = own if owed is None else owed
-        return _tuned(request, done, family, own)
+            owed = book.owed(_usage_key(request, family, done.attempts)) or books.Used(cpu_seconds=own)
+        return _tuned(request, done, family, owed)
 
     def _spec(self, request: tuning.TuneRequest, folder: run_folder.RunFolder) -> tune_messages.TuneSpec:
         project = projects.load_project(request.project)
@@ -165,10 +164,20 @@ def _tuned(
     request: tuning.TuneRequest,
     done: attach.Done[tune_messages.TuneOutput],
     family: str,
-    cpu_seconds: float,
+    owed: books.Used,
 ) -> messages.Tuned:
-    """`cpu_seconds`: what is this execution's to pay."""
+    """`owed`: what is this execution's to pay."""
     answer, job = done.answer, done.job
+    used, *more = usage.with_memory(
+        usage.core_hours(
+            request,
+            job,
+            key=_usage_key(request, family, done.attempts),
+            service="ray-tune",
+            cpu_seconds=owed.cpu_seconds,
+        ),
+        owed.memory_byte_seconds,
+    )
     states = [str(trial.state) for trial in answer.trials]
     return messages.Tuned(
         trials=list(answer.trials),
@@ -181,11 +190,6 @@ def _tuned(
             **{state: states.count(state) for state in sorted(set(states))},
             "cpu_seconds": round(answer.cpu_seconds, 1),
         },
-        usage=usage.core_hours(
-            request,
-            job,
-            key=_usage_key(request, family, done.attempts),
-            service="ray-tune",
-            cpu_seconds=cpu_seconds,
-        ),
+        usage=used,
+        more_usage=more,
     )

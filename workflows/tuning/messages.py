@@ -22,6 +22,9 @@ class Tuned(Message):
     is_cut_short: bool
     detail: dict[str, Any] = {}
     usage: UsageRecord
+    """Of CPU time."""
+    more_usage: list[UsageRecord] = []
+    """Of what else it used."""
 
 
 class Start(Message):

@@ -66,11 +66,12 @@ class TuneModel:
         ) as step:
             found = await self._do(messages.TUNE, self._request, messages.Tuned, options.LONG)
             step.detail = found.detail
-            await workflow.execute_activity(
-                training_messages.REPORT_USAGE,
-                training_messages.ReportUsage(record=found.usage),
-                **options.INSIST,
-            )
+            for record in (found.usage, *found.more_usage):
+                await workflow.execute_activity(
+                    training_messages.REPORT_USAGE,
+                    training_messages.ReportUsage(record=record),
+                    **options.INSIST,
+                )
         best = found.trials[found.best]
         self._keep(
             trials=found.trials, best=best.number, parameters=best.parameters, is_cut_short=found.is_cut_short
