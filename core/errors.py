@@ -281,7 +281,8 @@ class QuotaExceeded(Denied):
 
 @dataclass(eq=False)
 class BudgetExhausted(Denied):
-    """Run `run_id` was stopped at work: `scope` (`run`, `project`, or `unknown` where nobody could be asked) has spent `spent` of
+    """Run `run_id` was stopped at work: `scope` (`run`, `project`, `budget` for one of an environment or a
+    period, or `unknown` where nobody could be asked) has spent `spent` of
     `limit`. `checkpoint` says what it goes on from."""
 
     code = "budget_exhausted"

@@ -21,6 +21,7 @@ from mainspring.platform.access_requests import timers
 from mainspring.platform.audit import checkpoints
 from mainspring.platform.audit import routes as audit_routes
 from mainspring.platform.catalog import routes as catalog_routes
+from mainspring.platform.costs import budget_routes, thresholds
 from mainspring.platform.costs import routes as cost_routes
 from mainspring.platform.endpoints import routes as endpoint_routes
 from mainspring.platform.environments import routes as environment_routes
@@ -78,6 +79,7 @@ HANDLERS = (
     *audit_routes.HANDLERS,
     *event_routes.HANDLERS,
     *cost_routes.HANDLERS,
+    *budget_routes.HANDLERS,
     *metering_routes.HANDLERS,
     *lineage_routes.HANDLERS,
     *catalog_routes.HANDLERS,
@@ -155,6 +157,7 @@ def create_app(
             asyncio.create_task(outbox.recover_forever(plane), name="recovery"),
             asyncio.create_task(plane.checkpointer.run(), name="checkpoints"),
             asyncio.create_task(timers.keep_forever(plane), name="access"),
+            asyncio.create_task(thresholds.look_forever(plane), name="budgets"),
             asyncio.create_task(telling.tell_forever(plane), name="alerts"),
             asyncio.create_task(backup.sweep_forever(s.control), name="backups"),
         ]

@@ -437,6 +437,24 @@ quotas: Final = sa.Table(
     sa.Column("set_by", TEXT, nullable=False),
 )
 
+#: What projects may spend; `reached` and `told` are the highest threshold that is spent and that somebody was told of, in the period
+#: that `began` then.
+budgets: Final = sa.Table(
+    "budgets",
+    metadata,
+    sa.Column("project", sa.ForeignKey("projects.name"), primary_key=True),
+    sa.Column("environment", TEXT, primary_key=True),
+    sa.Column("period", TEXT, primary_key=True),
+    sa.Column("amount_nanos", sa.BigInteger, nullable=False),
+    sa.Column("is_hard", sa.Boolean, nullable=False),
+    sa.Column("thresholds", sa.JSON, nullable=False),
+    sa.Column("set_at", TEXT, nullable=False),
+    sa.Column("set_by", TEXT, nullable=False),
+    sa.Column("began", TEXT, nullable=False),
+    sa.Column("reached", sa.Float, nullable=False),
+    sa.Column("told", sa.Float, nullable=False),
+)
+
 #: What projects kept when they were last measured: bytes by place.
 storage: Final = sa.Table(
     "storage",

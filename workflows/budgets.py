@@ -109,7 +109,14 @@ class Budgets:
             of_project = [one for one in self._jobs if one.run.project == project]
             if (stop := self._over("project", project, month, of_project, standing)) is not None:
                 return stop
-            if known.limit is None and month.limit is None:
+            hard = [
+                one for one in standing.budgets if one.project == project and one.is_for(job.run.environment)
+            ]
+            for one in hard:
+                jobs = [other for other in of_project if one.is_for(other.run.environment)]
+                if (stop := self._over_period(one, jobs, standing)) is not None:
+                    return stop
+            if known.limit is None and month.limit is None and not hard:
                 return None
         return self._unheard(run, standing)
 
@@ -117,6 +124,22 @@ class Budgets:
         """Put what ran on record, once. Errors: DependencyDown, and what the control API refuses with."""
         for one in usage:
             await exchange(self._control, "control", "POST", "/api/v1/usage", one.model_dump_json())
+
+    def _over_period(
+        self, known: budgets.PeriodSpending, jobs: Sequence[Watched], standing: budgets.Standing
+    ) -> books.Stop | None:
+        spent = known.spent + _at_work(jobs, standing)
+        if spent < known.limit:
+            return None
+        where = "" if known.environment == budgets.ALL else f" in `{known.environment}`"
+        return books.Stop(
+            scope="budget",
+            limit=known.limit,
+            spent=spent,
+            currency=standing.currency,
+            message=f"project `{known.project}`, all its runs of this {known.period}{where} together, has cost {spent:.6g} of"
+            f" {known.limit:.6g} {standing.currency}; wait for the next {known.period}, or raise its budget `{known.environment}/{known.period}`",
+        )
 
     def _over(
         self,
@@ -128,8 +151,7 @@ class Budgets:
     ) -> books.Stop | None:
         if known.limit is None:
             return None
-        at_work = sum(standing.prices.get(sku, 0.0) * n for one in jobs for sku, n in one.last.items())
-        spent = known.spent + at_work
+        spent = known.spent + _at_work(jobs, standing)
         if spent < known.limit:
             return None
         whose = "it" if scope == "run" else f"project `{name}`, all its runs of this month together,"
@@ -192,8 +214,19 @@ class Budgets:
                 both = {
                     "runs": {**found.runs, **one.runs},
                     "projects": {**found.projects, **one.projects},
+                    # A project may have been in both questions.
+                    "budgets": tuple({_key(b): b for b in (*found.budgets, *one.budgets)}.values()),
                 }
                 one = one.model_copy(update=both)
             found = one
         assert found is not None, "asked by a job"
         return found
+
+
+def _at_work(jobs: Sequence[Watched], standing: budgets.Standing) -> float:
+    """What the jobs have used that is not on record, in money."""
+    return sum(standing.prices.get(sku, 0.0) * n for one in jobs for sku, n in one.last.items())
+
+
+def _key(one: budgets.PeriodSpending) -> tuple[str, str, str]:
+    return one.project, one.environment, one.period

@@ -1,10 +1,72 @@
-"""What runs and their projects have spent of what they may, as whoever has work under way asks for it."""
+"""What projects may spend, by environment and period, and what runs and projects have spent, as whoever has work under way asks for it."""
 
 from __future__ import annotations
 
-from mainspring.core.contracts.base import Message, Slug
+from enum import StrEnum
+from typing import Annotated, TypeAlias
 
-__all__ = ["Spending", "Standing"]
+from pydantic import Field, field_validator
+
+from mainspring.core.contracts.base import Message, Request, Slug, UtcTime
+
+__all__ = ["ALL", "BudgetPut", "BudgetView", "Period", "PeriodSpending", "Spending", "Standing"]
+
+#: The environment of a budget for all of a project's environments together.
+ALL = "all"
+
+_Share: TypeAlias = Annotated[float, Field(gt=0, le=10)]
+
+
+class Period(StrEnum):
+    """By the calendar, in UTC; a week begins on Monday."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    QUARTER = "quarter"
+    YEAR = "year"
+
+
+class BudgetPut(Request):
+    """One budget, all of it."""
+
+    amount: Annotated[float, Field(gt=0, le=4_500_000)]
+    """Of each period, in the price book's currency."""
+    is_hard: bool = True
+    """What would spend more does not begin, and what is at work is stopped; False: it is told of, and nothing more."""
+    thresholds: Annotated[tuple[_Share, ...], Field(max_length=10)] = (0.5, 0.8, 1.0)
+    """Shares of `amount` that somebody is told of when they are spent, once each in a period."""
+
+    @field_validator("thresholds")
+    @classmethod
+    def _in_order(cls, given: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted(set(given)))
+
+
+class BudgetView(Message):
+    """A budget and where it stands. `version` is of what was set: its ETag, which a change names as `If-Match`."""
+
+    project: Slug
+    environment: str
+    """`all`: of all of them together."""
+    period: Period
+    amount: float
+    is_hard: bool
+    thresholds: tuple[float, ...]
+    currency: str
+    begins: UtcTime
+    """Of the period that is now, as is what follows."""
+    ends: UtcTime
+    spent: float
+    held: float
+    """Kept free for runs that have not ended."""
+    forecast: float
+    """What the period will have cost if it goes on as in the last days: `spent`, and their mean until its end."""
+    reached: float = 0.0
+    """The highest threshold that is spent; 0: none."""
+    version: str
+    set_at: UtcTime
+    set_by: str
 
 
 class Spending(Message):
@@ -13,6 +75,20 @@ class Spending(Message):
     limit: float | None = None
     """None: there is none."""
     spent: float = 0.0
+
+
+class PeriodSpending(Message):
+    """Of a hard budget, in the period that is now."""
+
+    project: Slug
+    environment: str
+    """`all`: of all of them together."""
+    period: Period
+    limit: float
+    spent: float
+
+    def is_for(self, environment: str) -> bool:
+        return self.environment in (ALL, environment)
 
 
 class Standing(Message):
@@ -25,3 +101,5 @@ class Standing(Message):
     """By id; a run that the control API did not start is absent."""
     projects: dict[Slug, Spending] = {}
     """Of this month (UTC)."""
+    budgets: tuple[PeriodSpending, ...] = ()
+    """Of those projects."""

@@ -1,4 +1,4 @@
-"""What a month will have cost if it goes on as in the last days. Exact and pure: the time is an argument.
+"""What a month, or another period, will have cost if it goes on as in the last days. Exact and pure: the time is an argument.
 
 The method is the mean of the last seven days, carried on to the end of the month (UTC). It knows of no weekdays and no plans;
 what it is for is to say early that a budget will not last. Of the first day of a month it takes the days before.
@@ -7,9 +7,12 @@ what it is for is to say early that a budget will not last. Of the first day of 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Final
+
+from mainspring.core.contracts.budgets import Period
+from mainspring.core.cost import periods
 
 WINDOW: Final = timedelta(days=7)
 _DAY: Final = timedelta(days=1)
@@ -30,11 +33,17 @@ def window_of(created_at: datetime, now: datetime) -> timedelta:
 
 
 def of(
-    *, spent_nanos: int, recent_nanos: int, window: timedelta, limit_nanos: int | None, now: datetime
+    *,
+    spent_nanos: int,
+    recent_nanos: int,
+    window: timedelta,
+    limit_nanos: int | None,
+    now: datetime,
+    ends: datetime | None = None,
 ) -> Forecast:
-    """`spent_nanos` since the month began, `recent_nanos` in the `window` before `now`."""
+    """`spent_nanos` since the period began that `ends`, the month of `now` if None; `recent_nanos` in the `window` before `now`."""
     per_day = recent_nanos / _days(window)
-    left = _month_end(now) - now
+    left = (ends or periods.span(Period.MONTH, now)[1]) - now
     nanos = spent_nanos + per_day * _days(left)
     out: datetime | None = None
     if limit_nanos is not None and spent_nanos >= limit_nanos:
@@ -46,8 +55,3 @@ def of(
 
 def _days(span: timedelta) -> Fraction:
     return Fraction(span // timedelta(microseconds=1), _DAY // timedelta(microseconds=1))
-
-
-def _month_end(now: datetime) -> datetime:
-    first = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return (first + timedelta(days=32)).replace(day=1)

@@ -10,19 +10,17 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Final
 
-import httpx
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core.contracts import base
-from mainspring.platform import mutation
+from mainspring.platform import alarms, mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.access_requests import store
 from mainspring.platform.audit import store as audit_store
 
 _LOG: Final = logging.getLogger(__name__)
 
-_TIMEOUT_SECONDS: Final = 3.0
 _TRIED_FOR: Final = timedelta(days=7)
 
 
@@ -47,20 +45,9 @@ async def sound_again(plane: control_plane.ControlPlane) -> None:
 
 
 async def _post(plane: control_plane.ControlPlane, row: sa.Row[Any]) -> bool:
-    url = plane.control.alert_url
-    if not url:
-        return False
     names = ("request_id", "project", "actor", "role", "environment", "reason", "starts_at", "ends_at")
     body = {"kind": "access.break-glass", **{name: row._mapping[name] for name in names}}
-    try:
-        # Proxies of the environment are not asked, and nobody sends it elsewhere: redirects are not followed.
-        async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
-            answer = await client.post(url, json=body)
-    except httpx.HTTPError as error:
-        _LOG.error("the alarm about %s was not delivered and is sent again: %r", row.request_id, error)
-        return False
-    if not answer.is_success:
-        _LOG.error("the alarm about %s was answered %d and is sent again", row.request_id, answer.status_code)
+    if not await alarms.post(plane, body, row.request_id):
         return False
     await mutation.settle(plane, actor=row.actor, action="access.alarm", do=_delivered(row))
     return True

@@ -21,7 +21,7 @@ NAMED_BY_PROJECT: Final = (
     *("monitoring", "project", "quota", "storage"),
 )
 BELOW_PROJECT: Final = (
-    *("access", "alert", "classification", "dpia", "erasure", "lineage", "member"),
+    *("access", "alert", "budget", "classification", "dpia", "erasure", "lineage", "member"),
     *("monitoring", "notebook", "pipeline"),
     *("privacy", "quarantine", "schedule", "sealed", "secret", "service-account"),
 )

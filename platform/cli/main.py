@@ -19,6 +19,7 @@ from mainspring.platform.cli import (
     alerts,
     audits,
     batch,
+    budgets,
     bundles,
     contracts,
     costs,
@@ -337,6 +338,7 @@ cli.add_command(erasure.erasure)
 cli.add_command(secrets.secret)
 cli.add_command(service_accounts.service_account)
 cli.add_command(quotas.quota)
+cli.add_command(budgets.budget)
 cli.add_command(events.event)
 cli.add_command(evidence.evidence)
 cli.add_command(gitops.gitops)

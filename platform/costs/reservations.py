@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mainspring.core.contracts.budgets import ALL
 from mainspring.platform import database
 
 _table = database.reservations
@@ -31,8 +32,8 @@ async def release(connection: AsyncConnection, run_id: str) -> None:
     await connection.execute(sa.delete(_table).where(_table.c.run_id == run_id))
 
 
-async def held_nanos(connection: AsyncConnection, project: str, now: datetime) -> int:
-    """What is kept free: of each reservation, what its run has not used yet."""
+async def held_nanos(connection: AsyncConnection, project: str, now: datetime, environment: str = ALL) -> int:
+    """What is kept free: of each reservation of the environment, what its run has not used yet."""
     used = (
         sa.select(sa.func.coalesce(sa.func.sum(database.usage.c.cost_nanos), 0))
         .where(database.usage.c.run_id == _table.c.run_id)
@@ -41,4 +42,9 @@ async def held_nanos(connection: AsyncConnection, project: str, now: datetime) -
     query = sa.select(_table.c.nanos, used.label("used")).where(
         _table.c.project == project, _table.c.lapses_at > now.isoformat()
     )
+    if environment != ALL:
+        runs = database.runs.c
+        query = query.join(database.runs, runs.run_id == _table.c.run_id).where(
+            runs.environment == environment
+        )
     return sum(max(0, row.nanos - int(row.used)) for row in (await connection.execute(query)).all())

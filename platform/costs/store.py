@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import cost, errors
 from mainspring.core.contracts import control, training
+from mainspring.core.contracts.budgets import ALL, Period
+from mainspring.core.cost import periods
 from mainspring.platform import database
 
 GroupBy: TypeAlias = Literal["project", "run", "service", "environment", "sku"]
@@ -70,10 +72,18 @@ async def find(connection: AsyncConnection, usage_key: str) -> sa.Row[Any] | Non
 
 async def spent_nanos(connection: AsyncConnection, project: str, now: datetime) -> int:
     """What the project used since the month of `now` (UTC) began, by start of use."""
-    month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0).isoformat()
-    query = sa.select(sa.func.coalesce(sa.func.sum(database.usage.c.cost_nanos), 0)).where(
-        database.usage.c.project == project, database.usage.c.started_at >= month
+    return await spent_since(connection, project, periods.span(Period.MONTH, now)[0])
+
+
+async def spent_since(
+    connection: AsyncConnection, project: str, since: datetime, environment: str = ALL
+) -> int:
+    """Billionths that the project used in the environment, by start of use."""
+    query = Only(frozenset({project}), since).of(
+        sa.select(sa.func.coalesce(sa.func.sum(_table.c.cost_nanos), 0))
     )
+    if environment != ALL:
+        query = query.where(_KEYS["environment"] == environment)
     return int((await connection.execute(query)).scalar_one())
 
 

@@ -16,6 +16,8 @@ __all__ = ["cost", "note", "settle"]
 
 _LOG: Final = logging.getLogger(__name__)
 SERVICE: Final = "notebook"
+#: Where notebooks work.
+ENVIRONMENT: Final = "dev"
 _FILE: Final = "usage.jsonl"
 
 
@@ -38,7 +40,7 @@ def note(
         ("memory_gib_hour", "GiB-hours", memory_gib * hours),
     ):
         record = training.UsageRecord(
-            usage_key=f"{who}:{since.isoformat()}/{until.isoformat()}:{sku}", run_id=notebook_id, project=project, service=SERVICE, sku=sku,
+            usage_key=f"{who}:{since.isoformat()}/{until.isoformat()}:{sku}", run_id=notebook_id, project=project, environment=ENVIRONMENT, service=SERVICE, sku=sku,
             consumed_quantity=quantity, consumed_unit=unit, started_at=since, ended_at=until,
         )  # fmt: skip
         lines.append(record.model_dump_json())

@@ -103,7 +103,7 @@ async def _keep_free(
     wanted = requests.wanted_nanos(plane, request) + (own if limit is None else 0)
     await reservations.release(connection, run_id)
     await limits.require(plane, connection, request)
-    await service.afford(connection, project, wanted - own)
+    await service.afford(connection, project, request.environment, wanted - own)
     await reservations.insert(
         connection, run_id, project, wanted, now=base.utc_now(), hours=plane.book.reservation_hours
     )

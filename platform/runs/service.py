@@ -14,7 +14,7 @@ from mainspring.core.contracts import base, control, training
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
-from mainspring.platform.costs import reservations
+from mainspring.platform.costs import budgets, reservations
 from mainspring.platform.costs import store as cost_store
 from mainspring.platform.endpoints import store as endpoint_store
 from mainspring.platform.http import versions
@@ -45,7 +45,9 @@ async def create(
         if await store.find_by_key(connection, actor.name, request.idempotency_key) is None:
             await dpia_service.require(connection, request)
             await limits.require(plane, connection, request)
-            await afford(connection, request.project, requests.wanted_nanos(plane, request))
+            await afford(
+                connection, request.project, request.environment, requests.wanted_nanos(plane, request)
+            )
 
     async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[Asked]:
         known = await store.find_by_key(connection, actor.name, request.idempotency_key)
@@ -113,8 +115,9 @@ async def carry_out(plane: control_plane.ControlPlane, asked: Asked) -> control.
     return await _show(plane, asked.run_id)
 
 
-async def afford(connection: AsyncConnection, name: str, wanted: int) -> None:
-    """Errors: BudgetExceeded where project `name` has not `wanted` billionths left; NotFound for it."""
+async def afford(connection: AsyncConnection, name: str, environment: str, wanted: int) -> None:
+    """Errors: BudgetExceeded where project `name` has not `wanted` billionths left, this month or in one of its budgets for the
+    environment; NotFound for it."""
     project, now = await project_store.find(connection, name), base.utc_now()
     limit = project.monthly_budget_nanos
     spent = await cost_store.spent_nanos(connection, name, now)
@@ -126,6 +129,7 @@ async def afford(connection: AsyncConnection, name: str, wanted: int) -> None:
     )
     denial = policy.decide_budget(facts).denial
     if denial is None:
+        await budgets.require(connection, name, environment, wanted, now)
         return
     if facts.limit is None:  # the rule crashed
         raise denial

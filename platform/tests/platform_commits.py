@@ -226,6 +226,20 @@ def _limited(_: House, mark: str) -> Taken:
     return Taken("root", {"max_endpoints": limit}, {"project": PROJECT}, ANY)
 
 
+_BUDGET = {"project": PROJECT, "environment": "dev", "period": "year"}
+
+
+def _budgeted(_: House, mark: str) -> Taken:
+    amount = 500_000 + int.from_bytes(hashlib.sha256(mark.encode()).digest()[:2])
+    return Taken("root", {"amount": amount}, _BUDGET, ANY)
+
+
+def _budget_gone(house: House, mark: str) -> Taken:
+    made = _budgeted(house, mark)
+    house.call("root", "PUT", f"{PLACE}/budgets/dev/year", made.body, **made.headers)
+    return Taken("root", None, _BUDGET, ANY)
+
+
 def _measured(_: House, __: str) -> Taken:
     """Younger than any before."""
     stored = {"measured_at": base.utc_now().isoformat(), "stored": {"tables": 1}}
@@ -394,6 +408,8 @@ TAKEN: Final[Mapping[str, Callable[[House, str], Taken]]] = {
     "POST /projects/{}/notebooks:change": _notebook,
     "POST /projects/{}/notebooks:end": _notebook_ended,
     "PUT /projects/{}/quota": _limited,
+    "PUT /projects/{}/budgets/{}/{}": _budgeted,
+    "DELETE /projects/{}/budgets/{}/{}": _budget_gone,
     "PUT /projects/{}/secrets/{}": _secret,
     "DELETE /projects/{}/secrets/{}": _secret_gone,
     "POST /projects/{}/service-accounts": _account,

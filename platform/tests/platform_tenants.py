@@ -175,6 +175,7 @@ ACCOUNTS = "/api/v1/projects/{project}/service-accounts"
 ACCOUNT = {"name": "made", "owner": "ana", "description": "because", "roles": {"dev": ["developer"]}}
 QUOTA = "/api/v1/projects/{project}/quota"
 LIMITS = {"max_endpoints": 100}
+BUDGETS = "/api/v1/projects/{project}/budgets"
 STORAGE = "/api/v1/projects/{project}/storage"
 MEASURED = {"measured_at": TIMES["ended_at"], "stored": {"tables": 1}}
 PRIVACY = "/api/v1/projects/{project}/privacy"
@@ -339,6 +340,10 @@ REQUESTS = (
     Asked("POST", ACCOUNTS + "/warehouse/rotate", headers=_IF),
     Asked("DELETE", ACCOUNTS + "/warehouse", headers=_IF),
     Asked("GET", QUOTA),
+    Asked("GET", BUDGETS),
+    Asked("GET", BUDGETS + "/dev/week"),
+    Asked("PUT", BUDGETS + "/dev/week", {"amount": 7.0}, headers=_IF),
+    Asked("DELETE", BUDGETS + "/dev/week", headers=_IF),
     Asked("GET", STORAGE),
     Asked("POST", STORAGE, MEASURED),
     Asked("PUT", QUOTA, LIMITS, headers=_IF),
@@ -519,6 +524,7 @@ class World:
         self.call(owner, "POST", f"{place}/service-accounts", account)
         self.call("root", "PUT", f"{place}/quota", {"max_endpoints": 200})
         self.call("worker", "POST", f"{place}/storage", MEASURED)
+        self.call("root", "PUT", f"{place}/budgets/dev/week", {"amount": 200.0})
         self.call(owner, "PUT", f"{place}/privacy/{names.entry}", {"epsilon": 1.0, "reason": mark})
         found = {"entry": names.entry, "findings": [{**FINDING, "reasons": [mark]}]}
         self.call(owner, "POST", f"{place}/classifications", found)

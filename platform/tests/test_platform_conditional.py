@@ -82,6 +82,8 @@ DEMANDED = {
     *(("PUT", v + "/projects/{project}/alert-rules") for v in ("/api/v1", "/v1")),
     ("PUT", tenants.PRIVACY + "/{entry}"),
     ("PUT", tenants.QUOTA),
+    ("PUT", tenants.BUDGETS + "/dev/week"),
+    ("DELETE", tenants.BUDGETS + "/dev/week"),
     ("PUT", tenants.SECRETS + "/warehouse"),
     ("DELETE", tenants.SECRETS + "/warehouse"),
     ("PATCH", tenants.ACCOUNTS + "/warehouse"),

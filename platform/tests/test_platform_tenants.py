@@ -33,7 +33,10 @@ def routes(app: Litestar) -> set[str]:
 
 
 def _shape(asked: Asked) -> str:
-    parts = ["{}" if "{" in part or part in ("skew", "warehouse") else part for part in asked.path.split("/")]
+    parts = [
+        "{}" if "{" in part or part in ("skew", "warehouse", "dev", "week") else part
+        for part in asked.path.split("/")
+    ]
     return f"{asked.method} {'/'.join(parts)}"
 
 

@@ -95,6 +95,11 @@ class DeploymentActivities:
             for scope, name, known in (
                 ("run", asked.run_id, standing.runs.get(asked.run_id)),
                 ("project", asked.project, standing.projects.get(asked.project)),
+                *(
+                    (f"budget of this {one.period} of project", asked.project, one)
+                    for one in standing.budgets
+                    if one.project == asked.project and one.is_for(asked.environment)
+                ),
             ):
                 if known is not None and known.limit is not None and known.spent >= known.limit:
                     raise _spent(asked.run_id, scope, name, known, standing.currency)
@@ -206,14 +211,14 @@ class DeploymentActivities:
 
 
 def _spent(
-    run_id: str, scope: str, name: str, known: budgets.Spending, currency: str
+    run_id: str, scope: str, name: str, known: budgets.Spending | budgets.PeriodSpending, currency: str
 ) -> errors.BudgetExhausted:
     assert known.limit is not None  # what is said to be spent has one
     return errors.BudgetExhausted(
         f"{scope} `{name}` has spent {known.spent:.6g} of {known.limit:.6g} {currency} while this deployment waited for its"
         " turn; raise that limit, then deploy again",
         run_id=run_id,
-        scope=scope,
+        scope=scope.partition(" ")[0],
         limit=known.limit,
         spent=known.spent,
         currency=currency,

@@ -120,6 +120,8 @@ class Afford(Message):
 
     run_id: str
     project: Slug
+    environment: str = ""
+    """Empty in messages of a release without budgets of environments."""
 
 
 class Told(Message):

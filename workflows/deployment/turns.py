@@ -126,7 +126,9 @@ class Turn:
         run_id = self._request.parent_run_id or self._request.run_id
         await workflow.execute_activity(
             messages.AFFORD,
-            messages.Afford(run_id=run_id, project=self._request.project),
+            messages.Afford(
+                run_id=run_id, project=self._request.project, environment=self._request.environment
+            ),
             **options.INSIST,
         )
         cancellation.notice()

@@ -40,6 +40,7 @@ class Control:
 
     runs: dict[str, contracts.Spending] = field(default_factory=dict)
     projects: dict[str, contracts.Spending] = field(default_factory=dict)
+    periods: tuple[contracts.PeriodSpending, ...] = ()
     is_away: bool = False
     asked: list[httpx.QueryParams] = field(default_factory=list)
     usage: dict[str, training.UsageRecord] = field(default_factory=dict)
@@ -62,6 +63,7 @@ class Control:
             prices={"cpu_core_hour": CORE_HOUR, "gpu_hour": GPU_HOUR, "memory_gib_hour": MEMORY_HOUR},
             runs={k: v for k, v in self.runs.items() if k in asked.url.params.get_list("run")},
             projects={k: v for k, v in self.projects.items() if k in asked.url.params.get_list("project")},
+            budgets=tuple(b for b in self.periods if b.project in asked.url.params.get_list("project")),
         )
         return httpx.Response(200, json=answer.model_dump(mode="json"))
 
@@ -129,6 +131,68 @@ def test_a_project_stops_by_what_all_its_runs_use_together() -> None:
     two, one, three = asyncio.run(story())
     assert one == two and one is not None and three is None
     assert (one.scope, one.spent) == ("project", 1.0) and "raise the budget of `flight-delay`" in one.message
+
+
+def of_period(environment: str, most: float, spent: float = 0.0) -> contracts.PeriodSpending:
+    return contracts.PeriodSpending(
+        project="flight-delay", environment=environment, period=contracts.Period.DAY, limit=most, spent=spent
+    )
+
+
+def test_a_budget_of_an_environment_stops_what_is_at_work_there() -> None:
+    control = Control(
+        periods=(of_period("dev", 1.0, spent=0.5), of_period("prod", 9.0), of_period("all", 2.0))
+    )
+    ours = control.budgets()
+
+    async def story() -> list[books.Stop | None]:
+        dev = [train_request(run_id=f"run_{i}", environment="dev") for i in range(2)]
+        prod = train_request(run_id="run_9", environment="prod")
+        with (
+            ours.watching(dev[0], lambda: hours(6.25)) as one,
+            ours.watching(dev[1], lambda: hours(6.25)) as two,
+            ours.watching(prod, lambda: hours(20.0)) as three,
+        ):
+            for job in (one, two, three):
+                await ours.exhausted(job)
+            return [await ours.exhausted(job) for job in (one, two, three)]
+
+    one, two, three = asyncio.run(story())
+    assert one == two and one is not None and three is None
+    assert (one.scope, one.limit, one.spent) == ("budget", 1.0, 1.0)
+    assert "of this day in `dev` together" in one.message and "its budget `dev/day`" in one.message
+
+
+def test_a_budget_of_all_environments_counts_what_is_at_work_in_each() -> None:
+    control = Control(periods=(of_period("all", 1.0),))
+    ours = control.budgets(patience_seconds=600.0)
+
+    async def story() -> list[books.Stop | None]:
+        dev, prod = (train_request(run_id=f"run_{e}", environment=e) for e in ("dev", "prod"))
+        with ours.watching(dev, lambda: hours(12.5)) as one, ours.watching(prod, lambda: hours(12.5)) as two:
+            await ours.exhausted(one)
+            return [await ours.exhausted(job) for job in (two, one)]
+
+    two, one = asyncio.run(story())
+    assert one is not None and one == two and (one.limit, one.spent) == (1.0, 1.0)
+
+
+def test_a_hard_budget_alone_is_a_limit_that_nobody_may_forget() -> None:
+    """Where the control API is away for too long."""
+    control = Control(periods=(of_period("dev", 9.0),))
+    ours = control.budgets(patience_seconds=600.0)
+
+    async def story() -> books.Stop | None:
+        with ours.watching(train_request(environment="dev"), lambda: hours(1)) as job:
+            assert await ours.exhausted(job) is None
+            control.is_away = True
+            for _ in range(302):
+                control.now += 2.001
+                stop = await ours.exhausted(job)
+            return stop
+
+    stop = asyncio.run(story())
+    assert stop is not None and stop.scope == "unknown"
 
 
 def test_a_gpu_counts_by_the_clock() -> None:

@@ -72,16 +72,24 @@ def afford(**spendings: Any) -> str:
 
     http = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://control")
     ours = DeploymentActivities(http, http, Path("no-state"))
-    asyncio.run(ours.afford(messages.Afford(run_id="run_x", project="flight-delay")))
+    asyncio.run(ours.afford(messages.Afford(run_id="run_x", project="flight-delay", environment="prod")))
     return asked[0]
+
+
+def of_week(environment: str, spent: float) -> dict[str, Any]:
+    of = {"project": "flight-delay", "environment": environment, "period": "week"}
+    return {**of, "limit": 5.0, "spent": spent}
 
 
 def test_what_run_and_project_may_spend_is_asked_once_more_after_a_wait() -> None:
     assert afford() == "http://control/api/v1/costs:standing?run=run_x&project=flight-delay"
+    afford(budgets=[of_week("dev", 9.0), of_week("all", 4.9)])
     afford(runs={"run_x": {"spent": 9.0}}, projects={"flight-delay": {"limit": 5.0, "spent": 4.9}})
     for scope, spent in (
         ("run", {"runs": {"run_x": {"limit": 5.0, "spent": 5.0}}}),
         ("project", {"projects": {"flight-delay": {"limit": 5.0, "spent": 5.5}}}),
+        ("budget", {"budgets": [of_week("all", 5.0)]}),
+        ("budget", {"budgets": [of_week("dev", 9.0), of_week("prod", 5.0)]}),
     ):
         with pytest.raises(ApplicationError, match="raise that limit, then deploy again") as caught:
             afford(**spent)

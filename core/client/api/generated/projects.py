@@ -9,6 +9,7 @@ from mainspring.core import errors
 from mainspring.core.client.api import wire
 from mainspring.core.client.api.awaited import AsyncConnection
 from mainspring.core.contracts import access_requests as access_contracts
+from mainspring.core.contracts import budgets as budget_contracts
 from mainspring.core.contracts import control
 from mainspring.core.contracts import environments as environment_contracts
 from mainspring.core.contracts import members as member_contracts
@@ -171,6 +172,37 @@ class AsyncProjects(AsyncConnection):
         body = wanted.model_dump(mode="json")
         return await self._put(_quota(project), body, quota_contracts.QuotaView, version=version)
 
+    async def budgets(self, project: str, *, after: str = "", limit: int = 100) -> control.Page:
+        """By environment and period; items are `budgets.BudgetView`."""
+        return await self._get(f"/api/v1/projects/{quote(project)}/budgets", control.Page, after=after, limit=limit)
+
+    async def budget(self, project: str, environment: str, period: str) -> budget_contracts.BudgetView:
+        """Errors: NotFound."""
+        return await self._get(_budget(project, environment, period), budget_contracts.BudgetView)
+
+    async def put_budget(
+        self,
+        project: str,
+        environment: str,
+        period: str,
+        wanted: budget_contracts.BudgetPut,
+        *,
+        version: str = "",
+    ) -> budget_contracts.BudgetView:
+        """Role admin. `environment`: `all` for all of them together. `version` is that of the budget one has looked at; empty: a first one.
+
+        Errors: PreconditionFailed if somebody changed it since, PreconditionRequired if there is one.
+        """
+        path, body = _budget(project, environment, period), wanted.model_dump(mode="json")
+        return await self._put(path, body, budget_contracts.BudgetView, version=version)
+
+    async def remove_budget(self, project: str, environment: str, period: str, *, version: str) -> None:
+        """Role admin. Errors: NotFound; PreconditionFailed if somebody changed it since."""
+        headers = wire.if_match(version)
+        await self._send(
+            wire.Asked("DELETE", _budget(project, environment, period), headers=headers, is_keyed=True)
+        )
+
     async def secrets(self, project: str, *, after: str = "", limit: int = 100) -> control.Page:
         """Where they lie, by name; items are `secrets.SecretView`."""
         return await self._get(f"/api/v1/projects/{quote(project)}/secrets", control.Page, after=after, limit=limit)
@@ -304,6 +336,10 @@ class AsyncProjects(AsyncConnection):
     async def try_policies(self, trial: policy_contracts.PolicyTrial) -> policy_contracts.PolicyTrialResult:
         """Roles approver, admin. What the policies would have decided otherwise."""
         return await self._report("/api/v1/policies:dry-run", trial, policy_contracts.PolicyTrialResult)
+
+
+def _budget(project: str, environment: str, period: str) -> str:
+    return f"/api/v1/projects/{quote(project)}/budgets/{quote(environment)}/{quote(period)}"
 
 
 def _quota(project: str) -> str:
