@@ -7,21 +7,24 @@ import difflib
 import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from mainspring.core import errors, identity, projects, settings
-from mainspring.core.client import serving
+from mainspring.core.client import control, serving
 from mainspring.core.contracts import data_exports, data_reads
 from mainspring.core.erasure.erased import ErasedList
-from mainspring.core.features.streams import consumer, kafka, metrics, sinks
+from mainspring.core.features.streams import consumer, kafka, metering, metrics, sinks
 from mainspring.core.features.streams import history as histories
 from mainspring.core.features.streams.definition import StreamDefinition
 from mainspring.platform.cli import leaving
+
+#: Nobody waits for the control API but a reader that ends.
+_TOLD_SECONDS: Final = 5.0
 
 
 def streams_of(project: str) -> Mapping[str, StreamDefinition]:
@@ -74,7 +77,7 @@ def run(
     """Read until SIGTERM or Ctrl-C, or until nothing waits; how the stream stands then.
 
     `history`: rows of closed hops go below `<history>/<project>.<stream>`, an absolute path. Outside of the project's own places that
-    is asked of the policies first, by `environment` and `purpose`.
+    is asked of the policies first, by `environment` and `purpose`. What was taken in is charged to the project in `environment`.
 
     Errors: NotFound, InvalidSettings without a broker, PortInUse, and those of the consumer.
     """
@@ -114,9 +117,18 @@ def run(
         )
         if metrics_port is not None:
             stack.callback(_metrics(metrics_port, reader))
+        api = stack.enter_context(
+            control.ControlClient(s.control_url, token, timeout_seconds=_TOLD_SECONDS, retries=0)
+        )
+        assert reader.meter is not None, "it has a folder"
+        teller = metering.Teller(
+            reader.meter, metering.Owner(project, stream.name, environment), api.record_usage
+        )
+        stack.callback(teller.close)
         with _stopped_by_signals(reader):
             status = reader.run(until_idle=until_idle, resend=resend)
-    return asdict(status)
+            teller.close()
+        return asdict(replace(status, untold=reader.meter.untold))
 
 
 def _require(

@@ -17,6 +17,8 @@ from litestar.testing import TestClient
 from mainspring.core import cost, identity, settings
 from mainspring.core.client import control as control_client
 from mainspring.core.contracts import control, training
+from mainspring.core.features.streams import metering
+from mainspring.core.features.streams.records import records
 from mainspring.platform import app as control_app
 from mainspring.platform.cli import costs as cli_costs
 from mainspring.platform.cli import main as cli
@@ -174,3 +176,27 @@ def test_the_command_writes_a_whole_file_or_none(
         unclear.output + str(unclear.exception)
     )
     assert "alpha" in run("report", "--since", "2026-11-02T00:00:00Z").output
+
+
+def test_streamed_events_and_memory_are_in_the_report_once(api: Api, tmp_path: Path) -> None:
+    """As a reader tells them, killed before it could note that they were received; memory as a run's job does."""
+    meter = metering.Meter(tmp_path)
+    meter.open(None, {})
+    meter.take(records([b"{}"] * 250, timestamp_us=0))
+    meter.keep(meter.counted())
+    owner = metering.Owner("alpha", "orders", "prod")
+    client = api.client("work")
+    first = meter.record(owner)
+    assert first is not None
+    client.record_usage(first)
+    teller = metering.Teller(metering.Meter(tmp_path), owner, client.record_usage)
+    teller.close()
+    memory = next(u for u in random_usage(60, 3) if u.sku == "memory_gib_hour" and u.project == "alpha")
+    client.record_usage(memory)
+    client = api.client("dev")
+    groups = client.costs(group_by="sku", project="alpha").groups
+    streams = client.costs(group_by="service", project="alpha").groups["streams"]
+    (view,) = [one for one in client.cost_records(project="alpha") if one.service_name == "streams"]
+    assert groups["million_events"] == streams == view.billed_cost == 0.00002  # 250 of a million at 0.08
+    assert groups["memory_gib_hour"] > 0
+    assert (view.run_id, view.environment, view.consumed_quantity) == ("stream/orders", "prod", 0.00025)

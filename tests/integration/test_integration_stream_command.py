@@ -165,6 +165,8 @@ def test_a_day_of_departures_is_in_serving_as_the_batch_has_it(site: Site, table
         status = json.loads(out)["data"]
         assert (status["counts"]["accepted"], status["lag"], status["problem"]) == (facts.height, 0, "")
         assert status["snapshots"] >= 1 and "departures: lag " in err
+        # There is no control API: what is to be charged waits, and it is said once.
+        assert status["untold"] == facts.height and err.count("usage of stream `departures` waits") == 1
         assert_is_the_batch(client, tables)
 
         assert_history_is_the_batch(site.lake / "flight-delay.departures", tables)

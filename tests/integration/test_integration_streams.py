@@ -173,6 +173,7 @@ def test_events_of_a_broker_are_read_once_and_bad_ones_are_kept_apart(broker: st
     producer.send(more)
     with reading(broker, store, tmp_path) as reader:
         assert reader.run(until_idle=True).counts.accepted == 3200
+        assert reader.meter is not None and reader.meter.untold == 3302, "each of the topic, to be charged"
     assert_is_the_batch(store, [*events, *more])
 
 
@@ -373,4 +374,7 @@ def test_a_reader_that_is_killed_again_and_again_ends_in_the_same_state(
             status = reader.run(until_idle=True)
         assert (status.counts.accepted, status.counts.late, status.counts.dead) == (30_000, 0, 0)
         assert status.counts.seen == 30_000 + status.counts.duplicate + status.counts.repeated
+        assert reader.meter is not None
+        assert reader.meter.untold == sum(mark.next for mark in reader.meter.counted().values())
+        assert reader.meter.untold == 30_000 + status.counts.duplicate
         assert_is_the_batch(store, events)

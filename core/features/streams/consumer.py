@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mainspring.core import errors
+from mainspring.core.features.streams import metering
 from mainspring.core.features.streams.definition import StreamDefinition
 from mainspring.core.features.streams.forgetting import Erased
 from mainspring.core.features.streams.history import History
@@ -81,6 +82,8 @@ class StreamStatus:
     snapshots: int = 0
     """State files written since the process began."""
     snapshot_bytes: int = 0
+    untold: int = 0
+    """Events of the last snapshot that the control API has not received, to charge them."""
     problem: str = ""
     """What is being retried, or keeps the broker from answering; empty: all is well."""
 
@@ -89,6 +92,7 @@ class StreamConsumer:
     """One reader of one stream. `run` in one thread; `stop` and `status` from any.
 
     `folder` None: no snapshots. Then a start reads the topic from its beginning, which is right, and slow.
+    `meter` counts what was taken in, for whoever tells it (`metering.Teller`); None without snapshots.
     `history`: rows of closed hops go there with every snapshot, each once.
     `erased`: who was erased, the same object as long as those are the same: nothing is kept of them, and the next snapshot is
     without them even if no event comes.
@@ -123,6 +127,7 @@ class StreamConsumer:
         self._has_forgotten = False
         self._stopped = threading.Event()
         self._folder = None if folder is None else SnapshotFolder(folder)
+        self._written_counts: Mapping[int, metering.Mark] = {}
         self._writer = futures.ThreadPoolExecutor(1, thread_name_prefix="stream-snapshot")
         self._writing: futures.Future[int] | None = None
         self._written_offsets: dict[int, int] = {}
@@ -133,6 +138,9 @@ class StreamConsumer:
         try:
             arrays = None if self._folder is None else self._folder.load(stream)
             self._state = self._opened_state(arrays)
+            self.meter = None if folder is None else metering.Meter(folder)
+            if self.meter is not None:
+                self.meter.open(arrays, self._state.next_offsets)
         except BaseException:
             self.close()
             raise
@@ -227,6 +235,8 @@ class StreamConsumer:
         """A batch into the state, and its effects out."""
         self._is_ahead = True
         applied = self._state.apply(batch)
+        if self.meter is not None:
+            self.meter.take(batch)
         if applied.dead:
             self._insist(lambda: self._topic.bury(applied.dead))
         for rows in applied.rows:
@@ -274,6 +284,9 @@ class StreamConsumer:
         # Copies: the file is written while the next batches change the state.
         arrays = self._state.to_arrays()
         self._written_offsets = offsets
+        if self.meter is not None:
+            self._written_counts = self.meter.counted()
+            arrays[metering.ARRAY] = metering.to_array(self._written_counts)
         closed, self._handed_over, self._closed = self._closed, self._closed, []
         part, history = self._part, self._history
         if history is not None:
@@ -303,6 +316,8 @@ class StreamConsumer:
         self._snapshot_problem = ""
         self._part, self._handed_over = self._part + bool(self._handed_over), []
         self._saved_offsets = self._written_offsets
+        if self.meter is not None:
+            self.meter.keep(self._written_counts)
         self._set(replace(self._status, snapshots=self._status.snapshots + 1, snapshot_bytes=size))
         try:
             self._topic.commit(self._saved_offsets)
@@ -326,6 +341,7 @@ class StreamConsumer:
             rows=self._status.rows + rows,
             lag=self._lag(),
             watermark_us=min(watermarks, default=-1),
+            untold=0 if self.meter is None else self.meter.untold,
             problem=self._topic.problem() or self._snapshot_problem,
         )
         if n:

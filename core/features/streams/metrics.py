@@ -28,6 +28,7 @@ _GAUGES: Final[Sequence[tuple[str, str, Callable[[StreamStatus], float]]]] = (
     ("freshness_seconds", "Age of the oldest record of the last batch when it was readable.", lambda s: s.freshness_seconds),
     ("watermark_seconds", "Newest event time of the partition that is furthest behind.", lambda s: s.watermark_us / 1e6),
     ("snapshot_bytes", "Size of the last state file.", lambda s: s.snapshot_bytes),
+    ("untold_events", "Events that the control API has not received yet, to charge them.", lambda s: s.untold),
     ("problem", "1 while something is being tried again.", lambda s: bool(s.problem)),
 )  # fmt: skip
 
