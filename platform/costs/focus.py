@@ -62,6 +62,8 @@ COLUMNS: Final = (
     "x_UsageKey",
 )
 _ISSUER: Final = "mainspring"
+#: FOCUS's word by SKU, of what is not the work of a model.
+_SERVICE_CATEGORIES: Final[Mapping[str, str]] = {"million_events": "Analytics", "storage_gib_month": "Storage"}
 #: A spreadsheet takes a cell that begins so for a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -101,7 +103,7 @@ def row(cost: control.CostView) -> dict[str, Any]:
         "PublisherName": _ISSUER,
         "ResourceId": name,
         "ResourceType": resource or "run",
-        "ServiceCategory": "AI and Machine Learning",
+        "ServiceCategory": _SERVICE_CATEGORIES.get(cost.sku_id, "AI and Machine Learning"),
         "ServiceName": cost.service_name,
         "SkuId": cost.sku_id,
         "SubAccountId": cost.project,

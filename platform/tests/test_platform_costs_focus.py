@@ -54,6 +54,20 @@ def test_a_row_has_focus_columns() -> None:
     assert focus.row(priced())["ResourceType"] == "run"
 
 
+@pytest.mark.parametrize(
+    ("sku", "unit", "category"),
+    [
+        ("million_events", "millions", "Analytics"),
+        ("storage_gib_month", "GiB-months", "Storage"),
+        ("memory_gib_hour", "GiB-hours", "AI and Machine Learning"),
+    ],
+)
+def test_what_is_no_model_s_work_has_its_own_category(sku: str, unit: str, category: str) -> None:
+    found = focus.row(priced(run_id="stream/orders", service="streams", sku=sku, consumed_unit=unit))
+    assert found["ServiceCategory"] == category and found["ConsumedUnit"] == unit
+    assert (found["ResourceType"], found["ResourceId"]) == ("stream", "orders")
+
+
 @hypothesis.settings(deadline=None)  # the first example imports what writes Parquet
 @given(st.lists(st.floats(0, 1e6, allow_nan=False), max_size=20))
 def test_every_format_adds_up_to_the_billionth(quantities: list[float]) -> None:
