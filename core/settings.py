@@ -456,7 +456,12 @@ class TelemetrySettings(_Group):
 
 
 class CostSettings(_Group):
-    """Price book of metered quantities, in `currency`."""
+    """Price book of metered quantities, in `currency`.
+
+    What nodes differ in has a rate for each capacity: `cpu_core_hour`, `memory_gib_hour` and `gpu_hour` are of nodes on demand, and
+    none of the others follows from them. Defaults are public orders of magnitude: spot nodes, whose price a market makes, cost a
+    third of those on demand, and nodes reserved for a year six tenths.
+    """
 
     currency: str = "USD"
     """ISO 4217 code of every price here."""
@@ -466,6 +471,18 @@ class CostSettings(_Group):
     """One GiB of memory for one hour."""
     gpu_hour: Annotated[float, Field(ge=0)] = 2.5
     """One data-centre GPU for one hour."""
+    spot_cpu_core_hour: Annotated[float, Field(ge=0)] = 0.013
+    """One core of a spot node for one hour."""
+    spot_memory_gib_hour: Annotated[float, Field(ge=0)] = 0.0017
+    """One GiB of memory of a spot node for one hour."""
+    spot_gpu_hour: Annotated[float, Field(ge=0)] = 0.85
+    """One data-centre GPU of a spot node for one hour."""
+    reserved_cpu_core_hour: Annotated[float, Field(ge=0)] = 0.024
+    """One core of a node reserved for a year for one hour."""
+    reserved_memory_gib_hour: Annotated[float, Field(ge=0)] = 0.003
+    """One GiB of memory of a node reserved for a year for one hour."""
+    reserved_gpu_hour: Annotated[float, Field(ge=0)] = 1.5
+    """One data-centre GPU of a node reserved for a year for one hour."""
     storage_gib_month: Annotated[float, Field(ge=0)] = 0.023
     """One GiB kept for a month; about the on-demand rate of an object store. A month has 730 hours."""
     thousand_predictions: Annotated[float, Field(ge=0)] = 0.001

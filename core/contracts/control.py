@@ -10,6 +10,7 @@ from pydantic import Field
 
 from mainspring.core.contracts import deployment, prediction
 from mainspring.core.contracts.base import Digest, Fraction, Message, Request, Slug, UtcTime
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.contracts.pipelines import PipelineOptions
 from mainspring.core.contracts.releasing import ReleaseOptions
 from mainspring.core.contracts.retiring import RetireOptions
@@ -270,6 +271,8 @@ class CostView(Message):
     billing_currency: str
     charge_period_start: UtcTime
     charge_period_end: UtcTime
+    capacity: Capacity = Capacity.ON_DEMAND
+    """By whose rate it is billed; what has one price on all nodes is `on-demand`. `list_unit_price` is always that of on-demand."""
 
 
 class CostSummary(Message):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from mainspring.core.contracts.base import Digest, Fraction, Message, Slug, UtcTime
+from mainspring.core.contracts.capacity import Capacity
 
 TRAIN_WORKFLOW: Final = "mainspring.TrainModel.v1"
 STATUS_QUERY: Final = "status"
@@ -196,6 +197,8 @@ class UsageRecord(Message):
     """`core-hours`, `GiB-hours`, `gpu-hours`, `thousands`, `GiB-months`, `millions`."""
     started_at: UtcTime
     ended_at: UtcTime
+    capacity: Capacity = Capacity.ON_DEMAND
+    """Of the nodes that it was used on."""
 
 
 class RunEvent(Message):

@@ -13,6 +13,7 @@ from typing import Final
 
 from mainspring.core import errors, settings
 from mainspring.core.contracts import control, training
+from mainspring.core.contracts.capacity import Capacity
 
 #: Price-book entry -> the unit its price is for.
 UNITS: Final[Mapping[str, str]] = MappingProxyType(
@@ -26,6 +27,9 @@ UNITS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
+#: What nodes differ in: the book has a rate for each capacity.
+_RATED: Final = frozenset({"cpu_core_hour", "memory_gib_hour", "gpu_hour"})
+
 #: 2^52 billionths: below this amount a float names every billionth.
 EXACT_BELOW: Final = 4_500_000.0
 
@@ -33,11 +37,12 @@ _NANOS: Final = Decimal(10) ** 9
 
 
 def price(record: training.UsageRecord, book: settings.CostSettings) -> control.CostView:
-    """The record with its price in the book's currency, rounded half-even to a billionth.
+    """The record with its price in the book's currency by the rate of its capacity, rounded half-even to a billionth.
 
     Errors: InvalidRequest for an unknown SKU, a unit that is not the SKU's, a quantity that is not finite, or a
     period that ends before it starts.
     """
+    nanos = cost_nanos(record, book)
     return control.CostView(
         usage_key=record.usage_key,
         run_id=record.run_id,
@@ -47,17 +52,18 @@ def price(record: training.UsageRecord, book: settings.CostSettings) -> control.
         sku_id=record.sku,
         consumed_quantity=record.consumed_quantity,
         consumed_unit=record.consumed_unit,
-        list_unit_price=float(_unit_price(record, book)),
-        billed_cost=to_amount(cost_nanos(record, book)),
+        list_unit_price=unit_price(book, record.sku, Capacity.ON_DEMAND),
+        billed_cost=to_amount(nanos),
         billing_currency=book.currency,
         charge_period_start=record.started_at,
         charge_period_end=record.ended_at,
+        capacity=rate_of(record.sku, record.capacity),
     )
 
 
 def cost_nanos(record: training.UsageRecord, book: settings.CostSettings) -> int:
     """The record's cost in billionths of the book's currency. Errors: as :func:`price`."""
-    unit_price = _unit_price(record, book)
+    _check_unit(record)
     quantity = Decimal(repr(record.consumed_quantity))
     if not quantity.is_finite():
         raise errors.InvalidRequest(
@@ -68,7 +74,25 @@ def cost_nanos(record: training.UsageRecord, book: settings.CostSettings) -> int
         raise errors.InvalidRequest(
             f"usage `{record.usage_key}` ends before it starts; correct the meter's clock", field="ended_at"
         )
-    return _round(quantity * unit_price)
+    return _round(quantity * Decimal(repr(unit_price(book, record.sku, record.capacity))))
+
+
+def list_nanos(view: control.CostView) -> int:
+    """What it would have cost on demand, in billionths."""
+    if view.capacity is Capacity.ON_DEMAND:
+        return to_nanos(view.billed_cost)  # of whole units, where the quantity is a quotient of them
+    return _round(Decimal(repr(view.consumed_quantity)) * Decimal(repr(view.list_unit_price)))
+
+
+def rate_of(sku: str, capacity: Capacity) -> Capacity:
+    """By whose rate `sku` is billed on `capacity`: by that of on-demand, where nodes do not differ in it."""
+    return capacity if sku in _RATED else Capacity.ON_DEMAND
+
+
+def unit_price(book: settings.CostSettings, sku: str, capacity: Capacity) -> float:
+    """Of one unit of a SKU of :data:`UNITS`, in the book's currency."""
+    rate = rate_of(sku, capacity)
+    return float(getattr(book, sku if rate is Capacity.ON_DEMAND else f"{rate}_{sku}"))
 
 
 def to_nanos(amount: float) -> int:
@@ -94,7 +118,7 @@ def _round(amount: Decimal) -> int:
         return int((amount * _NANOS).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
 
 
-def _unit_price(record: training.UsageRecord, book: settings.CostSettings) -> Decimal:
+def _check_unit(record: training.UsageRecord) -> None:
     unit = UNITS.get(record.sku)
     if unit is None:
         raise errors.InvalidRequest(
@@ -106,4 +130,3 @@ def _unit_price(record: training.UsageRecord, book: settings.CostSettings) -> De
             f"`{record.sku}` is priced per `{unit}`, usage is in `{record.consumed_unit}`; convert it first",
             field="consumed_unit",
         )
-    return Decimal(repr(getattr(book, record.sku)))

@@ -30,7 +30,7 @@ def cost() -> None:
 @cost.command("report")
 @click.option(
     "--by",
-    type=click.Choice(["project", "run", "service", "environment", "sku"]),
+    type=click.Choice(["project", "run", "service", "environment", "sku", "capacity"]),
     default="project",
     show_default=True,
 )

@@ -3,6 +3,12 @@
 Columns that FOCUS wants and that nothing here can fill, such as regions, are left out; `Tags` holds what a tag policy
 asks for. Money keeps its billionths: decimal text in CSV and JSON, `decimal(38, 9)` in Parquet. Nothing is missing in
 a row: what does not apply is an empty text.
+
+`ListUnitPrice` and `ListCost` are those of nodes on demand, whatever the use ran on; `BilledCost` and `EffectiveCost` are by the
+rate of its capacity, so that their difference is what spot and reserved nodes saved. `ContractedUnitPrice` and `ContractedCost`
+are the list's, because FOCUS takes negotiated discounts into them and neither commitments' nor others: nobody has negotiated
+here. `PricingCategory` is `Dynamic` of spot nodes, `Committed` of reserved ones and `Standard` of all else. Which commitment a
+reserved node was of nothing here knows, so the columns of `CommitmentDiscount...` are left out as well.
 """
 
 from __future__ import annotations
@@ -17,12 +23,15 @@ from enum import StrEnum
 from typing import IO, Any, Final
 
 from mainspring.core.contracts import control
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.cost import pricing
 
 __all__ = ["COLUMNS", "VERSION", "Format", "row", "write"]
 
 VERSION: Final = "1.2"
-_MONEY: Final = ("BilledCost", "ContractedCost", "EffectiveCost", "ListCost")
+_PAID: Final = ("BilledCost", "EffectiveCost")
+_LISTED: Final = ("ContractedCost", "ListCost")
+_MONEY: Final = (*_PAID, *_LISTED)
 _PRICES: Final = ("ContractedUnitPrice", "ListUnitPrice")
 _QUANTITIES: Final = ("ConsumedQuantity", "PricingQuantity")
 _TIMES: Final = ("BillingPeriodStart", "BillingPeriodEnd", "ChargePeriodStart", "ChargePeriodEnd")
@@ -61,9 +70,17 @@ COLUMNS: Final = (
     "Tags",
     "x_UsageKey",
 )
+_CATEGORIES: Final[Mapping[Capacity, str]] = {
+    Capacity.ON_DEMAND: "Standard",
+    Capacity.SPOT: "Dynamic",
+    Capacity.RESERVED: "Committed",
+}
 _ISSUER: Final = "mainspring"
 #: FOCUS's word by SKU, of what is not the work of a model.
-_SERVICE_CATEGORIES: Final[Mapping[str, str]] = {"million_events": "Analytics", "storage_gib_month": "Storage"}
+_SERVICE_CATEGORIES: Final[Mapping[str, str]] = {
+    "million_events": "Analytics",
+    "storage_gib_month": "Storage",
+}
 #: A spreadsheet takes a cell that begins so for a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -78,11 +95,13 @@ class Format(StrEnum):
 def row(cost: control.CostView) -> dict[str, Any]:
     """A priced record in FOCUS columns: money and quantities as `Decimal`, times as UTC `datetime`."""
     billed = Decimal(pricing.to_nanos(cost.billed_cost)).scaleb(-9)
+    listed = Decimal(pricing.list_nanos(cost)).scaleb(-9)
     price, quantity = Decimal(repr(cost.list_unit_price)), Decimal(repr(cost.consumed_quantity))
     began, ended = _month(cost.charge_period_start)
     resource, _, name = cost.run_id.rpartition("/")
     return {
-        **dict.fromkeys(_MONEY, billed),
+        **dict.fromkeys(_PAID, billed),
+        **dict.fromkeys(_LISTED, listed),
         **dict.fromkeys(_PRICES, price),
         **dict.fromkeys(_QUANTITIES, quantity),
         "BillingAccountId": _ISSUER,
@@ -97,7 +116,7 @@ def row(cost: control.CostView) -> dict[str, Any]:
         "ChargePeriodStart": cost.charge_period_start.astimezone(UTC),
         "ConsumedUnit": cost.consumed_unit,
         "InvoiceIssuerName": _ISSUER,
-        "PricingCategory": "Standard",
+        "PricingCategory": _CATEGORIES[cost.capacity],
         "PricingUnit": cost.consumed_unit,
         "ProviderName": _ISSUER,
         "PublisherName": _ISSUER,

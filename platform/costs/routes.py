@@ -33,7 +33,7 @@ async def summarise_costs(
     since: FromQuery[datetime | None] = None,
     until: FromQuery[datetime | None] = None,
 ) -> control.CostSummary:
-    """Costs per project, run, service, environment or SKU, of use that began in [`since`, `until`)."""
+    """Costs per project, run, service, environment, SKU or capacity, of use that began in [`since`, `until`)."""
     return await service.summarise(
         plane, credential, group_by=group_by, project=project, since=since, until=until
     )

@@ -13,10 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mainspring.core import cost, errors
 from mainspring.core.contracts import control, training
 from mainspring.core.contracts.budgets import ALL, Period
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.cost import periods
 from mainspring.platform import database
 
-GroupBy: TypeAlias = Literal["project", "run", "service", "environment", "sku"]
+GroupBy: TypeAlias = Literal["project", "run", "service", "environment", "sku", "capacity"]
 
 _table = database.usage
 _KEYS: Final[Mapping[str, sa.ColumnElement[str]]] = {
@@ -25,6 +26,8 @@ _KEYS: Final[Mapping[str, sa.ColumnElement[str]]] = {
     "service": _table.c.service,
     "environment": _table.c.view["environment"].as_string(),
     "sku": _table.c.view["sku_id"].as_string(),
+    # Releases that knew one price wrote none.
+    "capacity": sa.func.coalesce(_table.c.view["capacity"].as_string(), str(Capacity.ON_DEMAND)),
 }
 
 

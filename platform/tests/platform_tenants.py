@@ -263,7 +263,7 @@ REQUESTS = (
     Asked("POST", "/api/v1/usage", _usage()),
     *(
         Asked("GET", "/api/v1/costs", query=f"group_by={key}", may_answer=True)
-        for key in ("project", "run", "service", "environment", "sku")
+        for key in ("project", "run", "service", "environment", "sku", "capacity")
     ),
     Asked("GET", "/api/v1/costs", query="project={project}"),
     Asked("GET", "/api/v1/costs:units", may_answer=True),

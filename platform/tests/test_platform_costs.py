@@ -17,6 +17,7 @@ from litestar.testing import TestClient
 from mainspring.core import cost, identity, settings
 from mainspring.core.client import control as control_client
 from mainspring.core.contracts import control, training
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.features.streams import metering
 from mainspring.core.features.streams.records import records
 from mainspring.platform import app as control_app
@@ -52,6 +53,7 @@ def random_usage(count: int, seed: int) -> list[training.UsageRecord]:
                 consumed_unit=cost.UNITS[sku],
                 started_at=at,
                 ended_at=at + timedelta(hours=1),
+                capacity=choose.choice(list(Capacity)),
             )
         )
     return made
@@ -117,6 +119,7 @@ def test_every_key_adds_up_to_the_records_of_the_period(
             ("service", "service_name"),
             ("environment", "environment"),
             ("sku", "sku_id"),
+            ("capacity", "capacity"),
         ):
             found = api.call("dev", "GET", "/costs", 200, group_by=key, project=project, **asked)
             sums: dict[str, int] = {}
@@ -126,6 +129,19 @@ def test_every_key_adds_up_to_the_records_of_the_period(
             assert cost.to_nanos(found["total"]) == total
         records = list(api.client("dev").cost_records(project=project, **asked))
         assert sorted(records, key=lambda v: v.usage_key) == sorted(wanted, key=lambda v: v.usage_key)
+
+
+def test_a_key_is_of_one_capacity(api: Api) -> None:
+    spot = {**random_usage(1, 1)[0].model_dump(mode="json"), "sku": "gpu_hour", "consumed_unit": "gpu-hours"}
+    spot |= {"consumed_quantity": 2, "capacity": "spot"}
+    view = api.call("work", "POST", "/usage", 201, spot)
+    assert (view["billed_cost"], view["list_unit_price"], view["capacity"]) == (1.7, 2.5, "spot")
+    assert api.call("work", "POST", "/usage", 201, spot) == view
+    refused = api.call("work", "POST", "/usage", 409, {**spot, "capacity": "reserved"})
+    assert "taken by another record" in refused["message"]
+    unknown = api.call("work", "POST", "/usage", 400, {**spot, "usage_key": "other", "capacity": "borrowed"})
+    assert "capacity" in str(unknown["details"])
+    assert api.call("dev", "GET", "/costs", 200, group_by="capacity")["groups"] == {"spot": 1.7}
 
 
 def test_pages_have_each_record_once(api: Api, filled: list[control.CostView]) -> None:
@@ -166,6 +182,12 @@ def test_the_command_writes_a_whole_file_or_none(
         rows = list(csv.DictReader(opened))
     told = api.call("dev", "GET", "/costs", 200, project="alpha", until="2026-11-03T00:00:00Z")
     assert rows and sum(Decimal(r["BilledCost"]) for r in rows) == Decimal(repr(told["total"]))
+    by_rate = api.call(
+        "dev", "GET", "/costs", 200, project="alpha", until="2026-11-03T00:00:00Z", group_by="capacity"
+    )
+    for rate, category in (("on-demand", "Standard"), ("spot", "Dynamic"), ("reserved", "Committed")):
+        paid = sum(Decimal(r["BilledCost"]) for r in rows if r["PricingCategory"] == category)
+        assert paid == Decimal(repr(by_rate["groups"][rate])) > 0
     assert f"rows: {len(rows)}" in done.output
 
     before = file.read_bytes()
@@ -176,6 +198,7 @@ def test_the_command_writes_a_whole_file_or_none(
         unclear.output + str(unclear.exception)
     )
     assert "alpha" in run("report", "--since", "2026-11-02T00:00:00Z").output
+    assert "reserved" in run("report", "--by", "capacity").output
 
 
 def test_streamed_events_and_memory_are_in_the_report_once(api: Api, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from mainspring.core import cost, settings
 from mainspring.core.contracts import control, training
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.platform.costs import focus
 
 BOOK = settings.CostSettings()
@@ -68,10 +69,30 @@ def test_what_is_no_model_s_work_has_its_own_category(sku: str, unit: str, categ
     assert (found["ResourceType"], found["ResourceId"]) == ("stream", "orders")
 
 
+@pytest.mark.parametrize(
+    ("capacity", "category", "paid"),
+    [("on-demand", "Standard", "0.1"), ("spot", "Dynamic", "0.0325"), ("reserved", "Committed", "0.06")],
+)
+def test_costs_are_by_the_rate_and_the_list_is_that_of_on_demand(
+    capacity: str, category: str, paid: str
+) -> None:
+    found = focus.row(priced(2.5, capacity=capacity))
+    assert (found["PricingCategory"], found["BilledCost"]) == (category, Decimal(paid))
+    assert found["EffectiveCost"] == found["BilledCost"]
+    assert found["ListCost"] == found["ContractedCost"] == Decimal("0.1")
+    for price, costs in (("ListUnitPrice", "ListCost"), ("ContractedUnitPrice", "ContractedCost")):
+        assert found[price] * found["PricingQuantity"] == found[costs], "as FOCUS asks"
+
+
+def test_what_has_one_price_is_standard_wherever_it_was() -> None:
+    found = focus.row(priced(2.5, sku="thousand_predictions", consumed_unit="thousands", capacity="spot"))
+    assert found["PricingCategory"] == "Standard" and found["ListCost"] == found["BilledCost"]
+
+
 @hypothesis.settings(deadline=None)  # the first example imports what writes Parquet
-@given(st.lists(st.floats(0, 1e6, allow_nan=False), max_size=20))
-def test_every_format_adds_up_to_the_billionth(quantities: list[float]) -> None:
-    costs = [priced(q) for q in quantities]
+@given(st.lists(st.tuples(st.floats(0, 1e6, allow_nan=False), st.sampled_from(list(Capacity))), max_size=20))
+def test_every_format_adds_up_to_the_billionth(used: list[tuple[float, Capacity]]) -> None:
+    costs = [priced(quantity, capacity=capacity) for quantity, capacity in used]
     total = sum(cost.to_nanos(c.billed_cost) for c in costs)
     for form in focus.Format:
         count, content = written(costs, form)

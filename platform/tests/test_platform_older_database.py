@@ -117,6 +117,8 @@ def test_an_older_database_keeps_every_row_and_its_chain_and_goes_on(tmp_path: P
         try:
             assert (await service.verify(one, "Bearer d")).rows == await kept.take() == 5
             assert (await costs.summarise(one, "Bearer d", group_by="project", project="")).total == 2.5
+            by_rate = await costs.summarise(one, "Bearer d", group_by="capacity", project="")
+            assert by_rate.groups == {"on-demand": 2.5}, "it knew one price"
             # Its run has left `pending`, so the same key finds it and starts nothing.
             again = await runs.create(
                 one, "Bearer d", control.RunCreate(project="alpha", idempotency_key="k")

@@ -171,7 +171,7 @@ export function useAudit(filter: AuditFilter) {
   });
 }
 
-export type CostGroup = 'project' | 'run' | 'service' | 'environment' | 'sku';
+export type CostGroup = 'project' | 'run' | 'service' | 'environment' | 'sku' | 'capacity';
 
 export function useCosts(group: CostGroup, project: string, since: string) {
   return useQuery({

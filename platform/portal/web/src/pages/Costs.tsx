@@ -14,7 +14,7 @@ import { money } from '../components/values';
 const Series = lazy(() => import('../components/Series'));
 
 const spans: Record<string, number> = { 'this month': 0, '7 days': 7, '30 days': 30, '90 days': 90 };
-const groups: CostGroup[] = ['project', 'service', 'environment', 'sku', 'run'];
+const groups: CostGroup[] = ['project', 'service', 'environment', 'sku', 'capacity', 'run'];
 
 /** When a span began, at the start of a day: an address that was opened twice today asks the same. */
 function begin(span: string): string {
