@@ -37,10 +37,20 @@ EMBEDDED_ACTORS: Final[Mapping[str, tuple[str, ...]]] = {
 #: How the names of service accounts begin, and nobody else's: `service-account:<project>:<name>`.
 ACCOUNT: Final = "service-account:"
 
+#: By which a service account's token is told from others, and found where it should not be.
+TOKEN_PREFIX: Final = "msat_"
+
 
 def is_account(name: str) -> bool:
     """However it is written: nobody comes near such a name."""
     return name.strip().lower().startswith(ACCOUNT)
+
+
+def account_token(authorization: str | None) -> str:
+    """The service account's token of an `Authorization: Bearer` header; "" for anything else."""
+    scheme, _, token = (authorization or "").partition(" ")
+    token = token.strip()
+    return token if scheme.lower() == "bearer" and token.startswith(TOKEN_PREFIX) else ""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -10,13 +10,19 @@ from mainspring.core.contracts import members
 from mainspring.core.contracts.base import Message, Request, Slug, UtcTime
 
 __all__ = [
+    "MAX_TOKEN_CHARACTERS",
     "ServiceAccountCreate",
     "ServiceAccountIssued",
     "ServiceAccountPatch",
     "ServiceAccountView",
     "ServiceToken",
     "ServiceTokenAsk",
+    "ServiceTokenQuestion",
+    "ServiceTokenState",
 ]
+
+#: Longer is no token of ours.
+MAX_TOKEN_CHARACTERS: Final = 200
 
 _Owner = Annotated[str, Field(min_length=1, max_length=200)]
 _Description = Annotated[str, Field(min_length=1, max_length=500)]
@@ -87,3 +93,20 @@ class ServiceToken(Message):
     expires_in: int
     scope: str = ""
     """What it was narrowed to, in words: `developer`, `environment:dev`; empty: all that the account has."""
+
+
+class ServiceTokenQuestion(Request):
+    """A token that somebody showed: does it count. In the shape of RFC 7662, as JSON."""
+
+    token: Annotated[str, Field(min_length=1, max_length=MAX_TOKEN_CHARACTERS)]
+
+
+class ServiceTokenState(Message):
+    """What whoever has the token may. Of one that does not count there is nothing but that, and not why."""
+
+    active: bool
+    actor: str = ""
+    project: str = ""
+    roles: dict[str, list[str]] = {}
+    """In each environment, as far as the token is narrowed to: those that it has in all environments are in each."""
+    expires_at: UtcTime | None = None

@@ -78,7 +78,7 @@ async def exchange(
         now = base.utc_now()
         await store.end_tokens(connection, actor.name, until=now)
         _require_room(actor, await store.counting(connection, actor.name), now)
-        token, token_sha256 = store.fresh(store.TOKEN_PREFIX)
+        token, token_sha256 = store.fresh(identity.TOKEN_PREFIX)
         await store.add_token(connection, actor.name, token_sha256, scope, now + lasts)
         await store.change(connection, actor.name, last_used_on=now.date().isoformat())
         words = [*scope.roles, *([f"environment:{scope.environment}"] if scope.environment else [])]

@@ -25,7 +25,7 @@ class AccountTokens:
 
     async def prepare(self, authorization: str | None) -> None:
         """Errors: DependencyDown."""
-        token = _token(authorization)
+        token = identity.account_token(authorization)
         if not token:
             await self._others.prepare(authorization)
             if self._by_others:
@@ -45,7 +45,7 @@ class AccountTokens:
 
     def authenticate(self, authorization: str | None) -> identity.Actor:
         """Errors: Unauthenticated, also for others' tokens that name a service account."""
-        token = _token(authorization)
+        token = identity.account_token(authorization)
         if not token:
             actor = self._others.authenticate(authorization)
             if not identity.is_account(actor.name):
@@ -79,9 +79,3 @@ class AccountTokens:
             async with self._database.read() as connection:
                 is_in_force = await store.is_in_force(connection, name)
             (self._in_force.add if is_in_force else self._in_force.discard)(name)
-
-
-def _token(authorization: str | None) -> str:
-    scheme, _, token = (authorization or "").partition(" ")
-    token = token.strip()
-    return token if scheme.lower() == "bearer" and token.startswith(store.TOKEN_PREFIX) else ""

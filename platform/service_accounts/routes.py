@@ -1,4 +1,6 @@
-"""`/api/v1/projects/{project}/service-accounts`, and `/api/v1/service-accounts:token`, where their secrets are for tokens."""
+"""`/api/v1/projects/{project}/service-accounts`; `/api/v1/service-accounts:token`, where their secrets are for tokens, and
+`:introspect`, where serving asks of those.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from mainspring.core.contracts import control, service_accounts
 from mainspring.platform import plane as control_plane
 from mainspring.platform.http import versions
-from mainspring.platform.service_accounts import exchange, service
+from mainspring.platform.service_accounts import exchange, introspection, service
 
 _PATH = "/api/v1/projects/{project:str}/service-accounts"
 _ONE = _PATH + "/{name:str}"
@@ -104,6 +106,16 @@ async def ask_service_token(
     return Response(await exchange.exchange(plane, data), headers=_UNKEPT)
 
 
+@post("/api/v1/service-accounts:introspect", tags=_TAGS, status_code=200)
+async def introspect_service_token(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    data: JSONBody[service_accounts.ServiceTokenQuestion],
+) -> Response[service_accounts.ServiceTokenState]:
+    """Does the token count, and what may whoever has it: for serving, of its callers. Changes nothing. Role: service."""
+    return Response(await introspection.introspect(plane, credential, data), headers=_UNKEPT)
+
+
 HANDLERS = (
     list_service_accounts,
     show_service_account,
@@ -112,4 +124,5 @@ HANDLERS = (
     rotate_service_account,
     delete_service_account,
     ask_service_token,
+    introspect_service_token,
 )

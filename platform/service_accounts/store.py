@@ -17,8 +17,7 @@ from mainspring.core.contracts import base, service_accounts
 from mainspring.platform import database
 from mainspring.platform.http import versions
 
-#: By which a token of ours is told from others, and found where it should not be.
-TOKEN_PREFIX: Final = "msat_"
+#: By which a secret of ours is told from others, and found where it should not be; a token is by `identity.TOKEN_PREFIX`.
 SECRET_PREFIX: Final = "mscs_"
 _HASH_OF_NONE: Final = hashlib.sha256(b"").hexdigest()
 
@@ -135,7 +134,7 @@ async def holder(connection: AsyncConnection, token: str, now: datetime) -> sa.R
     """Of a token that counts: its account is there, is not disabled, and has an owner who is a member."""
     owner = _members.alias("owner")
     query = (
-        sa.select(_tokens)
+        sa.select(_tokens, _table.c.project)
         .join(_table, _table.c.actor == _tokens.c.actor)
         .join(owner, (owner.c.project == _table.c.project) & (owner.c.actor == _table.c.owner))
         .where(

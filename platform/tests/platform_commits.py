@@ -447,6 +447,7 @@ UNCOMMITTED: Final[Mapping[str, str]] = {
     "POST /endpoints/{}/predict": "a question, sent by POST because it is long",
     "POST /endpoints/{}/explain": "a question, too",
     "POST /templates/{}/plan": "a question, too",
+    "POST /service-accounts:introspect": "a question, sent by POST because it has a secret",
     "POST /projects/{}/access-requests/{}/expire": "changes what is due by the clock, and here no clock moves",
 }
 

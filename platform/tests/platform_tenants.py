@@ -190,6 +190,8 @@ _IF = {"If-Match": "*"}
 EVIDENCE = {"since": "2026-11-01T00:00:00Z", "until": "2026-12-01T00:00:00Z"}
 #: Questions that are sent by POST: whoever may look may ask them, and nothing of them is on record.
 ASKING = ("predict", "explain")
+#: One that services alone may ask; nothing of it is on record either.
+OF_TOKENS = "service-accounts:introspect"
 REQUESTS = (
     Asked("GET", "/api/v1/me", may_answer=True),
     Asked("GET", "/api/v1/projects", may_answer=True),
@@ -281,6 +283,7 @@ REQUESTS = (
         for key in ("project", "endpoint", "model_version", "caller")
     ),
     Asked("GET", "/api/v1/serving-usage", query="project={project}"),
+    Asked("POST", f"/api/v1/{OF_TOKENS}", {"token": "msat_guess"}),
     # A job of one's own that writes into another's graph, that says it read from it, and one that is another's.
     *(
         Asked("POST", v + "/lineage", _lineage(*where))

@@ -29,11 +29,12 @@ CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 #: What anybody may ask: is the process alive, how busy is it, what is its API, and the portal's files, which have nothing of the platform's state.
 PORTAL = {"/", "/portal", "/portal/{path:path}", "/portal/assets/{name:str}", "/portal/config.json"}
 OPEN = {"/healthz", "/readyz", "/metrics", *PORTAL}
-#: Asked by POST because the question is long; nothing is changed.
+#: Asked by POST because the question is long, or has a secret that is for no address; nothing is changed.
 QUESTIONS = {
     "/api/v1/endpoints/{name:str}/predict",
     "/api/v1/endpoints/{name:str}/explain",
     "/api/v1/templates/{name:str}/plan",
+    "/api/v1/service-accounts:introspect",
 }
 
 

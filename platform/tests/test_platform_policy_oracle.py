@@ -130,6 +130,7 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
 }
 ON_PLATFORM = {
     *("project.create", "audit.verify", "audit.export", "usage.record-serving", "policy.dry-run"),
+    "service-account.introspect",
     *("key.read", "key.change", "key.report"),
 }
 ON_RUNS = {"run.decide", "run.cancel", "run.resume", "run.steer", "run.report"}

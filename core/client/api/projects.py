@@ -267,6 +267,12 @@ class Projects(Connection):
         """
         return self._report("/api/v1/service-accounts:token", asked, account_contracts.ServiceToken)
 
+    def introspect_service_token(
+        self, asked: account_contracts.ServiceTokenQuestion
+    ) -> account_contracts.ServiceTokenState:
+        """Does a token that somebody showed count, and what may he. Role service. Errors: PermissionDenied."""
+        return self._report("/api/v1/service-accounts:introspect", asked, account_contracts.ServiceTokenState)
+
     def ask_access(
         self, project: str, asked: access_contracts.AccessRequestCreate
     ) -> access_contracts.AccessRequestView:

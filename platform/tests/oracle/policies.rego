@@ -170,7 +170,7 @@ may(q, "endpoint.delete") if {
 }
 
 may(q, "record.service") if {
-	q.action in {"run.report", "key.report", "endpoint.report", "erasure.report", "access.expire", "notebook.end", "usage.record", "usage.record-serving", "monitor.record", "retention.remove"}
+	q.action in {"run.report", "key.report", "endpoint.report", "erasure.report", "access.expire", "notebook.end", "usage.record", "usage.record-serving", "monitor.record", "retention.remove", "service-account.introspect"}
 	has(q, {"service"})
 }
 

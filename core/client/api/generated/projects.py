@@ -267,6 +267,12 @@ class AsyncProjects(AsyncConnection):
         """
         return await self._report("/api/v1/service-accounts:token", asked, account_contracts.ServiceToken)
 
+    async def introspect_service_token(
+        self, asked: account_contracts.ServiceTokenQuestion
+    ) -> account_contracts.ServiceTokenState:
+        """Does a token that somebody showed count, and what may he. Role service. Errors: PermissionDenied."""
+        return await self._report("/api/v1/service-accounts:introspect", asked, account_contracts.ServiceTokenState)
+
     async def ask_access(
         self, project: str, asked: access_contracts.AccessRequestCreate
     ) -> access_contracts.AccessRequestView:
