@@ -22,7 +22,17 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 from mainspring.core import errors, identity, oidc, settings
 from mainspring.core.client import control as control_client
 from mainspring.core.client import serving as serving_client
-from mainspring.core.contracts import access_requests, alerts, base, catalog, monitoring, pipelines, training
+from mainspring.core.contracts import (
+    access_requests,
+    alerts,
+    base,
+    budgets,
+    catalog,
+    monitoring,
+    pipelines,
+    storage,
+    training,
+)
 from mainspring.core.contracts import control as control_contracts
 from mainspring.core.lineage import jobs, openlineage_adapter
 from mainspring.platform import app as control_app
@@ -178,6 +188,10 @@ def fill(world: World) -> None:
             _report_end(service, run.run_id, digest)
             world.named[name] = run.run_id
         _record_use(service, world.named["ended"])
+        stored = {storage.StoragePlace.TABLES: 3 << 30, storage.StoragePlace.READS: 512}
+        service.record_storage(PROJECT, storage.StorageMeasured(measured_at=base.utc_now(), stored=stored))
+        with world.client("admin") as admin:
+            admin.put_budget(PROJECT, "dev", "year", budgets.BudgetPut(amount=50.0, is_hard=False))
         world.named["spent"] = _stopped_by_its_budget(world, developer, service)
         asked = access_requests.AccessRequestCreate(
             role="approver", environment="staging", minutes=30, reason="covering for a colleague"

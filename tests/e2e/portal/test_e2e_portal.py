@@ -56,6 +56,7 @@ PAGES = (
     "/features?search=nothing-has-this",
     f"/features/{PROJECT}/{VIEW}",
     "/costs",
+    f"/costs?project={PROJECT}",
     f"/access?project={PROJECT}",
     "/audit",
     "/no-such-page",
@@ -797,6 +798,23 @@ def cells_of(table: Locator) -> list[Locator]:
     """Of each row, but for the one of titles."""
     table.wait_for()
     return [row.get_by_role("cell") for row in table.locator("tbody tr").all()]
+
+
+def test_a_project_s_budgets_and_what_it_keeps_are_with_its_costs(browser: Browser, world: World) -> None:
+    tab = Tab(browser, world)
+    tab.sign_in("developer")
+    tab.go(f"/costs?project={PROJECT}")
+    budgets = tab.page.get_by_role("table", name="Budgets by environment and period")
+    (row,) = cells_of(budgets)
+    environment, period, _, _, amount, _, what = row.all_inner_texts()
+    assert (environment, period, amount, what) == ("dev", "year", "50.00 USD", "somebody is told")
+    kept = tab.page.get_by_role("table", name="Kept by place")
+    assert [kept.get_by_role("row").nth(i).inner_text().split() for i in range(2)] == [
+        ["tables", "3.00", "GiB"],
+        ["reads", "512", "bytes"],
+    ]
+    expect(tab.page.get_by_text("3.00 GiB in all, measured")).to_be_visible()
+    tab.context.close()
 
 
 def test_an_api_that_goes_away_is_told_in_words(browser: Browser, world: World) -> None:

@@ -2,7 +2,7 @@
 import { keepPreviousData, useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { ApiError, api, page, unwrap } from './client';
 import type { ApiDocument } from './runForm';
-import { type AccessRequest, type AlertRow, type AuditRow, type CatalogEntry, type Cost, type Endpoint, hasEnded, type ModelVersion, type Project, type ReportRow, type Run, type Template } from './words';
+import { type AccessRequest, type AlertRow, type AuditRow, type Budget, type CatalogEntry, type Cost, type Endpoint, hasEnded, type ModelVersion, type Project, type ReportRow, type Run, type Template } from './words';
 
 /** How often something that moves is looked at again. */
 export const LIVE_MS = 2_000;
@@ -199,6 +199,22 @@ export function useCostRecords(project: string, since: string) {
       }
       return { items, isCut: after !== '' };
     },
+  });
+}
+
+/** A project's budgets by environment and period, which are few. */
+export function useBudgets(project: string) {
+  return useQuery({
+    queryKey: ['budgets', project],
+    queryFn: () => page<Budget>(api.GET('/api/v1/projects/{project}/budgets', { params: { path: { project } } })),
+  });
+}
+
+/** What a project keeps on disks, as measured last. */
+export function useStorage(project: string) {
+  return useQuery({
+    queryKey: ['storage', project],
+    queryFn: () => unwrap(api.GET('/api/v1/projects/{project}/storage', { params: { path: { project } } })),
   });
 }
 

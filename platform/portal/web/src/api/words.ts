@@ -19,6 +19,7 @@ export type CatalogEntry = Schemas['CatalogView'];
 export type AlertRow = Schemas['AlertView'];
 export type ReportRow = Schemas['ReportView'];
 export type Cost = Schemas['CostView'];
+export type Budget = Schemas['BudgetView'];
 export type Endpoint = Schemas['EndpointClaim'];
 export type EndpointLive = Schemas['EndpointLive'];
 export type CanaryView = Schemas['CanaryView'];

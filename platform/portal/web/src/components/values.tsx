@@ -43,6 +43,14 @@ export function money(amount: number, currency = 'USD'): string {
   return `${amount.toLocaleString('en', { minimumFractionDigits: 2, maximumFractionDigits: digits })} ${currency}`;
 }
 
+const prefixes = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+
+/** A size in the largest unit of which it has one. */
+export function bytes(count: number): string {
+  const power = count ? Math.min(prefixes.length - 1, Math.floor(Math.log2(count) / 10)) : 0;
+  return `${power ? (count / 1024 ** power).toPrecision(3) : count} ${prefixes[power]}`;
+}
+
 export function seconds(count: number): string {
   if (count < 90) return `${count < 10 ? count.toFixed(1) : Math.round(count)} s`;
   return count < 5400 ? `${Math.round(count / 60)} min` : `${(count / 3600).toFixed(1)} h`;

@@ -1,7 +1,7 @@
-import { Group, NativeSelect, Stack, Text } from '@mantine/core';
+import { Group, NativeSelect, Stack, Table, Text } from '@mantine/core';
 import { lazy, Suspense, useMemo } from 'react';
-import { type CostGroup, useCostRecords, useCosts, useProjects, useServingUsage } from '../api/queries';
-import type { Cost } from '../api/words';
+import { type CostGroup, useBudgets, useCostRecords, useCosts, useProjects, useServingUsage, useStorage } from '../api/queries';
+import type { Budget, Cost } from '../api/words';
 import { Bars } from '../components/Bars';
 import { BudgetLine } from '../components/BudgetLine';
 import { Page } from '../components/Page';
@@ -9,7 +9,7 @@ import { ProjectSelect } from '../components/ProjectSelect';
 import { Section } from '../components/Section';
 import { Empty, Loading, Shown } from '../components/states';
 import { useSearch } from '../components/useSearch';
-import { money } from '../components/values';
+import { bytes, money, When } from '../components/values';
 
 const Series = lazy(() => import('../components/Series'));
 
@@ -60,6 +60,8 @@ export default function Costs() {
           <Shown of={records}>{({ items, isCut }) => <Days records={items} isCut={isCut} />}</Shown>
         </Section>
         <Budgets project={project} />
+        {project && <PeriodBudgets project={project} />}
+        {project && <Kept project={project} />}
         <ByModel project={project} />
       </div>
     </Page>
@@ -70,6 +72,13 @@ function Days({ records, isCut }: { records: Cost[]; isCut: boolean }) {
   const { times, values } = useMemo(() => byDay(records), [records]);
   const currency = records[0]?.billing_currency ?? 'USD';
   if (!times.length) return <Empty>No use was recorded in this time.</Empty>;
+  if (times.length === 1) {
+    return (
+      <Text size="sm">
+        {money(values[0] ?? 0, currency)} on one day, from {records.length.toLocaleString('en')} records
+      </Text>
+    );
+  }
   return (
     <>
       <Suspense fallback={<Loading rows={3} />}>
@@ -121,6 +130,94 @@ function Budgets({ project }: { project: string }) {
             <Empty command="mainspring project create NAME --owner OWNER">You can see no project yet.</Empty>
           );
         }}
+      </Shown>
+    </Section>
+  );
+}
+
+function PeriodBudgets({ project }: { project: string }) {
+  const budgets = useBudgets(project);
+  return (
+    <Section title="Budgets by environment and period">
+      <Shown of={budgets} rows={2}>
+        {({ items }) =>
+          items.length ? (
+            <div className="ms-scroll" role="region" aria-label="Budgets" tabIndex={0}>
+              <Table aria-label="Budgets by environment and period">
+                <Table.Thead>
+                  <Table.Tr>
+                    <Table.Th>Environment</Table.Th>
+                    <Table.Th>Each</Table.Th>
+                    <Table.Th ta="right">Spent</Table.Th>
+                    <Table.Th ta="right">Kept free</Table.Th>
+                    <Table.Th ta="right">Of</Table.Th>
+                    <Table.Th ta="right">Forecast</Table.Th>
+                    <Table.Th>When it is spent</Table.Th>
+                  </Table.Tr>
+                </Table.Thead>
+                <Table.Tbody>
+                  {items.map((one) => (
+                    <BudgetRow key={`${one.environment}/${one.period}`} budget={one} />
+                  ))}
+                </Table.Tbody>
+              </Table>
+            </div>
+          ) : (
+            <Empty command={`mainspring budget set ${project} AMOUNT --environment dev --period week`}>
+              It has the budget of the month alone, if it has one.
+            </Empty>
+          )
+        }
+      </Shown>
+    </Section>
+  );
+}
+
+function BudgetRow({ budget }: { budget: Budget }) {
+  const { amount, currency, forecast, held, is_hard: isHard, spent } = budget;
+  return (
+    <Table.Tr>
+      <Table.Td>{budget.environment}</Table.Td>
+      <Table.Td>{budget.period}</Table.Td>
+      <Table.Td ta="right" className="ms-mono" c={spent >= amount ? 'error' : undefined}>
+        {money(spent, currency)}
+      </Table.Td>
+      <Table.Td ta="right" className="ms-mono">
+        {money(held, currency)}
+      </Table.Td>
+      <Table.Td ta="right" className="ms-mono">
+        {money(amount, currency)}
+      </Table.Td>
+      <Table.Td ta="right" className="ms-mono" c={forecast > amount ? 'error' : undefined}>
+        {money(forecast, currency)}
+      </Table.Td>
+      <Table.Td>{isHard ? 'work is refused and stopped' : 'somebody is told'}</Table.Td>
+    </Table.Tr>
+  );
+}
+
+function Kept({ project }: { project: string }) {
+  const storage = useStorage(project);
+  return (
+    <Section title="Kept on disks">
+      <Shown of={storage}>
+        {({ stored, total_bytes: total, measured_at: at }) =>
+          at ? (
+            <Stack gap="xs">
+              <Text size="sm">
+                {bytes(total)} in all, measured <When at={at} />
+              </Text>
+              <Bars
+                label="Kept by place"
+                unit="bytes"
+                groups={Object.fromEntries(Object.entries(stored).filter(([, size]) => size))}
+                show={bytes}
+              />
+            </Stack>
+          ) : (
+            <Empty command={`mainspring cost storage ${project}`}>No worker has measured it yet.</Empty>
+          )
+        }
       </Shown>
     </Section>
   );
