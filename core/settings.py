@@ -130,6 +130,9 @@ class ServingSettings(_Group):
     """The v2 protocol over gRPC; 0: off. Default: `stack.port_base` + 6."""
     online_store: Path = Path("online")
     """The online feature rows; default: under the state directory."""
+    environment: Annotated[str, Field(pattern=r"^(|dev|staging|prod)$")] = ""
+    """The environment that it is of: what service accounts may here is what their roles there say. Empty: of none, and only roles that an
+    account has in every environment count."""
     bundle_dir: Path = Path("bundles")
     """Where bundles are loaded from; default: under the state directory."""
     trusted_keys_dir: Path = Path("keys/trusted")

@@ -32,7 +32,7 @@ from mainspring.serving import (
     usage,
     watchers,
 )
-from mainspring.serving.access import callers, guard, masking
+from mainspring.serving.access import accounts, callers, guard, masking
 from mainspring.serving.access import limits as caller_limits
 from mainspring.serving.features import expectations, recorded
 from mainspring.serving.http import (
@@ -62,6 +62,7 @@ def create_app(
     online: ports.OnlineFeatures,
     loader: bundles.BundleLoader,
     issuer: identity.Issuer,
+    introspection: accounts.Introspection | None = None,
     models: Mapping[str, repository.ModelFactory] | None = None,
     front: native_front.NativeFront | None = None,
     send_usage: usage.Send | None = None,
@@ -70,6 +71,7 @@ def create_app(
 ) -> ASGIApp:
     """The data plane, with every bundle loaded that the traffic in force names.
 
+    `introspection`: knows the tokens of service accounts; without it none counts.
     `models`: tensor models beside the endpoints, by name; they are served over v2 only.
     `send_usage`: tells the control API what was used; without it nothing is metered.
     `certificates`: of the gRPC port, and followed for that of HTTP, which the caller opens; None: no TLS.
@@ -150,7 +152,15 @@ def create_app(
         else:
             book.add_from(functools.partial(shared_stats.told, part.folder))
     counts = model_book.ModelBook()
-    asking = callers.Callers(issuer, keys, require_token=serving.require_token)
+    known_accounts = accounts.Accounts(introspection)
+    believed = accounts.BesideAccounts(issuer, known_accounts)
+    asking = callers.Callers(
+        believed,
+        keys,
+        known_accounts,
+        environment=serving.environment,
+        require_token=serving.require_token,
+    )
     guarded = guard.Guard(asking, limiter, require_token=serving.require_token)
     if front is not None:
         front.guard(guarded, keys)
@@ -219,6 +229,7 @@ def create_app(
         following.cancel()
         if stop_remote is not None:
             await stop_remote()
+        await known_accounts.close()
         doorkeeper.close()
         answerer.close()
         watching.close()
@@ -270,7 +281,7 @@ def create_app(
                         served,
                         shelf,
                         online,
-                        issuer,
+                        believed,
                         admit,
                         limits,
                         doorkeeper,
@@ -284,8 +295,8 @@ def create_app(
                 ),
                 explain_routes.build(explain_routes.Parts(answerer, limits, doorkeeper)),
                 v2_routes.build(v2_routes.Parts(infer, probed, admit, distribution.version())),
-                access_routes.build(access_routes.Parts(keys, limiter, issuer, limits, masked)),
-                subject_routes.build(subject_routes.Parts(store, issuer, limits)),
+                access_routes.build(access_routes.Parts(keys, limiter, believed, limits, masked)),
+                subject_routes.build(subject_routes.Parts(store, believed, limits)),
             ],
             guarded,
             tracer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp
 
-from mainspring.core import identity, settings
+from mainspring.core import errors, identity, settings
+from mainspring.core.contracts import service_accounts
 from mainspring.core.features import online
 from mainspring.core.models import bundle, signing
 from mainspring.serving import app, native_front, signed_bundles, tls, usage
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 #: What is not received by then waits on disk; a stop must not wait for long.
 _USAGE_TIMEOUT_SECONDS: Final = 5.0
+#: A caller waits for it.
+_INTROSPECTION_TIMEOUT_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def assembled(s: settings.Settings, told: part.Part | None, opened: contextlib.E
         online=store,
         loader=loader,
         issuer=believed(s.identity, embedded),
+        introspection=introspection(s, embedded),
         models=bundle_models.factories(
             s.serving.tensor_models, loading(s.serving, loader), max_rows=s.serving.max_rows_per_request
         ),
@@ -95,6 +100,45 @@ def believed(s: settings.IdentitySettings, embedded: identity.TokenIssuer) -> id
     from mainspring.core import oidc  # a start without a provider is not for it
 
     return oidc.issuer(s, embedded)
+
+
+class ControlIntrospection:
+    """The control API, asked with the token of services. Its client is imported for the first account that comes."""
+
+    def __init__(self, s: settings.Settings, embedded: identity.TokenIssuer) -> None:
+        self._url, self._embedded = s.control_url, embedded
+        self._client: control.AsyncControlClient | None = None
+        self._making = asyncio.Lock()
+
+    async def state(self, token: str) -> service_accounts.ServiceTokenState:
+        """Errors: any of ours."""
+        async with self._making:
+            if self._client is None:
+                self._client = await asyncio.to_thread(self._made)  # others are answered meanwhile
+        return await self._client.introspect_service_token(service_accounts.ServiceTokenQuestion(token=token))
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    def _made(self) -> control.AsyncControlClient:
+        from mainspring.core.client import control
+
+        return control.AsyncControlClient(
+            self._url,
+            lambda: self._embedded.token_of(identity.SERVICE),
+            timeout_seconds=_INTROSPECTION_TIMEOUT_SECONDS,
+            retries=0,
+        )
+
+
+def introspection(s: settings.Settings, embedded: identity.TokenIssuer) -> ControlIntrospection | None:
+    """None where this process has no token to ask with, as a replica of Ray Serve: no service account is known there."""
+    try:
+        embedded.token_of(identity.SERVICE)
+    except errors.NotFound:
+        return None
+    return ControlIntrospection(s, embedded)
 
 
 @contextlib.contextmanager

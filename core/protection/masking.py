@@ -22,6 +22,7 @@ _ENDS: Final = frozenset({"card_number", "bank_account", "phone"})
 @dataclass(frozen=True)
 class _Field:
     kind: str
+    project: str
     seen: Mapping[tuple[str, str], masking.Form]
     """By role and purpose."""
 
@@ -39,7 +40,7 @@ class Rules:
                 seen[key] = _more(seen.get(key, "full"), rule.form)
             for one in section.fields:
                 fields = self._views.setdefault(one.view, {}).setdefault(one.field, [])
-                fields.append(_Field(one.kind, of_class.get(one.classification, {})))
+                fields.append(_Field(one.kind, section.project, of_class.get(one.classification, {})))
 
     @property
     def views(self) -> frozenset[str]:
@@ -47,9 +48,12 @@ class Rules:
         return frozenset(self._views)
 
     def forms(
-        self, view: str, fields: Iterable[str], roles: frozenset[str], purpose: str
+        self, view: str, fields: Iterable[str], roles: frozenset[str], purpose: str, roles_in: str = ""
     ) -> dict[str, tuple[masking.Form, str]]:
-        """How each of `fields` is shown that is not shown as it is, with its kind. Empty for a view that is for everybody."""
+        """How each of `fields` is shown that is not shown as it is, with its kind. Empty for a view that is for everybody.
+
+        `roles_in`: the project that the roles are of, which say nothing of what another project says; "": of all.
+        """
         known = self._views.get(view)
         if known is None:
             return {}
@@ -58,7 +62,8 @@ class Rules:
             claims = known.get(field, [])
             form: masking.Form = "clear"
             for claim in claims:
-                form = _less(form, _seen(claim, roles, purpose))
+                held = roles if roles_in in ("", claim.project) else frozenset[str]()
+                form = _less(form, _seen(claim, held, purpose))
             if form != "clear":
                 found[field] = form, claims[0].kind
         return found

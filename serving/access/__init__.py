@@ -1,3 +1,3 @@
 """Who asks, whether they may, and how much: the same for every protocol. Knows neither HTTP nor gRPC."""
 
-__all__ = ["callers", "guard", "limits"]
+__all__ = ["accounts", "callers", "guard", "limits"]

@@ -1,4 +1,4 @@
-"""Who asks: an API key, a token of the issuer, or nobody in particular."""
+"""Who asks: an API key, a token of the issuer or of a service account, or nobody in particular."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from mainspring.core import api_keys, errors, identity
-from mainspring.core.contracts import access, masking
+from mainspring.core import api_keys, errors, identity, policy
+from mainspring.core.contracts import access, masking, service_accounts
+from mainspring.serving.access import accounts
 
 _BEARER: Final = "bearer "
 
@@ -33,6 +34,8 @@ class Caller:
     project: str = ""
     roles: frozenset[str] = frozenset()
     """A token's; a key has one of its own, and `service` where it may change what is served."""
+    roles_in: str = ""
+    """The project that the roles are of; "": they hold in all."""
 
 
 #: Who shows neither key nor token, where none is demanded.
@@ -42,8 +45,18 @@ ANONYMOUS: Final = Caller("anonymous", frozenset({"predict", "read"}))
 class Callers:
     """Tells callers apart. Thread-safe, but for :meth:`prepare`, which is for one event loop."""
 
-    def __init__(self, issuer: identity.Issuer, keys: api_keys.KeyRing, *, require_token: bool) -> None:
+    def __init__(
+        self,
+        issuer: identity.Issuer,
+        keys: api_keys.KeyRing,
+        known_accounts: accounts.Accounts,
+        *,
+        environment: str = "",
+        require_token: bool,
+    ) -> None:
+        """`issuer` tells who may change what is served, of accounts as well; `environment`: whose roles accounts have here."""
         self._issuer, self._keys, self._require_token = issuer, keys, require_token
+        self._accounts, self._environment = known_accounts, environment
         self._of_keys: dict[str, tuple[access.KeyView, Caller]] = {}
 
     @property
@@ -52,16 +65,17 @@ class Callers:
         return self._keys.is_stale
 
     async def prepare(self, authorization: str | None, scope: access.Scope) -> None:
-        """Have what is needed to tell who shows this: an OpenID provider's keys. Before :meth:`identify` and :meth:`admin`.
+        """Have what is needed to tell who shows this: an OpenID provider's keys, or what the control API says of an account's
+        token. Before :meth:`identify` and :meth:`admin`.
 
-        A provider that is away is an error for those only who need to be known.
-        Errors: DependencyDown.
+        One that is away is an error for those only who need to be known.
+        Errors: DependencyDown; Overloaded where too many tokens are not known yet.
         """
         if authorization is None or key_of(authorization) is not None:
             return
         try:
             await self._issuer.prepare(authorization)
-        except errors.DependencyDown:
+        except (errors.DependencyDown, errors.Overloaded):
             if self._require_token or scope == "admin":
                 raise
 
@@ -82,8 +96,8 @@ class Callers:
             caller = ANONYMOUS
         if scope not in caller.scopes and self._require_token:
             raise errors.PermissionDenied(
-                f"`{caller.name}` may {', '.join(sorted(caller.scopes)) or 'do nothing here'}, this needs `{scope}`; ask an"
-                " admin for a key of that scope",
+                f"`{caller.name}` may {', '.join(sorted(caller.scopes)) or 'do nothing here'}, this needs `{scope}`;"
+                f" {self._next_step(caller)}",
                 actor=caller.name,
                 action=scope,
             )
@@ -110,9 +124,24 @@ class Callers:
                 caller = Caller(view.caller, frozenset(view.scopes), view.project or "", roles)
                 known = self._of_keys[view.key_id] = view, caller
             return known[1]
+        if token := identity.account_token(authorization):
+            return self._of_account(self._accounts.find(token))
         actor = self._issuer.authenticate(authorization)
         scopes = frozenset().union(*(SCOPES_OF_ROLE.get(r, frozenset()) for r in actor.roles))
         return Caller(actor.name, scopes, roles=frozenset(actor.roles))
+
+    def _of_account(self, state: service_accounts.ServiceTokenState) -> Caller:
+        """Its roles are those in our environment, or, where we are of none, those that it has in every one."""
+        places = [self._environment] if self._environment else policy.ENVIRONMENTS
+        roles = frozenset.intersection(*(frozenset(state.roles.get(place, ())) for place in places))
+        scopes = frozenset().union(*(SCOPES_OF_ROLE.get(role, frozenset()) for role in roles))
+        return Caller(state.actor, scopes - {"admin"}, state.project, roles, state.project)
+
+    def _next_step(self, caller: Caller) -> str:
+        if not identity.is_account(caller.name):
+            return "ask an admin for a key of that scope"
+        where = f"in `{self._environment}`" if self._environment else "in all environments"
+        return f"ask an admin of `{caller.project}` for a role of the account {where}; changes go through the control API"
 
 
 def key_of(authorization: str | None) -> str | None:

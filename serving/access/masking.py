@@ -71,7 +71,7 @@ class Masking:
     ) -> ports.OnlineRows:
         """The rows as `caller` may see them; the very same where the view is for everybody."""
         self._document.get()  # it may have changed
-        forms = self._rules.forms(view, rows.values, caller.roles, purpose)
+        forms = self._rules.forms(view, rows.values, caller.roles, purpose, caller.roles_in)
         if not forms:
             return rows
         tokeniser = self._tokens()

@@ -157,7 +157,8 @@ SECURITY: Final[_Json] = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "An API key (`msk_...`), or a token of the issuer. Changes of keys, limits and traffic take a token only.",
+        "description": "An API key (`msk_...`), a token of the issuer, or a service account's (`msat_...`). Changes of keys, limits and traffic"
+        " take a token of the issuer only.",
     },
     "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
 }

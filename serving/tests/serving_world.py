@@ -19,6 +19,7 @@ from mainspring.core.features import online, schema
 from mainspring.core.models import explain
 from mainspring.native import front
 from mainspring.serving import app, bundles, native_front, server, tls, usage
+from mainspring.serving.access import accounts
 from mainspring.serving.models import repository
 from mainspring.serving.runtimes import function_runtime
 
@@ -186,6 +187,7 @@ def serve(
     models: Mapping[str, repository.ModelFactory] | None = None,
     loaded_by: bundles.BundleLoader | None = None,
     send_usage: usage.Send | None = None,
+    introspection: accounts.Introspection | None = None,
     **serving: object,
 ) -> Iterator[Served]:
     """The real app under real uvicorn on a free loopback port, behind the native front if `front` says so."""
@@ -202,6 +204,7 @@ def serve(
         models=models,
         front=before,
         send_usage=send_usage,
+        introspection=introspection,
         certificates=certificates,
     )
     listeners = front.listen("127.0.0.1", 0, threads=in_force.serving.front_threads)
