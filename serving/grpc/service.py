@@ -167,8 +167,13 @@ class Service:
     async def model_stream_infer(
         self, asked: AsyncIterator[Any], context: Context, caller: callers.Caller
     ) -> AsyncIterator[Any]:
-        """One answer a request, in their order; a failed one is answered with its error, and the stream goes on."""
+        """One answer a request, in their order; a failed one is answered with its error, and the stream goes on.
+
+        A stream lasts longer than a key or a token may: who it is, is asked for each request, and a refusal ends it.
+        """
+        shown = authorization_of(dict(context.invocation_metadata() or ()))
         async for one in asked:
+            caller = await self.guard.identify(shown, _SCOPES["ModelStreamInfer"])
             try:
                 yield _message(
                     "ModelStreamInferResponse", infer_response=await self.model_infer(one, context, caller)

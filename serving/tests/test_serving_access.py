@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import queue
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +141,25 @@ def test_a_revoked_key_is_refused_at_the_next_request(house: House) -> None:
     answer = house.ask(INFER, ROW, key)
     assert (answer.status_code, "was revoked" in answer.text) == (401, True)
     assert "was revoked" in access_world.refused(lambda: house.triton_grpc(key)).message()
+
+
+def test_a_stream_ends_with_its_key(house: House) -> None:
+    key = house.key("streamer", "predict")
+    asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    with grpc.insecure_channel(f"127.0.0.1:{house.grpc_port}") as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        metadata = [("authorization", f"Bearer {key}")]
+        answers = stub.ModelStreamInfer(iter(asked.get, None), metadata=metadata, timeout=20)
+        one = messages.ModelInferRequest(model_name="linear", raw_input_contents=[bytes(32)])
+        one.inputs.add(name="x", datatype="FP32", shape=[1, 8])
+        asked.put(one)
+        assert not next(answers).error_message
+        house.revoke(key)
+        asked.put(one)
+        with pytest.raises(grpc.RpcError) as told:
+            next(answers)
+        asked.put(None)
+    assert told.value.code() is grpc.StatusCode.UNAUTHENTICATED and "was revoked" in told.value.details()
 
 
 def test_only_an_admins_token_makes_keys(house: House) -> None:
