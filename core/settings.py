@@ -23,6 +23,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mainspring.core import errors
+from mainspring.core.contracts.capacity import Capacity
 
 PREFIX: Final = "MAINSPRING_"
 
@@ -32,6 +33,8 @@ RESERVED: Final = frozenset(
 )
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+#: Written out: lists of settings name its values.
+AnyCapacity = Literal[Capacity.ON_DEMAND, Capacity.SPOT, Capacity.RESERVED]
 
 
 class _Group(BaseModel):
@@ -306,6 +309,8 @@ class RaySettings(_Group):
     """A checkpoint after so many steps within an epoch, and after each epoch: what a lost spot node costs at most; none: after epochs."""
     job_timeout_seconds: Annotated[float, Field(gt=0)] = 3600.0
     """A training that takes longer is stopped."""
+    capacity: AnyCapacity = Capacity.ON_DEMAND
+    """What the nodes are that jobs of this worker run on: by whose rate of `[cost]` they are billed. A job keeps what it began with."""
 
 
 class TrackingSettings(_Group):

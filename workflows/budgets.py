@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from mainspring.core import errors
 from mainspring.core.contracts import budgets, training
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.workflows.exchange import exchange
 from mainspring.workflows.ray_jobs import books, unbilled
 
@@ -53,6 +54,7 @@ class Watched:
 
     run: Limited
     used: Callable[[], Mapping[str, float]]
+    capacity: Capacity = Capacity.ON_DEMAND
     last: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -85,9 +87,14 @@ class Budgets:
         self._turn = asyncio.Lock()
 
     @contextlib.contextmanager
-    def watching(self, run: Limited, used: Callable[[], Mapping[str, float]]) -> Iterator[Watched]:
+    def watching(
+        self,
+        run: Limited,
+        used: Callable[[], Mapping[str, float]],
+        capacity: Capacity = Capacity.ON_DEMAND,
+    ) -> Iterator[Watched]:
         """Count the job while the block runs. End it before its record is sent: what it used would count twice."""
-        job = Watched(run, used)
+        job = Watched(run, used, capacity)
         self._jobs.append(job)
         try:
             yield job
@@ -225,7 +232,13 @@ class Budgets:
 
 def _at_work(jobs: Sequence[Watched], standing: budgets.Standing) -> float:
     """What the jobs have used that is not on record, in money."""
-    return sum(standing.prices.get(sku, 0.0) * n for one in jobs for sku, n in one.last.items())
+    return sum(_cost(one, standing) for one in jobs)
+
+
+def _cost(job: Watched, standing: budgets.Standing) -> float:
+    """What it used, by the rate that its record will have."""
+    prices = {**standing.prices, **standing.rates.get(job.capacity, {})}
+    return sum(prices.get(sku, 0.0) * n for sku, n in job.last.items())
 
 
 def _key(one: budgets.PeriodSpending) -> tuple[str, str, str]:

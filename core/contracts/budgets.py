@@ -96,7 +96,9 @@ class Standing(Message):
 
     currency: str
     prices: dict[str, float]
-    """By SKU of the price book, of one of its units."""
+    """By SKU of the price book, of one of its units: on nodes on demand."""
+    rates: dict[str, dict[str, float]] = {}
+    """By other capacity of nodes and by SKU. One that is absent is billed as on demand, as releases do that know one price."""
     runs: dict[str, Spending] = {}
     """By id; a run that the control API did not start is absent."""
     projects: dict[Slug, Spending] = {}

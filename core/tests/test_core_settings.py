@@ -4,10 +4,12 @@ import ast
 import inspect
 import itertools
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from mainspring.core import errors, settings
+from mainspring.core.contracts.capacity import Capacity
 
 
 def test_defaults_follow_from_state_directory_and_port_base(tmp_path: Path) -> None:
@@ -40,6 +42,15 @@ def test_all_problems_in_one_message(tmp_path: Path) -> None:
     for part in ("`MAINSPRING_SERVING_PORT`", "`serving.port` from `mainspring.toml`", "`ray.train_workers`"):
         assert part in text
     assert "\n" not in text
+
+
+def test_capacities_are_those_of_the_contract(tmp_path: Path) -> None:
+    assert get_args(settings.AnyCapacity) == tuple(Capacity)
+    s = settings.load({"MAINSPRING_RAY_CAPACITY": "spot"}, directory=tmp_path)
+    assert s.ray.capacity is Capacity.SPOT
+    assert settings.load(settings.to_environment(s), directory=tmp_path).ray.capacity is Capacity.SPOT
+    with pytest.raises(errors.InvalidSettings, match=r"`ray\.capacity` from .* got `borrowed`"):
+        settings.load({"MAINSPRING_RAY_CAPACITY": "borrowed"}, directory=tmp_path)
 
 
 def test_named_file_must_exist(tmp_path: Path) -> None:

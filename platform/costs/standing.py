@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mainspring.core import cost, settings
 from mainspring.core.contracts import base
 from mainspring.core.contracts import budgets as contracts
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.platform import database, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.costs import budgets as period_budgets
@@ -31,15 +32,16 @@ async def standing(
         wanted = sorted({*projects, *(project for project, _ in found.values())})
         return contracts.Standing(
             currency=plane.book.currency,
-            prices=_prices(plane.book),
+            prices=_prices(plane.book, Capacity.ON_DEMAND),
+            rates={str(one): _prices(plane.book, one) for one in Capacity if one is not Capacity.ON_DEMAND},
             runs={run: spending for run, (_, spending) in found.items()},
             projects=await _projects(reader.connection, known := [one for one in wanted if reader.may(one)]),
             budgets=await _budgets(reader.connection, known),
         )
 
 
-def _prices(book: settings.CostSettings) -> dict[str, float]:
-    return {sku: float(getattr(book, sku)) for sku in cost.UNITS}
+def _prices(book: settings.CostSettings, capacity: Capacity) -> dict[str, float]:
+    return {sku: cost.unit_price(book, sku, capacity) for sku in cost.UNITS}
 
 
 async def _runs(

@@ -73,6 +73,11 @@ def test_a_run_goes_on_as_it_was_asked_for_with_more_to_spend(
     assert standing["runs"] == {run_id: {"limit": 0.9, "spent": 0.3}}
     assert standing["projects"] == {PROJECT: {"limit": 1.0, "spent": 0.3}}
     assert standing["currency"] == "USD" and standing["prices"]["gpu_hour"] == 2.5
+    assert {name: rates["gpu_hour"] for name, rates in standing["rates"].items()} == {
+        "spot": 0.85,
+        "reserved": 1.5,
+    }
+    assert all(set(rates) == set(standing["prices"]) for rates in standing["rates"].values())
 
 
 def test_what_cannot_be_paid_does_not_go_on_and_stays_as_it_was(

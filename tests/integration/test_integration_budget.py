@@ -16,8 +16,10 @@ from integration_training import SPEC, data, spec_for
 from litestar.testing import AsyncTestClient
 
 from mainspring.core import errors, identity, settings
-from mainspring.core.contracts import training
+from mainspring.core.contracts import control, training
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.platform import app as control_app
+from mainspring.platform.costs import focus
 from mainspring.platform.runs import launcher
 from mainspring.platform.stack import parts, processes, stack
 from mainspring.workflows import budgets
@@ -27,9 +29,11 @@ __all__ = ["data"]  # a fixture
 
 pytestmark = [pytest.mark.soak, pytest.mark.integration, pytest.mark.timeout(280)]
 
-CORE_HOUR, MEMORY_HOUR = 0.04, 0.005
+#: On spot nodes.
+CORE_HOUR, MEMORY_HOUR = 0.013, 0.0017
 #: Sixteen seconds of one core, of which half are imports of the two workers.
 LIMIT = 16.0 / 3600 * CORE_HOUR
+NODES = settings.RaySettings(capacity=Capacity.SPOT)
 #: It learns slowly, so that it is not at its best before.
 SLOW = SPEC.model_copy(update={"learning_rate": 2e-5, "batch_rows": 50})
 
@@ -65,7 +69,7 @@ def work(
         answer=lambda k: train_messages.read_output(folder / f"out-{family}-{k}.json"),
         metadata={},
         timeout_seconds=200.0,
-        paying=paying.Paying(ours, run, book, base_id, "ray-train", "the last checkpoint"),
+        paying=paying.of(ours, run, book, base_id, "ray-train", "the last checkpoint", NODES),
     )
 
 
@@ -124,7 +128,12 @@ def test_a_training_is_stopped_at_its_limit_and_goes_on_with_more(
             owed = second.paying.book.owed(f"{run_id}/second")
             assert owed is not None and owed.cpu_seconds > 0
             record = usage.core_hours(
-                resumed, done.job, key=f"{run_id}/second", service="ray-train", cpu_seconds=owed.cpu_seconds
+                resumed,
+                done.job,
+                key=f"{run_id}/second",
+                service="ray-train",
+                cpu_seconds=owed.cpu_seconds,
+                capacity=second.paying.capacity,
             )
             records = usage.with_memory(record, owed.memory_byte_seconds)
             await ours.record(records)
@@ -140,6 +149,11 @@ def test_a_training_is_stopped_at_its_limit_and_goes_on_with_more(
             assert len(page["items"]) == 4 and paid == pytest.approx(written, abs=1e-6)
             held = sum(one.memory_byte_seconds for one in entries)
             assert round(quantity(page, "memory_gib_hour") * (3600 << 30)) == held
+            rows = [focus.row(control.CostView.model_validate(item)) for item in page["items"]]
+            assert {one["PricingCategory"] for one in rows} == {"Dynamic"}
+            total = sum(one["BilledCost"] for one in rows)
+            assert float(total) == pytest.approx(sum(spent(one) for one in entries), abs=4e-9)
+            assert sum(one["ListCost"] for one in rows) > 2 * total, "what it would have been on demand"
             assert held > 2 * (64 << 20) * 10, "two workers with torch in them, for ten seconds at the least"
             print(
                 f"stopped {late:.1f} s after the limit with {caught.value.spent / LIMIT:.2f} of it spent;"

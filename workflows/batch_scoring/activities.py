@@ -15,6 +15,7 @@ from temporalio import activity, service
 
 from mainspring.core import canonical, errors, job_logs, projects, settings, workspace
 from mainspring.core.contracts import data_reads, scoring
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.lineage import emitter
 from mainspring.core.models import bundle, signing
 from mainspring.core.protection import exporting
@@ -158,6 +159,10 @@ class ScoringActivities:
             def output(k: int) -> Path:
                 return spec_path.with_name(f"{base_id}-{k}.json")
 
+            ray = self._settings.ray
+            pays = paying.of(
+                self._budget, request, book, base_id, "ray-score", "the parts that are there", ray
+            )
             work = attach.Work(
                 base_id=base_id,
                 entrypoint=lambda k: shlex.join(
@@ -168,20 +173,15 @@ class ScoringActivities:
                 ),
                 answer=lambda k: score_messages.read_output(output(k)),
                 metadata={"run_id": request.run_id, "project": request.project},
-                timeout_seconds=self._settings.ray.job_timeout_seconds,
+                timeout_seconds=ray.job_timeout_seconds,
                 kept=job_logs.JobLogs.of(self._settings.stack.state_dir, request.project),
-                paying=None
-                if self._budget is None
-                else paying.Paying(
-                    self._budget, request, book, base_id, "ray-score", "the parts that are there"
-                ),
+                paying=pays,
             )
-            ray = self._settings.ray
             async with client.RayJobs.connect(ray.dashboard_url, ray.token_file) as ray_jobs:
                 async with _telling_progress(spec.progress, self._poll_seconds):
                     done = await attach.run_to_end(ray_jobs, work, poll_seconds=self._poll_seconds)
             owed = book.owed(done.job.submission_id) or books.Used(cpu_seconds=done.answer.cpu_seconds)
-        return _scored(request, done, owed)
+        return _scored(request, done, owed, paying.capacity_of(pays, ray))
 
     @activity.defn(name=messages.PUBLISH)
     async def publish(self, asked: messages.Publish) -> messages.Published:
@@ -318,7 +318,10 @@ async def _tell_progress(path: Path, poll_seconds: float) -> None:
 
 
 def _scored(
-    request: scoring.ScoreRequest, done: attach.Done[score_messages.ScoreOutput], owed: books.Used
+    request: scoring.ScoreRequest,
+    done: attach.Done[score_messages.ScoreOutput],
+    owed: books.Used,
+    capacity: Capacity,
 ) -> messages.Scored:
     """`owed`: what no record has."""
     answer, job = done.answer, done.job
@@ -329,6 +332,7 @@ def _scored(
             key=job.submission_id,
             service="ray-score",
             cpu_seconds=owed.cpu_seconds,
+            capacity=capacity,
         ),
         owed.memory_byte_seconds,
     )

@@ -16,6 +16,7 @@ from temporalio import activity
 from mainspring.core import errors, job_logs, settings
 from mainspring.core.contracts import pipelines
 from mainspring.core.contracts.base import utc_now
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.pipelines import cache
 from mainspring.core.pipelines.store import PipelineStore
 from mainspring.workflows import budgets, heartbeat
@@ -110,6 +111,17 @@ class PipelineActivities:
             def output(k: int) -> Path:
                 return folder / f"output-{k}.json"
 
+            ray = self._settings.ray
+            pays = paying.of(
+                self._budget,
+                request,
+                book,
+                base_id,
+                "ray-pipeline",
+                "the steps that are done",
+                ray,
+                gpus=node.resources.gpus,
+            )
             work = attach.Work(
                 base_id=base_id,
                 entrypoint=lambda k: shlex.join(
@@ -124,19 +136,8 @@ class PipelineActivities:
                 timeout_seconds=node.timeout_seconds + PLACE_SECONDS + 60.0,
                 resources=_resources(node, asked.memory_gib),
                 kept=job_logs.JobLogs.of(self._settings.stack.state_dir, request.project),
-                paying=None
-                if self._budget is None
-                else paying.Paying(
-                    self._budget,
-                    request,
-                    book,
-                    base_id,
-                    "ray-pipeline",
-                    "the steps that are done",
-                    gpus=node.resources.gpus,
-                ),
+                paying=pays,
             )
-            ray = self._settings.ray
             async with client.RayJobs.connect(ray.dashboard_url, ray.token_file) as ray_jobs:
                 done = await attach.run_to_end(ray_jobs, work, poll_seconds=self._poll_seconds)
             value = done.answer.value
@@ -148,7 +149,7 @@ class PipelineActivities:
 
                 async with heartbeat.beating():
                     await asyncio.to_thread(keep)
-            await self._meter(request, node, done, book, base_id)
+            await self._meter(request, node, done, book, base_id, paying.capacity_of(pays, ray))
         return _ran(done)
 
     def _keep(
@@ -170,6 +171,7 @@ class PipelineActivities:
         done: attach.Done[step_messages.StepOutput],
         book: books.Book,
         base_id: str,
+        capacity: Capacity,
     ) -> None:
         """What the job used goes to the ledger before its answer counts; the same job again is the same record."""
         key = f"{base_id}-{done.attempts - 1}"
@@ -180,6 +182,7 @@ class PipelineActivities:
             key=key,
             service="ray-pipeline",
             cpu_seconds=owed.cpu_seconds,
+            capacity=capacity,
         )
         records = usage.with_memory(record, owed.memory_byte_seconds)
         if node.resources.gpus:

@@ -96,7 +96,9 @@ async def _counted(
         last, attempt = job, attempt + 1
 
     def count() -> tuple[training.UsageRecord, ...]:
-        pays = paying.Paying(ours, claim, claim.book, claim.base_id, claim.service, "", claim.gpus)
+        pays = paying.Paying(
+            ours, claim, claim.book, claim.base_id, claim.service, "", claim.gpus, claim.capacity
+        )
         owed = pays.records(last, f"{claim.base_id}/ended")
         # Without CPU time of its own it ran and was paid, or never ran.
         records = tuple(owed) if owed[0].consumed_quantity else ()

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from mainspring.core import errors
+from mainspring.core import errors, settings
 from mainspring.core.contracts import training
 from mainspring.core.contracts.base import Message
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.workflows import budgets as run_budgets
 from mainspring.workflows.ray_jobs import books, client, job_files, unbilled, usage
 
-__all__ = ["Paying"]
+__all__ = ["Paying", "capacity_of", "of"]
 
 _GPU_HOUR: Final = "gpu_hour"
 
@@ -23,6 +24,32 @@ class _Told(Message):
     """What was sent of a job that was stopped: the same again, whatever Ray says of it by then."""
 
     records: list[training.UsageRecord]
+
+
+def of(
+    budgets: run_budgets.Budgets | None,
+    run: run_budgets.Limited,
+    book: books.Book,
+    base_id: str,
+    service: str,
+    checkpoint: str,
+    ray: settings.RaySettings,
+    *,
+    gpus: float = 0.0,
+) -> Paying | None:
+    """None: nobody pays. What was written down when the first worker began to follow the jobs holds, whatever `ray` says of
+    its capacity by then: a record that is sent again is the same."""
+    if budgets is None:
+        return None
+    pays = Paying(budgets, run, book, base_id, service, checkpoint, gpus, ray.capacity)
+    if budgets.claims is None:
+        return pays
+    return replace(pays, capacity=budgets.claims.open(pays.claim).capacity)
+
+
+def capacity_of(pays: Paying | None, ray: settings.RaySettings) -> Capacity:
+    """Of the nodes that its jobs run on."""
+    return ray.capacity if pays is None else pays.capacity
 
 
 @dataclass(frozen=True)
@@ -38,17 +65,20 @@ class Paying:
     checkpoint: str
     """What a stopped run goes on from, in words."""
     gpus: float = 0.0
+    capacity: Capacity = Capacity.ON_DEMAND
+    """Of the nodes that the jobs run on."""
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[run_budgets.Watched]:
         """Its use counts while the block runs, and is owed until its run has ended."""
         if self.budgets.claims is not None:
-            self.budgets.claims.open(self._claim)
-        with self.budgets.watching(self.run, self._used) as watched:
+            self.budgets.claims.open(self.claim)
+        with self.budgets.watching(self.run, self._used, self.capacity) as watched:
             yield watched
 
     @property
-    def _claim(self) -> unbilled.Claim:
+    def claim(self) -> unbilled.Claim:
+        """What is owed for the jobs until their run has ended."""
         run = self.run
         return unbilled.Claim(
             run_id=run.run_id,
@@ -58,6 +88,7 @@ class Paying:
             base_id=self.base_id,
             service=self.service,
             gpus=self.gpus,
+            capacity=self.capacity,
         )
 
     async def must_stop(self, watched: run_budgets.Watched) -> bool:
@@ -105,7 +136,14 @@ class Paying:
         """Of what no record has but those of `key`, core-hours first; `cpu_seconds` where the jobs have no books, being of an
         older release."""
         owed = self.book.owed(key) or books.Used(cpu_seconds=cpu_seconds)
-        record = usage.core_hours(self.run, job, key=key, service=self.service, cpu_seconds=owed.cpu_seconds)
+        record = usage.core_hours(
+            self.run,
+            job,
+            key=key,
+            service=self.service,
+            cpu_seconds=owed.cpu_seconds,
+            capacity=self.capacity,
+        )
         records = usage.with_memory(record, owed.memory_byte_seconds)
         if not self.gpus:
             return records

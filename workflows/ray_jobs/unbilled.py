@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from mainspring.core.contracts import training
 from mainspring.core.contracts.base import Message
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.workflows.ray_jobs import books, job_files
 
 __all__ = ["Claim", "Unbilled"]
@@ -34,6 +35,8 @@ class Claim(Message):
     service: str
     gpus: float = 0.0
     max_cost: float | None = None
+    capacity: Capacity = Capacity.ON_DEMAND
+    """Of the nodes that the jobs run on."""
     records: tuple[training.UsageRecord, ...] | None = None
     """None: nobody has counted. The same again, whatever is known later."""
 
@@ -48,11 +51,13 @@ class Unbilled:
     def of(cls, state_dir: Path) -> Unbilled:
         return cls(state_dir.absolute() / "unbilled")
 
-    def open(self, claim: Claim) -> None:
-        """Harmless to repeat, for every worker that follows the job."""
+    def open(self, claim: Claim) -> Claim:
+        """The one that holds: the first. Harmless to repeat, for every worker that follows the job."""
         path = self.root / _name(claim.run_id) / f"{_name(claim.base_id)}.json"
-        if not path.exists():
-            self.write(path, claim)
+        if path.exists():
+            return read(path) or claim
+        self.write(path, claim)
+        return claim
 
     def write(self, path: Path, claim: Claim) -> None:
         job_files.write_file(path, claim.model_dump_json(indent=1).encode())

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from mainspring.core.contracts import training
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.workflows.ray_jobs import client
 
 __all__ = ["CORE_HOUR", "MEMORY_HOUR", "core_hours", "gib_hours", "with_memory"]
@@ -26,7 +27,13 @@ class Run(Protocol):
 
 
 def core_hours(
-    run: Run, job: client.Job, *, key: str, service: str, cpu_seconds: float
+    run: Run,
+    job: client.Job,
+    *,
+    key: str,
+    service: str,
+    cpu_seconds: float,
+    capacity: Capacity = Capacity.ON_DEMAND,
 ) -> training.UsageRecord:
     """`cpu_seconds` of CPU time, of the run's earlier jobs too where the last one went on with their work. A record with the same `key` is counted once; a job without times ends now."""
     ended = _time(job.end_time) or datetime.now(UTC)
@@ -41,6 +48,7 @@ def core_hours(
         consumed_unit="core-hours",
         started_at=_time(job.start_time) or ended,
         ended_at=ended,
+        capacity=capacity,
     )
 
 

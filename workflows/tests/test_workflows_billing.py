@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from workflows_doubles import QUEUE, run
 
 from mainspring.core import errors, settings
 from mainspring.core.contracts import training
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.workflows import budgets
 from mainspring.workflows.ray_jobs import billing, books, paying, unbilled
 from mainspring.workflows.ray_jobs.client import RayJobs
@@ -75,13 +77,22 @@ class House:
         status: str = "STOPPED",
         gpus: float = 0.0,
         gib: int = 0,
+        then: Capacity = Capacity.ON_DEMAND,
+        capacity: Capacity = Capacity.ON_DEMAND,
     ) -> books.Book:
-        """A job of the run that a worker followed and that used so much."""
+        """A job of the run on `capacity` that a worker followed and that used so much; then another did, with settings that say `then`."""
         book = books.Book(root=self._folder / run_id, family="a")
         base_id = f"{run_id}-train-a"
-        pays = paying.Paying(self.ours, train_request(run_id=run_id), book, base_id, "ray-train", "it", gpus)
-        with pays.watched(), pays.watched(), book.keeping(lambda: seconds, lambda: gib * 3600 << 30):
-            pass
+
+        def pays(told: Capacity) -> paying.Paying:
+            ray, whose = settings.RaySettings(capacity=told), train_request(run_id=run_id)
+            found = paying.of(self.ours, whose, book, base_id, "ray-train", "it", ray, gpus=gpus)
+            assert found is not None and paying.capacity_of(found, ray) is capacity
+            return found
+
+        with pays(capacity).watched(), pays(then).watched():
+            with book.keeping(lambda: seconds, lambda: gib * 3600 << 30):
+                pass
         self._ray.script[f"{base_id}-0"] = [status]
         await self._jobs.submit(f"{base_id}-0", "x", metadata={"run_id": run_id})
         return book
@@ -125,6 +136,30 @@ def test_what_a_cancelled_run_used_is_on_record_once(tmp_path: Path, ray: RayDou
         )
         assert (core.run_id, core.sku, core.consumed_quantity) == ("run_cancelled", "cpu_core_hour", 1.0)
         assert (core.project, core.service, gpu.sku) == ("flight-delay", "ray-train", "gpu_hour")
+
+    told(tmp_path, ray, story)
+
+
+def test_a_job_is_billed_as_what_it_began_on(tmp_path: Path, ray: RayDouble) -> None:
+    """Whatever workers are told of their nodes meanwhile; and a claim that an older release wrote is of nodes on demand."""
+
+    async def story(house: House) -> None:
+        await house.worked("run_spot", gpus=1.0, gib=1, capacity=Capacity.SPOT, then=Capacity.RESERVED)
+        await house.worked("run_old")
+        (old,) = (p for p in house.claims.root.rglob("*.json") if "run_old" in p.read_text())
+        written = json.loads(old.read_text())
+        assert written.pop("capacity") == "on-demand"
+        old.write_text(json.dumps(written))
+        for run_id in ("run_spot", "run_old"):
+            await house.ended(run_id)
+        assert len(await house.bill()) == 4
+        found = {(r.run_id, r.sku): r.capacity for r in house.control.usage.values()}
+        assert found == {
+            ("run_spot", "cpu_core_hour"): Capacity.SPOT,
+            ("run_spot", "memory_gib_hour"): Capacity.SPOT,
+            ("run_spot", "gpu_hour"): Capacity.SPOT,
+            ("run_old", "cpu_core_hour"): Capacity.ON_DEMAND,
+        }
 
     told(tmp_path, ray, story)
 

@@ -23,6 +23,7 @@ from mainspring.core import errors
 from mainspring.core.client.workflows import WorkflowClient
 from mainspring.core.contracts import budgets as contracts
 from mainspring.core.contracts import training
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.contracts.training import Stage
 from mainspring.workflows import budgets
 from mainspring.workflows.ray_jobs import attach, books, client, memory, paying
@@ -41,6 +42,7 @@ class Control:
     runs: dict[str, contracts.Spending] = field(default_factory=dict)
     projects: dict[str, contracts.Spending] = field(default_factory=dict)
     periods: tuple[contracts.PeriodSpending, ...] = ()
+    rates: dict[str, dict[str, float]] = field(default_factory=dict)
     is_away: bool = False
     asked: list[httpx.QueryParams] = field(default_factory=list)
     usage: dict[str, training.UsageRecord] = field(default_factory=dict)
@@ -61,6 +63,7 @@ class Control:
         answer = contracts.Standing(
             currency="USD",
             prices={"cpu_core_hour": CORE_HOUR, "gpu_hour": GPU_HOUR, "memory_gib_hour": MEMORY_HOUR},
+            rates=self.rates,
             runs={k: v for k, v in self.runs.items() if k in asked.url.params.get_list("run")},
             projects={k: v for k, v in self.projects.items() if k in asked.url.params.get_list("project")},
             budgets=tuple(b for b in self.periods if b.project in asked.url.params.get_list("project")),
@@ -206,6 +209,29 @@ def test_a_gpu_counts_by_the_clock() -> None:
     assert asyncio.run(story()) is not None
 
 
+def test_jobs_count_by_the_rates_of_what_they_run_on() -> None:
+    """One that began before the worker was told of other nodes, and one after; a release that knows one price bills both by it."""
+    control = Control(
+        projects={"flight-delay": limit(0.1)}, rates={"spot": {"cpu_core_hour": 0.01, "of tomorrow": 1.0}}
+    )
+
+    async def story() -> list[books.Stop | None]:
+        ours = control.budgets()
+        with (
+            ours.watching(train_request(run_id="run_0"), lambda: {**hours(1.5), "gpu_hour": 0.008}) as one,
+            ours.watching(train_request(run_id="run_1"), lambda: hours(1.9), Capacity.SPOT) as other,
+        ):
+            assert await ours.exhausted(one) is None
+            before = await ours.exhausted(other)
+            control.rates = {}
+            control.now += 2.001
+            return [before, await ours.exhausted(other)]
+
+    before, after = asyncio.run(story())
+    assert before is None, "0.06 and 0.02, and 0.019: 0.099"
+    assert after is not None and after.spent == pytest.approx(0.06 + 0.02 + 1.9 * CORE_HOUR)
+
+
 @pytest.mark.parametrize("max_cost", [None, 1.0])
 def test_while_nobody_says_what_is_left_work_goes_on_for_a_time(max_cost: float | None) -> None:
     """Of a run without any limit for ever: there is nothing to keep to."""
@@ -335,11 +361,19 @@ def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attach, "_GRACE_SECONDS", 0.05)
 
 
-def train(ray: RayDouble, ours: budgets.Budgets, folder: Path, family: str) -> attach.Done[str]:
+def train(
+    ray: RayDouble,
+    ours: budgets.Budgets,
+    folder: Path,
+    family: str,
+    capacity: Capacity = Capacity.ON_DEMAND,
+) -> attach.Done[str]:
     """One execution's look at its job, as an activity has it."""
     base_id = f"run_train-train-{family}"
     book = books.Book(root=folder, family=family)
-    pays = paying.Paying(ours, train_request(), book, base_id, "ray-train", "the last checkpoint")
+    pays = paying.Paying(
+        ours, train_request(), book, base_id, "ray-train", "the last checkpoint", capacity=capacity
+    )
 
     def answer(k: int) -> str:
         """What it has by now: an error that says that it was stopped, or a result once it is through."""
@@ -435,6 +469,20 @@ def test_memory_alone_spends_a_budget_and_each_byte_second_is_in_one_record(
     ]
     paid = round(memory_.consumed_quantity * GIB_HOUR) + rest.memory_byte_seconds
     assert paid == sum(written) == 200 * GIB_HOUR + 10
+
+
+def test_what_was_stopped_is_billed_by_the_rate_that_stopped_it(tmp_path: Path, ray: RayDouble) -> None:
+    control = Control(runs={"run_train": limit(0.013)}, rates={"spot": {"cpu_core_hour": 0.013}})
+    ray.script["run_train-train-a-0"] = ["RUNNING"]
+    do(submit(ray, "run_train-train-a-0"))
+    enter(books.Book(root=tmp_path, family="a"), 3600.0, GIB_HOUR // 1000)
+    with pytest.raises(errors.BudgetExhausted) as caught:
+        train(ray, control.budgets(), tmp_path, "a", capacity=Capacity.SPOT)
+    assert caught.value.spent == pytest.approx(0.013 + MEMORY_HOUR / 1000), "of memory it has no rate"
+    assert [(r.sku, r.capacity) for r in control.usage.values()] == [
+        ("cpu_core_hour", Capacity.SPOT),
+        ("memory_gib_hour", Capacity.SPOT),
+    ]
 
 
 def test_what_ran_is_on_record_before_the_run_ends_for_it(tmp_path: Path, ray: RayDouble) -> None:

@@ -24,11 +24,13 @@ from workflows_doubles import QUEUE, Endpoint, run
 from mainspring.core import settings
 from mainspring.core.client.workflows import WorkflowClient
 from mainspring.core.contracts import pipelines, training
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.contracts.training import Stage
 from mainspring.core.pipelines import PipelineStore
+from mainspring.workflows import budgets
 from mainspring.workflows.pipelines import activities, messages
 from mainspring.workflows.pipelines.workflow import RunPipeline
-from mainspring.workflows.ray_jobs import books, step, step_messages
+from mainspring.workflows.ray_jobs import books, step, step_messages, unbilled
 
 SOURCE = """
 import os, subprocess, sys, time
@@ -216,23 +218,30 @@ def wait_for(is_so: Any, seconds: float = 20.0) -> None:
 class World:
     """The activities over a Ray whose jobs are real processes, and a control API that counts what is metered."""
 
-    def __init__(self, directory: Path, ray_url: str) -> None:
+    def __init__(self, directory: Path, ray_url: str, capacity: str = "on-demand") -> None:
         in_force = settings.load(
             {
                 "MAINSPRING_STACK_STATE_DIR": str(directory / "state"),
                 "MAINSPRING_RAY_DASHBOARD_URL": ray_url,
+                "MAINSPRING_RAY_CAPACITY": capacity,
             },
             directory=directory,
         )
         self.usage: dict[str, training.UsageRecord] = {}
 
         def answer(asked: httpx.Request) -> httpx.Response:
+            if asked.method == "GET":
+                return httpx.Response(200, json={"currency": "USD", "prices": {}})
             record = training.UsageRecord.model_validate_json(asked.content)
             self.usage[record.usage_key] = record
             return httpx.Response(201, json={})
 
         control_api = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://control")
-        self.activities = activities.PipelineActivities(in_force, control_api, poll_seconds=0.01)
+        claims = unbilled.Unbilled.of(in_force.stack.state_dir)
+        budget = budgets.Budgets(control_api, patience_seconds=60.0, claims=claims)
+        self.activities = activities.PipelineActivities(
+            in_force, control_api, poll_seconds=0.01, budget=budget
+        )
         self.store = PipelineStore.of(in_force.stack.state_dir, "flight-delay")
 
     def keep(self, *nodes: pipelines.Node) -> str:
@@ -271,7 +280,7 @@ SUM = (
 def test_a_step_is_submitted_once_an_execution_with_what_it_needs_and_metered(
     tmp_path: Path, ray: RayDouble
 ) -> None:
-    world = World(tmp_path, ray.url)
+    world = World(tmp_path, ray.url, "spot")
     request = pipeline_request(pack=world.keep(*SUM))
     asked = messages.RunStep(request=request, node="load", memory_gib=1.5)
     ran = in_execution("11111111-a", world.activities.run, asked)
@@ -296,6 +305,11 @@ def test_a_step_is_submitted_once_an_execution_with_what_it_needs_and_metered(
     assert world.store.open(squared.value.digest).read_bytes() == b"1"
     gpus = [r for key, r in world.usage.items() if key.endswith("/gpu")]
     assert [r.sku for r in gpus] == ["gpu_hour"] and gpus[0].consumed_quantity > 0
+    assert {r.capacity for r in world.usage.values()} == {Capacity.SPOT}
+    later = World(tmp_path, ray.url, "reserved")
+    assert in_execution("11111111-a", later.activities.run, mapped) == squared
+    assert {key: world.usage[key] for key in later.usage} == later.usage, "what was begun is paid as it was"
+    assert len(later.usage) == 3
 
 
 def test_a_run_again_is_all_cache_and_a_run_with_edited_code_does_what_changed(

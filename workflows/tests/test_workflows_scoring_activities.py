@@ -64,6 +64,7 @@ class World:
             {
                 "MAINSPRING_STACK_STATE_DIR": str(state),
                 "MAINSPRING_RAY_DASHBOARD_URL": ray_url or "http://127.0.0.1:9",
+                "MAINSPRING_RAY_CAPACITY": "reserved",
                 "MAINSPRING_SERVING_BUNDLE_DIR": str(directory / "bundles"),
                 "MAINSPRING_SERVING_TRUSTED_KEYS_DIR": str(directory / "trusted"),
                 "MAINSPRING_LINEAGE_TRANSPORT": "file",
@@ -132,6 +133,7 @@ def test_a_dataset_is_scored_once_metered_and_told(
     (held,) = scored.more_usage
     assert (held.usage_key, held.sku) == (f"{scored.usage.usage_key}/memory", "memory_gib_hour")
     assert held.consumed_quantity > 0 and held.run_id == "run_1"
+    assert scored.usage.capacity == held.capacity == "reserved"
     asked = messages.Publish(request=request, planned=planned)
     published = do(world.steps.publish(asked))
     assert (published.rows, published.parts) == (3000, 6)

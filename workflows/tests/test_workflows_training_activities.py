@@ -59,6 +59,7 @@ class World:
             {
                 "MAINSPRING_STACK_STATE_DIR": str(directory / "state"),
                 "MAINSPRING_RAY_DASHBOARD_URL": ray_url,
+                "MAINSPRING_RAY_CAPACITY": "spot",
                 "MAINSPRING_TRACKING_URI": f"sqlite:///{directory}/mlflow.db",
             },
             directory=directory,
@@ -147,6 +148,7 @@ def test_training_is_submitted_once_and_metered(tmp_path: Path, ray: RayDouble) 
     assert ray.submitted == ["run_1-train-none-0"]
     assert trained.usage.usage_key == "run_1/train/none/0"
     assert trained.usage.consumed_quantity == pytest.approx(0.001)
+    assert trained.usage.capacity == "spot"
     assert trained.detail["epochs"] >= 1
     do(world.all.report_usage(messages.ReportUsage(record=trained.usage)))
     assert world.posted[0][0] == "/api/v1/usage"

@@ -153,6 +153,7 @@ class World:
             {
                 "MAINSPRING_STACK_STATE_DIR": str(directory / "state"),
                 "MAINSPRING_RAY_DASHBOARD_URL": ray_url,
+                "MAINSPRING_RAY_CAPACITY": "spot",
             },
             directory=directory,
         )
@@ -183,6 +184,7 @@ def test_a_study_is_submitted_once_an_execution_and_metered(
     assert tuned.detail["done"] == 3
     assert tuned.usage.usage_key == "run_tune/tune/11111111/0"
     assert tuned.usage.consumed_quantity == pytest.approx(3 * 1.8 / 3600)
+    assert tuned.usage.capacity == "spot"
     again = in_execution("22222222-b", world.tuning.tune, world.request)
     assert again.usage.usage_key == "run_tune/tune/22222222/0"
 

@@ -15,6 +15,7 @@ from temporalio import activity
 
 from mainspring.core import canonical, errors, job_logs, policy, projects, settings, trainers
 from mainspring.core.contracts import inputs, training
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.features import frames, plan
 from mainspring.core.lineage import emitter, jobs
 from mainspring.core.models import bundle, evaluation, samples, signing
@@ -77,8 +78,10 @@ class ModelActivities:
             book = books.Book(root=folder.root / "books", family=family)
             spec = self._spec(request, folder).model_copy(update={"book": book})
             job_files.write_file(folder.spec, spec.model_dump_json(indent=1).encode())
+            base_id, ray = f"{request.run_id}-train-{family}", self._settings.ray
+            pays = paying.of(self._budget, request, book, base_id, "ray-train", "the last checkpoint", ray)
             work = attach.Work(
-                base_id=f"{request.run_id}-train-{family}",
+                base_id=base_id,
                 entrypoint=lambda k: shlex.join(
                     (
                         *(sys.executable, "-m", train_messages.MODULE),
@@ -87,11 +90,10 @@ class ModelActivities:
                 ),
                 answer=lambda k: train_messages.read_output(folder.output(family, k)),
                 metadata={"run_id": request.run_id, "project": request.project},
-                timeout_seconds=self._settings.ray.job_timeout_seconds,
-                paying=self._paying(request, book, f"{request.run_id}-train-{family}"),
+                timeout_seconds=ray.job_timeout_seconds,
+                paying=pays,
                 kept=job_logs.JobLogs.of(self._settings.stack.state_dir, request.project),
             )
-            ray = self._settings.ray
             of = lineage.run(request, messages.TRAIN)
             async with heartbeat.beating(), emitter.telling_async(self._tell, of) as told:
                 async with client.RayJobs.connect(ray.dashboard_url, ray.token_file) as ray_jobs:
@@ -100,12 +102,8 @@ class ModelActivities:
                 told.makes.append(lineage.weights(request, _fitted(folder)))
             own = folder.metered(family, done.answer.cpu_seconds, goes_on=done.answer.is_resumed)
             owed = book.owed(_usage_key(request, family, done.attempts)) or books.Used(cpu_seconds=own)
-        return _trained(request, done, folder.output(family, done.attempts - 1), family, owed)
-
-    def _paying(self, request: training.TrainRequest, book: books.Book, base_id: str) -> paying.Paying | None:
-        if self._budget is None:
-            return None
-        return paying.Paying(self._budget, request, book, base_id, "ray-train", "the last checkpoint")
+        capacity = paying.capacity_of(pays, ray)
+        return _trained(request, done, folder.output(family, done.attempts - 1), family, owed, capacity)
 
     def _spec(self, request: training.TrainRequest, folder: run_folder.RunFolder) -> train_messages.TrainSpec:
         project = projects.load_project(request.project)
@@ -283,6 +281,7 @@ def _trained(
     output: Path,
     family: str,
     owed: books.Used,
+    capacity: Capacity,
 ) -> messages.Trained:
     """`owed`: what is this execution's to pay."""
     answer, job = done.answer, done.job
@@ -294,6 +293,7 @@ def _trained(
             key=_usage_key(request, family, done.attempts),
             service="ray-train",
             cpu_seconds=owed.cpu_seconds,
+            capacity=capacity,
         ),
         owed.memory_byte_seconds,
     )

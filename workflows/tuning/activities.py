@@ -13,6 +13,7 @@ from temporalio import activity
 
 from mainspring.core import canonical, errors, job_logs, projects, settings, trainers
 from mainspring.core.contracts import control, tuning
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.workflows import budgets, heartbeat
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows.exchange import exchange
@@ -65,8 +66,11 @@ class TuningActivities:
             def output(k: int) -> Path:
                 return folder.root / f"tune-output-{family}-{k}.json"
 
+            base_id, ray = f"{request.run_id}-tune-{family}", self._settings.ray
+            checkpoint = "its trials, each from its last finished epoch"
+            pays = paying.of(self._budget, request, book, base_id, "ray-tune", checkpoint, ray)
             work = attach.Work(
-                base_id=f"{request.run_id}-tune-{family}",
+                base_id=base_id,
                 entrypoint=lambda k: shlex.join(
                     (
                         *(sys.executable, "-m", tune_messages.MODULE),
@@ -75,25 +79,15 @@ class TuningActivities:
                 ),
                 answer=lambda k: tune_messages.read_output(output(k)),
                 metadata={"run_id": request.run_id, "project": request.project},
-                timeout_seconds=self._settings.ray.job_timeout_seconds,
+                timeout_seconds=ray.job_timeout_seconds,
                 kept=job_logs.JobLogs.of(self._settings.stack.state_dir, request.project),
-                paying=None
-                if self._budget is None
-                else paying.Paying(
-                    self._budget,
-                    request,
-                    book,
-                    f"{request.run_id}-tune-{family}",
-                    "ray-tune",
-                    "its trials, each from its last finished epoch",
-                ),
+                paying=pays,
             )
-            ray = self._settings.ray
             async with client.RayJobs.connect(ray.dashboard_url, ray.token_file) as ray_jobs:
                 done = await attach.run_to_end(ray_jobs, work, poll_seconds=self._poll_seconds)
             own = folder.metered(family, done.answer.cpu_seconds, goes_on=done.answer.is_resumed)
             owed = book.owed(_usage_key(request, family, done.attempts)) or books.Used(cpu_seconds=own)
-        return _tuned(request, done, family, owed)
+        return _tuned(request, done, family, owed, paying.capacity_of(pays, ray))
 
     def _spec(self, request: tuning.TuneRequest, folder: run_folder.RunFolder) -> tune_messages.TuneSpec:
         project = projects.load_project(request.project)
@@ -165,6 +159,7 @@ def _tuned(
     done: attach.Done[tune_messages.TuneOutput],
     family: str,
     owed: books.Used,
+    capacity: Capacity,
 ) -> messages.Tuned:
     """`owed`: what is this execution's to pay."""
     answer, job = done.answer, done.job
@@ -175,6 +170,7 @@ def _tuned(
             key=_usage_key(request, family, done.attempts),
             service="ray-tune",
             cpu_seconds=owed.cpu_seconds,
+            capacity=capacity,
         ),
         owed.memory_byte_seconds,
     )
