@@ -172,6 +172,8 @@ class ServingSettings(_Group):
     """What a suspected caller may still ask of the endpoint; 0: suspicions are told and nothing is throttled."""
     usage_report_seconds: Annotated[float, Field(ge=0)] = 60.0
     """How often the control API is told what endpoints used, by bundle, caller and project; 0: never."""
+    capacity: AnyCapacity = Capacity.ON_DEMAND
+    """What the nodes are that this process runs on: by whose rate of `[cost]` its CPU time is billed."""
     usage_spool: Path = Path("usage/spool.jsonl")
     """What it has not received yet; default: under the state directory."""
     shadow_tolerance: Annotated[float, Field(ge=0)] = 1e-3

@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 
 from mainspring.core import errors, ids
 from mainspring.core.contracts import base, metering
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.lineage import spool
 from mainspring.serving import observed, traffic
 from mainspring.serving.access import guard
@@ -50,8 +51,11 @@ _Key: TypeAlias = tuple[str, str, str, str]
 class Meter:
     """Sums of the open window. Thread-safe. Memory: an entry for each endpoint, bundle, caller and project that asked."""
 
-    def __init__(self, now: Callable[[], datetime] = base.utc_now) -> None:
-        self._now = now
+    def __init__(
+        self, now: Callable[[], datetime] = base.utc_now, capacity: Capacity = Capacity.ON_DEMAND
+    ) -> None:
+        """`capacity`: of the nodes that this process runs on."""
+        self._now, self._capacity = now, capacity
         self._process = ids.new_id("use")
         self._lock = threading.Lock()
         self._window = 0
@@ -118,6 +122,7 @@ class Meter:
             cpu_microseconds=micros,
             started_at=began,
             ended_at=self._began,
+            capacity=self._capacity,
         )
 
 

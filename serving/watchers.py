@@ -47,7 +47,7 @@ def start(
     if watching.predictions is not None:
         watching.observers.append(prediction_log.observer(watching.predictions, serving.log_predictions))
     if send_usage is not None and serving.usage_report_seconds:
-        meter = watching.meter = usage.Meter()
+        meter = watching.meter = usage.Meter(capacity=serving.capacity)
         watching.observers.append(meter.observe)
         watching.usage = usage.Reporter(
             meter, send_usage, serving.usage_spool, every_seconds=serving.usage_report_seconds

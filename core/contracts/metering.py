@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from mainspring.core.contracts.base import Digest, Message, Request, Slug, UtcTime
+from mainspring.core.contracts.capacity import Capacity
 
 #: Sums of nine million such records fit 63 bits.
 _Count = Annotated[int, Field(ge=0, le=10**12)]
@@ -30,6 +31,8 @@ class ServingUsage(Message):
     """CPU time of the process that these requests took."""
     started_at: UtcTime
     ended_at: UtcTime
+    capacity: Capacity = Capacity.ON_DEMAND
+    """Of the nodes that the process runs on."""
 
 
 class ServingUsageBatch(Request):

@@ -6,6 +6,7 @@ from typing import Final
 
 from mainspring.core import errors, settings
 from mainspring.core.contracts import control, metering
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.cost import pricing
 
 SERVICE: Final = "serving"
@@ -15,7 +16,7 @@ _MICROSECONDS_PER_HOUR: Final = 3_600_000_000
 def price_serving(
     usage: metering.ServingUsage, book: settings.CostSettings
 ) -> tuple[tuple[control.CostView, int], ...]:
-    """Its two charges, predictions and CPU, each with its cost in billionths, rounded half-even.
+    """Its two charges, predictions and CPU, each with its cost in billionths, rounded half-even; CPU by the rate of its capacity.
 
     The charge's own keys derive from `usage_key`; `run_id` is `endpoint/<name>`, there being no run.
     Errors: InvalidRequest if the window ends before it starts.
@@ -33,8 +34,7 @@ def price_serving(
 def _charge(
     usage: metering.ServingUsage, book: settings.CostSettings, sku: str, units: int, per: int
 ) -> tuple[control.CostView, int]:
-    unit_price: float = getattr(book, sku)
-    nanos = pricing.whole_nanos(units, unit_price, per)
+    nanos = pricing.whole_nanos(units, pricing.unit_price(book, sku, usage.capacity), per)
     view = control.CostView(
         usage_key=f"{SERVICE}/{usage.usage_key}/{sku}",
         run_id=f"endpoint/{usage.endpoint}",
@@ -44,10 +44,11 @@ def _charge(
         sku_id=sku,
         consumed_quantity=units / per,
         consumed_unit=pricing.UNITS[sku],
-        list_unit_price=unit_price,
+        list_unit_price=pricing.unit_price(book, sku, Capacity.ON_DEMAND),
         billed_cost=pricing.to_amount(nanos),
         billing_currency=book.currency,
         charge_period_start=usage.started_at,
         charge_period_end=usage.ended_at,
+        capacity=pricing.rate_of(sku, usage.capacity),
     )
     return view, nanos

@@ -40,7 +40,7 @@ async def insert(
         sa.insert(database.serving_usage),
         [
             {
-                **r.model_dump(exclude={"started_at", "ended_at"}),
+                **r.model_dump(exclude={"started_at", "ended_at", "capacity"}),
                 "cost_nanos": sum(nanos for _, nanos in charges),
                 "started_at": r.started_at.isoformat(),
                 "record": r.model_dump(mode="json"),

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import cost, errors, identity, settings
 from mainspring.core.contracts import control, metering, training
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.platform import database, plane
 from mainspring.platform.audit import service as audit
 from mainspring.platform.costs import service as costs
@@ -89,21 +90,30 @@ def random_windows(count: int, seed: int) -> list[metering.ServingUsage]:
             requests=rng.randrange(10**6),
             predictions=rng.choice([0, 1, rng.randrange(10**9)]),
             cpu_microseconds=rng.choice([0, 1, 10**12, rng.randrange(10**10)]),
+            capacity=rng.choice(list(Capacity)),
         )
         for i in range(count)
     ]
 
 
 def test_the_charges_are_exact_and_rounded_once() -> None:
-    book = settings.CostSettings(cpu_core_hour=0.0417, thousand_predictions=0.0013)
+    book = settings.CostSettings(
+        cpu_core_hour=0.0417,
+        spot_cpu_core_hour=0.0131,
+        reserved_cpu_core_hour=0.0251,
+        thousand_predictions=0.0013,
+    )
+    rates = {"on-demand": Fraction("0.0417"), "spot": Fraction("0.0131"), "reserved": Fraction("0.0251")}
     for one in [*random_windows(200, 1), used("x", cpu_microseconds=10**12, predictions=10**12)]:
         (rows, row_nanos), (cpu, cpu_nanos) = cost.price_serving(one, book)
         for nanos, units, price, per in (
             (row_nanos, one.predictions, Fraction("0.0013"), 1000),
-            (cpu_nanos, one.cpu_microseconds, Fraction("0.0417"), 3_600_000_000),
+            (cpu_nanos, one.cpu_microseconds, rates[one.capacity], 3_600_000_000),
         ):
             assert abs(nanos - units * price * 10**9 / per) <= Fraction(1, 2)
         assert (rows.sku_id, cpu.sku_id) == ("thousand_predictions", "cpu_core_hour")
+        assert (rows.list_unit_price, cpu.list_unit_price) == (0.0013, 0.0417)
+        assert (rows.capacity, cpu.capacity) == (Capacity.ON_DEMAND, one.capacity)
         assert rows.billed_cost == cost.to_amount(row_nanos)
     with pytest.raises(errors.InvalidRequest, match="ends before it starts"):
         cost.price_serving(used("x", ended_at=START - timedelta(seconds=1)), book)
@@ -142,6 +152,12 @@ def test_every_grouping_adds_up_to_what_was_metered_whatever_fails(tmp_path: Pat
                     assert getattr(found.total, unit) == sum(expected.values())
                 assert cost.to_nanos(found.total.cost) == nanos
                 assert sum(cost.to_nanos(g.cost) for g in found.groups.values()) == nanos
+            rates: dict[str, int] = {}
+            for view, n in (charge for w in windows for charge in cost.price_serving(w, honest.book)):
+                rates[view.capacity] = rates.get(view.capacity, 0) + n
+            by_rate = await costs.summarise(honest, DEVELOPER, group_by="capacity", project="")
+            assert {name: cost.to_nanos(paid) for name, paid in by_rate.groups.items()} == rates
+            assert set(rates) == set(Capacity) and sum(rates.values()) == nanos
             ledger = await costs.summarise(honest, DEVELOPER, group_by="service", project="")
             assert cost.to_nanos(ledger.groups["serving"]) == cost.to_nanos(ledger.total) == nanos
             rows = (await audit.read(honest, DEVELOPER, after="", limit=500)).items
@@ -200,6 +216,24 @@ def test_serving_counts_against_the_budget(tmp_path: Path) -> None:
 def test_what_is_no_count_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(fields))):
         used("a", **fields)
+
+
+def test_what_an_older_process_sent_again_is_the_same_and_of_nodes_on_demand(tmp_path: Path) -> None:
+    """Its spool knows no capacity; the same key of other nodes is another record."""
+    old = metering.ServingUsage.model_validate(used("a").model_dump(mode="json", exclude={"capacity"}))
+
+    async def told() -> None:
+        async with opened(tmp_path) as one:
+            assert (await service.record(one, SERVICE, [old])).new == 1
+            again = used("a", capacity="on-demand")
+            assert (await service.record(one, SERVICE, [again])).new == 0
+            with pytest.raises(errors.Conflict, match="taken by another record"):
+                await service.record(one, SERVICE, [used("b"), used("a", capacity="spot")])
+            found = await costs.summarise(one, DEVELOPER, group_by="capacity", project="alpha")
+            assert set(found.groups) == {"on-demand"}
+            assert cost.to_nanos(found.total) == sum(n for _, n in cost.price_serving(old, one.book))
+
+    asyncio.run(told())
 
 
 def test_training_and_serving_share_one_ledger(tmp_path: Path) -> None:

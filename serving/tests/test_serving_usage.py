@@ -16,12 +16,13 @@ import serving_access_world as access_world
 import serving_world as world
 from serving_access_world import ASKED, PREDICT
 
-from mainspring.core import errors
+from mainspring.core import errors, settings
 from mainspring.core.client import serving as client_module
 from mainspring.core.contracts import metering
+from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.contracts.deployment import TrafficTable
-from mainspring.serving import admission, observed, usage
-from mainspring.serving.access import callers, guard
+from mainspring.serving import admission, observed, usage, watchers
+from mainspring.serving.access import callers, guard, limits
 
 BUNDLE = world.World()
 
@@ -132,6 +133,18 @@ def test_a_refused_batch_holds_up_no_other_and_is_kept(
     assert "no project `flights-team`; create it" in caplog.text
     kept = json.loads((tmp_path / "spool.refused.jsonl").read_text())
     assert kept["records"][0]["project"] == "flights-team"
+
+
+def test_what_a_process_uses_is_of_the_nodes_that_it_is_told(tmp_path: Path) -> None:
+    s = settings.load({"MAINSPRING_SERVING_CAPACITY": "spot"}, directory=tmp_path).serving
+    ledger = Ledger()
+    limiter = limits.Limiter(tmp_path / "limits.json", lambda _: True)
+    watching = watchers.start(s, limiter, ledger)
+    as_caller("a", "shop")
+    for observe in watching.observers:
+        observe(scored(1, 5000))
+    watching.close()
+    assert [(one.cpu_microseconds, one.capacity) for one in ledger.records.values()] == [(5, Capacity.SPOT)]
 
 
 def test_a_shadow_is_nobodys_request(tmp_path: Path) -> None:
