@@ -183,6 +183,30 @@ def test_what_came_to_its_end_was_paid_by_its_own_record(tmp_path: Path, ray: Ra
     told(tmp_path, ray, story)
 
 
+def test_a_claim_and_a_book_of_a_release_without_memory_are_billed_as_they_were(
+    tmp_path: Path, ray: RayDouble
+) -> None:
+    """Their worker was replaced by one of this release while the job was at work."""
+
+    async def story(house: House) -> None:
+        root = tmp_path / "run_old"
+        (root / "a").mkdir(parents=True)
+        (root / "a" / "1.json").write_text('{"cpu_seconds": 7200.0, "wall_seconds": 9000.0}')
+        (root / "paid.json").write_text('{"cpu_seconds": {"earlier": 3600.0}}')
+        claim = {"run_id": "run_old", "project": "flight-delay", "environment": "dev", "gpus": 0.0}
+        claim |= {"book": {"root": str(root), "family": "a"}, "base_id": "run_old-train-a"}
+        claim |= {"service": "ray-train", "max_cost": None, "records": None}
+        path = tmp_path / "unbilled" / "some-run" / "some-job.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(claim))
+        await house.ended("run_old")
+        assert await house.bill() == ["run_old-train-a/ended"]
+        (record,) = house.control.usage.values()
+        assert (record.sku, record.consumed_quantity) == ("cpu_core_hour", 1.0)
+
+    told(tmp_path, ray, story)
+
+
 def test_a_job_that_is_at_work_is_waited_for(tmp_path: Path, ray: RayDouble) -> None:
     async def story(house: House) -> None:
         await house.worked("run_cancelled", status="RUNNING")
