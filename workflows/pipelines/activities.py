@@ -185,15 +185,7 @@ class PipelineActivities:
             capacity=capacity,
         )
         records = usage.with_memory(record, owed.memory_byte_seconds)
-        if node.resources.gpus:
-            hours = node.resources.gpus * done.answer.wall_seconds / 3600
-            more = {
-                "usage_key": f"{record.usage_key}/gpu",
-                "sku": "gpu_hour",
-                "consumed_quantity": hours,
-                "consumed_unit": "gpu-hours",
-            }
-            records.append(record.model_copy(update=more))
+        records = usage.with_gpus(records, node.resources.gpus * done.answer.wall_seconds)
         async with heartbeat.beating():
             for one in records:
                 await exchange(self._control, "control", "POST", "/api/v1/usage", one.model_dump_json())

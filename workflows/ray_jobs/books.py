@@ -53,10 +53,11 @@ class Stop(Message):
 
 
 class Paid(Message):
-    """CPU seconds, and memory, by the usage record that has them."""
+    """CPU seconds, memory, and seconds by the clock, by the usage record that has them."""
 
     cpu_seconds: dict[str, float] = {}
     memory_byte_seconds: dict[str, int] = {}
+    wall_seconds: dict[str, float] = {}
 
 
 class Book(Message):
@@ -116,7 +117,7 @@ class Book(Message):
         used = _sum(_total(folder) for folder in self._folders())
         return Used(
             cpu_seconds=max(0.0, used.cpu_seconds - sum(paid.cpu_seconds.values())),
-            wall_seconds=used.wall_seconds,
+            wall_seconds=max(0.0, used.wall_seconds - sum(paid.wall_seconds.values())),
             memory_byte_seconds=max(0, used.memory_byte_seconds - sum(paid.memory_byte_seconds.values())),
         )
 
@@ -137,8 +138,7 @@ class Book(Message):
         return _read(self._folder / _STOP, Stop)
 
     def owed(self, key: str) -> Used | None:
-        """CPU seconds and memory of the run that no record but those of `key` has, earlier executions' too; the same key again
-        is the same.
+        """What the run has used that no record but those of `key` has, earlier executions' too; the same key again is the same.
 
         Ask when the jobs have ended. None where no process of the run has written anything: they were of a release without
         books. Errors: CorruptArtifact.
@@ -147,15 +147,20 @@ class Book(Message):
         if key not in paid.cpu_seconds and not any(_entries(one) for one in self._folders()):
             return None
         own = self.unpaid()
-        # Each by itself: a release that did not count memory has written down CPU time alone.
+        # Each by itself: older releases have written down CPU time alone, or with memory.
         told = Paid(
             cpu_seconds={key: own.cpu_seconds, **paid.cpu_seconds},
             memory_byte_seconds={key: own.memory_byte_seconds, **paid.memory_byte_seconds},
+            wall_seconds={key: own.wall_seconds, **paid.wall_seconds},
         )
         if told != paid:
             self.root.mkdir(parents=True, exist_ok=True)
             job_files.write_file(self.root / _PAID, told.model_dump_json(indent=1).encode())
-        return Used(cpu_seconds=told.cpu_seconds[key], memory_byte_seconds=told.memory_byte_seconds[key])
+        return Used(
+            cpu_seconds=told.cpu_seconds[key],
+            wall_seconds=told.wall_seconds[key],
+            memory_byte_seconds=told.memory_byte_seconds[key],
+        )
 
     @property
     def _folder(self) -> Path:

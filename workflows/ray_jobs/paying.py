@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
 from mainspring.core import errors, settings
 from mainspring.core.contracts import training
@@ -16,8 +15,6 @@ from mainspring.workflows import budgets as run_budgets
 from mainspring.workflows.ray_jobs import books, client, job_files, unbilled, usage
 
 __all__ = ["Paying", "capacity_of", "of"]
-
-_GPU_HOUR: Final = "gpu_hour"
 
 
 class _Told(Message):
@@ -65,6 +62,7 @@ class Paying:
     checkpoint: str
     """What a stopped run goes on from, in words."""
     gpus: float = 0.0
+    """Of each process that keeps the book, for as long as it does."""
     capacity: Capacity = Capacity.ON_DEMAND
     """Of the nodes that the jobs run on."""
 
@@ -145,20 +143,12 @@ class Paying:
             capacity=self.capacity,
         )
         records = usage.with_memory(record, owed.memory_byte_seconds)
-        if not self.gpus:
-            return records
-        gpu = {
-            "usage_key": f"{key}/gpu",
-            "sku": _GPU_HOUR,
-            "consumed_quantity": self.gpus * self.book.unpaid().wall_seconds / 3600,
-            "consumed_unit": "gpu-hours",
-        }
-        return [*records, record.model_copy(update=gpu)]
+        return usage.with_gpus(records, self.gpus * owed.wall_seconds)
 
     def _used(self) -> Mapping[str, float]:
         used = self.book.unpaid()
         return {
             usage.CORE_HOUR: used.cpu_seconds / 3600,
             usage.MEMORY_HOUR: usage.gib_hours(used.memory_byte_seconds),
-            _GPU_HOUR: self.gpus * used.wall_seconds / 3600,
+            usage.GPU_HOUR: self.gpus * used.wall_seconds / 3600,
         }

@@ -9,10 +9,11 @@ from mainspring.core.contracts import training
 from mainspring.core.contracts.capacity import Capacity
 from mainspring.workflows.ray_jobs import client
 
-__all__ = ["CORE_HOUR", "MEMORY_HOUR", "core_hours", "gib_hours", "with_memory"]
+__all__ = ["CORE_HOUR", "GPU_HOUR", "MEMORY_HOUR", "core_hours", "gib_hours", "with_gpus", "with_memory"]
 
 CORE_HOUR: Final = "cpu_core_hour"
 MEMORY_HOUR: Final = "memory_gib_hour"
+GPU_HOUR: Final = "gpu_hour"
 
 
 class Run(Protocol):
@@ -67,6 +68,19 @@ def with_memory(core_hours: training.UsageRecord, byte_seconds: int) -> list[tra
         "consumed_unit": "GiB-hours",
     }
     return [core_hours, core_hours.model_copy(update=memory)]
+
+
+def with_gpus(records: list[training.UsageRecord], gpu_seconds: float) -> list[training.UsageRecord]:
+    """Those of a job, core-hours first, and one more of the GPUs that it had; none where it had none."""
+    if not gpu_seconds:
+        return records
+    gpu = {
+        "usage_key": f"{records[0].usage_key}/gpu",
+        "sku": GPU_HOUR,
+        "consumed_quantity": gpu_seconds / 3600,
+        "consumed_unit": "gpu-hours",
+    }
+    return [*records, records[0].model_copy(update=gpu)]
 
 
 def _time(milliseconds: int | None) -> datetime | None:

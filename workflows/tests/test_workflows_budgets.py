@@ -286,17 +286,24 @@ def test_a_process_writes_what_it_used_while_it_works_and_never_less(
     assert not book.is_to_stop and book.stop() is None
 
 
+def owed(book: books.Book, key: str) -> books.Used:
+    """But for seconds by the clock, which are what they are."""
+    found = book.owed(key)
+    assert found is not None and found.wall_seconds >= 0
+    return found.model_copy(update={"wall_seconds": 0.0})
+
+
 def test_each_second_is_in_one_record_whatever_execution_pays_it(tmp_path: Path) -> None:
     first, second = (books.Book(root=tmp_path, family=f) for f in ("a", "b"))
     enter(first, 10.0, 3 * GIB_HOUR)
     enter(first, 2.0, 1)  # of a second process
     enter(second, 5.0, 5)  # before that, `first` had failed and paid nothing
     whole = books.Used(cpu_seconds=17.0, memory_byte_seconds=3 * GIB_HOUR + 6)
-    assert second.owed("second") == whole == second.owed("second")
+    assert owed(second, "second") == whole == owed(second, "second")
     enter(first, 1.0, 2)
     assert (first.unpaid().cpu_seconds, first.unpaid().memory_byte_seconds) == (1.0, 2)
-    assert first.owed("third") == books.Used(cpu_seconds=1.0, memory_byte_seconds=2)
-    assert second.owed("second") == whole and first.owed("fourth") == books.Used()
+    assert owed(first, "third") == books.Used(cpu_seconds=1.0, memory_byte_seconds=2)
+    assert owed(second, "second") == whole and owed(first, "fourth") == books.Used()
 
 
 def test_what_a_release_without_memory_wrote_down_counts_as_it_did(tmp_path: Path) -> None:
@@ -306,10 +313,25 @@ def test_what_a_release_without_memory_wrote_down_counts_as_it_did(tmp_path: Pat
     (tmp_path / "a" / "old.json").write_text('{"cpu_seconds": 10.0, "wall_seconds": 4.0}')
     (tmp_path / "paid.json").write_text('{"cpu_seconds": {"first": 8.0}}')
     assert book.unpaid() == books.Used(cpu_seconds=2.0, wall_seconds=4.0)
-    assert book.owed("first") == books.Used(cpu_seconds=8.0), "the record that it sent, again"
+    assert owed(book, "first") == books.Used(cpu_seconds=8.0), "the record that it sent, again"
     enter(book, 1.0, 64)
-    assert book.owed("second") == books.Used(cpu_seconds=3.0, memory_byte_seconds=64)
-    assert book.owed("first") == books.Used(cpu_seconds=8.0)
+    assert owed(book, "second") == books.Used(cpu_seconds=3.0, memory_byte_seconds=64)
+    assert owed(book, "first") == books.Used(cpu_seconds=8.0)
+
+
+def test_each_second_by_the_clock_is_in_one_record(tmp_path: Path) -> None:
+    """Of GPUs that a process has, whatever it does."""
+    first, second = (books.Book(root=tmp_path, family=f) for f in ("a", "b"))
+    enter(first, 1.0)
+    enter(second, 1.0)
+    whole = second.unpaid().wall_seconds
+    told = second.owed("second")
+    assert told is not None and told.wall_seconds == whole > 0
+    assert second.unpaid().wall_seconds == 0.0 and second.owed("second") == told
+    enter(first, 1.0)
+    rest = first.owed("third")
+    written = [json.loads(p.read_bytes())["wall_seconds"] for p in tmp_path.glob("[ab]/*.json")]
+    assert rest is not None and rest.wall_seconds + whole == pytest.approx(sum(written)) and len(written) == 3
 
 
 def test_memory_is_what_was_held_for_as_long_as_it_was() -> None:
@@ -426,7 +448,7 @@ def test_a_job_over_its_limit_is_stopped_paid_once_and_gone_on_with(tmp_path: Pa
     control.runs["run_train"] = limit(2.0, spent=1.0)
     enter(books.Book(root=tmp_path, family="b"), 3600.0)
     assert train(ray, control.budgets(), tmp_path, "b").answer == "answer 0"
-    assert books.Book(root=tmp_path, family="b").owed("run_train/train/b/0") == books.Used(cpu_seconds=3600.0)
+    assert owed(books.Book(root=tmp_path, family="b"), "run_train/train/b/0").cpu_seconds == 3600.0
     (first,) = control.usage.values()
     metered = sum(
         json.loads(p.read_bytes())["cpu_seconds"]

@@ -22,7 +22,7 @@ from mainspring.core.contracts import inputs, prediction, training
 from mainspring.core.features import plan
 from mainspring.core.models import bundle, mlflow_adapter, native_runtime, network, samples, signing
 from mainspring.core.supply import builders, sbom
-from mainspring.workflows.ray_jobs import train_messages
+from mainspring.workflows.ray_jobs import books, train_messages
 from mainspring.workflows.training import (
     activities,
     data_activities,
@@ -54,12 +54,15 @@ def ray(tmp_path: Path) -> Iterator[RayDouble]:
 class World:
     """One state directory, and every activity over it."""
 
-    def __init__(self, directory: Path, ray_url: str = "http://127.0.0.1:9") -> None:
+    def __init__(
+        self, directory: Path, ray_url: str = "http://127.0.0.1:9", *, train_device: str = "cpu"
+    ) -> None:
         self.settings = settings.load(
             {
                 "MAINSPRING_STACK_STATE_DIR": str(directory / "state"),
                 "MAINSPRING_RAY_DASHBOARD_URL": ray_url,
                 "MAINSPRING_RAY_CAPACITY": "spot",
+                "MAINSPRING_RAY_TRAIN_DEVICE": train_device,
                 "MAINSPRING_TRACKING_URI": f"sqlite:///{directory}/mlflow.db",
             },
             directory=directory,
@@ -399,6 +402,25 @@ def test_a_step_out_of_order_says_which_one_is_missing(tmp_path: Path) -> None:
     error = refused(lambda: do(World(tmp_path).data.fit_plan(request())))
     assert isinstance(error, errors.NotFound)
     assert "TrainingSetReport" in error.message
+
+
+def test_gpus_of_a_training_are_metered_by_the_clock(tmp_path: Path, ray: RayDouble) -> None:
+    world = World(tmp_path, ray.url, train_device="gpu")
+    world.prepare(request())
+    book = books.Book(root=world.folder(request()).root / "books", family="none")
+    for _ in range(2):  # workers, each with its own
+        with book.keeping(lambda: 36.0, lambda: 0):
+            pass
+    wall = book.unpaid().wall_seconds
+    trained = do(world.model.train(request()))
+    (gpu,) = trained.more_usage
+    assert (gpu.usage_key, gpu.sku, gpu.consumed_unit) == (
+        f"{trained.usage.usage_key}/gpu",
+        "gpu_hour",
+        "gpu-hours",
+    )
+    assert gpu.consumed_quantity * 3600 == pytest.approx(wall) and wall > 0
+    assert gpu.capacity == "spot" and trained.usage.consumed_quantity * 3600 == pytest.approx(72.0)
 
 
 def test_usage_times_come_from_the_job(tmp_path: Path, ray: RayDouble) -> None:

@@ -79,7 +79,10 @@ class ModelActivities:
             spec = self._spec(request, folder).model_copy(update={"book": book})
             job_files.write_file(folder.spec, spec.model_dump_json(indent=1).encode())
             base_id, ray = f"{request.run_id}-train-{family}", self._settings.ray
-            pays = paying.of(self._budget, request, book, base_id, "ray-train", "the last checkpoint", ray)
+            gpus = 1.0 if ray.train_device == "gpu" else 0.0  # of each of its workers
+            pays = paying.of(
+                self._budget, request, book, base_id, "ray-train", "the last checkpoint", ray, gpus=gpus
+            )
             work = attach.Work(
                 base_id=base_id,
                 entrypoint=lambda k: shlex.join(
@@ -102,8 +105,8 @@ class ModelActivities:
                 told.makes.append(lineage.weights(request, _fitted(folder)))
             own = folder.metered(family, done.answer.cpu_seconds, goes_on=done.answer.is_resumed)
             owed = book.owed(_usage_key(request, family, done.attempts)) or books.Used(cpu_seconds=own)
-        capacity = paying.capacity_of(pays, ray)
-        return _trained(request, done, folder.output(family, done.attempts - 1), family, owed, capacity)
+        capacity, output = paying.capacity_of(pays, ray), folder.output(family, done.attempts - 1)
+        return _trained(request, done, output, family, owed, capacity, gpus)
 
     def _spec(self, request: training.TrainRequest, folder: run_folder.RunFolder) -> train_messages.TrainSpec:
         project = projects.load_project(request.project)
@@ -282,10 +285,11 @@ def _trained(
     family: str,
     owed: books.Used,
     capacity: Capacity,
+    gpus: float,
 ) -> messages.Trained:
-    """`owed`: what is this execution's to pay."""
+    """`owed`: what is this execution's to pay; `gpus`: those of each worker."""
     answer, job = done.answer, done.job
-    used, *more = usage.with_memory(
+    records = usage.with_memory(
         usage.core_hours(
             request,
             job,
@@ -297,6 +301,7 @@ def _trained(
         ),
         owed.memory_byte_seconds,
     )
+    used, *more = usage.with_gpus(records, gpus * owed.wall_seconds)
     return messages.Trained(
         detail={
             "job": job.submission_id,
