@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import pytest
 
-from mainspring.core import api_keys, errors, identity
+from mainspring.core import api_keys, errors, identity, settings
 from mainspring.core.contracts import base, service_accounts
 from mainspring.core.contracts import masking as contracts
 from mainspring.core.protection import masking
+from mainspring.serving import assembly
 from mainspring.serving.access import accounts, callers
 
 CI: Final = "service-account:flights:ci"
@@ -226,6 +227,14 @@ def test_without_somebody_to_ask_no_token_counts() -> None:
         await nobody.close()
 
     run(story())
+
+
+def test_a_process_without_a_services_token_asks_nobody(tmp_path: Path) -> None:
+    """As a replica of Ray Serve, whose tokens nobody has."""
+    s = settings.load({}, directory=tmp_path)
+    assert assembly.introspection(s, identity.TokenIssuer({})) is None
+    service = identity.TokenIssuer({"t": identity.Actor(identity.SERVICE, ("service",))})
+    assert assembly.introspection(s, service) is not None
 
 
 def caller(
