@@ -121,6 +121,8 @@ class Resources(Request):
     """A step that takes more is ended."""
     max_memory_gib: Annotated[float, Field(gt=0, le=4096)] | None = None
     """A step that was ended for its memory is tried again with twice as much, up to this; None: it is not."""
+    spot: bool = False
+    """On nodes that may be taken away at any moment, at their price; a step whose node was taken is done again."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -124,6 +124,7 @@ def step(
     gpus: float = ...,
     memory_gib: float = ...,
     max_memory_gib: float | None = ...,
+    spot: bool = ...,
     retries: int = ...,
     retry_on: tuple[str | type[Exception], ...] = ...,
     retry_pause_seconds: float = ...,
@@ -139,6 +140,7 @@ def step(
     gpus: float = 0.0,
     memory_gib: float = 1.0,
     max_memory_gib: float | None = None,
+    spot: bool = False,
     retries: int = 0,
     retry_on: tuple[str | type[Exception], ...] = (ConnectionError, TimeoutError),
     retry_pause_seconds: float = 5.0,
@@ -153,7 +155,7 @@ def step(
     try:
         settings = {
             "resources": pipelines.Resources(
-                cpus=cpus, gpus=gpus, memory_gib=memory_gib, max_memory_gib=max_memory_gib
+                cpus=cpus, gpus=gpus, memory_gib=memory_gib, max_memory_gib=max_memory_gib, spot=spot
             ),
             "retry": pipelines.Retry(
                 times=retries,

@@ -213,6 +213,7 @@ def _plan(pack: pipelines.Pack, *, as_json: bool) -> Any:
             "each": node.each,
             "cpus": node.resources.cpus if node.approval is None else "",
             "memory_gib": node.resources.memory_gib if node.approval is None else "",
+            "spot": node.resources.spot if node.approval is None else "",
         }
         for node in pack.graph.nodes
     ]

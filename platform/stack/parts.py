@@ -145,6 +145,8 @@ def ray(s: settings.Settings) -> Part:
                 str(scratch),
             ),
             *(piece for flag, port in flags.items() for piece in (flag, str(port))),
+            # Steps that are for spot nodes run here, too.
+            *("--resources", '{"spot": 1000}'),
         ),
         ports={port: "stack.port_base" for flag, port in flags.items() if flag != "--max-worker-port"},
         is_ready=lambda: _takes_jobs(s.ray.dashboard_url, ensure_ray_token(s.ray.token_file)),

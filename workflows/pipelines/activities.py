@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 #: So long a job may wait for what it needs; Ray's head gives up on it by itself then (`RAY_JOB_START_TIMEOUT_SECONDS`).
 PLACE_SECONDS: Final = 3600.0
+#: What nodes have, in Ray's words, that may be taken away (`platform/deploy/kubernetes`, `platform/stack`).
+SPOT_RESOURCE: Final = "spot"
 
 
 class PipelineActivities:
@@ -112,6 +114,8 @@ class PipelineActivities:
                 return folder / f"output-{k}.json"
 
             ray = self._settings.ray
+            if node.resources.spot:
+                ray = ray.model_copy(update={"capacity": Capacity.SPOT})
             pays = paying.of(
                 self._budget,
                 request,
@@ -229,13 +233,16 @@ def _spec(
     )
 
 
-def _resources(node: pipelines.Node, memory_gib: float) -> dict[str, float]:
-    found: dict[str, float] = {
+def _resources(node: pipelines.Node, memory_gib: float) -> dict[str, Any]:
+    found: dict[str, Any] = {
         "entrypoint_num_cpus": node.resources.cpus,
         "entrypoint_memory": int(memory_gib * (1 << 30)),
     }
     if node.resources.gpus:
         found["entrypoint_num_gpus"] = node.resources.gpus
+    if node.resources.spot:
+        # As the nodes of the cluster's spot group have it, which are tainted for all else.
+        found["entrypoint_resources"] = {SPOT_RESOURCE: 1}
     return found
 
 

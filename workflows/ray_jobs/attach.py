@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from temporalio import activity
 
@@ -49,7 +49,7 @@ class Work(Generic[T]):
     timeout_seconds: float
     """Of one attempt, since Ray started it."""
     max_attempts: int = 3
-    resources: Mapping[str, float] = field(default_factory=dict)
+    resources: Mapping[str, Any] = field(default_factory=dict)
     """Of the job itself, in Ray's words; none: it waits for nothing."""
     paying: paying.Paying | None = None
     """Whose budget ends it; None: nobody's."""

@@ -113,7 +113,7 @@ class RayJobs:
         entrypoint: str,
         *,
         metadata: Mapping[str, str],
-        resources: Mapping[str, float] | None = None,
+        resources: Mapping[str, Any] | None = None,
     ) -> None:
         """Start the job, once: if there is one of that id, nothing happens. Errors: InvalidRequest.
 

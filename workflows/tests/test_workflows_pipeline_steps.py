@@ -277,6 +277,23 @@ SUM = (
 )
 
 
+def test_a_step_for_spot_nodes_runs_on_those_alone_and_is_paid_by_their_price(
+    tmp_path: Path, ray: RayDouble
+) -> None:
+    world = World(tmp_path, ray.url, "on-demand")
+    steps = (
+        node("load", {"rows": 2}, is_spread=True, resources=pipelines.Resources(spot=True)),
+        *SUM[1:],
+    )
+    request = pipeline_request(pack=world.keep(*steps))
+    in_execution(
+        "11111111-a", world.activities.run, messages.RunStep(request=request, node="load", memory_gib=1.0)
+    )
+    assert ray.jobs[ray.submitted[0]]["body"]["entrypoint_resources"] == {"spot": 1}
+    assert {one.capacity for one in world.usage.values()} == {"spot"}
+    assert "spot" not in pipelines.Resources().model_dump(exclude_defaults=True), "digests of packs stay"
+
+
 def test_a_step_is_submitted_once_an_execution_with_what_it_needs_and_metered(
     tmp_path: Path, ray: RayDouble
 ) -> None:
