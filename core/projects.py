@@ -182,6 +182,9 @@ class QualityGates(Report):
     leak_alarm_auc: float = Field(ge=0, le=1)
     min_auc_gain_over_baseline: float = Field(ge=-1, le=1)
     max_calibration_gap: float = Field(gt=0, le=1)
+    max_fairness_gap: float | None = Field(default=None, gt=0, le=1)
+    """Of every column of `Evaluation.fairness`, the larger of demographic parity difference and equalized odds difference;
+    None: told, not judged."""
     relaxed: bool = False
 
     @model_validator(mode="after")
@@ -189,6 +192,21 @@ class QualityGates(Report):
         if self.min_auc >= self.leak_alarm_auc:
             raise ValueError(f"min_auc {self.min_auc} must lie below leak_alarm_auc {self.leak_alarm_auc}")
         return self
+
+
+class Evaluation(Report):
+    """Which parts of the test split are looked at besides. Columns are the training set's: strings, bools or whole numbers."""
+
+    slices: tuple[str, ...] = ()
+    """Quality is told by each value of these."""
+    fairness: tuple[str, ...] = ()
+    """Groups by each of these are compared; `QualityGates.max_fairness_gap` judges."""
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    """A score at or above it is a yes."""
+    max_values: int = Field(default=10, ge=1, le=100)
+    """The most frequent values are told apart, the rest are one."""
+    min_rows: int = Field(default=100, ge=2)
+    """No number is told of fewer rows: it would be chance."""
 
 
 class ReplaySet(Report):
@@ -316,6 +334,13 @@ class Rolling(Protocol):
     def rolling_gates(self) -> QualityGates:
         """The gates of such a training. Some weeks are harder than others: what a whole test window reaches, none need."""
         ...
+
+
+@runtime_checkable
+class Examined(Protocol):
+    """What a project provides besides whose candidates are looked at in parts."""
+
+    def evaluation(self) -> Evaluation: ...
 
 
 def project_names() -> tuple[str, ...]:

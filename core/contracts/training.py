@@ -9,6 +9,7 @@ from pydantic import Field
 
 from mainspring.core.contracts.base import Digest, Fraction, Message, Slug, UtcTime
 from mainspring.core.contracts.capacity import Capacity
+from mainspring.core.contracts.evaluation import Evaluation
 
 TRAIN_WORKFLOW: Final = "mainspring.TrainModel.v1"
 STATUS_QUERY: Final = "status"
@@ -175,6 +176,7 @@ class TrainResult(Message):
     data_digest: str = ""
     metrics: dict[str, Metrics] = {}
     """By split and by peer: `test`, `valid`, `test/logistic_regression`, `test/base_rate`."""
+    evaluation: Evaluation = Evaluation()
     steps: list[StepReport] = []
     traffic_version: int = 0
     message: str = ""

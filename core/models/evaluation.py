@@ -42,6 +42,11 @@ def auc(labels: ArrayLike, scores: ArrayLike, *, split: str = "valid") -> float:
     return _auc(*_checked(labels, scores, split))
 
 
+def calibration_error(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Alone, of rows that may all have one label; shapes as :func:`evaluate`."""
+    return _calibration_error(np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64))
+
+
 def check_gates(
     candidate: training.Metrics,
     baseline: training.Metrics,

@@ -40,6 +40,7 @@ REPORTS = (
         epochs=1, batch_rows=2, learning_rate=1e-3, weight_decay=0.0, seed=1,
     ),
     projects.QualityGates(min_auc=0.5, leak_alarm_auc=0.8, min_auc_gain_over_baseline=-0.1, max_calibration_gap=0.2),
+    projects.Evaluation(slices=("carrier",), fairness=("origin",), threshold=0.1 + 0.2),
     projects.ReplaySet(
         requests=Path("/r.parquet"), updates={"origin_dep": Path("/u.parquet")}, rows=1, label="late", keys=(KEY,),
         request_columns=(COLUMN,), service=SERVICE, digest="d",

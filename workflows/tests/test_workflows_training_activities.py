@@ -2,106 +2,42 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
-import job_double
 import polars as pl
 import pytest
 import tiny_project
+import training_world
 from activity_calls import do, in_execution, refused
-from ray_double import TOKEN, RayDouble, serve
+from ray_double import RayDouble
 from training_doubles import AT
+from training_world import World, request
 
-from mainspring.core import errors, projects, settings
+from mainspring.core import errors, projects
 from mainspring.core.contracts import inputs, prediction, training
 from mainspring.core.features import plan
 from mainspring.core.models import bundle, mlflow_adapter, native_runtime, network, samples, signing
 from mainspring.core.supply import builders, sbom
 from mainspring.workflows.ray_jobs import books, train_messages
 from mainspring.workflows.training import (
-    activities,
-    data_activities,
     messages,
     model_activities,
     recorded_samples,
-    run_folder,
 )
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> tiny_project.Tiny:
-    """The project under the name `tiny`, as an installed one is found; what a test sets on it is its own."""
-    project = tiny_project.Tiny()
-    monkeypatch.setattr(tiny_project, "PROJECT", project)
-    monkeypatch.setattr(projects, "BUILT_IN", {"tiny": "tiny_project:PROJECT"})
-    return project
+    return training_world.install(monkeypatch)
 
 
 @pytest.fixture
 def ray(tmp_path: Path) -> Iterator[RayDouble]:
-    token = tmp_path / "state" / "ray" / "auth_token"
-    token.parent.mkdir(parents=True)
-    token.write_text(TOKEN + "\n")
-    with serve(RayDouble(execute=job_double.run)) as double:
+    with training_world.ray(tmp_path) as double:
         yield double
-
-
-class World:
-    """One state directory, and every activity over it."""
-
-    def __init__(
-        self, directory: Path, ray_url: str = "http://127.0.0.1:9", *, train_device: str = "cpu"
-    ) -> None:
-        self.settings = settings.load(
-            {
-                "MAINSPRING_STACK_STATE_DIR": str(directory / "state"),
-                "MAINSPRING_RAY_DASHBOARD_URL": ray_url,
-                "MAINSPRING_RAY_CAPACITY": "spot",
-                "MAINSPRING_RAY_TRAIN_DEVICE": train_device,
-                "MAINSPRING_TRACKING_URI": f"sqlite:///{directory}/mlflow.db",
-            },
-            directory=directory,
-        )
-        self.posted: list[tuple[str, Any]] = []
-
-        def answer(request: httpx.Request) -> httpx.Response:
-            self.posted.append((request.url.path, json.loads(request.content)))
-            return httpx.Response(201, json={})
-
-        control = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://control")
-        self.all = activities.TrainingActivities(self.settings, control)
-        self.data = data_activities.DataActivities(self.settings.stack.state_dir)
-        self.model = model_activities.ModelActivities(self.settings, poll_seconds=0.01)
-
-    def folder(self, request: training.TrainRequest) -> run_folder.RunFolder:
-        return run_folder.RunFolder.of(self.settings.stack.state_dir, request)
-
-    def prepare(self, request: training.TrainRequest) -> dict[str, messages.Done]:
-        steps = ("ingest", "validate", "features", "join", "leak_check", "fit_plan")
-        return {name: do(getattr(self.data, name)(request)) for name in steps}
-
-    def evaluate(self, request: training.TrainRequest) -> tuple[messages.Trained, messages.Evaluated]:
-        trained = do(self.model.train(request))
-        return trained, do(
-            self.model.evaluate(messages.Evaluate(request=request, output_path=trained.output_path))
-        )
-
-    def bundle(self, request: training.TrainRequest) -> tuple[messages.Bundled, messages.Evaluated]:
-        trained, found = self.evaluate(request)
-        asked = messages.Bundle(
-            request=request, output_path=trained.output_path, metrics=found.metrics, gates=found.gates
-        )
-        return do(self.model.bundle(asked)), found
-
-
-def request(**changes: Any) -> training.TrainRequest:
-    values: dict[str, Any] = {"run_id": "run_1", "project": "tiny", "requested_by": "ana", "seed": 5}
-    return training.TrainRequest.model_validate(values | changes)
 
 
 def test_data_steps_say_what_they_were_made_from_and_reuse_what_is_there(tmp_path: Path) -> None:

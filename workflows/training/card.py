@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mainspring.core import projects
-from mainspring.core.contracts import training
+from mainspring.core.contracts import evaluation, training
 
 
 def render(
@@ -16,6 +16,7 @@ def render(
     metrics: Mapping[str, training.Metrics],
     gates: Mapping[str, Any],
     leaks: projects.LeakReport,
+    looked: evaluation.Evaluation,
 ) -> str:
     """Markdown."""
     sample = "" if request.sample_fraction == 1.0 else f" (a sample: {request.sample_fraction:g} of the rows)"
@@ -44,6 +45,8 @@ def render(
                 for n, m in sorted(metrics.items())
             ),
             "",
+            *_slices(looked),
+            *_fairness(looked),
             "## Gates" + (" (those of a sample run)" if gates.get("relaxed") else ""),
             *(
                 f"- `{gate}` expected {found['expected']}, got {found['got']:.4f}"
@@ -57,3 +60,49 @@ def render(
             "",
         )
     )
+
+
+def _slices(looked: evaluation.Evaluation) -> list[str]:
+    if not looked.slices:
+        return []
+    return [
+        "## Slices of the test split",
+        "| column | value | rows | base rate | mean score | AUC | calibration error | |",
+        "|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {_cell(one.column)} | {_cell(one.value)} | {one.rows} | {_told(one.base_rate)} | {_told(one.mean_score)}"
+            f" | {_told(one.auc)} | {_told(one.calibration_error)} | {one.note} |"
+            for one in looked.slices
+        ),
+        "",
+    ]
+
+
+def _fairness(looked: evaluation.Evaluation) -> list[str]:
+    lines = ["## Fairness on the test split"] if looked.fairness else []
+    for found in looked.fairness:
+        lines += [
+            f"By `{found.column}`, a score of {found.threshold:g} or more being a yes: demographic parity difference"
+            f" {_told(found.demographic_parity_difference)}, ratio {_told(found.demographic_parity_ratio)}; equalized odds"
+            f" difference {_told(found.equalized_odds_difference)}."
+            + (f" {found.note[0].upper()}{found.note[1:]}." if found.note else ""),
+            "",
+            "| group | rows | positives | selection rate | true positive rate | false positive rate |",
+            "|---|---|---|---|---|---|",
+            *(
+                f"| {_cell(g.value)} | {g.rows} | {g.positives} | {_told(g.selection_rate)} | {_told(g.true_positive_rate)}"
+                f" | {_told(g.false_positive_rate)} |"
+                for g in found.groups
+            ),
+            "",
+        ]
+    return lines
+
+
+def _told(value: float | None) -> str:
+    return "not told" if value is None else f"{value:.4f}"
+
+
+def _cell(text: str) -> str:
+    """Data's own words in a table."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")

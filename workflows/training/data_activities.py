@@ -20,7 +20,7 @@ from mainspring.core.lineage import emitter
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows import heartbeat, probes
 from mainspring.workflows.ray_jobs import job_files
-from mainspring.workflows.training import catalog, lineage, messages, reading, run_folder
+from mainspring.workflows.training import catalog, examined, lineage, messages, reading, run_folder
 
 T = TypeVar("T")
 
@@ -180,6 +180,7 @@ class DataActivities:
         def work() -> messages.Done:
             project, folder = self._find(request)
             made = folder.kept(projects.TrainingSetReport)
+            examined.check(project, made)
             with emitter.telling(self._tell, lineage.run(request, messages.FIT_PLAN)) as told:
                 told.reads.append(lineage.read_training_set(made))
                 rows = pl.scan_parquet(made.path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from mainspring.core.contracts.base import Digest, Message, UtcTime
+from mainspring.core.contracts.evaluation import Evaluation
 from mainspring.core.contracts.training import Metrics, TrainRequest, UsageRecord
 
 INGEST: Final = "mainspring.training.ingest.v1"
@@ -58,6 +59,7 @@ class Evaluated(Message):
 
     metrics: dict[str, Metrics]
     gates: dict[str, Any]
+    evaluation: Evaluation = Evaluation()
 
 
 class Bundle(Message):
@@ -67,6 +69,7 @@ class Bundle(Message):
     gates: dict[str, Any]
     started_at: UtcTime | None = None
     """When the execution began that made it; None: of a release that did not say."""
+    evaluation: Evaluation = Evaluation()
 
 
 class Bundled(Message):

@@ -14,11 +14,12 @@ import polars as pl
 from temporalio import activity
 
 from mainspring.core import canonical, errors, job_logs, policy, projects, settings, trainers
+from mainspring.core.contracts import evaluation as looks
 from mainspring.core.contracts import inputs, training
 from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.features import frames, plan
 from mainspring.core.lineage import emitter, jobs
-from mainspring.core.models import bundle, evaluation, samples, signing
+from mainspring.core.models import bundle, evaluation, groups, samples, signing
 from mainspring.core.supply import admission, provenance, sbom
 from mainspring.workflows import budgets, heartbeat
 from mainspring.workflows import errors as temporal_errors
@@ -36,6 +37,7 @@ from mainspring.workflows.training import (
     attested,
     card,
     catalog,
+    examined,
     input_policy,
     lineage,
     messages,
@@ -46,6 +48,7 @@ from mainspring.workflows.training.data_activities import in_thread
 
 LEAK_EVIDENCE = "evidence/leak_check.json"
 GATES_EVIDENCE = "evidence/gates.json"
+EVALUATION_EVIDENCE = "evidence/evaluation.json"
 
 
 class ModelActivities:
@@ -136,22 +139,15 @@ class ModelActivities:
             request, folder = asked.request, self._folder(asked.request)
             project = projects.load_project(request.project)
             output = train_messages.read_output(Path(asked.output_path))
-            metrics = _metrics(
-                pl.read_parquet(output.predictions_path), folder.kept(projects.TrainingSetReport)
-            )
+            scored, rows = pl.read_parquet(output.predictions_path), folder.kept(projects.TrainingSetReport)
+            metrics, found = _metrics(scored, rows), examined.in_parts(project, rows, scored)
             gates = _gates(project, request)
-            compared = (metrics["test"], metrics["test/logistic_regression"], gates)
             with emitter.telling(self._tell, lineage.run(request, messages.EVALUATE)) as told:
                 told.reads += [*_learned_from(folder), jobs.Dataset("weights", request.run_id, "weights")]
                 told.makes.append(jobs.Dataset("evaluation", request.run_id, "evaluation"))
-                try:
-                    return messages.Evaluated(metrics=metrics, gates=evaluation.check_gates(*compared))
-                except errors.LeakDetected:
-                    # Which column it was takes seconds to find out, so only a run that has the alarm pays for it.
-                    suspects = _suspects(folder)
-                    return messages.Evaluated(
-                        metrics=metrics, gates=evaluation.check_gates(*compared, column_aucs=suspects)
-                    )
+                compared = _compared(metrics, gates, folder)
+                compared |= groups.check_fairness(found.fairness, gates)
+            return messages.Evaluated(metrics=metrics, gates=compared, evaluation=found)
 
         return await in_thread(work)
 
@@ -341,6 +337,17 @@ def _gates(project: projects.Project, request: training.TrainRequest) -> project
     return project.quality_gates(relaxed=is_sample)
 
 
+def _compared(
+    metrics: dict[str, training.Metrics], gates: projects.QualityGates, folder: run_folder.RunFolder
+) -> dict[str, Any]:
+    peers = (metrics["test"], metrics["test/logistic_regression"], gates)
+    try:
+        return evaluation.check_gates(*peers)
+    except errors.LeakDetected:
+        # Which column it was takes seconds to find out, so only a run that has the alarm pays for it.
+        return evaluation.check_gates(*peers, column_aucs=_suspects(folder))
+
+
 def _suspects(folder: run_folder.RunFolder) -> dict[str, float]:
     report = folder.kept(projects.TrainingSetReport)
     program = _fitted(folder).compile()
@@ -370,7 +377,7 @@ def _contents(
     )
 
     def contents(
-        name: str, learned: trainers.Learned, metrics: dict[str, training.Metrics]
+        name: str, learned: trainers.Learned, metrics: dict[str, training.Metrics], looked: looks.Evaluation
     ) -> bundle.BundleContents:
         return bundle.BundleContents(
             name=name,
@@ -379,7 +386,7 @@ def _contents(
             plan=fitted.to_bytes(),
             model=learned.model,
             weights=learned.data,
-            card=card.render(name, request, rows, metrics, asked.gates, leak_report),
+            card=card.render(name, request, rows, metrics, asked.gates, leak_report, looked),
             service=views.service,
             request_columns=project.request_columns,
             input_columns=fitted.inputs,
@@ -393,6 +400,12 @@ def _contents(
                 GATES_EVIDENCE: canonical.dumps(asked.gates),
                 inputs.FILE: canonical.dumps(declared.model_dump(mode="json")),
                 samples.FILE: recorded_samples.write(asked_first, compiled, learned),
+                # Absent where nothing was looked at: such a bundle has the files that it always had.
+                **(
+                    {EVALUATION_EVIDENCE: canonical.dumps(looked.model_dump(mode="json"))}
+                    if looked != looks.Evaluation()
+                    else {}
+                ),
             },
         )
 
@@ -406,8 +419,8 @@ def _contents(
         output.baseline_kind, output.baseline_architecture, output.baseline_weights_path.read_bytes()
     )
     return (
-        contents(request.project, candidate, asked.metrics),
-        contents(f"{request.project}-baseline", baseline, peer),
+        contents(request.project, candidate, asked.metrics, asked.evaluation),
+        contents(f"{request.project}-baseline", baseline, peer, looks.Evaluation()),
     )
 
 

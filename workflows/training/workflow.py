@@ -86,7 +86,7 @@ class TrainModel:
             asked = messages.Evaluate(request=self._request, output_path=trained.output_path)
             found = await self._do(messages.EVALUATE, asked, messages.Evaluated)
             step.detail = {name: round(m.auc, 4) for name, m in found.metrics.items()}
-        self._keep(metrics=found.metrics, data_digest=training_set.digest)
+        self._keep(metrics=found.metrics, evaluation=found.evaluation, data_digest=training_set.digest)
         bundles = await self._bundle(trained, found)
         model = await self._register(trained, found, bundles)
         await self._admit(bundles)
@@ -148,6 +148,7 @@ class TrainModel:
                 output_path=trained.output_path,
                 metrics=found.metrics,
                 gates=found.gates,
+                evaluation=found.evaluation,
                 started_at=workflow.info().start_time,
             )
             bundles = await self._do(messages.BUNDLE, asked, messages.Bundled)

@@ -7,7 +7,7 @@ from typing import Final
 from mainspring.core import projects
 from mainspring.core.features import ops, plan
 
-__all__ = ["declare_plan", "model_spec", "quality_gates", "rolling_gates"]
+__all__ = ["declare_plan", "evaluation", "model_spec", "quality_gates", "rolling_gates"]
 
 _MEDIAN: Final = ops.Impute(method="median")
 _ZERO: Final = ops.Impute(method="constant", value=0.0)
@@ -130,3 +130,8 @@ def rolling_gates() -> projects.QualityGates:
         min_auc_gain_over_baseline=own.min_auc_gain_over_baseline,
         max_calibration_gap=own.max_calibration_gap,
     )
+
+
+def evaluation() -> projects.Evaluation:
+    """By carrier, each with its own fleet and habits, and between the three airports of departure."""
+    return projects.Evaluation(slices=("carrier", "origin"), fairness=("origin",))

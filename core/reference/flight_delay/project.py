@@ -220,6 +220,10 @@ class FlightDelay:
         """See `model.rolling_gates`."""
         return model.rolling_gates()
 
+    def evaluation(self) -> projects.Evaluation:
+        """See `model.evaluation`."""
+        return model.evaluation()
+
     def kpis(self) -> Mapping[str, pl.Expr]:
         """What a desk that warns from a score of one half on loses, in needless warnings: a late flight that nobody was
         warned of is five."""

@@ -1,0 +1,97 @@
+"""A candidate is looked at as its project asks for: in parts and between groups, in its answer, its card and its evidence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+import tiny_project
+import training_world
+from activity_calls import do, refused
+from ray_double import RayDouble
+from training_world import World, request
+
+from mainspring.core import errors, projects
+from mainspring.core.contracts import evaluation as looks
+from mainspring.core.models import bundle, signing
+from mainspring.workflows.ray_jobs import train_messages
+from mainspring.workflows.training import messages, model_activities
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> tiny_project.Tiny:
+    return training_world.install(monkeypatch)
+
+
+@pytest.fixture
+def ray(tmp_path: Path) -> Iterator[RayDouble]:
+    with training_world.ray(tmp_path) as double:
+        yield double
+
+
+def asks(monkeypatch: pytest.MonkeyPatch, tiny: tiny_project.Tiny, **values: object) -> None:
+    asked = projects.Evaluation.model_validate(values)
+    monkeypatch.setattr(tiny, "evaluation", lambda: asked, raising=False)
+
+
+def gated(monkeypatch: pytest.MonkeyPatch, tiny: tiny_project.Tiny, **gates: object) -> None:
+    own = tiny.quality_gates().model_copy(update=gates)
+    monkeypatch.setattr(tiny, "quality_gates", lambda **_: own)
+
+
+def test_slices_and_groups_are_told_signed_and_judged(
+    tmp_path: Path, ray: RayDouble, tiny: tiny_project.Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks(monkeypatch, tiny, slices=("carrier",), fairness=("carrier",), min_rows=20)
+    world = World(tmp_path, ray.url)
+    world.prepare(request())
+    made, found = world.bundle(request())
+    test = pl.read_parquet(world.folder(request()).kept(projects.TrainingSetReport).path).filter(split="test")
+    by_carrier = {one.value: one for one in found.evaluation.slices}
+    assert set(by_carrier) == {"AA", "DL", "UA", "WN"}
+    for carrier, one in by_carrier.items():
+        rows = test.filter(carrier=carrier)
+        assert (one.rows, one.base_rate) == (rows.height, pytest.approx(rows["late"].mean()))
+        assert one.auc is not None and one.auc > 0.5
+    (fair,) = found.evaluation.fairness
+    # Later carriers are late more often, by construction: the model says so.
+    rates = {g.value: g.selection_rate for g in fair.groups}
+    assert rates["WN"] is not None and rates["AA"] is not None and rates["WN"] > rates["AA"] + 0.1
+
+    trust = signing.TrustedKeys.load(world.settings.serving.trusted_keys_dir)
+    store = bundle.BundleStore(world.settings.serving.bundle_dir)
+    candidate, baseline = (store.open(d, trust) for d in (made.candidate, made.baseline))
+    card = candidate.read(bundle.CARD).decode()
+    assert f"| carrier | WN | {by_carrier['WN'].rows} |" in card
+    assert f"demographic parity difference {fair.demographic_parity_difference:.4f}" in card
+    told = json.loads(candidate.read(model_activities.EVALUATION_EVIDENCE))
+    assert looks.Evaluation.model_validate(told) == found.evaluation
+    assert model_activities.EVALUATION_EVIDENCE not in baseline.manifest.files
+
+    asked = messages.Evaluate(request=request(), output_path=str(world.folder(request()).output("none", 0)))
+    gated(monkeypatch, tiny, max_fairness_gap=0.05)
+    error = refused(lambda: do(world.model.evaluate(asked)))
+    assert isinstance(error, errors.GateFailed) and error.gate == "max_fairness_gap"
+    assert "groups of `carrier`" in error.message and "`WN`" in error.message and "`AA`" in error.message
+    gated(monkeypatch, tiny, max_fairness_gap=1.0)
+    gap = max(fair.demographic_parity_difference or 0, fair.equalized_odds_difference or 0)
+    assert do(world.model.evaluate(asked)).gates["max_fairness_gap"] == {"expected": "<= 1.0000", "got": gap}
+
+    predictions = train_messages.read_output(Path(asked.output_path)).predictions_path
+    pl.read_parquet(predictions).reverse().write_parquet(predictions)
+    assert isinstance(refused(lambda: do(world.model.evaluate(asked))), errors.InvariantViolated)
+
+
+def test_a_column_that_is_not_there_ends_it_before_anything_is_learned(
+    tmp_path: Path, tiny: tiny_project.Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path)
+    world.prepare(request())
+    for column, got in (("colour", "no such column"), ("x", "Float32")):
+        asks(monkeypatch, tiny, fairness=(column,))
+        error = refused(lambda: do(world.data.fit_plan(request())))
+        assert isinstance(error, errors.SchemaMismatch)
+        assert (error.feature, error.got) == (column, got)
