@@ -185,6 +185,8 @@ class QualityGates(Report):
     max_fairness_gap: float | None = Field(default=None, gt=0, le=1)
     """Of every column of `Evaluation.fairness`, the larger of demographic parity difference and equalized odds difference;
     None: told, not judged."""
+    max_latency_ms: float | None = Field(default=None, gt=0)
+    """Of single rows, the 99th percentile (`core/models/latency.py`); None: told, not judged."""
     relaxed: bool = False
 
     @model_validator(mode="after")

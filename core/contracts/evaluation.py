@@ -58,8 +58,27 @@ class Fairness(Message):
     """Why a number is not told."""
 
 
+class Latency(Message):
+    """How long single rows take the model and its plan, in one process: no network, no look-up, no queue."""
+
+    p50_ms: float
+    p99_ms: float
+    """Both: the median of the rounds' own, so that one bad moment of the machine decides on nothing."""
+    p99_ms_best: float
+    p99_ms_worst: float
+    """Of the rounds: how far they are apart is how far the number is to be trusted."""
+    rounds: int
+    requests: int
+    """Of all rounds, without the warm-up."""
+    runtime: str
+    """What ran it: `native`, `torch`, ..."""
+    machine: str
+    """Where: another one has another number."""
+
+
 class Evaluation(Message):
     """All of it; what a project does not ask for, or an earlier release did not measure, is empty."""
 
     slices: list[SliceMetrics] = []
     fairness: list[Fairness] = []
+    latency: Latency | None = None

@@ -6,19 +6,20 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import tiny_project
 import training_world
-from activity_calls import do, refused
+from activity_calls import do, in_execution, refused
 from ray_double import RayDouble
 from training_world import World, request
 
 from mainspring.core import errors, projects
 from mainspring.core.contracts import evaluation as looks
-from mainspring.core.models import bundle, signing
+from mainspring.core.models import bundle, latency, signing
 from mainspring.workflows.ray_jobs import train_messages
-from mainspring.workflows.training import messages, model_activities
+from mainspring.workflows.training import apart, messages, model_activities
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +71,8 @@ def test_slices_and_groups_are_told_signed_and_judged(
     told = json.loads(candidate.read(model_activities.EVALUATION_EVIDENCE))
     assert looks.Evaluation.model_validate(told) == found.evaluation
     assert model_activities.EVALUATION_EVIDENCE not in baseline.manifest.files
+    timed = found.evaluation.latency
+    assert timed is not None and f"99th percentile {timed.p99_ms:.3f} ms" in card and timed.machine in card
 
     asked = messages.Evaluate(request=request(), output_path=str(world.folder(request()).output("none", 0)))
     gated(monkeypatch, tiny, max_fairness_gap=0.05)
@@ -95,3 +98,52 @@ def test_a_column_that_is_not_there_ends_it_before_anything_is_learned(
         error = refused(lambda: do(world.data.fit_plan(request())))
         assert isinstance(error, errors.SchemaMismatch)
         assert (error.feature, error.got) == (column, got)
+
+
+def test_a_row_is_timed_once_an_execution_and_held_against_its_budget(
+    tmp_path: Path, ray: RayDouble, tiny: tiny_project.Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, ray.url)
+    world.prepare(request())
+    trained, found = world.evaluate(request())
+    timed = found.evaluation.latency
+    assert timed is not None and 0 < timed.p50_ms <= timed.p99_ms
+    assert (timed.runtime, timed.rounds) == ("native", latency.ROUNDS)
+    asked = messages.Evaluate(request=request(), output_path=trained.output_path)
+    assert do(world.model.evaluate(asked)) == found
+    gated(monkeypatch, tiny, max_latency_ms=timed.p99_ms)
+    assert do(world.model.evaluate(asked)).gates["max_latency_ms"]["got"] == timed.p99_ms
+    gated(monkeypatch, tiny, max_latency_ms=timed.p99_ms / 2)
+    error = refused(lambda: do(world.model.evaluate(asked)))
+    assert isinstance(error, errors.GateFailed) and error.gate == "max_latency_ms"
+    assert f"{timed.p99_ms:.3f} ms" in error.message and timed.machine in error.message
+    # Started again under its id it is another execution, and is measured anew.
+    gated(monkeypatch, tiny, max_latency_ms=None)
+    again = in_execution("another-execution", world.model.evaluate, asked)
+    assert again.evaluation.latency is not None and again.evaluation.latency != timed
+
+
+def test_what_needs_a_library_is_asked_in_a_process_of_its_own(tmp_path: Path, ray: RayDouble) -> None:
+    world = World(tmp_path, ray.url)
+    world.prepare(request())
+    trained = do(world.model.train(request()))
+    output = train_messages.read_output(Path(trained.output_path))
+    folder = world.folder(request())
+    asked = apart.Question(
+        kind=output.kind,
+        model=output.architecture,
+        weights=output.weights_path,
+        plan=folder.plan,
+        training_set=folder.kept(projects.TrainingSetReport).path,
+    )
+    here, there = apart.scores(asked), apart.scores(asked.model_copy(update={"network": "torch"}))
+    scored = pl.read_parquet(output.predictions_path).filter(split="test")["score"].to_numpy()
+    np.testing.assert_allclose(here, scored, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-5)
+    gone = asked.model_copy(update={"network": "torch", "training_set": tmp_path / "other.parquet"})
+    pl.DataFrame({"split": ["test"], "x": [1.0]}).write_parquet(gone.training_set)
+    with pytest.raises(errors.SchemaMismatch):
+        apart.scores(gone)
+    gone.training_set.unlink()
+    with pytest.raises(errors.JobFailed, match=r"other\.parquet"):
+        apart.timed(gone)

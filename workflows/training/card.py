@@ -47,6 +47,7 @@ def render(
             "",
             *_slices(looked),
             *_fairness(looked),
+            *_latency(looked),
             "## Gates" + (" (those of a sample run)" if gates.get("relaxed") else ""),
             *(
                 f"- `{gate}` expected {found['expected']}, got {found['got']:.4f}"
@@ -97,6 +98,19 @@ def _fairness(looked: evaluation.Evaluation) -> list[str]:
             "",
         ]
     return lines
+
+
+def _latency(looked: evaluation.Evaluation) -> list[str]:
+    found = looked.latency
+    if found is None:
+        return []
+    return [
+        "## Latency of a row",
+        f"Median {found.p50_ms:.3f} ms, 99th percentile {found.p99_ms:.3f} ms ({found.p99_ms_best:.3f} to"
+        f" {found.p99_ms_worst:.3f} in {found.rounds} rounds), {found.requests} predictions by runtime"
+        f" `{found.runtime}` on {found.machine}: plan and model, without network and look-ups.",
+        "",
+    ]
 
 
 def _told(value: float | None) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import polars as pl
+from pydantic import BaseModel
 
-from mainspring.core import errors, projects
+from mainspring.core import canonical, errors, projects, settings
 from mainspring.core.contracts import evaluation
 from mainspring.core.models import groups
+from mainspring.workflows.ray_jobs import attach, train_messages
+from mainspring.workflows.training import apart, run_folder
 
-__all__ = ["check", "in_parts"]
+__all__ = ["check", "in_parts", "in_time"]
 
 _TEST = pl.col("split") == "test"
 
@@ -44,3 +47,34 @@ def in_parts(
         slices=groups.slices(test, labels, scores, asked),
         fairness=groups.fairness(test, labels, scores, asked),
     )
+
+
+class Timed(BaseModel):
+    """A measurement of one execution: asked again, the step gives the same answer, and so the bundle the same bytes."""
+
+    family: str
+    weights: str
+    latency: evaluation.Latency
+
+
+def in_time(
+    serving: settings.ServingSettings, folder: run_folder.RunFolder, output: train_messages.TrainOutput
+) -> evaluation.Latency:
+    """How long a row takes what serving would run; measured once an execution. Errors: those of `apart.timed`."""
+    family, weights = attach.family(), canonical.digest_bytes(output.weights_path.read_bytes())
+    if (known := folder.had(Timed)) is not None and (known.family, known.weights) == (family, weights):
+        return known.latency
+    found = apart.timed(
+        apart.Question(
+            kind=output.kind,
+            model=output.architecture,
+            weights=output.weights_path,
+            plan=folder.plan,
+            training_set=folder.kept(projects.TrainingSetReport).path,
+            network=serving.runtime,
+            torch_threads=serving.torch_threads,
+            onnx_threads=serving.onnx_threads,
+        )
+    )
+    folder.keep(Timed(family=family, weights=weights, latency=found))
+    return found

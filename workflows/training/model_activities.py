@@ -19,7 +19,7 @@ from mainspring.core.contracts import inputs, training
 from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.features import frames, plan
 from mainspring.core.lineage import emitter, jobs
-from mainspring.core.models import bundle, evaluation, groups, samples, signing
+from mainspring.core.models import bundle, evaluation, groups, latency, samples, signing
 from mainspring.core.supply import admission, provenance, sbom
 from mainspring.workflows import budgets, heartbeat
 from mainspring.workflows import errors as temporal_errors
@@ -140,13 +140,15 @@ class ModelActivities:
             project = projects.load_project(request.project)
             output = train_messages.read_output(Path(asked.output_path))
             scored, rows = pl.read_parquet(output.predictions_path), folder.kept(projects.TrainingSetReport)
-            metrics, found = _metrics(scored, rows), examined.in_parts(project, rows, scored)
+            metrics = _metrics(scored, rows)
+            timed = examined.in_time(self._settings.serving, folder, output)
+            found = examined.in_parts(project, rows, scored).model_copy(update={"latency": timed})
             gates = _gates(project, request)
             with emitter.telling(self._tell, lineage.run(request, messages.EVALUATE)) as told:
                 told.reads += [*_learned_from(folder), jobs.Dataset("weights", request.run_id, "weights")]
                 told.makes.append(jobs.Dataset("evaluation", request.run_id, "evaluation"))
                 compared = _compared(metrics, gates, folder)
-                compared |= groups.check_fairness(found.fairness, gates)
+                compared |= groups.check_fairness(found.fairness, gates) | latency.check(timed, gates)
             return messages.Evaluated(metrics=metrics, gates=compared, evaluation=found)
 
         return await in_thread(work)

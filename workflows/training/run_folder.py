@@ -57,7 +57,7 @@ class RunFolder:
         A training that goes on from the checkpoint of an earlier execution counts that one's time too, and what it
         handed over was paid there. The same question again has the same answer.
         """
-        told = self.kept(Metered).cpu_seconds if self._report(Metered).exists() else {}
+        told = (self.had(Metered) or Metered()).cpu_seconds
         before = max((spent for name, spent in told.items() if name != family), default=0.0)
         self.keep(Metered(cpu_seconds={**told, family: cpu_seconds}))
         return max(0.0, cpu_seconds - before) if goes_on else cpu_seconds
@@ -88,6 +88,10 @@ class RunFolder:
                 expected=kind.__name__,
                 got=str(error.errors()[0]["loc"]),
             ) from error
+
+    def had(self, kind: type[M]) -> M | None:
+        """As :meth:`kept`; None where nothing was kept."""
+        return self.kept(kind) if self._report(kind).exists() else None
 
     def _report(self, kind: type[BaseModel]) -> Path:
         return self.root / "reports" / f"{kind.__name__}.json"
