@@ -11,7 +11,7 @@ from temporalio import common, exceptions, service
 from temporalio.api.workflowservice import v1 as workflowservice
 
 from mainspring.core import errors, ids
-from mainspring.core.client import connection, failures, payloads
+from mainspring.core.client import connection, failures, payloads, search_attributes
 from mainspring.core.contracts import base, schedules
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class ScheduleClient:
     def __init__(self, client: temporal.Client, task_queue: str) -> None:
         self._client = client
         self._task_queue = task_queue
+        self._starts = search_attributes.LabelledStarts(client)
 
     @classmethod
     async def connect(
@@ -73,7 +74,13 @@ class ScheduleClient:
         name = schedules.schedule_id(project, process)
         wanted = temporal.Schedule(
             action=temporal.ScheduleActionStartWorkflow(
-                schedules.PROCESSES[process][0], request, id=name, task_queue=self._task_queue
+                schedules.PROCESSES[process][0],
+                request,
+                id=name,
+                task_queue=self._task_queue,
+                typed_search_attributes=await self._starts.attributes(
+                    schedules.PROCESSES[process][0], request
+                ),
             ),
             spec=temporal.ScheduleSpec(
                 intervals=[temporal.ScheduleIntervalSpec(every=timedelta(minutes=asked.every_minutes))]
@@ -190,7 +197,7 @@ class ScheduleClient:
             request = request.model_copy(update={"prompted_by": prompted_by})
         run_id = f"{schedules.schedule_id(project, process)}-now-{key}"
         try:
-            await self._client.start_workflow(
+            await self._starts.start(
                 schedules.PROCESSES[process][0],
                 request,
                 id=run_id,

@@ -12,7 +12,7 @@ from temporalio import client as temporal
 from temporalio import common, exceptions, service
 
 from mainspring.core import errors
-from mainspring.core.client import connection, ends, failures, payloads
+from mainspring.core.client import connection, ends, failures, payloads, search_attributes
 from mainspring.core.contracts import (
     access_requests,
     base,
@@ -79,6 +79,7 @@ class WorkflowClient:
     def __init__(self, client: temporal.Client, task_queue: str) -> None:
         self._client = client
         self._task_queue = task_queue
+        self._starts = search_attributes.LabelledStarts(client)
 
     @classmethod
     async def connect(
@@ -145,7 +146,7 @@ class WorkflowClient:
     async def start_key_change(self, request: keys.KeyRequest) -> str:
         """Change keys. Errors: Conflict while a change of that id is under way; one that has ended is no hindrance."""
         try:
-            await self._client.start_workflow(
+            await self._starts.start(
                 keys.ROTATE_WORKFLOW,
                 request,
                 id=request.change_id,
@@ -181,7 +182,7 @@ class WorkflowClient:
         run_id: str,
     ) -> str:
         try:
-            await self._client.start_workflow(
+            await self._starts.start(
                 name,
                 request,
                 id=run_id,
@@ -267,6 +268,16 @@ class WorkflowClient:
             raise failures.from_failure(error) from error
         except service.RPCError as error:
             raise ends.typed(error, run_id) from error
+
+    async def find(
+        self, wanted: search_attributes.Wanted, *, limit: int = 100
+    ) -> list[search_attributes.FoundRun]:
+        """Runs by what they were started with, newest first; Temporal's index has a run a moment after its start.
+
+        Errors: NotFound where the namespace was not bootstrapped; InvalidRequest; DependencyDown.
+        """
+        known = await self._starts.known()
+        return [one async for one in search_attributes.found(self._client, known, wanted, limit=limit)]
 
     async def cancel(self, run_id: str) -> None:
         """Ask the run to end; it undoes what it has under way first."""

@@ -6,6 +6,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 denied, 4 needs approval, 5 timeout, 78 m
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import signal
 import sys
 import time
@@ -58,6 +59,7 @@ from mainspring.platform.cli import (
     templates,
     tuning,
     upkeep,
+    workflows,
 )
 
 _JSON, _AS = session.JSON, session.AS
@@ -361,11 +363,20 @@ cli.add_command(releases.release)
 cli.add_command(runs.run)
 cli.add_command(templates.template)
 cli.add_command(tuning.tune)
+cli.add_command(workflows.workflow)
 
 
 def main() -> None:
     """The console script."""
-    cli(prog_name="mainspring")
+    try:
+        cli(prog_name="mainspring")
+    except SystemExit as end:
+        if "temporalio.bridge.temporal_sdk_bridge" in sys.modules and isinstance(end.code, int):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            # Its threads outlive its clients, and the interpreter's end aborts now and then ("PyGILState_Release").
+            os._exit(end.code)
+        raise
 
 
 if __name__ == "__main__":
