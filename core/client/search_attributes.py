@@ -5,11 +5,12 @@ They are Temporal's own index, so they are in plain text where payloads are encr
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from temporalio import client as temporal
 from temporalio import common, service
@@ -17,9 +18,23 @@ from temporalio.api.enums import v1 as enums
 from temporalio.api.operatorservice import v1 as operator
 
 from mainspring.core import errors
+from mainspring.core.client import connection
 from mainspring.core.contracts import base
 
-__all__ = ["KEYS", "FoundRun", "LabelledStarts", "Registered", "Wanted", "filter_of", "found", "register"]
+if TYPE_CHECKING:
+    from mainspring.core import settings
+
+__all__ = [
+    "KEYS",
+    "FoundRun",
+    "LabelledStarts",
+    "Registered",
+    "Wanted",
+    "bootstrap",
+    "filter_of",
+    "found",
+    "register",
+]
 
 _Key = common.SearchAttributeKey[str]
 
@@ -118,6 +133,17 @@ async def register(client: temporal.Client, *, dry_run: bool = False) -> Registe
         if now.get(name, _KEYWORD) != _KEYWORD:
             raise _taken(name, now[name], client.namespace)
     return Registered(namespace=client.namespace, present=present, added=absent)
+
+
+def bootstrap(where: settings.WorkflowSettings, *, dry_run: bool = False) -> Registered:
+    """As :func:`register`, of the namespace in the settings, for who is in no event loop."""
+
+    async def alone() -> Registered:
+        # No payload is sent, so no key is needed: who operates Temporal may have none.
+        client = await connection.connect(where.address, namespace=where.namespace)
+        return await register(client, dry_run=dry_run)
+
+    return asyncio.run(alone())
 
 
 def _taken(name: str, kind: int, namespace: str) -> errors.Conflict:

@@ -23,16 +23,11 @@ def workflow() -> None:
 @session.JSON
 def workflow_bootstrap(dry_run: bool, as_json: bool) -> None:
     """Register our search attributes in `workflow.namespace`; the same again changes nothing."""
-    import asyncio
-
     from mainspring.core import settings
-    from mainspring.core.client import connection, search_attributes
+    from mainspring.core.client import search_attributes
 
-    async def register() -> search_attributes.Registered:
-        client = await connection.connect_by(settings.load().workflow)
-        return await search_attributes.register(client, dry_run=dry_run)
-
-    output.show(asyncio.run(register()).model_dump(mode="json"), as_json=as_json)
+    told = search_attributes.bootstrap(settings.load().workflow, dry_run=dry_run)
+    output.show(told.model_dump(mode="json"), as_json=as_json)
 
 
 @workflow.command("list")

@@ -41,6 +41,8 @@ class Part:
     """Where a person looks; empty when there is nothing to see."""
     prepare: Callable[[], object] = lambda: None
     """Makes the folders and tokens that it needs; called when every port of the stack was found free."""
+    settle: Callable[[], object] = lambda: None
+    """Gives it what the others expect of it; called once it answers, and before those that need it start."""
     needs: tuple[str, ...] = ()
     """Parts that must answer before this one starts, where they are started together."""
     starts: int = 1
@@ -72,6 +74,7 @@ def temporal(s: settings.Settings) -> Part:
         ports={int(port): "workflow.address", ui: "stack.port_base"},
         is_ready=lambda: _accepts(host, int(port)) and _accepts(host, ui),
         prepare=lambda: data.mkdir(parents=True, exist_ok=True),
+        settle=lambda: _bootstrap(s),
         url=f"http://{host}:{ui}",
     )
 
@@ -241,6 +244,13 @@ def ensure_ray_token(path: Path) -> str:
         new.write_text(secrets.token_hex(32))
         new.rename(path)
     return path.read_text().strip()
+
+
+def _bootstrap(s: settings.Settings) -> None:
+    """Registers what runs are searched by: the server's own option does so for a new database only."""
+    from mainspring.core.client import search_attributes
+
+    search_attributes.bootstrap(s.workflow)
 
 
 def _program(name: str, distribution: str) -> Path:

@@ -134,7 +134,7 @@ def _look(s: settings.Settings, one: _Starting) -> RunningPart | str | None:
     Errors: DependencyDown if it will not.
     """
     name, log, waited = one.part.name, one.log, time.monotonic() - one.begun
-    if one.part.is_ready():
+    if _is_settled(s, one, waited):
         return RunningPart(
             name=name, pid=one.pid, url=one.part.url, log=str(log), ready_seconds=round(waited, 2)
         )
@@ -149,6 +149,19 @@ def _look(s: settings.Settings, one: _Starting) -> RunningPart | str | None:
             name=name,
         )
     return None
+
+
+def _is_settled(s: settings.Settings, one: _Starting, waited: float) -> bool:
+    """Whether it answers, and has what others expect of it; one that listens may not take orders yet."""
+    if not one.part.is_ready():
+        return False
+    try:
+        one.part.settle()
+    except errors.Unavailable:
+        if waited > s.stack.start_timeout_seconds:
+            raise
+        return False
+    return True
 
 
 def down(s: settings.Settings) -> int:

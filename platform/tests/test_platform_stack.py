@@ -14,11 +14,13 @@ import threading
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import httpx
 import pytest
 from temporalio import client as temporal
+from temporalio.api.enums import v1 as enums
+from temporalio.api.operatorservice import v1 as operator
 
 from mainspring.core import errors, settings
 from mainspring.platform.stack import parts, processes, stack
@@ -128,6 +130,19 @@ def test_ray_is_ready_once_it_has_a_node(tmp_path: Path, monkeypatch: pytest.Mon
     assert not ray.is_ready(), "nobody is there"
 
 
+def command(chosen: settings.Settings, *words: str) -> Any:
+    """What `mainspring` says as a process of its own: one that has spoken to Temporal must end without an abort."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mainspring.platform.cli.main", *words, "--json"],
+        env=settings.child_environment(chosen, {}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["data"]
+
+
 @pytest.mark.integration
 def test_temporal_answers_and_ends(chosen: settings.Settings) -> None:
     lines: list[str] = []
@@ -137,6 +152,8 @@ def test_temporal_answers_and_ends(chosen: settings.Settings) -> None:
     assert "temporal answers after" in lines[0]
     with pytest.raises(errors.Conflict, match="mainspring down"):
         stack.up(chosen, [parts.temporal(chosen)])
+    assert command(chosen, "workflow", "bootstrap", "--dry-run")["missing"] == []
+    assert command(chosen, "workflow", "list", "--project", "flight-delay") == []
     assert stack.down(chosen) == 1
     assert stack.read(chosen) is None and processes.marked(state.stack_id) == []
     assert stack.down(chosen) == 0
@@ -160,6 +177,44 @@ def test_temporal_fires_its_timers_in_time(chosen: settings.Settings) -> None:
         return (found.close_time - found.start_time).total_seconds()
 
     assert asyncio.run(seconds_until_it_is_given_up()) < 0.9
+
+
+@pytest.mark.integration
+def test_a_namespace_that_cannot_be_bootstrapped_leaves_nothing_up(chosen: settings.Settings) -> None:
+    stack.up(chosen, [dataclasses.replace(parts.temporal(chosen), settle=lambda: None)])
+
+    async def take() -> None:
+        client = await temporal.Client.connect(chosen.workflow.address, namespace=chosen.workflow.namespace)
+        taken = {"MainspringProject": enums.IndexedValueType.INDEXED_VALUE_TYPE_INT}
+        await client.operator_service.add_search_attributes(
+            operator.AddSearchAttributesRequest(namespace=client.namespace, search_attributes=taken)
+        )
+
+    asyncio.run(take())
+    stack.down(chosen)
+    with pytest.raises(errors.Conflict, match="expected `keyword`; remove it with"):
+        stack.up(chosen, [parts.temporal(chosen)])
+    assert stack.read(chosen) is None
+
+
+def test_a_part_that_listens_and_takes_no_orders_yet_is_asked_again(chosen: settings.Settings) -> None:
+    asked: list[int] = []
+
+    def settle() -> None:
+        asked.append(1)
+        if len(asked) < 3:
+            raise errors.DependencyDown("not yet", name="slow")
+
+    slow = dataclasses.replace(sleeper("slow", code="import time; time.sleep(600)"), settle=settle)
+    assert len(stack.up(chosen, [slow]).parts) == 1 and len(asked) == 3
+    stack.down(chosen)
+    never = dataclasses.replace(slow, settle=lambda: asked.clear() or settle())
+    hasty = chosen.model_copy(
+        update={"stack": chosen.stack.model_copy(update={"start_timeout_seconds": 0.3})}
+    )
+    with pytest.raises(errors.DependencyDown, match="not yet"):
+        stack.up(hasty, [never])
+    assert stack.read(chosen) is None
 
 
 def test_children_in_their_own_sessions_end_too(chosen: settings.Settings) -> None:
