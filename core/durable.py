@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["ensure_secret", "hold_folder", "place_file", "replace_file", "sync_folder"]
+__all__ = ["ensure_secret", "hold_folder", "place_file", "put_file", "replace_file", "sync_folder"]
 
 
 def ensure_secret(path: Path, make: Callable[[], bytes]) -> None:
@@ -61,6 +61,26 @@ def place_file(path: Path, write: Callable[[Path], None]) -> None:
         with fresh.open("rb") as file:
             os.fsync(file.fileno())
         fresh.rename(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def put_file(path: Path, data: bytes, *, is_secret: bool = False) -> None:
+    """Durable, and whole or not at all; folders are made. Several may write it at once; the last one counts.
+
+    What `is_secret` is never readable by others, nor is its folder, if it is made here. Errors: OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if is_secret else 0o777)
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        with open(
+            os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if is_secret else 0o666), "wb"
+        ) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
     sync_folder(path.parent)

@@ -48,7 +48,7 @@ class PipelineStore:
         path = self._pack(pack.digest)
         if path.exists():
             return False
-        write(path, canonical.dumps(pack.model_dump(mode="json", exclude_defaults=True)))
+        durable.put_file(path, canonical.dumps(pack.model_dump(mode="json", exclude_defaults=True)))
         return True
 
     def pack(self, digest: str) -> pipelines.Pack:
@@ -76,7 +76,7 @@ class PipelineStore:
         for path, text in pack.sources.items():
             file = folder / path  # a plain relative path: the contract has seen to it
             if not file.exists():
-                write(file, text.encode())
+                durable.put_file(file, text.encode())
         return folder
 
     def put_bytes(self, data: bytes) -> str:
@@ -84,7 +84,7 @@ class PipelineStore:
         digest = canonical.digest_bytes(data)
         path = self._object(digest)
         if not _touched(path):
-            write(path, data)
+            durable.put_file(path, data)
         return digest
 
     def put_file(self, source: Path) -> tuple[str, int]:
@@ -134,7 +134,7 @@ class PipelineStore:
         path = self.root / folder / f"{name}.json"
         if anew or not path.exists():
             value = record.model_dump(mode="json") if isinstance(record, BaseModel) else record
-            write(path, json.dumps(value, indent=1, sort_keys=True).encode())
+            durable.put_file(path, json.dumps(value, indent=1, sort_keys=True).encode())
 
     def kept(self, folder: str, name: str, kind: type[M]) -> M | None:
         """None if there is none, or none of this form: what cannot be read was never kept."""
@@ -167,21 +167,6 @@ def leaves(value: pipelines.Value) -> Iterator[pipelines.Value]:
             yield from leaves(part)
     else:
         yield value
-
-
-def write(path: Path, data: bytes) -> None:
-    """Durable, and whole or not at all. Several may write it; the last one counts. Errors: OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    try:
-        with fresh.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
-    durable.sync_folder(path.parent)
 
 
 def _touched(path: Path) -> bool:
