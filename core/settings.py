@@ -283,6 +283,10 @@ class WorkflowSettings(_Group):
     payload_keys: Path = Path("keys/payload.keys")
     """`<id> <64 hex digits>` a line, mode 0600: the first key encrypts, all decrypt. Client, control API and workers have
     the same; made on first use. Default: under the state directory."""
+    claims: Annotated[str, Field(pattern=r"^(|/.*|s3://[a-z0-9][a-z0-9.-]{2,62}/([A-Za-z0-9_./-]*/)?)$")] = ""
+    """Where payloads above 512 KiB are kept, encrypted as they are, with a reference in Temporal's history: a folder that client,
+    control API and workers share, or `s3://BUCKET/FOLDER/`, whose credentials, endpoint and region are those of `AWS_*`. One for
+    each namespace. Default: `claims` under the state directory."""
     score_roots: str = ""
     """Places, separated by commas (`/data/,s3://bucket/scores/`), below which batch scoring may read and write, as a guard
     against who may start runs and should not see every file of the worker's; empty: wherever the worker itself may."""
@@ -778,6 +782,7 @@ def _derive(groups: Mapping[str, _Group], merged: Merged, root: Path) -> dict[st
         "serving.port": base + 1,
         "serving.grpc_port": base + 6,
         "workflow.address": f"127.0.0.1:{base + 2}",
+        "workflow.claims": str(state / "claims"),
         "tracking.uri": f"http://127.0.0.1:{base + 4}",
         "ray.dashboard_url": f"http://127.0.0.1:{base + 5}",
     }

@@ -58,6 +58,7 @@ FORMATS: Final[Mapping[str, Format]] = {
     "bundle manifest": Format("core/models/manifest.py", r"schema_version: Literal\[(\d+)\]"),
     "bundle samples": Format("core/models/samples.py", r"schema_version: Literal\[(\d+)\]"),
     "bundle signature": Format("core/models/signing.py", r'"version": (\d+)\}'),
+    "claim of a payload": Format("core/client/claims.py", r"_VERSION: Final = (\d+)"),
     "device folder": Format("core/edge/export.py", r"_VERSION: Final = (\d+)"),
     "erased subjects": Format("core/erasure/erased.py", r"_VERSION: Final = (\d+)"),
     "folder of tables": Format("core/features/folders.py", r"_VERSION: Final = (\d+)"),

@@ -1,11 +1,12 @@
 """What workflows are told and answer, encrypted before it leaves the process: Temporal keeps only ciphertext.
 
 Encrypted are the payloads: arguments, results, heartbeats, queries, updates, schedules' requests, and the words and traces
-of failures. Not encrypted, because Temporal itself works by them: workflow ids, types, task queues and times.
+of failures. What is large is kept beside Temporal then (`claims.py`). Not encrypted, because Temporal itself works by them: workflow ids, types, task queues and times.
 """
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import re
 import secrets
@@ -22,11 +23,12 @@ from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from mainspring.core import durable, errors, watched
+from mainspring.core.client import claims
 
 if TYPE_CHECKING:
     from mainspring.core import settings
 
-__all__ = ["Keys", "SealedPayloads", "codec_of", "converter_of", "ensure_keys", "rotate"]
+__all__ = ["Keys", "SealedPayloads", "codec_of", "converter_of", "ensure_keys", "rotate", "store_of"]
 
 _ENCODING: Final = b"binary/encrypted"
 _KEY_BYTES: Final = 32
@@ -73,9 +75,10 @@ class SealedPayloads(converter.PayloadCodec):
     A key's nonces are random: rotate it before four billion payloads.
     """
 
-    def __init__(self, path: Path, *, encrypts: bool = True) -> None:
-        """`encrypts` false: what is encrypted can be read, and nothing more is. Errors: Misconfigured."""
-        self._path, self._encrypts = path, encrypts
+    def __init__(self, path: Path, *, encrypts: bool = True, store: claims.ClaimStore | None = None) -> None:
+        """`encrypts` false: what is encrypted can be read, and nothing more is. `store`: where large payloads are; without
+        it all of them are in the history, and Temporal refuses those above 2 MB. Errors: Misconfigured."""
+        self._path, self._encrypts, self._store = path, encrypts, store
         self._keys = watched.Watched(path, Keys.parse, Keys(MappingProxyType({}), ""))
         if encrypts and not self._keys.get().by_id:
             raise errors.Misconfigured(
@@ -84,14 +87,20 @@ class SealedPayloads(converter.PayloadCodec):
             )
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        if not self._encrypts:
-            return list(payloads)
-        keys = self._keys.get()
-        return [_seal(keys, payload) for payload in payloads]
+        """Errors: DependencyDown, PermissionDenied where a large payload cannot be kept."""
+        sealed = list(payloads)
+        if self._encrypts:
+            keys = self._keys.get()
+            sealed = [_seal(keys, payload) for payload in payloads]
+        if self._store is None:
+            return sealed
+        return await asyncio.gather(*map(self._store.keep, sealed))
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Errors: Misconfigured for a key that this process has not; CorruptArtifact for changed bytes."""
-        return [self._open(p) if p.metadata.get("encoding") == _ENCODING else p for p in payloads]
+        """Errors: Misconfigured for a key or a store that this process has not; CorruptArtifact for changed bytes;
+        NotFound for a large payload that is gone; DependencyDown."""
+        found = await asyncio.gather(*map(self._fetch, payloads))
+        return [self._open(p) if p.metadata.get("encoding") == _ENCODING else p for p in found]
 
     async def decode_json(self, body: bytes) -> bytes:
         """`Payloads` in protobuf's JSON, as the `temporal` command and Temporal's UI ask a codec server.
@@ -107,6 +116,16 @@ class SealedPayloads(converter.PayloadCodec):
             ) from error
         answer = Payloads(payloads=await self.decode(asked.payloads))
         return json_format.MessageToJson(answer, indent=None).encode()
+
+    async def _fetch(self, payload: Payload) -> Payload:
+        if self._store is not None:
+            return await self._store.fetch(payload)
+        if claims.is_reference(payload):
+            raise errors.Misconfigured(
+                "a payload is kept beside Temporal, and this process does not know where; name the workers' place in"
+                " `workflow.claims`, or give the codec its `ClaimStore`"
+            )
+        return payload
 
     def _open(self, payload: Payload) -> Payload:
         key_id = payload.metadata.get("encryption-key-id", b"").decode(errors="replace")
@@ -138,7 +157,12 @@ def codec_of(where: settings.WorkflowSettings) -> SealedPayloads:
     """The codec that is in force; with encryption on, the file of keys is made on first use. Errors: Misconfigured."""
     if where.encrypt_payloads:
         ensure_keys(where.payload_keys)
-    return SealedPayloads(where.payload_keys, encrypts=where.encrypt_payloads)
+    return SealedPayloads(where.payload_keys, encrypts=where.encrypt_payloads, store=store_of(where))
+
+
+def store_of(where: settings.WorkflowSettings) -> claims.ClaimStore | None:
+    """Where large payloads are; None where nothing says so."""
+    return claims.ClaimStore(where.claims) if where.claims else None
 
 
 def converter_of(codec: converter.PayloadCodec | None) -> converter.DataConverter:

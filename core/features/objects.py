@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from mainspring.core import errors
 
-__all__ = ["Object", "at", "below", "create", "lock_of", "read", "whole"]
+__all__ = ["Object", "at", "below", "create", "lock_of", "put", "read", "whole"]
 
 _SCHEME: Final = "s3://"
 #: A store that is away is told within seconds; whoever wants the rows asks again.
@@ -95,6 +95,13 @@ def create(uri: str, data: bytes, options: Mapping[str, str]) -> None:
             raise errors.Conflict(
                 f"`{uri}` is there already; it is never written twice", resource="object", name=uri
             ) from error
+
+
+def put(uri: str, data: bytes, options: Mapping[str, str]) -> None:
+    """Put an object, whole, also in the place of one. Errors: as :func:`at`."""
+    bucket, key = _split(uri)
+    with _told(uri):
+        _library().put(_store(bucket, _frozen(options)), key, data)
 
 
 def lock_of(uri: str, options: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ import pytest
 OURS = {
     "mainspring.core.canonical",
     "mainspring.core.client",
+    "mainspring.core.client.claims",
     "mainspring.core.client.connection",
     "mainspring.core.client.ends",
     "mainspring.core.client.failures",

@@ -52,7 +52,8 @@ def payloads_codec(port: int, as_json: bool) -> None:
     from mainspring.core.client import payloads as sealed
 
     where = settings.load().workflow
-    with CodecServer(port, sealed.SealedPayloads(where.payload_keys), secrets.token_urlsafe(24)) as server:
+    codec = sealed.SealedPayloads(where.payload_keys, store=sealed.store_of(where))
+    with CodecServer(port, codec, secrets.token_urlsafe(24)) as server:
         output.show(server.options(), as_json=as_json)
         server.serve_forever()
 

@@ -1,0 +1,116 @@
+"""Megabytes go through a workflow, and its history stays small; a store that is away costs time and no run."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio import activity, workflow
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+from workflows_doubles import QUEUE, run
+
+from mainspring.core.client import claims, payloads
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
+
+#: More than Temporal takes in one payload.
+TEXT = "0123456789abcdef" * (3 << 16)
+
+
+@activity.defn
+async def doubled(text: str) -> str:
+    return text + text
+
+
+@workflow.defn(sandboxed=False)
+class Doubling:
+    def __init__(self) -> None:
+        self._more = ""
+
+    @workflow.run
+    async def run(self, text: str, times: int) -> str:
+        made = await workflow.execute_activity(
+            doubled, text * times, start_to_close_timeout=timedelta(seconds=20), result_type=str
+        )
+        await workflow.wait_condition(lambda: bool(self._more))
+        return made + self._more
+
+    @workflow.signal
+    def add(self, more: str) -> None:
+        self._more = more
+
+    @workflow.query
+    def digest(self, text: str) -> list[str]:
+        return [hashlib.sha256(text.encode()).hexdigest(), text]
+
+
+def within(
+    tmp_path: Path, story: Callable[[Client, Path], Awaitable[None]], *, database: Path | None = None
+) -> None:
+    folder = tmp_path / "claims"
+    payloads.ensure_keys(tmp_path / "keys")
+    codec = payloads.SealedPayloads(tmp_path / "keys", store=claims.ClaimStore(str(folder)))
+
+    async def told(client: Client, _: WorkflowEnvironment) -> None:
+        await story(client, folder)
+
+    converter = payloads.converter_of(codec)
+    run(told, [Doubling], [doubled], real=True, database=database, converter=converter)
+
+
+async def until_a_task_fails(client: Client, handle: WorkflowHandle[Any, Any], why: str) -> None:
+    while True:
+        async for event in handle.fetch_history_events():
+            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
+                failure = event.workflow_task_failed_event_attributes.failure
+                assert why in str(await client.data_converter.decode_failure(failure))
+                return
+        await asyncio.sleep(0.1)
+
+
+def test_megabytes_of_every_kind_come_through_and_are_not_in_temporal(tmp_path: Path) -> None:
+    database = tmp_path / "temporal.db"
+
+    async def story(client: Client, folder: Path) -> None:
+        handle = await client.start_workflow(Doubling.run, args=[TEXT, 1], id="run_large", task_queue=QUEUE)
+        assert await handle.query(Doubling.digest, TEXT) == [hashlib.sha256(TEXT.encode()).hexdigest(), TEXT]
+        await handle.signal(Doubling.add, TEXT)
+        assert await handle.result() == TEXT * 3
+        history = await handle.fetch_history()
+        assert sum(event.ByteSize() for event in history.events) < 20_000
+        assert len(list(folder.glob("*/*"))) >= 6
+        assert sum(path.stat().st_size for path in tmp_path.glob("temporal.db*")) < len(TEXT)
+
+    within(tmp_path, story, database=database)
+
+
+def test_a_store_that_is_away_fails_tasks_and_no_run(tmp_path: Path) -> None:
+    """One cannot read its claim, another cannot write one: both go on when the store is back."""
+
+    async def story(client: Client, folder: Path) -> None:
+        # Of a task that failed before, the next is tried when its time is over.
+        start = functools.partial(
+            client.start_workflow, Doubling.run, task_queue=QUEUE, task_timeout=timedelta(seconds=2)
+        )
+        reads = await start(args=[TEXT, 1], id="run_reads", start_delay=timedelta(seconds=1))
+        away = folder.rename(folder.with_name("away"))
+        folder.write_text("no folder")
+        writes = await start(args=["a", len(TEXT)], id="run_writes")
+        await until_a_task_fails(client, writes, "cannot be written")
+        await until_a_task_fails(client, reads, "cannot be read")
+        folder.unlink()
+        away.rename(folder)
+        for handle in (reads, writes):
+            await handle.signal(Doubling.add, "b")
+        assert await reads.result() == TEXT * 2 + "b"
+        assert await writes.result() == "a" * len(TEXT) * 2 + "b"
+
+    within(tmp_path, story)
