@@ -54,6 +54,7 @@ INSIST: Final = ActivityConfig(
 #: An exchange that nothing waits for and that must be made in the end: tried each minute, for as long as it takes.
 UNTIL_DONE: Final = ActivityConfig(
     start_to_close_timeout=timedelta(seconds=30),
+    heartbeat_timeout=HEARTBEAT,
     retry_policy=RetryPolicy(
         initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(minutes=1)
     ),

@@ -10,6 +10,7 @@ from temporalio import activity
 
 from mainspring.core.contracts import access_requests
 from mainspring.workflows import errors as temporal_errors
+from mainspring.workflows import heartbeat
 from mainspring.workflows.access import messages
 from mainspring.workflows.exchange import exchange
 
@@ -29,6 +30,7 @@ class AccessActivities:
         """Safe to repeat: what is over stays as it is. Errors: NotFound where the control database has no such request."""
         path = f"/api/v1/projects/{request.project}/access-requests/{request.request_id}/expire"
         with temporal_errors.typed():
-            found = await exchange(self._control, "control", "POST", path, request.model_dump_json())
+            async with heartbeat.beating():
+                found = await exchange(self._control, "control", "POST", path, request.model_dump_json())
         view = access_requests.AccessRequestView.model_validate(found)
         return access_requests.ExpireOutcome(request_id=view.request_id, state=view.state)
