@@ -75,6 +75,7 @@ def spec_for(data: Path, folder: Path, **changes: Any) -> train_messages.TrainSp
             "run_name": "one",
             "storage_path": folder / "storage",
             "out_dir": folder / "out",
+            "progress": folder / "out" / "progress.json",
             **changes,
         }
     )

@@ -77,6 +77,20 @@ def test_it_learns_what_the_baseline_cannot(straight: tuple[Path, train_messages
     assert output.wall_seconds > 0 and output.cpu_seconds > 0
 
 
+def test_its_progress_points_to_the_checkpoint_that_is_there(
+    data: Path, straight: tuple[Path, train_messages.TrainOutput]
+) -> None:
+    folder, output = straight
+    spec = spec_for(data, folder)
+    told = train_messages.told(spec)
+    assert told is not None
+    assert (told.step, told.unit, told.done) == ("train", "epoch", len(output.epochs))
+    assert told.of == spec.model.epochs
+    checkpoint = Path(told.checkpoint)
+    assert checkpoint.parent == spec.storage_path / spec.run_name
+    assert (checkpoint / "progress.pt").exists()
+
+
 def test_predictions_are_the_weights_own_in_the_order_of_the_file(
     data: Path, straight: tuple[Path, train_messages.TrainOutput]
 ) -> None:

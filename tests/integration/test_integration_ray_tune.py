@@ -15,7 +15,7 @@ from integration_training import data, spec_for
 from mainspring.core import errors
 from mainspring.core.contracts.training import ModelChanges
 from mainspring.core.contracts.tuning import TrialState
-from mainspring.workflows.ray_jobs import tune_messages
+from mainspring.workflows.ray_jobs import train_messages, tune_messages
 
 __all__ = ["data"]  # a fixture
 
@@ -66,6 +66,9 @@ def test_the_best_is_found_beside_trials_that_diverge_or_need_too_much_memory(
     assert output.cpu_seconds >= sum(t.cpu_seconds for t in output.trials if t.epochs) > 0
     valid = [t.valid_auc for t in output.trials if t.valid_auc is not None]
     assert max(valid) == output.trials[3].valid_auc
+    told = train_messages.told(spec.base)
+    assert told is not None and told.words.startswith("4 of 4 trials")
+    assert Path(told.checkpoint).is_dir()
 
 
 def test_a_killed_study_goes_on_and_runs_no_finished_trial_again(

@@ -14,7 +14,7 @@ from typing import Any, Final
 from temporalio import activity, service
 
 from mainspring.core import canonical, errors, job_logs, projects, settings, workspace
-from mainspring.core.contracts import data_reads, scoring
+from mainspring.core.contracts import data_reads, scoring, training
 from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.lineage import emitter
 from mainspring.core.models import bundle, signing
@@ -174,6 +174,8 @@ class ScoringActivities:
                 answer=lambda k: score_messages.read_output(output(k)),
                 metadata={"run_id": request.run_id, "project": request.project},
                 timeout_seconds=ray.job_timeout_seconds,
+                step=training.Stage.SCORE,
+                told=lambda: score_messages.step_progress(spec),
                 kept=job_logs.JobLogs.of(self._settings.stack.state_dir, request.project),
                 paying=pays,
             )

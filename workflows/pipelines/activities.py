@@ -139,6 +139,7 @@ class PipelineActivities:
                 # The job watches the step's own time. Ray counts from the submission, so that the wait for a place is in it.
                 timeout_seconds=node.timeout_seconds + PLACE_SECONDS + 60.0,
                 resources=_resources(node, asked.memory_gib),
+                step=item,
                 kept=job_logs.JobLogs.of(self._settings.stack.state_dir, request.project),
                 paying=pays,
             )

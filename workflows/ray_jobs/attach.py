@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 from temporalio import activity
 
 from mainspring.core import errors, job_logs
-from mainspring.core.contracts import run_logs
+from mainspring.core.contracts import progress, run_logs
 from mainspring.workflows import budgets, heartbeat
 from mainspring.workflows.ray_jobs import client, observed, paying
 
@@ -53,6 +53,10 @@ class Work(Generic[T]):
     """Of the job itself, in Ray's words; none: it waits for nothing."""
     paying: paying.Paying | None = None
     """Whose budget ends it; None: nobody's."""
+    step: str = ""
+    """What the run's reports call it."""
+    told: Callable[[], progress.StepProgress | None] | None = None
+    """How far it is by what its jobs have written down; None: they write nothing of the kind."""
     kept: job_logs.JobLogs | None = None
     """Where the end of what its jobs wrote is kept, however they ended; None: nowhere. `metadata` says whose they are."""
 
@@ -74,11 +78,11 @@ async def run_to_end(jobs: client.RayJobs, work: Work[T], *, poll_seconds: float
     end of a worker, or when Temporal believes it dead, the job runs on and the next worker attaches.
     Errors: the job's own; BudgetExhausted, with what was used on record; JobFailed when the attempts are spent or one took too long; those of `RayJobs`.
     """
-    async with heartbeat.beating():
+    async with heartbeat.beating() as beats:
         job, log = None, ""
         with _watched(work) as watched:
             for k in range(work.max_attempts):
-                found = await _follow(jobs, work, k, poll_seconds, watched)
+                found = await _follow(jobs, work, k, poll_seconds, watched, beats)
                 if found is None:
                     break
                 job = found
@@ -122,7 +126,12 @@ def _raise_what_stays(work: Work[T], k: int) -> None:
 
 
 async def _follow(
-    jobs: client.RayJobs, work: Work[T], k: int, poll_seconds: float, watched: budgets.Watched | None
+    jobs: client.RayJobs,
+    work: Work[T],
+    k: int,
+    poll_seconds: float,
+    watched: budgets.Watched | None,
+    beats: heartbeat.Beats,
 ) -> client.Job | None:
     """The job when it has ended; None where the run may cost no more and it was not begun."""
     submission_id = f"{work.base_id}-{k}"
@@ -132,6 +141,7 @@ async def _follow(
             job = await jobs.find(submission_id)
             if job is not None and job.is_ended:
                 return job
+            await _tell(work, job, beats)
             if work.paying is not None and watched is not None and await work.paying.must_stop(watched):
                 return None if job is None else await _wind_down(jobs, work, k, poll_seconds)
             if job is None:
@@ -162,6 +172,19 @@ async def _follow(
         if details is not None and details.cancel_requested:
             await _keep(jobs, work, await _stop(jobs, submission_id, poll_seconds))
         raise
+
+
+async def _tell(work: Work[T], job: client.Job | None, beats: heartbeat.Beats) -> None:
+    """The heartbeats say how far the work is; before it says so itself, what Ray says of the job, or an earlier attempt said."""
+    found = None if work.told is None else await asyncio.to_thread(work.told)
+    if found is not None:
+        beats.tell(found)
+    elif job is not None and (beats.progress is None or not beats.progress.of):
+        beats.tell(
+            progress.StepProgress(
+                step=work.step, message=f"job `{job.submission_id}` is {job.status.lower()}"
+            )
+        )
 
 
 async def _wind_down(jobs: client.RayJobs, work: Work[T], k: int, poll_seconds: float) -> client.Job | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from mainspring.core import errors
 from mainspring.core.contracts.base import Message
 
-__all__ = ["read_output", "read_spec", "write_file", "write_output"]
+__all__ = ["read_output", "read_spec", "tell", "told", "write_file", "write_output"]
 
 M = TypeVar("M", bound=Message)
 
@@ -89,3 +90,23 @@ def write_file(path: Path, data: bytes) -> None:
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
+
+
+def tell(path: Path | None, said: Message) -> None:
+    """What a job says on its way, for people: whole or not at all, without fsync. A disk that takes it not is no reason to fail,
+    and None is nobody who listens. One process writes it."""
+    if path is None:
+        return
+    new = path.with_name(f".{path.name}.new")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(said.model_dump_json())
+        new.replace(path)
+
+
+def told(path: Path, kind: type[M]) -> M | None:
+    """What :func:`tell` wrote last; None before the first, and where it cannot be read: it is told, never waited for."""
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None

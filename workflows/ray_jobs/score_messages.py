@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from mainspring.core.contracts import scoring
+from mainspring.core.contracts import progress, scoring
 from mainspring.core.contracts.base import Digest, Message, Slug, UtcTime
+from mainspring.core.contracts.training import Stage
 from mainspring.core.scoring import parts as scoring_parts
 from mainspring.core.scoring import places
 from mainspring.workflows.ray_jobs import books, job_files
@@ -113,14 +114,24 @@ def write_progress(path: Path, all_parts: Sequence[scoring_parts.Part], done: se
         rows=sum(part.rows for part in all_parts),
         rows_done=sum(part.rows for part in all_parts if part.name in done),
     )
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(value.model_dump_json())
-    new.replace(path)
+    job_files.tell(path, value)
+
+
+def step_progress(spec: ScoreSpec) -> progress.StepProgress | None:
+    """What the job told last, as heartbeats say it. Parts that are there are its checkpoints."""
+    found = read_progress(spec.progress)
+    if found is None:
+        return None
+    return progress.StepProgress(
+        step=Stage.SCORE,
+        done=found.rows_done,
+        of=found.rows,
+        unit=progress.ROWS,
+        checkpoint=spec.output if found.parts_done else "",
+        message=f"{found.parts_done} of {found.parts} parts",
+    )
 
 
 def read_progress(path: Path) -> scoring.ScoreProgress | None:
     """None before the first, and where it cannot be read: progress is told, never waited for."""
-    try:
-        return scoring.ScoreProgress.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
+    return job_files.told(path, scoring.ScoreProgress)

@@ -75,6 +75,8 @@ def _train(job: Job) -> dict[str, Any]:
     def keep(progress: training.Progress) -> None:
         spent = before.cpu_seconds + group.total(time.process_time())
         _Checkpoint(job.identity, progress.to_bytes(), spent).save(progress, group.rank)
+        if group.rank == 0:
+            _tell(spec, progress)
         if group.total(float(group.is_to_stop)):
             # All of them, or those that train on would wait for those that do not. Whoever asked knows why.
             raise errors.JobFailed(
@@ -91,6 +93,8 @@ def _train(job: Job) -> dict[str, Any]:
         keep(progress)
 
     resume = training.Progress.from_bytes(before.progress) if before.progress else None
+    if group.rank == 0:
+        _tell(spec, resume)
     candidate = network.EmbeddingMlp(job.architecture, seed=spec.seed).to(device)
     report = group.fit(
         candidate,
@@ -101,6 +105,10 @@ def _train(job: Job) -> dict[str, Any]:
         every_steps=spec.checkpoint_steps,
         on_steps=keep,
     )
+    if group.rank == 0:
+        train_messages.tell(
+            spec, len(report.epochs), checkpoint=_pointer(spec), message="its baseline is trained"
+        )
     baseline = network.EmbeddingMlp(job.architecture.baseline(), seed=spec.seed).to(device)
     group.fit(baseline, examples, spec.model)
     if group.rank == 0:
@@ -118,6 +126,24 @@ def _train(job: Job) -> dict[str, Any]:
         "cpu_seconds": before.cpu_seconds + group.total(time.process_time()),
         "num_workers": group.size,
     }
+
+
+def _tell(spec: train_messages.TrainSpec, progress: training.Progress | None) -> None:
+    """For whoever watches; None: at the beginning."""
+    if progress is None:
+        train_messages.tell(spec, 0)
+        return
+    rows = progress.partial.rows if progress.partial else 0
+    train_messages.tell(spec, len(progress.epochs), rows=rows, checkpoint=_pointer(spec))
+
+
+def _pointer(spec: train_messages.TrainSpec) -> str:
+    """Where the newest checkpoint is: Ray's path is without the scheme of a store."""
+    found = ray.train.get_checkpoint()
+    if found is None:
+        return ""
+    scheme, there, _ = spec.storage_uri.partition("://")
+    return f"{scheme}://{found.path}" if there else str(found.path)
 
 
 def _where(progress: training.Progress) -> str:

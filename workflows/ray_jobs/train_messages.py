@@ -8,7 +8,9 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from mainspring.core import projects
+from mainspring.core.contracts import progress
 from mainspring.core.contracts.base import Message
+from mainspring.core.contracts.training import Stage
 from mainspring.core.models import manifest
 from mainspring.workflows.ray_jobs import books, job_files
 
@@ -46,6 +48,8 @@ class TrainSpec(Message):
     """A checkpoint after so many steps of an epoch, and after each epoch; None: after epochs only."""
     out_dir: Path
     """Where weights and predictions are written."""
+    progress: Path | None = None
+    """Where `StepProgress` is written, again and again; None: nowhere."""
     project: str = ""
     """Whose own `train` makes the model (`core.trainers`); empty: ours, and a network."""
     book: books.Book | None = None
@@ -104,6 +108,27 @@ class TrainOutput(Message):
     def is_resumed(self) -> bool:
         """It went on from an earlier job's checkpoint."""
         return self.resumed_epochs > 0 or self.resumed_rows > 0
+
+
+def tell(spec: TrainSpec, epochs: int, *, rows: int = 0, checkpoint: str = "", message: str = "") -> None:
+    """How far the candidate is: so many epochs, and so many rows of the next one; where that is kept."""
+    part = f"{rows} rows of the next" if rows else ""
+    job_files.tell(
+        spec.progress,
+        progress.StepProgress(
+            step=Stage.TRAIN,
+            done=epochs,
+            of=spec.model.epochs,
+            unit=progress.EPOCH,
+            checkpoint=checkpoint,
+            message=message or part,
+        ),
+    )
+
+
+def told(spec: TrainSpec) -> progress.StepProgress | None:
+    """What the job told last, or one of its name before it; None: nothing yet."""
+    return None if spec.progress is None else job_files.told(spec.progress, progress.StepProgress)
 
 
 def read_spec(path: Path) -> TrainSpec:

@@ -11,7 +11,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,9 +22,11 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
 from mainspring.core import durable, errors
+from mainspring.core.contracts import progress
+from mainspring.core.contracts.training import Stage
 from mainspring.core.contracts.tuning import Trial, TrialState
 from mainspring.core.models import network, training
-from mainspring.workflows.ray_jobs import books, command, train_data, tune_messages
+from mainspring.workflows.ray_jobs import books, command, job_files, train_data, tune_messages
 
 #: For Ray's own processes. Tune's own logs of each trial (TensorBoard, CSV) are read by nobody.
 _RAY_ENVIRONMENT: Final = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
@@ -105,6 +107,7 @@ def _tuner(spec: tune_messages.TuneSpec, prepared: train_data.Prepared, budget: 
             name=base.run_name,
             storage_path=str(base.storage_path),
             stop=budget,
+            callbacks=[_Told(spec)],
             failure_config=tune.FailureConfig(max_failures=_MAX_DEATHS),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
             verbose=0,
@@ -114,6 +117,29 @@ def _tuner(spec: tune_messages.TuneSpec, prepared: train_data.Prepared, budget: 
 
 def _folder(spec: tune_messages.TuneSpec) -> str:
     return str(spec.base.storage_path / spec.base.run_name)
+
+
+class _Told(tune.Callback):  # type: ignore[misc] # Ray's class is untyped
+    """Says how many trials are over, whenever it is another number. A restored study has the one that it began with."""
+
+    def __init__(self, spec: tune_messages.TuneSpec) -> None:
+        self._spec, self._over = spec, -1
+
+    def on_step_end(self, iteration: int, trials: Sequence[Any], **_: Any) -> None:
+        over = sum(trial.is_finished() for trial in trials)
+        if over == self._over:
+            return
+        self._over = over
+        job_files.tell(
+            self._spec.base.progress,
+            progress.StepProgress(
+                step=Stage.TUNE,
+                done=over,
+                of=len(self._spec.trials),
+                unit=progress.TRIALS,
+                checkpoint=_folder(self._spec),
+            ),
+        )
 
 
 class Budget(tune.Stopper):  # type: ignore[misc] # Ray's class is untyped

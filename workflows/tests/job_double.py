@@ -49,7 +49,13 @@ def _train(spec: train_messages.TrainSpec) -> train_messages.TrainOutput:
         "baseline_weights": network.EmbeddingMlp(architecture.baseline(), seed=spec.seed),
     }
     reports = {
-        name: training.fit(model, examples["train"], examples["valid"], spec.model)
+        name: training.fit(
+            model,
+            examples["train"],
+            examples["valid"],
+            spec.model,
+            on_epoch=lambda done: train_messages.tell(spec, len(done.epochs)),
+        )
         for name, model in models.items()
     }
     for name, model in models.items():

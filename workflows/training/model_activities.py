@@ -98,6 +98,8 @@ class ModelActivities:
                 metadata={"run_id": request.run_id, "project": request.project},
                 timeout_seconds=ray.job_timeout_seconds,
                 paying=pays,
+                step=training.Stage.TRAIN,
+                told=lambda: train_messages.told(spec),
                 kept=job_logs.JobLogs.of(self._settings.stack.state_dir, request.project),
             )
             of = lineage.run(request, messages.TRAIN)
@@ -115,6 +117,8 @@ class ModelActivities:
         project = projects.load_project(request.project)
         model_spec = tune_messages.changed(project.model_spec(), request.model)
         rows = folder.kept(projects.TrainingSetReport)
+        # What checkpoints are told of lies beside them: another training has other ones.
+        run_name = f"{request.run_id}-{_learning(request, rows.digest, folder, model_spec)}"
         return train_messages.TrainSpec(
             training_set=rows.path,
             plan=folder.plan,
@@ -125,11 +129,12 @@ class ModelActivities:
             device=self._settings.ray.train_device,
             epochs=request.epochs,
             seed=request.seed,
-            run_name=f"{request.run_id}-{_learning(request, rows.digest, folder, model_spec)}",
+            run_name=run_name,
             storage_path=folder.checkpoints,
             storage_uri=self._settings.ray.checkpoints,
             checkpoint_steps=self._settings.ray.checkpoint_steps,
             out_dir=folder.root,
+            progress=folder.checkpoints / f"{run_name}.progress.json",
             project=request.project if isinstance(project, trainers.Trainer) else "",
         )
 

@@ -12,7 +12,7 @@ import httpx
 from temporalio import activity
 
 from mainspring.core import canonical, errors, job_logs, projects, settings, trainers
-from mainspring.core.contracts import control, tuning
+from mainspring.core.contracts import control, training, tuning
 from mainspring.core.contracts.capacity import Capacity
 from mainspring.workflows import budgets, heartbeat
 from mainspring.workflows import errors as temporal_errors
@@ -80,6 +80,8 @@ class TuningActivities:
                 answer=lambda k: tune_messages.read_output(output(k)),
                 metadata={"run_id": request.run_id, "project": request.project},
                 timeout_seconds=ray.job_timeout_seconds,
+                step=training.Stage.TUNE,
+                told=lambda: train_messages.told(spec.base),
                 kept=job_logs.JobLogs.of(self._settings.stack.state_dir, request.project),
                 paying=pays,
             )
@@ -121,6 +123,7 @@ class TuningActivities:
                 run_name=name,
                 storage_path=folder.root / "trials",
                 out_dir=folder.root / "studies" / name,
+                progress=folder.root / "studies" / name / "progress.json",
             ),
             trials=trials,
             grace_epochs=request.grace_epochs,
