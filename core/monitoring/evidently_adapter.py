@@ -8,7 +8,7 @@ shift above 0.25 (Siddiqi, Credit Risk Scorecards, 2006); the default threshold,
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -25,9 +25,20 @@ with warnings.catch_warnings():
     import evidently
     from evidently import metrics as evidently_metrics
     from evidently import presets as evidently_presets
+    from evidently.core import metric_types as evidently_widgets
+    from evidently.legacy.renderers import html_widgets
 
 #: With fewer rows the index is above 0.1 by chance alone: its mean without drift is about (bins - 1)(1/n + 1/m).
 MIN_ROWS: Final = 200
+#: The column of a full report that has the scores.
+SCORE_COLUMN: Final = "score"
+#: Slices with a section of their own in a full report: each takes time, and the page is for people.
+MAX_SLICES: Final = 6
+#: What a full report may do where it is opened: run its own scripts, and nothing of anybody else's.
+PAGE_POLICY: Final = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
+    " img-src data: blob:; font-src data:; form-action 'none'; base-uri 'none'"
+)
 
 
 def drift_report(
@@ -79,11 +90,22 @@ def drift_report(
     )
 
 
-def full_report(reference: pl.DataFrame, current: pl.DataFrame) -> str:
+def full_report(
+    reference: pl.DataFrame,
+    current: pl.DataFrame,
+    *,
+    label: str = "",
+    slices: Mapping[str, Sequence[str]] | None = None,
+) -> str:
     """Evidently's own page about two sets of rows with the same columns: drift by column, and a summary of the data.
 
-    It holds all that it shows: nothing is fetched when it is opened. A column that one side has no value of is left out.
+    `label`: the column that has what happened (0, 1, or null while nobody knows), beside `SCORE_COLUMN`. Of the rows whose outcome is
+    known the page has the target's drift and how good the model was; so of each of the `MAX_SLICES` largest `slices`, columns
+    of strings with the values to tell apart. What is too little known to show is told there.
+
+    It holds all that it shows, and lets nothing out when it is opened. A column that one side has no value of is left out.
     Missing: null and NaN. Errors: SchemaMismatch for other columns; DataInvalid below `MIN_ROWS` rows on a side.
+    Time: some 5 s of one core for 5,000 rows of 30 columns, and 0.3 s a section of outcomes.
     """
     if set(reference.columns) != set(current.columns):
         raise errors.SchemaMismatch(
@@ -97,6 +119,18 @@ def full_report(reference: pl.DataFrame, current: pl.DataFrame) -> str:
             raise errors.DataInvalid(
                 f"{side} has {rows.height} rows, a report needs {MIN_ROWS}", dataset=side, failed=("rows",)
             )
+    sides = reference.with_columns(_plain()), current.with_columns(_plain())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy's, of columns with few values
+        widgets = _data(*(f.drop(label) if label else f for f in sides))
+        if label:
+            widgets += _outcomes(*sides, label, slices or {})
+        page = evidently_widgets.render_widgets([html_widgets.group_widget(title="", widgets=widgets)])
+    return _closed(str(page))
+
+
+def _data(reference: pl.DataFrame, current: pl.DataFrame) -> list[Any]:
+    """What is asked of every row."""
     text = [n for n, kind in reference.schema.items() if kind == pl.String]
     full = [
         n for n in reference.columns if all(f[n].fill_nan(None).null_count() < f.height if n not in text
@@ -106,14 +140,77 @@ def full_report(reference: pl.DataFrame, current: pl.DataFrame) -> str:
         numerical_columns=[n for n in full if n not in text],
         categorical_columns=[n for n in full if n in text],
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPy's, of columns with few values
-        ours, theirs = (
-            evidently.Dataset.from_pandas(f.select(full).to_pandas(), definition)
-            for f in (current, reference)
-        )
-        presets = [evidently_presets.DataDriftPreset(method="psi"), evidently_presets.DataSummaryPreset()]
-        return str(evidently.Report(presets).run(ours, theirs).get_html_str(as_iframe=False))
+    presets = [evidently_presets.DataDriftPreset(method="psi"), evidently_presets.DataSummaryPreset()]
+    return _run(presets, reference.select(full), current.select(full), definition)
+
+
+def _outcomes(
+    reference: pl.DataFrame, current: pl.DataFrame, label: str, slices: Mapping[str, Sequence[str]]
+) -> list[Any]:
+    """What is asked of the rows whose outcome is known: of all of them, and of the largest slices."""
+    is_known = pl.col(label).is_not_null() & pl.col(SCORE_COLUMN).is_finite()
+    sides = tuple(f.filter(is_known) for f in (reference, current))
+    known = f"{sides[1].height:,} of the sample's {current.height:,} answers"
+    title = f"Target drift and performance: the {known} whose outcome is known"
+    widgets = [_performance(title, sides, label, evidently_presets.ClassificationPreset())]
+    if _too_little(sides, label):
+        return widgets
+    values = [(column, value) for column, listed in slices.items() for value in listed]
+    parts = [(c, v, tuple(f.filter(pl.col(c) == _as_shown(v)) for f in sides)) for c, v in values]
+    parts.sort(key=lambda part: -part[2][1].height)
+    for column, value, part in parts[:MAX_SLICES]:
+        title = f"{column} = {_as_shown(value)}: {part[1].height:,} answers"
+        widgets.append(_performance(title, part, label, evidently_presets.ClassificationQuality()))
+    if left_out := len(parts[MAX_SLICES:]):
+        told = f"{left_out} smaller slices have no section of their own."
+        widgets.append(html_widgets.text_widget(text=told))
+    return widgets
+
+
+def _performance(title: str, sides: tuple[pl.DataFrame, ...], label: str, preset: Any) -> Any:
+    if why := _too_little(sides, label):
+        return html_widgets.group_widget(title=title, widgets=[html_widgets.text_widget(text=why)])
+    definition = evidently.DataDefinition(
+        numerical_columns=[SCORE_COLUMN],
+        categorical_columns=[label],
+        classification=[evidently.BinaryClassification(target=label, prediction_probas=SCORE_COLUMN)],
+    )
+    drifts = [evidently_metrics.ValueDrift(column=name, method="psi") for name in (label, SCORE_COLUMN)]
+    reference, current = (f.select(SCORE_COLUMN, pl.col(label).cast(pl.Int64)) for f in sides)
+    widgets = _run([*drifts, preset], reference, current, definition)
+    return html_widgets.group_widget(title=title, widgets=widgets)
+
+
+def _too_little(sides: tuple[pl.DataFrame, ...], label: str) -> str:
+    """Why nothing can be said of these rows' outcomes; empty: it can."""
+    for side, rows in zip(("training", "the window"), sides, strict=True):
+        if rows.height < MIN_ROWS:
+            return f"Nothing is shown: {rows.height} outcomes of {side} are known here, and {MIN_ROWS} are needed."
+        if rows[label].n_unique() < 2:
+            return f"Nothing is shown: all outcomes of {side} here are the same."
+    return ""
+
+
+def _run(metrics: list[Any], reference: pl.DataFrame, current: pl.DataFrame, definition: Any) -> list[Any]:
+    ours, theirs = (evidently.Dataset.from_pandas(f.to_pandas(), definition) for f in (current, reference))
+    return list(evidently.Report(metrics, include_tests=False).run(ours, theirs).to_snapshot_model().widgets)
+
+
+def _as_shown(value: str) -> str:
+    return value.replace("<", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}")
+
+
+def _plain() -> pl.Expr:
+    """Strings that cannot end the script of the page that they are in: Evidently writes them there as they are."""
+    return pl.col(pl.String).str.replace_all("<", _as_shown("<"), literal=True)
+
+
+def _closed(page: str) -> str:
+    """The page with a policy of its own: wherever it is opened, it fetches nothing and sends nothing."""
+    head, found, rest = page.partition("<head>")
+    if not found:
+        raise errors.InvariantViolated("evidently's page has no head", where="evidently_adapter.full_report")
+    return f'{head}{found}<meta http-equiv="Content-Security-Policy" content="{PAGE_POLICY}">{rest}'
 
 
 def _judge(

@@ -163,25 +163,35 @@ class Watched:
         )
 
     def html(self, baseline: monitoring.Baseline, begins: datetime, ends: datetime, *, rows: int) -> str:
-        """Leave Evidently's report of a sample of the window's `rows`; answers its digest, by which it is found.
+        """Leave Evidently's report of a sample of the window's `rows`, with what is known to have happened; answers its digest.
 
         Empty: too few rows.
         """
         from mainspring.core.monitoring import evidently_adapter
 
-        features = [column.name for column in baseline.columns if column.name != monitoring.SCORE]
         there = self._answers.collect_schema().names()
-        chosen = [name for name in features if prediction_log.FEATURE + name in there]
+        columns = {name: prediction_log.FEATURE + name for name in _inputs(baseline)}
+        # A slice may be told by a key, which is no input.
+        columns |= {
+            name: prediction_log.KEY + name for name in baseline.slices if columns.get(name) not in there
+        }
+        columns = {name: logged for name, logged in columns.items() if logged in there}
         inside = self._answers.filter(
             pl.col("model_version") == baseline.bundle_digest,
             pl.col("as_of").is_between(begins, ends, closed="left"),
-        ).select("score", *(pl.col(prediction_log.FEATURE + name).alias(name) for name in chosen))
-        current = predictions.sampled(inside, _HTML_ROWS, of=rows)
-        reference = self._reference().select(pl.col("\0score").alias("score"), *chosen)
+        )
+        sample = predictions.sampled(inside, _HTML_ROWS, of=rows).lazy()
+        shown = (*(pl.col(logged).alias(name) for name, logged in columns.items()),)
+        known = self.labels().joined(sample, begins, ends, base.utc_now())
+        current = known.select(
+            "score", pl.col(predictions.LABEL).alias(self._project.label), *shown
+        ).collect()
+        reference = self._reference().select(pl.col("\0score").alias("score"), self._project.label, *columns)
         if min(current.height, reference.height) < evidently_adapter.MIN_ROWS:
             return ""
         sampled = [f.sample(min(f.height, _HTML_ROWS), seed=7) for f in (reference, current)]
-        page = evidently_adapter.full_report(*sampled)
+        slices = {name: values for name, values in baseline.slices.items() if name in columns}
+        page = evidently_adapter.full_report(*sampled, label=self._project.label, slices=slices)
         return leave(self._settings.monitor.reports_dir, page)
 
     def _reference(self) -> pl.DataFrame:
@@ -218,6 +228,10 @@ class Watched:
                 dataset="training set",
             )
         return rows.with_columns(scored[column].alias("\0score"))
+
+
+def _inputs(baseline: monitoring.Baseline) -> list[str]:
+    return [column.name for column in baseline.columns if column.name != monitoring.SCORE]
 
 
 def leave(folder: Path, page: str) -> str:

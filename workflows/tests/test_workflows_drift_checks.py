@@ -115,7 +115,13 @@ def test_a_model_that_holds_has_no_alarm_and_a_page_of_its_own(house: Watched) -
     assert done.report is not None and done.report.alarms == () and done.message == ""
     assert done.report.known >= 700 and done.report.reference_rows == 600
     page = house.settings.monitor.reports_dir / f"{done.html_digest.removeprefix('sha256:')}.html"
-    assert "<html" in page.read_text()[:2000].lower() and page.parent.stat().st_mode & 0o077 == 0
+    told = page.read_text()
+    assert "<html" in told[:2000].lower() and page.parent.stat().st_mode & 0o077 == 0
+    assert (
+        "Target drift and performance: the " in told
+        and "Drift in column 'late'" in told
+        and "ROC AUC" in told
+    )
     assert house.drift().report == done.report  # nothing is counted twice
 
 
@@ -134,8 +140,11 @@ def test_slices_are_of_the_first_check_and_must_be_columns_of_strings(house: Wat
     with pytest.raises(ApplicationError) as caught:
         house.drift(slices=("x",), html=False)
     assert caught.value.type == "invalid_request" and "`x` cannot be a slice" in str(caught.value)
-    done = house.drift(slices=("carrier",), html=False)
+    done = house.drift(slices=("carrier",))
     assert done.report is not None and {s.column for s in done.report.slices} == {"carrier"}
+    page = house.settings.monitor.reports_dir / f"{done.html_digest.removeprefix('sha256:')}.html"
+    largest = max(done.report.slices, key=lambda s: s.known)
+    assert f"carrier = {largest.value}: " in page.read_text()  # by a key, which is no input
 
 
 def test_what_answers_are_worth_is_in_the_report_and_has_the_projects_limit(
