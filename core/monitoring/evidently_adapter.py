@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mainspring.core import errors
-from mainspring.core.monitoring import drift
+from mainspring.core.monitoring import drift, pages
 
 with warnings.catch_warnings():
     # Evidently 0.7.23 imports its whole server, which uses deprecated parts of Litestar: no caller can act on that.
@@ -34,11 +34,6 @@ MIN_ROWS: Final = 200
 SCORE_COLUMN: Final = "score"
 #: Slices with a section of their own in a full report: each takes time, and the page is for people.
 MAX_SLICES: Final = 6
-#: What a full report may do where it is opened: run its own scripts, and nothing of anybody else's.
-PAGE_POLICY: Final = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
-    " img-src data: blob:; font-src data:; form-action 'none'; base-uri 'none'"
-)
 
 
 def drift_report(
@@ -210,7 +205,7 @@ def _closed(page: str) -> str:
     head, found, rest = page.partition("<head>")
     if not found:
         raise errors.InvariantViolated("evidently's page has no head", where="evidently_adapter.full_report")
-    return f'{head}{found}<meta http-equiv="Content-Security-Policy" content="{PAGE_POLICY}">{rest}'
+    return f'{head}{found}<meta http-equiv="Content-Security-Policy" content="{pages.POLICY}">{rest}'
 
 
 def _judge(

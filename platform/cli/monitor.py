@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
-from mainspring.core import errors
+from mainspring.core import canonical, durable, errors
 from mainspring.platform.cli import output, session
 
 if TYPE_CHECKING:
@@ -66,6 +66,27 @@ def monitor_show(report_id: str, actor: str, as_json: bool) -> None:
     """What a report found."""
     with session.client(actor or "developer@local") as client:
         _show(client.monitoring_report(report_id), as_json)
+
+
+@monitor.command("page")
+@click.argument("report_id")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Written there.")
+@session.AS
+@session.JSON
+def monitor_page(report_id: str, out: Path, actor: str, as_json: bool) -> None:
+    """Write Evidently's page of a report to a file, which a browser opens; it fetches and sends nothing."""
+    with session.client(actor or "developer@local") as client:
+        wanted = client.monitoring_report(report_id).html_digest
+        page = b"".join(client.monitoring_page(report_id))
+    if (got := canonical.digest_bytes(page)) != wanted:
+        raise errors.CorruptArtifact(
+            f"the page of report `{report_id}` came as `{got}`, and the report says `{wanted}`; ask again",
+            artifact="report page",
+            expected=wanted,
+            got=got,
+        )
+    durable.replace_file(out, page)
+    output.show({"report": report_id, "page": str(out), "bytes": len(page)}, as_json=as_json)
 
 
 def _show(view: alerts.ReportView, as_json: bool) -> None:

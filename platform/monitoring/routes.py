@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from mainspring.core.contracts import alerts, control
+from mainspring.core.monitoring import pages
 from mainspring.platform import plane as control_plane
 from mainspring.platform.http import versions
 from mainspring.platform.monitoring import service
@@ -16,6 +17,14 @@ from mainspring.platform.monitoring import service
 _REPORTS: Final = ["/api/v1/monitoring/reports", "/v1/monitoring/reports"]
 _ALERTS: Final = ["/api/v1/alerts", "/v1/alerts"]
 _RULES: Final = ["/api/v1/projects/{project:str}/alert-rules", "/v1/projects/{project:str}/alert-rules"]
+#: A page with scripts that are not ours, at an origin of nobody's.
+_PAGE_HEADERS: Final = {
+    "Content-Security-Policy": f"sandbox allow-scripts; frame-ancestors 'none'; {pages.POLICY}",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "private, no-cache",
+}
 
 
 @post(_REPORTS, tags=["monitoring"], status_code=201)
@@ -58,6 +67,17 @@ async def show_report(
 ) -> alerts.ReportView:
     """A report, whole."""
     return await service.show_report(plane, credential, report_id)
+
+
+@get([f"{path}/{{report_id:str}}/page" for path in _REPORTS], tags=["monitoring"], media_type="text/html")
+async def show_report_page(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    report_id: FromPath[str],
+) -> Response[bytes]:
+    """Evidently's page of a report, where the check left one and this control API sees its folder. It may run its own scripts alone."""
+    found = await service.show_page(plane, credential, report_id)
+    return Response(found, media_type="text/html", headers=_PAGE_HEADERS)
 
 
 @get(_ALERTS, tags=["alerts"])
@@ -136,6 +156,7 @@ HANDLERS = (
     record_report,
     list_reports,
     show_report,
+    show_report_page,
     list_alerts,
     show_alert,
     acknowledge_alert,

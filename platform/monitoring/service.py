@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mainspring.core import canonical, identity
+from mainspring.core import canonical, errors, identity
 from mainspring.core.contracts import alerts, base, control
 from mainspring.core.contracts.alerts import AlertState
+from mainspring.core.monitoring import pages
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.endpoints import store as endpoint_store
@@ -70,6 +72,18 @@ async def show_report(
         if not reader.may(row.project):
             raise store.unknown_report(report_id)
         return store.report_view(row)
+
+
+async def show_page(plane: control_plane.ControlPlane, credential: str, report_id: str) -> bytes:
+    """The page that a report's check left. Errors: those of :func:`show_report` and `pages.read`; NotFound if it left none."""
+    found = await show_report(plane, credential, report_id)
+    if not found.html_digest:
+        raise errors.NotFound(
+            f"the check of report `{report_id}` left no page: it had too few rows, or `html=false`",
+            resource="report page",
+            name=report_id,
+        )
+    return await asyncio.to_thread(pages.read, plane.monitor.reports_dir, found.html_digest)
 
 
 async def read_reports(

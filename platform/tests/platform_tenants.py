@@ -19,6 +19,7 @@ from mainspring.core import errors, identity, settings, workspace
 from mainspring.core.contracts import dpia, pipelines
 from mainspring.core.features import folders
 from mainspring.core.lineage import jobs, openlineage_adapter
+from mainspring.core.monitoring import pages
 from mainspring.core.quality import expectations, gate, measures
 from mainspring.core.quality.report import QualityReport
 from mainspring.platform import app as control_app
@@ -381,6 +382,7 @@ REQUESTS = (
     *(Asked("GET", v + "/monitoring/reports", may_answer=True) for v in _V),
     *(Asked("GET", v + "/monitoring/reports", query="project={project}") for v in _V),
     *(Asked("GET", v + "/monitoring/reports/{report}") for v in _V),
+    *(Asked("GET", v + "/monitoring/reports/{report}/page") for v in _V),
     *(Asked("GET", v + "/alerts", may_answer=True) for v in _V),
     *(Asked("GET", v + "/alerts", query="project={project}") for v in _V),
     *(Asked("GET", v + "/alerts/{alert}") for v in _V),
@@ -517,7 +519,9 @@ class World:
         names.hold = self.call(owner, "POST", f"{place}/erasure-holds", held)["hold_id"]
         rules = {"rules": [{"name": f"rule-{mark}"}]}
         self.call(owner, "PUT", f"{place}/alert-rules", rules)
-        found = self.call("worker", "POST", "/api/v1/monitoring/reports", names.fill(_report()))
+        page = pages.leave(state / "monitoring/reports", f"<html>of {mark}</html>")
+        told = {**names.fill(_report()), "html_digest": page}
+        found = self.call("worker", "POST", "/api/v1/monitoring/reports", told)
         names.report, (names.alert,) = found["report_id"], found["alerts"]
         entry = {"kind": "view", "name": names.entry, "owner": mark, "description": mark}
         self.call(owner, "PUT", f"/api/v1/catalog/{project}", {"entries": [entry]})

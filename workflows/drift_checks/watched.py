@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 import polars as pl
 
-from mainspring.core import canonical, durable, errors, projects, settings, workspace
+from mainspring.core import errors, projects, settings, workspace
 from mainspring.core.contracts import base, monitoring
 from mainspring.core.models import bundle, signing
 from mainspring.core.monitoring import (
     baselines,
     outcomes,
+    pages,
     prediction_log,
     predictions,
     training_outcomes,
@@ -23,7 +23,7 @@ from mainspring.core.monitoring import (
 )
 from mainspring.workflows.ray_jobs import train_messages
 
-__all__ = ["Counted", "Logged", "Watched", "leave", "logged"]
+__all__ = ["Counted", "Logged", "Watched", "logged"]
 
 #: Rows that the model was not fitted to.
 _REFERENCE_SPLIT: Final = "valid"
@@ -192,7 +192,7 @@ class Watched:
         sampled = [f.sample(min(f.height, _HTML_ROWS), seed=7) for f in (reference, current)]
         slices = {name: values for name, values in baseline.slices.items() if name in columns}
         page = evidently_adapter.full_report(*sampled, label=self._project.label, slices=slices)
-        return leave(self._settings.monitor.reports_dir, page)
+        return pages.leave(self._settings.monitor.reports_dir, page)
 
     def _reference(self) -> pl.DataFrame:
         """The training set's held-out rows, with the scores that they had. In order, as the training left them."""
@@ -232,14 +232,3 @@ class Watched:
 
 def _inputs(baseline: monitoring.Baseline) -> list[str]:
     return [column.name for column in baseline.columns if column.name != monitoring.SCORE]
-
-
-def leave(folder: Path, page: str) -> str:
-    """Put a report where its digest names it, whole or not at all; the same one is kept once."""
-    digest = canonical.digest_bytes(page.encode())
-    path = folder / f"{digest.removeprefix('sha256:')}.html"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)  # its rows are samples of what people sent
-        durable.replace_file(path, page)
-    return digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from urllib.parse import quote
 
 from mainspring.core.client.api.waiting import Connection
@@ -34,6 +35,14 @@ class Monitoring(Connection):
         return self._get(
             f"/api/v1/monitoring/reports/{quote(report_id, safe='')}", alert_contracts.ReportView
         )
+
+    def monitoring_page(self, report_id: str) -> Iterator[bytes]:
+        """Evidently's page of a report, in pieces; `html_digest` of the report is its digest. Errors: NotFound where none is kept."""
+        with self._stream(
+            f"/api/v1/monitoring/reports/{quote(report_id, safe='')}/page", {}, quiet_seconds=60.0
+        ) as answer:
+            for piece in answer.iter_raw():  # noqa: UP028 (the awaited half has no `yield from`)
+                yield piece
 
     def alerts(
         self, *, project: str = "", state: str = "", endpoint: str = "", before: str = "", limit: int = 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 from mainspring.core.client.api.awaited import AsyncConnection
@@ -34,6 +35,14 @@ class AsyncMonitoring(AsyncConnection):
         return await self._get(
             f"/api/v1/monitoring/reports/{quote(report_id, safe='')}", alert_contracts.ReportView
         )
+
+    async def monitoring_page(self, report_id: str) -> AsyncIterator[bytes]:
+        """Evidently's page of a report, in pieces; `html_digest` of the report is its digest. Errors: NotFound where none is kept."""
+        async with self._stream(
+            f"/api/v1/monitoring/reports/{quote(report_id, safe='')}/page", {}, quiet_seconds=60.0
+        ) as answer:
+            async for piece in answer.aiter_raw():  # noqa: UP028 (the awaited half has no `yield from`)
+                yield piece
 
     async def alerts(
         self, *, project: str = "", state: str = "", endpoint: str = "", before: str = "", limit: int = 100
