@@ -287,6 +287,9 @@ class WorkflowSettings(_Group):
     """Where payloads above 512 KiB are kept, encrypted as they are, with a reference in Temporal's history: a folder that client,
     control API and workers share, or `s3://BUCKET/FOLDER/`, whose credentials, endpoint and region are those of `AWS_*`. One for
     each namespace. Default: `claims` under the state directory."""
+    claim_days: Annotated[float, Field(ge=0)] = 90.0
+    """Such a payload of a folder goes when nobody read it for so long and all runs that Temporal still has are younger; 0: it stays.
+    Objects of a bucket go by a lifecycle rule of the bucket, longer than any run and its retention."""
     score_roots: str = ""
     """Places, separated by commas (`/data/,s3://bucket/scores/`), below which batch scoring may read and write, as a guard
     against who may start runs and should not see every file of the worker's; empty: wherever the worker itself may."""

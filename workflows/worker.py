@@ -29,7 +29,7 @@ from mainspring.core.contracts import catalog, protection
 from mainspring.core.erasure.online import Forgetful
 from mainspring.core.lineage import emitter
 from mainspring.core.supply import admission
-from mainspring.workflows import budgets, options, storing, tracing
+from mainspring.workflows import budgets, claim_sweeps, options, storing, tracing
 from mainspring.workflows.access import activities as access_activities
 from mainspring.workflows.access import workflow as access_workflow
 from mainspring.workflows.batch_scoring import activities as scoring_activities
@@ -157,6 +157,7 @@ async def _run(
                     billing.bill(client, in_force.ray, claims, _budgets(in_force, control))
                 )
                 storage = asyncio.create_task(storing.meter(in_force, control))
+                sweeper = asyncio.create_task(claim_sweeps.sweep(client, in_force.workflow))
                 if ready_file is not None:
                     _write(ready_file)
                 where = in_force.workflow
@@ -165,6 +166,7 @@ async def _run(
                 reaper.cancel()
                 biller.cancel()
                 storage.cancel()
+                sweeper.cancel()
                 _LOG.info("stops; what is under way has %.0f s", DRAIN.total_seconds())
 
 

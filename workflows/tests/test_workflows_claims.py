@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from temporalio import activity, workflow
+from temporalio import activity, service, workflow
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowExecution, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from workflows_doubles import QUEUE, run
 
 from mainspring.core.client import claims, payloads
+from mainspring.workflows import claim_sweeps
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 
@@ -114,3 +117,45 @@ def test_a_store_that_is_away_fails_tasks_and_no_run(tmp_path: Path) -> None:
         assert await writes.result() == "a" * len(TEXT) * 2 + "b"
 
     within(tmp_path, story)
+
+
+def test_a_sweep_leaves_what_a_run_that_temporal_has_may_need(tmp_path: Path) -> None:
+    async def story(client: Client, folder: Path) -> None:
+        store = claims.ClaimStore(str(folder))
+
+        async def sweep(days: float) -> int:
+            at = datetime.now(UTC) + timedelta(days=days)
+            return await claim_sweeps.sweep_once(client, store, timedelta(days=30), at)
+
+        handle = await client.start_workflow(Doubling.run, args=[TEXT, 1], id="run_long", task_queue=QUEUE)
+        while not [run async for run in client.list_workflows("")]:
+            await asyncio.sleep(0.05)  # runs are listed a moment after they start
+        (folder / "ab").mkdir(exist_ok=True)
+        older = folder / "ab" / ("ab" * 32)
+        older.write_bytes(b"of a run that is gone")
+        two_days_ago = time.time() - 2 * 86400
+        os.utime(older, (two_days_ago, two_days_ago))
+        assert await sweep(20) == 0 and older.exists(), "it was used within the thirty days"
+        assert await sweep(400) == 1 and not older.exists(), "it is older than every run"
+        await handle.signal(Doubling.add, "b")
+        assert await handle.result() == TEXT * 2 + "b", "the run's own, after more than a year"
+        assert await sweep(400) == 0, "Temporal still has it, though it has ended"
+
+    within(tmp_path, story)
+
+
+def test_while_temporal_is_away_nothing_is_swept(tmp_path: Path) -> None:
+    store = claims.ClaimStore(str(tmp_path))
+    (tmp_path / "ab").mkdir()
+    (tmp_path / "ab" / ("ab" * 32)).write_bytes(b"old")
+    os.utime(tmp_path / "ab" / ("ab" * 32), (0, 0))
+
+    class Away:
+        async def list_workflows(self, _: str) -> AsyncIterator[WorkflowExecution]:
+            raise service.RPCError("away", service.RPCStatusCode.UNAVAILABLE, b"")
+            yield
+
+    client = cast("Client", Away())
+    with pytest.raises(service.RPCError):
+        asyncio.run(claim_sweeps.sweep_once(client, store, timedelta(days=1), datetime.now(UTC)))
+    assert (tmp_path / "ab" / ("ab" * 32)).exists()
