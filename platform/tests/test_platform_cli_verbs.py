@@ -386,3 +386,20 @@ def test_the_log_of_a_job_is_told_as_it_was_kept_while_ray_is_away(shell: Shell,
     assert told.stdout == "epoch 1\nout of memory\n"
     assert "warning: ray's jobs" in told.stderr
     assert "train-0, as it was kept when it ended: lines 0 to 2 of 2" in told.stderr
+
+
+def test_the_log_is_filtered_turned_round_and_followed_over_pages(shell: Shell) -> None:
+    for n in range(3):
+        shell.json("project", "create", f"more-{n}", "--owner", "team")
+    rows = shell.json("audit", "log")
+    assert [r["resource"] for r in rows] == ["project/flight-delay", *(f"project/more-{n}" for n in range(3))]
+    assert [r["sequence"] for r in shell.json("audit", "log", "--newest", "--limit", "2")] == [4, 3]
+    (one,) = shell.json("audit", "log", "--resource", "project/more-1", "--action", "project.create")
+    assert (one["actor"], one["outcome"]) == ("developer@local", "done")
+    assert (
+        shell.json("audit", "log", "--outcome", "denied")
+        == shell.json("audit", "log", "--by", "nobody")
+        == []
+    )
+    assert shell.json("audit", "list", "--after", str(rows[1]["sequence"])) == rows[2:]
+    assert "project/more-2" in shell.run("audit", "log").output

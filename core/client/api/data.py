@@ -111,8 +111,22 @@ class Data(Connection):
 class Records(Connection):
     """The audit log, use and costs."""
 
-    def audit(self, *, after: str = "", limit: int = 100) -> control.Page:
-        return self._get("/api/v1/audit", control.Page, after=after, limit=limit)
+    def audit(
+        self,
+        *,
+        actor: str = "",
+        action: str = "",
+        resource: str = "",
+        outcome: str = "",
+        newest: bool = False,
+        after: str = "",
+        limit: int = 100,
+    ) -> control.Page:
+        """Oldest first, or with `newest` the other way round; filters are exact, and empty ones none."""
+        wanted = {"actor": actor, "action": action, "resource": resource, "outcome": outcome}
+        return self._get(
+            "/api/v1/audit", control.Page, **wanted, newest=str(newest).lower(), after=after, limit=limit
+        )
 
     def each_audit_row(self) -> Iterator[control.AuditView]:
         """All of them, oldest first, a page at a time."""

@@ -111,8 +111,22 @@ class AsyncData(AsyncConnection):
 class AsyncRecords(AsyncConnection):
     """The audit log, use and costs."""
 
-    async def audit(self, *, after: str = "", limit: int = 100) -> control.Page:
-        return await self._get("/api/v1/audit", control.Page, after=after, limit=limit)
+    async def audit(
+        self,
+        *,
+        actor: str = "",
+        action: str = "",
+        resource: str = "",
+        outcome: str = "",
+        newest: bool = False,
+        after: str = "",
+        limit: int = 100,
+    ) -> control.Page:
+        """Oldest first, or with `newest` the other way round; filters are exact, and empty ones none."""
+        wanted = {"actor": actor, "action": action, "resource": resource, "outcome": outcome}
+        return await self._get(
+            "/api/v1/audit", control.Page, **wanted, newest=str(newest).lower(), after=after, limit=limit
+        )
 
     async def each_audit_row(self) -> AsyncIterator[control.AuditView]:
         """All of them, oldest first, a page at a time."""

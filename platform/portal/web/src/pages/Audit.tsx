@@ -62,7 +62,7 @@ export default function Audit() {
     />
   );
   return (
-    <Page title="Audit" command="mainspring audit list" actions={<Verify />}>
+    <Page title="Audit" command="mainspring audit log" actions={<Verify />}>
       <form onSubmit={submit}>
         <Group align="end" gap="sm">
           {field('actor', 'Who', 'ana@example.org')}
@@ -87,7 +87,7 @@ export default function Audit() {
               {found.length ? (
                 <DataTable label="Audit rows" columns={columns} rows={found} rowKey={(row) => row.event_id} />
               ) : (
-                <Empty command="mainspring audit list">No row fits. Filters are exact: `run.start`, not `run`.</Empty>
+                <Empty command="mainspring audit log">No row fits. Filters are exact: `run.start`, not `run`.</Empty>
               )}
               {rows.hasNextPage && (
                 <Button variant="default" onClick={() => void rows.fetchNextPage()} loading={rows.isFetchingNextPage}>
