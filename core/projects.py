@@ -187,6 +187,9 @@ class QualityGates(Report):
     None: told, not judged."""
     max_latency_ms: float | None = Field(default=None, gt=0)
     """Of single rows, the 99th percentile (`core/models/latency.py`); None: told, not judged."""
+    min_champion_gain: float | None = Field(default=None, ge=-1, le=1)
+    """Of the candidate's AUC over the champion's on the same rows: -0.01 lets one pass that is worse by so much.
+    None: told, not judged."""
     relaxed: bool = False
 
     @model_validator(mode="after")

@@ -76,9 +76,31 @@ class Latency(Message):
     """Where: another one has another number."""
 
 
+class ChampionComparison(Message):
+    """The candidate and the champion on the same test rows: what the endpoint serves that the run deploys to.
+
+    Without a comparison, `note` says why there is none.
+    """
+
+    bundle_digest: str = ""
+    rows: int = 0
+    auc: float | None = None
+    calibration_error: float | None = None
+    """Both of the champion."""
+    auc_gain: float | None = None
+    """The candidate's AUC less the champion's."""
+    auc_gain_low: float | None = None
+    auc_gain_high: float | None = None
+    """The gain's 95 % confidence interval by DeLong; None: there are too few rows of one label."""
+    calibration_gain: float | None = None
+    """The champion's calibration error less the candidate's."""
+    note: str = ""
+
+
 class Evaluation(Message):
     """All of it; what a project does not ask for, or an earlier release did not measure, is empty."""
 
     slices: list[SliceMetrics] = []
     fairness: list[Fairness] = []
     latency: Latency | None = None
+    champion: ChampionComparison | None = None

@@ -338,6 +338,16 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
         Steps(),
         lambda client: decided(client, approve=False, reason="not this month"),
     ),
+    "train_beside_the_champion": (
+        Endpoint(),
+        Steps(),
+        lambda client: train(client, auto_approve_by="ana"),
+    ),
+    "train_worse_than_the_champion": (
+        Endpoint(),
+        Steps(failing={messages.COMPARE: errors.GateFailed("worse", gate="min_champion_gain")}),
+        train,
+    ),
     "train_not_deployed": (
         Endpoint(),
         Steps(),

@@ -228,6 +228,9 @@ BREAKING = [
         "lambda: self._decision is not None)",
     ),
     ("TrainModel", "train_gate_failed", "messages.EVALUATE, asked", "messages.BUNDLE, asked"),
+    ("TrainModel", "train_worse_than_the_champion", "messages.COMPARE, asked", "messages.BUNDLE, asked"),
+    ("TrainModel", "train_beside_the_champion", "if workflow.patched(_COMPARES):", "if not _COMPARES:"),
+    ("TrainModel", "train_approved_by_a_person", "if workflow.patched(_COMPARES):", "if _COMPARES:"),
     (
         "DeployModel",
         "deploy_cancelled",

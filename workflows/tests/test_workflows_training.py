@@ -12,7 +12,7 @@ from workflows_doubles import CANDIDATE, QUEUE, STABLE, Endpoint, run
 
 from mainspring.core import errors
 from mainspring.core.client.workflows import WorkflowClient
-from mainspring.core.contracts import training
+from mainspring.core.contracts import evaluation, training
 from mainspring.core.contracts.training import Decision, Stage
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows.deployment.workflow import DeployModel
@@ -95,6 +95,42 @@ def test_approved_beats_the_baseline_in_its_canary_and_is_champion() -> None:
     assert result.metrics["test"].auc == 0.75
     assert [c["percent"] for c in result.steps[-1].detail["canaries"]] == [5, 25, 50]
     assert steps.calls[-1] == messages.SET_CHAMPION
+    # Nobody served yet.
+    assert messages.COMPARE not in steps.calls
+    assert result.evaluation.champion == evaluation.ChampionComparison(
+        note="`flight-delay` has no champion yet"
+    )
+
+
+def test_a_candidate_is_held_beside_what_the_endpoint_serves() -> None:
+    steps = Steps()
+    result = train(steps, Endpoint(), YES)
+    assert steps.calls.index(messages.COMPARE) > steps.calls.index(messages.EVALUATE)
+    found = result.evaluation.champion
+    assert found is not None and (found.bundle_digest, found.auc_gain) == (STABLE, 0.01)
+    assert steps.bundled is not None and steps.bundled.evaluation == result.evaluation
+    assert steps.bundled.gates == {
+        "relaxed": False,
+        "min_champion_gain": {"expected": ">= 0.0000", "got": 0.01},
+    }
+    looked = next(s.detail for s in result.steps if s.step is Stage.EVALUATE)
+    assert looked == {"test": 0.75, "test/logistic_regression": 0.72, "auc_gain_over_champion": 0.01}
+
+
+def test_a_run_that_deploys_nowhere_has_no_champion() -> None:
+    steps = Steps()
+    result = train(steps, Endpoint(), YES, deploy_to="")
+    assert messages.COMPARE not in steps.calls and result.evaluation.champion is not None
+    assert result.evaluation.champion.note == "the run deploys to no endpoint"
+    looked = next(s.detail for s in result.steps if s.step is Stage.EVALUATE)
+    assert looked["champion"] == "not compared: the run deploys to no endpoint"
+
+
+def test_a_candidate_that_is_worse_than_the_champion_ends_before_its_bundle() -> None:
+    steps = Steps(failing={messages.COMPARE: errors.GateFailed("worse", gate="min_champion_gain")})
+    error, status = fail(steps, Endpoint())
+    assert isinstance(error, errors.GateFailed) and error.gate == "min_champion_gain"
+    assert status.stage is Stage.FAILED and messages.BUNDLE not in steps.calls
 
 
 def test_what_happened_is_on_record_under_who_did_it() -> None:

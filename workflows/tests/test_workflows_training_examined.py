@@ -19,7 +19,7 @@ from mainspring.core import errors, projects
 from mainspring.core.contracts import evaluation as looks
 from mainspring.core.models import bundle, latency, signing
 from mainspring.workflows.ray_jobs import train_messages
-from mainspring.workflows.training import apart, messages, model_activities
+from mainspring.workflows.training import apart, champion, messages, model_activities
 
 
 @pytest.fixture(autouse=True)
@@ -147,3 +147,50 @@ def test_what_needs_a_library_is_asked_in_a_process_of_its_own(tmp_path: Path, r
     gone.training_set.unlink()
     with pytest.raises(errors.JobFailed, match=r"other\.parquet"):
         apart.timed(gone)
+
+
+def test_a_challenger_is_held_beside_the_champion_on_the_same_rows(
+    tmp_path: Path, ray: RayDouble, tiny: tiny_project.Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, ray.url)
+    world.prepare(request())
+    before, then = world.bundle(request())
+    challenger = request(run_id="run_2", seed=6, epochs=1)
+    world.prepare(challenger)
+    trained, found = world.evaluate(challenger)
+    folder = world.folder(challenger)
+    scored = pl.read_parquet(train_messages.read_output(Path(trained.output_path)).predictions_path)
+    compared = champion.beside(world.settings, before.candidate, folder, scored)
+    ours, theirs = found.metrics["test"], then.metrics["test"]
+    assert (compared.bundle_digest, compared.rows, compared.note) == (before.candidate, 600, "")
+    # One epoch is worse than eight.
+    assert compared.auc == pytest.approx(theirs.auc, abs=1e-6)
+    assert compared.auc_gain == pytest.approx(ours.auc - theirs.auc, abs=1e-6) and compared.auc_gain < -0.05
+    assert compared.auc_gain_low is not None and compared.auc_gain_high is not None
+    assert compared.auc_gain_low < compared.auc_gain < compared.auc_gain_high < 0
+    assert not list(folder.root.glob("champion-*"))
+
+    asked = messages.Compare(request=challenger, output_path=trained.output_path, champion=before.candidate)
+    assert do(world.model.compare(asked)) == messages.Compared(champion=compared)
+    gated(monkeypatch, tiny, min_champion_gain=-0.02)
+    error = refused(lambda: do(world.model.compare(asked)))
+    assert isinstance(error, errors.GateFailed) and error.gate == "min_champion_gain"
+    assert f"{theirs.auc:.4f}" in error.message and before.candidate in error.message
+
+
+def test_a_champion_that_cannot_be_asked_is_told_and_stops_nobody(tmp_path: Path, ray: RayDouble) -> None:
+    world = World(tmp_path, ray.url)
+    world.prepare(request())
+    made, _ = world.bundle(request())
+    folder = world.folder(request())
+    scored = pl.read_parquet(train_messages.read_output(folder.output("none", 0)).predictions_path)
+    rows = folder.kept(projects.TrainingSetReport)
+    pl.read_parquet(rows.path).drop("y").write_parquet(rows.path)
+    other = champion.beside(world.settings, made.candidate, folder, scored)
+    assert other.auc_gain is None and "no column `y`" in other.note
+    world.settings.serving.trusted_keys_dir.rename(tmp_path / "elsewhere")
+    world.settings.serving.trusted_keys_dir.mkdir()
+    distrusted = champion.beside(world.settings, made.candidate, folder, scored)
+    assert distrusted.auc_gain is None and "sign" in distrusted.note
+    gone = champion.beside(world.settings, "sha256:" + "0" * 64, folder, scored)
+    assert gone.auc_gain is None and "sha256:" + "0" * 64 in gone.note

@@ -13,7 +13,7 @@ from temporalio import activity
 from workflows_doubles import CANDIDATE, Endpoint
 
 from mainspring.core import errors
-from mainspring.core.contracts import training
+from mainspring.core.contracts import evaluation, training
 from mainspring.workflows import errors as temporal_errors
 from mainspring.workflows.training import messages
 
@@ -60,6 +60,7 @@ class Steps:
     training_started: asyncio.Event = field(default_factory=asyncio.Event)
     trains_for_ever: bool = False
     job_stopped: bool = False
+    bundled: messages.Bundle | None = None
 
     def _called(self, name: str) -> None:
         self.calls.append(name)
@@ -109,9 +110,20 @@ class Steps:
             found = {"test": metrics(0.75), "test/logistic_regression": metrics(0.72)}
             return messages.Evaluated(metrics=found, gates={"relaxed": False})
 
+        @activity.defn(name=messages.COMPARE)
+        async def compare(asked: messages.Compare) -> messages.Compared:
+            self._called(messages.COMPARE)
+            found = evaluation.ChampionComparison(
+                bundle_digest=asked.champion, rows=1000, auc=0.74, auc_gain=0.01
+            )
+            return messages.Compared(
+                champion=found, gates={"min_champion_gain": {"expected": ">= 0.0000", "got": 0.01}}
+            )
+
         @activity.defn(name=messages.BUNDLE)
-        async def bundle(_: messages.Bundle) -> messages.Bundled:
+        async def bundle(asked: messages.Bundle) -> messages.Bundled:
             self._called(messages.BUNDLE)
+            self.bundled = asked
             return messages.Bundled(candidate=CANDIDATE, baseline=BASELINE, path="/bundles/b", signer="k")
 
         @activity.defn(name=messages.REGISTER)
@@ -142,7 +154,7 @@ class Steps:
             self._data(messages.LEAK_CHECK, messages.Done(detail={"cutoffs": 2})),
             self._data(messages.FIT_PLAN, messages.Done(digest="plan")),
             self._data(messages.RECORD_PROBES, messages.Done(detail={"recorded": 200})),
-            *(train, evaluate, bundle, register, admit, set_champion, report_usage),
+            *(train, evaluate, compare, bundle, register, admit, set_champion, report_usage),
         ]
 
 

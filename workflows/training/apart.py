@@ -80,9 +80,15 @@ def _answer(asked: Question) -> Answer:
 
 def answer(asked: Question, options: runtimes.Options) -> Answer:
     """In this process."""
+    known = runtimes.model_factories(options)
+    if asked.kind not in known:
+        raise errors.InvalidRequest(
+            f"a model of kind `{asked.kind}` is not asked here; kinds are {', '.join(f'`{k}`' for k in known)}",
+            field="kind",
+        )
     compiled = plan.FittedPlan.from_bytes(asked.plan.read_bytes()).compile()
     part = sources.Part("the model that is asked", asked.kind, asked.model, asked.weights.read_bytes())
-    runtime = runtimes.model_factories(options)[asked.kind](part, compiled)
+    runtime = known[asked.kind](part, compiled)
     names = [c.name for c in compiled.inputs]
     frames.check(
         pl.read_parquet_schema(asked.training_set),

@@ -48,6 +48,7 @@ def render(
             *_slices(looked),
             *_fairness(looked),
             *_latency(looked),
+            *_champion(looked),
             "## Gates" + (" (those of a sample run)" if gates.get("relaxed") else ""),
             *(
                 f"- `{gate}` expected {found['expected']}, got {found['got']:.4f}"
@@ -111,6 +112,21 @@ def _latency(looked: evaluation.Evaluation) -> list[str]:
         f" `{found.runtime}` on {found.machine}: plan and model, without network and look-ups.",
         "",
     ]
+
+
+def _champion(looked: evaluation.Evaluation) -> list[str]:
+    found = looked.champion
+    if found is None:
+        return []
+    text = f"Not compared: {found.note}."
+    if found.auc_gain is not None:
+        text = (
+            f"On the same {found.rows} rows AUC {_told(found.auc)}, calibration error {_told(found.calibration_error)}; this"
+            f" model has {found.auc_gain:+.4f} AUC (95 % confidence {_told(found.auc_gain_low)} to"
+            f" {_told(found.auc_gain_high)})."
+        )
+    named = f"Bundle `{found.bundle_digest}`. " if found.bundle_digest else ""
+    return ["## Beside the champion", named + text, ""]
 
 
 def _told(value: float | None) -> str:

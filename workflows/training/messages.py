@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from mainspring.core.contracts.base import Digest, Message, UtcTime
-from mainspring.core.contracts.evaluation import Evaluation
+from mainspring.core.contracts.evaluation import ChampionComparison, Evaluation
 from mainspring.core.contracts.training import Metrics, TrainRequest, UsageRecord
 
 INGEST: Final = "mainspring.training.ingest.v1"
@@ -19,6 +19,7 @@ LEAK_CHECK: Final = "mainspring.training.leak_check.v1"
 FIT_PLAN: Final = "mainspring.training.fit_plan.v1"
 TRAIN: Final = "mainspring.training.train.v1"
 EVALUATE: Final = "mainspring.training.evaluate.v1"
+COMPARE: Final = "mainspring.training.compare.v1"
 BUNDLE: Final = "mainspring.training.bundle.v1"
 REGISTER: Final = "mainspring.training.register.v1"
 ADMIT: Final = "mainspring.training.admit.v1"
@@ -60,6 +61,19 @@ class Evaluated(Message):
     metrics: dict[str, Metrics]
     gates: dict[str, Any]
     evaluation: Evaluation = Evaluation()
+
+
+class Compare(Message):
+    request: TrainRequest
+    output_path: str
+    champion: Digest
+
+
+class Compared(Message):
+    """What the champion does on the same rows, and what its gate compared."""
+
+    champion: ChampionComparison
+    gates: dict[str, Any] = {}
 
 
 class Bundle(Message):

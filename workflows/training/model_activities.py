@@ -19,7 +19,7 @@ from mainspring.core.contracts import inputs, training
 from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.features import frames, plan
 from mainspring.core.lineage import emitter, jobs
-from mainspring.core.models import bundle, evaluation, groups, latency, samples, signing
+from mainspring.core.models import bundle, comparison, evaluation, groups, latency, samples, signing
 from mainspring.core.supply import admission, provenance, sbom
 from mainspring.workflows import budgets, heartbeat
 from mainspring.workflows import errors as temporal_errors
@@ -37,6 +37,7 @@ from mainspring.workflows.training import (
     attested,
     card,
     catalog,
+    champion,
     examined,
     input_policy,
     lineage,
@@ -70,7 +71,15 @@ class ModelActivities:
 
     def all(self) -> list[Callable[..., Any]]:
         """What a worker registers."""
-        return [self.train, self.evaluate, self.bundle, self.register, self.admit, self.set_champion]
+        return [
+            self.train,
+            self.evaluate,
+            self.compare,
+            self.bundle,
+            self.register,
+            self.admit,
+            self.set_champion,
+        ]
 
     @activity.defn(name=messages.TRAIN)
     async def train(self, request: training.TrainRequest) -> messages.Trained:
@@ -155,6 +164,22 @@ class ModelActivities:
                 compared = _compared(metrics, gates, folder)
                 compared |= groups.check_fairness(found.fairness, gates) | latency.check(timed, gates)
             return messages.Evaluated(metrics=metrics, gates=compared, evaluation=found)
+
+        return await in_thread(work)
+
+    @activity.defn(name=messages.COMPARE)
+    async def compare(self, asked: messages.Compare) -> messages.Compared:
+        def work() -> messages.Compared:
+            request = asked.request
+            output = train_messages.read_output(Path(asked.output_path))
+            found = champion.beside(
+                self._settings,
+                asked.champion,
+                self._folder(request),
+                pl.read_parquet(output.predictions_path),
+            )
+            gates = _gates(projects.load_project(request.project), request)
+            return messages.Compared(champion=found, gates=comparison.check(found, gates))
 
         return await in_thread(work)
 

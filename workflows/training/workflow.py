@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from temporalio import exceptions, workflow
 from temporalio.workflow import ActivityConfig
@@ -13,7 +13,8 @@ from temporalio.workflow import ActivityConfig
 with workflow.unsafe.imports_passed_through():
     from mainspring.core import errors, policy
     from mainspring.core.contracts import canaries, deployment, training
-    from mainspring.core.contracts.base import Message
+    from mainspring.core.contracts.base import Digest, Message
+    from mainspring.core.contracts.evaluation import ChampionComparison, Evaluation
     from mainspring.core.contracts.training import Stage
     from mainspring.workflows import cancellation, options, run_log
     from mainspring.workflows import errors as temporal_errors
@@ -21,6 +22,9 @@ with workflow.unsafe.imports_passed_through():
     from mainspring.workflows.training import messages
 
 M = TypeVar("M", bound=Message)
+
+#: Runs of releases before it go from evaluation to the bundle.
+_COMPARES: Final = "a candidate is held beside the champion"
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,10 @@ class TrainModel:
             asked = messages.Evaluate(request=self._request, output_path=trained.output_path)
             found = await self._do(messages.EVALUATE, asked, messages.Evaluated)
             step.detail = {name: round(m.auc, 4) for name, m in found.metrics.items()}
-        self._keep(metrics=found.metrics, evaluation=found.evaluation, data_digest=training_set.digest)
+            self._keep(metrics=found.metrics, evaluation=found.evaluation, data_digest=training_set.digest)
+            if workflow.patched(_COMPARES):
+                found = await self._beside_champion(trained, found)
+            step.detail |= _brief(found.evaluation)
         bundles = await self._bundle(trained, found)
         model = await self._register(trained, found, bundles)
         await self._admit(bundles)
@@ -140,6 +147,37 @@ class TrainModel:
                     messages.REPORT_USAGE, messages.ReportUsage(record=record), **options.INSIST
                 )
         return trained
+
+    async def _beside_champion(
+        self, trained: messages.Trained, found: messages.Evaluated
+    ) -> messages.Evaluated:
+        digest, why_not = await self._champion()
+        compared = messages.Compared(champion=ChampionComparison(note=why_not))
+        if digest is not None:
+            asked = messages.Compare(request=self._request, output_path=trained.output_path, champion=digest)
+            compared = await self._do(messages.COMPARE, asked, messages.Compared)
+        looked = found.evaluation.model_copy(update={"champion": compared.champion})
+        self._keep(evaluation=looked)
+        return found.model_copy(update={"evaluation": looked, "gates": {**found.gates, **compared.gates}})
+
+    async def _champion(self) -> tuple[Digest | None, str]:
+        """What the endpoint serves, or why there is none. A registry's alias decides nothing: whoever may write there moves it."""
+        if not (endpoint := self._request.deploy_to):
+            return None, "the run deploys to no endpoint"
+        try:
+            found = await self._do(
+                deployment_messages.READ_ENDPOINT,
+                deployment_messages.ReadEndpoint(endpoint=endpoint),
+                deployment_messages.EndpointFound,
+                options.EXCHANGE,
+            )
+        except exceptions.ActivityError as failure:
+            if exceptions.is_cancelled_exception(failure):
+                raise
+            return None, f"`{endpoint}` could not be read: {temporal_errors.from_failure(failure).message}"
+        if found.view is None:
+            return None, f"`{endpoint}` has no champion yet"
+        return found.view.traffic.stable, ""
 
     async def _bundle(self, trained: messages.Trained, found: messages.Evaluated) -> messages.Bundled:
         with self._log.step(Stage.BUNDLE, "signing") as step:
@@ -291,3 +329,22 @@ class TrainModel:
             message += f"; the end is not on record: {temporal_errors.from_failure(failure).message}"
             self._keep(message=message)
         self._log.end(stage, message, error)
+
+
+def _brief(looked: Evaluation) -> dict[str, Any]:
+    """What an approver sees of it beside the AUCs; the card has the tables."""
+    told: dict[str, Any] = {}
+    for found in looked.fairness:
+        if found.demographic_parity_difference is not None:
+            told[f"demographic_parity_difference/{found.column}"] = round(
+                found.demographic_parity_difference, 4
+            )
+        if found.equalized_odds_difference is not None:
+            told[f"equalized_odds_difference/{found.column}"] = round(found.equalized_odds_difference, 4)
+    if looked.latency is not None:
+        told["latency_p99_ms"] = round(looked.latency.p99_ms, 3)
+    if (champion := looked.champion) is not None and champion.auc_gain is not None:
+        told["auc_gain_over_champion"] = round(champion.auc_gain, 4)
+    elif champion is not None:
+        told["champion"] = f"not compared: {champion.note}"
+    return told
