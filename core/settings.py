@@ -278,6 +278,11 @@ class WorkflowSettings(_Group):
     """Temporal namespace of all workflows."""
     task_queue: str = "mainspring"
     """The one task queue of the embedded worker."""
+    deployment_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")] = "mainspring"
+    """What Temporal calls the workers of `build_id`, all versions of them together."""
+    build_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]{0,100}$")] = ""
+    """Which version a worker is, as a worker deployment of Temporal's: it gets tasks once that version is current or ramped up to
+    (`docs/workflows.md`). Empty: none, and whoever polls the task queue gets its tasks, which needs nobody to switch anything."""
     encrypt_payloads: bool = True
     """Temporal keeps what workflows are told and answer encrypted. Off: as it is, for a look with Temporal's own tools."""
     payload_keys: Path = Path("keys/payload.keys")

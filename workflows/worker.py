@@ -19,7 +19,7 @@ from typing import Final
 
 import httpx
 from temporalio import client as temporal
-from temporalio import runtime, worker
+from temporalio import common, runtime, worker
 
 from mainspring.core import bearer, distribution, errors, identity, logs, otlp, settings, traces
 from mainspring.core.client import connection
@@ -271,6 +271,18 @@ def build(
         max_heartbeat_throttle_interval=options.BEAT_PAUSE,
         sticky_queue_schedule_to_start_timeout=STICKY,
         graceful_shutdown_timeout=DRAIN,
+        deployment_config=_deployment(in_force.workflow),
+    )
+
+
+def _deployment(where: settings.WorkflowSettings) -> worker.WorkerDeploymentConfig | None:
+    """What is under way moves on to the current version: every workflow replays on the next release's workers."""
+    if not where.build_id:
+        return None
+    return worker.WorkerDeploymentConfig(
+        version=common.WorkerDeploymentVersion(where.deployment_name, where.build_id),
+        use_worker_versioning=True,
+        default_versioning_behavior=common.VersioningBehavior.AUTO_UPGRADE,
     )
 
 
