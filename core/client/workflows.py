@@ -12,7 +12,7 @@ from temporalio import client as temporal
 from temporalio import common, exceptions, service
 
 from mainspring.core import errors
-from mainspring.core.client import connection, ends, failures, payloads, search_attributes
+from mainspring.core.client import connection, ends, failures, payloads, search_attributes, under_way
 from mainspring.core.contracts import (
     access_requests,
     base,
@@ -203,6 +203,7 @@ class WorkflowClient:
     async def status(self, run_id: str, *, within_seconds: float = 1.0) -> training.RunStatus:
         """Where a run is: what its worker says of it, or what Temporal knows where none says anything in time.
 
+        While a step tells how far it is by heartbeats, that is in it, too; it is asked of Temporal, once a look.
         Without a worker, the end of a run and a run that has not begun can still be told.
         Errors: NotFound; DependencyDown, with the name `worker` where only a worker could tell.
         """
@@ -213,11 +214,12 @@ class WorkflowClient:
                 result_type=training.RunStatus,
                 rpc_timeout=timedelta(seconds=within_seconds),
             )
-            return status
         except service.RPCError as error:
             if error.status in _NO_WORKER:
                 return await self._status_without_worker(run_id)
             raise ends.typed(error, run_id) from error
+        by = self._client.data_converter
+        return await under_way.added(handle, status, by, within_seconds=within_seconds)
 
     async def _status_without_worker(self, run_id: str) -> training.RunStatus:
         handle = self._client.get_workflow_handle(run_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from mainspring.core.contracts.base import Message, UtcTime
+from mainspring.core.contracts.progress import StepProgress
 from mainspring.core.contracts.training import Stage
 
 __all__ = ["ENDPOINT", "RECORD", "STAGE", "EventView", "RunStage"]
@@ -34,3 +35,5 @@ class RunStage(Message):
     stage: Stage
     progress: float = 0.0
     message: str = ""
+    step_progress: list[StepProgress] = []
+    """As in a run's status."""

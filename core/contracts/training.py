@@ -10,6 +10,7 @@ from pydantic import Field
 from mainspring.core.contracts.base import Digest, Fraction, Message, Slug, UtcTime
 from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.contracts.evaluation import Evaluation
+from mainspring.core.contracts.progress import StepProgress
 
 TRAIN_WORKFLOW: Final = "mainspring.TrainModel.v1"
 STATUS_QUERY: Final = "status"
@@ -137,6 +138,8 @@ class RunStatus(Message):
     """`errors.to_wire` of the failure, when there is one."""
     detail: dict[str, Any] = {}
     """What else a process tells of itself: of a pipeline, `nodes`."""
+    step_progress: list[StepProgress] = []
+    """How far the steps under way are, as their heartbeats say; whoever looks adds it, the workflow does not know it."""
 
 
 class Decision(Message):

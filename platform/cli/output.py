@@ -79,6 +79,11 @@ def show_change(what: str, before: Any, after: Any, *, as_json: bool) -> None:
     show({"what": what, "action": action, "changes": changed}, as_json=as_json)
 
 
+def note(text: str) -> None:
+    """A line on stderr, of words that others wrote."""
+    click.echo(_printable(text), err=True)
+
+
 def show_error(error: errors.MainspringError, *, as_json: bool) -> None:
     """One line on stderr; with `as_json` the document on stdout as well."""
     click.echo(f"error: {' '.join(error.message.split())}", err=True)

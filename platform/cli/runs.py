@@ -11,8 +11,10 @@ from mainspring.core import errors
 from mainspring.platform.cli import output, pipelines, session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mainspring.core.client import control as control_client
-    from mainspring.core.contracts import control
+    from mainspring.core.contracts import control, progress
 
 __all__ = ["run"]
 
@@ -86,9 +88,12 @@ def run_list(project_name: str, limit: int, actor: str, as_json: bool) -> None:
 @session.AS
 @session.JSON
 def run_show(run_id: str, actor: str, as_json: bool) -> None:
-    """One run."""
+    """One run; on stderr how far the steps under way are."""
     with session.client(actor or "developer@local") as client:
-        output.show(client.run(run_id).model_dump(mode="json"), as_json=as_json)
+        view = client.run(run_id)
+    output.show(view.model_dump(mode="json"), as_json=as_json)
+    if view.status is not None:
+        _Steps(run_id).tell(view.status.step_progress)
 
 
 @run.command("logs")
@@ -123,7 +128,7 @@ def run_logs(run_id: str, job: str, start: int | None, limit: int, actor: str, a
 @session.AS
 @session.JSON
 def run_watch(run_id: str, timeout_seconds: float, actor: str, as_json: bool) -> None:
-    """Wait until a run ends or awaits approval; a line on stderr for each stage."""
+    """Wait until a run ends or awaits approval; a line on stderr for each stage, and for each epoch or the like."""
     with session.client(actor or "developer@local") as client:
         view = _at_rest(client, run_id, timeout_seconds)
     output.show(view.model_dump(mode="json"), as_json=as_json)
@@ -143,9 +148,23 @@ def run_watch(run_id: str, timeout_seconds: float, actor: str, as_json: bool) ->
         )
 
 
+class _Steps:
+    """Says on stderr how far the steps of a run are, each time that it is otherwise."""
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._said: dict[str, str] = {}
+
+    def tell(self, found: Sequence[progress.StepProgress]) -> None:
+        for one in found:
+            if one.words and self._said.get(one.step) != one.words:
+                self._said[one.step] = one.words
+                output.note(f"{self._run_id}: {one.step}: {one.words}")
+
+
 def _at_rest(client: control_client.ControlClient, run_id: str, timeout_seconds: float) -> control.RunView:
     """The run once it has ended or awaits approval; it tells of itself meanwhile. Errors: DeadlineExceeded."""
-    view, seen = client.run(run_id), ""
+    view, seen, steps = client.run(run_id), "", _Steps(run_id)
     if view.stage in _AT_REST:
         return view
     try:
@@ -154,6 +173,7 @@ def _at_rest(client: control_client.ControlClient, run_id: str, timeout_seconds:
             if stage != seen and stage not in _AT_REST:
                 click.echo(f"{run_id}: {stage}", err=True)
                 seen = stage
+            steps.tell(getattr(told, "step_progress", ()))
             # What the engine says first is on record a moment later.
             if stage in _AT_REST and (view := client.run(run_id)).stage in _AT_REST:
                 return view

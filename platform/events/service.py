@@ -150,7 +150,11 @@ async def _stage(plane: control_plane.ControlPlane, run_id: str) -> str:
     if status is None:
         return ""
     told = events.RunStage(
-        run_id=run_id, stage=status.stage, progress=status.progress, message=status.message
+        run_id=run_id,
+        stage=status.stage,
+        progress=status.progress,
+        message=status.message,
+        step_progress=status.step_progress,
     )
     return told.model_dump_json()
 

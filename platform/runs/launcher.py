@@ -14,6 +14,7 @@ from mainspring.core.contracts import (
     erasure,
     keys,
     pipelines,
+    progress,
     releasing,
     retiring,
     scoring,
@@ -95,6 +96,7 @@ class MemoryLauncher:
         self.erasures: dict[str, erasure.EraseRequest] = {}
         self.canaries: dict[str, canaries.CanaryState] = {}
         self.orders: list[tuple[str, canaries.CanaryOrder, canaries.Steer]] = []
+        self.under_way: dict[str, list[progress.StepProgress]] = {}
         self.is_down = False
 
     async def start_training(self, request: training.TrainRequest) -> None:
@@ -147,7 +149,13 @@ class MemoryLauncher:
             self._stages[request.run_id] = training.Stage.APPROVAL
 
     async def status(self, run_id: str) -> training.RunStatus:
-        told = training.RunStatus(run_id=run_id, stage=self._stage(run_id))
+        steps = self.under_way.get(run_id, [])
+        told = training.RunStatus(
+            run_id=run_id,
+            stage=self._stage(run_id),
+            progress=steps[0].fraction if len(steps) == 1 else 0.0,
+            step_progress=steps,
+        )
         known = self.canaries.get(run_id)
         if known is None or not (known.percent or known.is_shadow or known.is_waiting):
             return told
@@ -207,6 +215,11 @@ class MemoryLauncher:
         else:
             self.judge(run_id, 0)
             self._stages[run_id] = training.Stage.ROLLED_BACK
+
+    def work(self, run_id: str, *steps: progress.StepProgress) -> None:
+        """These steps are under way now; none: it waits for approval again."""
+        self.under_way[run_id] = list(steps)
+        self._stages[run_id] = training.Stage(steps[0].step) if steps else training.Stage.APPROVAL
 
     def fail(self, run_id: str) -> None:
         """It ends with an error; the same run may be started again."""

@@ -16,7 +16,7 @@ from platform_operations import app, asks, matches, operations
 
 from mainspring.core import errors, identity, job_logs, settings
 from mainspring.core.client import control as control_client
-from mainspring.core.contracts import control, deployment, events, run_logs, training
+from mainspring.core.contracts import control, deployment, events, progress, run_logs, training
 from mainspring.platform import cli as commands
 from mainspring.platform.cli import main as cli
 from mainspring.platform.cli import session
@@ -305,6 +305,32 @@ def test_a_watch_says_how_a_run_came_to_rest(
     rejected = shell.api.run()["run_id"]
     shell.api.call("approver", "POST", f"/api/v1/runs/{rejected}/decision", 200, {"approve": False})
     assert "ended as `rejected`" in shell.run("run", "watch", rejected, code=1).output
+
+
+def test_a_run_says_how_far_its_steps_are_each_time_that_it_is_otherwise(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, launcher: run_launcher.MemoryLauncher
+) -> None:
+    run_id = shell.api.run()["run_id"]
+    third = progress.StepProgress(step="train", done=3, of=8, unit="epoch", checkpoint="/c/3")
+    launcher.work(run_id, third)
+    words = f"{run_id}: train: epoch 3 of 8 (checkpoint /c/3)"
+    assert words in shell.run("run", "show", run_id).stderr
+    shown = json.loads(shell.run("run", "show", run_id, "--json").stdout)["data"]["status"]
+    assert shown["step_progress"] == [third.model_dump(mode="json")] and shown["progress"] == 0.375
+    fourth = third.model_copy(update={"done": 4, "checkpoint": "", "message": "\x1b[2Jgone"})
+    silent = progress.StepProgress(step="load")
+
+    def told(_: control_client.ControlClient, *, run: str, within_seconds: float) -> Any:
+        for one in (third, third, fourth):
+            yield events.RunStage(run_id=run, stage=training.Stage.TRAIN, step_progress=[one, silent])
+        launcher.work(run_id)
+        yield events.RunStage(run_id=run, stage=training.Stage.APPROVAL)
+
+    monkeypatch.setattr(control_client.ControlClient, "watch", told)
+    lines = shell.run("run", "watch", run_id, code=4).stderr.splitlines()
+    said = [line for line in lines if ": train: " in line]
+    assert said == [words, f"{run_id}: train: epoch 4 of 8, \N{REPLACEMENT CHARACTER}[2Jgone"]
+    assert not any("load" in line for line in lines), "nothing is said of what says nothing"
 
 
 @pytest.mark.parametrize(

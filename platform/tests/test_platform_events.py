@@ -20,6 +20,7 @@ import uvicorn
 from platform_tenants import FINDING
 
 from mainspring.core import errors, identity, settings
+from mainspring.core.contracts import progress
 from mainspring.platform import app as control_app
 from mainspring.platform.events import news
 from mainspring.platform.runs import launcher
@@ -65,8 +66,14 @@ class Told:
 
 
 class World:
-    def __init__(self, url: str, plane_news: news.News, issuer: identity.TokenIssuer) -> None:
-        self.url, self.news, self.issuer = url, plane_news, issuer
+    def __init__(
+        self,
+        url: str,
+        plane_news: news.News,
+        issuer: identity.TokenIssuer,
+        engine: launcher.MemoryLauncher,
+    ) -> None:
+        self.url, self.news, self.issuer, self.engine = url, plane_news, issuer, engine
         self.threads: list[threading.Thread] = []
 
     def call(self, who: str, method: str, path: str, expect: int = 0, body: Any = None) -> Any:
@@ -100,13 +107,14 @@ class World:
 def world(tmp_path: Path) -> Iterator[World]:
     s = settings.load({}, directory=tmp_path)
     issuer = identity.TokenIssuer(ACTORS)
-    app = control_app.create_app(s, issuer=issuer, launcher=launcher.MemoryLauncher())
+    engine = launcher.MemoryLauncher()
+    app = control_app.create_app(s, issuer=issuer, launcher=engine)
     listener = socket.create_server(("127.0.0.1", 0))
     server = Server(uvicorn.Config(app, log_level="warning", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     assert server.listens.wait(30)
-    made = World(f"http://127.0.0.1:{listener.getsockname()[1]}", app.state["news"], issuer)
+    made = World(f"http://127.0.0.1:{listener.getsockname()[1]}", app.state["news"], issuer, engine)
     for name in ("alpha", "beta"):
         answer = httpx.post(
             f"{made.url}/api/v1/projects",
@@ -204,6 +212,22 @@ def test_one_run_is_watched_with_its_stages(world: World) -> None:
         assert answer.status_code == 200
     told.wait(lambda: [one["stage"] for one in told.events("stage")] == ["approval", "done"])
     assert {one["resource"] for one in told.events()} == {f"run/{run_id}"}
+
+
+def test_one_run_is_watched_with_how_far_its_steps_are(world: World) -> None:
+    run_id = _start(world, "alpha")
+    told = world.watch("root", f"run={run_id}")
+    told.wait(lambda: bool(told.events("stage")))
+    for done in (1, 2):
+        world.engine.work(run_id, progress.StepProgress(step="train", done=done, of=8, unit="epoch"))
+        told.wait(lambda done=done: [one.done for one in _steps(told)] == [done])  # type: ignore[misc]
+    world.engine.work(run_id)
+    told.wait(lambda: told.events("stage")[-1]["stage"] == "approval" and not _steps(told))
+
+
+def _steps(told: Told) -> list[progress.StepProgress]:
+    found = told.events("stage")[-1]["step_progress"]
+    return [progress.StepProgress.model_validate(one) for one in found]
 
 
 def test_one_endpoint_is_watched_with_what_serving_says_of_it(world: World) -> None:
