@@ -15,7 +15,7 @@ import pytest
 from e2e_portal_world import ENDPOINT, PIPELINE, PROJECT, VIEW, Tab, World
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from mainspring.core.contracts import prediction, run_logs
+from mainspring.core.contracts import control, prediction, progress, run_logs
 from mainspring.platform.cli import main
 from mainspring.platform.templates import engine
 
@@ -182,8 +182,6 @@ def test_who_is_not_signed_in_sees_nothing_and_comes_back_to_the_page(browser: B
 
 def test_a_run_is_started_decided_on_and_on_record(browser: Browser, world: World) -> None:
     """A day's work: somebody starts a run; who may not decide is told so; an approver finds it and approves."""
-    from mainspring.core.contracts import control
-
     with world.client("developer") as developer:
         run = developer.create_run(control.RunCreate(project=PROJECT, environment="staging", cause="weekly"))
     asking = Tab(browser, world)
@@ -611,6 +609,46 @@ def test_a_pipeline_is_walked_decided_on_and_gone_on_from(browser: Browser, worl
     expect(other.page.get_by_role("button", name=re.compile("^publish done"))).to_be_visible()
     assert other.complaints == []
     other.context.close()
+
+
+def test_a_run_moves_on_with_its_epochs(browser: Browser, world: World) -> None:
+    """As the engine tells it: the page hears of each epoch, and is not loaded anew."""
+    with world.client("developer") as developer:
+        run_id = developer.create_run(control.RunCreate(project=PROJECT)).run_id
+    step = progress.StepProgress(
+        step="train",
+        done=3,
+        of=8,
+        unit=progress.EPOCH,
+        checkpoint="/checkpoints/3",
+        message="500 rows of the next",
+    )
+    world.launcher.work(run_id, step)
+    tab = Tab(browser, world)
+    tab.sign_in("developer")
+    tab.go(f"/runs/{run_id}")
+    told = tab.page.get_by_role("region", name="Progress")
+    expect(told).to_contain_text("train: epoch 3 of 8, 500 rows of the next")
+    expect(told).to_contain_text("Checkpoint: /checkpoints/3")
+    expect(told.get_by_role("progressbar", name="train: epoch 3 of 8")).to_have_attribute(
+        "aria-valuenow", "37.5"
+    )
+    expect(told.get_by_role("progressbar")).to_have_count(1)
+    assert tab.violations() == []
+    world.launcher.work(run_id, step.model_copy(update={"done": 4}))
+    expect(told.get_by_role("progressbar", name="train: epoch 4 of 8")).to_have_attribute(
+        "aria-valuenow", "50"
+    )
+    waits = progress.StepProgress(step="train", message="job `run-0` is pending")
+    world.launcher.work(run_id, waits)
+    expect(told).to_contain_text("train: job `run-0` is pending")
+    expect(told.get_by_role("progressbar")).to_have_count(0)
+    world.launcher.work(run_id)
+    expect(told).not_to_contain_text("pending")
+    with world.client("developer") as developer:
+        developer.cancel(run_id)
+    assert tab.complaints == []
+    tab.context.close()
 
 
 def test_a_log_is_read_from_its_end(browser: Browser, world: World) -> None:

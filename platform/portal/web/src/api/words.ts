@@ -2,6 +2,7 @@
 import type { Schemas } from './client';
 
 export type Run = Schemas['RunView'];
+export type StepProgress = Schemas['StepProgress'];
 export type Project = Schemas['ProjectView'];
 export type AuditRow = Schemas['AuditView'];
 export type AccessRequest = Schemas['AccessRequestView'];

@@ -16,6 +16,7 @@ import { mayGoOn, Resume } from '../components/Resume';
 import { RunLogs } from '../components/RunLogs';
 import { Section } from '../components/Section';
 import { Empty, Problem, Shown } from '../components/states';
+import { UnderWay } from '../components/UnderWay';
 import { brief, Digest, money, seconds, When } from '../components/values';
 
 /** Kinds of runs that do something in Ray. */
@@ -103,13 +104,17 @@ function Facts({ run }: { run: Run }) {
 function Steps({ run }: { run: Run }) {
   const steps = run.status?.steps ?? [];
   const isLive = !hasEnded(run.stage);
+  const underWay = isLive ? (run.status?.step_progress ?? []) : [];
+  // One step is all of a run but of a pipeline: its own bar says the same, with words.
+  const isTold = underWay.length === 1 && run.kind !== 'pipeline';
   const error = (run.status?.error ?? {}) as { message?: string };
   return (
     <Section title="Progress">
       <Stack gap="sm">
-        {isLive && (run.status?.progress ?? 0) > 0 && (
+        {isLive && !isTold && (run.status?.progress ?? 0) > 0 && (
           <Progress value={100 * (run.status?.progress ?? 0)} aria-label={`${plain(run.stage)}: done so far`} />
         )}
+        <UnderWay steps={underWay} />
         {(error.message ?? run.status?.message) && <Text size="sm">{error.message ?? run.status?.message}</Text>}
         {steps.length ? (
           <Timeline bulletSize={14} lineWidth={2} active={steps.length}>
