@@ -29,6 +29,24 @@ async def trains() -> None:
         await asyncio.sleep(60)
 
 
+@activity.defn(name="is_lost")
+async def is_lost() -> StepProgress | None:
+    """The first attempt tells and is lost; the next one says what it begins with."""
+    async with heartbeat.beating() as beats:
+        if activity.info().attempt > 1:
+            return beats.progress
+        beats.tell(THIRD)
+        await asyncio.sleep(0.05)
+        raise RuntimeError("its machine is gone")
+
+
+@workflow.defn(name="IsLost", sandboxed=False)
+class IsLost:
+    @workflow.run
+    async def run(self) -> StepProgress | None:
+        return await workflow.execute_activity(is_lost, **options.LONG)
+
+
 @workflow.defn(name="Trains", sandboxed=False)
 class Trains:
     @workflow.run
@@ -64,3 +82,13 @@ def test_whoever_watches_a_run_sees_how_far_its_step_is(tmp_path: Path) -> None:
     assert (found.step_progress, found.progress) == ([THIRD], 0.375)
     kept = b"".join(one.read_bytes() for one in tmp_path.iterdir() if one.name.startswith(database.name))
     assert b"run_1" in kept and b"secret_place" not in kept
+
+
+def test_the_attempt_after_a_lost_one_is_told_by_temporal_what_that_had_said(tmp_path: Path) -> None:
+    payloads.ensure_keys(tmp_path / "keys")
+
+    async def story(client: Client, _: WorkflowEnvironment) -> StepProgress | None:
+        return await client.execute_workflow(IsLost.run, id="run_2", task_queue=QUEUE)
+
+    by = payloads.converter_of(payloads.SealedPayloads(tmp_path / "keys"))
+    assert run(story, [IsLost], [is_lost], real=True, converter=by) == THIRD
