@@ -20,6 +20,7 @@ __all__ = [
     "Receiver",
     "ReportRecord",
     "ReportView",
+    "Retraining",
     "Rule",
     "RulesView",
     "fingerprint",
@@ -68,6 +69,23 @@ class Rule(base.Request):
     receivers: tuple[str, ...] = ()
     mute: bool = False
     """Such findings raise no alert."""
+    retrain: bool = False
+    """When its alert opens, the check that found it starts RetrainOnDrift, once: of the same alert met again, or open again, nothing
+    starts. `kinds` then says which, of those that a new model may mend."""
+
+    @model_validator(mode="after")
+    def _mendable(self) -> Self:
+        if not self.retrain:
+            return self
+        if self.mute:
+            raise ValueError(
+                f"rule `{self.name}` is `mute`, and opens no alert to `retrain` for; leave one out"
+            )
+        if not self.kinds or (other := sorted(set(self.kinds) - monitoring.TRAINABLE)):
+            what = f"`{other[0]}`, which no new model mends" if self.kinds else "every kind"
+            known = "`, `".join(sorted(monitoring.TRAINABLE))
+            raise ValueError(f"rule `{self.name}` has `retrain` for {what}; name `kinds` of `{known}`")
+        return self
 
 
 class MetricRule(base.Request):
@@ -135,6 +153,14 @@ class ReportRecord(base.Request):
     """Of the full report in HTML, where the check left one; its file has that name."""
 
 
+class Retraining(base.Message):
+    """What alerts that a report opened ask for, by their rules."""
+
+    alerts: tuple[str, ...]
+    asked_by: str
+    """Who put those rules in force."""
+
+
 class ReportView(base.Message):
     """A report on record."""
 
@@ -156,6 +182,8 @@ class ReportView(base.Message):
     html_digest: str = ""
     alerts: tuple[str, ...] = ()
     """Ids of the alerts that it raised or met again."""
+    retrain: Retraining | None = None
+    """What its alerts ask for, where a rule of one that it opened says so; None in a list."""
     report: monitoring.MonitorReport | None = None
     """None in a list."""
 

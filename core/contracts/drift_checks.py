@@ -30,13 +30,16 @@ class DriftCheckRequest(Message):
     html: bool = True
     """Is a full report left in HTML, of a sample of the window's rows."""
     retrain: bool = False
-    """Do alarms of scores, calibration or ranking start RetrainOnDrift, which judges again and trains where it finds the same."""
+    """Do alarms of scores, calibration or ranking start RetrainOnDrift, which judges again and trains where it finds the same. Alerts
+    whose rule says `retrain` start it in any case."""
     retrain_split: training.RollingDays | None = None
     """That training's split by time; see RetrainOnDrift."""
     cooldown_hours: Annotated[float, Field(ge=0)] = 24.0
     """Of RetrainOnDrift."""
     on_behalf_of: str = ""
     """Who put the schedule on record. The control API says so; it is no option of a schedule."""
+    prompted_by: str = ""
+    """Who asked for this check beside its times; the control API says so. What it starts is not his to decide on either."""
 
 
 class DriftCheckOutcome(Message):

@@ -10,6 +10,7 @@ from mainspring.core.contracts import base
 
 __all__ = [
     "SCORE",
+    "TRAINABLE",
     "Baseline",
     "ColumnBaseline",
     "ColumnFound",
@@ -29,6 +30,8 @@ SCORE: Final = ""
 
 Severity: TypeAlias = Literal["alarm", "notice"]
 FindingKind: TypeAlias = Literal["calibration", "ranking", "scores", "quality", "inputs", "target", "kpi"]
+#: What a new model may mend. Broken data is mended where it comes from.
+TRAINABLE: Final[frozenset[str]] = frozenset({"calibration", "ranking", "scores"})
 
 
 class ColumnBaseline(base.Message):

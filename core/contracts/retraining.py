@@ -35,6 +35,8 @@ class RetrainRequest(Message):
     """Who put the schedule on record. The control API says so; it is no option of a schedule."""
     prompted_by: str = ""
     """Who asked for this check beside its times; the control API says so. What it starts is not his to decide on either."""
+    alerts: tuple[str, ...] = ()
+    """Ids of the alerts whose rule asks for it; a check says so, and it is no option of a schedule."""
 
 
 class RetrainOutcome(Message):

@@ -136,7 +136,7 @@ def versioned(view: ScheduleView) -> ScheduleView:
 
 
 #: Fields of a request that come from the schedule itself, or from who runs it beside its times.
-GIVEN: Final = frozenset({"project", "on_behalf_of", "prompted_by"})
+GIVEN: Final = frozenset({"project", "on_behalf_of", "prompted_by", "alerts"})
 
 
 def request_of(

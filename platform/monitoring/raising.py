@@ -42,12 +42,13 @@ async def raise_alerts(
     connection: AsyncConnection,
     report: monitoring.MonitorReport,
     report_id: str,
-    rules: alerts.AlertRules,
+    in_force: alerts.RulesView,
     *,
     by: str,
     now: datetime,
 ) -> Raised:
     """Open, meet again and resolve the alerts of the report's endpoint."""
+    rules = in_force.rules
     done = Raised()
     if report.rows < report.limits.min_rows:
         return done  # nothing was judged
@@ -57,7 +58,7 @@ async def raise_alerts(
         if rule is not None:
             mark = alerts.fingerprint(report.project, report.environment, report.endpoint, finding)
             found.setdefault(mark, (finding, rule))
-    step = _Step(connection, report, report_id, rules, by=by, now=now, done=done)
+    step = _Step(connection, report, report_id, in_force, by=by, now=now, done=done)
     for mark, (finding, rule) in found.items():
         await step.found(mark, finding, rule)
     await step.clear(set(found))
@@ -72,14 +73,15 @@ class _Step:
         connection: AsyncConnection,
         report: monitoring.MonitorReport,
         report_id: str,
-        rules: alerts.AlertRules,
+        in_force: alerts.RulesView,
         *,
         by: str,
         now: datetime,
         done: Raised,
     ) -> None:
         self._connection, self._report, self._report_id = connection, report, report_id
-        self._rules, self._by, self._now, self._done = rules, by, now, done
+        self._rules, self._by, self._now, self._done = in_force.rules, by, now, done
+        self._put_by = in_force.put_by
 
     async def found(self, mark: str, finding: monitoring.Finding, rule: alerts.Rule) -> None:
         """The alert of a finding: a new one, one that there is, or one that was resolved a short while ago."""
@@ -112,7 +114,8 @@ class _Step:
                 opened_at=self._now.isoformat(),
                 **told,
             )
-            event_id = await self._event(alert_id, "opened", finding.message)
+            asks = {store.RETRAIN: self._put_by} if rule.retrain else {}
+            event_id = await self._event(alert_id, "opened", finding.message, **asks)
             await self._tell(alert_id, event_id, rule)
             self._done.opened.append(alert_id)
             return
@@ -179,12 +182,12 @@ class _Step:
             self._connection, self._report.project, alert_id, event_id, receivers, at=self._now
         )
 
-    async def _event(self, alert_id: str, kind: str, message: str) -> str:
+    async def _event(self, alert_id: str, kind: str, message: str, **more: str) -> str:
         return await store.add_event(
             self._connection,
             alert_id,
             kind,
             by=self._by,
             at=self._now,
-            detail={"report_id": self._report_id, "message": message},
+            detail={"report_id": self._report_id, "message": message, **more},
         )

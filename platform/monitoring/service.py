@@ -37,9 +37,10 @@ async def record(
         now = base.utc_now()
         row, is_new = await store.add_report(connection, record, now=now)
         if not is_new:
-            return mutation.Change(store.report_view(row), _report(row), is_new=False)
+            view = store.report_view(row, await store.retraining_of(connection, row))
+            return mutation.Change(view, _report(row), is_new=False)
         rules = await store.rules_in_force(connection, report.project)
-        done = await raising.raise_alerts(connection, report, row.report_id, rules.rules, by=by.name, now=now)
+        done = await raising.raise_alerts(connection, report, row.report_id, rules, by=by.name, now=now)
         await store.set_alerts_of(connection, row.report_id, done.ids)
         row = await store.find_report(connection, row.report_id)
         detail = {
@@ -51,7 +52,8 @@ async def record(
             "alerts": done.told(),
             "rules": rules.version,
         }
-        return mutation.Change(store.report_view(row), _report(row), detail)
+        view = store.report_view(row, await store.retraining_of(connection, row))
+        return mutation.Change(view, _report(row), detail)
 
     return await mutation.mutate(
         plane,
@@ -71,7 +73,7 @@ async def show_report(
         row = await store.find_report(reader.connection, report_id)
         if not reader.may(row.project):
             raise store.unknown_report(report_id)
-        return store.report_view(row)
+        return store.report_view(row, await store.retraining_of(reader.connection, row))
 
 
 async def show_page(plane: control_plane.ControlPlane, credential: str, report_id: str) -> bytes:

@@ -20,6 +20,8 @@ events: Final = database.alert_events
 deliveries: Final = database.alert_deliveries
 rules: Final = database.alert_rules
 
+#: Of an `opened` event: who put the rule in force by which it asks for a retraining.
+RETRAIN: Final = "retrain"
 #: What somebody may still have to see to.
 UNRESOLVED: Final = (str(AlertState.OPEN), str(AlertState.ACKNOWLEDGED))
 
@@ -106,8 +108,22 @@ async def report_page(
     return (await connection.execute(query.order_by(reports.c.report_id.desc()).limit(limit))).all()
 
 
-def report_view(row: sa.Row[Any]) -> alerts.ReportView:
-    return alerts.ReportView.model_validate(row._mapping)
+def report_view(row: sa.Row[Any], retrain: alerts.Retraining | None = None) -> alerts.ReportView:
+    return alerts.ReportView.model_validate({**row._mapping, "retrain": retrain})
+
+
+async def retraining_of(connection: AsyncConnection, row: sa.Row[Any]) -> alerts.Retraining | None:
+    """What the alerts that this report opened ask for: as their rules said then, however often it is asked."""
+    query = sa.select(events.c.alert_id, events.c.detail).where(
+        events.c.alert_id.in_(row.alerts), events.c.kind == "opened"
+    )
+    opened = (await connection.execute(query.order_by(events.c.event_id))).all()
+    asking = [e for e in opened if RETRAIN in e.detail and e.detail["report_id"] == row.report_id]
+    if not asking:
+        return None
+    return alerts.Retraining(
+        alerts=tuple(e.alert_id for e in asking), asked_by=str(asking[0].detail[RETRAIN])
+    )
 
 
 async def find_alert(connection: AsyncConnection, alert_id: str) -> sa.Row[Any]:

@@ -183,6 +183,49 @@ def test_notices_are_alerts_only_where_a_rule_says_so_and_muted_findings_never(w
     assert found["runbook"] == "https://example.org/inputs"
 
 
+RETRAIN = {"name": "drift", "kinds": ["scores", "calibration"], "retrain": True}
+
+
+def test_an_alert_asks_for_a_retraining_once_and_its_rule_has_an_author(world: World) -> None:
+    world.rules(rules=[RETRAIN, {"name": "rest"}])
+    first = world.check(0, finding(), finding("quality", subject="x"))
+    opened = first["alerts"][0]
+    assert len(first["alerts"]) == 2 and world.alert(opened)["kind"] == "scores"
+    assert first["retrain"] == {"alerts": [opened], "asked_by": "developer@local"}
+    # The receipt may be lost on its way: the same report has the same answer, whatever the rules say by then.
+    world.rules(rules=[{"name": "rest"}])
+    again = world.check(0, finding(), finding("quality", subject="x"))
+    assert (
+        again
+        == first
+        == world.call("viewer", "GET", f"/v1/monitoring/reports/{first['report_id']}", 200)
+        | {"report": again["report"]}
+    )
+    world.rules(rules=[RETRAIN, {"name": "rest"}])
+    assert world.check(1, finding())["retrain"] is None  # the same alert, met again
+    world.call("developer", "POST", f"/v1/alerts/{opened}/resolve", 200, {"reason": "over"})
+    assert world.check(2, finding())["retrain"] is None and world.alert(opened)["state"] == "open"
+    other = world.check(3, finding(), finding("calibration"))
+    assert len(other["retrain"]["alerts"]) == 1 and opened not in other["retrain"]["alerts"]
+    listed = world.call("viewer", "GET", "/v1/monitoring/reports", 200)["items"]
+    assert all(one["retrain"] is None for one in listed)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kinds": []}, "has `retrain` for every kind"),
+        ({"kinds": ["scores", "quality"]}, "has `retrain` for `quality`, which no new model mends"),
+        ({"mute": True}, "is `mute`, and opens no alert to `retrain` for"),
+    ],
+)
+def test_a_rule_retrains_for_what_a_model_may_mend(world: World, change: Any, words: str) -> None:
+    where = "/v1/projects/flights/alert-rules"
+    refused = world.call("developer", "PUT", where, 400, {"rules": [RETRAIN | change]})
+    assert words in str(refused)
+    assert world.call("developer", "GET", where, 200)["version"] == 0
+
+
 def test_people_see_to_alerts_and_say_why(world: World) -> None:
     (alert_id,) = world.check(0, finding())["alerts"]
     path, why = f"/v1/alerts/{alert_id}", {"reason": "a storm"}

@@ -345,7 +345,7 @@ BREAKING = [
     ("RetrainOnDrift", "retrain_started", "if not alarms or", "if alarms or"),
     ("CheckDrift", "drift_found", "messages.CHECK, request", "messages.CHECK + 'x', request"),
     ("CheckDrift", "drift_found", "messages.RECORD,", "messages.RECORD + 'x',"),
-    ("CheckDrift", "drift_found", "if not request.retrain or", "if request.retrain or"),
+    ("CheckDrift", "drift_found", "if not is_scheduled and", "if is_scheduled and"),
     ("CheckDrift", "drift_found", "-retrain", "-again"),
     ("RetrainOnDrift", "retrain_started", "messages.START,", "messages.START + 'x',"),
     ("BatchScore", "score_published", "messages.PLAN, self._request", "messages.PLAN + 'x', self._request"),

@@ -103,4 +103,4 @@ class DriftCheckActivities:
                     self._control, "control", "POST", "/api/v1/monitoring/reports", record.model_dump_json()
                 )
         view = alerts.ReportView.model_validate(answer)
-        return messages.Recorded(report_id=view.report_id, alerts=view.alerts)
+        return messages.Recorded(report_id=view.report_id, alerts=view.alerts, retrain=view.retrain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from mainspring.core.contracts import alerts as alert_contracts
 from mainspring.core.contracts import drift_checks, monitoring
 from mainspring.core.contracts.base import Message
 
@@ -33,3 +34,5 @@ class Record(Message):
 class Recorded(Message):
     report_id: str
     alerts: tuple[str, ...] = ()
+    retrain: alert_contracts.Retraining | None = None
+    """What alerts that it opened ask for."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from mainspring.core.contracts import drift_checks, retraining
+    from mainspring.core.contracts import alerts, drift_checks, monitoring, retraining
     from mainspring.workflows import options
     from mainspring.workflows.drift_checks import messages
-
-#: What a new model may mend. Broken data is mended where it comes from.
-_TRAINABLE = frozenset({"scores", "calibration", "ranking"})
 
 
 @workflow.defn(name=drift_checks.CHECK_WORKFLOW)
@@ -52,7 +51,8 @@ class CheckDrift:
                 "message": report.message,
             }
         )
-        if not request.retrain or not any(finding.kind in _TRAINABLE for finding in report.alarms):
+        is_scheduled = request.retrain and any(f.kind in monitoring.TRAINABLE for f in report.alarms)
+        if not is_scheduled and recorded.retrain is None:
             return outcome
         retrained = await workflow.execute_child_workflow(
             retraining.RETRAIN_WORKFLOW,
@@ -64,9 +64,20 @@ class CheckDrift:
                 window_days=request.window_hours / 24,
                 split=request.retrain_split,
                 cooldown_hours=request.cooldown_hours,
-                on_behalf_of=request.on_behalf_of,
+                **_answering(request, recorded.retrain),
             ),
             id=f"{workflow.info().workflow_id}-retrain",
             result_type=retraining.RetrainOutcome,
         )
         return outcome.model_copy(update={"run_id": retrained.run_id, "message": retrained.message})
+
+
+def _answering(request: drift_checks.DriftCheckRequest, ruled: alerts.Retraining | None) -> dict[str, Any]:
+    """Who answers for the training: who put the schedule that asks for it, or the rule; and who else had a hand in it."""
+    if ruled is None:
+        return {"on_behalf_of": request.on_behalf_of, "prompted_by": request.prompted_by}
+    return {
+        "on_behalf_of": ruled.asked_by,
+        "prompted_by": request.prompted_by or request.on_behalf_of,
+        "alerts": ruled.alerts,
+    }

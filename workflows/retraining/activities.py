@@ -95,7 +95,7 @@ class RetrainingActivities:
 
     async def _start(self, asked: messages.Start) -> messages.Started:
         request = asked.request
-        cause = "; ".join(asked.alarms)
+        cause = "; ".join((*(f"alert `{alert_id}`" for alert_id in request.alerts), *asked.alarms))
         wanted = control.RunCreate(
             project=request.project,
             environment=request.environment,

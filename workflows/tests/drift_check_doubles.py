@@ -9,7 +9,7 @@ from typing import Any
 
 from temporalio import activity
 
-from mainspring.core.contracts import drift_checks, monitoring
+from mainspring.core.contracts import alerts, drift_checks, monitoring
 from mainspring.workflows.drift_checks import messages
 
 REQUEST = drift_checks.DriftCheckRequest(project="tiny", endpoint="tiny")
@@ -34,9 +34,10 @@ def report(*kinds: monitoring.FindingKind) -> monitoring.MonitorReport:
 
 @dataclass
 class Steps:
-    """`checked` is what the check finds."""
+    """`checked` is what the check finds; `retrain` what the alerts that it opens ask for."""
 
     checked: messages.Checked
+    retrain: alerts.Retraining | None = None
     recorded: list[messages.Record] = field(default_factory=list)
 
     def activities(self) -> list[Callable[..., Any]]:
@@ -47,7 +48,7 @@ class Steps:
         @activity.defn(name=messages.RECORD)
         async def record(asked: messages.Record) -> messages.Recorded:
             self.recorded.append(asked)
-            return messages.Recorded(report_id="report_1", alerts=("alert_1",))
+            return messages.Recorded(report_id="report_1", alerts=("alert_1",), retrain=self.retrain)
 
         return [check, record]
 

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 import tiny_project
 from drift_check_doubles import REQUEST, Steps, found, report
+from retraining_doubles import Watched as Alarmed
 from retraining_doubles import alarmed
 from retraining_house import House
 from temporalio.client import Client
@@ -28,7 +29,9 @@ from mainspring.workflows.drift_checks.workflow import CheckDrift
 from mainspring.workflows.retraining.workflow import RetrainOnDrift
 
 
-def outcome(steps: Steps, **changes: Any) -> drift_checks.DriftCheckOutcome:
+def outcome(
+    steps: Steps, retraining: Alarmed | None = None, **changes: Any
+) -> drift_checks.DriftCheckOutcome:
     request = REQUEST.model_copy(update=changes)
 
     async def story(client: Client, _: WorkflowEnvironment) -> drift_checks.DriftCheckOutcome:
@@ -37,7 +40,9 @@ def outcome(steps: Steps, **changes: Any) -> drift_checks.DriftCheckOutcome:
         )
         return done
 
-    return run(story, [CheckDrift, RetrainOnDrift], [*steps.activities(), *alarmed().activities()])
+    return run(
+        story, [CheckDrift, RetrainOnDrift], [*steps.activities(), *(retraining or alarmed()).activities()]
+    )
 
 
 def test_a_report_is_put_on_record_with_what_it_found() -> None:
@@ -64,6 +69,25 @@ def test_nothing_to_judge_is_nothing_on_record() -> None:
 def test_what_a_new_model_may_mend_starts_a_retraining_where_it_is_asked_for(kinds: Any, run_id: str) -> None:
     assert outcome(found(*kinds), retrain=True).run_id == run_id
     assert outcome(found(*kinds)).run_id == ""
+
+
+def test_an_alert_whose_rule_says_so_starts_a_retraining_that_its_author_answers_for() -> None:
+    steps, retraining = found("scores"), alarmed()
+    steps.retrain = alerts.Retraining(alerts=("alert_1",), asked_by="ana")
+    done = outcome(steps, retraining, on_behalf_of="eva")
+    assert (done.run_id, done.message) == ("run_new", "training started")
+    request = retraining.started[0].request
+    assert (request.alerts, request.on_behalf_of, request.prompted_by) == (("alert_1",), "ana", "eva")
+    outcome(steps, retraining, on_behalf_of="eva", prompted_by="uno", retrain=True)
+    assert len(retraining.started) == 2  # each check one, whoever asks for it
+    assert retraining.started[1].request.prompted_by == "uno"
+
+
+def test_whoever_runs_a_check_that_retrains_answers_for_it_too() -> None:
+    retraining = alarmed()
+    outcome(found("scores"), retraining, on_behalf_of="eva", prompted_by="uno", retrain=True)
+    request = retraining.started[0].request
+    assert (request.on_behalf_of, request.prompted_by, request.alerts) == ("eva", "uno", ())
 
 
 class Control:

@@ -214,6 +214,12 @@ def test_a_training_is_asked_for_with_its_cause_and_a_key_of_the_check() -> None
     assert (asked["endpoint"], asked["kind"]) == ("tiny", "train")
 
 
+def test_an_alert_that_asks_for_it_is_in_its_cause() -> None:
+    control = Control()
+    control.start(REQUEST.model_copy(update={"alerts": ("alert_1",)}))
+    assert control.posted[0]["cause"].startswith(f"alert `alert_1`; {ALARM}")
+
+
 def test_it_is_asked_for_in_the_name_of_who_put_the_schedule() -> None:
     control = Control()
     names = {"on_behalf_of": "ana@example.org", "prompted_by": "eva@example.org"}
