@@ -33,6 +33,9 @@ _ENCODING: Final = b"binary/claim"
 _VERSION: Final = 1
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _S3: Final = "s3://"
+#: An endpoint without TLS is the operator's choice (`AWS_ENDPOINT_URL`): requests are signed, and claims are ciphertext. The client
+#: looks for it here only.
+_OPTIONS: Final = {"aws_allow_http": "true"}
 #: A claim that is read counts as used then, told this often: not a write for every read.
 _USE_SECONDS: Final = 24 * 3600.0
 
@@ -103,7 +106,7 @@ class ClaimStore:
         if folder is None:
             from mainspring.core.features import objects
 
-            objects.put(self._uri(digest), data, {})
+            objects.put(self._uri(digest), data, _OPTIONS)
             return
         with self._reached("written"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -117,7 +120,7 @@ class ClaimStore:
             if folder is None:
                 from mainspring.core.features import objects
 
-                return objects.whole(self._uri(digest), {})
+                return objects.whole(self._uri(digest), _OPTIONS)
             with self._reached("read"):
                 path = _path(folder, digest)
                 found = path.stat()

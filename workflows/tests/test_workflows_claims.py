@@ -7,20 +7,23 @@ import functools
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from pipelines_doubles import Jobs, graph, parts, pipeline_request, step
 from temporalio import activity, service, workflow
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowExecution, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
-from workflows_doubles import QUEUE, run
+from workflows_doubles import QUEUE, Endpoint, run
 
 from mainspring.core.client import claims, payloads
+from mainspring.core.contracts.pipelines import Value
 from mainspring.workflows import claim_sweeps
+from mainspring.workflows.pipelines.workflow import RunPipeline
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 
@@ -56,7 +59,12 @@ class Doubling:
 
 
 def within(
-    tmp_path: Path, story: Callable[[Client, Path], Awaitable[None]], *, database: Path | None = None
+    tmp_path: Path,
+    story: Callable[[Client, Path], Awaitable[None]],
+    *,
+    database: Path | None = None,
+    workflows: Sequence[type] = (Doubling,),
+    activities: Sequence[Callable[..., Any]] = (doubled,),
 ) -> None:
     folder = tmp_path / "claims"
     payloads.ensure_keys(tmp_path / "keys")
@@ -66,7 +74,7 @@ def within(
         await story(client, folder)
 
     converter = payloads.converter_of(codec)
-    run(told, [Doubling], [doubled], real=True, database=database, converter=converter)
+    run(told, workflows, activities, real=True, database=database, converter=converter)
 
 
 async def until_a_task_fails(client: Client, handle: WorkflowHandle[Any, Any], why: str) -> None:
@@ -93,6 +101,28 @@ def test_megabytes_of_every_kind_come_through_and_are_not_in_temporal(tmp_path: 
         assert sum(path.stat().st_size for path in tmp_path.glob("temporal.db*")) < len(TEXT)
 
     within(tmp_path, story, database=database)
+
+
+def test_a_pipeline_maps_over_more_than_temporal_takes(tmp_path: Path) -> None:
+    """A hundred items of two hundred parts each: their digests alone are more than two megabytes."""
+    nodes = (step("split", is_spread=True), step("score", "split", each="a0"), step("sum", "split", "score"))
+    wide = Value.of_items([parts(*(f"{i}-{k}" for k in range(200))) for i in range(100)])
+    assert len(wide.model_dump_json()) > 2 << 20
+    jobs = Jobs(graph(*nodes), answers={"split": wide})
+
+    async def story(client: Client, folder: Path) -> None:
+        handle = await client.start_workflow(
+            RunPipeline.run, pipeline_request(max_parallel=20), id="run_wide", task_queue=QUEUE
+        )
+        result = await handle.result()
+        assert result.nodes[1].items == 100 and jobs.asked[-1].inputs["a0"] == wide
+        history = await handle.fetch_history()
+        assert max(event.ByteSize() for event in history.events) <= claims.CLAIM_BYTES + 1000
+        assert len(list(folder.glob("*/*"))) >= 3, "split's answer, and what score and sum are told"
+
+    within(
+        tmp_path, story, workflows=[RunPipeline], activities=[*Endpoint().activities(), *jobs.activities()]
+    )
 
 
 def test_a_store_that_is_away_fails_tasks_and_no_run(tmp_path: Path) -> None:
