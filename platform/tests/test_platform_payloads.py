@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import json
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from click.testing import CliRunner
 
 from mainspring.core import errors
+from mainspring.core.client import claims
 from mainspring.core.client import payloads as sealed
 from mainspring.platform.cli import payloads
 from mainspring.platform.cli.main import cli
 
-PLAIN = {"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "eyJhIjogMX0="}
+PLAIN: dict[str, Any] = {"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "eyJhIjogMX0="}
 
 
 @pytest.fixture
@@ -30,7 +34,13 @@ def keys(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(keys: Path) -> Iterator[payloads.CodecServer]:
-    with payloads.CodecServer(0, sealed.SealedPayloads(keys), "right") as found:
+    with serving(sealed.SealedPayloads(keys)) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def serving(codec: sealed.SealedPayloads) -> Iterator[payloads.CodecServer]:
+    with payloads.CodecServer(0, codec, "right") as found:
         thread = threading.Thread(target=found.serve_forever)
         thread.start()
         yield found
@@ -74,11 +84,24 @@ def test_decodes_what_is_encrypted_and_passes_what_is_not(server: payloads.Codec
     assert ask(server, "/encode", both).content == both
 
 
-async def _sealed(codec: sealed.SealedPayloads) -> bytes:
+def test_decodes_what_is_kept_beside_temporal_and_says_what_is_gone(keys: Path, tmp_path: Path) -> None:
+    codec = sealed.SealedPayloads(keys, store=claims.ClaimStore(str(tmp_path / "claims")))
+    large = PLAIN | {"data": base64.b64encode(b"x" * claims.CLAIM_BYTES).decode()}
+    body = asyncio.run(_sealed(codec, large))
+    assert len(body) < claims.CLAIM_BYTES * 2, "the second of them is plain"
+    with serving(codec) as found:
+        assert ask(found, "/decode", body).json() == {"payloads": [large, large]}
+        for claim in (tmp_path / "claims").glob("*/*"):
+            claim.unlink()
+        gone = ask(found, "/decode", body)
+    assert gone.status_code == 422 and "`workflow.claims`" in gone.text
+
+
+async def _sealed(codec: sealed.SealedPayloads, one: dict[str, Any] = PLAIN) -> bytes:
     from google.protobuf import json_format
     from temporalio.api.common.v1 import Payload, Payloads
 
-    plain = json_format.ParseDict(PLAIN, Payload())
+    plain = json_format.ParseDict(one, Payload())
     return json_format.MessageToJson(Payloads(payloads=[*await codec.encode([plain]), plain])).encode()
 
 
