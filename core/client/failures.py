@@ -43,4 +43,7 @@ def from_failure(failure: BaseException) -> errors.MainspringError:
 def _from_application(failure: exceptions.ApplicationError) -> errors.MainspringError:
     if failure.details and isinstance(failure.details[0], Mapping) and "code" in failure.details[0]:
         return errors.from_wire(failure.details[0])
+    while not failure.type and isinstance(failure.__cause__, exceptions.ApplicationError):
+        # Temporal's own words around what a codec said: "Failed decoding arguments".
+        failure = failure.__cause__
     return errors.Broken(f"untyped failure `{failure.type}`: {failure.message}; see the workflow's history")

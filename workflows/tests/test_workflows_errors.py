@@ -108,3 +108,13 @@ def test_a_full_disk_is_an_operators_and_waits_for_room(full: Exception) -> None
 def test_another_error_of_the_system_stays_what_it_is() -> None:
     with pytest.raises(PermissionError), temporal_errors.typed():
         raise PermissionError(errno.EACCES, "Permission denied", "x")
+
+
+def test_what_cannot_be_decoded_is_told_in_the_words_of_what_it_was() -> None:
+    """Temporal's own words around it say that something could not be decoded, and not what to do."""
+    around = exceptions.ApplicationError("Failed decoding arguments")
+    around.__cause__ = errors.NotFound("claim `ab` is gone; put it back", resource="claim", name="ab")
+    around.__cause__.__cause__ = FileNotFoundError(2, "no such file")
+    back = temporal_errors.from_failure(asyncio.run(through_temporal(around)))
+    assert type(back) is errors.Broken
+    assert back.message.startswith("untyped failure `NotFound`: claim `ab` is gone; put it back")
