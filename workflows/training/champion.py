@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from mainspring.core import errors, projects, settings
 from mainspring.core.contracts import evaluation
@@ -32,7 +34,7 @@ def beside(
 
 def _scores(
     serving: settings.ServingSettings, opened: bundle.Bundle, folder: run_folder.RunFolder
-) -> list[float]:
+) -> NDArray[np.float64]:
     with TemporaryDirectory(dir=folder.root, prefix="champion-") as name:
         weights, plan = Path(name) / "weights", Path(name) / "plan.json"
         weights.write_bytes(opened.weights)
@@ -47,4 +49,4 @@ def _scores(
             torch_threads=serving.torch_threads,
             onnx_threads=serving.onnx_threads,
         )
-        return apart.scores(asked).tolist()
+        return apart.scores(asked)
