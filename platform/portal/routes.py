@@ -12,6 +12,7 @@ from litestar.params import FromPath, HeaderParameter
 from litestar.response import Redirect
 
 from mainspring.core import errors
+from mainspring.core.monitoring import pages as report_pages
 from mainspring.platform.portal import bundle, config
 
 _NOT_BUILT: Final = """<!doctype html>
@@ -33,6 +34,21 @@ _HEADERS: Final = {
 }
 
 
+#: Shows what the page around it sends it, once. What stands in a page's own `srcdoc` has the page's policy, which lets in no script but ours;
+#: this one has a policy of its own, and is at an origin of nobody's: it sees neither the session nor this API.
+_FRAME: Final = b"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Report</title>
+<script>
+addEventListener('message', (sent) => {
+  if (sent.source !== parent || typeof sent.data !== 'string') return;
+  document.open();
+  document.write(sent.data);
+  document.close();
+});
+</script></html>
+"""
+
+
 def content_policy(nonce: str, issuer: str) -> str:
     """What the page may load and ask: its own files and this API, style elements of ours, and the OpenID provider."""
     where = urlsplit(issuer)
@@ -45,6 +61,7 @@ def content_policy(nonce: str, issuer: str) -> str:
             "img-src 'self' data:",
             "font-src 'self'",
             f"connect-src 'self'{provider}",
+            "frame-src 'self'",
             "base-uri 'none'",
             "form-action 'none'",
             "frame-ancestors 'none'",
@@ -84,6 +101,14 @@ async def portal_asset(
     return _file(found, headers, accept_encoding)
 
 
+@get("/portal/frame", include_in_schema=False)
+async def portal_frame() -> Response[bytes]:
+    """Where a page of others is shown, shut in."""
+    policy = f"sandbox allow-scripts; frame-ancestors 'self'; {report_pages.POLICY}"
+    headers = {**_HEADERS, "Content-Security-Policy": policy, "Cache-Control": "max-age=3600"}
+    return Response(_FRAME, headers=headers, media_type="text/html")
+
+
 @get(["/portal", "/portal/{path:path}"], include_in_schema=False)
 async def portal_page(
     request: Request[Any, Any, Any],
@@ -115,4 +140,4 @@ def _file(found: bundle.File, headers: dict[str, str], accept_encoding: str) -> 
     return Response(found.packed if packs else found.content, headers=headers, media_type=found.media_type)
 
 
-HANDLERS = (to_portal, portal_config, portal_asset, portal_page)
+HANDLERS = (to_portal, portal_config, portal_asset, portal_frame, portal_page)

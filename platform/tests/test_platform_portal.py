@@ -74,6 +74,18 @@ def test_the_policy_lets_in_styles_of_this_answer_and_no_inline_script(
     assert nonces[0] != nonces[1]
 
 
+def test_a_page_of_others_has_a_frame_without_an_origin_or_a_way_out(
+    built: bundle.Bundle, client: TestClient[Any]
+) -> None:
+    answer = client.get("/portal/frame")
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
+    rules = dict(rule.split(" ", 1) for rule in answer.headers["content-security-policy"].split("; "))
+    assert rules["sandbox"] == "allow-scripts" and rules["frame-ancestors"] == "'self'"
+    assert rules["default-src"] == "'none'" and "connect-src" not in rules
+    around = client.get("/portal/").headers["content-security-policy"]
+    assert "frame-src 'self'" in around.split("; ")
+
+
 def test_a_files_name_is_its_content_so_it_is_kept_for_ever(
     built: bundle.Bundle, client: TestClient[Any]
 ) -> None:

@@ -357,6 +357,17 @@ export function useReport(id: string) {
   });
 }
 
+/** Evidently's page of a report, once somebody asks for it: some megabytes. */
+export function useReportPage(id: string, isAsked: boolean) {
+  return useQuery({
+    queryKey: ['reports', 'page', id],
+    queryFn: () => unwrap(api.GET('/api/v1/monitoring/reports/{report_id}/page', { params: { path: { report_id: id } }, parseAs: 'text' })),
+    enabled: isAsked,
+    staleTime: Infinity,
+    gcTime: 0,
+  });
+}
+
 /** The newest report of an endpoint, with its contents; null where it was never checked. */
 export function useNewestReport(project: string, endpoint: string) {
   return useQuery({

@@ -1,7 +1,9 @@
-import { Badge, List, Text } from '@mantine/core';
+import { Badge, Button, List, Text } from '@mantine/core';
+import { useState } from 'react';
 import type { Schemas } from '../api/client';
-import { useReport } from '../api/queries';
+import { useReport, useReportPage } from '../api/queries';
 import { type Column, DataTable } from '../components/DataTable';
+import { FramedPage } from '../components/FramedPage';
 import { Kpis } from '../components/Kpis';
 import { Page } from '../components/Page';
 import { Section } from '../components/Section';
@@ -55,10 +57,31 @@ export default function Report({ id }: { id: string }) {
               , {found.begins.slice(0, 16)} to {found.ends.slice(0, 16)} UTC, made <When at={found.recorded_at} />
             </Text>
             {found.report ? <Contents report={found.report} begins={found.begins} ends={found.ends} /> : <Empty>This report has no contents on record.</Empty>}
+            <Section title="Evidently">
+              <Evidently id={id} digest={found.html_digest} />
+            </Section>
           </>
         )}
       </Shown>
     </Page>
+  );
+}
+
+/** The page that the check left: drift by column, what is known of the target, the model's performance and its slices'. */
+function Evidently({ id, digest }: { id: string; digest?: string }) {
+  const [isAsked, setAsked] = useState(false);
+  const page = useReportPage(id, isAsked);
+  if (!digest) return <Empty>The check left no page: it had too few rows, or was told to make none.</Empty>;
+  if (!isAsked)
+    return (
+      <Button variant="default" size="xs" onClick={() => setAsked(true)}>
+        Show its page
+      </Button>
+    );
+  return (
+    <Shown of={page} rows={6}>
+      {(html) => <FramedPage title="Evidently's page" html={html} />}
+    </Shown>
   );
 }
 
