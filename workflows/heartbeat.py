@@ -27,13 +27,15 @@ class Beats:
     def __init__(self, before: progress.StepProgress | None = None) -> None:
         self.progress = before
         """As it was told last. Until this attempt tells, what the one before it did: a beat without details would forget it."""
+        self.is_on = False
 
     def tell(self, found: progress.StepProgress) -> None:
         """From the next beat on. Never waits."""
         self.progress = found
 
 
-#: Of the activity that this task works for: a block within a block beats no second time, and says the same.
+#: Of the activity that this task works for: a block within a block beats no second time, and one after a block goes on with
+#: what that said.
 _CURRENT: Final[contextvars.ContextVar[Beats | None]] = contextvars.ContextVar("beats", default=None)
 
 
@@ -43,21 +45,19 @@ async def beating() -> AsyncIterator[Beats]:
 
     Outside an activity, or without a heartbeat timeout, nothing beats.
     """
-    if (outer := _CURRENT.get()) is not None:
-        yield outer
-        return
-    beats = Beats(_before())
+    beats = _CURRENT.get() or Beats(_before())
     timeout = activity.info().heartbeat_timeout if activity.in_activity() else None
-    if timeout is None:
+    if timeout is None or beats.is_on:
         yield beats
         return
-    mark = _CURRENT.set(beats)
+    _CURRENT.set(beats)
+    beats.is_on = True
     task = asyncio.create_task(_beat(beats, timeout.total_seconds() / BEATS))
     try:
         yield beats
     finally:
         task.cancel()
-        _CURRENT.reset(mark)
+        beats.is_on = False
 
 
 def _before() -> progress.StepProgress | None:

@@ -153,6 +153,22 @@ def test_a_block_within_a_block_says_the_same_and_beats_no_second_time() -> None
     assert active.heard[-1] == THIRD
 
 
+def test_a_block_after_a_block_goes_on_with_what_that_said(caplog: pytest.LogCaptureFixture) -> None:
+    fourth, active = THIRD.model_copy(update={"done": 4}), Activity(THIRD.model_dump(mode="json"))
+
+    async def work() -> None:
+        async with heartbeat.beating() as beats:
+            beats.tell(fourth)
+            await asyncio.sleep(0.02)
+        async with heartbeat.beating():
+            await asyncio.sleep(0.02)
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(active.run(work))
+    assert set(active.heard) == {fourth}
+    assert caplog.text.count("goes on") == 1
+
+
 def test_outside_of_an_activity_telling_changes_nothing() -> None:
     async def work() -> None:
         async with heartbeat.beating() as beats:
