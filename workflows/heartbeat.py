@@ -27,7 +27,9 @@ class Beats:
     def __init__(self, before: progress.StepProgress | None = None) -> None:
         self.progress = before
         """As it was told last. Until this attempt tells, what the one before it did: a beat without details would forget it."""
-        self.is_on = False
+        self.blocks = 0
+        """Under way: the first begins to beat, and the last ends it, whichever that is."""
+        self.task: asyncio.Task[None] | None = None
 
     def tell(self, found: progress.StepProgress) -> None:
         """From the next beat on. Never waits."""
@@ -47,17 +49,20 @@ async def beating() -> AsyncIterator[Beats]:
     """
     beats = _CURRENT.get() or Beats(_before())
     timeout = activity.info().heartbeat_timeout if activity.in_activity() else None
-    if timeout is None or beats.is_on:
+    if timeout is None:
         yield beats
         return
     _CURRENT.set(beats)
-    beats.is_on = True
-    task = asyncio.create_task(_beat(beats, timeout.total_seconds() / BEATS))
+    beats.blocks += 1
+    if beats.task is None:
+        beats.task = asyncio.create_task(_beat(beats, timeout.total_seconds() / BEATS))
     try:
         yield beats
     finally:
-        task.cancel()
-        beats.is_on = False
+        beats.blocks -= 1
+        if not beats.blocks:
+            beats.task.cancel()
+            beats.task = None
 
 
 def _before() -> progress.StepProgress | None:

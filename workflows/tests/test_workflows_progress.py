@@ -169,6 +169,29 @@ def test_a_block_after_a_block_goes_on_with_what_that_said(caplog: pytest.LogCap
     assert caplog.text.count("goes on") == 1
 
 
+def test_of_blocks_side_by_side_the_last_ends_the_beats() -> None:
+    active = Activity()
+
+    async def block(seconds: float) -> None:
+        async with heartbeat.beating():
+            await asyncio.sleep(seconds)
+
+    async def work() -> None:
+        async with heartbeat.beating() as beats:
+            beats.tell(THIRD)
+            long = asyncio.create_task(block(0.2))
+            await asyncio.sleep(0)
+        before = len(active.heard)
+        await asyncio.sleep(0.1)
+        assert len(active.heard) > before, "the first block is over, and the other goes on"
+        await long
+        ended = len(active.heard)
+        await asyncio.sleep(0.05)
+        assert len(active.heard) == ended
+
+    asyncio.run(active.run(work))
+
+
 def test_outside_of_an_activity_telling_changes_nothing() -> None:
     async def work() -> None:
         async with heartbeat.beating() as beats:
