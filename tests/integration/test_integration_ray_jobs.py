@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import shlex
 import sys
@@ -15,7 +16,10 @@ import httpx
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from mainspring.core import errors, settings
+sys.path.insert(0, str(Path(__file__).parents[2] / "serving" / "tests"))
+from serving_receiver import Receiver
+
+from mainspring.core import errors, settings, traces
 from mainspring.core import job_logs as kept_logs
 from mainspring.platform.runs import job_logs
 from mainspring.platform.stack import parts, processes, stack
@@ -104,6 +108,29 @@ def test_runs_once_and_is_found_again(ray: settings.Settings, tmp_path: Path) ->
 
     with_jobs(ray, story)
     assert (tmp_path / "starts").read_text() == "x"
+
+
+def test_the_job_is_a_span_of_the_trace_that_started_it(ray: settings.Settings, tmp_path: Path) -> None:
+    trace, parent, receiver = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", Receiver()
+    code = f"from mainspring.workflows.ray_jobs import observed\nwith observed.job('training'):\n    {WRITES}"
+    one = work("run_t-train", code, folder=tmp_path)
+    # In a cluster it is in the environment of the nodes.
+    where = f"MAINSPRING_TELEMETRY_TRACE_ENDPOINT={receiver.url}"
+    told = dataclasses.replace(one, entrypoint=lambda k: f"{where} {one.entrypoint(k)}")
+
+    async def story(jobs: client.RayJobs) -> str:
+        with traces.resumed(f"00-{trace}-{parent}-01"):
+            return (await attach.run_to_end(jobs, told, poll_seconds=0.1)).answer
+
+    try:
+        assert with_jobs(ray, story) == "done"
+    finally:
+        receiver.close()
+    (resource,) = (one for document in receiver.documents for one in document["resourceSpans"])
+    named = {a["key"]: a["value"]["stringValue"] for a in resource["resource"]["attributes"]}
+    (span,) = (span for scope in resource["scopeSpans"] for span in scope["spans"])
+    assert (named["service.name"], span["name"]) == ("mainspring-ray-job", "ray job training")
+    assert (span["traceId"], span["parentSpanId"]) == (trace, parent)
 
 
 def test_a_killed_job_is_followed_by_the_next(ray: settings.Settings, tmp_path: Path) -> None:
