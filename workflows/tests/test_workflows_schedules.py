@@ -129,6 +129,12 @@ def test_an_option_that_is_none_is_refused_by_name(options: dict[str, object], f
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize("name", ["alerts", "prompted_by", "on_behalf_of"])
+def test_nobody_says_who_or_what_asked_for_a_retraining(name: str) -> None:
+    with pytest.raises(errors.InvalidRequest, match=f"has no option `{name}`"):
+        schedules.request_of(schedules.Process.RETRAIN, "tiny", {"endpoint": "tiny", name: ["x"]})
+
+
 def test_a_retraining_is_started_in_the_name_of_who_put_it_last() -> None:
     retrain = schedules.Process.RETRAIN
 
