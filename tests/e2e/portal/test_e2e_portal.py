@@ -852,6 +852,8 @@ def test_a_project_s_budgets_and_what_it_keeps_are_with_its_costs(browser: Brows
         ["reads", "512", "bytes"],
     ]
     expect(tab.page.get_by_text("3.00 GiB in all, measured")).to_be_visible()
+    left = tab.page.get_by_role("region", name="Left of this month's budget")
+    expect(left).to_contain_text(re.compile(r"1\d\.\d+ USD of 20\.00 USD left"))
     tab.context.close()
 
 

@@ -60,6 +60,7 @@ export default function Costs() {
           <Shown of={records}>{({ items, isCut }) => <Days records={items} isCut={isCut} />}</Shown>
         </Section>
         <Budgets project={project} />
+        {project && <BurnDown name={project} />}
         {project && <PeriodBudgets project={project} />}
         {project && <Kept project={project} />}
         <ByModel project={project} />
@@ -133,6 +134,51 @@ function Budgets({ project }: { project: string }) {
       </Shown>
     </Section>
   );
+}
+
+/** What is left of the month's budget, day by day. */
+function BurnDown({ name }: { name: string }) {
+  const projects = useProjects();
+  const project = projects.data?.items.find((one) => one.name === name);
+  const records = useCostRecords(name, begin('this month'));
+  const limit = project?.monthly_budget;
+  if (!limit) return null;
+  return (
+    <Section title="Left of this month's budget">
+      <Shown of={records}>{({ items, isCut }) => <Left limit={limit} records={items} isCut={isCut} />}</Shown>
+    </Section>
+  );
+}
+
+function Left({ limit, records, isCut }: { limit: number; records: Cost[]; isCut: boolean }) {
+  const { times, values } = useMemo(() => burnDown(records, limit, new Date()), [records, limit]);
+  const currency = records[0]?.billing_currency ?? 'USD';
+  const left = values[values.length - 1] ?? limit;
+  if (isCut) return <Empty>There are more records than a page can hold; see `mainspring cost forecast`.</Empty>;
+  return (
+    <>
+      <Suspense fallback={<Loading rows={3} />}>
+        <Series label={`Left of ${money(limit, currency)} by day: ${money(left, currency)} today`} times={times} values={values} unit={currency} />
+      </Suspense>
+      <Text size="sm" c={left < 0 ? 'error' : 'dimmed'}>
+        {money(left, currency)} of {money(limit, currency)} left
+      </Text>
+    </>
+  );
+}
+
+/** From the first of the month to today, what was left at the end of each day (UTC). */
+export function burnDown(records: Cost[], limit: number, now: Date): { times: number[]; values: number[] } {
+  const spent = byDay(records);
+  const first = Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), 1) / 1000;
+  const times: number[] = [first - 86_400];
+  const values: number[] = [limit];
+  for (let day = first; day <= now.getTime() / 1000; day += 86_400) {
+    const index = spent.times.indexOf(day);
+    times.push(day);
+    values.push((values[values.length - 1] ?? limit) - (index < 0 ? 0 : (spent.values[index] ?? 0)));
+  }
+  return { times, values };
 }
 
 function PeriodBudgets({ project }: { project: string }) {
