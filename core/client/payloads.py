@@ -6,7 +6,6 @@ of failures. What is large is kept beside Temporal then (`claims.py`). Not encry
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import re
 import secrets
@@ -94,12 +93,12 @@ class SealedPayloads(converter.PayloadCodec):
             sealed = [_seal(keys, payload) for payload in payloads]
         if self._store is None:
             return sealed
-        return await asyncio.gather(*map(self._store.keep, sealed))
+        return [await self._store.keep(one) for one in sealed]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Errors: Misconfigured for a key or a store that this process has not; CorruptArtifact for changed bytes;
         NotFound for a large payload that is gone; DependencyDown."""
-        found = await asyncio.gather(*map(self._fetch, payloads))
+        found = [await self._fetch(one) for one in payloads]
         return [self._open(p) if p.metadata.get("encoding") == _ENCODING else p for p in found]
 
     async def decode_json(self, body: bytes) -> bytes:
