@@ -18,6 +18,7 @@ OURS = {
     "mainspring.core.client.payloads",
     "mainspring.core.client.search_attributes",
     "mainspring.core.client.tracing",
+    "mainspring.core.client.under_way",
     "mainspring.core.client.workflows",
     "mainspring.core.contracts",
     "mainspring.core.contracts.access_requests",
