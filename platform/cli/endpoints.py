@@ -110,6 +110,32 @@ def endpoint_traffic(name: str, actor: str, as_json: bool) -> None:
     output.show(rows, as_json=False, columns=_TRAFFIC)
 
 
+@endpoint.command("history")
+@_NAME
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@session.AS
+@session.JSON
+def endpoint_history(name: str, limit: int, actor: str, as_json: bool) -> None:
+    """What it served, from when on, by which run and whose approval; newest first."""
+    with session.client(actor or "developer@local") as client:
+        rows = client.endpoint_history(name, limit=limit).items
+    if not as_json:
+        rows = [{**row, "stable": row["stable"][7:19], "canary": row["canary"][7:19]} for row in rows]
+    columns = (
+        "at",
+        "action",
+        "version",
+        "stable",
+        "canary",
+        "canary_percent",
+        "by",
+        "approved_by",
+        "run_id",
+        "reason",
+    )
+    output.show(rows, as_json=as_json, columns=columns)
+
+
 @endpoint.command("idle")
 @click.option("--project", "project_name", default="")
 @click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True)

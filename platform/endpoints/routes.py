@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from mainspring.core.contracts import control, prediction
 from mainspring.platform import plane as control_plane
-from mainspring.platform.endpoints import deleting, live, service
+from mainspring.platform.endpoints import deleting, history, live, service
 
 
 @get("/api/v1/endpoints", tags=["endpoints"])
@@ -43,6 +43,18 @@ async def show_endpoint_live(
 ) -> control.EndpointLive:
     """An endpoint with its traffic, statistics and bundles as serving has them now; answers without them where it is away."""
     return await live.show(plane, credential, name)
+
+
+@get("/api/v1/endpoints/{name:str}/history", tags=["endpoints"])
+async def list_endpoint_history(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    name: FromPath[str],
+    after: Annotated[int, QueryParameter(ge=0, le=2**62)] = 0,
+    limit: Annotated[int, QueryParameter(ge=1, le=500)] = 100,
+) -> control.Page:
+    """What it served, from when on, by which run and whose approval: newest first, `after` being the page's cursor."""
+    return await history.read(plane, credential, name, before=after, limit=limit)
 
 
 @delete("/api/v1/endpoints/{name:str}", tags=["endpoints"], status_code=204)
@@ -81,6 +93,7 @@ HANDLERS = (
     list_endpoints,
     show_endpoint,
     show_endpoint_live,
+    list_endpoint_history,
     delete_endpoint,
     predict_at_endpoint,
     explain_at_endpoint,

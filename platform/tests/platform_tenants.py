@@ -250,6 +250,7 @@ REQUESTS = (
     Asked("GET", "/v1/events", query="after=0&until_idle=true&run={run_id}"),
     Asked("GET", "/v1/events", query="after=0&until_idle=true&endpoint=e-{project}"),
     Asked("GET", "/api/v1/endpoints/e-{project}/live"),
+    Asked("GET", "/api/v1/endpoints/e-{project}/history"),
     Asked("DELETE", "/api/v1/endpoints/e-{project}"),
     *(Asked("POST", f"/api/v1/endpoints/e-{{project}}/{verb}", {"rows": [{"x": 1.0}]}) for verb in ASKING),
     Asked("GET", "/api/v1/models", may_answer=True),

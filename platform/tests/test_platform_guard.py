@@ -27,7 +27,14 @@ from mainspring.platform.runs import launcher
 ROOM = Path(mutation.__file__).parent
 CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
 #: What anybody may ask: is the process alive, how busy is it, what is its API, and the portal's files, which have nothing of the platform's state.
-PORTAL = {"/", "/portal", "/portal/{path:path}", "/portal/assets/{name:str}", "/portal/config.json"}
+PORTAL = {
+    "/",
+    "/portal",
+    "/portal/{path:path}",
+    "/portal/assets/{name:str}",
+    "/portal/config.json",
+    "/portal/frame",
+}
 OPEN = {"/healthz", "/readyz", "/metrics", *PORTAL}
 #: Asked by POST because the question is long, or has a secret that is for no address; nothing is changed.
 QUESTIONS = {

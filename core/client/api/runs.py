@@ -229,6 +229,11 @@ class Runs(Connection):
     def endpoint(self, name: str) -> control.EndpointClaim:
         return self._get(f"/api/v1/endpoints/{quote(name, safe='')}", control.EndpointClaim)
 
+    def endpoint_history(self, name: str, *, after: str = "", limit: int = 100) -> control.Page:
+        """What it served, newest first; items are `traffic_changes.TrafficChange`. Errors: NotFound."""
+        path = f"/api/v1/endpoints/{quote(name, safe='')}/history"
+        return self._get(path, control.Page, after=after or "0", limit=limit)
+
     def delete_endpoint(self, name: str) -> None:
         """Roles approver, admin. Its name is for anybody to take then; what is on record stays.
 

@@ -230,6 +230,11 @@ class AsyncRuns(AsyncConnection):
     async def endpoint(self, name: str) -> control.EndpointClaim:
         return await self._get(f"/api/v1/endpoints/{quote(name, safe='')}", control.EndpointClaim)
 
+    async def endpoint_history(self, name: str, *, after: str = "", limit: int = 100) -> control.Page:
+        """What it served, newest first; items are `traffic_changes.TrafficChange`. Errors: NotFound."""
+        path = f"/api/v1/endpoints/{quote(name, safe='')}/history"
+        return await self._get(path, control.Page, after=after or "0", limit=limit)
+
     async def delete_endpoint(self, name: str) -> None:
         """Roles approver, admin. Its name is for anybody to take then; what is on record stays.
 
