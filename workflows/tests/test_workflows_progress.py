@@ -55,7 +55,8 @@ def follow(
     ray.script[JOB] = ["PENDING", "RUNNING"]
 
     def look() -> StepProgress | None:
-        if until(active.heard):
+        # On a busy machine so much is heard before the job is there.
+        if JOB in ray.jobs and until(active.heard):
             ray.jobs[JOB]["states"] = ["SUCCEEDED"]
         return told()
 
