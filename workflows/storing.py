@@ -22,19 +22,23 @@ __all__ = ["measure_all", "meter"]
 
 _LOG: Final = logging.getLogger(__name__)
 
+#: A worker may be up before the control API is.
+AGAIN_SECONDS: Final = 30.0
+
 
 async def meter(in_force: settings.Settings, http: httpx.AsyncClient) -> None:
-    """At once, and every `cost.storage_minutes` until it is cancelled. Whoever is away is asked the next time."""
-    is_told = False
+    """At once, and every `cost.storage_minutes` until it is cancelled; sooner again where the control API did not take it."""
+    is_told, every = False, in_force.cost.storage_minutes * 60
     while True:
+        pause = every
         try:
             await measure_all(in_force, http)
             is_told = False
         except errors.MainspringError as error:
             if not is_told:
                 _LOG.warning("what projects keep is not on record yet: %s", error)
-            is_told = True
-        await asyncio.sleep(in_force.cost.storage_minutes * 60)
+            is_told, pause = True, min(every, AGAIN_SECONDS)
+        await asyncio.sleep(pause)
 
 
 async def measure_all(in_force: settings.Settings, http: httpx.AsyncClient) -> list[contracts.StorageView]:

@@ -250,3 +250,27 @@ def test_the_command_line(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         "used": 1,
     }
     assert run(cli.cli, ["cost", "storage", "nobody"]).exit_code != 0
+
+
+def test_a_worker_that_is_up_first_measures_soon_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "AGAIN_SECONDS", 0.01)
+    asked = list[str]()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        if len(asked) < 3:
+            raise httpx.ConnectError("nobody there")
+        return httpx.Response(200, json={"items": [], "next": ""})
+
+    async def told() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://api") as http:
+            metering = asyncio.create_task(storing.meter(settings.load({}, directory=tmp_path), http))
+            while len(asked) < 3:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            metering.cancel()
+
+    asyncio.run(told())
+    assert len(asked) == 3, "then the next is an hour away"
