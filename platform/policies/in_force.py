@@ -30,7 +30,9 @@ async def follow(plane: control_plane.ControlPlane, own: Path) -> None:
 
     Each request is decided by one set from its first question on: nobody is refused because the set changed meanwhile.
     """
-    done = seen = await asyncio.to_thread(_state, own)
+    # Nothing is taken for loaded: the folder may have changed between the load at the start and the first look here.
+    done: _State | None = None
+    seen: _State | None = None
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         now = await asyncio.to_thread(_state, own)

@@ -142,4 +142,21 @@ def test_a_set_that_is_being_written_is_waited_for(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(in_force, "LOOK_SECONDS", 0.0)
     with pytest.raises(IndexError):
         asyncio.run(in_force.follow(None, Path()))  # type: ignore[arg-type]
-    assert loads == ["d", "f"], "once each, when it was written"
+    assert loads == ["a", "d", "f"], "once each, when it was written"
+
+
+def test_what_changed_before_the_first_look_is_in_force_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The set is loaded as the application is made; the folder is looked at from its start on."""
+    monkeypatch.setattr(in_force, "LOOK_SECONDS", 0.02)
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "own.cedar").write_text(PERMIT)
+    s = settings.load({"MAINSPRING_CONTROL_POLICIES_DIR": str(folder)}, directory=tmp_path)
+    app = control_app.create_app(s, issuer=identity.TokenIssuer(ACTORS), launcher=launcher.MemoryLauncher())
+    durable.replace_file(folder / "own.cedar", PERMIT + CLOSED)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        api = Api(client, folder)
+        until(lambda: api.create() == 403)
+        assert [outcome for outcome, _ in api.record()] == ["done"]
