@@ -7,7 +7,6 @@ access ends does not wait for any of this (`platform/access.py`).
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ import sqlalchemy as sa
 
 from mainspring.core import errors
 from mainspring.core.contracts import access_requests
+from mainspring.platform import loops
 from mainspring.platform import plane as control_plane
 from mainspring.platform.access_requests import alarm, store
 from mainspring.platform.runs import outbox
@@ -59,10 +59,9 @@ async def keep(plane: control_plane.ControlPlane, started: set[str]) -> None:
 async def keep_forever(plane: control_plane.ControlPlane) -> None:
     """At once what an earlier process left, then again and again."""
     started: set[str] = set()
-    while True:
-        try:
-            await keep(plane, started)
-        # The edge of a task that nobody awaits: whatever went wrong is told, and tried again.
-        except Exception:  # noqa: BLE001
-            _LOG.exception("looking through access failed; next try in %.0f s", KEEP_SECONDS)
-        await asyncio.sleep(KEEP_SECONDS)
+    await loops.again_forever(
+        lambda: keep(plane, started),
+        every_seconds=KEEP_SECONDS,
+        failed="looking through access failed",
+        log=_LOG,
+    )

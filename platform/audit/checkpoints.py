@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import canonical, errors, settings
 from mainspring.core.contracts import base
-from mainspring.platform import database
+from mainspring.platform import database, loops
 from mainspring.platform.audit import checkpoint_files, rows, signers, store, verification
 
 _LOG: Final = logging.getLogger(__name__)
@@ -213,13 +213,12 @@ class Checkpointer:
 
     async def run(self) -> None:
         """A checkpoint every few seconds, until cancelled."""
-        while True:
-            try:
-                await self.take()
-            # The edge of a task that nobody awaits: whatever went wrong is told, and tried again.
-            except Exception:  # noqa: BLE001
-                _LOG.exception("no audit checkpoint was taken; see `mainspring audit verify`")
-            await asyncio.sleep(self._settings.interval_seconds)
+        await loops.again_forever(
+            self.take,
+            every_seconds=self._settings.interval_seconds,
+            failed="no audit checkpoint was taken; see `mainspring audit verify`",
+            log=_LOG,
+        )
 
 
 def _corrupt(problem: str) -> errors.CorruptArtifact:

@@ -5,7 +5,6 @@ Each control API looks; of several one puts it on record. Delivered at least onc
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -18,7 +17,7 @@ from mainspring.core import cost
 from mainspring.core.contracts import base
 from mainspring.core.contracts.budgets import Period
 from mainspring.core.cost import periods
-from mainspring.platform import alarms, database, mutation
+from mainspring.platform import alarms, database, loops, mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.costs import budgets
 
@@ -34,13 +33,12 @@ _table = database.budgets
 
 async def look_forever(plane: control_plane.ControlPlane) -> None:
     """At once, and again and again."""
-    while True:
-        try:
-            await look(plane, now=base.utc_now())
-        # The edge of a task that nobody awaits: whatever went wrong is told, and tried again.
-        except Exception:  # noqa: BLE001
-            _LOG.exception("looking through budgets failed; next try in %.0f s", LOOK_SECONDS)
-        await asyncio.sleep(LOOK_SECONDS)
+    await loops.again_forever(
+        lambda: look(plane, now=base.utc_now()),
+        every_seconds=LOOK_SECONDS,
+        failed="looking through budgets failed",
+        log=_LOG,
+    )
 
 
 async def look(plane: control_plane.ControlPlane, *, now: datetime) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors
 from mainspring.core.contracts import alerts, base
-from mainspring.platform import mutation
+from mainspring.platform import loops, mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.monitoring import mail, store, webhooks
 
@@ -33,13 +33,12 @@ _LONGEST_WAIT_SECONDS: Final = 3600.0
 
 async def tell_forever(plane: control_plane.ControlPlane) -> None:
     """Again and again, what is due."""
-    while True:
-        try:
-            await tell(plane, now=base.utc_now())
-        # The edge of a task that nobody awaits: whatever went wrong is told, and tried again.
-        except Exception:  # noqa: BLE001
-            _LOG.exception("telling of alerts failed; next try in %.0f s", LOOK_SECONDS)
-        await asyncio.sleep(LOOK_SECONDS)
+    await loops.again_forever(
+        lambda: tell(plane, now=base.utc_now()),
+        every_seconds=LOOK_SECONDS,
+        failed="telling of alerts failed",
+        log=_LOG,
+    )
 
 
 async def tell(plane: control_plane.ControlPlane, *, now: datetime) -> int:

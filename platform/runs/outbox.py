@@ -8,6 +8,7 @@ asking again is harmless. What a crash or an engine that was away left open, :fu
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable
 from datetime import timedelta
@@ -29,7 +30,7 @@ from mainspring.core.contracts import (
     training,
     tuning,
 )
-from mainspring.platform import mutation
+from mainspring.platform import loops, mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
 from mainspring.platform.costs import reservations
@@ -87,15 +88,13 @@ async def recover(plane: control_plane.ControlPlane, *, older_than: timedelta = 
 
 async def recover_forever(plane: control_plane.ControlPlane) -> None:
     """At once what an earlier process left, then what requests of this one gave up."""
-    older_than = timedelta(0)
-    while True:
-        try:
-            await recover(plane, older_than=older_than)
-        # The edge of a task that nobody awaits: whatever went wrong is told, and tried again.
-        except Exception:  # noqa: BLE001
-            _LOG.exception("recovery of open intents failed; next try in %.0f s", RECOVERY_SECONDS)
-        older_than = RECOVERY_AGE
-        await asyncio.sleep(RECOVERY_SECONDS)
+    ages = itertools.chain([timedelta(0)], itertools.repeat(RECOVERY_AGE))
+    await loops.again_forever(
+        lambda: recover(plane, older_than=next(ages)),
+        every_seconds=RECOVERY_SECONDS,
+        failed="recovery of open intents failed",
+        log=_LOG,
+    )
 
 
 async def ask(answer: Awaitable[T]) -> T:
