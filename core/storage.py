@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -12,15 +13,30 @@ from mainspring.core import settings
 from mainspring.core.contracts.storage import StoragePlace
 from mainspring.core.models import bundle
 
-__all__ = ["measure"]
+__all__ = ["Owned", "measure"]
 
 #: Where a bundle, and a notebook workspace, say whose they are: a file, and the keys on the way there.
 _BUNDLE_OF: Final = (bundle.MANIFEST, "project")
 _NOTEBOOK_OF: Final = ("workspace.json", "asked", "project")
 
 
+@dataclass(frozen=True)
+class Owned:
+    """The folders that say themselves whose they are, by project: looked through once, however many projects there are."""
+
+    bundles: Mapping[str, Sequence[Path]]
+    notebooks: Mapping[str, Sequence[Path]]
+
+    @classmethod
+    def look(cls, in_force: settings.Settings) -> Owned:
+        return cls(
+            bundles=_by_project(bundle.BundleStore(in_force.serving.bundle_dir).folders(), _BUNDLE_OF),
+            notebooks=_by_project(_in(in_force.notebooks.dir), _NOTEBOOK_OF),
+        )
+
+
 def measure(
-    in_force: settings.Settings, project: str, *, endpoints: Sequence[str], views: Sequence[str]
+    in_force: settings.Settings, project: str, owned: Owned, *, endpoints: Sequence[str], views: Sequence[str]
 ) -> dict[StoragePlace, int]:
     """Bytes by place, as files are long; one with several names counts once in a place, and links are not followed.
 
@@ -33,7 +49,7 @@ def measure(
     found = {
         StoragePlace.TABLES: [root, in_force.stack.state_dir / "probes" / f"{project}.jsonl"],
         **{place: [folder] for folder, place in own.items()},
-        StoragePlace.BUNDLES: _of(bundle.BundleStore(serving.bundle_dir).folders(), _BUNDLE_OF, project),
+        StoragePlace.BUNDLES: list(owned.bundles.get(project, ())),
         StoragePlace.PREDICTIONS: [serving.predictions_dir / name for name in endpoints],
         StoragePlace.READS: [serving.reads_dir / name for name in views],
         # A held push is called by its view and twelve digits of its digest.
@@ -42,14 +58,16 @@ def measure(
         StoragePlace.STREAMS: [
             p for p in _in(in_force.streams.state_dir) if p.name.startswith(f"{project}.")
         ],
-        StoragePlace.NOTEBOOKS: _of(_in(in_force.notebooks.dir), _NOTEBOOK_OF, project),
+        StoragePlace.NOTEBOOKS: list(owned.notebooks.get(project, ())),
     }
     return {place: _bytes(paths, frozenset(own) - set(paths)) for place, paths in found.items()}
 
 
-def _of(folders: Iterable[Path], said: Sequence[str], project: str) -> list[Path]:
-    """Those whose file names the project."""
-    return [folder for folder in folders if _project(folder, *said) == project]
+def _by_project(folders: Iterable[Path], said: Sequence[str]) -> dict[str, list[Path]]:
+    found = dict[str, list[Path]]()
+    for folder in folders:
+        found.setdefault(_project(folder, *said), []).append(folder)
+    return found
 
 
 def _project(folder: Path, file: str, *keys: str) -> str:

@@ -42,19 +42,35 @@ async def meter(in_force: settings.Settings, http: httpx.AsyncClient) -> None:
 
 
 async def measure_all(in_force: settings.Settings, http: httpx.AsyncClient) -> list[contracts.StorageView]:
-    """What every project keeps. Errors: DependencyDown where the control API is away; its own."""
-    told = []
+    """What every project keeps. Errors: DependencyDown where the control API is away; where it refuses a project, the first
+    refusal, once the others' are on record.
+    """
+    told, refusals = list[contracts.StorageView](), list[errors.MainspringError]()
+    owned = await asyncio.to_thread(storage.Owned.look, in_force)
     async for project in _names(http, "/api/v1/projects?limit=500"):
-        of = quote(project)
-        endpoints = [name async for name in _names(http, f"/api/v1/endpoints?limit=500&project={of}")]
-        views = [name async for name in _names(http, f"/api/v1/catalog?limit=500&kind=view&project={of}")]
-        # Before the look: what comes meanwhile is of the next period.
-        at = base.utc_now()
-        stored = await asyncio.to_thread(storage.measure, in_force, project, endpoints=endpoints, views=views)
-        body = contracts.StorageMeasured(measured_at=at, stored=stored).model_dump_json()
-        answer = await exchange(http, "control", "POST", f"/api/v1/projects/{of}/storage", body)
-        told.append(contracts.StorageView.model_validate(answer))
+        try:
+            told.append(await _measure(in_force, http, project, owned))
+        except (errors.Rejected, errors.Denied) as refusal:
+            refusals.append(refusal)
+    if refusals:
+        raise refusals[0]
     return told
+
+
+async def _measure(
+    in_force: settings.Settings, http: httpx.AsyncClient, project: str, owned: storage.Owned
+) -> contracts.StorageView:
+    of = quote(project)
+    endpoints = [name async for name in _names(http, f"/api/v1/endpoints?limit=500&project={of}")]
+    views = [name async for name in _names(http, f"/api/v1/catalog?limit=500&kind=view&project={of}")]
+    # Before the look: what comes meanwhile is of the next period.
+    at = base.utc_now()
+    stored = await asyncio.to_thread(
+        storage.measure, in_force, project, owned, endpoints=endpoints, views=views
+    )
+    body = contracts.StorageMeasured(measured_at=at, stored=stored).model_dump_json()
+    answer = await exchange(http, "control", "POST", f"/api/v1/projects/{of}/storage", body)
+    return contracts.StorageView.model_validate(answer)
 
 
 async def _names(http: httpx.AsyncClient, path: str) -> AsyncIterator[str]:

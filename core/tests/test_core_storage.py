@@ -70,7 +70,7 @@ def write(path: Path, size: int) -> None:
 
 
 def measured(s: settings.Settings) -> dict[StoragePlace, int]:
-    return storage.measure(s, "alpha", endpoints=["delay"], views=["daily"])
+    return storage.measure(s, "alpha", storage.Owned.look(s), endpoints=["delay"], views=["daily"])
 
 
 def expected(s: settings.Settings) -> dict[StoragePlace, int]:

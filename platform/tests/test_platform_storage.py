@@ -156,8 +156,12 @@ def test_the_worker_measures_every_project(api: Api, tmp_path: Path) -> None:
         (s.stack.state_dir / name).parent.mkdir(parents=True)
         (s.stack.state_dir / name).write_bytes(b"x" * size)
 
+    refused = set[str]()
+
     class Wire(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "POST" and request.url.path in refused:
+                return httpx.Response(404, json={"code": "not_found", "message": "there is no such project"})
             sent = httpx.Request(
                 request.method, request.url, headers=request.headers, content=await request.aread()
             )
@@ -172,6 +176,14 @@ def test_the_worker_measures_every_project(api: Api, tmp_path: Path) -> None:
     assert asyncio.run(told()) == [("flight-delay", 35), ("second", 70)]
     shown = api.call("developer", "GET", PLACE, 200)
     assert (shown["stored"]["tables"], shown["stored"]["predictions"], shown["total_bytes"]) == (5, 30, 35)
+    # One that went meanwhile is told of, and the next is measured all the same.
+    refused.add(PLACE)
+    with (s.stack.state_dir / "projects/second/full/x").open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(errors.NotFound, match="no such project"):
+        asyncio.run(told())
+    other = api.call("developer", "GET", PLACE.replace("flight-delay", "second"), 200)
+    assert other["total_bytes"] == 74 and api.call("developer", "GET", PLACE, 200) == shown
 
 
 def measure(api: Api, **stored: int) -> None:
