@@ -11,17 +11,11 @@ import signal
 import socket
 import sys
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from mainspring.core import errors, settings
 from mainspring.native import front as native
 from mainspring.serving import assembly, logs, server
-
-if TYPE_CHECKING:
-    pass
-
-#: What is not received by then waits on disk; a stop must not wait for long.
-_USAGE_TIMEOUT_SECONDS: Final = 5.0
 
 EXIT_MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
 
