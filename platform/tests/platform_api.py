@@ -6,14 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from litestar.testing import TestClient
 
 from mainspring.core import identity, settings
+from mainspring.core.client import control as control_client
 from mainspring.platform import app as control_app
 from mainspring.platform.runs import launcher as run_launcher
 
 PROJECT = {"name": "flight-delay", "owner": "team@example.org", "monthly_budget": 1.0}
+
+
+def transport(client: TestClient[Any]) -> httpx.BaseTransport:
+    """The application's own, by which any other client asks it; it outlives each of those."""
+    return httpx.MockTransport(client._transport.handle_request)
 
 
 class Api:
@@ -49,6 +56,11 @@ class Api:
 
     def audit(self) -> list[dict[str, Any]]:
         return self.call("approver", "GET", "/api/v1/audit", 200)["items"]
+
+    def control_client(self, actor: str) -> control_client.ControlClient:
+        """For `session.client`: of the role that `actor` begins with."""
+        token = self._tokens[actor.partition("@")[0]]
+        return control_client.ControlClient("http://api", token, transport=transport(self.client))
 
     def run(self, expect: int = 201, role: str = "developer", **fields: Any) -> Any:
         return self.call(role, "POST", "/api/v1/runs", expect, {"project": "flight-delay", **fields})

@@ -13,13 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from click.testing import CliRunner
 from platform_api import Api, api, empty, launcher
 
 from mainspring.core import errors, identity, settings
-from mainspring.core.client import control as control_client
 from mainspring.core.contracts import base, budgets, control, training
 from mainspring.core.contracts.budgets import Period
 from mainspring.core.cost import periods
@@ -307,16 +305,7 @@ def test_whoever_has_work_under_way_is_told_of_hard_budgets(api: Api) -> None:
 
 
 def test_the_command_line(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Transport(httpx.BaseTransport):
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            return api.client._transport.handle_request(request)
-
-    def client(actor: str) -> control_client.ControlClient:
-        return control_client.ControlClient(
-            "http://api", api._tokens[actor.partition("@")[0]], transport=Transport()
-        )
-
-    monkeypatch.setattr(session, "client", client)
+    monkeypatch.setattr(session, "client", api.control_client)
 
     def run(*words: str, expect: int = 0) -> str:
         done = CliRunner().invoke(cli.cli, ["budget", *words])

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +14,6 @@ from litestar.testing import TestClient
 from platform_api import Api
 
 from mainspring.core import errors, identity, settings
-from mainspring.core.client import control as control_client
 from mainspring.core.contracts import masking as mask_contracts
 from mainspring.core.protection import keysets, masking, sealing
 from mainspring.core.synthetic import marks
@@ -181,17 +179,7 @@ def test_serving_of_such_an_environment_shows_nothing_as_it_is(api: Api) -> None
 def test_the_command_line_says_whether_a_file_may_be_read(
     api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Transport(httpx.BaseTransport):
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            return api.client._transport.handle_request(request)
-
-    monkeypatch.setattr(
-        session,
-        "client",
-        lambda a: control_client.ControlClient(
-            "http://api", api._tokens[a.partition("@")[0]], transport=Transport()
-        ),
-    )
+    monkeypatch.setattr(session, "client", api.control_client)
 
     def run(file: Path, *words: str, expect: int = 0) -> str:
         asked = ["data", "check", "hospital", str(file), "--environment", "dev", *words]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import platform_api
 import pytest
 from click.testing import CliRunner
 from litestar.testing import TestClient
@@ -189,14 +189,12 @@ def test_bad_answers_are_refused_and_nothing_is_kept(world: World) -> None:
 def test_the_command_line_asks_hands_in_and_signs(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Transport(httpx.BaseTransport):
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            return world.client._transport.handle_request(request)
-
     monkeypatch.setattr(
         session,
         "client",
-        lambda a: control_client.ControlClient("http://api", a.partition("@")[0], transport=Transport()),
+        lambda a: control_client.ControlClient(
+            "http://api", a.partition("@")[0], transport=platform_api.transport(world.client)
+        ),
     )
 
     def run(*words: str, expect: int = 0) -> str:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
+import platform_api
 import pytest
 from click.testing import CliRunner
 from litestar.testing import TestClient
@@ -63,15 +63,12 @@ def test_an_organisations_own_policies_and_settings_are_in_it(
         settings.load({}, directory=tmp_path), issuer=issuer, launcher=launcher.MemoryLauncher()
     )
     with TestClient(app) as client:
-
-        class Transport(httpx.BaseTransport):
-            def handle_request(self, request: httpx.Request) -> httpx.Response:
-                return client._transport.handle_request(request)
-
         monkeypatch.setattr(
             session,
             "client",
-            lambda _: control_client.ControlClient("http://api", "dev", transport=Transport()),
+            lambda _: control_client.ControlClient(
+                "http://api", "dev", transport=platform_api.transport(client)
+            ),
         )
         done = CliRunner().invoke(cli.cli, ["environment", "list", "--json"])
     assert done.exit_code == 0, done.output

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -15,7 +14,6 @@ from litestar.testing import TestClient
 from platform_api import PROJECT, Api
 
 from mainspring.core import canonical, errors, identity, settings
-from mainspring.core.client import control as control_client
 from mainspring.core.features import ops, plan, schema
 from mainspring.core.models import architecture, bundle, network, signing
 from mainspring.core.protection import exporting
@@ -236,16 +234,7 @@ class Command:
     """`mainspring` in a folder of its own, with the control API of the test."""
 
     def __init__(self, api: Api, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        class Transport(httpx.BaseTransport):
-            def handle_request(self, request: httpx.Request) -> httpx.Response:
-                return api.client._transport.handle_request(request)
-
-        def client(actor: str) -> control_client.ControlClient:
-            return control_client.ControlClient(
-                "http://api", api._tokens[actor.partition("@")[0]], transport=Transport()
-            )
-
-        monkeypatch.setattr(session, "client", client)
+        monkeypatch.setattr(session, "client", api.control_client)
         monkeypatch.chdir(folder)
 
     def __call__(self, *words: str, expect: int = 0) -> str:

@@ -7,12 +7,10 @@ import logging
 from datetime import timedelta
 from typing import Any
 
-import httpx
 import pytest
 from platform_accounts import CI, PLACE, ask, by, change, create, made, rotate
 from platform_api import Api, api, empty, launcher
 
-from mainspring.core.client import control as control_client
 from mainspring.core.contracts import base, service_accounts
 
 __all__ = ["api", "empty", "launcher", "made"]  # fixtures
@@ -100,10 +98,6 @@ def test_the_token_is_neither_on_record_nor_said_again(
 
 
 def test_the_client_asks(api: Api, made: Any) -> None:
-    class Transport(httpx.BaseTransport):
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            return api.client._transport.handle_request(request)
-
     asked = service_accounts.ServiceTokenQuestion(token=ask(api, made)["access_token"])
-    with control_client.ControlClient("http://api", api._tokens["service"], transport=Transport()) as client:
+    with api.control_client("service") as client:
         assert client.introspect_service_token(asked).actor == CI

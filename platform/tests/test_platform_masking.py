@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import platform_api
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -253,14 +253,12 @@ def test_values_of_every_type_are_read_as_a_person_reads_them(world: World) -> N
 
 
 def test_the_command_line_shows_rules_and_opens_values(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Transport(httpx.BaseTransport):
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            return world.client._transport.handle_request(request)
-
     monkeypatch.setattr(
         session,
         "client",
-        lambda a: control_client.ControlClient("http://api", a.partition("@")[0], transport=Transport()),
+        lambda a: control_client.ControlClient(
+            "http://api", a.partition("@")[0], transport=platform_api.transport(world.client)
+        ),
     )
 
     def run(*words: str, expect: int = 0) -> str:

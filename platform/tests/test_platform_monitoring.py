@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
+import platform_api
 import platform_smtp
 import pytest
 from click.testing import CliRunner
@@ -489,8 +489,7 @@ class Cli:
 
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         def client(actor: str) -> control_client.ControlClient:
-            # The app's own transport, which must outlive each command's client.
-            transport = httpx.MockTransport(world.client._transport.handle_request)
+            transport = platform_api.transport(world.client)
             return control_client.ControlClient(
                 "http://testserver.local", actor.partition("@")[0], transport=transport
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import platform_api
 import pytest
 from click.testing import CliRunner
 from litestar.testing import TestClient
@@ -89,8 +90,7 @@ def test_a_check_without_a_page_has_none(world: World) -> None:
 
 def test_a_command_writes_it_to_a_file(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def client(_: str) -> control_client.ControlClient:
-        # The app's own transport, which must outlive each command's client.
-        transport = httpx.MockTransport(world.client._transport.handle_request)
+        transport = platform_api.transport(world.client)
         return control_client.ControlClient("http://testserver.local", "viewer", transport=transport)
 
     monkeypatch.setattr(session, "client", client)

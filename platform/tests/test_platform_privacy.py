@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
+import platform_api
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -154,14 +154,12 @@ def test_bad_charges_are_refused(world: World) -> None:
 def test_the_command_line_charges_and_answers(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Transport(httpx.BaseTransport):
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            return world.client._transport.handle_request(request)
-
     monkeypatch.setattr(
         session,
         "client",
-        lambda a: control_client.ControlClient("http://api", a.partition("@")[0], transport=Transport()),
+        lambda a: control_client.ControlClient(
+            "http://api", a.partition("@")[0], transport=platform_api.transport(world.client)
+        ),
     )
     file = tmp_path / "rows.parquet"
     pl.DataFrame({"who": [f"p{i}" for i in range(200)], "age": [40.0] * 200}).write_parquet(file)

@@ -10,14 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from click.testing import CliRunner
 from platform_api import Api, api, empty, launcher
 from platform_tenants import _pack, _sent
 
 from mainspring.core import canonical, errors, identity, settings
-from mainspring.core.client import control as control_client
 from mainspring.core.contracts import control, quotas, training
 from mainspring.platform import database, plane
 from mainspring.platform.audit import service as audit
@@ -203,17 +201,7 @@ def test_a_run_that_goes_on_counts_again(api: Api) -> None:
 
 
 def test_the_command_line(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Transport(httpx.BaseTransport):
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            return api.client._transport.handle_request(request)
-
-    monkeypatch.setattr(
-        session,
-        "client",
-        lambda a: control_client.ControlClient(
-            "http://api", api._tokens[a.partition("@")[0]], transport=Transport()
-        ),
-    )
+    monkeypatch.setattr(session, "client", api.control_client)
 
     def run(*words: str, expect: int = 0) -> str:
         done = CliRunner().invoke(cli.cli, ["quota", *words])

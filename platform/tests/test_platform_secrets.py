@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
 import pytest
 from click.testing import CliRunner
 from platform_api import Api, api, empty, launcher
 
-from mainspring.core.client import control as control_client
 from mainspring.platform.cli import main as cli
 from mainspring.platform.cli import session
 
@@ -83,17 +81,7 @@ def test_who_may_not_and_what_there_is_not(api: Api) -> None:
 
 
 def test_the_command_line(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Transport(httpx.BaseTransport):
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            return api.client._transport.handle_request(request)
-
-    monkeypatch.setattr(
-        session,
-        "client",
-        lambda a: control_client.ControlClient(
-            "http://api", api._tokens[a.partition("@")[0]], transport=Transport()
-        ),
-    )
+    monkeypatch.setattr(session, "client", api.control_client)
 
     def run(*words: str, expect: int = 0) -> str:
         done = CliRunner().invoke(cli.cli, ["secret", *words])

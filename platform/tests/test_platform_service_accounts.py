@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
+import platform_api
 import pytest
 from click.testing import CliRunner
 from litestar.testing import TestClient
@@ -272,12 +272,8 @@ def test_a_providers_client_is_the_account_while_it_is_in_force(tmp_path: Path) 
 
 
 def test_the_command_line(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Transport(httpx.BaseTransport):
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            return api.client._transport.handle_request(request)
-
     def client(token: str) -> control_client.ControlClient:
-        return control_client.ControlClient("http://api", token, transport=Transport())
+        return control_client.ControlClient("http://api", token, transport=platform_api.transport(api.client))
 
     monkeypatch.setattr(session, "client", lambda a: client(api._tokens[a.partition("@")[0]]))
     monkeypatch.setattr(session, "anonymous", lambda: client(""))

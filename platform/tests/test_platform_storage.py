@@ -17,7 +17,6 @@ from platform_api import Api, api, empty, launcher
 from platform_tenants import _pack, _sent
 
 from mainspring.core import cost, errors, identity, ids, settings
-from mainspring.core.client import control as control_client
 from mainspring.core.contracts import base, control
 from mainspring.core.contracts.storage import StorageMeasured, StoragePlace
 from mainspring.platform import database, plane
@@ -235,19 +234,10 @@ def test_what_is_no_measurement_is_refused(api: Api, stored: dict[str, Any]) -> 
 
 
 def test_the_command_line(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Transport(httpx.BaseTransport):
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            return api.client._transport.handle_request(request)
-
-    def client(actor: str) -> control_client.ControlClient:
-        return control_client.ControlClient(
-            "http://api", api._tokens[actor.partition("@")[0]], transport=Transport()
-        )
-
-    monkeypatch.setattr(session, "client", client)
+    monkeypatch.setattr(session, "client", api.control_client)
     run = CliRunner().invoke
     assert "measured never" in run(cli.cli, ["cost", "storage", "flight-delay"]).output
-    with client("service") as service:
+    with api.control_client("service") as service:
         service.record_storage(
             "flight-delay", StorageMeasured(measured_at=START, stored={StoragePlace.READS: 42})
         )
