@@ -28,6 +28,12 @@ class SupplyFacts:
     """It lists what it was made with."""
     denied_packages: tuple[str, ...] = ()
     """Of that list, what may not be here: each with its version and why."""
+    unlisted_packages: tuple[str, ...] = ()
+    """Of that list, what is not among the packages that may be here, where somebody wrote down which may."""
+    needs_bill: bool = False
+    """Somebody did."""
+    bill_problem: str = ""
+    """What that list and the provenance say otherwise; empty: nothing."""
     denied_licences: tuple[str, ...] = ()
     vulnerabilities: tuple[str, ...] = ()
     feed_problem: str = ""
@@ -49,6 +55,8 @@ def _builder(facts: SupplyFacts) -> str:
 
 
 def _bill(facts: SupplyFacts) -> str:
+    if facts.bill_problem:
+        return f"the bill of materials of bundle `{facts.digest}` {facts.bill_problem}; build it anew"
     if facts.environment not in GOVERNED_ENVIRONMENTS or facts.has_bill:
         return ""
     return f"bundle `{facts.digest}` has no bill of materials, so nobody can ask what is in it; build it anew"
@@ -56,6 +64,19 @@ def _bill(facts: SupplyFacts) -> str:
 
 def _packages(facts: SupplyFacts) -> str:
     return _listed("packages that are denied here", facts.denied_packages, "leave them out")
+
+
+def _allowed(facts: SupplyFacts) -> str:
+    if facts.needs_bill and not facts.has_bill:
+        return (
+            f"only listed packages may be in `{facts.environment}`, and bundle `{facts.digest}` has no bill of materials that says which"
+            " it was made with; build it anew"
+        )
+    return _listed(
+        "packages that are not on the list of allowed ones",
+        facts.unlisted_packages,
+        "leave them out, or have them added to `allow` under `[packages]` of the supply rules",
+    )
 
 
 def _licences(facts: SupplyFacts) -> str:
@@ -91,6 +112,7 @@ _RULES: Final[tuple[Rule[SupplyFacts], ...]] = (
     ("supply.builder", _builder),
     ("supply.bill", _bill),
     ("supply.packages", _packages),
+    ("supply.allowed", _allowed),
     ("supply.licences", _licences),
     ("supply.feed", _feed),
     ("supply.vulnerabilities", _vulnerabilities),

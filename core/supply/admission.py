@@ -6,7 +6,8 @@ from mainspring.core import settings
 from mainspring.core.contracts import base
 from mainspring.core.models import bundle, signing
 from mainspring.core.policy import rules, supply
-from mainspring.core.supply import advisories, builders, gates, sbom
+from mainspring.core.supply import advisories, builders, gates, provenance, sbom
+from mainspring.core.supply import environment as environments
 
 __all__ = ["Admission", "facts_of"]
 
@@ -27,16 +28,16 @@ class Admission:
         and CorruptArtifact for rules or advisories that cannot be read.
         """
         opened = self.open(digest)
+        bill = _bill(opened)
         found = gates.ask(
             gates.Rules.load(self._rules),
             advisories.Feed.load(self._advisories),
-            sbom.packages_of(opened.read(sbom.FILE), f"{digest}/{sbom.FILE}")
-            if sbom.FILE in opened.manifest.files
-            else (),
+            bill.packages,
             environment,
             base.utc_now(),
+            bill.unnamed,
         )
-        return supply.admit_supply(facts_of(opened, environment, found))
+        return supply.admit_supply(facts_of(opened, environment, found, bill))
 
     def require(self, digest: str, environment: str) -> None:
         """Errors: those of :meth:`ask`; PolicyDenied with the first rule that said no."""
@@ -47,7 +48,24 @@ class Admission:
         return self._store.open(digest, signing.TrustedKeys.load(self._trusted_keys_dir))
 
 
-def facts_of(opened: bundle.Bundle, environment: str, found: gates.Findings) -> supply.SupplyFacts:
+def _bill(opened: bundle.Bundle) -> sbom.Listed:
+    if sbom.FILE not in opened.manifest.files:
+        return sbom.Listed()
+    return sbom.listed(opened.read(sbom.FILE), f"{opened.digest}/{sbom.FILE}")
+
+
+def _bill_problem(opened: bundle.Bundle, bill: sbom.Listed) -> str:
+    """The provenance names the environment by a digest of its own, so a bill that leaves one out is not what it says."""
+    named = () if opened.origin is None else opened.origin.materials
+    locks = [m.digest.get("sha256", "") for m in named if m.name == provenance.ENVIRONMENT]
+    if not locks or locks == [environments.digest(bill.packages).removeprefix("sha256:")]:
+        return ""
+    return "lists other packages than the environment has that its provenance names"
+
+
+def facts_of(
+    opened: bundle.Bundle, environment: str, found: gates.Findings, bill: sbom.Listed
+) -> supply.SupplyFacts:
     """What an opened bundle itself says, and what was found of its packages."""
     builder = builders.UNATTESTED if opened.origin is None else opened.origin.builder
     return supply.SupplyFacts(
@@ -56,7 +74,10 @@ def facts_of(opened: bundle.Bundle, environment: str, found: gates.Findings) -> 
         builder=builder,
         is_governed=builder in builders.GOVERNED,
         has_bill=sbom.FILE in opened.manifest.files,
+        bill_problem=_bill_problem(opened, bill),
         denied_packages=found.packages,
+        unlisted_packages=found.unlisted,
+        needs_bill=found.needs_bill,
         denied_licences=found.licences,
         vulnerabilities=found.vulnerabilities,
         feed_problem=found.feed,

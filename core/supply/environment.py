@@ -6,10 +6,13 @@ import functools
 import importlib.metadata
 import platform
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
 from typing import Final, cast
+
+from mainspring.core import canonical
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SEPARATORS: Final = re.compile(r"[-_.]+")
@@ -43,6 +46,11 @@ def packages() -> tuple[Package, ...]:
         if name not in found:
             found[name] = Package(name, version, *_licences(metadata))
     return tuple(sorted(found.values()))
+
+
+def digest(listed: Iterable[Package]) -> str:
+    """Of names and versions: the lock of an environment, `sha256:<hex>`."""
+    return canonical.digest(sorted([p.name, p.version] for p in listed))
 
 
 def normalised(name: str) -> str:

@@ -5,6 +5,7 @@
     allow_packages = { "psycopg" = "LGPL, linked as it is; decided by legal, 2026-11" }
     [packages]
     deny = { "left-pad" = "", "torch" = "<2.6" }   # a PEP 440 range; empty: every version
+    allow = { "numpy" = ">=2", "torch" = "" }      # only these, in these versions; absent: all that are not denied
     [vulnerabilities]
     deny_from = { staging = "critical", prod = "high" }
     max_feed_age_days = 30
@@ -48,6 +49,22 @@ def _range(text: str) -> str:
     return text
 
 
+def _names(listed: dict[str, str]) -> dict[str, str]:
+    """By their normalised names. A list that says one name twice, or a name that no package can have, would not do what it seems to."""
+    found: dict[str, str] = {}
+    for name, text in listed.items():
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"`{name}` is no package's name: no pattern, no extras, no version")
+        if environment.normalised(name) in found:
+            raise ValueError(f"`{name}` is listed twice: `-`, `_`, `.` and capitals make no difference")
+        found[environment.normalised(name)] = text
+    return found
+
+
+_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_Listed = Annotated[dict[str, Annotated[str, AfterValidator(_range)]], AfterValidator(_names)]
+
+
 class Licences(_Group):
     """By SPDX id, and by the names that classifiers have for the same."""
 
@@ -60,7 +77,9 @@ class Licences(_Group):
 
 
 class Packages(_Group):
-    deny: dict[str, Annotated[str, AfterValidator(_range)]] = {}
+    deny: _Listed = {}
+    allow: _Listed = {}
+    """Only these, unless it is empty. A range takes a pre-release if it names one, or is empty. What is denied is denied here, too."""
     environments: tuple[Environment, ...] = ("dev", "staging", "prod")
 
 
@@ -109,6 +128,10 @@ class Findings:
     """What stands against the packages of one bundle in one environment; all empty: nothing."""
 
     packages: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+    """Not on the list of those that may be there, where there is one."""
+    needs_bill: bool = False
+    """There is such a list, so a bundle that does not say what is in it is not on it."""
     licences: tuple[str, ...] = ()
     vulnerabilities: tuple[str, ...] = ()
     feed: str = ""
@@ -120,12 +143,17 @@ def ask(
     packages: Iterable[environment.Package],
     where: str,
     now: datetime,
+    unnamed: Iterable[str] = (),
 ) -> Findings:
-    """`where`: an environment; one that is not known is judged as prod. Pure."""
+    """`where`: an environment; one that is not known is judged as prod. `unnamed`: libraries that no index's name stands for. Pure."""
     listed = tuple(packages)
     place: Any = where if where in ("dev", "staging", "prod") else "prod"
+    is_asked = place in rules.packages.environments
+    has_list = is_asked and bool(rules.packages.allow)
     return Findings(
-        packages=_denied_packages(rules.packages, listed) if place in rules.packages.environments else (),
+        packages=_denied_packages(rules.packages, listed) if is_asked else (),
+        unlisted=(*_unlisted(rules.packages, listed), *unnamed) if has_list else (),
+        needs_bill=has_list,
         licences=_denied_licences(rules.licences, listed) if place in rules.licences.environments else (),
         vulnerabilities=_vulnerable(rules.vulnerabilities, feed, listed, place, now.date()),
         feed=_feed_problem(rules.vulnerabilities, feed, place, now),
@@ -133,12 +161,31 @@ def ask(
 
 
 def _denied_packages(rules: Packages, listed: Iterable[environment.Package]) -> tuple[str, ...]:
-    denied = {environment.normalised(name): text for name, text in rules.deny.items()}
+    denied = rules.deny
     return tuple(
         f"{p.name} {p.version} ({denied[p.name] or 'every version'})"
         for p in listed
         if p.name in denied and _matches(p.version, denied[p.name])
     )
+
+
+def _unlisted(rules: Packages, listed: Iterable[environment.Package]) -> tuple[str, ...]:
+    return tuple(
+        f"{p.name} {p.version} ({f'allowed is {rules.allow[p.name]}' if p.name in rules.allow else 'not on the list'})"
+        for p in listed
+        if p.name not in rules.allow or not _is_within(p.version, rules.allow[p.name])
+    )
+
+
+def _is_within(version: str, text: str) -> bool:
+    """For letting in: a version without an order is in no range but the empty one."""
+    if not text:
+        return True
+    allowed = specifiers.SpecifierSet(text)
+    try:
+        return allowed.contains(pep440.Version(version), prereleases=bool(allowed.prereleases))
+    except pep440.InvalidVersion:
+        return False
 
 
 def _matches(version: str, text: str) -> bool:

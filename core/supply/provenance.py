@@ -20,6 +20,9 @@ from mainspring.core.supply import builders, dsse
 
 FILE: Final = "provenance.intoto.json"
 
+#: The material that is the installed packages, by `environment.digest`.
+ENVIRONMENT: Final = "environment"
+
 _STATEMENT: Final = "https://in-toto.io/Statement/v1"
 _PREDICATE: Final = "https://slsa.dev/provenance/v1"
 _SCAN: Final = "scan"

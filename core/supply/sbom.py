@@ -7,8 +7,9 @@ as a listed file, so the signature covers it.
 from __future__ import annotations
 
 import json
+import re
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +21,10 @@ FILE: Final = "sbom.cdx.json"
 _SPEC: Final = "1.6"
 _MODEL: Final = "model"
 _MODEL_KIND: Final = "machine-learning-model"
+_PYPI: Final = "pkg:pypi/"
+#: Component types that are code.
+_CODE: Final = frozenset({"library", "framework", "application"})
+_EXTRAS: Final = re.compile(r"\s*\[[^\]]*\]\s*$")
 
 
 @dataclass(frozen=True)
@@ -69,17 +74,31 @@ def render(
     )
 
 
-def packages_of(data: bytes, artifact: str) -> tuple[environment.Package, ...]:
-    """The packages that a bill lists: components whose purl is `pkg:pypi/...`, ours or another tool's.
+@dataclass(frozen=True)
+class Listed:
+    """What a bill lists, its components' components too."""
 
-    Errors: CorruptArtifact for what is no CycloneDX bill.
-    """
+    packages: tuple[environment.Package, ...] = ()
+    """Those whose purl is `pkg:pypi/...`, ours or another tool's; one that is listed twice is here twice."""
+    unnamed: tuple[str, ...] = ()
+    """Other libraries and frameworks: name, version and why no list of packages can have them."""
+
+
+def packages_of(data: bytes, artifact: str) -> tuple[environment.Package, ...]:
+    """The packages of :func:`listed`. Errors: as there."""
+    return listed(data, artifact).packages
+
+
+def listed(data: bytes, artifact: str) -> Listed:
+    """Errors: CorruptArtifact for what is no CycloneDX bill, or names a package otherwise than its purl does."""
     try:
         bill = json.loads(data)
         if bill["bomFormat"] != "CycloneDX":
             raise ValueError("it is of another format")
-        return tuple(
-            _package(c) for c in bill["components"] if str(c.get("purl", "")).startswith("pkg:pypi/")
+        components = tuple(_walk(bill["components"]))
+        return Listed(
+            tuple(_package(c) for c in components if _is_pypi(c)),
+            tuple(_unnamed(c) for c in components if c.get("type") in _CODE and not _is_pypi(c)),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise errors.CorruptArtifact(
@@ -88,6 +107,20 @@ def packages_of(data: bytes, artifact: str) -> tuple[environment.Package, ...]:
             expected="CycloneDX JSON",
             got=repr(error),
         ) from error
+
+
+def _walk(components: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for component in components:
+        yield component
+        yield from _walk(component.get("components", []))
+
+
+def _is_pypi(component: dict[str, Any]) -> bool:
+    return str(component.get("purl", "")).lower().startswith(_PYPI)
+
+
+def _unnamed(component: dict[str, Any]) -> str:
+    return f"{component.get('name', '')} {component.get('version', '')} (it has no purl of `{_PYPI}`)"
 
 
 def _library(package: environment.Package) -> dict[str, Any]:
@@ -122,9 +155,16 @@ def _package(component: dict[str, Any]) -> environment.Package:
     choices = component.get("licenses", [])
     names = [c["license"].get("id") or c["license"]["name"] for c in choices if "license" in c]
     expression = next((str(c["expression"]) for c in choices if "expression" in c), "")
-    return environment.Package(
-        environment.normalised(str(component["name"])),
-        str(component["version"]),
-        expression,
-        tuple(map(str, names)),
-    )
+    name, version = _named(component)
+    return environment.Package(name, version, expression, tuple(map(str, names)))
+
+
+def _named(component: dict[str, Any]) -> tuple[str, str]:
+    """Of one word: a bill that calls a package by two names would have one asked and the other installed."""
+    name = environment.normalised(_EXTRAS.sub("", str(component["name"])))
+    version = str(component["version"])
+    path = re.split(r"[?#]", str(component["purl"])[len(_PYPI) :], maxsplit=1)[0]
+    of_purl, _, purl_version = urllib.parse.unquote(path).partition("@")
+    if environment.normalised(of_purl) != name or purl_version not in ("", version):
+        raise ValueError(f"`{name} {version}` has the purl of `{of_purl} {purl_version}`")
+    return name, version

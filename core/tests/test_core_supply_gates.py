@@ -176,6 +176,12 @@ def test_rules_that_cannot_be_read_allow_nothing(tmp_path: Path) -> None:
             '[[vulnerabilities.accept]]\nid = "X"\nreason = "why"\nby = "me"\n',
             "vulnerabilities.accept.0.until",
         ),
+        *(
+            (f"[packages]\nallow = {{ {names} }}\n", "packages.allow")
+            for names in ('"num*" = ""', '"numpy[all]" = ""', '"" = ""', 'Foo_Bar = "", foo-bar = ">=1"')
+        ),
+        ('[packages]\nallow = { a = "about 2" }\n', "packages.allow.a"),
+        ('[packages]\ndeny = { "left-*" = "" }\n', "packages.deny"),
         ("[licences\n", "cannot be read"),
     ):
         path.write_text(wrong)
@@ -207,6 +213,32 @@ def test_what_stands_against_packages_depends_on_where() -> None:
     denied = '[packages]\ndeny = { Demo = "<1.2", evil = "" }\n'
     evil = environment.Package("evil", "7")
     assert ask(denied, "dev", old, new, evil).packages == ("demo 1.1 (<1.2)", "evil 7 (every version)")
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "says"),
+    [
+        ("numpy", "2.4.1", ""),
+        ("numpy", "1.26.4", "allowed is >=2"),
+        ("numpy", "2.5rc1", "allowed is >=2"),
+        ("numpy", "built-here", "allowed is >=2"),
+        ("foo-bar", "0.1rc1", ""),
+        ("foo-bar", "built-here", ""),
+        ("torch", "2.6.0+cpu", ""),
+        ("torch", "2.6.1", "allowed is <=2.6"),
+        ("edge", "3.0b2", ""),
+        ("edge", "3.0a9", "allowed is >=3.0b1"),
+        ("numpyy", "2.4.1", "not on the list"),
+    ],
+)
+def test_only_what_is_on_the_list_is_allowed_where_there_is_one(name: str, version: str, says: str) -> None:
+    rules = '[packages]\nallow = { NumPy = ">=2", Foo_Bar = "", torch = "<=2.6", edge = ">=3.0b1" }\n'
+    found = ask(rules, "dev", environment.Package(name, version))
+    assert found.unlisted == ((f"{name} {version} ({says})",) if says else ()) and found.needs_bill
+    elsewhere = rules + 'environments = ["prod"]\n'
+    assert ask(elsewhere, "dev", environment.Package(name, version)) == gates.Findings()
+    both = rules + "deny = { foo_bar = '' }\n"
+    assert bool(ask(both, "dev", environment.Package(name, version)).packages) == (name == "foo-bar")
 
 
 def test_a_risk_is_accepted_for_a_time_and_by_any_of_its_names() -> None:
@@ -283,6 +315,88 @@ def test_a_bill_that_is_none_denies(home: Home) -> None:
     digest = home.store.write(contents, home.key, provenance.Build(builder=builders.TRAIN)).digest
     with pytest.raises(errors.CorruptArtifact, match="no CycloneDX bill"):
         home.gate.require(digest, "dev")
+
+
+class Listing(Home):
+    """One where an allow-list is in force."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        path = self.settings.models.supply_rules
+        path.parent.mkdir(parents=True)
+        path.write_text('[packages]\nallow = { Demo = ">=1", foo-bar = "" }\n')
+
+    def billed(self, bill: bytes | None, materials: tuple[provenance.Material, ...] = ()) -> str:
+        contents = dataclasses.replace(CONTENTS, extra_files={} if bill is None else {sbom.FILE: bill})
+        build = provenance.Build(builder=builders.TRAIN, materials=materials)
+        return self.store.write(contents, self.key, build).digest
+
+
+def bill_of(*components: dict[str, Any]) -> bytes:
+    """As somebody else's tool may write one."""
+    return json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.6", "components": components}).encode()
+
+
+def component(name: str, version: str = "1", **changes: Any) -> dict[str, Any]:
+    purl = f"pkg:pypi/{name}@{version}"
+    return {"type": "library", "name": name, "version": version, "purl": purl} | changes
+
+
+@pytest.mark.parametrize(
+    ("bill", "rule", "words"),
+    [
+        (bill_of(component("demo"), component("Foo_Bar[fast]", purl="pkg:pypi/foo-bar@1")), "", ""),
+        (bill_of(component("demo"), component("evil")), "supply.allowed", "evil 1 (not on the list)"),
+        (bill_of(component("demo"), component("demo", "0.9")), "supply.allowed", "demo 0.9 (allowed is >=1)"),
+        (bill_of(component("demo", "2.0rc1")), "supply.allowed", "demo 2.0rc1"),
+        (bill_of(component("demo", components=[component("evil")])), "supply.allowed", "evil 1"),
+        (bill_of(component("evil", purl="PKG:PyPI/evil@1")), "supply.allowed", "evil 1"),
+        (bill_of(component("demo", purl="pkg:npm/demo@1")), "supply.allowed", "no purl of `pkg:pypi/`"),
+        (bill_of({"type": "framework", "name": "demo", "version": "1"}), "supply.allowed", "demo 1"),
+        (None, "supply.allowed", "no bill of materials"),
+    ],
+)
+def test_no_bill_gets_a_package_past_the_list(
+    tmp_path: Path, bill: bytes | None, rule: str, words: str
+) -> None:
+    home = Listing(tmp_path)
+    digest = home.billed(bill)
+    if not rule:
+        home.gate.require(digest, "prod")
+        return
+    assert home.denied(digest, "dev") == rule
+    assert words in {r.rule_id: r.reason for r in home.gate.ask(digest, "dev").rules}[rule]
+
+
+@pytest.mark.parametrize("purl", ["pkg:pypi/evil@1", "pkg:pypi/demo@0.9", "pkg:pypi/%65vil@1?x=demo#demo"])
+def test_a_package_of_two_names_is_none(tmp_path: Path, purl: str) -> None:
+    home = Listing(tmp_path)
+    digest = home.billed(bill_of(component("demo", purl=purl)))
+    with pytest.raises(errors.CorruptArtifact, match="has the purl of"):
+        home.gate.require(digest, "dev")
+
+
+def test_a_bill_that_leaves_a_package_of_its_environment_out_is_found(tmp_path: Path) -> None:
+    home = Listing(tmp_path)
+    installed = (environment.Package("demo", "1.1"), environment.Package("evil", "1"))
+    lock = environment.digest(installed)
+    assert lock == environment.digest(reversed(installed)) != environment.digest(installed[:1])
+    named = (provenance.Material(provenance.ENVIRONMENT, {"sha256": lock.removeprefix("sha256:")}),)
+    short = sbom.render("flight-delay", "run_1", (), installed[:1], "3.11")
+    digest = home.billed(short, named)
+    assert home.denied(digest, "dev") == "supply.bill"
+    assert "other packages than the environment" in home.gate.ask(digest, "dev").rules[1].reason
+    home.gate.require(home.billed(sbom.render("flight-delay", "run_2", (), installed[:1], "3.11")), "dev")
+
+
+def test_a_list_is_asked_anew_by_each_deployment(tmp_path: Path) -> None:
+    home = Listing(tmp_path)
+    digest = home.write(builders.TRAIN, environment.Package("demo", "1.1"))
+    home.gate.require(digest, "prod")
+    home.settings.models.supply_rules.write_text('[packages]\nallow = { other = "" }\n')
+    assert home.denied(digest) == "supply.allowed", "what was deployed once is no right to be deployed again"
+    home.settings.models.supply_rules.unlink()
+    home.gate.require(digest, "prod")
 
 
 def test_facts_say_no_by_name_and_not_without_end() -> None:

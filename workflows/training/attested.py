@@ -38,6 +38,7 @@ def build(
             provenance.Material("training-set", _sha256(rows.digest)),
             provenance.Material("plan", _sha256(fitted.digest)),
             provenance.Material("project-code", _sha256(_code_digest(project))),
+            provenance.Material(provenance.ENVIRONMENT, _sha256(environment.digest(environment.packages()))),
             *_source(),
         ),
         started_at=asked.started_at,
