@@ -156,6 +156,10 @@ usage: Final = sa.Table(
     sa.Column("currency", TEXT, nullable=False),
     sa.Column("record", sa.JSON, nullable=False),
     sa.Column("view", sa.JSON, nullable=False),
+    # The database's own, of `view`.
+    sa.Column("environment", TEXT, sa.Computed("\"view\" ->> 'environment'")),
+    # For what a budget asks of a period.
+    sa.Index("usage_of_budgets", "project", "environment", "started_at", "cost_nanos"),
 )
 
 serving_usage: Final = sa.Table(
@@ -181,6 +185,17 @@ reservations: Final = sa.Table(
     metadata,
     sa.Column("run_id", sa.ForeignKey("runs.run_id"), primary_key=True),
     sa.Column("project", sa.ForeignKey("projects.name"), nullable=False, index=True),
+    sa.Column("nanos", sa.BigInteger, nullable=False),
+    sa.Column("lapses_at", TEXT, nullable=False),
+)
+
+#: For work that is no run. `work_id`: what the keys of its usage begin with; `nanos`: with all that it has used.
+work_reservations: Final = sa.Table(
+    "work_reservations",
+    metadata,
+    sa.Column("work_id", TEXT, primary_key=True),
+    sa.Column("project", sa.ForeignKey("projects.name"), nullable=False, index=True),
+    sa.Column("environment", TEXT, nullable=False),
     sa.Column("nanos", sa.BigInteger, nullable=False),
     sa.Column("lapses_at", TEXT, nullable=False),
 )

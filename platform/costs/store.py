@@ -24,7 +24,7 @@ _KEYS: Final[Mapping[str, sa.ColumnElement[str]]] = {
     "project": _table.c.project,
     "run": _table.c.run_id,
     "service": _table.c.service,
-    "environment": _table.c.view["environment"].as_string(),
+    "environment": _table.c.environment,
     "sku": _table.c.view["sku_id"].as_string(),
     # Releases that knew one price wrote none.
     "capacity": sa.func.coalesce(_table.c.view["capacity"].as_string(), str(Capacity.ON_DEMAND)),
@@ -86,7 +86,7 @@ async def spent_since(
         sa.select(sa.func.coalesce(sa.func.sum(_table.c.cost_nanos), 0))
     )
     if environment != ALL:
-        query = query.where(_KEYS["environment"] == environment)
+        query = query.where(_table.c.environment == environment)
     return int((await connection.execute(query)).scalar_one())
 
 

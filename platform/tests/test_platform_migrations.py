@@ -12,6 +12,7 @@ from typing import Any
 import platform_postgres
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.script import ScriptDirectory
 from click.testing import CliRunner
 
@@ -49,6 +50,27 @@ def test_the_newest_revision_is_the_one_of_the_files() -> None:
 def test_the_revisions_make_the_tables_that_the_code_knows(database_url: str) -> None:
     assert ask(database_url, migrations.current) == migrations.HEAD
     assert ask(database_url, lambda c: migrations.differences(c, database.metadata)) == []
+
+
+def test_usage_from_before_has_its_environment_where_budgets_look(tmp_path: Path) -> None:
+    def walk(connection: sa.Connection) -> list[str]:
+        command.upgrade(migrations._config(connection), "0017")
+        connection.exec_driver_sql("INSERT INTO projects VALUES ('a', 'o', '', NULL, '2026-11-30', 'o')")
+        for n, view in enumerate(('{"environment": "dev"}', '{"environment": "prod"}')):
+            row = f"('k{n}', 'a', 'r', 's', '2026-11-30T00:00:0{n}+00:00', 1, 'USD', '{{}}', '{view}')"
+            connection.exec_driver_sql(f"INSERT INTO usage VALUES {row}")
+        command.upgrade(migrations._config(connection), "head")
+        asked = (
+            "sum(cost_nanos) FROM usage WHERE project = 'a' AND environment = 'dev' AND started_at >= '2026'"
+        )
+        (plan,) = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN SELECT {asked}").all()
+        assert "usage_of_budgets (project=? AND environment=? AND started_at>?)" in plan[3]
+        return list(connection.exec_driver_sql("SELECT environment FROM usage ORDER BY usage_key").scalars())
+
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'control.db'}")
+    with engine.begin() as connection:
+        assert walk(connection) == ["dev", "prod"]
+    engine.dispose()
 
 
 def test_a_difference_is_seen(database_url: str, tamper: Raw) -> None:
