@@ -149,6 +149,7 @@ def create_app(
         await plane.database.open()
         try:
             await replaying.replay(plane)
+            await in_force.begin(plane)
         except BaseException:
             await plane.database.close()
             raise

@@ -9,9 +9,10 @@
 
 from __future__ import annotations
 
-from mainspring.core.client.api import data, monitoring, projects, protection, runs, served
+from mainspring.core.client.api import data, monitoring, policies, projects, protection, runs, served
 from mainspring.core.client.api.generated import data as async_data
 from mainspring.core.client.api.generated import monitoring as async_monitoring
+from mainspring.core.client.api.generated import policies as async_policies
 from mainspring.core.client.api.generated import projects as async_projects
 from mainspring.core.client.api.generated import protection as async_protection
 from mainspring.core.client.api.generated import runs as async_runs
@@ -28,6 +29,7 @@ class ControlClient(
     data.Records,
     monitoring.Monitoring,
     protection.Protection,
+    policies.Policies,
 ):
     """One connection pool. Thread-safe, as httpx.Client is.
 
@@ -46,5 +48,6 @@ class AsyncControlClient(
     async_data.AsyncRecords,
     async_monitoring.AsyncMonitoring,
     async_protection.AsyncProtection,
+    async_policies.AsyncPolicies,
 ):
     """As :class:`ControlClient`, for the tasks of one event loop: `async with`, and every method awaited."""

@@ -1,12 +1,59 @@
-"""Policies that are tried on what was decided before they are in force."""
+"""Policies: those in force, which sets were, and what a set that is not in force yet would have decided."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from mainspring.core.contracts.base import Message, Request, UtcTime
+
+
+class PolicyView(Message):
+    """A policy in force."""
+
+    id: str
+    """What decisions on record name."""
+    effect: Literal["permit", "forbid"]
+    advice: str
+    """What somebody who is denied by it, or for want of it, does next."""
+    annotations: dict[str, str] = {}
+    file: str
+    is_ours: bool
+    """Of the platform; else of the organisation that runs it."""
+    digest: str
+    """Of what it says, whatever its comments and white space."""
+    version: str
+    """Of the set in force that it is in: ours and the organisation's own together."""
+
+
+class PolicyCase(Message):
+    """A stored question that the policy must have decided."""
+
+    name: str
+    allowed: bool
+
+
+class PolicyDetail(PolicyView):
+    """A policy with its text."""
+
+    text: str
+    """Cedar, formatted; without comments."""
+    cases: tuple[PolicyCase, ...] = ()
+    """Of the tables beside the policies: those that name it."""
+
+
+class PolicyVersion(Message):
+    """A set that was in force from then on, until the next."""
+
+    version: str
+    since: UtcTime | None = None
+    """When it is on record; None: it has decided nothing yet."""
+    sequence: int = 0
+    """Of the audit log's row that says so."""
+    how: Literal["first", "start", "reload"]
+    """By the first decision on record, or a change that was there at a start or came while the control API ran."""
+    is_in_force: bool = False
 
 
 class PolicyTrial(Request):

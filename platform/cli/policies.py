@@ -1,8 +1,9 @@
-"""`mainspring policy`: an organisation's own policies, before they are in force."""
+"""`mainspring policy`: those in force, and an organisation's own before they are."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Final
 
 import rich_click as click
 
@@ -12,11 +13,54 @@ from mainspring.platform.cli import output, session
 __all__ = ["policy"]
 
 _FOLDER = click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+_COLUMNS: Final = ("id", "effect", "whose", "file", "advice")
 
 
 @click.group()
 def policy() -> None:
     """Policies: who may do what, as Cedar."""
+
+
+@policy.command("list")
+@session.AS
+@session.JSON
+def policy_list(actor: str, as_json: bool) -> None:
+    """The policies in force: ours, and the organisation's own beside them."""
+    with session.client(actor or "admin@local") as client:
+        found = [one.model_dump(mode="json") for one in client.each_policy()]
+    told = [{**one, "whose": "platform" if one["is_ours"] else "own"} for one in found]
+    output.show(found if as_json else told, as_json=as_json, columns=_COLUMNS)
+
+
+@policy.command("show")
+@click.argument("policy_id")
+@session.AS
+@session.JSON
+def policy_show(policy_id: str, actor: str, as_json: bool) -> None:
+    """The text of POLICY_ID, as Cedar writes it, and the table cases that name it."""
+    with session.client(actor or "admin@local") as client:
+        found = client.policy(policy_id).model_dump(mode="json")
+    if as_json:
+        output.show(found, as_json=True)
+        return
+    output.show({k: v for k, v in found.items() if k not in ("text", "cases", "annotations")}, as_json=False)
+    click.echo(f"\n{found['text']}\n")
+    output.show(found["cases"], as_json=False, columns=("name", "allowed"))
+
+
+@policy.command("versions")
+@session.AS
+@session.JSON
+def policy_versions(actor: str, as_json: bool) -> None:
+    """Which sets were in force and since when, newest first."""
+    with session.client(actor or "admin@local") as client:
+        found, before = list[dict[str, Any]](), ""
+        while True:
+            page = client.policy_versions(before=before)
+            found += page.items
+            if not (before := page.next):
+                break
+    output.show(found, as_json=as_json, columns=("version", "since", "how", "is_in_force", "sequence"))
 
 
 @policy.command("check")

@@ -50,6 +50,12 @@ class Policy:
     def is_permit(self) -> bool:
         return bool(self.body["effect"] == "permit")
 
+    @property
+    def text(self) -> str:
+        """As Cedar itself writes it: comments are not part of a policy."""
+        told: str = cedarpy.format_policies(cedarpy.policies_from_json_str(_set_text((self,)))).strip()
+        return told
+
 
 class PolicyEngine:
     """The policies in force. Immutable; `decide` does no I/O and may be asked from any thread."""
@@ -290,9 +296,12 @@ def _sets_of(policies: tuple[Policy, ...]) -> dict[narrowing.Named | None, cedar
 
 def _set_of(policies: tuple[Policy, ...]) -> cedarpy.PolicySet:
     """A set whose diagnostics name policies by our ids."""
+    return cedarpy.PolicySet.from_json_str(_set_text(policies))
+
+
+def _set_text(policies: tuple[Policy, ...]) -> str:
     bodies = {policy.id: policy.body for policy in policies}
-    text = json.dumps({"templates": {}, "staticPolicies": bodies, "templateLinks": []})
-    return cedarpy.PolicySet.from_json_str(text)
+    return json.dumps({"templates": {}, "staticPolicies": bodies, "templateLinks": []})
 
 
 def _is_of(policy: Policy, kind: str) -> bool:

