@@ -27,7 +27,7 @@ from joserfc.jwt import JWTClaimsRegistry
 
 from mainspring.core import errors, identity, settings
 
-__all__ = ["ALGORITHMS", "BesideEmbedded", "OidcIssuer", "is_jwt", "issuer"]
+__all__ = ["ALGORITHMS", "BesideEmbedded", "OidcIssuer", "id_claims", "is_jwt", "issuer", "require_safe"]
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ class OidcIssuer:
             found = (await client.get(place)).raise_for_status().json()
             if found["issuer"] != self._s.issuer:
                 raise ValueError("the discovery document is another issuer's")
-            _require_safe(str(found["jwks_uri"]))
+            require_safe(str(found["jwks_uri"]))
             answer = (await client.get(found["jwks_uri"])).raise_for_status().json()
         return _usable(answer["keys"])
 
@@ -191,6 +191,51 @@ class OidcIssuer:
 def is_jwt(token: str) -> bool:
     """Does it look like a signed JWT: three parts. Says nothing of what it is worth."""
     return token.count(".") == 2
+
+
+def id_claims(
+    token: str,
+    published: list[dict[str, Any]],
+    *,
+    issuer: str,
+    client_id: str,
+    nonce: str,
+    leeway_seconds: int,
+    now: float,
+) -> Mapping[str, Any]:
+    """What an ID token says of who signed in, to the client that asked; `published` are the provider's keys.
+
+    `nonce`: what was sent along with the question; empty where nothing could be. Errors: Unauthenticated.
+    """
+    header = _header(token)
+    rules = JWTClaimsRegistry(
+        now=int(now),
+        leeway=leeway_seconds,
+        iss={"essential": True, "value": issuer},
+        aud={"essential": True, "value": client_id},
+        exp={"essential": True},
+        iat={"essential": True},
+        sub={"essential": True},
+        nonce={"essential": True, "value": nonce} if nonce else {},
+    )
+    try:
+        keys = _usable(published)
+        key = keys.get(str(header.get("kid"))) or (next(iter(keys.values())) if len(keys) == 1 else None)
+        if key is None:
+            raise ValueError("the provider has published no key of that name")
+        claims = jwt.decode(token, key, algorithms=list(ALGORITHMS)).claims
+        rules.validate(claims)
+    except jose.ExpiredTokenError as error:
+        raise _no_sign_in("it has expired, by this machine's clock; set the clock") from error
+    except (jose.JoseError, ValueError) as error:
+        raise _no_sign_in(str(error)) from error
+    if isinstance(claims["aud"], list) and len(claims["aud"]) > 1 and claims.get("azp") != client_id:
+        raise _no_sign_in("it is for other clients, too, and was not issued to this one")
+    return claims
+
+
+def _no_sign_in(why: str) -> errors.Unauthenticated:
+    return errors.Unauthenticated(f"the provider's ID token is not accepted: {why}; sign in again")
 
 
 def _usable(published: list[dict[str, Any]]) -> dict[str, jwk.Key]:
@@ -240,7 +285,8 @@ def _refused(why: str) -> errors.Unauthenticated:
     return errors.Unauthenticated(f"the bearer token is not accepted: {why}; log in again")
 
 
-def _require_safe(url: str) -> None:
+def require_safe(url: str) -> None:
+    """What is sent there can be read on the way by nobody: https, or this machine. Errors: ValueError."""
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         raise ValueError(f"`{url}` is not https")
@@ -251,7 +297,7 @@ def _checked(s: settings.IdentitySettings) -> tuple[str, ...]:
     algorithms = tuple(name.strip() for name in s.algorithms.split(",") if name.strip())
     problems = []
     try:
-        _require_safe(s.issuer)
+        require_safe(s.issuer)
     except ValueError as error:
         problems.append(f"`identity.issuer`: {error}")
     if not s.audience:

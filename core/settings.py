@@ -60,6 +60,11 @@ class ControlSettings(_Group):
     """Loopback until an identity provider is configured: the embedded issuer's tokens are for one machine."""
     port: Port = 7700
     """Default: `stack.port_base`."""
+    url: Annotated[str, Field(pattern=r"^(|https?://[^\s/?#]+)$")] = ""
+    """Where clients reach it, as behind a proxy that speaks TLS; default: `http://<host>:<port>`."""
+    token_file: str = ""
+    """File with the bearer token that the command line shows, read anew for each request; empty: who signed in with `mainspring login`,
+    or else the embedded issuer's."""
     database_url: str = ""
     """SQLAlchemy URL of SQLite (`sqlite+aiosqlite:///<file>`) or PostgreSQL (`postgresql+psycopg://<role>@<host>/<name>`);
     default: SQLite (WAL) under the state directory."""
@@ -120,6 +125,11 @@ class IdentitySettings(_Group):
     Empty: nobody signs in there by the provider."""
     portal_scopes: str = "openid profile"
     """What the pages ask the provider for, beside a token for `audience`."""
+    cli_client_id: str = ""
+    """The public client (no secret, PKCE, native) by which people sign in with `mainspring login`; its redirect is
+    `http://127.0.0.1/callback` with any port. Empty: nobody signs in there by the provider."""
+    cli_scopes: str = "openid profile offline_access"
+    """What the command line asks the provider for; without `offline_access` a sign-in lasts as long as its first token."""
 
 
 class ServingSettings(_Group):
@@ -580,7 +590,7 @@ class Settings(_Group):
 
     @property
     def control_url(self) -> str:
-        return f"http://{self.control.host}:{self.control.port}"
+        return self.control.url or f"http://{self.control.host}:{self.control.port}"
 
     @property
     def serving_url(self) -> str:

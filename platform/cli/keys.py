@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import rich_click as click
 
 from mainspring.platform.cli import access, output, session
-
-if TYPE_CHECKING:
-    from mainspring.core.client.serving import ServingClient
 
 __all__ = ["keys"]
 
@@ -31,15 +28,6 @@ def keys() -> None:
     """Keys that sign bundles and encrypt payloads, services' token, and callers' API keys: list, rotate, deny."""
 
 
-def _serving(actor: str) -> ServingClient:
-    from mainspring.core import identity, settings
-    from mainspring.core.client.serving import ServingClient
-
-    s = settings.load()
-    token = identity.TokenIssuer.load(s.control.tokens_file).token_of(actor or "admin@local")
-    return ServingClient(s.serving_url, token=token)
-
-
 @keys.command("list")
 @click.option("--api", "of_callers", is_flag=True, help="API keys of serving's callers instead. Role: admin.")
 @session.AS
@@ -47,7 +35,7 @@ def _serving(actor: str) -> ServingClient:
 def keys_list(of_callers: bool, actor: str, as_json: bool) -> None:
     """Every key that is known, without what is secret of it."""
     if of_callers:
-        with _serving(actor) as serving:
+        with session.serving(actor or "admin@local") as serving:
             found = [view.model_dump(mode="json") for view in serving.api_keys()]
         output.show(found, as_json=as_json, columns=_API_COLUMNS)
         return
@@ -120,6 +108,6 @@ def keys_status(change_id: str, actor: str, as_json: bool) -> None:
 @session.JSON
 def keys_rotate_api(key_id: str, overlap_minutes: int, actor: str, as_json: bool) -> None:
     """A key for the same caller in the place of KEY_ID, shown once; the old one expires after the overlap. Role: admin."""
-    with _serving(actor) as serving:
+    with session.serving(actor or "admin@local") as serving:
         issued = serving.rotate_api_key(key_id, overlap_minutes=overlap_minutes)
         output.show(issued.model_dump(mode="json"), as_json=as_json)

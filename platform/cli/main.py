@@ -35,6 +35,7 @@ from mainspring.platform.cli import (
     keys,
     keysets,
     leaving,
+    login,
     members,
     models,
     monitor,
@@ -140,15 +141,6 @@ def completion(shell: str) -> None:
     kind = shell_completion.get_completion_class(shell)
     assert kind is not None  # a choice above
     click.echo(kind(cli, {}, "mainspring", "_MAINSPRING_COMPLETE").source())
-
-
-@cli.command()
-@_AS
-@_JSON
-def whoami(actor: str, as_json: bool) -> None:
-    """Whose token is used, and which roles it has, by project and environment."""
-    with session.client(actor or "developer@local") as client:
-        output.show(client.me().model_dump(mode="json"), as_json=as_json)
 
 
 @cli.command()
@@ -350,6 +342,9 @@ cli.add_command(payloads.payloads)
 cli.add_command(pipelines.pipeline)
 cli.add_command(schedules.schedule)
 cli.add_command(serving.serve)
+cli.add_command(login.login)
+cli.add_command(login.logout)
+cli.add_command(login.whoami)
 cli.add_command(members.member)
 cli.add_command(models.model)
 cli.add_command(alerts.alert)

@@ -209,12 +209,7 @@ def data_mask(
         found = client.masking(project_name, purposes=purposes, environment=environment or "")
     told: dict[str, Any] = found.model_dump(mode="json")
     if apply:
-        from mainspring.core import identity, settings
-        from mainspring.core.client import serving as serving_client
-
-        s = settings.load()
-        token = identity.TokenIssuer.load(s.control.tokens_file).token_of(actor or "admin@local")
-        with serving_client.ServingClient(s.serving_url, token=token) as serving:
+        with session.serving(actor or "admin@local") as serving:
             told["version"] = serving.set_masking(serving.masking().with_section(found)).version
     if as_json:
         output.show(told, as_json=True)

@@ -14,14 +14,14 @@ from typing import Any, Final
 
 import click
 
-from mainspring.core import errors, identity, projects, settings
+from mainspring.core import errors, projects, settings
 from mainspring.core.client import control, serving
 from mainspring.core.contracts import data_exports, data_reads
 from mainspring.core.erasure.erased import ErasedList
 from mainspring.core.features.streams import consumer, kafka, metering, metrics, sinks
 from mainspring.core.features.streams import history as histories
 from mainspring.core.features.streams.definition import StreamDefinition
-from mainspring.platform.cli import leaving
+from mainspring.platform.cli import leaving, session
 
 #: Nobody waits for the control API but a reader that ends.
 _TOLD_SECONDS: Final = 5.0
@@ -89,7 +89,7 @@ def run(
         )
     if history is not None:
         _require(project, stream, history, environment, purpose, actor)
-    token = identity.TokenIssuer.load(s.control.tokens_file).token_of(actor)
+    token = session.shown(s, actor).token
     share = None if partitions is None else sorted(set(partitions))
     name = f"{project}.{stream.name}" + ("" if share is None else "." + "-".join(map(str, share)))
     known = ErasedList.of(s.protection)

@@ -22,6 +22,9 @@ class PortalConfig(BaseModel):
     scopes: str = ""
     embedded: bool = True
     """Are development tokens taken."""
+    cli_client_id: str = ""
+    cli_scopes: str = ""
+    """`mainspring login` asks here, too."""
 
     @classmethod
     def of(cls, s: settings.IdentitySettings) -> PortalConfig:
@@ -33,6 +36,8 @@ class PortalConfig(BaseModel):
             audience=s.audience,
             scopes=s.portal_scopes,
             embedded=s.embedded,
+            cli_client_id=s.cli_client_id,
+            cli_scopes=s.cli_scopes,
         )
 
 

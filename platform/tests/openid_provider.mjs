@@ -1,5 +1,6 @@
 // An OpenID provider for tests: node openid_provider.mjs FOLDER PORT KEY_NAME [ORIGIN]. Two machine clients, two resources; with
-// ORIGIN also the public client of the web pages there, and a form that believes whatever name one gives.
+// ORIGIN also the public clients of people, `portal` of the web pages there and `cli` of terminals, and a form that believes whatever
+// name one gives.
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { generateKeyPairSync } from 'node:crypto';
@@ -23,15 +24,25 @@ const portal = {
   response_types: ['code'],
   redirect_uris: [`${origin}/portal/callback`],
 };
+const cli = {
+  client_id: 'cli',
+  application_type: 'native',
+  token_endpoint_auth_method: 'none',
+  grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
+  response_types: ['code'],
+  redirect_uris: ['http://127.0.0.1/callback'],
+};
 const seconds = { 'urn:mainspring': 600, 'urn:brief': 1, 'urn:other': 600 };
 
 const provider = new Provider(issuer, {
-  clients: [client('ana'), client('ben'), ...(origin ? [portal] : [])],
+  clients: [client('ana'), client('ben'), ...(origin ? [portal, cli] : [])],
   clientBasedCORS: (_ctx, asking, asked) => asked.clientId === 'portal' && asking === origin,
   jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), kid: keyName, use: 'sig', alg: 'RS256' }] },
   features: {
     devInteractions: { enabled: Boolean(origin) },
     clientCredentials: { enabled: true },
+    deviceFlow: { enabled: Boolean(origin) },
+    revocation: { enabled: Boolean(origin) },
     resourceIndicators: {
       enabled: true,
       getResourceServerInfo: (_ctx, resource) => ({

@@ -115,6 +115,7 @@ def shell(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
     made = Shell(api)
     monkeypatch.setattr(session, "client", client)
+    monkeypatch.setattr(session, "shown", lambda _, actor: session.Shown("", f"embedded issuer, `{actor}`"))
     monkeypatch.setattr(control_client.ControlClient, "live_endpoint", lambda _, name: _live(made, name))
     yield made
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import platform_openid
 import pytest
 from litestar.testing import TestClient
+from platform_openid import free_port, provider
 
 from mainspring.core import identity, oidc, settings
 from mainspring.platform import app as control_app
@@ -21,47 +20,12 @@ from mainspring.platform.runs import launcher
 
 pytestmark = pytest.mark.integration
 
-HERE = Path(__file__).parent
 PROJECT = {"name": "alpha", "owner": "team"}
 
 
 @pytest.fixture(scope="module")
 def package() -> Path:
-    """The folder of the pinned npm package."""
-    if shutil.which("node") is None:
-        pytest.skip("node is not installed; the OpenID provider runs in it")
-    script = HERE.parents[1] / "tools" / "oidc_provider.sh"
-    try:
-        found = subprocess.run([script], capture_output=True, text=True, timeout=110, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm does not bring oidc-provider; run tools/oidc_provider.sh where there is a network")
-    if found.returncode:
-        pytest.skip(f"npm cannot bring oidc-provider: {found.stderr.strip()[-200:]}")
-    return Path(found.stdout.strip())
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def provider(package: Path, port: int, key: str) -> Iterator[str]:
-    """The issuer; it signs by a new key of that name."""
-    process = subprocess.Popen(
-        ["node", HERE / "openid_provider.mjs", package, str(port), key],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    return platform_openid.package()
 
 
 def token(issuer: str, client: str, resource: str = "urn:mainspring") -> str:

@@ -138,6 +138,7 @@ def test_a_provider_is_named_and_may_be_asked_by_the_page(built: bundle.Bundle) 
         audience="urn:mainspring",
         portal_client_id="portal",
         embedded=False,
+        cli_client_id="cli",
     )
     found = config.PortalConfig.of(identity_settings)
     assert found.model_dump() == {
@@ -146,6 +147,8 @@ def test_a_provider_is_named_and_may_be_asked_by_the_page(built: bundle.Bundle) 
         "audience": "urn:mainspring",
         "scopes": "openid profile",
         "embedded": False,
+        "cli_client_id": "cli",
+        "cli_scopes": "openid profile offline_access",
     }
     policy = routes.content_policy("n", found.issuer)
     assert "connect-src 'self' https://id.example.org;" in policy

@@ -17,6 +17,7 @@ COMPARED = {
     "mainspring.core.api_keys": "keys of serving, by their hash",
     "mainspring.core.identity": "tokens of the embedded issuer",
     "mainspring.platform.cli.payloads": "the token of the codec server",
+    "mainspring.platform.login.signing_in": "what a sign-in was begun with",
     "mainspring.platform.monitoring.webhooks": "marks of webhooks",
     "mainspring.platform.service_accounts.store": "secrets of service accounts, by their hash",
 }
