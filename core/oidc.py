@@ -155,12 +155,12 @@ class OidcIssuer:
         return identity.Actor(name, self._roles(claims))
 
     def _roles(self, claims: Mapping[str, Any]) -> tuple[str, ...]:
-        """Those of our roles that the claim has; what else it has is other systems'."""
-        found: Any = claims
-        for part in self._s.roles_claim.split("."):
-            found = found.get(part) if isinstance(found, Mapping) else None
-        given = found.split() if isinstance(found, str) else found if isinstance(found, list) else []
-        return tuple(role for role in identity.ROLES if f"{self._s.roles_prefix}{role}" in given)
+        """Those of our roles that the claim has, or that its groups stand for; what else it has is other systems'."""
+        named = _words(claims, self._s.roles_claim)
+        # Names of groups have spaces: a text is one group, not its words.
+        groups = _words(claims, self._s.groups_claim, splits=False)
+        by_group = {role for group, role in self._s.roles_of_groups() if group in groups}
+        return tuple(r for r in identity.ROLES if f"{self._s.roles_prefix}{r}" in named or r in by_group)
 
     def _is_fresh(self, kid: Any) -> bool:
         is_known = bool(self._keys) if kid is None else isinstance(kid, str) and kid in self._keys
@@ -261,6 +261,18 @@ def _usable(published: list[dict[str, Any]]) -> dict[str, jwk.Key]:
     if not keys:
         raise ValueError("the provider publishes no usable key")
     return keys
+
+
+def _words(claims: Mapping[str, Any], path: str, *, splits: bool = True) -> set[str]:
+    """What a claim has, a list or words; dots lead into objects, unless a claim is called so, as a URL is."""
+    found: Any = claims.get(path)
+    if found is None:
+        found = claims
+        for part in path.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
+    if isinstance(found, str):
+        return set(found.split()) if splits else {found}
+    return {one for one in found if isinstance(one, str)} if isinstance(found, list) else set()
 
 
 def _bearer(authorization: str | None) -> str:

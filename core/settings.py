@@ -111,6 +111,16 @@ class IdentitySettings(_Group):
     """The claim that has roles, a list or words; dots lead into objects: `realm_access.roles`."""
     roles_prefix: str = ""
     """What stands before our roles there, as in `mainspring:developer`."""
+    groups_claim: str = "groups"
+    """The claim that has the groups that `group_roles` names; dots lead into objects."""
+    group_roles: Annotated[
+        str,
+        Field(
+            pattern=r"^(|[^;]+=(viewer|developer|approver|admin)(;[^;]+=(viewer|developer|approver|admin))*)$"
+        ),
+    ] = ""
+    """`GROUP=ROLE` by semicolon: who is in the group at the provider has that role, beside those of `roles_claim`. A group may have
+    commas and `=` in its name, as a directory's have: `CN=ML,OU=Teams=developer`. Empty: groups say nothing."""
     account_claim: str = ""
     """The claim that names a service account, as `azp` or `client_id` do where its client is called `service-account:<project>:<name>`; such
     a client may have the client credentials grant alone. Empty: the provider has none of them."""
@@ -130,6 +140,11 @@ class IdentitySettings(_Group):
     `http://127.0.0.1/callback` with any port. Empty: nobody signs in there by the provider."""
     cli_scopes: str = "openid profile offline_access"
     """What the command line asks the provider for; without `offline_access` a sign-in lasts as long as its first token."""
+
+    def roles_of_groups(self) -> tuple[tuple[str, str], ...]:
+        """`group_roles`, each group with its role."""
+        entries = (entry.rpartition("=") for entry in self.group_roles.split(";") if entry)
+        return tuple((group.strip(), role) for group, _, role in entries)
 
 
 class ServingSettings(_Group):

@@ -86,6 +86,37 @@ def test_a_good_token_is_an_actor_with_our_roles() -> None:
     assert world.provider.asked == 1
 
 
+GROUPS = "ML Developers=developer;CN=ML Leads,OU=Teams,DC=example=approver; ops=admin"
+
+
+def test_groups_of_the_provider_stand_for_roles_where_the_settings_say_so() -> None:
+    world = World(group_roles=GROUPS)
+    brokered = ["ML Developers", "CN=ML Leads,OU=Teams,DC=example", "everybody"]
+    assert world.actor(token(roles=None, groups=brokered)).roles == ("developer", "approver")
+    assert world.actor(token(roles=["viewer"], groups=["ops"])).roles == ("viewer", "admin")
+    assert world.actor(token(roles=None, groups="ML Developers")).roles == ("developer",)
+    assert World().actor(token(roles=None, groups=[*brokered, "developer", "admin"])).roles == ()
+    url = "https://example.org/claims/groups"
+    named = World(group_roles=GROUPS, groups_claim=url)
+    assert named.actor(token(roles=None, **{url: ["ops"]})).roles == ("admin",)
+    nested = World(group_roles=GROUPS, groups_claim="saml.member_of")
+    assert nested.actor(token(roles=None, saml={"member_of": ["ops"]})).roles == ("admin",)
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [["ml developers"], ["ML", "Developers"], "x ops", [["ops"]], {"ops": True}, 7, None, ["ops "], [None]],
+)
+def test_what_is_no_group_of_ours_gives_no_role(groups: Any) -> None:
+    assert World(group_roles=GROUPS).actor(token(roles=None, groups=groups)).roles == ()
+
+
+@pytest.mark.parametrize("written", ["ops", "ops=root", "ops=service", "=admin;", "a=admin;;b=admin", ";"])
+def test_groups_that_stand_for_no_role_are_refused(written: str) -> None:
+    with pytest.raises(errors.InvalidSettings, match="identity.group_roles"):
+        settings.load({"MAINSPRING_IDENTITY_GROUP_ROLES": written})
+
+
 def test_a_client_that_is_a_service_account_is_one_where_the_settings_say_so() -> None:
     name = "service-account:flights:ci"
     by_client = World(account_claim="azp")

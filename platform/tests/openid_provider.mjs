@@ -10,6 +10,8 @@ const { default: Provider } = await import(pathToFileURL(createRequire(`${folder
 const issuer = `http://127.0.0.1:${port}`;
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const roles = { ana: ['developer', 'something-else'], ben: ['approver'] };
+// What a broker takes out of a SAML assertion: the persistent NameID as the account, the attribute of groups as a claim.
+const brokered = { 'G-7f3a91': { Attributes: { memberOf: ['CN=ML Developers,OU=Teams,DC=example', 'CN=Everybody,DC=example'] } } };
 const client = (name) => ({
   client_id: name,
   client_secret: `${name}-secret`,
@@ -54,6 +56,9 @@ const provider = new Provider(issuer, {
       }),
     },
   },
-  extraTokenClaims: (_ctx, token) => ({ roles: roles[token.accountId ?? token.clientId] }),
+  extraTokenClaims: (_ctx, token) => {
+    const name = token.accountId ?? token.clientId;
+    return { roles: roles[name], groups: brokered[name]?.Attributes.memberOf };
+  },
 });
 provider.listen(Number(port), '127.0.0.1', () => console.log('ready'));

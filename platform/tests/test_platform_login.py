@@ -200,6 +200,19 @@ def test_another_provider_than_was_expected_is_not_asked(terminal: Terminal) -> 
     assert "wants a sign-in at" in terminal.run("login", "--issuer", "https://evil.example", code=78).output
 
 
+def test_a_brokered_identity_has_the_roles_of_its_groups(
+    terminal: Terminal, issuer: str, tmp_path: Path
+) -> None:
+    """What a broker makes of a SAML assertion: the persistent NameID, and groups by their directory's names."""
+    groups = "CN=ML Developers,OU=Teams,DC=example=developer;CN=Admins,DC=example=admin"
+    with control(tmp_path / "saml", **with_provider(issuer, identity_group_roles=groups)) as there:
+        terminal.at(there).sits(Person("G-7f3a91"))
+        terminal.run("login")
+        assert terminal.json("project", "create", "alpha", "--owner", "team")["name"] == "alpha"
+        me = terminal.json("whoami")
+        assert (me["actor"], me["roles"]) == ("G-7f3a91", ["developer"])
+
+
 def test_without_a_provider_nobody_need_sign_in(terminal: Terminal, tmp_path: Path) -> None:
     with control(tmp_path / "embedded") as embedded:
         terminal.at(embedded)
