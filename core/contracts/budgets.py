@@ -9,11 +9,24 @@ from pydantic import Field, field_validator
 
 from mainspring.core.contracts.base import Message, Request, Slug, UtcTime
 
-__all__ = ["ALL", "BudgetPut", "BudgetView", "Period", "PeriodSpending", "Spending", "Standing"]
+__all__ = [
+    "ALL",
+    "BudgetPut",
+    "BudgetView",
+    "Period",
+    "PeriodSpending",
+    "Reservation",
+    "ReservationEnd",
+    "ReservationRenewal",
+    "Spending",
+    "Standing",
+]
 
 #: The environment of a budget for all of a project's environments together.
 ALL = "all"
 
+#: Of work that is no run: what the keys of its usage begin with.
+_WorkId: TypeAlias = Annotated[str, Field(pattern=r"^[a-z][A-Za-z0-9._/-]{7,199}$")]
 _Share: TypeAlias = Annotated[float, Field(gt=0, le=10)]
 
 
@@ -59,7 +72,7 @@ class BudgetView(Message):
     ends: UtcTime
     spent: float
     held: float
-    """Kept free for runs that have not ended."""
+    """Kept free for runs, workspaces and readers of streams that have not ended."""
     forecast: float
     """What the period will have cost if it goes on as in the last days: `spent`, and their mean until its end."""
     reached: float = 0.0
@@ -67,6 +80,28 @@ class BudgetView(Message):
     version: str
     set_at: UtcTime
     set_by: str
+
+
+class ReservationRenewal(Request):
+    """What work that is no run may use from here on, beyond what is on record of it: kept free until it is renewed, ends or lapses."""
+
+    work_id: _WorkId
+    environment: Annotated[str, Field(min_length=1, max_length=32)]
+    ahead: Annotated[dict[str, Annotated[float, Field(ge=0, le=1e9)]], Field(max_length=16)]
+    """By SKU of the price book, in its units."""
+
+
+class ReservationEnd(Request):
+    work_id: _WorkId
+
+
+class Reservation(Message):
+    project: Slug
+    work_id: str
+    amount: float
+    """Kept free beyond what is on record, in the price book's currency."""
+    lapses_at: UtcTime | None = None
+    """None: nothing is kept."""
 
 
 class Spending(Message):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from litestar import Response, delete, get, put
+from litestar import Response, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from mainspring.core.contracts import budgets as contracts
 from mainspring.core.contracts import control
 from mainspring.platform import plane as control_plane
-from mainspring.platform.costs import budgets
+from mainspring.platform.costs import budgets, holding
 from mainspring.platform.http import versions
 
 _PATH = "/api/v1/projects/{project:str}/budgets"
@@ -75,4 +75,29 @@ async def remove_budget(
     await budgets.remove(plane, credential, named, if_match=if_match)
 
 
-HANDLERS = (list_budgets, show_budget, put_budget, remove_budget)
+_HELD = "/api/v1/projects/{project:str}/reservations"
+
+
+@post(_HELD + ":renew", tags=_TAGS, status_code=200)
+async def renew_reservation(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    project: FromPath[str],
+    data: JSONBody[contracts.ReservationRenewal],
+) -> contracts.Reservation:
+    """Keep money free for what a workspace or a reader of a stream may use next, before it begins and while it works. Role: service."""
+    return await holding.renew(plane, credential, project, data)
+
+
+@post(_HELD + ":end", tags=_TAGS, status_code=200)
+async def end_reservation(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    project: FromPath[str],
+    data: JSONBody[contracts.ReservationEnd],
+) -> contracts.Reservation:
+    """The work has ended: nothing is kept free for it any more. Role: service."""
+    return await holding.end(plane, credential, project, data)
+
+
+HANDLERS = (list_budgets, show_budget, put_budget, remove_budget, renew_reservation, end_reservation)

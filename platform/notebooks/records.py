@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Final
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import cost, identity
-from mainspring.core.contracts import notebooks
+from mainspring.core.contracts import base, notebooks
 from mainspring.platform import access, mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
+from mainspring.platform.costs import holding, reservations
 from mainspring.platform.notebooks import metering
 from mainspring.platform.projects import store as project_store
 from mainspring.platform.quotas import limits
@@ -16,11 +20,14 @@ from mainspring.platform.runs import service as runs
 
 __all__ = ["change", "end"]
 
+_ENDS_IN: Final = timedelta(minutes=1)
+
 
 async def change(
     plane: control_plane.ControlPlane, credential: str, project: str, asked: notebooks.NotebookChange
 ) -> notebooks.NotebookRecorded:
-    """Let somebody start, extend or stop one; what a start or an extension may cost has to be free in the budget.
+    """Let somebody start, extend or stop one; what a start or an extension may cost has to be free in the budget, and the first hour of
+    it is kept free from here on.
 
     Roles: developer or admin in any environment of the project. Errors: NotFound for the project; PermissionDenied, PolicyDenied;
     BudgetExceeded; QuotaExceeded for a start without room on disks.
@@ -36,6 +43,19 @@ async def change(
 
     async def do(connection: AsyncConnection, _: identity.Actor) -> mutation.Change[notebooks.NotebookRecorded]:  # fmt: skip
         await project_store.find(connection, project)
+        if asked.change == "start":
+            first = metering.cost(plane.book, asked.cores, asked.memory_gib, min(asked.hours, 1.0))
+            await reservations.put_work(
+                connection,
+                asked.notebook_id,
+                project,
+                metering.ENVIRONMENT,
+                cost.to_nanos(first),
+                base.utc_now() + holding.LASTS,
+            )
+        if asked.change == "stop":
+            # Its keeper has yet to tell what it used last; of one that never began nobody tells anything.
+            await reservations.lapse_work(connection, asked.notebook_id, base.utc_now() + _ENDS_IN)
         detail = asked.model_dump(mode="json", include={"cores", "memory_gib", "hours"})
         made = notebooks.NotebookRecorded(project=project, notebook_id=asked.notebook_id, action=action)
         return mutation.Change(made, resource, {} if asked.change == "stop" else detail)
@@ -61,6 +81,8 @@ async def end(
     async def do(connection: AsyncConnection, _: identity.Actor) -> mutation.Change[notebooks.NotebookRecorded]:  # fmt: skip
         await project_store.find(connection, project)
         known = await audit_store.is_recorded(connection, event_key)
+        if known is None:
+            await reservations.release_work(connection, asked.notebook_id, project)
         made = notebooks.NotebookRecorded(
             project=project, notebook_id=asked.notebook_id, action="notebook.end"
         )

@@ -220,6 +220,17 @@ def _notebook_ended(_: House, mark: str) -> Taken:
     return Taken("worker", told, {"project": PROJECT})
 
 
+def _kept(_: House, __: str) -> Taken:
+    asked = {"work_id": ids.new_id("notebook"), "environment": "dev", "ahead": {"cpu_core_hour": 0.001}}
+    return Taken("worker", asked, {"project": PROJECT})
+
+
+def _kept_no_more(house: House, mark: str) -> Taken:
+    kept = _kept(house, mark).body
+    house.call("worker", "POST", f"/api/v1/projects/{PROJECT}/reservations:renew", kept)
+    return Taken("worker", {"work_id": kept["work_id"]}, {"project": PROJECT})
+
+
 def _limited(_: House, mark: str) -> Taken:
     """A limit of its own for each mark, far above what is there."""
     limit = 500_000 + int.from_bytes(hashlib.sha256(mark.encode()).digest()[:2])
@@ -407,6 +418,8 @@ TAKEN: Final[Mapping[str, Callable[[House, str], Taken]]] = {
     "POST /projects/{}/data-exports": _data_left,
     "POST /projects/{}/notebooks:change": _notebook,
     "POST /projects/{}/notebooks:end": _notebook_ended,
+    "POST /projects/{}/reservations:renew": _kept,
+    "POST /projects/{}/reservations:end": _kept_no_more,
     "PUT /projects/{}/quota": _limited,
     "PUT /projects/{}/budgets/{}/{}": _budgeted,
     "DELETE /projects/{}/budgets/{}/{}": _budget_gone,

@@ -326,6 +326,12 @@ REQUESTS = (
     Asked("POST", "/api/v1/projects/{project}/notebooks:end", {"notebook_id": NOTEBOOK, "reason": "{entry}"}),
     Asked(
         "POST",
+        "/api/v1/projects/{project}/reservations:renew",
+        {"work_id": NOTEBOOK, "environment": "dev", "ahead": {"cpu_core_hour": 0.001}},
+    ),
+    Asked("POST", "/api/v1/projects/{project}/reservations:end", {"work_id": NOTEBOOK}),
+    Asked(
+        "POST",
         "/api/v1/projects/{project}/data-reads",
         {"environment": "prod", "datasets": [{"name": "lake.{entry}", "columns": ["a"]}]},
     ),

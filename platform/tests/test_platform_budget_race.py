@@ -24,9 +24,13 @@ from mainspring.platform.runs import service as runs
 #: Once over SQLite, once over PostgreSQL.
 pytestmark = pytest.mark.usefixtures("database_url")
 
-DEVELOPER, WORKER = "Bearer dev", "Bearer work"
+DEVELOPER, WORKER, ADMIN = "Bearer dev", "Bearer work", "Bearer root"
 ISSUER = identity.TokenIssuer(
-    {"dev": identity.Actor("ana", ("developer",)), "work": identity.Actor("worker", ("service",))}
+    {
+        "dev": identity.Actor("ana", ("developer",)),
+        "work": identity.Actor("worker", ("service",)),
+        "root": identity.Actor("root", ("admin",)),
+    }
 )
 
 

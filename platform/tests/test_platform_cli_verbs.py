@@ -38,6 +38,8 @@ WITHOUT: Mapping[str, str] = {
     "POST /projects/{}/retentions": BY_PROCESSES,
     "POST /projects/{}/erasures/{}/report": BY_PROCESSES,
     "POST /projects/{}/notebooks:end": BY_PROCESSES,
+    "POST /projects/{}/reservations:renew": "is asked by processes that keep money free for what they do",
+    "POST /projects/{}/reservations:end": BY_PROCESSES,
     "POST /service-accounts:introspect": "is asked by serving, of what its callers show",
     "POST /projects/{}/notebooks:change": "is asked by `mainspring notebook start|extend|stop` on the way (`platform/notebooks`)",
     "GET /lineage/{}/{}": "is the same as `lineage:walk`, for names without slashes",

@@ -43,6 +43,8 @@ WITHOUT: Mapping[str, str] = {
     "POST /api/v1/projects/{project:str}/data-exports": "changes nothing but the record",
     "POST /api/v1/projects/{project:str}/notebooks:change": "what it is about is on another machine",
     "POST /api/v1/projects/{project:str}/notebooks:end": FACT,
+    "POST /api/v1/projects/{project:str}/reservations:renew": "takes the place of what the same process has asked for",
+    "POST /api/v1/projects/{project:str}/reservations:end": FACT,
     "POST /api/v1/projects/{project:str}/dpia": MAKES,
     "POST /api/v1/projects/{project:str}/dpia:decide": "names the digest of the answers that it is about",
     "POST /api/v1/projects/{project:str}/erasures": MAKES,

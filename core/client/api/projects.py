@@ -202,6 +202,20 @@ class Projects(Connection):
             wire.Asked("DELETE", _budget(project, environment, period), headers=headers, is_keyed=True)
         )
 
+    def renew_reservation(
+        self, project: str, wanted: budget_contracts.ReservationRenewal
+    ) -> budget_contracts.Reservation:
+        """Role service. Before work that is no run begins, and while it works. Errors: BudgetExceeded; what was kept stays then."""
+        path = f"/api/v1/projects/{quote(project)}/reservations:renew"
+        return self._post(path, wanted, budget_contracts.Reservation)
+
+    def end_reservation(
+        self, project: str, ended: budget_contracts.ReservationEnd
+    ) -> budget_contracts.Reservation:
+        """Role service. The same again changes nothing."""
+        path = f"/api/v1/projects/{quote(project)}/reservations:end"
+        return self._post(path, ended, budget_contracts.Reservation)
+
     def secrets(self, project: str, *, after: str = "", limit: int = 100) -> control.Page:
         """Where they lie, by name; items are `secrets.SecretView`."""
         return self._get(f"/api/v1/projects/{quote(project)}/secrets", control.Page, after=after, limit=limit)
