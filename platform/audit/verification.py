@@ -8,12 +8,13 @@ and is refused unless the caller allows it.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import itertools
 import json
-from binascii import hexlify
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -36,13 +37,17 @@ _HASH_END: Final = _HASH_START + 64
 _ROW_START: Final = _HASH_END + len('","row":')
 _LINE_HEAD: Final = b'{"hash":"sha256:'
 _LINE_MIDDLE: Final = b'","row":{'
-_LINE_START: Final = _LINE_HEAD + b"%b" + _LINE_MIDDLE
 _PREVIOUS: Final = b'"previous_hash":"sha256:'
+_LINK_LENGTH: Final = len(_PREVIOUS) + 64
 _LINE_END: Final = b',"sequence":%d}}\n'
+#: How a hundred lines end, whose numbers begin alike: a number is written once for all of them.
+_HUNDRED_ENDS: Final = b"".join(b',"sequence":#%02d}}\n' % i for i in range(100))
 _NOTHING: Final = rows.GENESIS.removeprefix("sha256:").encode()
 #: Lines that are looked at together: some 100 kB, which stay in the cache. With 64 it is 3 % slower, more is no faster.
 _BATCH: Final = 256
 _digest: Final = type(hashlib.sha256()).digest
+_start: Final = itemgetter(slice(_ROW_START + 1))
+_body: Final = itemgetter(slice(_ROW_START, -2))
 
 
 @dataclass(frozen=True)
@@ -239,19 +244,14 @@ def verify(
         head = f"sha256:{previous.decode(errors='replace')}"
         return Finding(count, head, len(heads), max(0, count - signed), problem, bad, history)
 
-    lengths = iter([*sorted(heads), None])
-    length = next(lengths)
+    lengths = sorted(heads)
     for lines in _batches(export):
         hashes = _hashes(lines, previous, count)
-        while hashes and length is not None and length <= count + len(lines):
-            if heads[length] != f"sha256:{hashes[length - count - 1].decode()}":
-                hashes = []
-            else:
-                length = next(lengths)
-        if hashes:
-            previous, count = hashes[-1], count + len(lines)
+        here = lengths[bisect.bisect_right(lengths, count) : bisect.bisect_right(lengths, count + len(lines))]
+        if hashes and all(heads[at] == f"sha256:{_nth(hashes, at - count - 1)}" for at in here):
+            previous, count = hashes[-64:], count + len(lines)
             continue
-        for line in lines:  # one of them is not right: which, and why
+        for line in lines:  # is one of them not right: which, and why
             if problem := _problem(line, previous, count):
                 return found(problem, count + 1)
             previous, count = line[_HASH_START:_HASH_END], count + 1
@@ -270,23 +270,41 @@ def _batches(export: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield batch
 
 
-def _hashes(lines: Sequence[bytes], previous: bytes, count: int) -> list[bytes]:
-    """The hash of each line, in hex, if all of them stand after `count` lines of which `previous` is the last hash; else none.
+def _hashes(lines: Sequence[bytes], previous: bytes, count: int) -> bytes:
+    """The hash of each line, in hex with `:` between, if all stand after `count` lines of which `previous` is the last hash; else nothing.
 
-    Says the same as :func:`_problem` of each, in a quarter less time: each step goes over all lines at once, and no loop is Python's.
+    What it says yes to, :func:`_problem` finds nothing in, line by line; that is asked wherever this says no, and need not be wrong:
+    of the first hundred lines, say. Each step goes over all lines at once and no loop is Python's, but for the links, which have no fixed
+    place. Pieces of lines are compared together: each can be as long as it must be only if all are.
     """
-    bodies = [line[_ROW_START:-2] for line in lines]
-    hashes = [*map(hexlify, map(_digest, map(hashlib.sha256, bodies)))]
-    starts = map(_LINE_START.__mod__, hashes)
-    links = map(_PREVIOUS.__add__, [previous, *hashes[:-1]])
+    ends = _ends(count + 1, len(lines))
+    last = itemgetter(slice(-len(_LINE_END % (count + 1)), None))
+    if not ends or b"".join(map(last, lines)) != ends:
+        return b""
+    hashes = b"".join(map(_digest, map(hashlib.sha256, map(_body, lines)))).hex(":", 32).encode()
+    starts = _LINE_HEAD + hashes.replace(b":", _LINE_MIDDLE + _LINE_HEAD) + _LINE_MIDDLE
+    if b"".join(map(_start, lines)) != starts:
+        return b""
     at = map(bytes.rfind, lines, itertools.repeat(_PREVIOUS))
-    ends = map(_LINE_END.__mod__, range(count + 1, count + 1 + len(lines)))
-    is_right = (
-        all(map(bytes.startswith, lines, starts))
-        and all(map(bytes.startswith, lines, links, at))
-        and all(map(bytes.endswith, lines, ends))
-    )
-    return hashes if is_right else []
+    links = b"".join([line[place : place + _LINK_LENGTH] for line, place in zip(lines, at, strict=True)])
+    before = (b":" + previous + b":" + hashes)[:-65]
+    return hashes if links == before.replace(b":", _PREVIOUS) else b""
+
+
+def _nth(hashes: bytes, n: int) -> str:
+    return hashes[n * 65 : n * 65 + 64].decode()
+
+
+def _ends(first: int, count: int) -> bytes:
+    """How `count` lines from number `first` on end, all of one length; nothing where they are not, and for numbers below 100."""
+    last = first + count - 1
+    if first < 100 or len(str(first)) != len(str(last)):
+        return b""
+    skipped = first % 100
+    hundreds = range(first // 100, last // 100 + 1)
+    ends = b"".join(_HUNDRED_ENDS.replace(b"#", b"%d" % hundred) for hundred in hundreds)
+    length = len(_LINE_END % first)
+    return ends[skipped * length : (skipped + count) * length]
 
 
 def _problem(line: bytes, previous: bytes, count: int) -> str:

@@ -13,8 +13,8 @@ import pytest
 from mainspring.core import canonical
 from mainspring.platform.audit import rows, signers, verification
 
-ROWS = 700  # some batches, the last one not full
-SIGNED = (1, 255, 256, 257, 300, 512, 690)
+ROWS = 1_150  # some batches, the last one not full, and numbers of one to four digits
+SIGNED = (1, 255, 256, 257, 300, 512, 999, 1_000, 1_140)
 
 
 def _line(number: int, previous: str) -> bytes:
@@ -142,14 +142,18 @@ def test_many_rows_at_once_are_judged_as_one_by_one(
     lines, signed, key = log
     choose = random.Random(f"of {kind}")
     for trial in range(40):
-        at = (0, 255, 256, 511, 512, ROWS - 1)[trial] if trial < 6 else choose.randrange(ROWS)
+        at = (
+            (0, 98, 99, 255, 256, 511, 512, 998, 999, 1_023, 1_024, ROWS - 1)[trial]
+            if trial < 12
+            else choose.randrange(ROWS)
+        )
         changed = TAMPERINGS[kind](list(lines), at, choose)
         found = verification.verify(changed, signed, key)
         assert found == one_by_one(changed, signed, key), (kind, at)
         assert not found.ok
 
 
-@pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 512, ROWS])
+@pytest.mark.parametrize("count", [0, 1, 99, 100, 255, 256, 257, 512, 999, 1_000, 1_024, ROWS])
 def test_a_whole_log_of_any_length(log: tuple[list[bytes], list[bytes], Any], count: int) -> None:
     lines, signed, key = log
     some = [line for line, sequence in zip(signed, SIGNED, strict=True) if sequence <= count]
