@@ -51,7 +51,13 @@ from mainspring.platform.portal import config as portal_config
 from mainspring.platform.portal import me as me_routes
 from mainspring.platform.portal import routes as portal_routes
 from mainspring.platform.projects import routes as project_routes
-from mainspring.platform.protection import dpia_routes, keyset_routes, privacy_routes, reading_routes
+from mainspring.platform.protection import (
+    dpia_routes,
+    keyset_routes,
+    privacy_routes,
+    purposes_routes,
+    reading_routes,
+)
 from mainspring.platform.protection import routes as protection_routes
 from mainspring.platform.quarantine import routes as quarantine_routes
 from mainspring.platform.quotas import routes as quota_routes
@@ -85,6 +91,7 @@ HANDLERS = (
     *catalog_routes.HANDLERS,
     *protection_routes.HANDLERS,
     *reading_routes.HANDLERS,
+    *purposes_routes.HANDLERS,
     *notebook_routes.HANDLERS,
     *secret_routes.HANDLERS,
     *service_account_routes.HANDLERS,

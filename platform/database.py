@@ -307,6 +307,18 @@ classifications: Final = sa.Table(
     sa.Column("decision_reason", TEXT, nullable=False),
 )
 
+#: What a person said that an entry of the catalog may be used for; of one that nobody decided on there is no row.
+purposes: Final = sa.Table(
+    "purposes",
+    metadata,
+    sa.Column("project", sa.ForeignKey("projects.name"), primary_key=True),
+    sa.Column("entry", TEXT, primary_key=True),
+    sa.Column("purposes", sa.JSON, nullable=False),
+    sa.Column("reason", TEXT, nullable=False),
+    sa.Column("decided_at", TEXT, nullable=False),
+    sa.Column("decided_by", TEXT, nullable=False),
+)
+
 #: Impact assessments; of a project at most one is open, and at most one signed.
 dpias: Final = sa.Table(
     "dpias",

@@ -8,7 +8,7 @@ from typing import Final
 
 from mainspring.core import errors
 from mainspring.core.contracts import catalog, protection
-from mainspring.core.protection import naming
+from mainspring.core.protection import naming, purposes
 
 __all__ = [
     "CLASSIFICATION",
@@ -29,7 +29,11 @@ _LISTED: Final = 5
 
 
 def check(entries: Iterable[catalog.CatalogEntry], *, project: str) -> None:
-    """InvalidRequest that names everything which lacks an owner or a description, and PII that nobody classified."""
+    """InvalidRequest that names everything which lacks an owner or a description, and PII that nobody classified; or a purpose
+    that is no word."""
+    entries = list(entries)
+    for entry in entries:
+        purposes.check(entry.tags, where=entry.name)
     problems = [problem for entry in entries for problem in _problems(entry)]
     if not problems:
         return

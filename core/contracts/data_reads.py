@@ -52,6 +52,8 @@ class DataRead(Request):
     datasets: Annotated[list[ReadDataset], Field(min_length=1, max_length=1000)]
     run_id: Annotated[str, Field(max_length=100)] = ""
     """Who reads it; the same of one run is on record once. Empty: a person asks."""
+    purpose: Annotated[str, Field(pattern=r"^(|[a-z][a-z0-9-]{0,39})$")] = ""
+    """What for. A run's is the one that it was started for, whatever is said here."""
 
 
 class DataReadView(Message):
@@ -65,3 +67,5 @@ class DataReadView(Message):
     """The strictest class among columns of that form; empty: nothing is classified."""
     columns: tuple[str, ...] = ()
     """Those columns, `dataset.column`."""
+    purpose: str = ""
+    """What it is read for, as far as anybody said it."""

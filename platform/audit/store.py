@@ -23,7 +23,7 @@ NAMED_BY_PROJECT: Final = (
 BELOW_PROJECT: Final = (
     *("access", "alert", "budget", "classification", "dpia", "erasure", "lineage", "member"),
     *("monitoring", "notebook", "pipeline"),
-    *("privacy", "quarantine", "reservation", "schedule", "sealed", "secret", "service-account"),
+    *("privacy", "purposes", "quarantine", "reservation", "schedule", "sealed", "secret", "service-account"),
 )
 #: Those whose project is in a table of their own.
 OF_A_PROJECT: Final = ("endpoint", "run", "usage")

@@ -49,6 +49,7 @@ from mainspring.platform.cli import (
     privacy,
     projects,
     protection,
+    purposes,
     quotas,
     releases,
     runs,
@@ -321,6 +322,7 @@ cli.add_command(costs.cost)
 cli.add_command(contracts.contracts)
 cli.add_command(data.catalog)
 cli.add_command(protection.data)
+cli.add_command(purposes.purpose)
 cli.add_command(dpia.dpia)
 cli.add_command(privacy.privacy)
 cli.add_command(keysets.keyset)

@@ -230,9 +230,12 @@ def data_mask(
     default="",
     help="The table's name in the project's catalog; without one its columns' names tell.",
 )
+@click.option("--purpose", default="", help="What for, as `mainspring purpose list` has them.")
 @session.AS
 @session.JSON
-def data_check(project_name: str, file: str, environment: str, entry: str, actor: str, as_json: bool) -> None:
+def data_check(
+    project_name: str, file: str, environment: str, entry: str, purpose: str, actor: str, as_json: bool
+) -> None:
     """May FILE (Parquet, a folder of it, or CSV) be read in an environment, as a run that starts there would ask.
 
     No value leaves this machine: the control API is told columns, which of them are sealed, and whether the rows are nobody's.
@@ -249,7 +252,7 @@ def data_check(project_name: str, file: str, environment: str, entry: str, actor
         is_synthetic=marks.is_synthetic(table_files.files(file)),
         is_uncatalogued=not entry,
     )
-    asked = data_reads.DataRead(environment=environment, datasets=[table])
+    asked = data_reads.DataRead(environment=environment, datasets=[table], purpose=purpose)
     with session.client(actor or "developer@local") as client:
         output.show(client.read_data(project_name, asked).model_dump(mode="json"), as_json=as_json)
 

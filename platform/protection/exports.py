@@ -11,11 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mainspring.core import errors, identity
 from mainspring.core.contracts import control, data_exports, data_reads, masking
 from mainspring.core.protection import exporting, reading
+from mainspring.core.protection import purposes as bounds
 from mainspring.platform import access, mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.policies import questions
 from mainspring.platform.projects import store as project_store
-from mainspring.platform.protection import reading_service
+from mainspring.platform.protection import purposes_service, purposes_store, reading_service
 
 #: Of columns, so many are told in an answer and on record.
 _TOLD: Final = 50
@@ -37,7 +38,13 @@ async def asked(
         return ()
     of = await _of_project(connection, request.project)
     score = request.score
-    return (_target(request.project, request.environment, "scores", score.output, score.purpose, of, False),)
+    # What its own input may be used for is asked when it is read; here, of what the project's plans read.
+    bound = await purposes_store.of_run(connection, request.project)
+    return (
+        _target(
+            request.project, request.environment, "scores", score.output, score.purpose, of, False, bound
+        ),
+    )
 
 
 async def leave(
@@ -50,24 +57,27 @@ async def leave(
     exporting.check(wanted.destination, field="destination")
     is_inside = _is_inside(plane, project, wanted.destination)
 
-    async def look(connection: AsyncConnection) -> reading.Found:
+    async def look(connection: AsyncConnection) -> tuple[reading.Found, bounds.Bound | None]:
         await project_store.find(connection, project)
         if not wanted.datasets:
-            return await _of_project(connection, project)
+            of_project = await _of_project(connection, project)
+            return of_project, await purposes_store.of_run(connection, project)
         known = await reading_service.known(connection, project)
         # Under a name that no entry has a table is told by its columns: a new name makes nothing public.
         tables = [d.model_copy(update={"is_uncatalogued": d.name not in known}) for d in wanted.datasets]
         read = data_reads.DataRead(environment=wanted.environment, datasets=tables)
-        return reading.found(read, known)
+        bound = bounds.of_tables(tables, await purposes_store.bound(connection, project), known)
+        return reading.found(read, known), bound
 
     async def on(connection: AsyncConnection) -> access.Target:
-        found, to = await look(connection), wanted.destination
-        return _target(project, wanted.environment, wanted.exit, to, wanted.purpose, found, is_inside)
+        found, bound = await look(connection)
+        to = wanted.destination
+        return _target(project, wanted.environment, wanted.exit, to, wanted.purpose, found, is_inside, bound)
 
     async def do(
         connection: AsyncConnection, _: identity.Actor
     ) -> mutation.Change[data_exports.DataExportView]:
-        found = await look(connection)
+        found, _bound = await look(connection)
         view = data_exports.DataExportView(
             project=project,
             environment=wanted.environment,
@@ -89,7 +99,9 @@ async def leave(
         )
     except errors.PolicyDenied as denial:
         async with plane.database.read() as connection:
-            found = await look(connection)
+            found, bound = await look(connection)
+        if denial.rule_id == purposes_service.BOUND:
+            raise purposes_service.told(denial, bound, wanted.purpose) from None
         names = ", ".join(f"`{name}`" for name in found.columns[:3])
         more = f" and {len(found.columns) - 3} more" if len(found.columns) > 3 else ""
         if not names:
@@ -131,6 +143,7 @@ def _target(
     purpose: str,
     found: reading.Found,
     is_inside: bool,
+    bound: bounds.Bound | None,
 ) -> access.Target:
     target = access.project(
         project,
@@ -142,5 +155,6 @@ def _target(
         destination=destination[: questions.MAX_CHARACTERS],
         purpose=purpose.strip()[: questions.MAX_CHARACTERS],
         is_inside=is_inside,
+        **({} if is_inside else purposes_service.asked(bound, purpose)),
     )
     return access.by(target, action="data.export")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import canonical, errors, identity
 from mainspring.core.contracts import catalog, data_reads, protection
+from mainspring.core.protection import purposes as bounds
 from mainspring.core.protection import reading
 from mainspring.platform import access, mutation
 from mainspring.platform import plane as control_plane
@@ -16,7 +18,8 @@ from mainspring.platform.audit import store as audit_store
 from mainspring.platform.catalog import store as catalog_store
 from mainspring.platform.policies import questions
 from mainspring.platform.projects import store as project_store
-from mainspring.platform.protection import store
+from mainspring.platform.protection import purposes_service, purposes_store, store
+from mainspring.platform.runs import store as run_store
 
 #: Of tables' columns, so many are told in an answer and on record.
 _TOLD: Final = 50
@@ -33,12 +36,15 @@ async def read(
     digest = canonical.digest(asked.model_dump(mode="json"))
     event_key = f"{asked.run_id}/data-read/{digest[:23]}" if asked.run_id else None
 
-    async def look(connection: AsyncConnection) -> reading.Found:
+    async def look(connection: AsyncConnection) -> _Looked:
         await project_store.find(connection, project)
-        return reading.found(asked, await known(connection, project))
+        classes = await known(connection, project)
+        bound = bounds.of_tables(asked.datasets, await purposes_store.bound(connection, project), classes)
+        return _Looked(reading.found(asked, classes), bound, await _purpose(connection, project, asked))
 
     async def on(connection: AsyncConnection) -> access.Target:
-        found = await look(connection)
+        looked = await look(connection)
+        found = looked.found
         return access.project(
             project,
             asked.environment,
@@ -47,16 +53,20 @@ async def read(
             form=found.form,
             columns=", ".join(found.columns)[: questions.MAX_CHARACTERS],
             is_synthetic_only=is_synthetic_only(plane, asked.environment),
+            purpose=looked.purpose,
+            **purposes_service.asked(looked.bound, looked.purpose),
         )
 
     async def do(connection: AsyncConnection, _: identity.Actor) -> mutation.Change[data_reads.DataReadView]:
-        found = await look(connection)
+        looked = await look(connection)
+        found = looked.found
         view = data_reads.DataReadView(
             project=project,
             environment=asked.environment,
             form=found.form,
             classification=found.classification,
             columns=found.columns[:_TOLD],
+            purpose=looked.purpose,
         )
         known = await audit_store.is_recorded(connection, event_key) if event_key else None
         detail = {
@@ -82,12 +92,30 @@ async def read(
         )
     except errors.PolicyDenied as denial:
         async with plane.database.read() as connection:
-            found = await look(connection)
+            looked = await look(connection)
+        if denial.rule_id == purposes_service.BOUND:
+            raise purposes_service.told(denial, looked.bound, looked.purpose) from None
+        found = looked.found
         names = ", ".join(f"`{name}`" for name in found.columns[:3])
         more = f" and {len(found.columns) - 3} more" if len(found.columns) > 3 else ""
         raise dataclasses.replace(
             denial, message=f"{denial.message} ({names}{more} in `{asked.environment}`)"
         ) from None
+
+
+@dataclass(frozen=True)
+class _Looked:
+    found: reading.Found
+    bound: bounds.Bound | None
+    purpose: str
+
+
+async def _purpose(connection: AsyncConnection, project: str, asked: data_reads.DataRead) -> str:
+    """A run's is its own: what reads for it says nothing else."""
+    run = await run_store.look_up(connection, asked.run_id) if asked.run_id else None
+    is_of_run = run is not None and run.project == project
+    said = run.request.get("purpose", "") if run is not None and is_of_run else asked.purpose
+    return await purposes_service.stated(connection, project, said)
 
 
 def is_synthetic_only(plane: control_plane.ControlPlane, environment: str) -> bool:

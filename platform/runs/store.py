@@ -43,11 +43,14 @@ async def insert(
     )
 
 
+async def look_up(connection: AsyncConnection, run_id: str) -> sa.Row[Any] | None:
+    query = sa.select(database.runs).where(database.runs.c.run_id == run_id)
+    return (await connection.execute(query)).one_or_none()
+
+
 async def find(connection: AsyncConnection, run_id: str) -> sa.Row[Any]:
     """Errors: NotFound."""
-    row = (
-        await connection.execute(sa.select(database.runs).where(database.runs.c.run_id == run_id))
-    ).one_or_none()
+    row = await look_up(connection, run_id)
     if row is None:
         raise unknown(run_id)
     return row

@@ -257,6 +257,14 @@ def _measured(_: House, __: str) -> Taken:
     return Taken("worker", stored, {"project": PROJECT})
 
 
+def _for_purposes(house: House, mark: str) -> Taken:
+    entry = {"kind": "view", "name": "view.one", "owner": "o", "description": "because"}
+    house.call("ana", "PUT", f"/api/v1/catalog/{PROJECT}", {"entries": [entry]})
+    word = f"care-{hashlib.sha256(mark.encode()).hexdigest()[:8]}"
+    asked = {"purposes": [word], "reason": "because"}
+    return Taken("ana", asked, {"project": PROJECT, "entry": "view.one"}, ANY)
+
+
 def _secret(_: House, mark: str) -> Taken:
     return Taken(
         "ana", {**tenants.SECRET_REF, "description": mark}, {"project": PROJECT, "name": f"secret-{mark}"}
@@ -423,6 +431,7 @@ TAKEN: Final[Mapping[str, Callable[[House, str], Taken]]] = {
     "PUT /projects/{}/quota": _limited,
     "PUT /projects/{}/budgets/{}/{}": _budgeted,
     "DELETE /projects/{}/budgets/{}/{}": _budget_gone,
+    "PUT /projects/{}/purposes/{}": _for_purposes,
     "PUT /projects/{}/secrets/{}": _secret,
     "DELETE /projects/{}/secrets/{}": _secret_gone,
     "POST /projects/{}/service-accounts": _account,

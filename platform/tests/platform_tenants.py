@@ -170,6 +170,8 @@ DPIA = {
     for name, field in dpia.DpiaAnswers.model_fields.items()
 }
 NOTEBOOK = "notebook_01m8mh3n29kg4kyge1e15v4pm0"
+PURPOSES = "/api/v1/projects/{project}/purposes"
+PURPOSE = {"purposes": ["care"], "reason": "because"}
 SECRETS = "/api/v1/projects/{project}/secrets"
 SECRET_REF = {"place": "openbao:kv/warehouse#password", "description": "because"}
 ACCOUNTS = "/api/v1/projects/{project}/service-accounts"
@@ -340,6 +342,9 @@ REQUESTS = (
         "/api/v1/projects/{project}/data-exports",
         {"environment": "prod", "exit": "table", "destination": "s3://partner/{entry}"},
     ),
+    Asked("GET", PURPOSES),
+    Asked("GET", PURPOSES + "/{entry}"),
+    Asked("PUT", PURPOSES + "/{entry}", PURPOSE, headers=_IF),
     Asked("GET", SECRETS),
     Asked("GET", SECRETS + "/warehouse"),
     Asked("PUT", SECRETS + "/warehouse", SECRET_REF, headers=_IF),
@@ -540,6 +545,8 @@ class World:
         self.call(owner, "PUT", f"{place}/secrets/warehouse", ref)
         account = {**ACCOUNT, "name": "warehouse", "owner": owner, "description": mark}
         self.call(owner, "POST", f"{place}/service-accounts", account)
+        said = {"purposes": [f"study-{mark}"], "reason": mark}
+        self.call(owner, "PUT", f"{place}/purposes/{names.entry}", said)
         self.call("root", "PUT", f"{place}/quota", {"max_endpoints": 200})
         self.call("worker", "POST", f"{place}/storage", MEASURED)
         self.call("root", "PUT", f"{place}/budgets/dev/week", {"amount": 200.0})

@@ -84,6 +84,7 @@ DEMANDED = {
     *(("DELETE", v + "/projects/{project}/members/{actor}") for v in ("/api/v1", "/v1")),
     *(("PUT", v + "/projects/{project}/alert-rules") for v in ("/api/v1", "/v1")),
     ("PUT", tenants.PRIVACY + "/{entry}"),
+    ("PUT", tenants.PURPOSES + "/{entry}"),
     ("PUT", tenants.QUOTA),
     ("PUT", tenants.BUDGETS + "/dev/week"),
     ("DELETE", tenants.BUDGETS + "/dev/week"),

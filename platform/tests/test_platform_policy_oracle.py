@@ -34,6 +34,8 @@ PROJECT_ACTIONS = (
         "classification.find",
         "keyset.read",
         "masking.read",
+        "purpose.read",
+        "purpose.decide",
         "dpia.read",
         "dpia.submit",
         "privacy.read",
@@ -71,7 +73,7 @@ PROJECT_ACTIONS = (
     ),
     *("lineage.record", "quarantine.release"),
 )
-CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
+CONTEXTS: dict[str, dict[str, tuple[str | bool | None, ...]]] = {
     "run.start": {
         "kind": ("train", "deploy", "score", "retire", "release"),
         "environment": ENVIRONMENTS,
@@ -80,6 +82,9 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
         "has_cause": (True, False),
         "on_behalf_of": NAMES,
         "prompted_by": NAMES,
+        "purpose": ("", "care"),
+        "is_for_purpose": (True, True, None, False),
+        "is_assessed": (True, True, None, False),
     },
     "run.decide": {"approve": (True, False)},
     "notebook.change": {"change": ("start", "extend", "stop")},
@@ -101,6 +106,8 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
         "form": ("open", "synthetic", "sealed", "clear"),
         "columns": ("", "lake.people.mail"),
         "is_synthetic_only": (True, False),
+        "purpose": ("", "care"),
+        "is_for_purpose": (True, None, False),
     },
     "data.export": {
         "environment": ENVIRONMENTS,
@@ -110,6 +117,7 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool, ...]]] = {
         "purpose": ("", "care"),
         "exit": ("scores", "table", "bundle", "history"),
         "is_inside": (True, False),
+        "is_for_purpose": (True, None, False),
     },
     "sealed.open": {"classification": ("public", "confidential", "restricted"), "purpose": ("care",)},
     "keyset.change": {"change": ("rotate", "forget")},
@@ -146,7 +154,8 @@ def question(choose: random.Random) -> questions.Question:
     name = ACCOUNT if choose.random() < 0.1 else choose.choice(NAMES[:2])
     held = some(identity.ROLES)
     who = questions.Principal(name, held | some(identity.ROLES), held)
-    context = {key: choose.choice(values) for key, values in CONTEXTS.get(action, {}).items()}
+    drawn = {key: choose.choice(values) for key, values in CONTEXTS.get(action, {}).items()}
+    context = {key: value for key, value in drawn.items() if value is not None}
     for named in questions.NAMED_BY_PROCESSES:
         if not context.get(named, True):
             del context[named]  # absent where nobody is named

@@ -14,6 +14,7 @@ from mainspring.core.contracts import (
     keysets,
     privacy,
     protection,
+    purposes,
     training,
 )
 from mainspring.core.contracts import erasure as erasure_contracts
@@ -56,6 +57,21 @@ class Protection(Connection):
         path, asked = f"/api/v1/projects/{quote(project)}/masking", {"purpose": list(purposes)}
         where = {"environment": environment} if environment else {}
         return self._get(path, mask_contracts.MaskingSection, **asked, **where)
+
+    def purposes(self, project: str, *, after: str = "", limit: int = 100) -> control.Page:
+        """What datasets and views may be used for, by name; items are `purposes.PurposesView`."""
+        return self._get(_purposes(project), control.Page, after=after, limit=limit)
+
+    def purposes_of(self, project: str, entry: str) -> purposes.PurposesView:
+        """Of one dataset or view. Errors: NotFound."""
+        return self._get(_purposes(project, entry), purposes.PurposesView)
+
+    def put_purposes(
+        self, project: str, entry: str, wanted: purposes.PurposesPut, *, version: str
+    ) -> purposes.PurposesView:
+        """Roles approver, admin. `version` is that of what one has looked at. Errors: NotFound; PreconditionFailed."""
+        body = wanted.model_dump(mode="json")
+        return self._put(_purposes(project, entry), body, purposes.PurposesView, version=version)
 
     def read_data(self, project: str, read: data_reads.DataRead) -> data_reads.DataReadView:
         """Roles service, developer, admin. On record. Errors: PolicyDenied where the environment does not read it as it is."""
@@ -181,6 +197,11 @@ def _classified(project: str) -> str:
 
 def _keyset(project: str) -> str:
     return f"/api/v1/projects/{quote(project)}/keyset"
+
+
+def _purposes(project: str, entry: str = "") -> str:
+    below = f"/{quote(entry, safe='')}" if entry else ""
+    return f"/api/v1/projects/{quote(project)}/purposes{below}"
 
 
 def _dpia(project: str) -> str:

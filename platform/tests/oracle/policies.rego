@@ -8,7 +8,7 @@ any_role := {"viewer", "developer", "approver", "admin", "service"}
 
 reads := {
 	"project.read", "run.read", "cost.read", "lineage.read", "catalog.read",
-	"classification.read", "keyset.read", "masking.read", "dpia.read", "privacy.read", "secret.read", "service-account.read", "erasure.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "monitor.read", "alert.read", "audit.read", "quota.read",
+	"classification.read", "keyset.read", "masking.read", "purpose.read", "dpia.read", "privacy.read", "secret.read", "service-account.read", "erasure.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "monitor.read", "alert.read", "audit.read", "quota.read",
 }
 
 whole_log := {"audit.verify", "audit.export", "key.read", "policy.read"}
@@ -184,6 +184,21 @@ may(q, "classification.decide") if {
 	has(q, {"approver", "admin"})
 }
 
+may(q, "purpose.decide") if {
+	q.action == "purpose.decide"
+	has(q, {"approver", "admin"})
+}
+
+may_not(q, "purpose.bound") if {
+	q.action in {"data.use", "data.export", "run.start"}
+	q.context.is_for_purpose == false
+}
+
+may_not(q, "purpose.assessed") if {
+	q.action == "run.start"
+	q.context.is_assessed == false
+}
+
 may(q, "keyset.change") if {
 	q.action == "keyset.change"
 	has(q, {"admin"})
@@ -234,7 +249,7 @@ may_not(q, "service-account.gives-no-rights") if {
 }
 
 may_not(q, "service-account.decides-nothing") if {
-	q.action in {"run.decide", "quarantine.release", "classification.decide", "dpia.decide", "erasure.decide", "erasure.lift"}
+	q.action in {"run.decide", "quarantine.release", "classification.decide", "purpose.decide", "dpia.decide", "erasure.decide", "erasure.lift"}
 	startswith(q.principal.name, "service-account:")
 }
 
@@ -345,7 +360,7 @@ may_not(q, "dpia.four-eyes") if {
 }
 
 may_not(q, "classification.person") if {
-	q.action == "classification.decide"
+	q.action in {"classification.decide", "purpose.decide"}
 	has_of_platform(q, {"service"})
 }
 
@@ -444,7 +459,7 @@ permits := {
 	"schedule.change", "pipeline.run", "access.ask", "access.break-glass", "access.decide", "access.revoke", "access.review",
 	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide", "privacy.budget", "privacy.spend", "erasure.request", "erasure.decide", "erasure.hold",
 	"data.see.part", "data.see.token", "data.see.serving",
-	"data.use", "data.export",
+	"data.use", "data.export", "purpose.decide",
 	"notebook.change", "secret.change", "service-account.manage", "service-account.token", "quota.set",
 	"evidence.export", "alert.handle", "alert.rules",
 	"canary.steer",
@@ -454,6 +469,7 @@ permits := {
 forbids := {
 	"run.role", "run.on-behalf-of", "run.prod.on-behalf-of", "run.environment", "run.prod.person-decides", "run.approves-for-self",
 	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment", "run.retire.role", "classification.person", "dpia.high-risk", "dpia.four-eyes", "erasure.four-eyes", "erasure.hold.four-eyes",
+	"purpose.bound", "purpose.assessed",
 	"data.see.synthetic-only", "data.use.synthetic-only", "data.export.classified",
 	"canary.gate", "canary.four-eyes", "service-account.gives-no-rights", "service-account.decides-nothing",
 }
