@@ -19,7 +19,7 @@ RESOURCE: Final = "policies"
 _LOOKS: Final = 50
 
 _table = database.audit
-_columns = (_table.c.sequence, _table.c.at, _table.c.detail)
+_columns: Final[tuple[sa.ColumnElement[Any], ...]] = (_table.c.sequence, _table.c.at, _table.c.detail)
 _is_change = sa.and_(_table.c.resource == RESOURCE, _table.c.action == ACTION, _table.c.outcome == "done")
 _is_decision = _table.c.detail.contains(f'"{mutation.AUTHORISATION}"')
 

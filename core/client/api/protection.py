@@ -14,12 +14,12 @@ from mainspring.core.contracts import (
     keysets,
     privacy,
     protection,
-    purposes,
     training,
 )
 from mainspring.core.contracts import erasure as erasure_contracts
 from mainspring.core.contracts import keys as key_contracts
 from mainspring.core.contracts import masking as mask_contracts
+from mainspring.core.contracts import purposes as purpose_contracts
 
 
 class Protection(Connection):
@@ -59,19 +59,19 @@ class Protection(Connection):
         return self._get(path, mask_contracts.MaskingSection, **asked, **where)
 
     def purposes(self, project: str, *, after: str = "", limit: int = 100) -> control.Page:
-        """What datasets and views may be used for, by name; items are `purposes.PurposesView`."""
+        """What datasets and views may be used for, by name; items are `purpose_contracts.PurposesView`."""
         return self._get(_purposes(project), control.Page, after=after, limit=limit)
 
-    def purposes_of(self, project: str, entry: str) -> purposes.PurposesView:
+    def purposes_of(self, project: str, entry: str) -> purpose_contracts.PurposesView:
         """Of one dataset or view. Errors: NotFound."""
-        return self._get(_purposes(project, entry), purposes.PurposesView)
+        return self._get(_purposes(project, entry), purpose_contracts.PurposesView)
 
     def put_purposes(
-        self, project: str, entry: str, wanted: purposes.PurposesPut, *, version: str
-    ) -> purposes.PurposesView:
+        self, project: str, entry: str, wanted: purpose_contracts.PurposesPut, *, version: str
+    ) -> purpose_contracts.PurposesView:
         """Roles approver, admin. `version` is that of what one has looked at. Errors: NotFound; PreconditionFailed."""
         body = wanted.model_dump(mode="json")
-        return self._put(_purposes(project, entry), body, purposes.PurposesView, version=version)
+        return self._put(_purposes(project, entry), body, purpose_contracts.PurposesView, version=version)
 
     def read_data(self, project: str, read: data_reads.DataRead) -> data_reads.DataReadView:
         """Roles service, developer, admin. On record. Errors: PolicyDenied where the environment does not read it as it is."""
