@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
+from platform_planes import DEVELOPER, WORKER, opened, start
 
-from mainspring.core import errors, identity, settings
-from mainspring.core.contracts import base, control, training
-from mainspring.platform import database, plane
+from mainspring.core import errors
+from mainspring.core.contracts import base, training
+from mainspring.platform import plane
 from mainspring.platform.audit import service as audit
 from mainspring.platform.costs import service as costs
 from mainspring.platform.projects import service as projects
@@ -24,58 +22,12 @@ from mainspring.platform.runs import service as runs
 #: Once over SQLite, once over PostgreSQL.
 pytestmark = pytest.mark.usefixtures("database_url")
 
-DEVELOPER, WORKER, ADMIN = "Bearer dev", "Bearer work", "Bearer root"
-ISSUER = identity.TokenIssuer(
-    {
-        "dev": identity.Actor("ana", ("developer",)),
-        "work": identity.Actor("worker", ("service",)),
-        "root": identity.Actor("root", ("admin",)),
-    }
-)
-
 
 class Refusing(launcher.MemoryLauncher):
     """An engine that takes nothing."""
 
     async def start_training(self, request: training.TrainRequest) -> None:
         raise errors.InvalidRequest("no such project at the workers")
-
-
-@asynccontextmanager
-async def opened(
-    directory: Path, budget: float, engine: launcher.MemoryLauncher, count: int = 1
-) -> AsyncIterator[list[plane.ControlPlane]]:
-    """As many control APIs over one database, and a project."""
-    s = settings.load({}, directory=directory)
-    planes = [
-        plane.ControlPlane(
-            database=database.Database(s.control.database_url),
-            issuer=ISSUER,
-            launcher=engine,
-            book=s.cost,
-            train_workers=2,
-        )
-        for _ in range(count)
-    ]
-    for one in planes:
-        await one.database.open()
-    try:
-        await projects.create(
-            planes[0], DEVELOPER, control.ProjectCreate(name="alpha", owner="team", monthly_budget=budget)
-        )
-        yield planes
-    finally:
-        for one in planes:
-            await one.database.close()
-
-
-async def start(one: plane.ControlPlane, **fields: Any) -> str:
-    """The run's id, or the code of the refusal."""
-    try:
-        return (await runs.create(one, DEVELOPER, control.RunCreate(project="alpha", **fields))).run_id
-    except errors.BudgetExceeded as refusal:
-        assert refusal.limit_usd < refusal.needed_usd and "kept free" in refusal.message
-        return refusal.code
 
 
 async def used(one: plane.ControlPlane, run_id: str, hours: float) -> None:
@@ -105,7 +57,7 @@ async def ended(one: plane.ControlPlane, run_id: str, stage: str) -> None:
 def test_of_100_starts_at_once_against_a_budget_for_10_exactly_10_start(tmp_path: Path) -> None:
     async def story() -> None:
         engine = launcher.MemoryLauncher()
-        async with opened(tmp_path, 10.0, engine, count=2) as planes:
+        async with opened(tmp_path, budget=10.0, engine=engine) as planes:
             asked = (start(planes[i % 2], max_cost=1.0) for i in range(100))
             found = Counter("started" if a.startswith("run_") else a for a in await asyncio.gather(*asked))
             assert found == {"started": 10, "budget_exceeded": 90} and len(engine.started) == 10
@@ -119,7 +71,7 @@ def test_of_100_starts_at_once_against_a_budget_for_10_exactly_10_start(tmp_path
 
 def test_what_a_run_used_counts_once_and_its_end_lets_the_rest_go(tmp_path: Path) -> None:
     async def story() -> None:
-        async with opened(tmp_path, 10.0, launcher.MemoryLauncher()) as (one,):
+        async with opened(tmp_path, budget=10.0, count=1) as (one,):
             first = await start(one, max_cost=9.0)
             assert await start(one, max_cost=2.0) == "budget_exceeded"
             await used(one, first, 1.0)  # 2.5 of the 9
@@ -137,7 +89,7 @@ def test_what_a_run_used_counts_once_and_its_end_lets_the_rest_go(tmp_path: Path
 
 def test_more_used_than_reserved_is_spent_and_never_given_back(tmp_path: Path) -> None:
     async def story() -> None:
-        async with opened(tmp_path, 10.0, launcher.MemoryLauncher()) as (one,):
+        async with opened(tmp_path, budget=10.0, count=1) as (one,):
             first = await start(one, max_cost=1.0)
             await used(one, first, 2.0)  # 5.0
             shown = await projects.show(one, DEVELOPER, "alpha")
@@ -149,7 +101,7 @@ def test_more_used_than_reserved_is_spent_and_never_given_back(tmp_path: Path) -
 
 def test_a_start_that_the_engine_refused_keeps_nothing(tmp_path: Path) -> None:
     async def story() -> None:
-        async with opened(tmp_path, 1.0, Refusing()) as (one,):
+        async with opened(tmp_path, budget=1.0, engine=Refusing(), count=1) as (one,):
             with pytest.raises(errors.InvalidRequest):
                 await start(one, max_cost=1.0)
             assert (await projects.show(one, DEVELOPER, "alpha")).reserved == 0.0
@@ -159,7 +111,7 @@ def test_a_start_that_the_engine_refused_keeps_nothing(tmp_path: Path) -> None:
 
 def test_a_run_whose_end_nobody_reports_is_let_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
-        async with opened(tmp_path, 1.0, launcher.MemoryLauncher()) as (one,):
+        async with opened(tmp_path, budget=1.0, count=1) as (one,):
             assert (await start(one)).startswith("run_")  # says no cost: what settings say
             assert (await projects.show(one, DEVELOPER, "alpha")).reserved == one.book.run_reservation == 0.1
             assert await start(one, max_cost=0.95) == "budget_exceeded"

@@ -7,8 +7,8 @@ import http.server
 import json
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,19 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from platform_api import Api, api, empty, launcher
+from platform_planes import ADMIN, DEVELOPER, WORKER, opened
 
-from mainspring.core import errors, identity, settings
+from mainspring.core import errors
 from mainspring.core.contracts import base, budgets, control, training
 from mainspring.core.contracts.budgets import Period
 from mainspring.core.cost import periods
-from mainspring.platform import database, plane
+from mainspring.platform import plane
 from mainspring.platform.audit import service as audit
 from mainspring.platform.cli import main as cli
 from mainspring.platform.cli import session
 from mainspring.platform.costs import budgets as service
 from mainspring.platform.costs import service as costs
 from mainspring.platform.costs import thresholds
-from mainspring.platform.projects import service as projects
-from mainspring.platform.runs import launcher as run_launcher
 from mainspring.platform.runs import service as runs
 
 __all__ = ["api", "empty", "launcher"]  # fixtures
@@ -38,44 +37,9 @@ __all__ = ["api", "empty", "launcher"]  # fixtures
 pytestmark = pytest.mark.usefixtures("database_url")
 
 PLACE = "/api/v1/projects/flight-delay/budgets"
-ADMIN, DEVELOPER, WORKER = "Bearer adm", "Bearer dev", "Bearer work"
-ISSUER = identity.TokenIssuer(
-    {
-        "adm": identity.Actor("root", ("admin",)),
-        "dev": identity.Actor("ana", ("developer",)),
-        "work": identity.Actor("worker", ("service",)),
-    }
-)
 NOW = datetime(2026, 11, 18, 12, tzinfo=UTC)
 DEV_DAY = service.Named("alpha", "dev", Period.DAY)
 ALL_WEEK = service.Named("alpha", "all", Period.WEEK)
-
-
-@asynccontextmanager
-async def opened(
-    directory: Path, env: dict[str, str] | None = None
-) -> AsyncIterator[list[plane.ControlPlane]]:
-    """Two control APIs over one database, and a project."""
-    s = settings.load(env or {}, directory=directory)
-    both = [
-        plane.ControlPlane(
-            database=database.Database(s.control.database_url),
-            issuer=ISSUER,
-            launcher=run_launcher.MemoryLauncher(),
-            book=s.cost,
-            train_workers=2,
-            control=s.control,
-        )
-        for _ in range(2)
-    ]
-    for one in both:
-        await one.database.open()
-    try:
-        await projects.create(both[0], DEVELOPER, control.ProjectCreate(name="alpha", owner="team"))
-        yield both
-    finally:
-        for one in both:
-            await one.database.close()
 
 
 async def spend(one: plane.ControlPlane, key: str, amount: float, environment: str, at: datetime) -> None:
@@ -176,7 +140,7 @@ def receiver() -> Iterator[tuple[str, list[Any], list[int]]]:
 def test_thresholds_are_told_of_once_in_a_period_whoever_looks(tmp_path: Path) -> None:
     async def told() -> None:
         with receiver() as (url, came, status):
-            async with opened(tmp_path, {"MAINSPRING_CONTROL_ALERT_URL": url}) as both:
+            async with opened(tmp_path, env={"MAINSPRING_CONTROL_ALERT_URL": url}) as both:
 
                 async def look(at: datetime) -> list[tuple[str, float]]:
                     """What came of it."""

@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from platform_api import Api, api, empty, launcher
+from platform_planes import DEVELOPER, WORKER, opened
 from platform_tenants import _pack, _sent
 
-from mainspring.core import canonical, errors, identity, settings
+from mainspring.core import canonical, errors
 from mainspring.core.contracts import control, quotas, training
-from mainspring.platform import database, plane
+from mainspring.platform import plane
 from mainspring.platform.audit import service as audit
 from mainspring.platform.cli import main as cli
 from mainspring.platform.cli import session
-from mainspring.platform.projects import service as projects
 from mainspring.platform.quotas import service
 from mainspring.platform.runs import launcher as run_launcher
 from mainspring.platform.runs import service as runs
@@ -32,10 +30,7 @@ __all__ = ["api", "empty", "launcher"]  # fixtures
 pytestmark = pytest.mark.usefixtures("database_url")
 
 PLACE = "/api/v1/projects/flight-delay/quota"
-DEVELOPER, WORKER = "Bearer dev", "Bearer work"
-ISSUER = identity.TokenIssuer(
-    {"dev": identity.Actor("ana", ("developer",)), "work": identity.Actor("worker", ("service",))}
-)
+ROOM = {"MAINSPRING_QUOTAS_MAX_OPEN_RUNS": "3"}
 BUNDLE = canonical.digest({"a": 1})
 
 
@@ -46,33 +41,6 @@ def put(api: Api, expect: int = 200, role: str = "admin", at: str = "", **limits
 
 def deploy(api: Api, endpoint: str, expect: int = 201) -> Any:
     return api.run(expect, kind="deploy", endpoint=endpoint, bundle_digest=BUNDLE)
-
-
-@asynccontextmanager
-async def opened(
-    directory: Path, engine: run_launcher.MemoryLauncher
-) -> AsyncIterator[list[plane.ControlPlane]]:
-    """Two control APIs over one database, a project, and room for three runs of it by settings."""
-    s = settings.load({"MAINSPRING_QUOTAS_MAX_OPEN_RUNS": "3"}, directory=directory)
-    both = [
-        plane.ControlPlane(
-            database=database.Database(s.control.database_url),
-            issuer=ISSUER,
-            launcher=engine,
-            book=s.cost,
-            train_workers=2,
-            quotas=s.quotas,
-        )
-        for _ in range(2)
-    ]
-    for one in both:
-        await one.database.open()
-    try:
-        await projects.create(both[0], DEVELOPER, control.ProjectCreate(name="alpha", owner="team"))
-        yield both
-    finally:
-        for one in both:
-            await one.database.close()
 
 
 async def start(one: plane.ControlPlane) -> str:
@@ -119,7 +87,7 @@ def test_who_may_not_set_one_and_what_is_none(api: Api) -> None:
 def test_of_20_starts_at_once_against_a_quota_of_3_exactly_3_are_open(tmp_path: Path) -> None:
     async def story() -> None:
         engine = run_launcher.MemoryLauncher()
-        async with opened(tmp_path, engine) as two:
+        async with opened(tmp_path, engine=engine, env=ROOM) as two:
             found = await asyncio.gather(*(start(two[i % 2]) for i in range(20)))
             begun = [one for one in found if one.startswith("run_")]
             assert Counter(found) - Counter(begun) == {"max_open_runs 3 3 1": 17}

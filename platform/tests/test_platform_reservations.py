@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import test_platform_budget_race as race
+from platform_planes import ADMIN, DEVELOPER, WORKER, opened, start
 
 from mainspring.core import cost, errors, ids
 from mainspring.core.contracts import base, budgets, control, notebooks, training
@@ -19,7 +19,6 @@ from mainspring.platform.costs import holding
 from mainspring.platform.costs import service as costs
 from mainspring.platform.notebooks import records
 from mainspring.platform.projects import service as projects
-from mainspring.platform.runs import launcher
 
 #: Once over SQLite, once over PostgreSQL.
 pytestmark = pytest.mark.usefixtures("database_url")
@@ -43,7 +42,7 @@ async def begun(
         **fields,
     }
     try:
-        await records.change(one, race.DEVELOPER, "alpha", notebooks.NotebookChange.model_validate(asked))
+        await records.change(one, DEVELOPER, "alpha", notebooks.NotebookChange.model_validate(asked))
     except errors.BudgetExceeded as refusal:
         return refusal.code
     return "begun"
@@ -54,11 +53,11 @@ async def renewed(
 ) -> budgets.Reservation:
     ahead = {"cpu_core_hour": hours, "memory_gib_hour": 2 * hours}
     wanted = budgets.ReservationRenewal(work_id=work_id, environment=environment, ahead=ahead)
-    return await holding.renew(one, race.WORKER, project, wanted)
+    return await holding.renew(one, WORKER, project, wanted)
 
 
 async def ended(one: plane.ControlPlane, work_id: str = ID, project: str = "alpha") -> budgets.Reservation:
-    return await holding.end(one, race.WORKER, project, budgets.ReservationEnd(work_id=work_id))
+    return await holding.end(one, WORKER, project, budgets.ReservationEnd(work_id=work_id))
 
 
 async def used(one: plane.ControlPlane, hours: float, part: int = 0, work_id: str = ID) -> None:
@@ -71,22 +70,22 @@ async def used(one: plane.ControlPlane, hours: float, part: int = 0, work_id: st
             usage_key=f"{work_id}:ana:{part}:{sku}", run_id=ID, project="alpha", environment="dev", service="notebook", sku=sku,
             consumed_quantity=units, consumed_unit=unit, started_at=at - timedelta(seconds=1), ended_at=at,
         )  # fmt: skip
-        await costs.record(one, race.WORKER, record)
+        await costs.record(one, WORKER, record)
 
 
 async def standing(one: plane.ControlPlane, project: str = "alpha") -> tuple[float, float]:
-    shown = await projects.show(one, race.DEVELOPER, project)
+    shown = await projects.show(one, DEVELOPER, project)
     return shown.spent_this_month, shown.reserved
 
 
 def test_of_20_workspaces_at_once_against_a_budget_for_3_exactly_3_begin(tmp_path: Path) -> None:
     async def story() -> None:
-        async with race.opened(tmp_path, 3 * HOUR + 0.001, launcher.MemoryLauncher(), count=2) as planes:
+        async with opened(tmp_path, budget=3 * HOUR + 0.001) as planes:
             asked = (begun(planes[i % 2], ids.new_id("notebook")) for i in range(20))
             assert Counter(await asyncio.gather(*asked)) == {"begun": 3, "budget_exceeded": 17}
             assert await standing(planes[0]) == (0.0, pytest.approx(3 * HOUR))
-            assert await race.start(planes[1], max_cost=0.01) == "budget_exceeded"  # runs count on the same
-            verified = await audit.verify(planes[1], race.DEVELOPER)
+            assert await start(planes[1], max_cost=0.01) == "budget_exceeded"  # runs count on the same
+            verified = await audit.verify(planes[1], DEVELOPER)
             assert verified.ok and verified.rows == 1 + 3 + 17 + 1  # denials are on record, too
 
     asyncio.run(story())
@@ -94,7 +93,7 @@ def test_of_20_workspaces_at_once_against_a_budget_for_3_exactly_3_begin(tmp_pat
 
 def test_what_is_spent_and_what_is_kept_is_what_the_work_may_use_in_all(tmp_path: Path) -> None:
     async def story() -> None:
-        async with race.opened(tmp_path, 100.0, launcher.MemoryLauncher()) as (one,):
+        async with opened(tmp_path, budget=100.0, count=1) as (one,):
             assert await begun(one, hours=12.0) == "begun"
             assert await standing(one) == (0.0, HOUR)  # an hour of the twelve
             await used(one, 0.25, part=1)
@@ -110,7 +109,7 @@ def test_what_is_spent_and_what_is_kept_is_what_the_work_may_use_in_all(tmp_path
             await renewed(one, 1.0)
             end = notebooks.NotebookEnd(notebook_id=ID, reason="stopped")
             for _ in range(2):
-                await records.end(one, race.WORKER, "alpha", end)
+                await records.end(one, WORKER, "alpha", end)
                 assert await standing(one) == (pytest.approx(0.0675), 0.0)
 
     asyncio.run(story())
@@ -118,7 +117,7 @@ def test_what_is_spent_and_what_is_kept_is_what_the_work_may_use_in_all(tmp_path
 
 def test_a_renewal_that_cannot_be_paid_leaves_what_was_kept(tmp_path: Path) -> None:
     async def story() -> None:
-        async with race.opened(tmp_path, 2 * HOUR, launcher.MemoryLauncher()) as (one,):
+        async with opened(tmp_path, budget=2 * HOUR, count=1) as (one,):
             assert await begun(one) == "begun"
             assert await begun(one, ids.new_id("notebook")) == "begun"
             await used(one, 0.5)
@@ -134,15 +133,15 @@ def test_a_renewal_that_cannot_be_paid_leaves_what_was_kept(tmp_path: Path) -> N
 
 def test_a_budget_of_an_environment_counts_what_is_kept_in_it(tmp_path: Path) -> None:
     async def story() -> None:
-        async with race.opened(tmp_path, 100.0, launcher.MemoryLauncher()) as (one,):
+        async with opened(tmp_path, budget=100.0, count=1) as (one,):
             named = period_budgets.Named("alpha", "dev", budgets.Period.DAY)
-            await period_budgets.put(one, race.ADMIN, named, budgets.BudgetPut(amount=0.06))
+            await period_budgets.put(one, ADMIN, named, budgets.BudgetPut(amount=0.06))
             assert await begun(one) == "begun"
-            assert (await period_budgets.show(one, race.DEVELOPER, named)).held == HOUR
+            assert (await period_budgets.show(one, DEVELOPER, named)).held == HOUR
             with pytest.raises(errors.BudgetExceeded, match="a day in dev"):
                 await renewed(one, 0.5, STREAM)
             await renewed(one, 0.5, STREAM, environment="prod")
-            assert (await period_budgets.show(one, race.DEVELOPER, named)).held == HOUR
+            assert (await period_budgets.show(one, DEVELOPER, named)).held == HOUR
             assert await standing(one) == (0.0, 0.075)
 
     asyncio.run(story())
@@ -150,7 +149,7 @@ def test_a_budget_of_an_environment_counts_what_is_kept_in_it(tmp_path: Path) ->
 
 def test_what_nobody_renews_or_ends_is_let_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
-        async with race.opened(tmp_path, 1.0, launcher.MemoryLauncher()) as (one,):
+        async with opened(tmp_path, budget=1.0, count=1) as (one,):
             assert await begun(one) == await begun(one, other := ids.new_id("notebook")) == "begun"
             assert await begun(one, other, "stop") == "begun"
             assert await standing(one) == (0.0, 2 * HOUR)  # its keeper has yet to say what it used
@@ -164,8 +163,8 @@ def test_what_nobody_renews_or_ends_is_let_go_of(tmp_path: Path, monkeypatch: py
 
 def test_what_is_no_work_of_the_project_is_refused(tmp_path: Path) -> None:
     async def story() -> None:
-        async with race.opened(tmp_path, 1.0, launcher.MemoryLauncher()) as (one,):
-            await projects.create(one, race.ADMIN, control.ProjectCreate(name="beta", owner="team"))
+        async with opened(tmp_path, budget=1.0, count=1) as (one,):
+            await projects.create(one, ADMIN, control.ProjectCreate(name="beta", owner="team"))
             await renewed(one, 1.0)
             for asked in (renewed(one, 1.0, project="beta"), ended(one, project="beta")):
                 with pytest.raises(errors.Conflict, match="another project's"):
@@ -176,12 +175,12 @@ def test_what_is_no_work_of_the_project_is_refused(tmp_path: Path) -> None:
                 await renewed(one, 1.0, environment="moon")
             wanted = budgets.ReservationRenewal(work_id=ID, environment="dev", ahead={"love": 1.0})
             with pytest.raises(errors.InvalidRequest, match="`love` is no SKU"):
-                await holding.renew(one, race.WORKER, "alpha", wanted)
+                await holding.renew(one, WORKER, "alpha", wanted)
             wanted = budgets.ReservationRenewal(work_id=ID, environment="dev", ahead={"gpu_hour": 1e9})
             with pytest.raises(errors.InvalidRequest, match="ask for less at once"):
-                await holding.renew(one, race.WORKER, "alpha", wanted)
+                await holding.renew(one, WORKER, "alpha", wanted)
             with pytest.raises(errors.PermissionDenied):
-                await holding.renew(one, race.DEVELOPER, "alpha", wanted.model_copy(update={"ahead": {}}))
+                await holding.renew(one, DEVELOPER, "alpha", wanted.model_copy(update={"ahead": {}}))
             assert await standing(one) == (0.0, HOUR)
             assert (await ended(one)).lapses_at is None and (await ended(one)).amount == 0.0
             assert await standing(one) == (0.0, 0.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,18 @@ import httpx
 import pytest
 from click.testing import CliRunner
 from platform_api import Api, api, empty, launcher
+from platform_planes import DEVELOPER, WORKER, opened
 from platform_tenants import _pack, _sent
 
-from mainspring.core import cost, errors, identity, ids, settings
+from mainspring.core import cost, errors, ids, settings
 from mainspring.core.contracts import base, control
 from mainspring.core.contracts.storage import StorageMeasured, StoragePlace
-from mainspring.platform import database, plane
+from mainspring.platform import plane
 from mainspring.platform.audit import service as audit
 from mainspring.platform.cli import main as cli
 from mainspring.platform.cli import session
 from mainspring.platform.costs import service as costs
 from mainspring.platform.metering import storage
-from mainspring.platform.projects import service as projects
-from mainspring.platform.runs import launcher as run_launcher
 from mainspring.workflows import storing
 
 __all__ = ["api", "empty", "launcher"]  # fixtures
@@ -34,33 +32,10 @@ __all__ = ["api", "empty", "launcher"]  # fixtures
 #: Once over SQLite, once over PostgreSQL.
 pytestmark = pytest.mark.usefixtures("database_url")
 
-DEVELOPER, WORKER = "Bearer dev", "Bearer work"
-ISSUER = identity.TokenIssuer(
-    {"dev": identity.Actor("ana", ("developer",)), "work": identity.Actor("worker", ("service",))}
-)
 #: Of measurements, long gone.
 START = base.utc_now().replace(microsecond=0) - timedelta(days=60)
 PLACE = "/api/v1/projects/flight-delay/storage"
 MIB = 1 << 20
-
-
-@asynccontextmanager
-async def opened(directory: Path) -> AsyncIterator[list[plane.ControlPlane]]:
-    """Two control APIs over one database, and two projects."""
-    s = settings.load({}, directory=directory)
-    both = [
-        plane.ControlPlane(database.Database(s.control.database_url), ISSUER, run_launcher.MemoryLauncher(), s.cost, 2)
-        for _ in range(2)
-    ]  # fmt: skip
-    for one in both:
-        await one.database.open()
-    try:
-        for name in ("alpha", "beta"):
-            await projects.create(both[0], DEVELOPER, control.ProjectCreate(name=name, owner="team"))
-        yield both
-    finally:
-        for one in both:
-            await one.database.close()
 
 
 def of(hours: float, **stored: int) -> StorageMeasured:
@@ -69,7 +44,7 @@ def of(hours: float, **stored: int) -> StorageMeasured:
 
 def test_two_workers_that_measure_at_once_charge_each_period_once(tmp_path: Path) -> None:
     async def told() -> None:
-        async with opened(tmp_path) as both:
+        async with opened(tmp_path, names=("alpha", "beta")) as both:
             # Bytes are of the hour, so that whoever comes first in an hour says the same.
             measured = [of(hour, tables=1_000_003 * (hour + 1), reads=7) for hour in range(60)]
             await asyncio.gather(*(storage.record(one, WORKER, "alpha", m) for m in measured for one in both))
@@ -122,7 +97,7 @@ async def _records(one: plane.ControlPlane) -> AsyncIterator[control.CostView]:
 
 def test_what_is_not_younger_or_is_to_come_charges_nothing(tmp_path: Path) -> None:
     async def told() -> None:
-        async with opened(tmp_path) as (one, _):
+        async with opened(tmp_path, names=("alpha", "beta")) as (one, _):
             first = await storage.record(one, WORKER, "alpha", of(1, tables=5))
             assert await storage.record(one, WORKER, "alpha", of(1, tables=6)) == first
             assert await storage.record(one, WORKER, "alpha", of(0, tables=6)) == first
