@@ -121,8 +121,8 @@ def _decisions(*, quick: bool) -> list[dict[str, Any]]:
 #: Why a goal is missed, by what its name ends with, where that is known.
 _WHY: Final = {
     "of projects' rows, one core": "a project's chain makes a row a quarter longer, and it is read and hashed as well",
-    "none by name, first asked, p99": "Cedar evaluates every policy of a set; an organisation that writes that many about one action pays for"
-    " each, unless they begin with whom they are about",
+    "nothing tells them apart, first asked, p99": "Cedar evaluates every policy of a set; an organisation that writes that many about one"
+    " action pays for each, unless they demand a name or a value of an attribute",
 }
 
 

@@ -1,8 +1,8 @@
 """Authorisation in process: 200 policies, 1,000 actors and 1,000 projects, against cedarpy as it comes.
 
 The peer has every policy in one set and the 2,000 entities in one parsed handle. Ours has a set for each action and for each actor that
-policies of it name first, and passes the two entities that a question is about. Where an organisation's policies say somewhere else whom
-they are about, all of them are asked. It is asked questions that nobody asked before, and the same ones again: what it keeps
+value of an attribute that policies of it demand, and passes the two entities that a question is about. Where an organisation's
+policies demand nothing that tells them apart, all of them are asked. It is asked questions that nobody asked before, and the same ones again: what it keeps
 is told apart from what it computes. Answers are compared before anything is timed.
 """
 
@@ -40,6 +40,10 @@ _ROLES: Final = ("viewer", "developer", "approver", "admin")
 #: How an organisation's policy may say the same: whom it is about first, or last.
 NAME_FIRST: Final = 'principal.name == "{name}" && principal.roles.contains("viewer")'
 NAME_LAST: Final = 'principal.roles.contains("viewer") && principal.name == "{name}"'
+#: And others: of one environment in three, or in words that no policy is told apart by.
+BY_ENVIRONMENT: Final = 'principal.roles.contains("viewer") && context.environment == "{environment}" && resource.name like "*t-{i}"'
+ALIKE: Final = 'principal.roles.contains("viewer") && resource.name like "*t-{i}"'
+_ENVIRONMENTS: Final = ("dev", "staging", "prod")
 
 
 def policies(*, actions: Sequence[str] = ACTIONS, condition: str = NAME_FIRST) -> engine.PolicyEngine:
@@ -49,7 +53,7 @@ def policies(*, actions: Sequence[str] = ACTIONS, condition: str = NAME_FIRST) -
     text = "\n".join(
         f'@id("acme.{i}") @advice("ask the owner of project-{i}")'
         f' forbid (principal, action == Action::"{actions[i % len(actions)]}", resource)'
-        f" when {{ {condition.format(name=f'actor-{i}')} }};"
+        f" when {{ {condition.format(name=f'actor-{i}', environment=_ENVIRONMENTS[i % 3], i=i)} }};"
         for i in range(count)
     )
     made = engine.PolicyEngine.of(dataclasses.replace(ours, own={"acme.cedar": text}))
@@ -114,28 +118,41 @@ class AsItComes:
 def measure(*, rounds: int) -> dict[str, list[tuple[float, float]]]:
     """Of each way of asking, (wall, CPU) seconds of every decision. Errors: AssertionError if two ways disagree."""
     some = asked(ACTORS)
-    spread, crowded = policies(), policies(actions=("run.start",))
-    unnamed = policies(actions=("run.start",), condition=NAME_LAST)
-    crowd = len(crowded.about("run.start"))
+    spread = policies()
+    crowds = {
+        how: policies(actions=("run.start",), condition=condition)
+        for how, condition in (
+            ("", NAME_FIRST),
+            (", named last", NAME_LAST),
+            (", none by name", BY_ENVIRONMENT),
+            (", nothing tells them apart", ALIKE),
+        )
+    }
+    crowd = len(crowds[""].about("run.start"))
     peer = AsItComes(spread, some)
-    for q in some:
-        ours, theirs = spread.decide(q), peer.decide(q)
-        assert (ours.allowed, sorted(ours.policies)) == (theirs.allowed, sorted(theirs.policies)), q
-        assert crowded.decide(q) == unnamed.decide(q), q
+    _agree(spread, peer, some)
+    for crowded in crowds.values():
+        _agree(crowded, AsItComes(crowded, some), some)
     assert {spread.decide(q).allowed for q in some} == {True, False}
     new = [asked(ACTORS, seed=2 + i) for i in range(rounds)]
     starts = [[q for q in some if q.action == "run.start"] for some in new]
     return {
         "authorisation, 200 policies, first asked": _timed(spread.decide, new),
         "authorisation, 200 policies, asked again": _timed(spread.decide, [some] * rounds),
-        f"authorisation, {crowd} of 200 policies about the action, first asked": _timed(
-            crowded.decide, starts
-        ),
-        f"authorisation, {crowd} of 200 policies about the action, none by name, first asked": _timed(
-            unnamed.decide, starts
-        ),
+        **{
+            f"authorisation, {crowd} of 200 policies about the action{how}, first asked": _timed(
+                crowded.decide, starts
+            )
+            for how, crowded in crowds.items()
+        },
         "authorisation, cedarpy as it comes": _timed(peer.decide, [some] * rounds),
     }
+
+
+def _agree(ours: engine.PolicyEngine, peer: AsItComes, some: Sequence[questions.Question]) -> None:
+    for q in some:
+        one, other = ours.decide(q), peer.decide(q)
+        assert (one.allowed, sorted(one.policies)) == (other.allowed, sorted(other.policies)), q
 
 
 def _timed(

@@ -1,9 +1,8 @@
 """The policy engine: Cedar in this process, over policies and a schema that are parsed once.
 
 Policies are held against the schema when they are loaded, and one that does not fit stops the start. They are kept in a
-set for each action, and those that name one actor or project in a set of that name: Cedar looks at every policy of a set, and most are
-about another action or somebody else. And the entities
-of a question, the actor and what is asked about, are kept as parsed by all that they are made of: an actor that comes again
+set for each action, and those that demand one actor, project or value of an attribute in a set of that (`narrowing.py`): Cedar looks at
+every policy of a set, and most are about another action or somebody else. And the entities of a question, the actor and what is asked about, are kept as parsed by all that they are made of: an actor that comes again
 with the same roles costs no parsing. An answer is of its question and the set alone, without clock or chance: it is kept, too, and a
 new set is a new engine. `bench/control_plane/decisions.py` measures questions that come for the first time and that come again, beside
 cedarpy with everything in one set and one handle of all entities.
@@ -121,13 +120,14 @@ class PolicyEngine:
         self, action: str, context: tuple[tuple[str, str | bool, type], ...], *facts: Any
     ) -> questions.Decision:
         """The answer to a question whose action there is, to be kept. Errors: what the engine raises; _Undecided: neither is kept."""
-        who, kind, name, _, _ = facts
-        what = questions.Resource(kind, name)
-        request = _request(questions.Question(who, action, what, {key: value for key, value, _ in context}))
+        who, kind, name, attributes, parents = facts
+        what = questions.Resource(kind, name, dict(attributes), parents)
+        question = questions.Question(who, action, what, {key: value for key, value, _ in context})
+        request = _request(question)
         # What matches in one of the sets would in all of them together: a `forbid` of any goes before every `permit`.
         found: dict[bool, set[str]] = {True: set(), False: set()}
         sets = self._sets[action]
-        for place in (None, (narrowing.ACTOR, who.name), (kind, name)):
+        for place in (None, *(narrowing.places(question) if len(sets) > 1 else ())):
             if (some := sets.get(place)) is None:
                 continue
             answer = cedarpy.is_authorized(request, some, self._slice(*facts), self._schema)
@@ -286,12 +286,13 @@ def _about(groups: frozenset[str], policies: tuple[Policy, ...]) -> tuple[Policy
     return tuple(policy for policy in policies if is_about(policy))
 
 
-def _sets_of(policies: tuple[Policy, ...]) -> dict[narrowing.Named | None, cedarpy.PolicySet]:
-    """Those that may be about anybody (None: always there), and by whom or what the others name."""
-    found: dict[narrowing.Named | None, list[Policy]] = {None: []}
-    for policy in policies:
-        found.setdefault(narrowing.named(policy.body), []).append(policy)
-    return {name: _set_of(tuple(some)) for name, some in found.items()}
+def _sets_of(policies: tuple[Policy, ...]) -> dict[narrowing.Place | None, cedarpy.PolicySet]:
+    """Those that are looked at for every question (None: always there), and by what the others demand."""
+    found: dict[narrowing.Place | None, list[Policy]] = {None: []}
+    for policy, demand in zip(policies, narrowing.placed([p.body for p in policies]), strict=True):
+        for place in demand or (None,):
+            found.setdefault(place, []).append(policy)
+    return {place: _set_of(tuple(some)) for place, some in found.items()}
 
 
 def _set_of(policies: tuple[Policy, ...]) -> cedarpy.PolicySet:

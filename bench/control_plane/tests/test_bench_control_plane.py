@@ -55,8 +55,10 @@ def test_decisions_are_those_of_the_peer_before_they_are_timed(monkeypatch: pyte
     assert {name: len(timed) for name, timed in found.items()} == {
         "authorisation, 200 policies, first asked": 900,
         "authorisation, 200 policies, asked again": 900,
-        f"authorisation, {crowd} of 200 policies about the action, first asked": 400,
-        f"authorisation, {crowd} of 200 policies about the action, none by name, first asked": 400,
+        **{
+            f"authorisation, {crowd} of 200 policies about the action{how}, first asked": 400
+            for how in ("", ", named last", ", none by name", ", nothing tells them apart")
+        },
         "authorisation, cedarpy as it comes": 900,
     }
     first, again = (
