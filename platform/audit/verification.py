@@ -251,7 +251,7 @@ def verify(
         if hashes and all(heads[at] == f"sha256:{_nth(hashes, at - count - 1)}" for at in here):
             previous, count = hashes[-64:], count + len(lines)
             continue
-        for line in lines:  # is one of them not right: which, and why
+        for line in lines:  # one of them is not right: which, and why
             if problem := _problem(line, previous, count):
                 return found(problem, count + 1)
             previous, count = line[_HASH_START:_HASH_END], count + 1
@@ -273,13 +273,10 @@ def _batches(export: Iterable[bytes]) -> Iterator[list[bytes]]:
 def _hashes(lines: Sequence[bytes], previous: bytes, count: int) -> bytes:
     """The hash of each line, in hex with `:` between, if all stand after `count` lines of which `previous` is the last hash; else nothing.
 
-    What it says yes to, :func:`_problem` finds nothing in, line by line; that is asked wherever this says no, and need not be wrong:
-    of the first hundred lines, say. Each step goes over all lines at once and no loop is Python's, but for the links, which have no fixed
-    place. Pieces of lines are compared together: each can be as long as it must be only if all are.
+    Says the same as :func:`_problem` of each. Each step goes over all lines at once and no loop is Python's, but for the links, which
+    have no fixed place. Pieces of lines are compared together: each can be as long as it must be only if all are.
     """
-    ends = _ends(count + 1, len(lines))
-    last = itemgetter(slice(-len(_LINE_END % (count + 1)), None))
-    if not ends or b"".join(map(last, lines)) != ends:
+    if not _are_numbered(lines, count + 1):
         return b""
     hashes = b"".join(map(_digest, map(hashlib.sha256, map(_body, lines)))).hex(":", 32).encode()
     starts = _LINE_HEAD + hashes.replace(b":", _LINE_MIDDLE + _LINE_HEAD) + _LINE_MIDDLE
@@ -295,16 +292,18 @@ def _nth(hashes: bytes, n: int) -> str:
     return hashes[n * 65 : n * 65 + 64].decode()
 
 
-def _ends(first: int, count: int) -> bytes:
-    """How `count` lines from number `first` on end, all of one length; nothing where they are not, and for numbers below 100."""
-    last = first + count - 1
-    if first < 100 or len(str(first)) != len(str(last)):
-        return b""
-    skipped = first % 100
+def _are_numbered(lines: Sequence[bytes], first: int) -> bool:
+    """Do they end as lines from number `first` on."""
+    last = first + len(lines) - 1
+    if first < 100 or len(str(first)) != len(
+        str(last)
+    ):  # not all ends are of one length, or written once for a hundred
+        return all(map(bytes.endswith, lines, map(_LINE_END.__mod__, range(first, last + 1))))
+    length, skipped = len(_LINE_END % first), first % 100
     hundreds = range(first // 100, last // 100 + 1)
-    ends = b"".join(_HUNDRED_ENDS.replace(b"#", b"%d" % hundred) for hundred in hundreds)
-    length = len(_LINE_END % first)
-    return ends[skipped * length : (skipped + count) * length]
+    ends = b"".join([_HUNDRED_ENDS.replace(b"#", b"%d" % hundred) for hundred in hundreds])
+    found = b"".join(map(itemgetter(slice(-length, None)), lines))
+    return found == ends[skipped * length : (skipped + len(lines)) * length]
 
 
 def _problem(line: bytes, previous: bytes, count: int) -> str:

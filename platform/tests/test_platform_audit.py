@@ -163,17 +163,27 @@ KINDS = (
 )
 
 
+def _line(written: Line) -> bytes:
+    return b'{"hash":"%s","row":%s}\n' % (written["hash"].encode(), canonical.dumps(written["row"]))
+
+
 def tampered_and_found(
     signed: tuple[list[bytes], list[bytes], Any], trials: int, seed: int
 ) -> tuple[dict[str, int], list[str]]:
     """How many tamperings of each kind, and those that nobody saw."""
     export, lines, key = signed
+    written = [json.loads(line) for line in export]
+    assert list(map(_line, written)) == export
+    left = {r["hash"]: (r, line) for r, line in zip(written, export, strict=True)}
     rng, counts, missed = random.Random(seed), dict.fromkeys(KINDS, 0), []
     for trial in range(trials):
         kind = rng.choice(KINDS)
-        log = [json.loads(line) for line in export]
+        log = [{**r, "row": dict(r["row"])} for r in written]
         tamper(log, kind, rng)
-        changed = [b'{"hash":"%s","row":%s}\n' % (r["hash"].encode(), canonical.dumps(r["row"])) for r in log]
+        # What stayed is not written anew: that would take most of the time.
+        changed = [
+            line if r == was else _line(r) for r in log for was, line in [left.get(r["hash"], (None, b""))]
+        ]
         assert changed != export
         counts[kind] += 1
         if verification.verify(changed, lines, key).ok:
@@ -181,13 +191,6 @@ def tampered_and_found(
     return counts, missed
 
 
-def test_random_tamperings_are_found(signed_log: tuple[list[bytes], list[bytes], Any]) -> None:
-    counts, missed = tampered_and_found(signed_log, 400, 1)
-    assert missed == [] and min(counts.values()) > 20
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(600)
 def test_ten_thousand_random_tamperings_are_found(signed_log: tuple[list[bytes], list[bytes], Any]) -> None:
     counts, missed = tampered_and_found(signed_log, 10_000, 2)
     assert missed == [] and min(counts.values()) > 1000 and sum(counts.values()) == 10_000
