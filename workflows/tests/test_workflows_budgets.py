@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import mmap
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -378,6 +379,10 @@ def ray() -> Iterator[RayDouble]:
         yield double
 
 
+#: Before any test is without it.
+GRACE = attach._GRACE_SECONDS
+
+
 @pytest.fixture(autouse=True)
 def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attach, "_GRACE_SECONDS", 0.05)
@@ -389,6 +394,7 @@ def train(
     folder: Path,
     family: str,
     capacity: Capacity = Capacity.ON_DEMAND,
+    poll_seconds: float = 0.005,
 ) -> attach.Done[str]:
     """One execution's look at its job, as an activity has it."""
     base_id = f"run_train-train-{family}"
@@ -418,7 +424,7 @@ def train(
 
     async def main() -> attach.Done[str]:
         async with client.RayJobs(ray.url, TOKEN) as jobs:
-            return await attach.run_to_end(jobs, work, poll_seconds=0.005)
+            return await attach.run_to_end(jobs, work, poll_seconds=poll_seconds)
 
     return do(main())
 
@@ -456,6 +462,32 @@ def test_a_job_over_its_limit_is_stopped_paid_once_and_gone_on_with(tmp_path: Pa
         if "stop" not in p.name
     )
     assert first.consumed_quantity * 3600 + 3600.0 == metered == 93_601.0
+
+
+@pytest.mark.slow
+def test_a_job_that_does_not_stop_by_itself_is_gone_five_seconds_after_its_limit(
+    tmp_path: Path, ray: RayDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the grace and the looks that workers have; Ray's own time to stop one is the soak's (`test_integration_budget.py`)."""
+    monkeypatch.setattr(attach, "_GRACE_SECONDS", GRACE)
+    control = Control(runs={"run_train": limit(1.0)})
+    ours = control.budgets(now=time.monotonic)
+    ray.script["run_train-train-a-0"] = ["RUNNING"]
+    do(submit(ray, "run_train-train-a-0"))
+    begun = time.monotonic()
+    passes = begun + 1.5
+
+    def used() -> float:
+        """25 hours, which are 1.00, when it passes."""
+        return 90_000.0 + time.monotonic() - passes
+
+    with books.Book(root=tmp_path, family="a").keeping(used, lambda: 0):
+        with pytest.raises(errors.BudgetExhausted) as caught:
+            train(ray, ours, tmp_path, "a", poll_seconds=1.0)
+        late = time.monotonic() - passes
+    assert GRACE < late < 5.0, "the next look, the grace, and the record"
+    assert ray.stopped == ["run_train-train-a-0"]
+    assert 1.0 <= caught.value.spent <= 1.0 + 5.0 * CORE_HOUR / 3600
 
 
 def test_memory_alone_spends_a_budget_and_each_byte_second_is_in_one_record(
