@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import json
 import re
@@ -33,6 +34,8 @@ OF_SERVING: Final = ("/live", "/predict", "/explain", "/logs")
 STREAMS: Final = "/events"
 #: Tasks of the control API that change things on their own account.
 _BACKGROUND: Final = {"recovery", "checkpoints", "access", "alerts", "policies"}
+#: Of what takes a tenth of a second: an evidence pack is written, and policies are parsed and tried. An eighth of the requests has to do.
+_COSTLY: Final = {"POST /projects/{}/evidence", "POST /policies:dry-run"}
 _WRITES: Final = re.compile(r'\s*(?:INSERT (?:OR \w+ )?INTO|UPDATE|DELETE FROM)\s+"?(\w+)', re.IGNORECASE)
 
 
@@ -118,12 +121,15 @@ class Fuzz:
         """What changes something, of the operations that are asked."""
         return {commits.shape(o.label) for o in self.operations if o.method.upper() in CHANGING}
 
-    def ask_all(self, *, near: int, by_schema: int) -> None:
-        """Each operation: requests near one that is taken, and such as the description allows and does not."""
+    def ask_all(self, *, near: int, by_schema: int, each: int = 1) -> None:
+        """Each operation: requests near one that is taken, and such as the description allows and does not.
+
+        What is generated for one near goes into `each` requests: to make it takes longer than to send it.
+        """
         for operation in self.operations:
             is_change = operation.method.upper() in CHANGING
             if is_change:
-                self._given(operation, ALLOWED, near, self._near)
+                self._given(operation, ALLOWED, near, functools.partial(self._near, each))
             self._given(operation, ALLOWED, by_schema, self._by_schema)
             if is_change or by_schema > 2:  # what makes wrong ones takes longest, and looks are many
                 self._given(operation, NOT_ALLOWED, by_schema, self._by_schema)
@@ -144,11 +150,16 @@ class Fuzz:
         with suppress(hypothesis.errors.Unsatisfiable):  # nothing of this operation can be wrong
             one()
 
-    def _near(self, operation: Any, case: Any, data: st.DataObject) -> None:
-        """One that is taken, as it is or with some of its fields as they were generated."""
-        recipe = commits.TAKEN.get(commits.shape(operation.label))
+    def _near(self, each: int, operation: Any, case: Any, data: st.DataObject) -> None:
+        shape = commits.shape(operation.label)
+        recipe = commits.TAKEN.get(shape)
         if recipe is None:
             return
+        for _ in range(-(-each // 8) if shape in _COSTLY else each):
+            self._near_once(recipe, operation, case, data)
+
+    def _near_once(self, recipe: Any, operation: Any, case: Any, data: st.DataObject) -> None:
+        """One that is taken, as it is or with some of its fields as they were generated."""
         taken = recipe(self.house, self.house.mark())
         body = taken.body
         if isinstance(body, dict) and isinstance(case.body, dict) and data.draw(st.booleans()):
