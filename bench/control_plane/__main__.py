@@ -48,6 +48,7 @@ async def _log(folder: Path, *, quick: bool, of_projects: bool) -> list[dict[str
         await db.close()
     assert all((b'"project_sequence":' in line) == of_projects for line in lines)
     verified = audit.verified_rows_per_second(lines, signed, key, rounds=3)
+    spread = audit.in_shares(folder, lines, signed, key, jobs=2)
     whose = " of projects' rows" if of_projects else ""
     return [
         *(
@@ -60,6 +61,7 @@ async def _log(folder: Path, *, quick: bool, of_projects: bool) -> list[dict[str
             for batch, rate in rates.items()
         ),
         _row(f"stand-alone verification{whose}, one core", verified, "rows/s", 1_000_000),
+        _row(f"stand-alone verification{whose}, two processes and their start", spread, "rows/s", None),
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from mainspring.core import canonical
 from mainspring.platform import database
-from mainspring.platform.audit import checkpoints, rows, store, verification
+from mainspring.platform.audit import checkpoints, rows, shares, store, verification
 
 #: Whose rows they are, where they are of projects: each has a chain of its own within the log's.
 PROJECTS: Final = 20
@@ -57,6 +57,17 @@ def verified_rows_per_second(lines: list[bytes], signed: list[bytes], key: Any, 
         best = max(best, len(lines) / (time.perf_counter() - begun))
         assert found.ok and found.rows == len(lines), found.problem
     return best
+
+
+def in_shares(folder: Path, lines: list[bytes], signed: list[bytes], key: Any, *, jobs: int) -> float:
+    """Rows a second of a file that several processes read, their start included; the answer is checked."""
+    file = folder / "export.ndjson"
+    file.write_bytes(b"".join(lines))
+    begun = time.perf_counter()
+    found = shares.verify(file, signed, key, jobs=jobs)
+    seconds = time.perf_counter() - begun
+    assert found.ok and found.rows == len(lines), found.problem
+    return len(lines) / seconds
 
 
 def tamperings(lines: list[bytes], signed: list[bytes], key: Any, *, trials: int) -> dict[str, Any]:

@@ -42,7 +42,8 @@ _LINK_LENGTH: Final = len(_PREVIOUS) + 64
 _LINE_END: Final = b',"sequence":%d}}\n'
 #: How a hundred lines end, whose numbers begin alike: a number is written once for all of them.
 _HUNDRED_ENDS: Final = b"".join(b',"sequence":#%02d}}\n' % i for i in range(100))
-_NOTHING: Final = rows.GENESIS.removeprefix("sha256:").encode()
+#: What the first row follows, in hex.
+NOTHING: Final = rows.GENESIS.removeprefix("sha256:").encode()
 #: Lines that are looked at together: some 100 kB, which stay in the cache. With 64 it is 3 % slower, more is no faster.
 _BATCH: Final = 256
 _digest: Final = type(hashlib.sha256()).digest
@@ -237,31 +238,58 @@ def verify(
         heads, history = read_history(checkpoints, keys)
     except BadCheckpoints as bad:
         return Finding(0, rows.GENESIS, 0, problem=str(bad))
-    signed = max(heads, default=0)
-    previous, count = _NOTHING, 0
-
-    def found(problem: str = "", bad: int | None = None) -> Finding:
-        head = f"sha256:{previous.decode(errors='replace')}"
-        return Finding(count, head, len(heads), max(0, count - signed), problem, bad, history)
-
     lengths = sorted(heads)
+    previous, count = NOTHING, 0
     for lines in _batches(export):
-        hashes = _hashes(lines, previous, count)
-        here = lengths[bisect.bisect_right(lengths, count) : bisect.bisect_right(lengths, count + len(lines))]
-        if hashes and all(heads[at] == f"sha256:{_nth(hashes, at - count - 1)}" for at in here):
+        if hashes := good(lines, previous, count, heads, lengths):
             previous, count = hashes[-64:], count + len(lines)
             continue
         for line in lines:  # one of them is not right: which, and why
             if problem := _problem(line, previous, count):
-                return found(problem, count + 1)
+                return _found(previous, count, heads, history, problem, count + 1)
             previous, count = line[_HASH_START:_HASH_END], count + 1
             if count in heads and heads[count] != f"sha256:{previous.decode()}":
-                return found(another(count, heads), count)
+                return _found(previous, count, heads, history, another(count, heads), count)
+    return ended(previous, count, heads, history, allow_unsigned=allow_unsigned)
+
+
+def ended(
+    previous: bytes,
+    count: int,
+    heads: Mapping[int, str],
+    history: tuple[Restored, ...],
+    *,
+    allow_unsigned: bool,
+) -> Finding:
+    """What is said of a log of `count` rows that are all right, the last one with this hash, in hex."""
+    signed, problem, bad = max(heads, default=0), "", None
     if count < signed:
-        return found(missing(count, heads), count + 1)
-    if count > signed and not allow_unsigned:
-        return found(f"rows {signed + 1} to {count} were never signed", signed + 1)
-    return found()
+        problem, bad = missing(count, heads), count + 1
+    elif count > signed and not allow_unsigned:
+        problem, bad = f"rows {signed + 1} to {count} were never signed", signed + 1
+    return _found(previous, count, heads, history, problem, bad)
+
+
+def _found(
+    previous: bytes,
+    count: int,
+    heads: Mapping[int, str],
+    history: tuple[Restored, ...],
+    problem: str,
+    bad: int | None,
+) -> Finding:
+    head, unsigned = f"sha256:{previous.decode(errors='replace')}", max(0, count - max(heads, default=0))
+    return Finding(count, head, len(heads), unsigned, problem, bad, history)
+
+
+def good(
+    lines: Sequence[bytes], previous: bytes, count: int, heads: Mapping[int, str], lengths: Sequence[int]
+) -> bytes:
+    """As :func:`_hashes`, of lines that are those that were signed, too; `lengths` are those of `heads`, sorted."""
+    hashes = _hashes(lines, previous, count)
+    here = lengths[bisect.bisect_right(lengths, count) : bisect.bisect_right(lengths, count + len(lines))]
+    is_signed = all(heads[at] == f"sha256:{_nth(hashes, at - count - 1)}" for at in here)
+    return hashes if is_signed else b""
 
 
 def _batches(export: Iterable[bytes]) -> Iterator[list[bytes]]:
@@ -299,8 +327,7 @@ def _are_numbered(lines: Sequence[bytes], first: int) -> bool:
         str(last)
     ):  # not all ends are of one length, or written once for a hundred
         return all(map(bytes.endswith, lines, map(_LINE_END.__mod__, range(first, last + 1))))
-    length, skipped = len(_LINE_END % first), first % 100
-    hundreds = range(first // 100, last // 100 + 1)
+    length, skipped, hundreds = len(_LINE_END % first), first % 100, range(first // 100, last // 100 + 1)
     ends = b"".join([_HUNDRED_ENDS.replace(b"#", b"%d" % hundred) for hundred in hundreds])
     found = b"".join(map(itemgetter(slice(-length, None)), lines))
     return found == ends[skipped * length : (skipped + len(lines)) * length]

@@ -91,6 +91,9 @@ def audit_export(out: str, project: str, actor: str, as_json: bool) -> None:
     "--project", default="", help="The export is this project's part; --checkpoints may be left out."
 )
 @click.option("--allow-unsigned", is_flag=True, help="Accept rows after the last checkpoint.")
+@click.option(
+    "--jobs", default=1, show_default=True, help="Processes that read a share each of a whole log's export."
+)
 @session.AS
 @session.JSON
 def audit_verify(
@@ -99,6 +102,7 @@ def audit_verify(
     public_key: str | None,
     project: str,
     allow_unsigned: bool,
+    jobs: int,
     actor: str,
     as_json: bool,
 ) -> None:
@@ -106,7 +110,7 @@ def audit_verify(
     if export_file:
         if not public_key or not (checkpoints or project):
             raise click.UsageError("--export needs --public-key, and --checkpoints or --project")
-        found = _verify_export(export_file, checkpoints, public_key, project, allow_unsigned)
+        found = _verify_export(export_file, checkpoints, public_key, project, allow_unsigned, jobs)
     else:
         with session.client(actor or "developer@local") as client:
             found = client.verify_audit()
@@ -116,20 +120,20 @@ def audit_verify(
 
 
 def _verify_export(
-    export: str, checkpoints: str | None, public_key: str, project: str, allow_unsigned: bool
+    export: str, checkpoints: str | None, public_key: str, project: str, allow_unsigned: bool, jobs: int
 ) -> dict[str, Any]:
     import dataclasses
     from pathlib import Path
 
-    from mainspring.platform.audit import project_chains, verification
+    from mainspring.platform.audit import project_chains, shares, verification
 
     lines = Path(checkpoints).read_bytes().splitlines(keepends=True) if checkpoints else None
     keys = verification.load_publics(Path(public_key))
-    with Path(export).open("rb") as file:
-        if project:
+    if project:
+        with Path(export).open("rb") as file:
             finding = project_chains.verify(file, project, keys, lines)
-        else:
-            finding = verification.verify(file, lines or [], keys, allow_unsigned=allow_unsigned)
+    else:
+        finding = shares.verify(Path(export), lines or [], keys, jobs=jobs, allow_unsigned=allow_unsigned)
     return {"ok": finding.ok, **dataclasses.asdict(finding)}
 
 

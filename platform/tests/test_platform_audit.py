@@ -365,6 +365,7 @@ def test_export_and_stand_alone_verification(tmp_path: Path) -> None:
     whole = [*arguments, "--public-key", str(folder / "public.pem"), "--json"]
     good = CliRunner().invoke(cli, whole)
     assert good.exit_code == 0 and json.loads(good.stdout)["data"]["rows"] == 2
+    assert CliRunner().invoke(cli, [*whole, "--jobs", "2"]).stdout == good.stdout
     log.write_bytes(export.content.replace(b"developer@local", b"somebody@local"))
     bad = CliRunner().invoke(cli, whole)
     assert bad.exit_code == 1 and "row 1 was changed" in bad.output

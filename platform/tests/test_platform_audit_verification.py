@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
 import random
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from mainspring.core import canonical
-from mainspring.platform.audit import rows, signers, verification
+from mainspring.core import canonical, errors
+from mainspring.platform.audit import rows, shares, signers, verification
 
 ROWS = 1_150  # some batches, the last one not full, and numbers of one to four digits
 SIGNED = (1, 255, 256, 257, 300, 512, 999, 1_000, 1_140)
@@ -151,6 +153,63 @@ def test_many_rows_at_once_are_judged_as_one_by_one(
         found = verification.verify(changed, signed, key)
         assert found == one_by_one(changed, signed, key), (kind, at)
         assert not found.ok
+
+
+class InThisProcess(concurrent.futures.ThreadPoolExecutor):
+    """In the place of processes, which take a second to start."""
+
+    def __init__(self, jobs: int, mp_context: object) -> None:
+        super().__init__(jobs)
+
+
+@pytest.mark.parametrize("kind", TAMPERINGS)
+def test_shares_are_judged_as_the_whole(
+    log: tuple[list[bytes], list[bytes], Any], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", InThisProcess)
+    lines, signed, key = log
+    choose, file = random.Random(f"of {kind}"), tmp_path / "export"
+    for jobs in (2, 3, 7, 64):
+        # Where the shares begin, and the lines beside.
+        file.write_bytes(b"".join(lines))
+        edges = [file.read_bytes()[:edge].count(b"\n") for edge in shares._edges(file, jobs)[:8]]
+        for at in (*(max(0, edge - 1) for edge in edges), *edges[:-1], choose.randrange(ROWS)):
+            file.write_bytes(b"".join(TAMPERINGS[kind](list(lines), at, choose)))
+            with file.open("rb") as again:
+                whole = verification.verify(again, signed, key)
+            assert shares.verify(file, signed, key, jobs=jobs) == whole, (kind, jobs, at)
+            assert not whole.ok
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 700, ROWS])
+def test_a_log_in_shares_is_whole(
+    log: tuple[list[bytes], list[bytes], Any], count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is read once: what is good in shares needs no second look."""
+    monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", InThisProcess)
+    lines, signed, key = log
+    some = [line for line, sequence in zip(signed, SIGNED, strict=True) if sequence <= count]
+    (tmp_path / "export").write_bytes(b"".join(lines[:count]))
+    whole = verification.verify(lines[:count], some, key, allow_unsigned=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(verification, "verify", None)
+        for jobs in (2, 3, 64):
+            found = shares.verify(tmp_path / "export", some, key, jobs=jobs, allow_unsigned=True)
+            assert found == whole and found.ok and found.rows == count
+        if count == 700:
+            assert "were never signed" in shares.verify(tmp_path / "export", some, key, jobs=2).problem
+
+
+def test_shares_of_processes_of_their_own(log: tuple[list[bytes], list[bytes], Any], tmp_path: Path) -> None:
+    lines, signed, key = log
+    (tmp_path / "export").write_bytes(b"".join(lines))
+    found = shares.verify(tmp_path / "export", signed, key, jobs=2, allow_unsigned=True)
+    assert found == verification.verify(lines, signed, key, allow_unsigned=True) and found.ok
+    bad = shares.verify(tmp_path / "export", [b"[]\n"], key, jobs=2)
+    assert bad.problem == "checkpoint 1 is malformed"
+    for jobs in (0, 65):
+        with pytest.raises(errors.InvalidRequest, match=f"{jobs} jobs cannot verify"):
+            shares.verify(tmp_path / "export", signed, key, jobs=jobs)
 
 
 @pytest.mark.parametrize("count", [0, 1, 99, 100, 255, 256, 257, 512, 999, 1_000, 1_024, ROWS])

@@ -41,6 +41,7 @@ def test_rows_of_projects_are_in_chains_of_theirs(tmp_path: Path) -> None:
         lines = await audit.export(db, kept)
         await db.close()
         assert verification.verify(lines, kept.lines(), kept.signer.public).ok
+        assert audit.in_shares(tmp_path, lines, kept.lines(), kept.signer.public, jobs=2) > 0
         return lines
 
     found = [json.loads(line)["row"] for line in asyncio.run(story())]
