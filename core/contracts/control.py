@@ -63,6 +63,8 @@ class RunKind(StrEnum):
     PIPELINE = "pipeline"
     RETIRE = "retire"
     RELEASE = "release"
+    IMPORT = "import"
+    """Somebody else's model was brought in: on record as a run that has ended, and started by nobody here."""
 
 
 class RunCreate(Request):
@@ -174,8 +176,30 @@ class EndpointLive(EndpointClaim):
     """Why there is nothing of serving, and what to do."""
 
 
+class ModelImport(Request):
+    """Put a bundle that `mainspring model import` wrote among a project's models."""
+
+    bundle_digest: Digest
+    version: Annotated[str, Field(max_length=64)] = ""
+    """The registry's, once that has it; the same again with one adds it."""
+
+
+class ModelImported(Message):
+    """What the signed provenance of an imported model says of where it came from."""
+
+    source: str
+    licence: str
+    """SPDX."""
+    folder_digest: str
+    """Of all files that it was made of."""
+    scanners: tuple[str, ...]
+    """What looked through each of them, and found no code that runs when it is read."""
+    rules: tuple[str, ...]
+    """What was asked before it was signed, and said yes."""
+
+
 class ModelVersionView(Message):
-    """A model that a training made."""
+    """A model that a training made, or that was imported."""
 
     project: Slug
     name: str
@@ -187,7 +211,11 @@ class ModelVersionView(Message):
     stage: Stage
     """Of the run that made it."""
     trained_at: UtcTime
+    """Or imported."""
     trained_by: str
+    """Who asked for that."""
+    imported: ModelImported | None = None
+    """None: a training made it."""
     metrics: dict[str, Metrics] = {}
     """By split and by peer."""
 

@@ -33,7 +33,7 @@ from mainspring.core import canonical, errors
 from mainspring.core.contracts.base import Slug
 from mainspring.core.features import ops, plan, schema
 from mainspring.core.models import bundle, runtimes, signing
-from mainspring.core.supply import builders, environment, gates, provenance, sbom, scanning
+from mainspring.core.supply import builders, environment, gates, imported, provenance, sbom, scanning
 
 __all__ = ["FILE", "Import", "read"]
 
@@ -94,10 +94,14 @@ class Import:
             build_type=BUILD_TYPE,
             version=version,
             invocation=self.run_id,
-            parameters={**self.said.model_dump(mode="json"), "imported_by": by},
+            parameters={
+                **self.said.model_dump(mode="json"),
+                "imported_by": by,
+                "rules": list(imported.RULES),
+            },
             materials=(
                 provenance.Material(
-                    "folder", {"sha256": self.digest.removeprefix("sha256:")}, self.said.source
+                    imported.FOLDER, {"sha256": self.digest.removeprefix("sha256:")}, self.said.source
                 ),
             ),
             started_at=at,

@@ -22,7 +22,7 @@ NAMED_BY_PROJECT: Final = (
 )
 BELOW_PROJECT: Final = (
     *("access", "alert", "budget", "classification", "dpia", "erasure", "lineage", "member"),
-    *("monitoring", "notebook", "pipeline"),
+    *("model", "monitoring", "notebook", "pipeline"),
     *("privacy", "purposes", "quarantine", "reservation", "schedule", "sealed", "secret", "service-account"),
 )
 #: Those whose project is in a table of their own.

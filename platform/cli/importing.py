@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.core import errors, settings
-from mainspring.core.contracts import base
+from mainspring.core.contracts import base, control
 from mainspring.core.lineage import jobs, openlineage_adapter
 from mainspring.core.models import bundle, signing
-from mainspring.core.supply import gates, importing
+from mainspring.core.supply import gates, imported, importing, scanning
 from mainspring.platform.cli import session
 
 __all__ = ["event", "run", "version"]
@@ -41,9 +41,18 @@ def run(folder: str, project: str, name: str, *, dry_run: bool, register: bool, 
         store = bundle.BundleStore(s.serving.bundle_dir)
         written = found.write(store, key, by=actor, at=base.utc_now(), version=version())
         client.record_lineage(event(job, "COMPLETE", reads, jobs.Dataset("model", written.digest, "model")))
-    told["bundle"] = written.digest
-    if register:
-        told["version"] = _register(s, found, written.digest, actor)
+        listed = client.import_model(project, control.ModelImport(bundle_digest=written.digest))
+        told |= {
+            "bundle": written.digest,
+            "run": listed.run_id,
+            "scanners": [f"{one.scanner} {one.version}" for one in scanning.scanners()],
+            "rules": list(imported.RULES),
+        }
+        if register:
+            told["version"] = _register(s, found, written.digest, actor)
+            client.import_model(
+                project, control.ModelImport(bundle_digest=written.digest, version=told["version"])
+            )
     return told
 
 
@@ -61,7 +70,14 @@ def _register(s: settings.Settings, found: importing.Import, digest: str, actor:
     try:
         tracking = mlflow_adapter.Tracking(s.tracking.uri)
         run_id = tracking.ensure_run(found.project, found.run_id, tags={"imported_by": actor})
-        return tracking.register(found.name, digest, mlflow_run_id=run_id).version
+        # What the control API's list says of it, for who reads MLflow's.
+        tags = {
+            "imported_by": actor,
+            "source": found.said.source,
+            "licence": found.said.licence,
+            "folder": found.digest,
+        }
+        return tracking.register(found.name, digest, mlflow_run_id=run_id, tags=tags).version
     except errors.DependencyDown as error:
         raise errors.DependencyDown(
             f"bundle `{digest}` is signed and stored, and the registry did not take it: {error.message}; import the same folder"

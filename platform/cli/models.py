@@ -79,11 +79,17 @@ def _show(request: Any, actor: str, as_json: bool) -> None:
 @session.AS
 @session.JSON
 def model_list(project_name: str, limit: int, actor: str, as_json: bool) -> None:
-    """Versions that trainings made, newest first."""
+    """Versions that trainings made or that were imported, newest first."""
     with session.client(actor or "developer@local") as client:
         newest = itertools.islice(client.each_model(project=project_name), limit)
-        found = [one.model_dump(mode="json") for one in newest]
-    columns = ("project", "name", "version", "bundle_digest", "environment", "stage", "run_id")
+        found = [
+            {
+                **one.model_dump(mode="json"),
+                "source": "trained" if one.imported is None else one.imported.source,
+            }
+            for one in newest
+        ]
+    columns = ("project", "name", "version", "bundle_digest", "source", "environment", "stage", "run_id")
     output.show(found, as_json=as_json, columns=columns)
 
 

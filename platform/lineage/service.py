@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from mainspring.platform.lineage import store
 
 #: Edges in one answer; some 100 bytes each.
 MAX_EDGES: Final = 20_000
+#: Of `mainspring model import`.
+IMPORT_JOB: Final = "model.import"
 
 
 async def record(
@@ -54,9 +57,16 @@ async def record(
         credential,
         action="lineage.record",
         resource=f"lineage/{job}",
-        on=[access.project(name) for name in namespaces],
+        on=[access.project(name) for name in namespaces] + _asked_beside(event.job_namespace, event.job_name),
         do=do,
     )
+
+
+def _asked_beside(project: str, job: str) -> list[access.Target]:
+    """Who tells that an import begins is about to sign one: whoever may not import is told so before that."""
+    if job != IMPORT_JOB:
+        return []
+    return [dataclasses.replace(access.project(project), action="model.import")]
 
 
 async def walk(

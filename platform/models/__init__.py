@@ -1,3 +1,3 @@
-"""Models: what trainings made, with what their bundles say."""
+"""Models: what trainings made or people imported, with what their bundles say."""
 
 __all__: list[str] = []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from litestar import get
+from litestar import get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from mainspring.core.contracts import control
 from mainspring.platform import plane as control_plane
-from mainspring.platform.models import service
+from mainspring.platform.models import imports, service
 
 
 @get("/api/v1/models", tags=["models"])
@@ -21,7 +21,7 @@ async def list_models(
     before: FromQuery[str] = "",
     limit: Annotated[int, QueryParameter(ge=1, le=200)] = 50,
 ) -> control.Page:
-    """Versions that trainings made, newest first."""
+    """Versions that trainings made or that were imported, newest first."""
     return await service.read(plane, credential, project=project, before=before, limit=limit)
 
 
@@ -36,4 +36,15 @@ async def show_model(
     return await service.show(plane, credential, project, digest)
 
 
-HANDLERS = (list_models, show_model)
+@post("/api/v1/projects/{project:str}/models", tags=["models"])
+async def import_model(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    project: FromPath[str],
+    data: JSONBody[control.ModelImport],
+) -> control.ModelVersionView:
+    """Put an imported bundle among the project's models, with what its provenance says. Roles: developer, admin."""
+    return await imports.register(plane, credential, project, data)
+
+
+HANDLERS = (list_models, show_model, import_model)

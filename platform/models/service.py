@@ -1,4 +1,4 @@
-"""Show which models trainings made, and what a bundle says of itself where it is at hand."""
+"""Show which models there are, and what a bundle says of itself where it is at hand."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def show(
         row = await store.find(reader.connection, project, digest)
     if row is None:
         raise errors.NotFound(
-            f"no training of `{project}` made bundle `{digest}`; see the project's models",
+            f"no training or import of `{project}` made bundle `{digest}`; see the project's models",
             resource="model",
             name=digest,
         )

@@ -26,6 +26,11 @@ CLAIM_NOTHING: Final = (control.RunKind.SCORE, control.RunKind.RELEASE)
 
 def check_complete(request: control.RunCreate) -> None:
     """What its kind needs is there, and nothing else. Errors: InvalidRequest."""
+    if request.kind is control.RunKind.IMPORT:
+        raise errors.InvalidRequest(
+            "an import is no run to start: it happens where the signing key is; use `mainspring model import FOLDER`",
+            field="kind",
+        )
     if request.endpoint:
         ids.check_slug(request.endpoint, "endpoint")
     if request.kind is control.RunKind.DEPLOY:

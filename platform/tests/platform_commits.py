@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import platform_bundles
 import platform_tenants as tenants
 import polars as pl
 import pytest
@@ -22,6 +23,7 @@ from litestar.testing import TestClient
 from mainspring.core import errors, identity, ids, settings, workspace
 from mainspring.core.contracts import base
 from mainspring.core.protection import keysets, sealing
+from mainspring.core.supply import builders, provenance
 from mainspring.platform import app as control_app
 from mainspring.platform.runs import launcher as run_launcher
 
@@ -133,6 +135,13 @@ def _told(house: House, mark: str) -> Taken:
     run_id = house.run(mark)
     event = {"event_key": mark, "run_id": run_id, "action": "run.stage", "actor": "x", "detail": {}}
     return Taken("worker", event, {"run_id": run_id})
+
+
+def _imported(house: House, mark: str) -> Taken:
+    build = provenance.Build(builder=builders.IMPORT)
+    folder = house.settings.stack.state_dir.parent
+    digest = platform_bundles.signed(folder, build, project=PROJECT, card=mark)
+    return Taken("ana", {"bundle_digest": digest}, {"project": PROJECT})
 
 
 def _key_told(_: House, mark: str) -> Taken:
@@ -453,6 +462,7 @@ TAKEN: Final[Mapping[str, Callable[[House, str], Taken]]] = {
     "PUT /projects/{}/pipelines/{}": _packed,
     "POST /key-changes": _rotated,
     "POST /key-changes/{}/events": _key_told,
+    "POST /projects/{}/models": _imported,
     "POST /projects/{}/evidence": lambda _, __: Taken("ana", tenants.EVIDENCE, {"project": PROJECT}),
     "POST /monitoring/reports": _report,
     "POST /alerts/{}/acknowledge": _alert,

@@ -258,6 +258,7 @@ REQUESTS = (
     Asked("GET", "/api/v1/models", may_answer=True),
     Asked("GET", "/api/v1/models", query="project={project}"),
     Asked("GET", "/api/v1/models/{project}/{bundle}"),
+    Asked("POST", "/api/v1/projects/{project}/models", {"bundle_digest": "{bundle}"}),
     Asked("GET", "/api/v1/idle-endpoints", may_answer=True),
     Asked("GET", "/api/v1/idle-endpoints", query="project={project}"),
     Asked("POST", "/api/v1/endpoints/e-{project}/idle-events", {"event_key": "k", "kind": "notice"}),

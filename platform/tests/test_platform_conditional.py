@@ -57,6 +57,7 @@ WITHOUT: Mapping[str, str] = {
     "POST /api/v1/service-accounts:token": MAKES,
     "POST /api/v1/service-accounts:introspect": "changes nothing",
     "POST /api/v1/key-changes/{change_id:str}/events": FACT,
+    "POST /api/v1/projects/{project:str}/models": "names the digest of what it is about, which is there once",
     "POST /api/v1/projects/{project:str}/evidence": "changes nothing but the record",
     "POST /api/v1/projects/{name:str}/retentions": FACT,
     "POST /api/v1/templates/{name:str}/plan": "changes nothing",

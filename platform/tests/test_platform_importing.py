@@ -73,13 +73,22 @@ def test_who_may_and_what_is_on_record(
     assert done.exit_code == 0, done.output
     (digest,) = store.list()
     assert json.loads(done.stdout)["data"]["bundle"] == digest
+    told = json.loads(done.stdout)["data"]
+    assert told["rules"] == ["import.scanned", "import.licence", "import.tried"]
+    (asked, listed) = [r for r in api.audit() if r["action"] == "model.import"]
+    assert (asked["outcome"], listed["outcome"]) == ("requested", "done")
+    assert listed["resource"] == f"model/flight-delay/{digest}" and listed["detail"]["run_id"] == told["run"]
+    found = CliRunner().invoke(cli.cli, ["model", "list", "--json"])
+    (one,) = json.loads(found.stdout)["data"]
+    assert (one["name"], one["bundle_digest"], one["source"]) == ("delays", digest, told["source"])
+    again = run()
+    assert again.exit_code == 0 and json.loads(again.stdout)["data"]["run"] == told["run"], again.output
     rows = [r for r in api.audit() if r["action"] == "lineage.record"]
     assert [(r["actor"], r["outcome"]) for r in rows] == [
         ("approver@local", "denied"),
-        ("developer@local", "done"),
-        ("developer@local", "done"),
+        *[("developer@local", "done")] * 4,
     ]
-    assert [r["detail"].get("type") for r in rows[1:]] == ["START", "COMPLETE"]
+    assert [r["detail"].get("type") for r in rows[1:]] == ["START", "COMPLETE"] * 2
     assert rows[1]["resource"] == "lineage/flight-delay/model.import"
     checked = CliRunner().invoke(cli.cli, ["bundle", "check", digest, "--json"])
     assert checked.exit_code == 0, checked.output

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 from platform_api import Api, api, empty, launcher  # noqa: F401 - fixtures
+from platform_bundles import signed, train
 
-from mainspring.core import canonical, settings
+from mainspring.core import settings
 from mainspring.core.contracts import prediction
-from mainspring.core.features import ops, plan, schema
-from mainspring.core.models import bundle, signing, withdrawn
+from mainspring.core.models import withdrawn
 
 METRICS = {
     "rows": 100,
@@ -23,45 +22,6 @@ METRICS = {
     "log_loss": 0.4,
     "calibration_error": 0.01,
 }
-
-
-def signed(directory: Path) -> str:
-    """The digest of a bundle of trees of one leaf, signed by a key that is trusted there."""
-    declared = plan.TransformPlan(name="demo", columns=(plan.dense("x", ops.Impute()),))
-    fitted = declared.fit(pl.DataFrame({"x": [1.0, 2.0]}, schema={"x": pl.Float32}))
-    s = settings.load({}, directory=directory)
-    key = signing.ensure_key(s.models.signing_key)
-    key.publish(s.serving.trusted_keys_dir)
-    view = schema.FeatureView(
-        name="v",
-        keys=(schema.Column(name="k", dtype="string"),),
-        fields=(schema.Column(name="x", dtype="float32"),),
-    )
-    contents = bundle.BundleContents(
-        name="demo",
-        project="flight-delay",
-        plan=fitted.to_bytes(),
-        model={"dense_width": 1},
-        weights=b"weights",
-        card="# For people\n",
-        service=schema.FeatureService(name="s", views=(view,)),
-        request_columns=(),
-        input_columns=fitted.inputs,
-        metrics={},
-        data_digest=canonical.digest("data"),
-        training_run_id="run_1",
-        code_version="c0de",
-    )
-    return bundle.BundleStore(s.serving.bundle_dir).write(contents, key).digest
-
-
-def train(api: Api, digest: str, **result: Any) -> str:  # noqa: F811
-    """A run that ended with this bundle."""
-    run_id = str(api.run()["run_id"])
-    detail = {"stage": "done", "result": {"bundle_digest": digest, **result}}
-    event = {"run_id": run_id, "event_key": run_id, "action": "run.end", "actor": "worker", "detail": detail}
-    api.call("service", "POST", f"/api/v1/runs/{run_id}/events", 201, event)
-    return run_id
 
 
 def test_models_are_what_trainings_made_newest_first(api: Api) -> None:  # noqa: F811

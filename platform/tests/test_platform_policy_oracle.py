@@ -71,7 +71,7 @@ PROJECT_ACTIONS = (
         "usage.record",
         "catalog.put",
     ),
-    *("lineage.record", "quarantine.release"),
+    *("lineage.record", "quarantine.release", "model.import"),
 )
 CONTEXTS: dict[str, dict[str, tuple[str | bool | None, ...]]] = {
     "run.start": {

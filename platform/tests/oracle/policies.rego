@@ -55,6 +55,11 @@ may(q, "project.update") if {
 	has(q, {"admin"})
 }
 
+may(q, "model.import") if {
+	q.action == "model.import"
+	has(q, {"developer", "admin"})
+}
+
 may(q, "evidence.export") if {
 	q.action == "evidence.export"
 	has(q, {"approver", "admin"})
@@ -461,7 +466,7 @@ permits := {
 	"data.see.part", "data.see.token", "data.see.serving",
 	"data.use", "data.export", "purpose.decide",
 	"notebook.change", "secret.change", "service-account.manage", "service-account.token", "quota.set",
-	"evidence.export", "alert.handle", "alert.rules",
+	"evidence.export", "model.import", "alert.handle", "alert.rules",
 	"canary.steer",
 	"endpoint.delete",
 }

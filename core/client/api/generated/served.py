@@ -13,7 +13,7 @@ class AsyncServed(AsyncConnection):
     """What serving says is asked by the control API, with the caller's own token."""
 
     async def models(self, *, project: str = "", before: str = "", limit: int = 50) -> control.Page:
-        """Versions that trainings made, newest first; items are `control.ModelVersionView`."""
+        """Versions that trainings made or that were imported, newest first; items are `control.ModelVersionView`."""
         return await self._get("/api/v1/models", control.Page, project=project, before=before, limit=limit)
 
     async def each_model(self, *, project: str = "") -> AsyncIterator[control.ModelVersionView]:
@@ -25,6 +25,10 @@ class AsyncServed(AsyncConnection):
                 yield control.ModelVersionView.model_validate(item)
             if not (before := page.next):
                 return
+
+    async def import_model(self, project: str, asked: control.ModelImport) -> control.ModelVersionView:
+        """Put an imported bundle among the project's models; again, and nothing changes but for a version that it had not."""
+        return await self._post(f"/api/v1/projects/{quote(project)}/models", asked, control.ModelVersionView)
 
     async def model(self, project: str, digest: str) -> control.ModelView:
         """With what its bundle says."""

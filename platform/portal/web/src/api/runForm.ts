@@ -2,7 +2,8 @@
 import type { Schemas } from './client';
 import type { Answer, InputField, InputSchema } from './words';
 
-export type RunKind = Schemas['RunCreate']['kind'] & string;
+/** An import is on record as a run and started by nobody here. */
+export type RunKind = Exclude<Schemas['RunCreate']['kind'] & string, 'import'>;
 
 interface Kind {
   title: string;

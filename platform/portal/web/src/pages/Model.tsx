@@ -27,11 +27,20 @@ export default function Model({ project, digest }: { project: string; digest: st
               <Digest value={digest} />
               {found.kind && <Text size="sm">{found.kind}</Text>}
               <Text size="sm">
-                trained by {found.trained_by} <When at={found.trained_at} /> in <RunLink id={found.run_id} />
+                {found.imported ? 'imported' : 'trained'} by {found.trained_by} <When at={found.trained_at} /> in <RunLink id={found.run_id} />
               </Text>
             </Group>
+            {found.imported && (
+              <Section title="Where it came from">
+                <Text size="sm" className="ms-break">
+                  {found.imported.source}, under {found.imported.licence}. Every file was looked through by {found.imported.scanners.join(', ')}; asked before it was
+                  signed: {found.imported.rules.join(', ')}.
+                </Text>
+                <Digest value={found.imported.folder_digest} />
+              </Section>
+            )}
             <Section title="Quality">
-              {Object.keys(found.metrics ?? {}).length ? <Metrics metrics={found.metrics} /> : <Empty>The training reported no metrics.</Empty>}
+              {Object.keys(found.metrics ?? {}).length ? <Metrics metrics={found.metrics} /> : <Empty>{found.imported ? 'Nobody has measured it here.' : 'The training reported no metrics.'}</Empty>}
             </Section>
             <div className="ms-grid">
               <Section title="Signature">

@@ -23,12 +23,12 @@ const columns: Column<ModelVersion>[] = [
   { title: 'Bundle', cell: (model) => <Digest value={model.bundle_digest} /> },
   { title: 'Where', cell: (model) => <EnvironmentBadge environment={model.environment} /> },
   { title: 'AUC on test', cell: (model) => model.metrics?.test?.auc.toFixed(4) ?? '–', numeric: true },
-  { title: 'Trained', cell: (model) => <When at={model.trained_at} /> },
+  { title: 'Made', cell: (model) => <When at={model.trained_at} /> },
   { title: 'By', cell: (model) => model.trained_by },
   { title: 'Run', cell: (model) => <RunLink id={model.run_id} /> },
 ];
 
-/** What trainings made, newest first. */
+/** What trainings made or people imported, newest first. */
 export default function Models() {
   const [project, setProject] = useSearch('project');
   const models = useModels(project);
