@@ -90,10 +90,13 @@ class ControlSettings(_Group):
     service_token_minutes: Annotated[float, Field(ge=0, le=60)] = 15.0
     """How long a token of a service account counts; 0: none is given here."""
     alert_url: Annotated[
-        str, Field(pattern=r"^(|https://.+|http://(127\.0\.0\.1|localhost|\[::1\])([:/].*)?)$")
+        str,
+        Field(
+            pattern=r"^(|https://.+|http://(127\.0\.0\.1|localhost|\[::1\])([:/].*)?|(openbao:[a-z0-9]|file:/[A-Za-z0-9_.-]|env:[A-Z]).+)$"
+        ),
     ] = ""
-    """Where alarms are posted as JSON, such as broken glass; https, or http on this machine. Empty: they are in the log, the
-    audit log and `mainspring access list` alone."""
+    """Where alarms are posted as JSON, such as broken glass; https, or http on this machine; where the address is itself a secret, its place
+    (`openbao:MOUNT/PATH#FIELD`, `file:/PATH`, `env:NAME`). Empty: they are in the log, the audit log and `mainspring access list` alone."""
 
 
 class IdentitySettings(_Group):
@@ -405,6 +408,27 @@ class ProtectionSettings(_Group):
         return tuple(place for name, _, place in declared if name == project)
 
 
+class SecretSettings(_Group):
+    """Where secrets are read that others keep: what a project refers to, and what a setting says in the place of a secret."""
+
+    openbao_url: Annotated[
+        str, Field(pattern=r"^(|https://.+|http://(127\.0\.0\.1|localhost|\[::1\])([:/].*)?)$")
+    ] = ""
+    """Where OpenBao is; https, or http on this machine. Empty: `openbao:` is not read."""
+    openbao_token_file: Path = Path("keys/secrets-openbao.token")
+    """Its token, read anew for every call, so that an agent may renew it; default: under the state directory."""
+    files_dir: Annotated[str, Field(pattern=r"^/.*$")] = "/run/secrets"
+    """`file:` is read below this folder alone, where an orchestrator mounts secrets."""
+    project_places: Annotated[
+        str,
+        Field(pattern=r"^(|(openbao:|file:/)[^,{}]*\{project\}/(,(openbao:|file:/)[^,{}]*\{project\}/)*)$"),
+    ] = "openbao:secret/{project}/,file:/run/secrets/{project}/"
+    """What a project's references may lead to, by comma; `{project}` is its name. A project never reads another's, nor variables of the
+    process. Empty: nothing."""
+    cache_seconds: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    """A secret is read again after so long: the time in which one that was rotated is still used."""
+
+
 class AuditSettings(_Group):
     """What proves the audit log: whose key signs its checkpoints, and where they are kept."""
 
@@ -481,6 +505,11 @@ class MonitorSettings(_Group):
     """Whom to log in as; empty: nobody."""
     smtp_password_file: str = ""
     """File with the password."""
+    smtp_password: Annotated[
+        str, Field(pattern=r"^(|(openbao:[a-z0-9]|file:/[A-Za-z0-9_.-]|env:[A-Z]).+)$")
+    ] = ""
+    """Where the password lies instead (`openbao:MOUNT/PATH#FIELD`, `file:/PATH`, `env:NAME`), never the password: read as `[secrets]` says, so
+    that one that was rotated is taken without a restart."""
     smtp_from: str = "mainspring@localhost"
     """Whom mail is from."""
 
@@ -594,6 +623,7 @@ class Settings(_Group):
     tracking: TrackingSettings
     models: ModelSettings
     protection: ProtectionSettings
+    secrets: SecretSettings
     audit: AuditSettings
     lineage: LineageSettings
     monitor: MonitorSettings
@@ -624,6 +654,7 @@ _GROUPS: Final[Mapping[str, type[_Group]]] = {
     "tracking": TrackingSettings,
     "models": ModelSettings,
     "protection": ProtectionSettings,
+    "secrets": SecretSettings,
     "audit": AuditSettings,
     "lineage": LineageSettings,
     "monitor": MonitorSettings,
@@ -703,6 +734,11 @@ def foreign_environment(extra: Mapping[str, str]) -> dict[str, str]:
 def inherited_trace(environ: Mapping[str, str] | None = None) -> str:
     """The `traceparent` that whoever started this process put into its environment; empty: none."""
     return (os.environ if environ is None else environ).get("TRACEPARENT", "")
+
+
+def variable(name: str) -> str | None:
+    """A variable that a setting says to hold a secret (`env:NAME`); None where there is none."""
+    return os.environ.get(name)
 
 
 def _read_opentelemetry(env: Mapping[str, str]) -> Written:

@@ -14,6 +14,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.openapi.config import OpenAPIConfig
 
 from mainspring.core import distribution, errors, identity, otlp, settings
+from mainspring.core import secrets as core_secrets
 from mainspring.platform import backup, database
 from mainspring.platform import plane as control_plane
 from mainspring.platform.access_requests import routes as access_request_routes
@@ -145,6 +146,7 @@ def create_app(
         key_files=control_plane.KeyFiles(s.serving.trusted_keys_dir, s.workflow.payload_keys),
         monitor=s.monitor,
         quotas=s.quotas,
+        secrets=core_secrets.Resolver(s.secrets),
     )
 
     told = otlp.told_by(s.telemetry, traced.SERVICE, distribution.version())

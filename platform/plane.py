@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mainspring.core import identity, settings
+from mainspring.core import secrets as core_secrets
 from mainspring.platform import database
 from mainspring.platform.audit import checkpoints
 from mainspring.platform.events import news
@@ -65,6 +66,10 @@ class ControlPlane:
     """How people are told of alerts."""
     quotas: settings.QuotaSettings = field(default_factory=settings.QuotaSettings)
     """What a project may have at once that nobody has set otherwise."""
+    secrets: core_secrets.Resolver = field(
+        default_factory=lambda: core_secrets.Resolver(settings.SecretSettings())
+    )
+    """Reads what references to secrets lead to, where this API itself needs one."""
 
     @property
     def policies(self) -> policy_engine.PolicyEngine:

@@ -40,8 +40,11 @@ class Receiver(base.Request):
     """Where an alert is told: a webhook, addresses, or both."""
 
     name: _Name
-    webhook: Annotated[str, Field(pattern=r"^(|https?://[^\s]+)$", max_length=500)] = ""
-    """POSTed to as JSON, signed. Addresses of private networks are refused unless `monitor.allow_private_webhooks`."""
+    webhook: Annotated[
+        str, Field(pattern=r"^(|https?://[^\s]+|secret:[a-z0-9][a-z0-9-]*)$", max_length=500)
+    ] = ""
+    """POSTed to as JSON, signed. Addresses of private networks are refused unless `monitor.allow_private_webhooks`. `secret:NAME`: the
+    address is a secret of the project, as those of chat rooms are, and is read when somebody is told."""
     email: tuple[Annotated[str, Field(pattern=r"^[^@\s,]+@[^@\s,]+$", max_length=200)], ...] = ()
 
     @model_validator(mode="after")

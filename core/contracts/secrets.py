@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from mainspring.core.contracts.base import Message, Request, Slug, UtcTime
 
-__all__ = ["SecretPut", "SecretView"]
+__all__ = ["PLACE", "SecretPut", "SecretView"]
 
 #: OpenBao's place and field, a file that is mounted, or a variable of the process that uses it.
+PLACE: Final = r"^(openbao:[a-z0-9][a-z0-9_-]*(/[A-Za-z0-9_.-]+)+#[A-Za-z0-9_-]+|file:(/[A-Za-z0-9_.-]+)+|env:[A-Z][A-Z0-9_]*)$"
 _Place = Annotated[
     str,
     Field(
         max_length=300,
-        pattern=r"^(openbao:[a-z0-9][a-z0-9_-]*(/[A-Za-z0-9_.-]+)+#[A-Za-z0-9_-]+|file:(/[A-Za-z0-9_.-]+)+|env:[A-Z][A-Z0-9_]*)$",
+        pattern=PLACE,
         examples=["openbao:kv/flights/warehouse#password", "file:/run/secrets/warehouse", "env:WAREHOUSE_PASSWORD"],
     ),
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from email.utils import parseaddr
 from pathlib import Path
 from typing import Final
 
-from mainspring.core import errors, settings
+from mainspring.core import errors, secrets, settings
 
 __all__ = ["send"]
 
@@ -20,9 +20,15 @@ _MAX_SUBJECT: Final = 200
 
 
 def send(
-    s: settings.MonitorSettings, to: tuple[str, ...], *, subject: str, text: str, message_id: str
+    s: settings.MonitorSettings,
+    to: tuple[str, ...],
+    *,
+    subject: str,
+    text: str,
+    message_id: str,
+    password: secrets.Secret | None = None,
 ) -> str:
-    """Hand one message to the server; blocks. Answers whom of several it will never take it for, in words; mostly "".
+    """Hand one message to the server; blocks. `password`: where it is not in `monitor.smtp_password_file`. Answers whom of several it will never take it for, in words; mostly "".
 
     The same `message_id` again is the same message to whoever reads it: where the server takes it for some and asks to come
     again for others, it is sent to all of them again.
@@ -33,7 +39,7 @@ def send(
     try:
         with _connected(s) as server:
             if s.smtp_user:
-                server.login(s.smtp_user, _password(s))
+                server.login(s.smtp_user, _password(s) if password is None else password.reveal())
             refused = server.send_message(message, parseaddr(s.smtp_from)[1], list(to))
     except (OSError, smtplib.SMTPException) as error:
         raise errors.DependencyDown(

@@ -20,6 +20,7 @@ from mainspring.core.contracts import alerts, base
 from mainspring.platform import loops, mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.monitoring import mail, store, webhooks
+from mainspring.platform.secrets import reading as secret_reading
 
 __all__ = ["tell", "tell_forever"]
 
@@ -91,7 +92,7 @@ async def _send(
     s = plane.monitor
     if row.channel == "webhook":
         await webhooks.post(
-            receiver.webhook,
+            await _address(plane, row.project, receiver.webhook),
             json.dumps(what).encode(),
             key=await asyncio.to_thread(webhooks.load_key, s.webhook_key),
             delivery_id=row.delivery_id,
@@ -109,14 +110,29 @@ async def _send(
         *([f"runbook {alert['runbook']}"] if alert["runbook"] else []),
         f"mainspring alert acknowledge {alert['alert_id']} --reason '...'",
     ]
+    password = (await asyncio.to_thread(plane.secrets.read, s.smtp_password)) if s.smtp_password else None
     return await asyncio.to_thread(
         mail.send,
         s,
         receiver.email,
+        password=password,
         subject=f"[{what['kind']}] {alert['endpoint']}: {alert['message']}",
         text="\n".join(lines),
         message_id=row.delivery_id,
     )
+
+
+async def _address(plane: control_plane.ControlPlane, project: str, webhook: str) -> str:
+    """Where to post. Errors: those of reading a secret; Misconfigured where that is no address."""
+    kind, _, name = webhook.partition(":")
+    if kind != "secret":
+        return webhook
+    url = (await secret_reading.of_project(plane, project, name)).reveal()
+    if not url.startswith(("https://", "http://")) or len(url.split()) != 1:
+        raise errors.Misconfigured(
+            f"secret `{name}` of project `{project}` is no address of a webhook; put one there"
+        )
+    return url
 
 
 async def _settle(

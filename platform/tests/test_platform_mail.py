@@ -10,7 +10,7 @@ import platform_smtp
 import pytest
 from platform_smtp import PASSWORD, USER, Mailbox, mailbox
 
-from mainspring.core import errors, settings
+from mainspring.core import errors, secrets, settings
 from mainspring.platform.monitoring import mail
 
 pytestmark = [
@@ -27,7 +27,13 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContex
     return platform_smtp.certificate(tmp_path_factory.mktemp("mail"))
 
 
-def sent(box: Mailbox, *to: str, subject: str = "it drifts", **chosen: Any) -> str:
+def sent(
+    box: Mailbox,
+    *to: str,
+    subject: str = "it drifts",
+    password: secrets.Secret | None = None,
+    **chosen: Any,
+) -> str:
     s = settings.MonitorSettings().model_copy(
         update={
             "smtp_host": "127.0.0.1",
@@ -38,7 +44,9 @@ def sent(box: Mailbox, *to: str, subject: str = "it drifts", **chosen: Any) -> s
             **chosen,
         }
     )
-    return mail.send(s, to or (ANA,), subject=subject, text="look at it", message_id="delivery_1")
+    return mail.send(
+        s, to or (ANA,), subject=subject, text="look at it", message_id="delivery_1", password=password
+    )
 
 
 def login(folder: Path, password: str = PASSWORD) -> dict[str, str]:
@@ -54,6 +62,8 @@ def test_it_is_encrypted_and_logged_in(tmp_path: Path, shown: tuple[Path, ssl.SS
         assert sent(box, ANA, BOB, **how) == ""
         with pytest.raises(errors.DependencyDown, match="535"):
             sent(box, **{**how, **login(tmp_path, "wrong")})
+        kept_elsewhere = {**how, "smtp_password_file": ""}
+        assert sent(box, **kept_elsewhere, password=secrets.Secret(PASSWORD, "env:MAIL")) == ""
         with pytest.raises(errors.DependencyDown, match="CERTIFICATE_VERIFY_FAILED"):
             sent(box, **{**how, "smtp_ca_file": ""})
     (to, message), session = box.got[0], box.sessions[0]
@@ -61,7 +71,7 @@ def test_it_is_encrypted_and_logged_in(tmp_path: Path, shown: tuple[Path, ssl.SS
     assert to == [ANA, BOB] and session.authenticated and (session.ssl is not None) is (way == "starttls")
     assert (message["Subject"], message["From"]) == ("it drifts", "Mainspring <alerts@example.org>")
     assert message["Message-ID"] == "<delivery_1@mainspring>" and "look at it" in message.get_content()
-    assert len(box.got) == 1
+    assert len(box.got) == 2
 
 
 def test_a_server_that_does_not_encrypt_gets_neither_mail_nor_password(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 from litestar.testing import TestClient
 
-from mainspring.core import errors, identity, settings
+from mainspring.core import errors, identity, secrets, settings
 from mainspring.core.client import control as control_client
 from mainspring.core.contracts import alerts, base
 from mainspring.core.monitoring import metric_rules
@@ -94,7 +94,18 @@ class World:
             book=self.settings.cost,
             train_workers=1,
             monitor=self.settings.monitor.model_copy(update=monitor),
+            secrets=secrets.Resolver(
+                settings.SecretSettings(
+                    files_dir=str(self.folder),
+                    project_places=f"file:{self.folder}/{{project}}/",
+                    cache_seconds=0,
+                )
+            ),
         )
+
+    @property
+    def folder(self) -> Path:
+        return self.settings.stack.state_dir.parent / "mounted"
 
     def tell(self, *, at: datetime | None = None, **monitor: Any) -> int:
         async def main() -> int:
@@ -352,6 +363,39 @@ def test_receivers_are_told_once_signed_and_it_is_on_record(world: World) -> Non
         if e["action"] == "alert.deliver"
     ]
     assert [e["outcome"] for e in told] == ["done", "done"] and told[0]["actor"] == "receiver:ops"
+
+
+def test_an_address_that_is_a_secret_is_read_when_somebody_is_told(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = world.folder / "flights" / "hook"
+    place.parent.mkdir(parents=True)
+    receivers = [{"name": "ops", "webhook": "secret:ops-hook"}]
+    world.rules(rules=[{"name": "all", "receivers": ["ops"]}], receivers=receivers)
+    reference = {"place": f"file:{place}", "description": "where the room of ops is"}
+    now = base.utc_now()
+
+    def tell(seconds: int) -> int:
+        return world.tell(at=now + timedelta(seconds=seconds), allow_private_webhooks=True)
+
+    with receiving() as hook, receiving() as moved:
+        (alert_id,) = world.check(0, finding())["alerts"]
+        assert tell(1) == 0  # nobody said where it lies
+        path, headers = "/api/v1/projects/flights/secrets/ops-hook", {"Authorization": "Bearer admin"}
+        assert world.client.put(path, json=reference, headers=headers).is_success
+        assert tell(20) == 0  # nothing lies there
+        place.write_text("no address at all, canary-5e1f")
+        assert tell(60) == 0
+        place.write_text(f"{hook.url}/canary-5e1f\n")
+        assert tell(200) == 1
+        place.write_text(f"{moved.url}/canary-5e1f\n")  # rotated
+        world.check(16)
+        assert tell(200) == 1
+        assert (len(hook.got), len(moved.got)) == (1, 1)
+    rows = world.call("viewer", "GET", "/api/v1/audit", 200, limit=500)["items"]
+    told = " ".join(row["detail"]["error"] for row in rows if row["action"] == "alert.deliver")
+    assert "no secret `ops-hook`" in told and "no secret lies at" in told and "no address" in told
+    assert "canary" not in json.dumps([rows, world.alert(alert_id)]) + caplog.text
 
 
 def test_a_broken_webhook_is_tried_again_with_longer_waits_and_given_up_in_the_end(world: World) -> None:
