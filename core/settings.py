@@ -601,6 +601,8 @@ class NotebookSettings(_Group):
     """One ends when nobody has done anything there for so long."""
     per_project: Annotated[int, Field(ge=1, le=1000)] = 2
     """How many a project may have at work at once."""
+    budget_grace_seconds: Annotated[float, Field(ge=0, le=3600)] = 180.0
+    """From the notice that its budget is spent to its end, within what is kept free for it; JupyterLab saves every two minutes."""
 
 
 class NativeSettings(_Group):

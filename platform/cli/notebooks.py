@@ -90,8 +90,9 @@ def notebook_extend(notebook_id: str, hours: float, actor: str, as_json: bool) -
 
 
 def _row(s: settings.Settings, one: workspaces.Workspace) -> dict[str, Any]:
-    from mainspring.platform.notebooks import workspaces
+    from mainspring.platform.notebooks import spending, workspaces
 
+    folder = workspaces.folder_of(s, one.notebook_id)
     return {
         "notebook_id": one.notebook_id,
         "project": one.asked.project,
@@ -100,6 +101,6 @@ def _row(s: settings.Settings, one: workspaces.Workspace) -> dict[str, Any]:
         "memory_gib": one.asked.memory_gib,
         "started_at": one.started_at.isoformat(),
         "ends_at": one.ends_at.isoformat(),
-        "state": one.ended or "at work",
-        "work": str(workspaces.folder_of(s, one.notebook_id) / "work"),
+        "state": one.ended or spending.notice_of(folder) or "at work",
+        "work": str(folder / "work"),
     }

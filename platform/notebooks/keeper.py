@@ -1,7 +1,7 @@
 """`python -m mainspring.platform.notebooks.keeper ID PACKAGES`: runs one workspace's JupyterLab, and ends it when it is time.
 
-It is over when its time is, when nobody has done anything for `idle_minutes`, when it is told to stop (SIGTERM), or when JupyterLab
-ends by itself. Processes of the workspace have the cores that it was given; of those that take more memory than it was given the
+It is over when its time is, when nobody has done anything for `idle_minutes`, when its budget is spent (`spending.py`), when it is told to
+stop (SIGTERM), or when JupyterLab ends by itself. Processes of the workspace have the cores that it was given; of those that take more memory than it was given the
 largest kernel goes. At its start, every ten minutes and at its end what it cost goes to the control API, which puts it on record.
 """
 
@@ -20,10 +20,9 @@ from typing import Any, Final
 
 import httpx
 
-from mainspring.core import errors, identity, settings
-from mainspring.core.client import control
+from mainspring.core import errors, settings
 from mainspring.core.contracts import base, notebooks
-from mainspring.platform.notebooks import environment, metering, workspaces
+from mainspring.platform.notebooks import environment, metering, spending, workspaces
 from mainspring.platform.stack import processes
 
 __all__ = ["main", "reason", "too_large"]
@@ -31,6 +30,7 @@ __all__ = ["main", "reason", "too_large"]
 LOOK_SECONDS: Final = 1.0
 METER_SECONDS: Final = 600.0
 _GRACE_SECONDS: Final = 10.0
+_TOLD_SECONDS: Final = 5.0
 _PR_SET_PDEATHSIG: Final = 1
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -43,7 +43,7 @@ def main(words: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: told_to_stop.set())
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: one.asked.cores]))
     jupyter = _started(s, one, packages)
-    why, metered = "", one.started_at
+    why, metered, money = "", one.started_at, spending.Spending(s, one)
     try:
         _meter(s, one, metered, metered)
         while not why:
@@ -55,7 +55,7 @@ def main(words: list[str]) -> int:
             elif told_to_stop.is_set():
                 why = "stopped"
             else:
-                why = reason(one, now, _active_at(s, one))
+                why = reason(one, now, _active_at(s, one)) or money.look(one, metered, now)
             if (now - metered).total_seconds() >= METER_SECONDS:
                 metered = _meter(s, one, metered, now)
     finally:
@@ -163,8 +163,7 @@ def _meter(s: settings.Settings, one: workspaces.Workspace, since: datetime, unt
     who = f"{one.notebook_id}:{asked.actor}"
     metering.note(folder, who, asked.project, asked.cores, asked.memory_gib, since, until)
     try:
-        token = identity.TokenIssuer.load(s.control.tokens_file).token_of("service@local")
-        with control.ControlClient(s.control_url, token, timeout_seconds=5.0) as client:
+        with spending.as_service(s, _TOLD_SECONDS) as client:
             metering.settle(folder, client)
     except errors.MainspringError as error:
         print(f"what it cost was not received: {error.message}", flush=True)
@@ -174,8 +173,7 @@ def _meter(s: settings.Settings, one: workspaces.Workspace, since: datetime, unt
 def _record_end(s: settings.Settings, done: workspaces.Workspace) -> None:
     """What is not received is in the log of the keeper, and in `workspace.json`."""
     try:
-        token = identity.TokenIssuer.load(s.control.tokens_file).token_of("service@local")
-        with control.ControlClient(s.control_url, token, timeout_seconds=5.0) as client:
+        with spending.as_service(s, _TOLD_SECONDS) as client:
             ended = notebooks.NotebookEnd(notebook_id=done.notebook_id, reason=done.ended[:500])
             client.end_notebook(done.asked.project, ended)
     except errors.MainspringError as error:

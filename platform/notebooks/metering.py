@@ -12,7 +12,7 @@ from mainspring.core import durable, errors, settings
 from mainspring.core.client import control
 from mainspring.core.contracts import training
 
-__all__ = ["cost", "note", "settle"]
+__all__ = ["cost", "note", "settle", "units", "waiting"]
 
 _LOG: Final = logging.getLogger(__name__)
 SERVICE: Final = "notebook"
@@ -24,6 +24,20 @@ _FILE: Final = "usage.jsonl"
 def cost(book: settings.CostSettings, cores: int, memory_gib: float, hours: float) -> float:
     """In the book's currency."""
     return (cores * book.cpu_core_hour + memory_gib * book.memory_gib_hour) * hours
+
+
+def units(cores: int, memory_gib: float, hours: float) -> dict[str, float]:
+    """By SKU of the price book."""
+    return {"cpu_core_hour": cores * hours, "memory_gib_hour": memory_gib * hours}
+
+
+def waiting(folder: Path) -> dict[str, float]:
+    """Units by SKU that are written down and were not received."""
+    found: dict[str, float] = {}
+    for line in _lines(folder):
+        record = training.UsageRecord.model_validate_json(line)
+        found[record.sku] = found.get(record.sku, 0.0) + record.consumed_quantity
+    return found
 
 
 def note(
