@@ -104,9 +104,9 @@ class Allowance:
         self._refusal: errors.MainspringError | None = None
         self._unanswered_since: float | None = None
 
-    def begin(self, ahead: Mapping[str, float]) -> None:
-        """Before anything is done. Errors: BudgetExceeded and other refusals; none where nobody answers."""
-        self._renew(Use({}, {}, ahead, {}))
+    def begin(self, ahead: Mapping[str, float], unrecorded: Mapping[str, float] | None = None) -> None:
+        """Before anything is done. `unrecorded`: of a time before. Errors: BudgetExceeded and other refusals; none where nobody answers."""
+        self._renew(Use({}, unrecorded or {}, ahead, {}))
         if self._refusal is not None:
             raise self._refusal
 

@@ -21,7 +21,7 @@ from mainspring.core.erasure.erased import ErasedList
 from mainspring.core.features.streams import consumer, kafka, metering, metrics, sinks
 from mainspring.core.features.streams import history as histories
 from mainspring.core.features.streams.definition import StreamDefinition
-from mainspring.platform.cli import leaving, session
+from mainspring.platform.cli import leaving, session, spending
 
 #: Nobody waits for the control API but a reader that ends.
 _TOLD_SECONDS: Final = 5.0
@@ -77,9 +77,10 @@ def run(
     """Read until SIGTERM or Ctrl-C, or until nothing waits; how the stream stands then.
 
     `history`: rows of closed hops go below `<history>/<project>.<stream>`, an absolute path. Outside of the project's own places that
-    is asked of the policies first, by `environment` and `purpose`. What was taken in is charged to the project in `environment`.
+    is asked of the policies first, by `environment` and `purpose`. What was taken in is charged to the project in `environment`, whose
+    budget is asked first, and while it reads.
 
-    Errors: NotFound, InvalidSettings without a broker, PortInUse, and those of the consumer.
+    Errors: BudgetExceeded before anything is read, BudgetExhausted with the state written; NotFound, InvalidSettings without a broker, PortInUse, and those of the consumer.
     """
     stream = _named(project, stream_name)
     if not s.streams.bootstrap_servers:
@@ -121,13 +122,15 @@ def run(
             control.ControlClient(s.control_url, token, timeout_seconds=_TOLD_SECONDS, retries=0)
         )
         assert reader.meter is not None, "it has a folder"
-        teller = metering.Teller(
-            reader.meter, metering.Owner(project, stream.name, environment), api.record_usage
-        )
+        owner = metering.Owner(project, stream.name, environment)
+        money = spending.Spending(reader, owner, api, patience_seconds=s.workflow.budget_patience_seconds)
+        money.begin()
+        teller = metering.Teller(reader.meter, owner, api.record_usage, look=money.look)
         stack.callback(teller.close)
         with _stopped_by_signals(reader):
             status = reader.run(until_idle=until_idle, resend=resend)
             teller.close()
+        money.end()
         return asdict(replace(status, untold=reader.meter.untold))
 
 

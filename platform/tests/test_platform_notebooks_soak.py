@@ -18,7 +18,7 @@ import pytest
 
 from mainspring.core import settings
 from mainspring.core.contracts import control
-from mainspring.platform.notebooks import environment, workspaces
+from mainspring.platform.notebooks import environment, spending, workspaces
 from mainspring.platform.stack import processes
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
@@ -159,6 +159,30 @@ def test_it_ends_when_nobody_is_there(s: settings.Settings) -> None:
     ended = until(lambda: workspaces.find(s, made["notebook_id"]).ended)
     assert ended == "nobody did anything for 0.05 minutes"
     until(lambda: processes.marked(made["notebook_id"]) == [])
+
+
+def test_when_its_budget_is_spent_it_is_told_and_ends_and_its_files_stay(s: settings.Settings) -> None:
+    made = command(s, "start", "flight-delay", MAINSPRING_NOTEBOOKS_BUDGET_GRACE_SECONDS="6")
+    folder = workspaces.folder_of(s, made["notebook_id"])
+    (folder / "work" / "mine.txt").write_text("kept")
+    with world.client(s, "admin") as admin:
+        view = admin.project("flight-delay")
+        admin.update_project("flight-delay", control.ProjectPatch(monthly_budget=1e-9), version=view.version)
+        until((folder / "work" / spending.NOTICE).exists)
+        (found,) = [one for one in command(s, "list") if one["notebook_id"] == made["notebook_id"]]
+        assert "its budget is spent" in found["state"]
+        ended = until(lambda: workspaces.find(s, made["notebook_id"]).ended)
+        view = admin.project("flight-delay")
+        admin.update_project("flight-delay", control.ProjectPatch(monthly_budget=100.0), version=view.version)
+    assert ended.startswith("its budget is spent: the monthly budget of `flight-delay` has ")
+    until(lambda: processes.marked(made["notebook_id"]) == [])
+    assert (folder / "work" / "mine.txt").read_text() == "kept" and not (folder / "usage.jsonl").read_text()
+    assert until(lambda: view_of(s).reserved == 0.0)
+
+
+def view_of(s: settings.Settings) -> control.ProjectView:
+    with world.client(s, "admin") as admin:
+        return admin.project("flight-delay")
 
 
 def test_without_its_keeper_nothing_of_it_runs_on(s: settings.Settings) -> None:

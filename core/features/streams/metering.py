@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,6 +70,10 @@ class Owner:
     stream: str
     environment: str
 
+    def work_id(self, reader: str) -> str:
+        """What keys of a reader's usage begin with, which is how money that is kept free for it is told from others'."""
+        return f"stream/{self.project}/{self.stream}/{reader}"
+
 
 class Meter:
     """The counts of the reader that holds `folder`. `take`, `counted` and `keep` are the reader's, in its one thread; `record`,
@@ -122,13 +127,34 @@ class Meter:
         self._kept = counted
 
     @property
+    def reader(self) -> str:
+        """Whose records they are: keys of usage have it, and it stays with the folder. Errors: OSError."""
+        if self._told is None:
+            self._write(_Told(reader=ids.new_id("rdr"), at=self._begun, marks={}))
+        assert self._told is not None
+        return self._told.reader
+
+    @property
+    def taken(self) -> int:
+        """Events by now, in a snapshot or not, since there are counts. Any thread."""
+        return _events(dict(self._taken))
+
+    @property
     def untold(self) -> int:
         """Events that a snapshot has and the control API has not received. Any thread."""
-        told, kept = self._told, self._kept
+        return self._untold(self._kept)
+
+    @property
+    def unrecorded(self) -> int:
+        """The same with those that no snapshot has yet. Any thread."""
+        return self._untold(dict(self._taken))
+
+    def _untold(self, events: Mapping[int, Mark]) -> int:
+        told = self._told
         if told is None:
-            return _events(kept)
+            return _events(events)
         waiting = 0 if told.record is None else round(told.record.consumed_quantity * _MILLION)
-        return _events(kept) - _events(told.marks) + waiting
+        return _events(events) - _events(told.marks) + waiting
 
     def record(self, owner: Owner) -> training.UsageRecord | None:
         """What is to be sent now: the same until it was received. None: nothing. Errors: OSError."""
@@ -143,8 +169,7 @@ class Meter:
         }
         if not new:
             return None
-        reader = ids.new_id("rdr") if told is None else told.reader
-        since = self._begun if told is None else told.at
+        reader, since = self.reader, self._begun if told is None else told.at
         at = max(since, self._now())
         ranges = ",".join(
             f"{p}:{before[p].next if p in before else mark.first}-{mark.next}"
@@ -152,7 +177,7 @@ class Meter:
         )
         name = hashlib.sha256("\0".join((reader, owner.environment, ranges)).encode()).hexdigest()[:32]
         record = training.UsageRecord(
-            usage_key=f"stream/{owner.project}/{owner.stream}/{name}",
+            usage_key=f"{owner.work_id(reader)}/{name}",
             run_id=f"stream/{owner.stream}",
             project=owner.project,
             environment=owner.environment,
@@ -221,8 +246,12 @@ class Teller:
         send: Callable[[training.UsageRecord], object],
         *,
         every_seconds: float = TELL_SECONDS,
+        look: Callable[[], None] = lambda: None,
+        look_seconds: float = 1.0,
     ) -> None:
+        """`look` is called again and again, by the same thread as `send`: what was sent and what is left are never of two moments."""
         self._meter, self._owner, self._send, self._every_seconds = meter, owner, send, every_seconds
+        self._look, self._look_seconds = look, min(look_seconds, every_seconds)
         self._problem = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stream-usage", daemon=True)
@@ -256,5 +285,9 @@ class Teller:
         self.tell()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._every_seconds):
-            self.tell()
+        due = time.monotonic() + self._every_seconds
+        while not self._stop.wait(self._look_seconds):
+            self._look()
+            if time.monotonic() >= due:
+                due = time.monotonic() + self._every_seconds
+                self.tell()
