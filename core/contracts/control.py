@@ -114,6 +114,9 @@ class RunCreate(Request):
     prompted_by: Annotated[str, Field(max_length=200)] = ""
     """Train: who asked that schedule for a run beside its times; pipeline and deploy: who signed the commit that wants it.
     Processes say so, and nobody else may."""
+    purpose: Annotated[str, Field(pattern=r"^(|[a-z][a-z0-9-]{0,39})$")] = ""
+    """What it is for, in a word that the project's data may be used for. Empty: the one of the impact assessment in force, where
+    that was signed for one; of a scoring what its `score.purpose` says before a colon."""
     max_cost: Annotated[float, Field(gt=0)] | None = None
     """What the run may cost at most, in the price book's currency: it is kept free in the project's budget until the run has ended,
     and a run at work is stopped there. None: as much is kept free as settings say, and the project's budget alone stops it."""
@@ -135,6 +138,8 @@ class RunView(Message):
     """Who put on record what started it, where a process did; in `prod` it is not theirs to decide either."""
     prompted_by: str = ""
     """Who asked a schedule for it beside its times, or signed the commit that wants it; nor is it theirs."""
+    purpose: str = ""
+    """What it is for, as it was said when it was started."""
     pack: str = ""
     """Of a pipeline: the digest of what it runs."""
     endpoint: str = ""

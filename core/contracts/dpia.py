@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field
 
 from mainspring.core.contracts.base import Digest, Message, Request, Slug, UtcTime
+from mainspring.core.contracts.masking import PurposeWord
 
 __all__ = ["DpiaAnswers", "DpiaDecision", "DpiaState", "DpiaView", "Risk"]
 
@@ -20,6 +21,8 @@ class DpiaAnswers(Request):
 
     purpose: _Words
     """What the processing is for, and whom it serves."""
+    purposes: Annotated[list[PurposeWord], Field(max_length=50)] = []
+    """The same in words that runs say: for no other one is started while this is in force. Empty, as in those of earlier releases: for any."""
     lawful_basis: Literal[
         "consent", "contract", "legal-obligation", "vital-interests", "public-task", "legitimate-interests"
     ]

@@ -84,6 +84,8 @@ class TuneRequest(Message):
     """As a training's; for the training of the best."""
     max_cost: Annotated[float, Field(gt=0)] | None = None
     """As a training's, of the study alone."""
+    purpose: str = ""
+    """What the study and the training of the best are for."""
 
 
 class TrialState(StrEnum):

@@ -83,6 +83,6 @@ def template() -> str:
             lines.append(
                 "# consent, contract, legal-obligation, vital-interests, public-task or legitimate-interests"
             )
-        is_yes_or_no = field.annotation is bool
-        lines.append(f"{name} = " + ("# true or false" if is_yes_or_no else "# in words"))
+        how = "# true or false" if field.annotation is bool else "# in words"
+        lines.append(f"{name} = " + (how if field.is_required() else '# ["care", "billing"], or []'))
     return "\n".join(lines) + "\n"

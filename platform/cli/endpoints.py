@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["endpoint"]
 
 _NAME: Final = click.argument("name")
+_PURPOSE: Final = click.option(
+    "--purpose", default="", help="What for, as `mainspring purpose list` has them."
+)
 _KEY: Final = click.option("--key", default="", help="Idempotency key; default: a fresh one.")
 _CANARY: Final = click.option(
     "--canary",
@@ -175,6 +178,7 @@ def endpoint_predict(name: str, file: BinaryIO, explain: bool, actor: str, as_js
 @_SHADOW
 @_PSI
 @_WAIT
+@_PURPOSE
 @_KEY
 @session.DRY_RUN
 @session.AS
@@ -187,6 +191,7 @@ def endpoint_promote(
     shadow_seconds: float,
     max_score_psi: float | None,
     max_wait_seconds: float | None,
+    purpose: str,
     key: str,
     dry_run: bool,
     actor: str,
@@ -195,7 +200,9 @@ def endpoint_promote(
     """Bring the bundle of DIGEST into service there, by steps that are judged; `run watch` follows it."""
     with session.client(actor or "developer@local") as client:
         claim = client.endpoint(name)
-        wanted = _wanted(claim, digest, reason, key, shares, shadow_seconds, max_score_psi, max_wait_seconds)
+        wanted = _wanted(
+            claim, digest, reason, key, shares, shadow_seconds, max_score_psi, max_wait_seconds, purpose
+        )
         _deploy(client, wanted, dry_run=dry_run, as_json=as_json)
 
 
@@ -207,6 +214,7 @@ def endpoint_promote(
 @_SHADOW
 @_PSI
 @_WAIT
+@_PURPOSE
 @_KEY
 @session.DRY_RUN
 @session.AS
@@ -219,6 +227,7 @@ def endpoint_rollback(
     shadow_seconds: float,
     max_score_psi: float | None,
     max_wait_seconds: float | None,
+    purpose: str,
     key: str,
     dry_run: bool,
     actor: str,
@@ -229,7 +238,9 @@ def endpoint_rollback(
         claim = client.endpoint(name)
         if not digest:
             digest = _before(client, claim, _traffic(client.live_endpoint(name)).stable)
-        wanted = _wanted(claim, digest, reason, key, shares, shadow_seconds, max_score_psi, max_wait_seconds)
+        wanted = _wanted(
+            claim, digest, reason, key, shares, shadow_seconds, max_score_psi, max_wait_seconds, purpose
+        )
         _deploy(client, wanted, dry_run=dry_run, as_json=as_json)
 
 
@@ -291,6 +302,7 @@ def _wanted(
     shadow_seconds: float,
     max_score_psi: float | None,
     max_wait_seconds: float | None,
+    purpose: str,
 ) -> control.RunCreate:
     from mainspring.core import ids
     from mainspring.core.contracts import control
@@ -306,6 +318,7 @@ def _wanted(
         max_score_psi=max_score_psi,
         max_wait_seconds=max_wait_seconds,
         cause=reason,
+        purpose=purpose,
         idempotency_key=key or ids.new_id("key"),
     )
 

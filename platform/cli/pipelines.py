@@ -63,6 +63,7 @@ class RunGroup(click.RichGroup):
     type=click.FloatRange(min=0, min_open=True),
     help="Kept free in the project's budget until it has ended; default: `cost.run_reservation`.",
 )
+@click.option("--purpose", default="", help="What for, as `mainspring purpose list` has them.")
 @click.option("--key", default="", help="Idempotency key; default: a fresh one.")
 @session.AS
 @session.JSON
@@ -78,6 +79,7 @@ def run_file(
     dry_run: bool,
     local: Path | None,
     max_cost: float | None,
+    purpose: str,
     key: str,
     actor: str,
     as_json: bool,
@@ -110,6 +112,7 @@ def run_file(
             kind=control.RunKind.PIPELINE,
             environment=environment,
             max_cost=max_cost,
+            purpose=purpose,
             pipeline=contracts.PipelineOptions(
                 pack=pack.digest, resume_of=resume_of, again_from=again_from, use_cache=not no_cache
             ),

@@ -38,6 +38,7 @@ def run() -> None:
     type=click.FloatRange(min=0, min_open=True),
     help="Kept free in the project's budget, and stopped there; default: `cost.run_reservation` is kept free.",
 )
+@click.option("--purpose", default="", help="What for, as `mainspring purpose list` has them.")
 @click.option("--key", default="", help="Idempotency key; default: a fresh one.")
 @session.AS
 @session.JSON
@@ -48,6 +49,7 @@ def run_start(
     epochs: int | None,
     endpoint: str,
     max_cost: float | None,
+    purpose: str,
     key: str,
     actor: str,
     as_json: bool,
@@ -63,6 +65,7 @@ def run_start(
         epochs=epochs,
         endpoint=endpoint,
         max_cost=max_cost,
+        purpose=purpose,
         idempotency_key=key or ids.new_id("key"),
     )
     click.echo(f"idempotency key: {request.idempotency_key}", err=True)

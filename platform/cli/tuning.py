@@ -44,6 +44,7 @@ def _read(_context: click.Context, _option: click.Parameter, text: str | None) -
 @click.option("--only-parameters", is_flag=True, help="Start no training with the best.")
 @click.option("--environment", default="dev", show_default=True)
 @click.option("--sample-fraction", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
+@click.option("--purpose", default="", help="What for, as `mainspring purpose list` has them.")
 @click.option("--key", default="", help="Idempotency key; default: a fresh one.")
 @session.AS
 @session.JSON
@@ -59,6 +60,7 @@ def tune(
     only_parameters: bool,
     environment: str,
     sample_fraction: float,
+    purpose: str,
     key: str,
     actor: str,
     as_json: bool,
@@ -75,6 +77,7 @@ def tune(
         "sample_fraction": sample_fraction,
         "epochs": epochs,
         "endpoint": endpoint,
+        "purpose": purpose,
         "tune": {
             "trials": trials,
             "max_cpu_hours": max_cpu_hours,

@@ -28,7 +28,8 @@ async def submit(
 
     A signed one stays in force until this one is signed. Roles: developer, admin. Errors: NotFound for the project.
     """
-    digest = canonical.digest(answers.model_dump(mode="json"))
+    # Without what has a default: the answers of an earlier release have the digest that they had.
+    digest = canonical.digest(answers.model_dump(mode="json", exclude_defaults=True))
 
     async def do(connection: AsyncConnection, by: identity.Actor) -> mutation.Change[sa.Row[Any]]:
         await project_store.find(connection, project)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -25,6 +26,10 @@ _KINDS: Final = ("dataset", "view")
 _NAMED: Final = 3
 #: The rule that holds what is to be done with data against what they may be used for.
 BOUND: Final = "purpose.bound"
+#: The one that holds a run against the impact assessment.
+ASSESSED: Final = "purpose.assessed"
+#: Runs that take something out of use.
+_ENDS: Final = (control.RunKind.RETIRE, control.RunKind.RELEASE)
 
 
 async def put(
@@ -102,6 +107,52 @@ async def assessed(connection: AsyncConnection, project: str) -> tuple[str, ...]
     """Purposes of the signed assessment in force; none: there is none, or it names none."""
     row = await dpia_store.in_force(connection, project, base.utc_now())
     return () if row is None else tuple(row.answers.get("purposes", ()))
+
+
+def of_request(request: Mapping[str, Any]) -> str:
+    """What a run said, as it is stored; a scoring says it of its output, too."""
+    said: str = request.get("purpose") or ""
+    return said or bounds.word((request.get("score") or {}).get("purpose", ""))
+
+
+async def of_run(connection: AsyncConnection, request: control.RunCreate) -> dict[str, str | bool]:
+    """What the policies are told about the start of a run: what it is for, and whether data and assessment are for that.
+
+    A pipeline reads what its own steps open: of its data nobody knows yet.
+    """
+    if request.kind in _ENDS:
+        return {}
+    bound, purpose, signed = await _of_run(connection, request)
+    facts: dict[str, str | bool] = {**asked(bound, purpose)}
+    if purpose:
+        facts["purpose"] = purpose[: questions.MAX_CHARACTERS]
+    if signed:
+        facts["is_assessed"] = purpose in signed
+    return facts
+
+
+async def refused(
+    connection: AsyncConnection, request: control.RunCreate, denial: errors.PolicyDenied
+) -> errors.PolicyDenied:
+    """The denial of a run's start, with what its purpose should have been where that was what was wrong."""
+    bound, purpose, signed = await _of_run(connection, request)
+    if denial.rule_id == ASSESSED:
+        said = f"`{purpose[:80]}` was said" if purpose else "none was said"
+        words = f"{denial.message} (signed for `{'`, `'.join(signed)}`; {said})"
+        return dataclasses.replace(denial, message=words)
+    if request.score is not None and bound is not None and bounds.word(purpose) in bound.purposes:
+        purpose = request.score.purpose  # of what it writes: another than its own
+    return told(denial, bound, purpose)
+
+
+async def _of_run(
+    connection: AsyncConnection, request: control.RunCreate
+) -> tuple[bounds.Bound | None, str, tuple[str, ...]]:
+    is_own_code = request.kind is control.RunKind.PIPELINE
+    bound = None if is_own_code else await store.of_run(connection, request.project)
+    said = of_request(request.model_dump(mode="json", include={"purpose", "score"}))
+    signed = await assessed(connection, request.project)
+    return bound, said or (signed[0] if len(signed) == 1 else ""), signed
 
 
 def asked(bound: bounds.Bound | None, purpose: str) -> dict[str, str | bool]:

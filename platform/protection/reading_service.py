@@ -114,7 +114,7 @@ async def _purpose(connection: AsyncConnection, project: str, asked: data_reads.
     """A run's is its own: what reads for it says nothing else."""
     run = await run_store.look_up(connection, asked.run_id) if asked.run_id else None
     is_of_run = run is not None and run.project == project
-    said = run.request.get("purpose", "") if run is not None and is_of_run else asked.purpose
+    said = purposes_service.of_request(run.request) if run is not None and is_of_run else asked.purpose
     return await purposes_service.stated(connection, project, said)
 
 

@@ -218,6 +218,7 @@ async def _start(
                 num_workers=plane.train_workers,
                 deploy_to=request.endpoint,
                 max_cost=request.max_cost,
+                purpose=request.purpose,
                 **(request.tune or tuning.TuneOptions()).model_dump(),
             )
         )

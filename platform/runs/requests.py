@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -110,8 +111,8 @@ def wanted_nanos(plane: control_plane.ControlPlane, request: control.RunCreate) 
     return cost.to_nanos(plane.book.run_reservation)
 
 
-def target(request: control.RunCreate) -> access.Target:
-    """What the policies are asked about."""
+def target(request: control.RunCreate, facts: Mapping[str, str | bool]) -> access.Target:
+    """What the policies are asked about; `facts`: what else is known of it."""
     return access.project(
         request.project,
         request.environment,
@@ -121,4 +122,5 @@ def target(request: control.RunCreate) -> access.Target:
         is_sample=request.sample_fraction < 1.0,
         has_cause=bool(request.cause),
         **{k: v for k in questions.NAMED_BY_PROCESSES if (v := getattr(request, k))},
+        **facts,
     )

@@ -19,7 +19,7 @@ from mainspring.platform.costs import store as cost_store
 from mainspring.platform.endpoints import store as endpoint_store
 from mainspring.platform.http import versions
 from mainspring.platform.projects import store as project_store
-from mainspring.platform.protection import dpia_service, exports
+from mainspring.platform.protection import dpia_service, exports, purposes_service
 from mainspring.platform.quotas import limits
 from mainspring.platform.runs import intents, outbox, requests, store
 
@@ -37,7 +37,8 @@ async def create(
     requests.check_complete(request)
 
     async def on(connection: AsyncConnection) -> tuple[access.Target, ...]:
-        return (requests.target(request), *await exports.asked(plane, connection, request))
+        facts = await purposes_service.of_run(connection, request)
+        return (requests.target(request, facts), *await exports.asked(plane, connection, request))
 
     async def can_afford(connection: AsyncConnection, actor: identity.Actor) -> None:
         if request.kind in requests.ENDS:
@@ -82,15 +83,21 @@ async def create(
         intent = await intents.insert(connection, run_id, intents.Kind.START, actor.name, body)
         return intended(run_id, intent, body)
 
-    asked = await mutation.mutate(
-        plane,
-        credential,
-        action="run.start",
-        resource=f"project/{request.project}",
-        on=on,
-        afford=can_afford,
-        do=do,
-    )
+    try:
+        asked = await mutation.mutate(
+            plane,
+            credential,
+            action="run.start",
+            resource=f"project/{request.project}",
+            on=on,
+            afford=can_afford,
+            do=do,
+        )
+    except errors.PolicyDenied as denial:
+        if denial.rule_id not in (purposes_service.BOUND, purposes_service.ASSESSED):
+            raise
+        async with plane.database.read() as connection:
+            raise await purposes_service.refused(connection, request, denial) from None
     return await carry_out(plane, asked)
 
 

@@ -146,6 +146,7 @@ def view(row: sa.Row[Any], spent: float, status: training.RunStatus | None) -> c
         requested_by=row.requested_by,
         cause=row.request.get("cause", ""),
         on_behalf_of=row.request.get("on_behalf_of", ""),
+        purpose=row.request.get("purpose", ""),
         prompted_by=row.request.get("prompted_by", ""),
         pack=(row.request.get("pipeline") or {}).get("pack", ""),
         endpoint=row.request.get("endpoint", ""),

@@ -168,6 +168,7 @@ DPIA = {
     if field.annotation is bool
     else "words " * 3
     for name, field in dpia.DpiaAnswers.model_fields.items()
+    if field.is_required()
 }
 NOTEBOOK = "notebook_01m8mh3n29kg4kyge1e15v4pm0"
 PURPOSES = "/api/v1/projects/{project}/purposes"

@@ -37,6 +37,7 @@ LOW: dict[str, Any] = {
     if field.annotation is bool
     else "in so many words"
     for name, field in DpiaAnswers.model_fields.items()
+    if field.is_required()
 }
 HIGH = {**LOW, "special_categories": True, "automated_decisions": True}
 SSN = {"name": "ssn", "is_pii": True, "classification": "restricted"}
@@ -209,6 +210,7 @@ def test_the_command_line_asks_hands_in_and_signs(
         risks.template()
         .replace("= # true or false", "= false")
         .replace("= # in words", '= "in so many words"')
+        .replace('= # ["care", "billing"], or []', "= []")
     )
     file.write_text(text.replace('lawful_basis = "in so many words"', 'lawful_basis = "contract"'))
     assert "risk: low" in run("submit", "hospital", str(file))

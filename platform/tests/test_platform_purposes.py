@@ -15,6 +15,7 @@ from platform_api import Api
 
 from mainspring.core import identity, settings
 from mainspring.core.client import control as control_client
+from mainspring.core.contracts.dpia import DpiaAnswers
 from mainspring.platform import app as control_app
 from mainspring.platform.cli import main as cli
 from mainspring.platform.cli import session
@@ -22,6 +23,12 @@ from mainspring.platform.runs import launcher
 
 PLACE = "/api/v1/projects/hospital"
 PEOPLE = {"name": "lake.people", "columns": ["mail", "ward"]}
+
+ANSWERS = {
+    name: "consent" if name == "lawful_basis" else False if field.annotation is bool else "in so many words"
+    for name, field in DpiaAnswers.model_fields.items()
+    if field.is_required()
+}
 
 
 def entry(name: str, kind: str, *reads: str, **tags: str) -> dict[str, Any]:
@@ -162,6 +169,76 @@ def test_what_leaves_for_something_else_is_refused(api: Api) -> None:
     export(api, "sale", 403, datasets=[])  # anything of the project may be in it
     export(api, "sale", 403, datasets=[{**PEOPLE, "name": "copy.parquet"}])
     export(api, "sale", datasets=[{"name": "lake.wards", "columns": ["ward"]}])
+
+
+def start(api: Api, expect: int = 201, role: str = "developer", **fields: Any) -> Any:
+    return api.call(role, "POST", "/api/v1/runs", expect, {"project": "hospital", **fields})
+
+
+def sign(api: Api, *purposes: str) -> None:
+    """An assessment in force, signed for these."""
+    digest = api.call("developer", "POST", f"{PLACE}/dpia", 201, {**ANSWERS, "purposes": purposes})["digest"]
+    said = {"digest": digest, "sign": True, "reason": "read it all"}
+    api.call("approver", "POST", f"{PLACE}/dpia:decide", 200, said)
+
+
+def denied(told: Any) -> tuple[str, str]:
+    return told["details"]["rule_id"], told["detail"]
+
+
+def test_a_run_is_for_what_its_plans_may_be_used_for_and_so_is_what_it_reads(api: Api) -> None:
+    rule, words = denied(start(api, 403))
+    assert rule == "purpose.bound" and "`lake.people`" in words and "none was said" in words
+    assert "`sale` was said" in denied(start(api, 403, purpose="sale"))[1]
+    made = start(api, purpose="care", idempotency_key="one")
+    assert made["purpose"] == "care" and api.call("developer", "GET", f"/api/v1/runs/{made['run_id']}", 200)["purpose"] == "care"  # fmt: skip
+    assert start(api, purpose="care", idempotency_key="one")["run_id"] == made["run_id"]
+    start(api, 400, purpose="Care")
+    (_, _, done, _) = (row for row in api.audit() if row["action"] == "run.start")
+    assert done["detail"]["purpose"] == "care"
+    context = done["detail"]["authorisation"]["decisions"][0]["asked"]["context"]
+    assert (context["purpose"], context["is_for_purpose"]) == ("care", True)
+    # What reads for a run has the run's purpose, whatever it says.
+    assert read(api, run_id=made["run_id"])["purpose"] == "care"
+    assert read(api, run_id=made["run_id"], purpose="billing")["purpose"] == "care"
+    decide(api, "lake.people", "billing")
+    assert read(api, 403, run_id=made["run_id"], purpose="billing")["details"]["rule_id"] == "purpose.bound"
+
+
+def test_deployments_studies_and_scorings_are_asked_and_ends_are_not(api: Api) -> None:
+    bundle = "sha256:" + "0" * 64
+    deploy = {"kind": "deploy", "endpoint": "triage", "bundle_digest": bundle}
+    score = {"kind": "score", "bundle_digest": bundle, "score": {"input": "/srv/in", "output": "/srv/out"}}
+    for asked in (deploy, score, {"kind": "tune"}):
+        assert denied(start(api, 403, **asked))[0] == "purpose.bound"
+    start(api, **deploy, purpose="care")
+    start(api, kind="tune", purpose="care")
+    release = {"kind": "release", "endpoint": "triage", "release": {"reason": "over"}}
+    start(api, 409, role="admin", **release)  # past the policies: the deployment is in its way
+    said = {**score["score"], "purpose": "billing: may"}  # type: ignore[dict-item]
+    assert start(api, 201, role="admin", **{**score, "score": said})["purpose"] == ""
+    told = start(api, 403, role="admin", **{**score, "score": {**said, "purpose": "sale"}, "purpose": "care"})
+    assert denied(told)[0] == "purpose.bound" and "`sale` was said" in told["detail"]
+
+
+def test_a_run_is_for_what_the_assessment_in_force_was_signed_for(api: Api) -> None:
+    sign(api)
+    start(api, 403)  # it names none: nothing follows from it
+    sign(api, "care")
+    made = start(api)
+    assert read(api, run_id=made["run_id"])["purpose"] == "care"
+    rule, words = denied(start(api, 403, purpose="billing"))
+    assert rule == "purpose.assessed" and "signed for `care`; `billing` was said" in words
+    sign(api, "care", "study")
+    assert denied(start(api, 403))[0] in (
+        "purpose.assessed",
+        "purpose.bound",
+    )  # which of them it is for, nobody said
+    start(api, purpose="care")
+    assert denied(start(api, 403, purpose="study"))[0] == "purpose.bound"
+    catalog(api)
+    start(api, purpose="study")
+    assert denied(start(api, 403, purpose="sale"))[0] == "purpose.assessed"
 
 
 def test_the_command_line_lists_sets_and_asks(

@@ -143,6 +143,7 @@ class TuningActivities:
             model=asked.parameters,
             cause=asked.cause,
             on_behalf_of=request.requested_by,
+            purpose=request.purpose,
             idempotency_key=f"tune-{request.run_id}",
         )
         with temporal_errors.typed():
