@@ -19,6 +19,7 @@ from mainspring.platform import backup, database
 from mainspring.platform import plane as control_plane
 from mainspring.platform.access_requests import routes as access_request_routes
 from mainspring.platform.access_requests import timers
+from mainspring.platform.approvals import routes as approval_routes
 from mainspring.platform.audit import checkpoints
 from mainspring.platform.audit import routes as audit_routes
 from mainspring.platform.catalog import routes as catalog_routes
@@ -80,6 +81,7 @@ HANDLERS = (
     *member_routes.HANDLERS,
     *access_request_routes.HANDLERS,
     *policy_routes.HANDLERS,
+    *approval_routes.HANDLERS,
     *run_routes.HANDLERS,
     *endpoint_routes.HANDLERS,
     *model_routes.HANDLERS,

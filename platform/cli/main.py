@@ -18,6 +18,7 @@ from mainspring.core import errors
 from mainspring.platform.cli import (
     access,
     alerts,
+    approvals,
     audits,
     batch,
     budgets,
@@ -354,6 +355,7 @@ cli.add_command(monitor.monitor)
 cli.add_command(new.new)
 cli.add_command(notebooks.notebook)
 cli.add_command(policies.policy)
+cli.add_command(approvals.approval)
 cli.add_command(portal.portal)
 cli.add_command(projects.project)
 cli.add_command(releases.release)

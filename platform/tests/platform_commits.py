@@ -122,6 +122,11 @@ def _decided(house: House, mark: str) -> Taken:
     return Taken("root", {"approve": True, "reason": mark}, {"run_id": house.run(mark)})
 
 
+def _approved(house: House, mark: str) -> Taken:
+    made = _decided(house, mark)
+    return Taken(made.who, made.body, {"approval_id": f"run:{made.names['run_id']}"})
+
+
 def _resumed(house: House, mark: str) -> Taken:
     run_id = house.run(mark)
     house.launcher.fail(run_id)
@@ -413,6 +418,7 @@ TAKEN: Final[Mapping[str, Callable[[House, str], Taken]]] = {
     "POST /projects/{}/access-requests/{}/revoke": _access_open(WORDS),
     "POST /projects/{}/access-requests/{}/review": _glass,
     "POST /policies:dry-run": lambda _, __: Taken("root", {"policies": {}}),
+    "POST /approvals/{}/decision": _approved,
     "POST /runs": lambda _, mark: Taken("ana", {"project": PROJECT, "cause": mark}),
     "POST /runs/{}/decision": _decided,
     "POST /runs/{}/cancel": lambda house, mark: Taken("ana", None, {"run_id": house.run(mark)}),

@@ -206,6 +206,12 @@ REQUESTS = (
     *(Asked("PUT", v + _MEMBER, {"roles": {"*": ["admin"]}}, headers=_IF) for v in _V),
     *(Asked("DELETE", v + _MEMBER, headers=_IF) for v in _V),
     *(Asked("POST", v + "/policies:dry-run", {"policies": {}}) for v in _V),
+    Asked("GET", "/api/v1/approvals", may_answer=True),
+    Asked("GET", "/api/v1/approvals", query="state=decided", may_answer=True),
+    # Of one's own, too, the answer says what the caller may do.
+    Asked("GET", "/api/v1/approvals", query="project={project}", may_answer=True),
+    Asked("GET", "/api/v1/approvals/run:{run_id}"),
+    Asked("POST", "/api/v1/approvals/run:{run_id}/decision", {"approve": True}),
     Asked("GET", ACCESS),
     Asked("GET", ACCESS, query="unreviewed=true"),
     Asked("POST", ACCESS, WANTED),

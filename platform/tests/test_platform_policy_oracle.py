@@ -62,6 +62,7 @@ PROJECT_ACTIONS = (
         "endpoint.read",
         "member.read",
         "access.read",
+        "approval.read",
         "access.expire",
         "endpoint.report",
         "retention.remove",

@@ -8,7 +8,7 @@ any_role := {"viewer", "developer", "approver", "admin", "service"}
 
 reads := {
 	"project.read", "run.read", "cost.read", "lineage.read", "catalog.read",
-	"classification.read", "keyset.read", "masking.read", "purpose.read", "dpia.read", "privacy.read", "secret.read", "service-account.read", "erasure.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "monitor.read", "alert.read", "audit.read", "quota.read",
+	"classification.read", "keyset.read", "masking.read", "purpose.read", "dpia.read", "privacy.read", "secret.read", "service-account.read", "erasure.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "approval.read", "monitor.read", "alert.read", "audit.read", "quota.read",
 }
 
 whole_log := {"audit.verify", "audit.export", "key.read", "policy.read"}

@@ -1,4 +1,4 @@
-"""Made by tools/async_client.py from ../policies.py; change that. Policies: those in force, which sets were, and those that are tried."""
+"""Made by tools/async_client.py from ../policies.py; change that. Policies, those in force and those that are tried, and what waits for a person's yes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,51 @@ from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 from mainspring.core.client.api.awaited import AsyncConnection
+from mainspring.core.contracts import approvals as approval_contracts
 from mainspring.core.contracts import control
 from mainspring.core.contracts import policies as policy_contracts
 
 
 class AsyncPolicies(AsyncConnection):
-    """Who may do what, and why."""
+    """Who may do what, and why; and what waits for somebody who may."""
+
+    async def approvals(
+        self,
+        *,
+        project: str = "",
+        state: str = "open",
+        kind: str = "",
+        mine: bool = False,
+        before: str = "",
+        limit: int = 50,
+    ) -> control.Page:
+        """`mine`: those that the caller may decide on; of these a page may be short, and its `next` goes on."""
+        asked = {"project": project, "state": state, "mine": mine, "before": before, "limit": limit}
+        asked |= {"kind": kind} if kind else {}
+        return await self._get("/api/v1/approvals", control.Page, **asked)
+
+    async def each_approval(
+        self, *, project: str = "", state: str = "open", kind: str = "", mine: bool = False
+    ) -> AsyncIterator[approval_contracts.ApprovalView]:
+        """All of them, newest first, a page at a time."""
+        before = ""
+        while True:
+            page = await self.approvals(project=project, state=state, kind=kind, mine=mine, before=before)
+            for item in page.items:
+                yield approval_contracts.ApprovalView.model_validate(item)
+            if not (before := page.next):
+                return
+
+    async def approval(self, approval_id: str) -> approval_contracts.ApprovalView:
+        """By `<kind>:<id>`. Errors: NotFound."""
+        return await self._get(f"/api/v1/approvals/{quote(approval_id, safe='')}", approval_contracts.ApprovalView)
+
+    async def decide_approval(
+        self, approval_id: str, decision: approval_contracts.ApprovalDecision, *, version: str = ""
+    ) -> approval_contracts.ApprovalView:
+        """As the kind's own method does. `version`: of what one has looked at. Errors: PreconditionFailed, and the kind's."""
+        path = f"/api/v1/approvals/{quote(approval_id, safe='')}/decision"
+        return await self._post(path, decision, approval_contracts.ApprovalView, version=version)
 
     async def policies(self, *, after: str = "", limit: int = 100) -> control.Page:
         return await self._get("/api/v1/policies", control.Page, after=after, limit=limit)
