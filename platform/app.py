@@ -32,6 +32,7 @@ from mainspring.platform.erasure import routes as erasure_routes
 from mainspring.platform.events import routes as event_routes
 from mainspring.platform.evidence import routes as evidence_routes
 from mainspring.platform.health import routes as health_routes
+from mainspring.platform.holds import routes as hold_routes
 from mainspring.platform.http import bodies, conditional, idempotency, traced
 from mainspring.platform.http import errors as http_errors
 from mainspring.platform.idling import routes as idling_routes
@@ -103,6 +104,7 @@ HANDLERS = (
     *dpia_routes.HANDLERS,
     *privacy_routes.HANDLERS,
     *erasure_routes.HANDLERS,
+    *hold_routes.HANDLERS,
     *quarantine_routes.HANDLERS,
     *schedule_routes.HANDLERS,
     *pipeline_routes.HANDLERS,

@@ -374,28 +374,36 @@ erasures: Final = sa.Table(
     ),
 )
 
-#: Legal holds on subjects; on one, which its keyed hash stands for, at most one is in force.
-erasure_holds: Final = sa.Table(
-    "erasure_holds",
+#: Legal holds: on what was written in a time, or on one subject, which its keyed hash stands for; on that at most one is in force.
+#: `origin`: the digest of a hold that a retention's schedule had, which is taken over once.
+holds: Final = sa.Table(
+    "holds",
     metadata,
     sa.Column("hold_id", TEXT, primary_key=True),
     sa.Column("project", sa.ForeignKey("projects.name"), nullable=False, index=True),
+    sa.Column("kinds", sa.JSON, nullable=False),
+    sa.Column("since", TEXT),
+    sa.Column("until", TEXT),
     sa.Column("entity", TEXT, nullable=False),
     sa.Column("subject_hash", TEXT, nullable=False),
+    sa.Column("matter", TEXT, nullable=False),
     sa.Column("reason", TEXT, nullable=False),
+    sa.Column("origin", TEXT, nullable=False),
     sa.Column("placed_at", TEXT, nullable=False),
     sa.Column("placed_by", TEXT, nullable=False),
+    sa.Column("lift_asked_at", TEXT),
+    sa.Column("lift_asked_by", TEXT, nullable=False),
+    sa.Column("lift_reason", TEXT, nullable=False),
+    sa.Column("lift_due_at", TEXT),
     sa.Column("lifted_at", TEXT),
     sa.Column("lifted_by", TEXT, nullable=False),
-    sa.Column("lift_reason", TEXT, nullable=False),
-    sa.Index(
-        "erasure_holds_once",
-        "project",
-        "entity",
-        "subject_hash",
-        unique=True,
-        sqlite_where=sa.text("lifted_at IS NULL"),
-        postgresql_where=sa.text("lifted_at IS NULL"),
+    sa.Column("decision_reason", TEXT, nullable=False),
+    *(
+        sa.Index(name, "project", *columns, unique=True, sqlite_where=where, postgresql_where=where)
+        for name, columns, where in (
+            ("holds_once", ("entity", "subject_hash"), sa.text("lifted_at IS NULL AND subject_hash <> ''")),
+            ("holds_taken_over", ("origin",), sa.text("origin <> ''")),
+        )
     ),
 )
 

@@ -14,7 +14,7 @@ from typing import Final
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "core" / "client" / "api"
 #: What is made, by file.
-FILES: Final = ("data", "monitoring", "policies", "projects", "protection", "runs", "served")
+FILES: Final = ("data", "holds", "monitoring", "policies", "projects", "protection", "runs", "served")
 
 _WORDS: Final = (
     (r"^(class )(\w+)\(Connection\):", r"\1Async\2(AsyncConnection):"),

@@ -9,8 +9,9 @@
 
 from __future__ import annotations
 
-from mainspring.core.client.api import data, monitoring, policies, projects, protection, runs, served
+from mainspring.core.client.api import data, holds, monitoring, policies, projects, protection, runs, served
 from mainspring.core.client.api.generated import data as async_data
+from mainspring.core.client.api.generated import holds as async_holds
 from mainspring.core.client.api.generated import monitoring as async_monitoring
 from mainspring.core.client.api.generated import policies as async_policies
 from mainspring.core.client.api.generated import projects as async_projects
@@ -30,6 +31,7 @@ class ControlClient(
     monitoring.Monitoring,
     protection.Protection,
     policies.Policies,
+    holds.Holds,
 ):
     """One connection pool. Thread-safe, as httpx.Client is.
 
@@ -49,5 +51,6 @@ class AsyncControlClient(
     async_monitoring.AsyncMonitoring,
     async_protection.AsyncProtection,
     async_policies.AsyncPolicies,
+    async_holds.AsyncHolds,
 ):
     """As :class:`ControlClient`, for the tasks of one event loop: `async with`, and every method awaited."""

@@ -22,15 +22,13 @@ __all__ = [
     "ErasureState",
     "ErasureView",
     "Found",
-    "HoldCreate",
-    "HoldLift",
-    "HoldView",
     "Kept",
     "LegalGround",
     "OnlineRows",
     "OnlineSubject",
     "TrainedModel",
     "Uncovered",
+    "check_reason",
 ]
 
 ERASE_WORKFLOW: Final = "mainspring.EraseSubject.v1"
@@ -171,7 +169,7 @@ class ErasureCreate(Request):
 
     @model_validator(mode="after")
     def _names_nobody(self) -> Self:
-        _check_reason(self.key, self.reason)
+        check_reason(self.key, self.reason)
         return self
 
 
@@ -180,44 +178,6 @@ class ErasureDecision(Request):
 
     approve: bool
     reason: Annotated[str, Field(max_length=1000)] = ""
-
-
-class HoldCreate(Request):
-    """Forbid the erasure of one subject. Its key is in no row of the control database and in no log."""
-
-    entity: ColumnName
-    key: SubjectKey
-    reason: _Reason
-    """Why it must be kept, without the key in it: reasons are on record, and told to whoever asks for the erasure."""
-
-    @model_validator(mode="after")
-    def _names_nobody(self) -> Self:
-        _check_reason(self.key, self.reason)
-        return self
-
-
-class HoldLift(Request):
-    """End a hold, as somebody else than who placed it."""
-
-    reason: _Reason
-
-
-class HoldView(Message):
-    """A legal hold on one subject, and who lifted it."""
-
-    hold_id: str
-    project: Slug
-    entity: ColumnName
-    subject_hash: str
-    reason: str
-    placed_at: UtcTime
-    placed_by: str
-    lifted_at: UtcTime | None = None
-    """None: it is in force."""
-    lifted_by: str = ""
-    lift_reason: str = ""
-    stopped: list[str] = []
-    """Erasures that were under way when it was placed: they erase nothing more. Told to whoever placed it."""
 
 
 class ErasureView(Message):
@@ -296,6 +256,7 @@ class ErasureReport(Request):
         return self
 
 
-def _check_reason(key: str, reason: str) -> None:
+def check_reason(key: str, reason: str) -> None:
+    """Errors: ValueError if the words have the key in them."""
     if key.casefold() in reason.casefold():
         raise ValueError("reason has the subject's key in it, and reasons stay on record; write it without")

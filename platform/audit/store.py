@@ -17,11 +17,11 @@ from mainspring.platform.audit import rows
 
 #: Resources that are named by their project, and those that are something of it: `<kind>/<project>`, `<kind>/<project>/...`.
 NAMED_BY_PROJECT: Final = (
-    *("alert-rules", "catalog", "data-export", "data-read", "dpia", "erasure", "keyset"),
+    *("alert-rules", "catalog", "data-export", "data-read", "dpia", "erasure", "hold", "keyset"),
     *("monitoring", "project", "quota", "storage"),
 )
 BELOW_PROJECT: Final = (
-    *("access", "alert", "budget", "classification", "dpia", "erasure", "lineage", "member"),
+    *("access", "alert", "budget", "classification", "dpia", "erasure", "hold", "lineage", "member"),
     *("model", "monitoring", "notebook", "pipeline"),
     *("privacy", "purposes", "quarantine", "reservation", "schedule", "sealed", "secret", "service-account"),
 )

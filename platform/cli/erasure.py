@@ -20,7 +20,6 @@ _COLUMNS: Final = (
     "rows_erased",
     "requested_at",
 )
-_HOLD_COLUMNS: Final = ("hold_id", "entity", "placed_by", "placed_at", "lifted_by", "lifted_at", "reason")
 #: As `contracts.erasure.LegalGround`, which is not imported for `--help`; a test compares them.
 _GROUNDS: Final = ("no-longer-needed", "consent-withdrawn", "objection", "unlawful", "legal-duty", "child")
 
@@ -114,57 +113,6 @@ def erasure_approve(project_name: str, erasure_id: str, reason: str, actor: str,
 def erasure_reject(project_name: str, erasure_id: str, reason: str, actor: str, as_json: bool) -> None:
     """Nothing is erased."""
     _decide(project_name, erasure_id, False, reason, actor, as_json)
-
-
-@erasure.command("hold")
-@click.argument("project_name")
-@click.argument("entity")
-@click.option(
-    "--key", "key_file", type=click.File(), default="-", help="A file with the subject's key; default: stdin."
-)
-@click.option("--reason", required=True, help="Why it must be kept, without the key in it: it is on record.")
-@session.AS
-@session.JSON
-def erasure_hold(
-    project_name: str, entity: str, key_file: Any, reason: str, actor: str, as_json: bool
-) -> None:
-    """Forbid the erasure of one ENTITY; one that is under way stops."""
-    from mainspring.core.contracts import erasure as contracts
-
-    asked = contracts.HoldCreate(entity=entity, key=key_file.read().strip(), reason=reason)
-    with session.client(actor or "approver@local") as client:
-        output.show(client.place_erasure_hold(project_name, asked).model_dump(mode="json"), as_json=as_json)
-
-
-@erasure.command("holds")
-@click.argument("project_name")
-@session.AS
-@session.JSON
-def erasure_holds(project_name: str, actor: str, as_json: bool) -> None:
-    """Legal holds on subjects of a project, newest first."""
-    found, before = [], ""
-    with session.client(actor or "developer@local") as client:
-        while True:
-            page = client.erasure_holds(project_name, before=before)
-            found += page.items
-            if not (before := page.next):
-                break
-    output.show(found, as_json=as_json, columns=_HOLD_COLUMNS)
-
-
-@erasure.command("lift")
-@click.argument("project_name")
-@click.argument("hold_id")
-@click.option("--reason", required=True)
-@session.AS
-@session.JSON
-def erasure_lift(project_name: str, hold_id: str, reason: str, actor: str, as_json: bool) -> None:
-    """End a hold, as somebody else than who placed it."""
-    from mainspring.core.contracts import erasure as contracts
-
-    with session.client(actor or "admin@local") as client:
-        lifted = client.lift_erasure_hold(project_name, hold_id, contracts.HoldLift(reason=reason))
-    output.show(lifted.model_dump(mode="json"), as_json=as_json)
 
 
 @erasure.command("certificate")

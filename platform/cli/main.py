@@ -33,6 +33,7 @@ from mainspring.platform.cli import (
     events,
     evidence,
     gitops,
+    holds,
     keys,
     keysets,
     leaving,
@@ -332,6 +333,7 @@ cli.add_command(data.quarantine)
 cli.add_command(endpoints.endpoint)
 cli.add_command(environments.environment)
 cli.add_command(erasure.erasure)
+cli.add_command(holds.hold)
 cli.add_command(secrets.secret)
 cli.add_command(service_accounts.service_account)
 cli.add_command(quotas.quota)

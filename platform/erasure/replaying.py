@@ -15,13 +15,15 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors
-from mainspring.core.contracts import base, erasure
+from mainspring.core.contracts import base
+from mainspring.core.contracts import holds as hold_contracts
 from mainspring.core.contracts.erasure import ErasureCertificate, ErasureState
 from mainspring.core.erasure import certificate, ledger
 from mainspring.core.models import signing
 from mainspring.platform import database, mutation
 from mainspring.platform import plane as control_plane
-from mainspring.platform.erasure import hold_store, holds
+from mainspring.platform.erasure import holds
+from mainspring.platform.holds import store as hold_store
 
 __all__ = ["ACTOR", "replay"]
 
@@ -63,7 +65,7 @@ async def _put_back_holds(plane: control_plane.ControlPlane, folder: Path) -> No
     """Holds, and their lifting, of which the database does not know. One on a subject that has another hold stays out."""
     for hold_id in await asyncio.to_thread(ledger.names, folder, ledger.HOLDS):
         try:
-            told = erasure.HoldView.model_validate_json(
+            told = hold_contracts.HoldView.model_validate_json(
                 await asyncio.to_thread(ledger.read, folder, hold_id, ledger.HOLDS)
             )
         except (ValueError, OSError) as error:
@@ -72,15 +74,15 @@ async def _put_back_holds(plane: control_plane.ControlPlane, folder: Path) -> No
                 " the hold again"
             ) from error
         if await _is_older(plane, told):
-            await mutation.settle(plane, actor=ACTOR, action="erasure.restore", do=_holding(told))
+            await mutation.settle(plane, actor=ACTOR, action="hold.restore", do=_holding(told))
 
 
-async def _is_older(plane: control_plane.ControlPlane, told: erasure.HoldView) -> bool:
+async def _is_older(plane: control_plane.ControlPlane, told: hold_contracts.HoldView) -> bool:
     async with plane.database.read() as connection:
         return await _is_behind(connection, told)
 
 
-async def _is_behind(connection: AsyncConnection, told: erasure.HoldView) -> bool:
+async def _is_behind(connection: AsyncConnection, told: hold_contracts.HoldView) -> bool:
     try:
         row = await hold_store.find(connection, told.project, told.hold_id)
     except errors.NotFound:
@@ -88,14 +90,18 @@ async def _is_behind(connection: AsyncConnection, told: erasure.HoldView) -> boo
         query = sa.select(sa.func.count()).where(projects.c.name == told.project).select_from(projects)
         if not await connection.scalar(query):
             return False
-        other = await hold_store.in_force(connection, told.project, told.entity, told.subject_hash)
-        return told.lifted_at is not None or other is None
+        if told.origin in await hold_store.taken_over(connection, told.project):
+            return False
+        if not told.subject_hash or told.lifted_at is not None:
+            return True
+        other = await hold_store.on_subject(connection, told.project, told.entity, told.subject_hash)
+        return other is None
     return row.lifted_at is None and told.lifted_at is not None
 
 
-def _holding(told: erasure.HoldView) -> Any:
+def _holding(told: hold_contracts.HoldView) -> Any:
     async def do(connection: AsyncConnection) -> mutation.Change[None]:
-        resource = f"erasure/{told.project}/{told.hold_id}"
+        resource = f"hold/{told.project}/{told.hold_id}"
         if not await _is_behind(connection, told):
             return mutation.Change(None, resource, is_new=False)  # another process was first
         stopped = list[str]()
@@ -106,11 +112,7 @@ def _holding(told: erasure.HoldView) -> Any:
             row = await hold_store.find(connection, told.project, told.hold_id)
             stopped = await holds.refuse_under_way(connection, row) if told.lifted_at is None else []
         else:
-            at = told.lifted_at
-            assert at is not None  # or it were not behind
-            await hold_store.lift(
-                connection, told.hold_id, by=told.lifted_by, reason=told.lift_reason, now=at
-            )
+            await hold_store.lift_as_told(connection, told)
         detail = {"entity": told.entity, "subject_hash": told.subject_hash, "stopped": stopped}
         return mutation.Change(None, resource, {**detail, "is_lifted": told.lifted_at is not None})
 

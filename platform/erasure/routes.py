@@ -10,11 +10,10 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from mainspring.core.contracts import control, erasure
 from mainspring.platform import plane as control_plane
-from mainspring.platform.erasure import holds, service
+from mainspring.platform.erasure import service
 
 _PATH = "/api/v1/projects/{project:str}/erasures"
 _ONE = _PATH + "/{erasure_id:str}"
-_HOLDS = "/api/v1/projects/{project:str}/erasure-holds"
 _TAGS = ["data protection"]
 
 
@@ -76,48 +75,10 @@ async def report_erasure(
     return await service.report(plane, credential, project, erasure_id, data)
 
 
-@get(_HOLDS, tags=_TAGS)
-async def list_erasure_holds(
-    plane: NamedDependency[control_plane.ControlPlane],
-    credential: NamedDependency[str],
-    project: FromPath[str],
-    before: FromQuery[str] = "",
-    limit: Annotated[int, QueryParameter(ge=1, le=500)] = 100,
-) -> control.Page:
-    """Legal holds on subjects of a project, newest first, lifted ones too."""
-    return await holds.read(plane, credential, project, before=before, limit=limit)
-
-
-@post(_HOLDS, tags=_TAGS, status_code=201)
-async def place_erasure_hold(
-    plane: NamedDependency[control_plane.ControlPlane],
-    credential: NamedDependency[str],
-    project: FromPath[str],
-    data: JSONBody[erasure.HoldCreate],
-) -> erasure.HoldView:
-    """Forbid the erasure of one subject; one that is under way stops. Roles: approver, admin."""
-    return await holds.place(plane, credential, project, data)
-
-
-@post(_HOLDS + "/{hold_id:str}/lift", tags=_TAGS, status_code=200)
-async def lift_erasure_hold(
-    plane: NamedDependency[control_plane.ControlPlane],
-    credential: NamedDependency[str],
-    project: FromPath[str],
-    hold_id: FromPath[str],
-    data: JSONBody[erasure.HoldLift],
-) -> erasure.HoldView:
-    """End a hold, as somebody else than who placed it. Roles: approver, admin."""
-    return await holds.lift(plane, credential, project, hold_id, data)
-
-
 HANDLERS = (
     list_erasures,
     show_erasure,
     request_erasure,
     decide_erasure,
     report_erasure,
-    list_erasure_holds,
-    place_erasure_hold,
-    lift_erasure_hold,
 )

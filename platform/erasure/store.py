@@ -63,11 +63,18 @@ async def under_way(
     return (await connection.execute(query)).one_or_none()
 
 
-async def refused_by(connection: AsyncConnection, project: str, subject_hash: str, message: str) -> list[str]:
-    """Erasures of a subject that were refused with that message."""
+async def all_under_way(connection: AsyncConnection, project: str) -> list[str]:
+    """Ids of a project's."""
+    query = sa.select(_table.c.erasure_id).where(
+        _table.c.project == project, _table.c.state.in_([str(state) for state in UNDER_WAY])
+    )
+    return list((await connection.execute(query.order_by(_table.c.erasure_id))).scalars())
+
+
+async def refused_by(connection: AsyncConnection, project: str, message: str) -> list[str]:
+    """Erasures that were refused with that message."""
     query = sa.select(_table.c.erasure_id).where(
         _table.c.project == project,
-        _table.c.subject_hash == subject_hash,
         _table.c.state == str(ErasureState.REFUSED),
         _table.c.message == message,
     )

@@ -13,6 +13,7 @@ from mainspring.core.contracts import retention
 from mainspring.platform import access, mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
+from mainspring.platform.holds import store as hold_store
 from mainspring.platform.projects import store as project_store
 from mainspring.platform.retention import store
 
@@ -39,8 +40,14 @@ async def record(
         known = await audit_store.is_recorded(connection, asked.event_key)
         if known is not None:
             return mutation.Change(_answered(known, asked, resource), resource, is_new=False)
-        found = await _remove(connection, project, asked)
-        detail = asked.model_dump(
+        # As of this transaction: one that was placed since the worker looked counts.
+        held = (
+            *asked.holds,
+            *(h for h in await hold_store.of_retention(connection, project) if h not in asked.holds),
+        )
+        asked_now = asked.model_copy(update={"holds": held})
+        found = await _remove(connection, project, asked_now)
+        detail = asked_now.model_dump(
             mode="json", include={"kinds", "report_path", "report_digest", "lineage_before", "holds"}
         )
         return mutation.Change(

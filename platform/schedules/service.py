@@ -10,6 +10,7 @@ from mainspring.core.contracts import base, control, schedules
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.endpoints import store as endpoint_store
+from mainspring.platform.holds import taken_over
 from mainspring.platform.http import versions
 from mainspring.platform.runs import outbox
 
@@ -40,6 +41,7 @@ async def put(
     def check() -> None:
         if away is not None:
             return
+        taken_over.check_none_new(before, wanted)
         if before is not None and not _is_same(before, asked, wanted):
             _require(before, if_match)
         elif before is None and if_match.strip():
@@ -48,6 +50,8 @@ async def put(
     async def work(actor: identity.Actor) -> tuple[schedules.ScheduleView, dict[str, Any]]:
         if away is not None:
             raise away
+        if before is not None and process is schedules.Process.RETENTION:
+            await taken_over.take_over(plane, before, actor.name)
         # Compared once more by the engine, in the same step as it is changed.
         version = "" if before is None else before.version
         put = plane.scheduler.put(
@@ -90,9 +94,11 @@ async def remove(
             raise schedules.missing(project, process)
         _require(before, if_match)
 
-    async def work(_: identity.Actor) -> tuple[None, dict[str, Any]]:
+    async def work(actor: identity.Actor) -> tuple[None, dict[str, Any]]:
         if away is not None:
             raise away
+        if before is not None and process is schedules.Process.RETENTION:
+            await taken_over.take_over(plane, before, actor.name)
         version = None if before is None or versions.is_any(if_match) else before.version
         await outbox.ask(plane.scheduler.remove(project, process, if_version=version))
         return None, {}

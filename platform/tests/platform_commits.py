@@ -337,13 +337,19 @@ def _erasure_told(house: House, mark: str) -> Taken:
 
 def _held(_: House, mark: str) -> Taken:
     return Taken(
-        "ana", {"entity": "passenger", "key": mark, "reason": "a court asked for it"}, {"project": PROJECT}
+        "ana", {**tenants.HOLD, "subject": {"entity": "passenger", "key": mark}}, {"project": PROJECT}
     )
 
 
 def _let_go(house: House, mark: str) -> Taken:
-    made = house.call("ana", "POST", f"{PLACE}/erasure-holds", _held(house, mark).body)
+    made = house.call("ana", "POST", f"{PLACE}/holds", _held(house, mark).body)
     return Taken("root", {"reason": "it is over"}, {"project": PROJECT, "hold_id": made["hold_id"]})
+
+
+def _let_go_decided(house: House, mark: str) -> Taken:
+    asked = _let_go(house, mark)
+    house.call("ana", "POST", f"{PLACE}/holds/{asked.names['hold_id']}/lift", asked.body)
+    return Taken("root", {"approve": True, "reason": mark}, asked.names)
 
 
 def _released(house: House, mark: str) -> Taken:
@@ -459,8 +465,9 @@ TAKEN: Final[Mapping[str, Callable[[House, str], Taken]]] = {
     "POST /projects/{}/erasures": _erased,
     "POST /projects/{}/erasures/{}/decision": _erasure_decided,
     "POST /projects/{}/erasures/{}/report": _erasure_told,
-    "POST /projects/{}/erasure-holds": _held,
-    "POST /projects/{}/erasure-holds/{}/lift": _let_go,
+    "POST /projects/{}/holds": _held,
+    "POST /projects/{}/holds/{}/lift": _let_go,
+    "POST /projects/{}/holds/{}/decide": _let_go_decided,
     "POST /quarantine/{}/{}/release": _released,
     "PUT /projects/{}/schedules/{}": _scheduled,
     "DELETE /projects/{}/schedules/{}": _unscheduled,

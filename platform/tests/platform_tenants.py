@@ -185,8 +185,8 @@ MEASURED = {"measured_at": TIMES["ended_at"], "stored": {"tables": 1}}
 PRIVACY = "/api/v1/projects/{project}/privacy"
 ERASURES = "/api/v1/projects/{project}/erasures"
 ERASURE = {"entity": "person", "key": "p-1", "ground": "objection", "reason": "because"}
-HOLDS = "/api/v1/projects/{project}/erasure-holds"
-HOLD = {"entity": "person", "key": "p-2", "reason": "because"}
+HOLDS = "/api/v1/projects/{project}/holds"
+HOLD = {"matter": "12", "reason": "because", "subject": {"entity": "person", "key": "p-2"}}
 SPEND = {"epsilon": 0.1, "question": "count", "spend_key": "spend-12345", "reason": "because"}
 CLASSIFIED = "/api/v1/projects/{project}/classifications"
 FINDING = {"column": "mail", "kind": "email", "classification": "confidential", "confidence": 0.9}
@@ -381,7 +381,10 @@ REQUESTS = (
     Asked("POST", ERASURES + "/{erasure}/report", {"state": "rejected"}),
     Asked("GET", HOLDS),
     Asked("POST", HOLDS, HOLD),
+    Asked("GET", HOLDS, query="in_force=true"),
+    Asked("GET", HOLDS + "/{hold}"),
     Asked("POST", HOLDS + "/{hold}/lift", {"reason": "because"}),
+    Asked("POST", HOLDS + "/{hold}/decide", {"approve": True}),
     Asked("GET", "/api/v1/projects/{project}/dpia"),
     Asked("POST", "/api/v1/projects/{project}/dpia", DPIA),
     Asked(
@@ -540,7 +543,7 @@ class World:
         wanted = {**ERASURE, "reason": f"asked by {mark}"}
         names.erasure = self.call(owner, "POST", f"{place}/erasures", wanted)["erasure_id"]
         held = {**HOLD, "reason": f"held by {mark}"}
-        names.hold = self.call(owner, "POST", f"{place}/erasure-holds", held)["hold_id"]
+        names.hold = self.call(owner, "POST", f"{place}/holds", held)["hold_id"]
         rules = {"rules": [{"name": f"rule-{mark}"}]}
         self.call(owner, "PUT", f"{place}/alert-rules", rules)
         page = pages.leave(state / "monitoring/reports", f"<html>of {mark}</html>")

@@ -50,8 +50,7 @@ WITHOUT: Mapping[str, str] = {
     "POST /api/v1/projects/{project:str}/erasures": MAKES,
     "POST /api/v1/projects/{project:str}/erasures/{erasure_id:str}/decision": "is decided on once, while it is open",
     "POST /api/v1/projects/{project:str}/erasures/{erasure_id:str}/report": FACT,
-    "POST /api/v1/projects/{project:str}/erasure-holds": MAKES,
-    "POST /api/v1/projects/{project:str}/erasure-holds/{hold_id:str}/lift": "is lifted once",
+    "POST /api/v1/projects/{project:str}/holds": MAKES,
     "POST /api/v1/key-changes": MAKES,
     "POST /api/v1/projects/{project:str}/service-accounts": MAKES,
     "POST /api/v1/service-accounts:token": MAKES,
@@ -184,6 +183,9 @@ def test_a_change_of_another_version_is_refused_with_what_changed(world: World, 
         _fail(world)
     if "/canary" in asked.path:
         world.client.app.state["engine"].judge(f"{world.theirs.run_id}-deploy", 5)
+    if "/holds/" in asked.path and "/decide" in asked.path:
+        path = world.theirs.fill("/api/v1/projects/{project}/holds/{hold}/lift")
+        world.call("ana", "POST", path, {"reason": "because"})
     late = send(world, asked, If_Match='"0"')
     assert late.status_code == 412, (shape, late.text)
     told = late.json()["details"]

@@ -171,27 +171,27 @@ def test_a_legal_hold_refuses_it_and_says_why(
     api: Api,  # noqa: F811
     launcher: run_launcher.MemoryLauncher,  # noqa: F811
 ) -> None:
-    schedule = "/api/v1/projects/flight-delay/schedules/retention"
-    late = ask(api, key="N101")["erasure_id"]
-    hold = {"since": "2026-01-01T00:00:00Z", "reason": "case 12 of the court"}
-    held = {"every_minutes": 60, "request": {"holds": [hold]}}
-    made = api.call("developer", "PUT", schedule, 200, held)
+    holds = "/api/v1/projects/flight-delay/holds"
+    waits = ask(api, key="N101")["erasure_id"]
+    hold = api.call("approver", "POST", holds, 201, {"matter": "case 12", "reason": "of the court"})[
+        "hold_id"
+    ]
     refused = ask(api, expect=403)
-    assert refused["code"] == "policy_denied" and "case 12 of the court" in refused["message"]
+    assert refused["code"] == "policy_denied" and "case 12: of the court" in refused["message"]
     assert [e.key for e in launcher.erasures.values()] == ["N101"], "nothing was started"
     row = api.call("developer", "GET", PLACE, 200)["items"][0]
     assert row["state"] == "refused"
-    assert "case 12 of the court" in row["message"]
+    assert "case 12: of the court" in row["message"]
     assert ("erasure.request", "denied") in [(r["action"], r["outcome"]) for r in api.audit()]
-    decision = f"{PLACE}/{late}/decision"
+    decision = f"{PLACE}/{waits}/decision"
     assert "case 12" in api.call("approver", "POST", decision, 403, {"approve": True})["message"]
-    assert not launcher.decisions[late].approve, "a hold that came meanwhile counts as well"
-    api.call("service", "POST", f"{PLACE}/{late}/report", 200, {"state": "rejected", "message": "rejected"})
-    shown = api.call("developer", "GET", f"{PLACE}/{late}", 200)
+    assert not launcher.decisions[waits].approve, "what waited has ended"
+    api.call("service", "POST", f"{PLACE}/{waits}/report", 200, {"state": "rejected", "message": "rejected"})
+    shown = api.call("developer", "GET", f"{PLACE}/{waits}", 200)
     assert shown["state"] == "refused" and "case 12" in shown["message"]
-    lifted = {"every_minutes": 60, "request": {"holds": []}}
-    headers = {"Authorization": f"Bearer {api._tokens['developer']}", "If-Match": f'"{made["version"]}"'}
-    assert api.client.put(schedule, json=lifted, headers=headers).status_code == 200
+    api.call("approver", "POST", f"{holds}/{hold}/lift", 200, {"reason": "it is over"})
+    ask(api, expect=403)
+    api.call("admin", "POST", f"{holds}/{hold}/decide", 200, {"approve": True})
     assert ask(api)["state"] == "open"
 
 

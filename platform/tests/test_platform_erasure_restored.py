@@ -96,8 +96,13 @@ def test_a_database_that_is_put_back_is_told_of_what_was_erased_since(house: Hou
         assert len([r for r in api.audit() if r["action"] == "erasure.restore"]) == 1, "once"
 
 
-HOLDS = "/api/v1/projects/flight-delay/erasure-holds"
-HOLD = {"entity": "tailnum", "key": "N102", "reason": "case 12 of the court"}
+HOLDS = "/api/v1/projects/flight-delay/holds"
+HOLD = {"matter": "12", "reason": "case 12 of the court", "subject": {"entity": "tailnum", "key": "N102"}}
+
+
+def lift(api: Api, hold: str, reason: str = "it is over") -> Any:
+    api.call("approver", "POST", f"{HOLDS}/{hold}/lift", 200, {"reason": reason})
+    return api.call("admin", "POST", f"{HOLDS}/{hold}/decide", 200, {"approve": True})
 
 
 def put_back(house: House) -> None:
@@ -116,24 +121,29 @@ def test_holds_and_their_lifting_come_back_too_and_refuse_what_is_under_way(hous
     with house.up() as client:
         api = house.api(client)
         held = api.call("approver", "POST", HOLDS, 201, HOLD)
-        other = api.call("approver", "POST", HOLDS, 201, {**HOLD, "key": "N101"})["hold_id"]
-        lifted = api.call("admin", "POST", f"{HOLDS}/{other}/lift", 200, {"reason": "it is over"})
+        other = api.call(
+            "approver", "POST", HOLDS, 201, {**HOLD, "subject": {"entity": "tailnum", "key": "N101"}}
+        )["hold_id"]
+        lifted = lift(api, other)
+        time = {"matter": "13", "reason": "a time", "kinds": ["reads"], "since": "2026-01-01T00:00:00Z"}
+        timed = api.call("approver", "POST", HOLDS, 201, time)
     put_back(house)
     with house.up() as client:
         api = house.api(client)
         found = api.call("developer", "GET", HOLDS, 200)["items"]
-        assert found == [lifted, {**held, "stopped": []}]
+        assert found == [timed, lifted, {**held, "stopped": []}]
         shown = api.call("developer", "GET", f"{ERASURES}/{name}", 200)
         assert shown["state"] == "refused" and held["hold_id"] in shown["message"]
-        rows = [r["resource"] for r in api.audit() if r["action"] == "erasure.restore"]
-        assert rows == [f"erasure/flight-delay/{h}" for h in (held["hold_id"], other)]
-        api.call("admin", "POST", f"{HOLDS}/{held['hold_id']}/lift", 200, {"reason": "over as well"})
+        rows = [r["resource"] for r in api.audit() if r["action"] == "hold.restore"]
+        assert rows == [f"hold/flight-delay/{h}" for h in (held["hold_id"], other, timed["hold_id"])]
+        for hold in (held, timed):
+            lift(api, hold["hold_id"], "over as well")
     with house.up() as client:
         api = house.api(client)
         assert [h["lifted_by"] for h in api.call("developer", "GET", HOLDS, 200)["items"]] == [
             "admin@local"
-        ] * 2
-        assert len([r for r in api.audit() if r["action"] == "erasure.restore"]) == 2, "once"
+        ] * 3
+        assert len([r for r in api.audit() if r["action"] == "hold.restore"]) == 3, "once"
 
 
 def test_a_lifting_since_comes_back_and_a_hold_that_cannot_be_read_keeps_it_down(house: House) -> None:
@@ -142,7 +152,7 @@ def test_a_lifting_since_comes_back_and_a_hold_that_cannot_be_read_keeps_it_down
         held = house.api(client).call("approver", "POST", HOLDS, 201, HOLD)["hold_id"]
     shutil.copy(house.file, house.file.with_suffix(".kept"))
     with house.up() as client:
-        house.api(client).call("admin", "POST", f"{HOLDS}/{held}/lift", 200, {"reason": "it is over"})
+        lift(house.api(client), held)
     put_back(house)
     with house.up() as client:
         (row,) = house.api(client).call("developer", "GET", HOLDS, 200)["items"]

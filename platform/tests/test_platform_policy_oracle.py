@@ -54,7 +54,9 @@ PROJECT_ACTIONS = (
         "privacy.spend",
         "erasure.read",
         "erasure.request",
-        "erasure.hold",
+        "hold.read",
+        "hold.place",
+        "hold.lift",
         "erasure.report",
     ),
     *(
@@ -94,7 +96,7 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool | None, ...]]] = {
     "classification.decide": {"confirm": (True, False)},
     "dpia.decide": {"risk": ("", "low", "high"), "submitted_by": NAMES, "sign": (True, False)},
     "erasure.decide": {"requested_by": NAMES, "approve": (True, False)},
-    "erasure.lift": {"requested_by": NAMES},
+    "hold.decide": {"requested_by": NAMES, "approve": (True, False)},
     "data.see": {
         "classification": ("public", "confidential", "restricted"),
         "purpose": ("", "prediction", "care"),

@@ -113,3 +113,19 @@ def test_only_a_service_removes_and_a_key_is_for_one_thing(told: Told) -> None:
     assert told.api.call("service", "POST", other, 409, {"event_key": "k"})["code"] == "conflict"
     assert told.api.call("service", "POST", PATH.replace("flight-delay", "none"), 404, {"event_key": "x"})
     assert told.remove(key="", expect=400)["code"] == "invalid_request"
+
+
+def test_a_hold_that_the_worker_does_not_know_of_keeps_its_events_in_the_same_transaction(told: Told) -> None:
+    holds = "/api/v1/projects/flight-delay/holds"
+    since, until = ((NOW - timedelta(days=days)).isoformat() for days in (310, 290))
+    asked = {"matter": "12", "reason": "a case", "kinds": ["lineage_events"], "since": since, "until": until}
+    hold = told.api.call("approver", "POST", holds, 201, asked)["hold_id"]
+    told.api.call("approver", "POST", holds, 201, {**asked, "kinds": ["reads"], "since": None, "until": None})
+    done = told.remove(days=100)["lineage"]
+    assert (done["removed"], done["held"], done["kept"]) == (8, 4, 4)
+    (row,) = told.rows()
+    assert f"{hold} (12)" in [h["reason"] for h in row["detail"]["holds"]], "and what held is on record"
+    told.api.call("approver", "POST", f"{holds}/{hold}/lift", 200, {"reason": "it is over"})
+    assert told.remove(days=100, key="k2")["lineage"]["removed"] == 0, "one who asks to lift it frees nothing"
+    told.api.call("admin", "POST", f"{holds}/{hold}/decide", 200, {"approve": True})
+    assert told.remove(days=100, key="k3")["lineage"]["removed"] == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from mainspring.platform.cli import schedules as commands
 from mainspring.platform.runs import launcher
 from mainspring.platform.schedules import engine
 
-ACTORS = {name: identity.Actor(f"{name}@local", (name,)) for name in ("developer", "viewer", "admin")}
+ACTORS = {
+    name: identity.Actor(f"{name}@local", (name,)) for name in ("developer", "viewer", "admin", "approver")
+}
 PATH = "/api/v1/projects/hospital/schedules/skew"
 HOURLY = {"every_minutes": 60, "request": {"max_rows": 7}}
 
@@ -154,6 +157,69 @@ def test_what_it_starts_is_in_the_name_of_who_put_it_last(world: World) -> None:
     forged = {"every_minutes": 60, "request": {"endpoint": "delay", "on_behalf_of": "viewer@local"}}
     assert "no option `on_behalf_of`" in world.call("developer", "PUT", path, 400, forged)["detail"]
     assert world.call("developer", "PUT", PATH, 200, HOURLY)["on_behalf_of"] == ""  # it starts nothing
+
+
+RETENTION = PATH.replace("skew", "retention")
+HOLDS = "/api/v1/projects/hospital/holds"
+CASE = {"kind": "reads", "since": "2026-01-01T00:00:00Z", "reason": "case 12"}
+
+
+def test_a_schedule_takes_no_hold_and_says_where_it_is_placed(world: World) -> None:
+    told = world.call("admin", "PUT", RETENTION, 400, {"every_minutes": 60, "request": {"holds": [CASE]}})
+    assert told["code"] == "invalid_request" and "mainspring hold place hospital" in told["detail"]
+    world.call("admin", "GET", RETENTION, 404)
+    assert world.record() == []
+
+
+@pytest.mark.parametrize("change", ["put", "remove"])
+def test_who_changes_a_schedule_drops_none_of_the_holds_that_it_has(world: World, change: str) -> None:
+    """An older version took them in the schedule's parameters."""
+    other = {**CASE, "kind": None}
+    asked = schedules.ScheduleCreate(every_minutes=60, request={"holds": [CASE, other]})
+    had = asyncio.run(world.scheduler.put("hospital", schedules.Process.RETENTION, asked)).version
+    fewer = {"every_minutes": 60, "request": {"holds": [CASE]}}
+    erase = {"entity": "person", "key": "p-1", "ground": "objection", "reason": "a letter"}
+    erasures = "/api/v1/projects/hospital/erasures"
+    told = world.call("developer", "POST", erasures, 403, erase)["message"]
+    assert "case 12" in told and "put that schedule again without `holds`" in told
+    assert world.call("admin", "GET", HOLDS, 200)["items"] == []
+    world.call("viewer", "PUT", RETENTION, 403, fewer, tag=f'"{had}"')
+    if change == "put":
+        made = world.call("developer", "PUT", RETENTION, 200, fewer, tag=f'"{had}"')
+        later = world.call(
+            "developer", "PUT", RETENTION, 200, {"every_minutes": 90}, tag=f'"{made["version"]}"'
+        )
+        assert later["request"] == {}
+    else:
+        world.call("developer", "DELETE", RETENTION, 204, tag=f'"{had}"')
+    found = world.call("viewer", "GET", HOLDS, 200)["items"]
+    assert [(one["state"], one["reason"], one["since"]) for one in found] == [
+        ("in_force", "case 12", "2026-01-01T00:00:00Z")
+    ] * 2
+    assert "hold_" in world.call("developer", "POST", erasures, 403, erase)["message"]
+    assert sorted(one["kinds"] for one in found) == [[], ["reads"]]
+    rows = [
+        r
+        for r in world.call("viewer", "GET", "/api/v1/audit", 200)["items"]
+        if r["action"] == "hold.take-over"
+    ]
+    assert [(row["actor"], row["outcome"]) for row in rows] == [("developer@local", "done")] * 2
+    hold = f"{HOLDS}/{found[0]['hold_id']}"
+    world.call("admin", "POST", f"{hold}/lift", 200, {"reason": "it is over"})
+    world.call("admin", "POST", f"{hold}/decide", 403, {"approve": True})
+
+
+def test_a_hold_that_was_lifted_is_not_taken_over_again(world: World) -> None:
+    asked = schedules.ScheduleCreate(every_minutes=60, request={"holds": [CASE]})
+    had = asyncio.run(world.scheduler.put("hospital", schedules.Process.RETENTION, asked)).version
+    kept = {"every_minutes": 90, "request": {"holds": [CASE]}}
+    now = world.call("developer", "PUT", RETENTION, 200, kept, tag=f'"{had}"')["version"]
+    (hold,) = world.call("viewer", "GET", HOLDS, 200)["items"]
+    path = f"{HOLDS}/{hold['hold_id']}"
+    world.call("admin", "POST", f"{path}/lift", 200, {"reason": "it is over"})
+    world.call("approver", "POST", f"{path}/decide", 200, {"approve": True})
+    world.call("developer", "PUT", RETENTION, 200, {"every_minutes": 90}, tag=f'"{now}"')
+    assert [one["state"] for one in world.call("viewer", "GET", HOLDS, 200)["items"]] == ["lifted"]
 
 
 def test_the_command_knows_every_process() -> None:

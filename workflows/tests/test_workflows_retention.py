@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import json
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from mainspring.core.client.schedules import ScheduleClient
 from mainspring.core.contracts import retention, schedules
 from mainspring.core.contracts.retention import KeptKind
 from mainspring.workflows import errors as temporal_errors
+from mainspring.workflows.retention import activities
 from mainspring.workflows.retention.activities import RetentionActivities
 from mainspring.workflows.retention.workflow import EnforceRetention
 
@@ -36,6 +38,10 @@ class World:
         self.under_way = [f"run_{number}" for number in range(3)]
         self.records: list[retention.RetentionRecord] = []
         self.is_away = False
+        self.holds: list[dict[str, Any]] = []
+        """In force, as the control API has them: two a page."""
+        self.after: tuple[int, Callable[[], None]] | None = None
+        """What happens when so many files are gone, as the worker asks for holds once more."""
         serving, control = (
             httpx.AsyncClient(base_url=f"http://{room}", transport=httpx.MockTransport(self._answer))
             for room in ("serving", "control")
@@ -76,9 +82,9 @@ class World:
         """
         self.asked.append(asked.url.raw_path.decode())
         if self.is_away:
-            return httpx.Response(
-                503, json={"error": errors.to_wire(errors.DependencyDown("away", name="db"))}
-            )
+            return self._away()
+        if asked.url.path == "/api/v1/projects/tiny/holds":
+            return self._answer_holds(asked.url.params["before"])
         if asked.url.host == "serving":
             traffic = {"endpoint": "delay", "version": 1, "stable": BUNDLE}
             return httpx.Response(200, json=[{"endpoint": "delay", "traffic": traffic, "bundles": []}])
@@ -94,6 +100,19 @@ class World:
         at = int(asked.url.params["before"] or 0)
         more = str(at + 1) if at + 1 < len(self.under_way) else ""
         return httpx.Response(200, json={"items": [{"run_id": self.under_way[at]}], "next": more})
+
+    def _answer_holds(self, before: str) -> httpx.Response:
+        if self.after is not None and len(self.files) - len(self.left()) >= self.after[0]:
+            self.after[1]()
+            if self.is_away:
+                return self._away()
+        at = int(before or 0)
+        more = str(at + 2) if at + 2 < len(self.holds) else ""
+        return httpx.Response(200, json={"items": self.holds[at : at + 2], "next": more})
+
+    @staticmethod
+    def _away() -> httpx.Response:
+        return httpx.Response(503, json={"error": errors.to_wire(errors.DependencyDown("away", name="db"))})
 
 
 BUNDLE = "sha256:" + "b" * 64
@@ -145,7 +164,66 @@ def test_nothing_goes_that_cannot_be_put_on_record(tmp_path: Path) -> None:
     with pytest.raises(ApplicationError, match="away") as caught:
         world.enforce(**ALL)
     assert not caught.value.non_retryable and world.left() == set(world.files)
-    assert world.enforce(**ALL, is_dry=True).kinds[0].removed == 1, "a dry run asks nobody"
+    with pytest.raises(ApplicationError, match="away"):
+        world.enforce(**ALL, is_dry=True)
+
+
+def held(hold_id: str, **fields: Any) -> dict[str, Any]:
+    view = {"hold_id": hold_id, "project": "tiny", "reason": "a case", "matter": "12", "placed_by": "eva"}
+    return {**view, "placed_at": "2026-01-01T00:00:00Z", **fields}
+
+
+def test_holds_of_the_control_api_keep_what_the_schedule_says_nothing_of(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    since = (datetime.now(UTC) - timedelta(days=41)).isoformat()
+    world.holds = [
+        held("hold_1", kinds=["skew_reports"], until=since),
+        held("hold_2", entity="tailnum", subject_hash="a" * 64),
+        held("hold_3", kinds=["reads", "predictions"], since=since),
+        held("hold_4", lifted_at=since),
+    ]
+    found = world.enforce(**ALL)
+    assert {k.kind: (k.removed, k.held) for k in found.kinds} == {
+        KeptKind.PREDICTIONS: (0, 1),
+        KeptKind.READS: (0, 1),
+        KeptKind.SKEW_REPORTS: (1, 0),
+        KeptKind.HELD_BATCHES: (1, 0),
+    }
+    assert {hold.reason for hold in world.records[0].holds} == {"hold_1 (12)", "hold_3 (12)"}
+    assert len(json.loads(Path(found.report_path).read_text())["holds"]) == 3, "by kind"
+    world.holds = [held("hold_5")]
+    assert [(k.removed, k.held) for k in world.enforce(**ALL).kinds] == [(0, 1), (0, 1), (0, 0), (0, 0)]
+
+
+def test_a_hold_that_is_placed_meanwhile_keeps_what_is_not_gone_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities, "_CHUNK", 1)
+    world = World(tmp_path)
+
+    def place() -> None:
+        world.holds = [held("hold_1", kinds=["reads", "held_batches"])]
+
+    world.after = (1, place)
+    found = world.enforce(**ALL)
+    assert {k.kind: (k.removed, k.held) for k in found.kinds} == {
+        KeptKind.PREDICTIONS: (1, 0),
+        KeptKind.READS: (0, 1),
+        KeptKind.SKEW_REPORTS: (1, 0),
+        KeptKind.HELD_BATCHES: (0, 1),
+    }
+    assert {name for name in world.left() if name.startswith("old")} == {"old carriers", "old flights"}
+
+
+def test_a_control_api_that_goes_away_meanwhile_keeps_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities, "_CHUNK", 1)
+    world = World(tmp_path)
+    world.after = (2, lambda: setattr(world, "is_away", True))
+    with pytest.raises(ApplicationError, match="away") as caught:
+        world.enforce(**ALL)
+    assert not caught.value.non_retryable and len(world.files) - len(world.left()) == 2
 
 
 def test_nothing_goes_without_a_rule_dry_or_under_a_hold(tmp_path: Path) -> None:
@@ -189,7 +267,7 @@ def test_contents_of_pipelines_go_and_those_of_runs_that_have_not_ended_stay(tmp
     assert [(k.kind, k.removed, k.bytes, k.kept) for k in found.kinds] == [("pipeline_contents", 1, 4, 1)]
     assert [path.name for path in runs.iterdir()] == ["run_2"], "the last page of those under way has it"
     assert json.loads(Path(found.report_path).read_text())["removed"] == [str(runs / "run_gone")]
-    assert len(world.asked) == 7 and "project=tiny&open=true" in world.asked[0]
+    assert len(world.asked) == 10 and "project=tiny&open=true" in world.asked[0]
     world.is_away = True
     with pytest.raises(ApplicationError, match="away") as caught:
         world.enforce(**ALL, pipeline_contents_days=30)

@@ -166,22 +166,6 @@ class Protection(Connection):
             f"{_erasures(project)}/{quote(erasure_id)}/decision", decision, erasure_contracts.ErasureView
         )
 
-    def erasure_holds(self, project: str, *, before: str = "", limit: int = 100) -> control.Page:
-        """Legal holds on subjects, newest first, lifted ones too; items are `erasure.HoldView`."""
-        return self._get(_holds(project), control.Page, before=before, limit=limit)
-
-    def place_erasure_hold(
-        self, project: str, asked: erasure_contracts.HoldCreate
-    ) -> erasure_contracts.HoldView:
-        """Roles: approver, admin. The same subject again is the same hold. Errors: DependencyDown: it is in force, place it again."""
-        return self._post(_holds(project), asked, erasure_contracts.HoldView)
-
-    def lift_erasure_hold(
-        self, project: str, hold_id: str, asked: erasure_contracts.HoldLift
-    ) -> erasure_contracts.HoldView:
-        """Roles: approver, admin, and not who placed it. Errors: PolicyDenied; Conflict if somebody else has lifted it."""
-        return self._post(f"{_holds(project)}/{quote(hold_id)}/lift", asked, erasure_contracts.HoldView)
-
     def report_erasure(
         self, project: str, erasure_id: str, told: erasure_contracts.ErasureReport
     ) -> erasure_contracts.ErasureView:
@@ -215,7 +199,3 @@ def _privacy(project: str, dataset: str = "") -> str:
 
 def _erasures(project: str) -> str:
     return f"/api/v1/projects/{quote(project)}/erasures"
-
-
-def _holds(project: str) -> str:
-    return f"/api/v1/projects/{quote(project)}/erasure-holds"

@@ -8,7 +8,7 @@ any_role := {"viewer", "developer", "approver", "admin", "service"}
 
 reads := {
 	"project.read", "run.read", "cost.read", "lineage.read", "catalog.read",
-	"classification.read", "keyset.read", "masking.read", "purpose.read", "dpia.read", "privacy.read", "secret.read", "service-account.read", "erasure.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "approval.read", "monitor.read", "alert.read", "audit.read", "quota.read",
+	"classification.read", "keyset.read", "masking.read", "purpose.read", "dpia.read", "privacy.read", "secret.read", "service-account.read", "erasure.read", "hold.read", "quarantine.read", "schedule.read", "endpoint.read", "pipeline.read", "member.read", "access.read", "approval.read", "monitor.read", "alert.read", "audit.read", "quota.read",
 }
 
 whole_log := {"audit.verify", "audit.export", "key.read", "policy.read"}
@@ -254,7 +254,7 @@ may_not(q, "service-account.gives-no-rights") if {
 }
 
 may_not(q, "service-account.decides-nothing") if {
-	q.action in {"run.decide", "quarantine.release", "classification.decide", "purpose.decide", "dpia.decide", "erasure.decide", "erasure.lift"}
+	q.action in {"run.decide", "quarantine.release", "classification.decide", "purpose.decide", "dpia.decide", "erasure.decide", "hold.decide"}
 	startswith(q.principal.name, "service-account:")
 }
 
@@ -342,13 +342,13 @@ may_not(q, "erasure.four-eyes") if {
 	q.context.requested_by == q.principal.name
 }
 
-may(q, "erasure.hold") if {
-	q.action in {"erasure.hold", "erasure.lift"}
+may(q, "hold.change") if {
+	q.action in {"hold.place", "hold.lift", "hold.decide"}
 	has(q, {"approver", "admin"})
 }
 
-may_not(q, "erasure.hold.four-eyes") if {
-	q.action == "erasure.lift"
+may_not(q, "hold.four-eyes") if {
+	q.action == "hold.decide"
 	q.context.requested_by == q.principal.name
 }
 
@@ -462,7 +462,7 @@ permits := {
 	"read.project", "read.platform", "policy.dry-run", "project.create", "project.update", "member.change",
 	"run.start", "approval.role", "run.cancel", "run.resume", "record.service", "record.developer", "quarantine.release",
 	"schedule.change", "pipeline.run", "access.ask", "access.break-glass", "access.decide", "access.revoke", "access.review",
-	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide", "privacy.budget", "privacy.spend", "erasure.request", "erasure.decide", "erasure.hold",
+	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide", "privacy.budget", "privacy.spend", "erasure.request", "erasure.decide", "hold.change",
 	"data.see.part", "data.see.token", "data.see.serving",
 	"data.use", "data.export", "purpose.decide",
 	"notebook.change", "secret.change", "service-account.manage", "service-account.token", "quota.set",

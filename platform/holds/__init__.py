@@ -1,0 +1,3 @@
+"""Legal holds: placed by one person, lifted by two."""
+
+__all__: list[str] = []
