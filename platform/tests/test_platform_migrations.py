@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from mainspring.core import errors, settings
 from mainspring.platform import database, engines, migrations, upkeep
 from mainspring.platform.cli import main as cli
+from mainspring.platform.holds import store as hold_store
 
 Raw = Callable[[str], list[Any]]
 
@@ -71,6 +72,35 @@ def test_usage_from_before_has_its_environment_where_budgets_look(tmp_path: Path
     with engine.begin() as connection:
         assert walk(connection) == ["dev", "prod"]
     engine.dispose()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
+def test_holds_on_subjects_are_holds_like_others(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Revision 0020: what was in force is in force, and what was lifted says by whom and why."""
+    url = f"sqlite:///{tmp_path / 'control.db'}"
+    if kind == "postgresql":
+        server: platform_postgres.Server = request.getfixturevalue("postgres")
+        url = server.url(server.create(), "postgres")
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        command.upgrade(migrations._config(connection), "0019")
+        connection.exec_driver_sql("INSERT INTO projects VALUES ('flights', 'o', '', NULL, '2026', 'eva')")
+        connection.exec_driver_sql(
+            "INSERT INTO erasure_holds VALUES"
+            " ('hold_1', 'flights', 'tailnum', 'aa', 'case 1', '2026-01-01T00:00:00+00:00', 'eva', NULL, '', ''),"
+            " ('hold_2', 'flights', 'tailnum', 'aa', 'case 2', '2026-01-01T00:00:00+00:00', 'eva',"
+            " '2026-02-01T00:00:00+00:00', 'ana', 'it is over')"
+        )
+    with engine.begin() as connection:
+        migrations.upgrade(connection)
+        rows = connection.execute(sa.select(database.holds).order_by(database.holds.c.hold_id)).all()
+        assert migrations.differences(connection, database.metadata) == []
+    engine.dispose()
+    held, lifted = map(hold_store.view, rows)
+    assert (held.state, held.entity, held.subject_hash, held.kinds) == ("in_force", "tailnum", "aa", ())
+    assert (lifted.state, lifted.lifted_by, lifted.lift_reason) == ("lifted", "ana", "it is over")
 
 
 def test_a_difference_is_seen(database_url: str, tamper: Raw) -> None:
