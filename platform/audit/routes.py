@@ -44,12 +44,16 @@ async def export_audit(
     plane: NamedDependency[control_plane.ControlPlane],
     credential: NamedDependency[str],
     project: FromQuery[str] = "",
+    after: Annotated[int, QueryParameter(ge=0)] = 0,
 ) -> Stream:
     """The whole log, up to a checkpoint that is taken now, as `mainspring audit verify --export` reads it.
 
-    With `project` its rows alone, chained among themselves, and a signed statement of where they end.
+    With `project` its rows alone, chained among themselves, and a signed statement of where they end. With `after` what follows that row
+    of the whole log: what an archive has not yet.
     """
-    return Stream(await service.export(plane, credential, project), media_type="application/x-ndjson")
+    return Stream(
+        await service.export(plane, credential, project, after=after), media_type="application/x-ndjson"
+    )
 
 
 HANDLERS = (list_audit, verify_audit, export_audit)

@@ -102,15 +102,20 @@ async def verify(plane: control_plane.ControlPlane, credential: str) -> Verifica
 
 
 async def export(
-    plane: control_plane.ControlPlane, credential: str, project: str = ""
+    plane: control_plane.ControlPlane, credential: str, project: str = "", *, after: int = 0
 ) -> AsyncIterator[bytes]:
-    """The log as lines of `rows.to_line`, up to a checkpoint that is taken first; with `project` its rows alone.
+    """The log as lines of `rows.to_line` after row `after`, up to a checkpoint that is taken first; with `project` its rows alone.
 
     Rows of a project from before projects had chains are in the whole log only. The last line of a project's rows is a
     statement of where they end (`project_chains.py`): the whole log is verified for it, and what does not verify gets none.
-    Errors: Denied kinds; NotFound for the project; Misconfigured where the log is not signed; CorruptArtifact if the log
+    Errors: Denied kinds; NotFound for the project; InvalidRequest for `after` of a project, whose rows prove nothing without the first;
+    Misconfigured where the log is not signed; CorruptArtifact if the log
     contradicts its checkpoints, before the first line.
     """
+    if project and after:
+        raise errors.InvalidRequest(
+            "a project's part is exported from its first row on; leave out `after`", field="after"
+        )
     if project:
         async with reads.reading(plane, credential, action="audit.read") as reader:
             await reader.project(project)
@@ -123,12 +128,12 @@ async def export(
     until = await checkpointer.take() if checkpointer else None
 
     async def whole() -> AsyncIterator[bytes]:
-        after = 0
+        last = after
         async with plane.database.read() as connection:
-            while page := await store.page(connection, after=after, limit=_PAGE_ROWS):
+            while page := await store.page(connection, after=last, limit=_PAGE_ROWS):
                 shown = [row for row in page if until is None or row.sequence <= until]
                 yield b"".join(map(rows.to_line, shown))
-                after = page[-1].sequence
+                last = page[-1].sequence
 
     async def of_project(signer: signers.Signer, until: int) -> AsyncIterator[bytes]:
         head, count, ends = rows.GENESIS, 0, (0, rows.GENESIS)

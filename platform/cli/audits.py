@@ -81,9 +81,37 @@ def audit_export(out: str, project: str, actor: str, as_json: bool) -> None:
     output.show({"file": out, "bytes": Path(out).stat().st_size}, as_json=as_json)
 
 
+@audit.command("archive")
+@click.option(
+    "--to", "folder", type=click.Path(file_okay=False), required=True, help="A folder that is kept elsewhere."
+)
+@session.AS
+@session.JSON
+def audit_archive(folder: str, actor: str, as_json: bool) -> None:
+    """Bring a folder up to the log's last signed row, and prove all of it; nothing leaves the log.
+
+    On the machine that has the checkpoints, or may read their bucket.
+    """
+    from pathlib import Path
+
+    from mainspring.platform.audit import archive
+
+    kept = archive.Archive(Path(folder))
+    before = kept.end()
+    with session.client(actor or "developer@local") as client:
+        found = kept.add(client.export_audit(after=before), lambda: _checkpoints()[0], _publics())
+    told = {"rows": found.rows, "added": found.rows - before, "head": found.head}
+    output.show({"folder": folder, **told, "pieces": len(kept.pieces())}, as_json=as_json)
+
+
 @audit.command("verify")
 @click.option(
     "--export", "export_file", type=click.Path(exists=True, dir_okay=False), help="Stand-alone: a log."
+)
+@click.option(
+    "--archive",
+    type=click.Path(exists=True, file_okay=False),
+    help="Stand-alone: a folder of `audit archive`.",
 )
 @click.option("--checkpoints", type=click.Path(exists=True, dir_okay=False), help="Its signed checkpoints.")
 @click.option("--public-key", type=click.Path(exists=True, dir_okay=False), help="Whose signature counts.")
@@ -98,6 +126,7 @@ def audit_export(out: str, project: str, actor: str, as_json: bool) -> None:
 @session.JSON
 def audit_verify(
     export_file: str | None,
+    archive: str | None,
     checkpoints: str | None,
     public_key: str | None,
     project: str,
@@ -106,8 +135,15 @@ def audit_verify(
     actor: str,
     as_json: bool,
 ) -> None:
-    """Recompute the hash chain and hold it against the signed checkpoints; with --export, without any server."""
-    if export_file:
+    """Recompute the hash chain and hold it against the signed checkpoints; with --export or --archive, without any server.
+
+    An archive has the checkpoints that sign it. With --checkpoints of elsewhere it is also the log that those sign.
+    """
+    if archive:
+        if not public_key or export_file or project:
+            raise click.UsageError("--archive needs --public-key, and neither --export nor --project")
+        found = _verify_archive(archive, checkpoints, public_key)
+    elif export_file:
         if not public_key or not (checkpoints or project):
             raise click.UsageError("--export needs --public-key, and --checkpoints or --project")
         found = _verify_export(export_file, checkpoints, public_key, project, allow_unsigned, jobs)
@@ -127,7 +163,7 @@ def _verify_export(
 
     from mainspring.platform.audit import project_chains, shares, verification
 
-    lines = Path(checkpoints).read_bytes().splitlines(keepends=True) if checkpoints else None
+    lines = _lines(checkpoints)
     keys = verification.load_publics(Path(public_key))
     if project:
         with Path(export).open("rb") as file:
@@ -135,6 +171,23 @@ def _verify_export(
     else:
         finding = shares.verify(Path(export), lines or [], keys, jobs=jobs, allow_unsigned=allow_unsigned)
     return {"ok": finding.ok, **dataclasses.asdict(finding)}
+
+
+def _verify_archive(folder: str, checkpoints: str | None, public_key: str) -> dict[str, Any]:
+    import dataclasses
+    from pathlib import Path
+
+    from mainspring.platform.audit import archive, verification
+
+    keys = verification.load_publics(Path(public_key))
+    finding = archive.Archive(Path(folder)).verify(keys, _lines(checkpoints))
+    return {"ok": finding.ok, **dataclasses.asdict(finding)}
+
+
+def _lines(checkpoints: str | None) -> list[bytes] | None:
+    from pathlib import Path
+
+    return Path(checkpoints).read_bytes().splitlines(keepends=True) if checkpoints else None
 
 
 @audit.command("restored")
@@ -181,17 +234,23 @@ def audit_public_key(out: str, as_json: bool) -> None:
     """The public halves of all keys that sign checkpoints, from the key file or from OpenBao; without the control API."""
     from pathlib import Path
 
+    from mainspring.platform.audit import verification
+
+    publics = _publics()
+    Path(out).write_bytes(verification.public_pems(publics))
+    ids = [verification.key_id(key) for key in reversed(publics)]
+    output.show({"file": out, "keys": ids}, as_json=as_json)
+
+
+def _publics() -> Any:
+    """Of all keys that sign, oldest first."""
     from mainspring.core import settings
     from mainspring.platform.audit import signers, verification
 
     s = settings.load()
     if s.audit.signer == "file":
-        publics = verification.load_publics(s.stack.state_dir / "audit" / "public.pem")
-    else:
-        publics = signers.chosen(s.audit, s.stack.state_dir / "keys" / "audit.key", ()).publics
-    Path(out).write_bytes(verification.public_pems(publics))
-    ids = [verification.key_id(key) for key in reversed(publics)]
-    output.show({"file": out, "keys": ids}, as_json=as_json)
+        return verification.load_publics(s.stack.state_dir / "audit" / "public.pem")
+    return signers.chosen(s.audit, s.stack.state_dir / "keys" / "audit.key", ()).publics
 
 
 @audit.command("checkpoints")
@@ -201,15 +260,20 @@ def audit_checkpoints(out: str, as_json: bool) -> None:
     """The signed checkpoints, from the bucket where there is one; without the control API."""
     from pathlib import Path
 
+    lines, place = _checkpoints()
+    new = Path(f"{out}.new")
+    new.write_bytes(b"".join(lines))
+    new.replace(out)
+    output.show({"file": out, "from": place, "checkpoints": len(lines)}, as_json=as_json)
+
+
+def _checkpoints() -> tuple[list[bytes], str]:
+    """All of them, and where they are from."""
     from mainspring.core import settings
     from mainspring.platform.audit import checkpoint_files, checkpoints
 
     s = settings.load()
     place = checkpoints.kept(s.stack.state_dir / "audit" / "checkpoints.jsonl", s.audit)
-    is_bucket = isinstance(place, checkpoint_files.CheckpointBucket)
-    lines = list(place.download()) if isinstance(place, checkpoint_files.CheckpointBucket) else place.lines()
-    new = Path(f"{out}.new")
-    new.write_bytes(b"".join(lines))
-    new.replace(out)
-    place_name = s.audit.checkpoints_url if is_bucket else "file"
-    output.show({"file": out, "from": place_name, "checkpoints": len(lines)}, as_json=as_json)
+    if isinstance(place, checkpoint_files.CheckpointBucket):
+        return list(place.download()), s.audit.checkpoints_url
+    return list(place.lines()), "file"

@@ -138,11 +138,10 @@ class AsyncRecords(AsyncConnection):
             if not (after := page.next):
                 return
 
-    async def export_audit(self, project: str = "") -> AsyncIterator[bytes]:
-        """The audit log in pieces of whole lines, as `mainspring audit verify --export` reads it; one project's part of it."""
-        async with self._stream(
-            "/api/v1/audit:export", {"project": project} if project else {}, quiet_seconds=None
-        ) as answer:
+    async def export_audit(self, project: str = "", *, after: int = 0) -> AsyncIterator[bytes]:
+        """The audit log in pieces of bytes, as `mainspring audit verify --export` reads it; one project's part of it, or what follows a row."""
+        asked: dict[str, Any] = {"project": project} if project else {"after": after} if after else {}
+        async with self._stream("/api/v1/audit:export", {}, quiet_seconds=None, **asked) as answer:
             async for piece in answer.aiter_raw():  # noqa: UP028 (the awaited half has no `yield from`)
                 yield piece
 
