@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from litestar.testing import TestClient
+from platform_api import transport
 
 from mainspring.core import errors, identity, settings
 from mainspring.core.client import control as control_client
@@ -60,18 +60,8 @@ class House:
         return sorted(path.name for path in self.folder.iterdir())
 
     def _control(self, actor: str) -> control_client.ControlClient:
-        asked = self.client
-
-        class Through(httpx.BaseTransport):
-            def handle_request(self, request: httpx.Request) -> httpx.Response:
-                answer = asked.request(
-                    request.method, str(request.url), headers=dict(request.headers), content=request.read()
-                )
-                return httpx.Response(
-                    answer.status_code, headers=answer.headers, stream=httpx.ByteStream(answer.content)
-                )
-
-        return control_client.ControlClient("http://api", self.issuer.token_of(actor), transport=Through())
+        token = self.issuer.token_of(actor)
+        return control_client.ControlClient("http://api", token, transport=transport(self.client))
 
 
 @pytest.fixture

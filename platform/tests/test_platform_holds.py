@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner
 from platform_api import Api, api, empty, launcher
 
-from mainspring.core.client import control as control_client
 from mainspring.core.contracts import base, retention
 from mainspring.platform.cli import holds as cli_holds
 from mainspring.platform.cli import main as cli
@@ -245,13 +244,7 @@ def test_what_is_no_hold(api: Api, changes: dict[str, Any], field: str) -> None:
 
 
 def test_the_command_line(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    def client(actor: str) -> control_client.ControlClient:
-        role = actor.partition("@")[0]
-        made = control_client.ControlClient("http://api", api._tokens[role], transport=api.client._transport)
-        monkeypatch.setattr(made, "close", lambda: None)
-        return made
-
-    monkeypatch.setattr(cli_holds.session, "client", client)
+    monkeypatch.setattr(cli_holds.session, "client", api.control_client)
 
     def run(*told: str, stdin: str = "") -> Any:
         done = CliRunner().invoke(cli.cli, ["hold", *told, "--json"], input=stdin)
