@@ -37,6 +37,10 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 AnyCapacity = Literal[Capacity.ON_DEMAND, Capacity.SPOT, Capacity.RESERVED]
 
 
+#: A key of a tag and the values that it may have.
+_TAG = r"[a-z][a-z0-9_.-]{0,62}(=[^,|=()]+(\|[^,|=()]+)*)?"
+
+
 class _Group(BaseModel):
     # Docstrings of fields are for readers of this file: pydantic would parse it for each group, 40 ms of every process.
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -565,6 +569,14 @@ class CostSettings(_Group):
     """A thousand predicted rows."""
     million_events: Annotated[float, Field(ge=0)] = 0.08
     """A million events that a reader of streams took in; about the on-demand rate of a managed stream for a kilobyte each."""
+    required_tags: Annotated[str, Field(pattern=rf"^(|{_TAG}(,{_TAG})*)$")] = ""
+    """Tags that each project must have, by comma, such as `team,cost-centre=a1|b2`: after `=` the values that there are; empty: none.
+    A project is not made without them."""
+    enforce_tags: Literal["refuse", "tell"] = "refuse"
+    """What comes of a project that was there before a tag was required: it starts no run and is not changed without its tags, or its
+    runs say what it lacks."""
+    close_days: Annotated[float, Field(ge=0, le=60)] = 3.0
+    """A month is closed so long after its end: usage of it that is put on record later is billed in the next one, as a correction."""
     storage_minutes: Annotated[float, Field(gt=0, le=1440)] = 60.0
     """Between two measurements of what projects keep: each worker makes them, and what is kept meanwhile is charged as it began."""
     run_reservation: Annotated[float, Field(ge=0)] = 0.1

@@ -41,6 +41,7 @@ projects: Final = sa.Table(
     sa.Column("monthly_budget_nanos", sa.BigInteger),
     sa.Column("created_at", TEXT, nullable=False),
     sa.Column("created_by", TEXT, nullable=False),
+    sa.Column("tags", sa.JSON),
 )
 
 #: `roles`: lists by environment; `*` is every environment.
@@ -144,6 +145,7 @@ audit: Final = sa.Table(
     sa.Index("audit_of_project", "project", "project_sequence", unique=True),
 )
 
+#: `billed_in`: the month, as `2026-11`, of what came after its own was closed; none: its own.
 usage: Final = sa.Table(
     "usage",
     metadata,
@@ -160,6 +162,7 @@ usage: Final = sa.Table(
     sa.Column("environment", TEXT, sa.Computed("\"view\" ->> 'environment'")),
     # For what a budget asks of a period.
     sa.Index("usage_of_budgets", "project", "environment", "started_at", "cost_nanos"),
+    sa.Column("billed_in", TEXT, index=True),
 )
 
 serving_usage: Final = sa.Table(

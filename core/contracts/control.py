@@ -15,6 +15,7 @@ from mainspring.core.contracts.pipelines import PipelineOptions
 from mainspring.core.contracts.releasing import ReleaseOptions
 from mainspring.core.contracts.retiring import RetireOptions
 from mainspring.core.contracts.scoring import ScoreOptions
+from mainspring.core.contracts.tags import Tags
 from mainspring.core.contracts.training import Metrics, ModelChanges, RollingSplit, RunStatus, Stage
 from mainspring.core.contracts.tuning import TuneOptions
 
@@ -28,6 +29,8 @@ class ProjectCreate(Request):
     description: Annotated[str, Field(max_length=2000)] = ""
     monthly_budget: Annotated[float, Field(gt=0)] | None = None
     """Spending limit per calendar month in the price book's currency; None: no limit."""
+    tags: Tags = {}
+    """By whom and for what its costs are; settings say which it must have."""
 
 
 class ProjectPatch(Request):
@@ -37,6 +40,8 @@ class ProjectPatch(Request):
     description: Annotated[str, Field(max_length=2000)] | None = None
     monthly_budget: Annotated[float, Field(gt=0)] | None = None
     """None, if it is written: no limit any more."""
+    tags: Tags | None = None
+    """All of them, in the place of those that there are. What was used keeps the tags that it was used under."""
 
 
 class ProjectView(Message):
@@ -49,6 +54,7 @@ class ProjectView(Message):
     spent_this_month: float
     reserved: float = 0.0
     """Kept free for runs that have not ended, beside what they have used already."""
+    tags: dict[str, str] = {}
     version: str = ""
     """Of what people set, and not of what is spent: its ETag, which a change names as `If-Match`."""
     created_at: UtcTime
@@ -152,6 +158,8 @@ class RunView(Message):
     status: RunStatus | None = None
     result: dict[str, Any] = {}
     workflow_url: str = ""
+    notice: str = ""
+    """In the answer to its start: what its project lacks, where that does not keep a run from starting."""
     trace_id: str = ""
     """Under which its spans are, from the request that started it on; empty where it has none, and in lists."""
     version: str = ""
@@ -306,6 +314,10 @@ class CostView(Message):
     charge_period_end: UtcTime
     capacity: Capacity = Capacity.ON_DEMAND
     """By whose rate it is billed; what has one price on all nodes is `on-demand`. `list_unit_price` is always that of on-demand."""
+    tags: dict[str, str] = {}
+    """Of its project, as they were when it was put on record: another tag later does not change what was."""
+    billed_in: str = ""
+    """The month, as `2026-11`, that it is billed in as a correction, its own having been closed; empty: the month it began in."""
 
 
 class CostSummary(Message):

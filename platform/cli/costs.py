@@ -30,9 +30,10 @@ def cost() -> None:
 @cost.command("report")
 @click.option(
     "--by",
-    type=click.Choice(["project", "run", "service", "environment", "sku", "capacity"]),
     default="project",
     show_default=True,
+    metavar="KEY",
+    help="`project`, `run`, `service`, `environment`, `sku`, `capacity`, or `tag:KEY` for a tag of projects.",
 )
 @_PROJECT
 @_SINCE
@@ -44,6 +45,22 @@ def cost_report(by: str, project_name: str, since: str, until: str, actor: str, 
     with session.client(actor or "developer@local") as client:
         found = client.costs(group_by=by, project=project_name, since=since, until=until)
     output.show(found.model_dump(mode="json"), as_json=as_json)
+
+
+@cost.command("untagged")
+@_PROJECT
+@session.AS
+@session.JSON
+def cost_untagged(project_name: str, actor: str, as_json: bool) -> None:
+    """Projects that lack tags which settings ask for (`[cost] required_tags`)."""
+    rows, after = [], ""
+    with session.client(actor or "developer@local") as client:
+        while True:
+            page = client.untagged_projects(project=project_name, after=after)
+            rows += page.items
+            if not (after := page.next):
+                break
+    output.show(rows, as_json=as_json, columns=("project", "owner", "lacks"))
 
 
 @cost.command("storage")

@@ -11,6 +11,11 @@ from mainspring.platform.cli import output, session
 __all__ = ["project"]
 
 
+_TAGS = click.option(
+    "--tag", "tags", multiple=True, metavar="KEY=VALUE", help="What its costs are told by; repeat it."
+)
+
+
 @click.group()
 def project() -> None:
     """Projects: a team's unit of access and cost."""
@@ -21,10 +26,17 @@ def project() -> None:
 @click.option("--owner", required=True, help="Who answers for it.")
 @click.option("--description", default="", help="One or two sentences.")
 @click.option("--monthly-budget", type=click.FloatRange(min=0, min_open=True))
+@_TAGS
 @session.AS
 @session.JSON
 def project_create(
-    name: str, owner: str, description: str, monthly_budget: float | None, actor: str, as_json: bool
+    name: str,
+    owner: str,
+    description: str,
+    monthly_budget: float | None,
+    tags: tuple[str, ...],
+    actor: str,
+    as_json: bool,
 ) -> None:
     """Create a project."""
     from mainspring.core import ids
@@ -35,6 +47,7 @@ def project_create(
         owner=owner,
         description=description,
         monthly_budget=monthly_budget,
+        tags=_tags(tags),
     )
     with session.client(actor or "developer@local") as client:
         output.show(client.create_project(request).model_dump(mode="json"), as_json=as_json)
@@ -46,6 +59,8 @@ def project_create(
 @click.option("--description")
 @click.option("--monthly-budget", type=click.FloatRange(min=0, min_open=True))
 @click.option("--no-budget", is_flag=True, help="No limit any more.")
+@_TAGS
+@click.option("--untag", "untags", multiple=True, metavar="KEY", help="Take a tag away; repeat it.")
 @session.DRY_RUN
 @session.AS
 @session.JSON
@@ -55,6 +70,8 @@ def project_update(
     description: str | None,
     monthly_budget: float | None,
     no_budget: bool,
+    tags: tuple[str, ...],
+    untags: tuple[str, ...],
     dry_run: bool,
     actor: str,
     as_json: bool,
@@ -69,7 +86,10 @@ def project_update(
     if no_budget:
         fields["monthly_budget"] = None
     with session.client(actor or "admin@local") as client:
-        found, patch = client.project(name), control.ProjectPatch(**fields)
+        found = client.project(name)
+        if tags or untags:
+            fields["tags"] = {k: v for k, v in {**found.tags, **_tags(tags)}.items() if k not in untags}
+        patch = control.ProjectPatch(**fields)
         if dry_run:
             before = found.model_dump(mode="json", include=set(fields))
             after = patch.model_dump(mode="json", include=set(fields))
@@ -98,3 +118,14 @@ def project_show(name: str, actor: str, as_json: bool) -> None:
     """One project."""
     with session.client(actor or "developer@local") as client:
         output.show(client.project(name).model_dump(mode="json"), as_json=as_json)
+
+
+def _tags(given: tuple[str, ...]) -> dict[str, str]:
+    """Errors: BadParameter for what is no `KEY=VALUE`."""
+    found = {}
+    for one in given:
+        key, equals, value = one.partition("=")
+        if not equals:
+            raise click.BadParameter(f"`{one}` is no tag; write `KEY=VALUE`", param_hint="--tag")
+        found[key] = value
+    return found

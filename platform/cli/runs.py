@@ -70,7 +70,10 @@ def run_start(
     )
     click.echo(f"idempotency key: {request.idempotency_key}", err=True)
     with session.client(actor or "developer@local") as client:
-        output.show(client.create_run(request).model_dump(mode="json"), as_json=as_json)
+        made = client.create_run(request)
+    if made.notice:
+        click.echo(made.notice, err=True)
+    output.show(made.model_dump(mode="json"), as_json=as_json)
 
 
 @run.command("list")

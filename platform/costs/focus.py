@@ -1,7 +1,8 @@
 """Priced records as FinOps FOCUS rows (version 1.2), for the finance tools that read them.
 
-Columns that FOCUS wants and that nothing here can fill, such as regions, are left out; `Tags` holds what a tag policy
-asks for. Money keeps its billionths: decimal text in CSV and JSON, `decimal(38, 9)` in Parquet. Nothing is missing in
+Columns that FOCUS wants and that nothing here can fill, such as regions, are left out. `Tags` holds the project's tags as they
+were when the use was put on record, with `project` and `environment`, which each record has by itself. What came after its
+month was closed is a `Correction` of the month that it is billed in. Money keeps its billionths: decimal text in CSV and JSON, `decimal(38, 9)` in Parquet. Nothing is missing in
 a row: what does not apply is an empty text.
 
 `ListUnitPrice` and `ListCost` are those of nodes on demand, whatever the use ran on; `BilledCost` and `EffectiveCost` are by the
@@ -24,7 +25,7 @@ from typing import IO, Any, Final
 
 from mainspring.core.contracts import control
 from mainspring.core.contracts.capacity import Capacity
-from mainspring.core.cost import pricing
+from mainspring.core.cost import closing, pricing
 
 __all__ = ["COLUMNS", "VERSION", "Format", "row", "write"]
 
@@ -97,7 +98,8 @@ def row(cost: control.CostView) -> dict[str, Any]:
     billed = Decimal(pricing.to_nanos(cost.billed_cost)).scaleb(-9)
     listed = Decimal(pricing.list_nanos(cost)).scaleb(-9)
     price, quantity = Decimal(repr(cost.list_unit_price)), Decimal(repr(cost.consumed_quantity))
-    began, ended = _month(cost.charge_period_start)
+    month = cost.billed_in or cost.charge_period_start.astimezone(UTC).strftime("%Y-%m")
+    began, ended = closing.span_of(month)
     resource, _, name = cost.run_id.rpartition("/")
     return {
         **dict.fromkeys(_PAID, billed),
@@ -109,7 +111,7 @@ def row(cost: control.CostView) -> dict[str, Any]:
         "BillingPeriodEnd": ended,
         "BillingPeriodStart": began,
         "ChargeCategory": "Usage",
-        "ChargeClass": "",
+        "ChargeClass": "Correction" if cost.billed_in else "",
         "ChargeDescription": f"{cost.sku_id} of {cost.service_name}",
         "ChargeFrequency": "Usage-Based",
         "ChargePeriodEnd": cost.charge_period_end.astimezone(UTC),
@@ -126,7 +128,7 @@ def row(cost: control.CostView) -> dict[str, Any]:
         "ServiceName": cost.service_name,
         "SkuId": cost.sku_id,
         "SubAccountId": cost.project,
-        "Tags": {"project": cost.project, "environment": cost.environment},
+        "Tags": {**cost.tags, "project": cost.project, "environment": cost.environment},
         "x_UsageKey": cost.usage_key,
     }
 
@@ -182,9 +184,3 @@ def _write_parquet(costs: Iterable[control.CostView], file: IO[bytes]) -> int:
         found.update({name: float(found[name]) for name in (*_PRICES, *_QUANTITIES)})
     pl.DataFrame(rows, schema=schema).write_parquet(file)
     return len(rows)
-
-
-def _month(at: datetime) -> tuple[datetime, datetime]:
-    began = at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    year, month = divmod(began.month, 12)
-    return began, began.replace(year=began.year + year, month=month + 1)

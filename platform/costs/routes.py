@@ -11,7 +11,7 @@ from litestar.params import FromQuery, JSONBody, QueryParameter
 
 from mainspring.core.contracts import budgets, control, training, unit_costs
 from mainspring.platform import plane as control_plane
-from mainspring.platform.costs import service, standing, store, units
+from mainspring.platform.costs import service, standing, units
 
 
 @post("/api/v1/usage", tags=["costs"])
@@ -28,12 +28,12 @@ async def record_usage(
 async def summarise_costs(
     plane: NamedDependency[control_plane.ControlPlane],
     credential: NamedDependency[str],
-    group_by: FromQuery[store.GroupBy] = "project",
+    group_by: Annotated[str, QueryParameter(max_length=100)] = "project",
     project: FromQuery[str] = "",
     since: FromQuery[datetime | None] = None,
     until: FromQuery[datetime | None] = None,
 ) -> control.CostSummary:
-    """Costs per project, run, service, environment, SKU or capacity, of use that began in [`since`, `until`)."""
+    """Costs per `project`, `run`, `service`, `environment`, `sku`, `capacity` or `tag:KEY`, of use that began in [`since`, `until`)."""
     return await service.summarise(
         plane, credential, group_by=group_by, project=project, since=since, until=until
     )
@@ -79,6 +79,18 @@ async def forecast_budgets(
     return await units.forecasts(plane, credential, project=project, after=after, limit=limit)
 
 
+@get("/api/v1/costs:untagged", tags=["costs"])
+async def list_untagged_projects(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    project: FromQuery[str] = "",
+    after: FromQuery[str] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=500)] = 100,
+) -> control.Page:
+    """Projects by name that lack tags which settings ask for, and what each lacks."""
+    return await service.untagged(plane, credential, project=project, after=after, limit=limit)
+
+
 @get("/api/v1/costs:oversize", tags=["costs"])
 async def list_oversize_runs(
     plane: NamedDependency[control_plane.ControlPlane],
@@ -109,6 +121,7 @@ HANDLERS = (
     list_cost_records,
     show_unit_costs,
     forecast_budgets,
+    list_untagged_projects,
     list_oversize_runs,
     show_standing,
 )

@@ -9,10 +9,11 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import cost, errors, identity
-from mainspring.core.contracts import control, training
+from mainspring.core.contracts import control, tags, training
+from mainspring.core.cost import tagging
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
-from mainspring.platform.costs import store
+from mainspring.platform.costs import stamping, store
 from mainspring.platform.projects import store as project_store
 
 
@@ -36,7 +37,7 @@ async def record(
                 )
             return mutation.Change(control.CostView.model_validate(known.view), resource, is_new=False)
         await project_store.find(connection, usage.project)
-        view = cost.price(usage, plane.book)
+        (view,) = await stamping.stamped(connection, plane.book, [cost.price(usage, plane.book)])
         await store.insert(connection, usage, view, cost.cost_nanos(usage, plane.book))
         return mutation.Change(view, resource, view.model_dump(mode="json"))
 
@@ -54,7 +55,7 @@ async def summarise(
     plane: control_plane.ControlPlane,
     credential: str,
     *,
-    group_by: store.GroupBy,
+    group_by: str,
     project: str,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -62,7 +63,7 @@ async def summarise(
     """Costs added up, of one project if it is named, or of those that the actor may know of.
 
     Of use that began in [`since`, `until`). The groups add up to the total to the billionth.
-    Errors: NotFound; InvalidRequest for a period without an offset from UTC, or of no length.
+    Errors: NotFound; InvalidRequest for a period without an offset from UTC, or of no length, or a key that there is not.
     """
     check_period(since, until)
     async with reads.reading(plane, credential, action="cost.read") as reader:
@@ -94,6 +95,27 @@ async def records(
     return control.Page(
         items=[view.model_dump(mode="json") for view in found[:limit]],
         next=found[limit - 1].usage_key if len(found) > limit else "",
+    )
+
+
+async def untagged(
+    plane: control_plane.ControlPlane, credential: str, *, project: str, after: str, limit: int
+) -> control.Page:
+    """A page of projects by name that lack tags which settings ask for. Errors: NotFound for `project`."""
+    found: list[tags.ProjectUntagged] = []
+    async with reads.reading(plane, credential, action="cost.read") as reader:
+        visible = await reader.projects(project)
+        while len(found) <= limit:
+            rows = await project_store.page(reader.connection, after=after, limit=limit + 1, visible=visible)
+            for row in rows:
+                if lacks := tagging.lacking(project_store.tags_of(row), plane.book):
+                    found.append(tags.ProjectUntagged(project=row.name, owner=row.owner, lacks=lacks))
+            if len(rows) <= limit:
+                break
+            after = rows[-1].name
+    return control.Page(
+        items=[one.model_dump(mode="json") for one in found[:limit]],
+        next=found[limit - 1].project if len(found) > limit else "",
     )
 
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import cost, errors
-from mainspring.core.contracts import control, training
+from mainspring.core.contracts import control, tags, training
 from mainspring.core.contracts.budgets import ALL, Period
 from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.cost import periods
 from mainspring.platform import database
 
-GroupBy: TypeAlias = Literal["project", "run", "service", "environment", "sku", "capacity"]
-
 _table = database.usage
+#: How a key of a tag begins where costs are asked for by it.
+TAG: Final = "tag:"
 _KEYS: Final[Mapping[str, sa.ColumnElement[str]]] = {
     "project": _table.c.project,
     "run": _table.c.run_id,
@@ -64,6 +64,7 @@ async def insert(
             currency=view.billing_currency,
             record=record.model_dump(mode="json"),
             view=view.model_dump(mode="json"),
+            billed_in=view.billed_in or None,
         )
     )
 
@@ -100,9 +101,25 @@ async def run_costs(connection: AsyncConnection, run_ids: Sequence[str]) -> dict
     return {run_id: cost.to_amount(int(nanos)) for run_id, nanos in (await connection.execute(query)).all()}
 
 
-async def sums(connection: AsyncConnection, group_by: GroupBy, currency: str, only: Only) -> dict[str, int]:
-    """Billionths of the currency by group, by its name. Errors: InvalidRequest for a cost in another currency."""
-    key = _KEYS[group_by]
+def key_of(group_by: str) -> sa.ColumnElement[str]:
+    """What a record counts for: of a tag, the value that its project had then. Errors: InvalidRequest."""
+    if group_by.startswith(TAG):
+        try:
+            name = tags.check_key(group_by.removeprefix(TAG))
+        except ValueError as error:
+            raise errors.InvalidRequest(f"{error}; name one, as in `tag:team`", field="group_by") from error
+        return sa.func.coalesce(_table.c.view["tags", name].as_string(), tags.UNTAGGED)
+    if group_by not in _KEYS:
+        raise errors.InvalidRequest(
+            f"costs have no key `{group_by[:80]}`; use one of {', '.join(f'`{one}`' for one in _KEYS)} or `tag:KEY`",
+            field="group_by",
+        )
+    return _KEYS[group_by]
+
+
+async def sums(connection: AsyncConnection, group_by: str, currency: str, only: Only) -> dict[str, int]:
+    """Billionths of the currency by group, by its name. Errors: InvalidRequest for a cost in another currency, or no such key."""
+    key = key_of(group_by)
     query = only.of(sa.select(key, _table.c.currency, sa.func.sum(_table.c.cost_nanos)))
     found: dict[str, int] = {}
     for name, billed_in, nanos in (await connection.execute(query.group_by(key, _table.c.currency))).all():

@@ -12,6 +12,7 @@ from mainspring.core import errors
 from mainspring.core.contracts import members as member_contracts
 from mainspring.core.contracts import schedules as processes
 from mainspring.core.contracts.base import Digest, Request, Slug
+from mainspring.core.contracts.tags import Tags
 
 __all__ = [
     "FILE",
@@ -68,6 +69,8 @@ class WantedProject(Request):
     description: Annotated[str, Field(max_length=2000)] = ""
     monthly_budget: Annotated[float, Field(gt=0)] | None = None
     """Null, if it is written: no limit."""
+    tags: Tags | None = None
+    """All of them; one that is not named is taken away."""
 
 
 class WantedDeployment(Request):

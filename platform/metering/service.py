@@ -39,7 +39,9 @@ async def record(
                     name=one.usage_key,
                 )
         await store.require_projects(connection, {r.project for r in new.values()})
-        await store.insert(connection, [(r, cost.price_serving(r, plane.book)) for r in new.values()])
+        await store.insert(
+            connection, [(r, cost.price_serving(r, plane.book)) for r in new.values()], plane.book
+        )
         return mutation.Change(
             metering.ServingUsageReceipt(received=len(records), new=len(new)),
             "usage/serving",

@@ -87,7 +87,7 @@ async def _charge(
     if before.measured_at is None or not before.total_bytes:
         return ""
     view, nanos = cost.price_storage(before.project, before.stored, before.measured_at, until, plane.book)
-    await usage_store.charge(connection, [(before.model_dump(mode="json"), [(view, nanos)])])
+    await usage_store.charge(connection, [(before.model_dump(mode="json"), [(view, nanos)])], plane.book)
     return view.usage_key
 
 

@@ -8,8 +8,10 @@ from typing import Any, Literal, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mainspring.core import settings
 from mainspring.core.contracts import control, metering
 from mainspring.platform import database
+from mainspring.platform.costs import stamping
 from mainspring.platform.projects import store as project_store
 
 GroupBy: TypeAlias = Literal["project", "endpoint", "model_version", "caller"]
@@ -32,7 +34,9 @@ async def require_projects(connection: AsyncConnection, names: set[str]) -> None
 
 
 async def insert(
-    connection: AsyncConnection, records: Sequence[tuple[metering.ServingUsage, Charges]]
+    connection: AsyncConnection,
+    records: Sequence[tuple[metering.ServingUsage, Charges]],
+    book: settings.CostSettings,
 ) -> None:
     if not records:
         return
@@ -48,11 +52,17 @@ async def insert(
             for r, charges in records
         ],
     )
-    await charge(connection, [(r.model_dump(mode="json"), charges) for r, charges in records])
+    await charge(connection, [(r.model_dump(mode="json"), charges) for r, charges in records], book)
 
 
-async def charge(connection: AsyncConnection, records: Sequence[tuple[Mapping[str, Any], Charges]]) -> None:
+async def charge(
+    connection: AsyncConnection,
+    records: Sequence[tuple[Mapping[str, Any], Charges]],
+    book: settings.CostSettings,
+) -> None:
     """Put into the ledger of all costs what each record costs."""
+    charged = [(record, view, nanos) for record, charges in records for view, nanos in charges]
+    views = await stamping.stamped(connection, book, [view for _, view, _ in charged])
     rows = [
         {
             "usage_key": view.usage_key,
@@ -64,9 +74,9 @@ async def charge(connection: AsyncConnection, records: Sequence[tuple[Mapping[st
             "currency": view.billing_currency,
             "record": record,
             "view": view.model_dump(mode="json"),
+            "billed_in": view.billed_in or None,
         }
-        for record, charges in records
-        for view, nanos in charges
+        for view, (record, _, nanos) in zip(views, charged, strict=True)
     ]
     await connection.execute(sa.insert(database.usage), rows)
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors, identity
 from mainspring.core.contracts import base, control
+from mainspring.core.cost import tagging
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.costs import reservations
@@ -21,9 +22,10 @@ from mainspring.platform.projects import store
 async def create(
     plane: control_plane.ControlPlane, credential: str, request: control.ProjectCreate
 ) -> control.ProjectView:
-    """Errors: Conflict if the name is taken."""
+    """Errors: Conflict if the name is taken; InvalidRequest without the tags that settings ask for."""
 
     async def do(connection: AsyncConnection, actor: identity.Actor) -> mutation.Change[control.ProjectView]:
+        tagging.require(request.name, request.tags, plane.book)
         await store.insert(connection, request, actor.name)
         view = store.view(await store.find(connection, request.name), 0)
         return mutation.Change(view, f"project/{request.name}", request.model_dump(mode="json"))
@@ -49,10 +51,11 @@ async def update(
     """Change what people set of a project, its budget too; the same again changes nothing. Role: admin.
 
     Errors: NotFound; PreconditionRequired without `if_match`, PreconditionFailed if it is not the one of that;
-    InvalidRequest for an empty patch, or a field that cannot be taken away.
+    InvalidRequest for an empty patch, a field that cannot be taken away, or a project that would be without tags that
+    settings ask for; one that lacks them is changed in nothing else first, unless settings are to tell of it only.
     """
     wanted = store.columns(patch)
-    empty = next((field for field in ("owner", "description") if wanted.get(field, "") is None), "")
+    empty = next((field for field in ("owner", "description", "tags") if wanted.get(field, "") is None), "")
     if not wanted or empty:
         problem = f"`{empty}` cannot be taken away" if empty else "the patch changes nothing"
         raise errors.InvalidRequest(f"{problem}; send the fields to set", field=empty)
@@ -60,10 +63,13 @@ async def update(
     async def do(connection: AsyncConnection, _actor: identity.Actor) -> mutation.Change[control.ProjectView]:
         before = await store.find(connection, name)
         versions.require(if_match, store.version(before), resource="project", name=name)
-        changed = {k: v for k, v in wanted.items() if before._mapping[k] != v}
+        was = {**before._mapping, "tags": store.tags_of(before)}
+        changed = {k: v for k, v in wanted.items() if was[k] != v}
+        if changed and ("tags" in changed or plane.book.enforce_tags == "refuse"):
+            tagging.require(name, wanted.get("tags", was["tags"]), plane.book)
         await store.update(connection, name, changed)
         view = await _view(connection, await store.find(connection, name), base.utc_now())
-        detail = {k: {"from": before._mapping[k], "to": v} for k, v in changed.items()}
+        detail = {k: {"from": was[k], "to": v} for k, v in changed.items()}
         return mutation.Change(view, f"project/{name}", detail, is_new=bool(changed))
 
     return await mutation.mutate(

@@ -33,6 +33,7 @@ async def insert(connection: AsyncConnection, request: control.ProjectCreate, cr
             monthly_budget_nanos=None if budget is None else cost.to_nanos(budget),
             created_at=base.utc_now().isoformat(),
             created_by=created_by,
+            tags=request.tags,
         )
     )
 
@@ -104,9 +105,18 @@ def view(row: sa.Row[Any], spent_nanos: int, held_nanos: int = 0) -> control.Pro
         reserved=cost.to_amount(held_nanos),
         created_at=row.created_at,
         created_by=row.created_by,
+        tags=tags_of(row),
         version=version(row),
     )
 
 
+def tags_of(row: sa.Row[Any]) -> dict[str, str]:
+    """None are of a project that a release made which knew no tags."""
+    return row.tags or {}
+
+
 def version(row: sa.Row[Any]) -> str:
-    return versions.of(row.name, row.owner, row.description, row.monthly_budget_nanos, row.created_at)
+    tags = tags_of(row)
+    # Without tags it is what it was before there were any.
+    told = (tags,) if tags else ()
+    return versions.of(row.name, row.owner, row.description, row.monthly_budget_nanos, row.created_at, *told)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import cost, errors, identity, ids, policy, traces
 from mainspring.core.contracts import base, control, training
+from mainspring.core.cost import tagging
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
@@ -31,21 +32,24 @@ async def create(
 
     If the engine does not answer, the run stays `pending`, and the same key again, or recovery, starts it: the
     workflow id is the run id, so there is never a second execution.
-    Errors: NotFound for the project, PolicyDenied, BudgetExceeded, QuotaExceeded; Conflict if the key came with another request, or if
+    Errors: NotFound for the project, PolicyDenied (also for one without the tags that settings ask for), BudgetExceeded, QuotaExceeded; Conflict if the key came with another request, or if
     the endpoint is another project's.
     """
     requests.check_complete(request)
+    notice = ""
 
     async def on(connection: AsyncConnection) -> tuple[access.Target, ...]:
         facts = await purposes_service.of_run(connection, request)
         return (requests.target(request, facts), *await exports.asked(plane, connection, request))
 
     async def can_afford(connection: AsyncConnection, actor: identity.Actor) -> None:
+        nonlocal notice
         if request.kind in requests.ENDS:
             return  # a budget that is spent must not keep a bad model in service
         if await store.find_by_key(connection, actor.name, request.idempotency_key) is None:
             await dpia_service.require(connection, request)
             await limits.require(plane, connection, request)
+            notice = await _untagged(plane, connection, request.project)
             await afford(
                 connection, request.project, request.environment, requests.wanted_nanos(plane, request)
             )
@@ -81,7 +85,7 @@ async def create(
             await reservations.insert(connection, run_id, request.project, wanted, now=now, hours=hours)
         body = request.model_dump(mode="json")
         intent = await intents.insert(connection, run_id, intents.Kind.START, actor.name, body)
-        return intended(run_id, intent, body)
+        return intended(run_id, intent, body | ({"notice": notice} if notice else {}))
 
     try:
         asked = await mutation.mutate(
@@ -98,7 +102,17 @@ async def create(
             raise
         async with plane.database.read() as connection:
             raise await purposes_service.refused(connection, request, denial) from None
-    return await carry_out(plane, asked)
+    view = await carry_out(plane, asked)
+    return view.model_copy(update={"notice": notice})
+
+
+async def _untagged(plane: control_plane.ControlPlane, connection: AsyncConnection, name: str) -> str:
+    """What the project lacks, where settings are to tell of it; empty: nothing. Errors: PolicyDenied where they are to refuse."""
+    tags = project_store.tags_of(await project_store.find(connection, name))
+    lacks = tagging.lacking(tags, plane.book)
+    if lacks and plane.book.enforce_tags == "refuse":
+        raise tagging.denial(name, lacks)
+    return tagging.notice(name, lacks) if lacks else ""
 
 
 @dataclass(frozen=True)

@@ -277,9 +277,11 @@ REQUESTS = (
     Asked("POST", "/api/v1/usage", _usage()),
     *(
         Asked("GET", "/api/v1/costs", query=f"group_by={key}", may_answer=True)
-        for key in ("project", "run", "service", "environment", "sku", "capacity")
+        for key in ("project", "run", "service", "environment", "sku", "capacity", "tag:team")
     ),
     Asked("GET", "/api/v1/costs", query="project={project}"),
+    Asked("GET", "/api/v1/costs:untagged", may_answer=True),
+    Asked("GET", "/api/v1/costs:untagged", query="project={project}"),
     Asked("GET", "/api/v1/costs:units", may_answer=True),
     Asked("GET", "/api/v1/costs:units", query="project={project}"),
     Asked("GET", "/api/v1/costs:oversize", may_answer=True),

@@ -208,9 +208,13 @@ class AsyncRecords(AsyncConnection):
     async def costs(
         self, *, group_by: str = "project", project: str = "", since: str = "", until: str = ""
     ) -> control.CostSummary:
-        """Of use that began in [`since`, `until`), times as RFC 3339; empty: without a limit."""
+        """Of use that began in [`since`, `until`), times as RFC 3339; empty: without a limit. `tag:KEY` is by a tag of projects."""
         period = wire.period(since, until)
         return await self._get("/api/v1/costs", control.CostSummary, group_by=group_by, project=project, **period)
+
+    async def untagged_projects(self, *, project: str = "", after: str = "", limit: int = 100) -> control.Page:
+        """By name: those that lack tags which settings ask for; items are `tags.ProjectUntagged`."""
+        return await self._get("/api/v1/costs:untagged", control.Page, project=project, after=after, limit=limit)
 
     async def cost_records(
         self, *, project: str = "", since: str = "", until: str = ""
