@@ -577,6 +577,8 @@ class CostSettings(_Group):
     runs say what it lacks."""
     close_days: Annotated[float, Field(ge=0, le=60)] = 3.0
     """A month is closed so long after its end: usage of it that is put on record later is billed in the next one, as a correction."""
+    shared_projects: Annotated[str, Field(pattern=r"^(|[a-z0-9-]+(,[a-z0-9-]+)*)$")] = ""
+    """Projects whose costs are of all others, by comma: a chargeback shares them among its receivers; empty: none."""
     storage_minutes: Annotated[float, Field(gt=0, le=1440)] = 60.0
     """Between two measurements of what projects keep: each worker makes them, and what is kept meanwhile is charged as it began."""
     run_reservation: Annotated[float, Field(ge=0)] = 0.1

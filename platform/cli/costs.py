@@ -13,7 +13,7 @@ from mainspring.platform.cli import output, session
 if TYPE_CHECKING:
     from mainspring.platform.costs import focus
 
-__all__ = ["cost"]
+__all__ = ["cost", "format_of"]
 
 _PROJECT = click.option("--project", "project_name", default="", help="Of this project only.")
 _SINCE = click.option(
@@ -316,7 +316,7 @@ def cost_export(
     from mainspring.core import durable
     from mainspring.platform.costs import focus
 
-    chosen = _format(file, form)
+    chosen = format_of(file, form)
     with session.client(actor or "developer@local") as client:
         records = client.cost_records(project=project_name, since=since, until=until)
         rows = 0
@@ -331,7 +331,7 @@ def cost_export(
     output.show(done, as_json=as_json)
 
 
-def _format(file: Path, form: str | None) -> focus.Format:
+def format_of(file: Path, form: str | None) -> focus.Format:
     from mainspring.platform.costs import focus
 
     name = form or {".jsonl": "json"}.get(file.suffix, file.suffix.removeprefix("."))

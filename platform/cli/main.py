@@ -24,6 +24,7 @@ from mainspring.platform.cli import (
     budgets,
     bundles,
     contracts,
+    cost_reports,
     costs,
     data,
     dpia,
@@ -321,6 +322,8 @@ cli.add_command(audits.audit)
 cli.add_command(batch.batch)
 cli.add_command(bundles.bundle)
 cli.add_command(costs.cost)
+costs.cost.add_command(cost_reports.cost_chargeback)
+costs.cost.add_command(cost_reports.cost_showback)
 cli.add_command(contracts.contracts)
 cli.add_command(data.catalog)
 cli.add_command(protection.data)

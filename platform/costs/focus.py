@@ -21,13 +21,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Literal, TypeAlias
 
 from mainspring.core.contracts import control
 from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.cost import closing, pricing
 
-__all__ = ["COLUMNS", "VERSION", "Format", "row", "write"]
+__all__ = [
+    "CATEGORIES",
+    "COLUMNS",
+    "VERSION",
+    "Format",
+    "Kind",
+    "row",
+    "service_category",
+    "write",
+    "write_rows",
+]
 
 VERSION: Final = "1.2"
 _PAID: Final = ("BilledCost", "EffectiveCost")
@@ -71,7 +81,16 @@ COLUMNS: Final = (
     "Tags",
     "x_UsageKey",
 )
-_CATEGORIES: Final[Mapping[Capacity, str]] = {
+#: What a column holds.
+Kind: TypeAlias = Literal["text", "money", "number", "time", "tags"]
+_KINDS: Final[Mapping[str, Kind]] = {
+    **dict.fromkeys(COLUMNS, "text"),
+    **dict.fromkeys(_MONEY, "money"),
+    **dict.fromkeys((*_PRICES, *_QUANTITIES), "number"),
+    **dict.fromkeys(_TIMES, "time"),
+    "Tags": "tags",
+}
+CATEGORIES: Final[Mapping[Capacity, str]] = {
     Capacity.ON_DEMAND: "Standard",
     Capacity.SPOT: "Dynamic",
     Capacity.RESERVED: "Committed",
@@ -118,13 +137,13 @@ def row(cost: control.CostView) -> dict[str, Any]:
         "ChargePeriodStart": cost.charge_period_start.astimezone(UTC),
         "ConsumedUnit": cost.consumed_unit,
         "InvoiceIssuerName": _ISSUER,
-        "PricingCategory": _CATEGORIES[cost.capacity],
+        "PricingCategory": CATEGORIES[cost.capacity],
         "PricingUnit": cost.consumed_unit,
         "ProviderName": _ISSUER,
         "PublisherName": _ISSUER,
         "ResourceId": name,
         "ResourceType": resource or "run",
-        "ServiceCategory": _SERVICE_CATEGORIES.get(cost.sku_id, "AI and Machine Learning"),
+        "ServiceCategory": service_category(cost.sku_id),
         "ServiceName": cost.service_name,
         "SkuId": cost.sku_id,
         "SubAccountId": cost.project,
@@ -135,9 +154,20 @@ def row(cost: control.CostView) -> dict[str, Any]:
 
 def write(costs: Iterable[control.CostView], file: IO[bytes], form: Format) -> int:
     """Write the rows, and say how many. CSV and JSON are written as they come; Parquet is held in memory first."""
+    return write_rows(map(row, costs), _KINDS, file, form)
+
+
+def write_rows(
+    rows: Iterable[Mapping[str, Any]], columns: Mapping[str, Kind], file: IO[bytes], form: Format
+) -> int:
+    """As :func:`write`, of rows that have these columns: money and quantities as `Decimal` or None, times as UTC `datetime`."""
     if form is Format.PARQUET:
-        return _write_parquet(costs, file)
-    pieces = _csv(costs) if form is Format.CSV else (json.dumps(_text(row(cost))) + "\n" for cost in costs)
+        return _write_parquet(rows, columns, file)
+    pieces = (
+        _csv(rows, columns)
+        if form is Format.CSV
+        else (json.dumps({name: _plain(found[name]) for name in columns}) + "\n" for found in rows)
+    )
     count = -1 if form is Format.CSV else 0  # the header is no row
     for piece in pieces:
         file.write(piece.encode())
@@ -145,42 +175,55 @@ def write(costs: Iterable[control.CostView], file: IO[bytes], form: Format) -> i
     return count
 
 
-def _csv(costs: Iterable[control.CostView]) -> Iterator[str]:
+def service_category(sku: str) -> str:
+    """FOCUS's word for what a SKU is."""
+    return _SERVICE_CATEGORIES.get(sku, "AI and Machine Learning")
+
+
+def _csv(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> Iterator[str]:
     def line(cells: Iterable[str]) -> str:
         text = io.StringIO(newline="")
         csv.writer(text).writerow(cells)  # RFC 4180: lines end in CR LF, and cells with either are quoted
         return text.getvalue()
 
-    yield line(COLUMNS)
-    for cost in costs:
-        found = _text(row(cost))
-        found["Tags"] = json.dumps(found["Tags"])
-        yield line(_harmless(found[name]) for name in COLUMNS)
+    names = list(columns)
+    yield line(names)
+    for found in rows:
+        yield line(_cell(found[name]) for name in names)
 
 
-def _harmless(cell: str) -> str:
-    """Text that a spreadsheet would compute is marked as text; of ours only names can begin so, amounts are positive."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+def _cell(value: Any) -> str:
+    """Text that a spreadsheet would compute is marked as text; an amount below 0 is a number, and stays one."""
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) else value
+    if value is None:
+        return ""
+    return json.dumps(value) if isinstance(value, dict) else str(_plain(value))
 
 
-def _text(found: Mapping[str, Any]) -> dict[str, Any]:
-    def plain(value: Any) -> Any:
-        if isinstance(value, Decimal):
-            return f"{value:f}"
-        return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
-
-    return {name: plain(found[name]) for name in COLUMNS}
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
 
 
-def _write_parquet(costs: Iterable[control.CostView], file: IO[bytes]) -> int:
+def _write_parquet(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, Kind], file: IO[bytes]) -> int:
     import polars as pl
 
-    schema: dict[str, Any] = dict.fromkeys(COLUMNS, pl.String)
-    schema.update(dict.fromkeys(_MONEY, pl.Decimal(38, 9)))
-    schema.update(dict.fromkeys((*_PRICES, *_QUANTITIES), pl.Float64))
-    schema.update(dict.fromkeys(_TIMES, pl.Datetime("us", "UTC")))
-    rows = [{**found, "Tags": json.dumps(found["Tags"])} for found in map(row, costs)]
-    for found in rows:
-        found.update({name: float(found[name]) for name in (*_PRICES, *_QUANTITIES)})
-    pl.DataFrame(rows, schema=schema).write_parquet(file)
-    return len(rows)
+    types: dict[Kind, Any] = {
+        "money": pl.Decimal(38, 9),
+        "number": pl.Float64,
+        "time": pl.Datetime("us", "UTC"),
+        "text": pl.String,
+        "tags": pl.String,
+    }
+
+    def stored(kind: Kind, value: Any) -> Any:
+        if kind == "tags":
+            return json.dumps(value)
+        return float(value) if kind == "number" else value
+
+    made = [{name: stored(kind, found[name]) for name, kind in columns.items()} for found in rows]
+    schema = {name: types[kind] for name, kind in columns.items()}
+    pl.DataFrame(made, schema=schema).write_parquet(file)
+    return len(made)

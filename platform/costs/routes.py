@@ -9,9 +9,9 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody, QueryParameter
 
-from mainspring.core.contracts import budgets, control, training, unit_costs
+from mainspring.core.contracts import budgets, control, cost_reports, training, unit_costs
 from mainspring.platform import plane as control_plane
-from mainspring.platform.costs import service, standing, units
+from mainspring.platform.costs import reports, service, standing, units
 
 
 @post("/api/v1/usage", tags=["costs"])
@@ -91,6 +91,33 @@ async def list_untagged_projects(
     return await service.untagged(plane, credential, project=project, after=after, limit=limit)
 
 
+@get("/api/v1/costs:chargeback", tags=["costs"])
+async def charge_costs_back(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    month: Annotated[str, QueryParameter(max_length=40)],
+    by: Annotated[str, QueryParameter(max_length=100)] = "project",
+    split: FromQuery[cost_reports.Split] = cost_reports.Split.PROPORTIONAL,
+) -> cost_reports.Chargeback:
+    """What each `project`, `environment` or value of `tag:KEY` pays of a month such as `2026-11`, with its share of what is of all.
+
+    A role of the whole platform is needed.
+    """
+    return await reports.chargeback(plane, credential, month=month, by=by, split=split)
+
+
+@get("/api/v1/costs:showback", tags=["costs"])
+async def show_costs_back(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    month: Annotated[str, QueryParameter(max_length=40)],
+    by: Annotated[str, QueryParameter(max_length=100)] = "project",
+    project: FromQuery[str] = "",
+) -> cost_reports.Showback:
+    """What each `project`, `environment` or value of `tag:KEY` used in a month, beside the month before, its forecast and its budget."""
+    return await reports.showback(plane, credential, month=month, by=by, project=project)
+
+
 @get("/api/v1/costs:oversize", tags=["costs"])
 async def list_oversize_runs(
     plane: NamedDependency[control_plane.ControlPlane],
@@ -122,6 +149,8 @@ HANDLERS = (
     show_unit_costs,
     forecast_budgets,
     list_untagged_projects,
+    charge_costs_back,
+    show_costs_back,
     list_oversize_runs,
     show_standing,
 )

@@ -282,6 +282,9 @@ REQUESTS = (
     Asked("GET", "/api/v1/costs", query="project={project}"),
     Asked("GET", "/api/v1/costs:untagged", may_answer=True),
     Asked("GET", "/api/v1/costs:untagged", query="project={project}"),
+    Asked("GET", "/api/v1/costs:chargeback", query="month=2026-11"),
+    Asked("GET", "/api/v1/costs:showback", query="month=2026-11", may_answer=True),
+    Asked("GET", "/api/v1/costs:showback", query="month=2026-11&project={project}"),
     Asked("GET", "/api/v1/costs:units", may_answer=True),
     Asked("GET", "/api/v1/costs:units", query="project={project}"),
     Asked("GET", "/api/v1/costs:oversize", may_answer=True),
@@ -442,7 +445,7 @@ OPEN = ("/healthz", "/readyz", "/metrics", "/schema", "/portal")
 
 def is_whole(asked: Asked) -> bool:
     """Of the platform as a whole, or of rows that nobody has here: no tenant gets an answer."""
-    return any(word in asked.path for word in ("audit", "rows", "/key"))
+    return any(word in asked.path for word in ("audit", "rows", "/key", ":chargeback"))
 
 
 NOWHERE = Names(

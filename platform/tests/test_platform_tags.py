@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,76 +13,20 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from litestar.testing import TestClient
+from platform_costs import Api, serving
 
-from mainspring.core import cost, errors, identity, settings
+from mainspring.core import cost, errors
 from mainspring.core.client import control as control_client
 from mainspring.core.contracts import control, tags
-from mainspring.platform import app as control_app
 from mainspring.platform.cli import main as cli
 from mainspring.platform.cli import session
 from mainspring.platform.costs import focus
-from mainspring.platform.runs import launcher
 
 #: Once over SQLite, once over PostgreSQL.
 both_engines = pytest.mark.usefixtures("database_url")
 
-ACTORS = {
-    "adm": identity.Actor("root", ("admin",)),
-    "dev": identity.Actor("ana", ("developer",)),
-    "work": identity.Actor("work", ("service",)),
-}
 NEEDED = "[cost]\nrequired_tags = 'team,cost-centre=a1|b2'\n"
 WHOLE = {"team": "risk", "cost-centre": "a1"}
-
-
-class Api:
-    def __init__(self, client: TestClient[Any]) -> None:
-        self.http = client
-
-    def call(
-        self, actor: str, method: str, path: str, expect: int, body: Any = None, if_match: str = ""
-    ) -> Any:
-        headers = {"Authorization": f"Bearer {actor}", **({"If-Match": if_match} if if_match else {})}
-        answer = self.http.request(method, f"/api/v1{path}", json=body, headers=headers)
-        assert answer.status_code == expect, answer.text
-        return answer.json()
-
-    def make(self, name: str, given: dict[str, str], expect: int = 201) -> Any:
-        return self.call("dev", "POST", "/projects", expect, {"name": name, "owner": "team", "tags": given})
-
-    def change(self, name: str, expect: int, **patch: Any) -> Any:
-        return self.call("adm", "PATCH", f"/projects/{name}", expect, patch, if_match="*")
-
-    def use(self, project: str, key: str, hours: float = 1.0, at: datetime | None = None) -> control.CostView:
-        began = at or datetime.now(UTC)
-        body = {
-            "usage_key": key,
-            "run_id": f"run_{project}",
-            "project": project,
-            "service": "ray-train",
-            "sku": "cpu_core_hour",
-            "consumed_quantity": hours,
-            "consumed_unit": "core-hours",
-            "started_at": began.isoformat(),
-            "ended_at": (began + timedelta(hours=1)).isoformat(),
-        }
-        return control.CostView.model_validate(self.call("work", "POST", "/usage", 201, body))
-
-    def client(self, actor: str) -> control_client.ControlClient:
-        return control_client.ControlClient("http://control", actor, transport=self.http._transport)
-
-
-@contextmanager
-def serving(folder: Path, written: str = "") -> Iterator[Api]:
-    (folder / "mainspring.toml").write_text(written)
-    app = control_app.create_app(
-        settings.load({}, directory=folder),
-        issuer=identity.TokenIssuer(ACTORS),
-        launcher=launcher.MemoryLauncher(),
-    )
-    with TestClient(app) as client:
-        yield Api(client)
 
 
 @both_engines

@@ -13,6 +13,7 @@ from mainspring.core.contracts import (
     budgets,
     catalog,
     control,
+    cost_reports,
     evidence,
     lineage,
     metering,
@@ -215,6 +216,18 @@ class AsyncRecords(AsyncConnection):
     async def untagged_projects(self, *, project: str = "", after: str = "", limit: int = 100) -> control.Page:
         """By name: those that lack tags which settings ask for; items are `tags.ProjectUntagged`."""
         return await self._get("/api/v1/costs:untagged", control.Page, project=project, after=after, limit=limit)
+
+    async def chargeback(
+        self, month: str, *, by: str = "project", split: cost_reports.Split = cost_reports.Split.PROPORTIONAL
+    ) -> cost_reports.Chargeback:
+        """What each `project`, `environment` or value of `tag:KEY` pays of a month such as `2026-11`. A role of the whole platform."""
+        path = "/api/v1/costs:chargeback"
+        return await self._get(path, cost_reports.Chargeback, month=month, by=by, split=str(split))
+
+    async def showback(self, month: str, *, by: str = "project", project: str = "") -> cost_reports.Showback:
+        """What each used of a month, beside the month before, its forecast and its budget."""
+        path = "/api/v1/costs:showback"
+        return await self._get(path, cost_reports.Showback, month=month, by=by, project=project)
 
     async def cost_records(
         self, *, project: str = "", since: str = "", until: str = ""
