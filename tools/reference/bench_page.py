@@ -44,13 +44,14 @@ def pages() -> dict[str, str]:
     job = _read("demo/results/demo-epyc.json")
     told, pictures = journey_results.main_job(job)
     parts += ["## The main job", f"{_machine(job)} Anew: `python -m mainspring.bench demo`.", *told]
-    trials = ("classification-xeon", "text-xeon", "vision-epyc")
+    trials = ("classification-xeon", "text-xeon", "vision-epyc", "batch-epyc", "streaming-epyc")
     results = [_read(f"templates/results/{name}.json") for name in trials]
     rows = [row for result in results for row in journey_results.template_rows(result)]
     parts += [
         "## Templates",
         "Anew: `python -m mainspring.bench templates TEMPLATE`.",
         table(journey_results.TEMPLATES_HEAD, rows),
+        *journey_results.promises(results),
     ]
     seen = _read("monitoring/results/year.json")
     parts += ["## A year of monitoring", _machine(seen), *journey_results.year(seen)]

@@ -65,6 +65,27 @@ def template_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
+def promises(found: list[dict[str, Any]]) -> list[str]:
+    """What templates promise beside a model: months that are scored as the training scored them, streams that answer as the batch."""
+    told = []
+    for one in [row for result in found for row in result["results"]]:
+        if "months" in one:
+            off = max(month["most_off"] for month in one["months"])
+            rows = sum(month["rows"] for month in one["months"])
+            by = "; ".join(f"{m['month']}: AUC {m['auc']} ({m['listed_auc']})" for m in one["months"])
+            told.append(
+                f"{code(one['template'])}: {rows:,} flights of three months scored as {code('mainspring batch score')} does; the largest"
+                f" difference from the training's own score is {off:.1g}. By month, beside boosted trees over like features: {by}."
+            )
+        if "streams" in one:
+            seen = one["streams"]
+            told.append(
+                f"{code(one['template'])}: {seen['events']:,} events played by their time in {seen['seconds']:.0f} s; of {seen['rows']:,} keys that"
+                f" have a row at their end, {seen['different']} have another than the batch's."
+            )
+    return told
+
+
 TEMPLATES_HEAD = ("template", "rows learned from", "test AUC", "baseline", "wanted", "", "seconds in all")
 
 
