@@ -126,10 +126,7 @@ class PolicyEngine:
         request = _request(question)
         # What matches in one of the sets would in all of them together: a `forbid` of any goes before every `permit`.
         found: dict[bool, set[str]] = {True: set(), False: set()}
-        sets = self._sets[action]
-        for place in (None, *(narrowing.places(question) if len(sets) > 1 else ())):
-            if (some := sets.get(place)) is None:
-                continue
+        for some in self._asked_about(action, question):
             answer = cedarpy.is_authorized(request, some, self._slice(*facts), self._schema)
             if answer.diagnostics.errors or answer.decision is cedarpy.Decision.NoDecision:
                 raise _Undecided(tuple(answer.diagnostics.errors))
@@ -137,6 +134,14 @@ class PolicyEngine:
         reasons = found[False] or found[True]
         decided = tuple(p.id for p in self._about[action] if p.id in reasons)
         return questions.Decision(bool(reasons) and not found[False], decided)
+
+    def _asked_about(self, action: str, question: questions.Question) -> Iterator[cedarpy.PolicySet]:
+        """The sets that hold every policy that can match, one at least."""
+        sets = self._sets[action]
+        hit = [place for place in narrowing.places(question) if place in sets] if len(sets) > 1 else []
+        if all(map(narrowing.is_name, hit)):
+            yield sets[None]
+        yield from (sets[place] for place in hit)
 
     def about(self, action: str) -> tuple[Policy, ...]:
         """The policies that are looked at for it."""
@@ -287,12 +292,19 @@ def _about(groups: frozenset[str], policies: tuple[Policy, ...]) -> tuple[Policy
 
 
 def _sets_of(policies: tuple[Policy, ...]) -> dict[narrowing.Place | None, cedarpy.PolicySet]:
-    """Those that are looked at for every question (None: always there), and by what the others demand."""
+    """Those that are looked at for every question (None: always there), and by what the others demand.
+
+    A set by an attribute has those for every question as well, and is asked in their place: to ask two costs more than some policies twice.
+    """
     found: dict[narrowing.Place | None, list[Policy]] = {None: []}
     for policy, demand in zip(policies, narrowing.placed([p.body for p in policies]), strict=True):
         for place in demand or (None,):
             found.setdefault(place, []).append(policy)
-    return {place: _set_of(tuple(some)) for place, some in found.items()}
+    always = found[None]
+    return {
+        place: _set_of(tuple(some if place is None or narrowing.is_name(place) else [*always, *some]))
+        for place, some in found.items()
+    }
 
 
 def _set_of(policies: tuple[Policy, ...]) -> cedarpy.PolicySet:

@@ -15,14 +15,14 @@ from typing import Any, Final, TypeAlias
 
 from mainspring.platform.policies import questions
 
-__all__ = ["Demand", "Place", "WORTH", "demands", "placed", "places"]
+__all__ = ["Demand", "Place", "WORTH", "demands", "is_name", "placed", "places"]
 
 #: Where a policy looks, and what it must find there.
 Place: TypeAlias = tuple[str, str]
 #: The places of which a question must have one.
 Demand: TypeAlias = frozenset[Place]
 
-#: Policies that are no longer asked, from which on another set is worth being asked: a set costs as much as some forty policies.
+#: Policies that are spared, from which on an attribute is worth sets of its own: to ask another one costs as much as some thirty policies.
 WORTH: Final = 40
 
 _ACTOR: Final = "principal.name"
@@ -41,6 +41,11 @@ _PARTS: Final = {
     "!": ("arg",),
     "if-then-else": ("if", "then", "else"),
 }
+
+
+def is_name(place: Place) -> bool:
+    """Of somebody or something, and not a value that many share."""
+    return place[0] in _NAMES
 
 
 def places(question: questions.Question) -> Iterator[Place]:
