@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mainspring.core.contracts import masking
 from mainspring.core.monitoring import tokens
+from mainspring.core.protection import showing
 
 __all__ = ["Rules", "masked"]
-
-_HIDDEN: Final = "***"
-#: Of these the end is what their owner knows them by.
-_ENDS: Final = frozenset({"card_number", "bank_account", "phone"})
 
 
 @dataclass(frozen=True)
@@ -91,17 +88,8 @@ def masked(
     if form == "hash":
         shown = ["" if t is None else t for t in tokeniser.column(name, told)]
     else:
-        shown = ["" if v is None else _part(str(v), kind) for v in told]
+        shown = ["" if v is None else showing.part(str(v), kind) for v in told]
     return np.array(shown, dtype=object), valid
-
-
-def _part(value: str, kind: str) -> str:
-    """What is left: little enough of a short value that nobody guesses the rest."""
-    if kind in _ENDS:
-        return _HIDDEN + value[-2:] if len(value) >= 10 else _HIDDEN
-    if kind == "email" and value.count("@") == 1:
-        return value[0] + _HIDDEN + "@" + _HIDDEN if value[0] != "@" else _HIDDEN
-    return value[0] + _HIDDEN if len(value) >= 4 else _HIDDEN
 
 
 def _empty(values: NDArray[Any]) -> NDArray[Any]:

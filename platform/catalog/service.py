@@ -13,13 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import canonical, errors, identity
 from mainspring.core.catalog import rules
-from mainspring.core.contracts import base, catalog, control, protection
+from mainspring.core.contracts import base, catalog, control, masking, protection
+from mainspring.core.protection import showing
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.catalog import store
 from mainspring.platform.http import versions
 from mainspring.platform.lineage import store as lineage_store
 from mainspring.platform.projects import store as project_store
+from mainspring.platform.protection import masking_service
 from mainspring.platform.protection import service as protection_service
 from mainspring.platform.protection import store as protection_store
 
@@ -120,8 +122,9 @@ async def search(
         rows = await store.page(
             reader.connection, wanted, after=_cursor(after), limit=limit + 1, visible=visible
         )
+        forms = {name: masking_service.forms_for(plane, reader, name) for name in {r.project for r in rows}}
     now = base.utc_now()
-    items = [_view(row, now).model_dump(mode="json") for row in rows[:limit]]
+    items = [_view(row, now, forms[row.project]).model_dump(mode="json") for row in rows[:limit]]
     last = json.dumps([rows[limit - 1].project, rows[limit - 1].name]) if len(rows) > limit else ""
     return control.Page(items=items, next=last)
 
@@ -143,8 +146,11 @@ async def show(
                 name=name,
                 did_you_mean=close,
             )
+        forms = masking_service.forms_for(plane, reader, project)
         users, is_cut = await _users(connection, project, name, await reader.projects())
-    return _view(row, base.utc_now()).model_copy(update={"downstream": users, "is_downstream_cut": is_cut})
+    return _view(row, base.utc_now(), forms).model_copy(
+        update={"downstream": users, "is_downstream_cut": is_cut}
+    )
 
 
 def _version(project: str, entries: Mapping[tuple[str, str], dict[str, Any]]) -> str:
@@ -171,9 +177,10 @@ async def _users(
     return tuple(users), found.is_cut
 
 
-def _view(row: sa.Row[Any], now: datetime) -> catalog.CatalogView:
+def _view(row: sa.Row[Any], now: datetime, forms: Mapping[str, masking.Form]) -> catalog.CatalogView:
+    entry = showing.entry(catalog.CatalogEntry.model_validate(row.entry), forms)
     view = catalog.CatalogView.model_validate(
-        {**row.entry, "project": row.project, "updated_at": row.updated_at}
+        {**entry.model_dump(), "project": row.project, "updated_at": row.updated_at}
     )
     if view.newest_event_at is None:
         return view

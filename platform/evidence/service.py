@@ -15,11 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mainspring.core import errors, identity
 from mainspring.core.contracts import base, evidence
 from mainspring.core.models import bundle, signing, withdrawn_keys
+from mainspring.core.protection import showing
 from mainspring.platform import access, mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import checkpoints, rows, verification
 from mainspring.platform.evidence import gathering, pack
 from mainspring.platform.projects import store as project_store
+from mainspring.platform.protection import masking_service
 
 #: Of a bundle, what is not evidence but the model itself, or has values of columns: a fitted plan has those of its vocabularies.
 _LEFT_OUT: Final = frozenset({*(n for n in bundle.LEARNED.values() if n), "samples.json", "plan.json"})
@@ -73,7 +75,11 @@ async def _made(
     size = await checkpointer.take()
     async with plane.database.read() as connection:
         log = await gathering.audit_slice(connection, about, size)
-        runs = await gathering.runs(connection, about)
+        shown = await masking_service.on_record(plane, connection, project)
+        runs = [
+            {**run, "result": showing.result(run["result"] or {}, shown)}
+            for run in await gathering.runs(connection, about)
+        ]
         costs = await gathering.costs(connection, about)
         callers = await gathering.callers(connection, about)
         members, requests = await gathering.access(connection, about)

@@ -6,11 +6,13 @@ import asyncio
 from typing import Any
 
 from mainspring.core import errors, settings
-from mainspring.core.contracts import control
+from mainspring.core.contracts import control, evaluation
 from mainspring.core.models import bundle, signing, withdrawn
+from mainspring.core.protection import showing
 from mainspring.platform import plane as control_plane
 from mainspring.platform import reads
 from mainspring.platform.models import store
+from mainspring.platform.protection import masking_service
 
 
 async def read(
@@ -33,6 +35,9 @@ async def show(
     async with reads.reading(plane, credential, action="run.read") as reader:
         await reader.project(project)
         row = await store.find(reader.connection, project, digest)
+        shown = await masking_service.shown_to(
+            plane, reader, project, row.environment if row is not None else ""
+        )
     if row is None:
         raise errors.NotFound(
             f"no training or import of `{project}` made bundle `{digest}`; see the project's models",
@@ -40,6 +45,9 @@ async def show(
             name=digest,
         )
     said = await asyncio.to_thread(_said, plane.serving, digest)
+    if "card" in said:
+        found = evaluation.Evaluation.model_validate(row.result.get("evaluation") or {})
+        said["card"] = showing.card(said["card"], found, shown)
     return control.ModelView.model_validate({**store.view(row).model_dump(), **said})
 
 

@@ -12,12 +12,14 @@ from mainspring.core import canonical, errors, identity
 from mainspring.core.contracts import alerts, base, control
 from mainspring.core.contracts.alerts import AlertState
 from mainspring.core.monitoring import pages
+from mainspring.core.protection import showing
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.endpoints import store as endpoint_store
 from mainspring.platform.http import versions
 from mainspring.platform.monitoring import raising, store
 from mainspring.platform.projects import store as project_store
+from mainspring.platform.protection import masking_service
 
 _VERBS: Final = {AlertState.ACKNOWLEDGED: "alert.acknowledge", AlertState.RESOLVED: "alert.resolve"}
 
@@ -29,13 +31,17 @@ async def record(
 
     Errors: NotFound for the project; Conflict for an endpoint of another one.
     """
-    report = record.report
 
     async def do(connection: AsyncConnection, by: identity.Actor) -> mutation.Change[alerts.ReportView]:
-        await project_store.find(connection, report.project)
+        await project_store.find(connection, record.report.project)
+        # Alerts, mails and the log are read by many: what is not for everybody is a token from here on.
+        shown = await masking_service.on_record(plane, connection, record.report.project)
+        report = showing.report(record.report, shown)
         await endpoint_store.check_not_foreign(connection, report.endpoint, report.project)
         now = base.utc_now()
-        row, is_new = await store.add_report(connection, record, now=now)
+        row, is_new = await store.add_report(
+            connection, record.model_copy(update={"report": report}), now=now
+        )
         if not is_new:
             view = store.report_view(row, await store.retraining_of(connection, row))
             return mutation.Change(view, _report(row), is_new=False)
@@ -59,8 +65,8 @@ async def record(
         plane,
         credential,
         action="monitor.record",
-        resource=f"monitoring/{report.project}",
-        on=access.project(report.project),
+        resource=f"monitoring/{record.report.project}",
+        on=access.project(record.report.project),
         do=do,
     )
 
@@ -69,16 +75,35 @@ async def show_report(
     plane: control_plane.ControlPlane, credential: str, report_id: str
 ) -> alerts.ReportView:
     """Errors: NotFound, also for one of a project that must not be known of."""
+    view, shown = await _report_for(plane, credential, report_id)
+    return view.model_copy(update={"report": view.report and showing.report(view.report, shown)})
+
+
+async def _report_for(
+    plane: control_plane.ControlPlane, credential: str, report_id: str
+) -> tuple[alerts.ReportView, showing.Shown]:
     async with reads.reading(plane, credential, action="monitor.read") as reader:
         row = await store.find_report(reader.connection, report_id)
         if not reader.may(row.project):
             raise store.unknown_report(report_id)
-        return store.report_view(row, await store.retraining_of(reader.connection, row))
+        shown = await masking_service.shown_to(plane, reader, row.project, row.environment)
+        return store.report_view(row, await store.retraining_of(reader.connection, row)), shown
 
 
 async def show_page(plane: control_plane.ControlPlane, credential: str, report_id: str) -> bytes:
-    """The page that a report's check left. Errors: those of :func:`show_report` and `pages.read`; NotFound if it left none."""
-    found = await show_report(plane, credential, report_id)
+    """The page that a report's check left: whole, or not at all, as it has values.
+
+    Errors: those of :func:`show_report` and `pages.read`; NotFound if it left none; PermissionDenied for who does not see one of its
+    columns as it is.
+    """
+    found, shown = await _report_for(plane, credential, report_id)
+    columns = found.report.columns if found.report is not None else ()
+    if hidden := [f"`{c.name}`" for c in columns if shown.hides(c.name)]:
+        raise errors.PermissionDenied(
+            f"the page of report `{report_id}` has values of {', '.join(hidden[:3])}, which policies do not show you as they"
+            " are; read the report itself, which has them masked",
+            action="data.see",
+        )
     if not found.html_digest:
         raise errors.NotFound(
             f"the check of report `{report_id}` left no page: it had too few rows, or `html=false`",
@@ -118,7 +143,8 @@ async def show_alert(plane: control_plane.ControlPlane, credential: str, alert_i
         row = await store.find_alert(reader.connection, alert_id)
         if not reader.may(row.project):
             raise store.unknown_alert(alert_id)
-        return store.alert_view(row, await store.history(reader.connection, alert_id))
+        shown = await masking_service.shown_to(plane, reader, row.project, row.environment)
+        return _shown(store.alert_view(row, await store.history(reader.connection, alert_id)), shown)
 
 
 async def read_alerts(
@@ -141,7 +167,10 @@ async def read_alerts(
             before=before,
             limit=limit + 1,
         )
-    items = [store.alert_view(row).model_dump(mode="json", exclude={"history"}) for row in rows[:limit]]
+        places = {(row.project, row.environment) for row in rows}
+        shown = {place: await masking_service.shown_to(plane, reader, *place) for place in places}
+    views = [_shown(store.alert_view(row), shown[row.project, row.environment]) for row in rows[:limit]]
+    items = [view.model_dump(mode="json", exclude={"history"}) for view in views]
     return control.Page(items=items, next=rows[limit - 1].alert_id if len(rows) > limit else "")
 
 
@@ -165,6 +194,20 @@ async def resolve(
     return await _change(plane, credential, alert_id, why, AlertState.RESOLVED)
 
 
+def _shown(view: alerts.AlertView, shown: showing.Shown) -> alerts.AlertView:
+    """An alert that was found before its column was classified has its values still."""
+
+    def told(event: alerts.AlertEvent) -> alerts.AlertEvent:
+        if "message" not in event.detail:
+            return event
+        _, message = showing.finding(view.subject, str(event.detail["message"]), shown)
+        return event.model_copy(update={"detail": {**event.detail, "message": message}})
+
+    subject, message = showing.finding(view.subject, view.message, shown)
+    history = tuple(map(told, view.history))
+    return view.model_copy(update={"subject": subject, "message": message, "history": history})
+
+
 async def _change(
     plane: control_plane.ControlPlane,
     credential: str,
@@ -180,8 +223,9 @@ async def _change(
 
     async def do(connection: AsyncConnection, by: identity.Actor) -> mutation.Change[alerts.AlertView]:
         row = await store.find_alert(connection, alert_id)
+        shown = await masking_service.on_record(plane, connection, row.project)
         if row.state == wanted:
-            return mutation.Change(store.alert_view(row), _alert(row), is_new=False)
+            return mutation.Change(_shown(store.alert_view(row), shown), _alert(row), is_new=False)
         if row.state == AlertState.RESOLVED:
             raise store.is_over(row)
         now = base.utc_now()
@@ -190,8 +234,8 @@ async def _change(
         await store.update_alert(connection, alert_id, state=name, reason=why.reason, **values)
         await store.add_event(connection, alert_id, name, by=by.name, at=now, detail={"reason": why.reason})
         row = await store.find_alert(connection, alert_id)
-        view = store.alert_view(row, await store.history(connection, alert_id))
-        return mutation.Change(view, _alert(row), {"reason": why.reason, "message": row.message})
+        view = _shown(store.alert_view(row, await store.history(connection, alert_id)), shown)
+        return mutation.Change(view, _alert(row), {"reason": why.reason, "message": view.message})
 
     return await mutation.mutate(
         plane,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import canonical, errors, identity, policy
 from mainspring.core.contracts import catalog, masking
-from mainspring.core.protection import keysets
+from mainspring.core.features import schema
+from mainspring.core.monitoring import tokens
+from mainspring.core.protection import keysets, reading, showing
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.catalog import store as catalog_store
@@ -72,7 +74,7 @@ async def section(
     rules = [
         masking.MaskRule(classification=cls, role=role, purpose=purpose, form=form)
         for cls, role, purpose in itertools.product(masking.CLASSES, ROLES, ("", *purposes))
-        if (form := _form(plane, project, cls, role, purpose, is_synthetic_only)) != "full"
+        if (form := _form(plane, _role(role), project, cls, purpose, is_synthetic_only)) != "full"
     ]
     return masking.MaskingSection(project=project, fields=fields, rules=rules)
 
@@ -83,16 +85,76 @@ def _class(column: dict[str, Any]) -> catalog.Classification:
     return "confidential" if column["is_pii"] and said not in masking.CLASSES else said
 
 
+async def shown_to(
+    plane: control_plane.ControlPlane, reader: reads.Reader, project: str, environment: str = ""
+) -> showing.Shown:
+    """How somebody who reads sees the project's columns in reports and evaluations: by the same question (`data.see`) that reads of
+    features are answered by, without a purpose."""
+    forms = forms_for(plane, reader, project, environment)
+    return await _shown(plane, reader.connection, project, forms)
+
+
+async def on_record(
+    plane: control_plane.ControlPlane, connection: AsyncConnection, project: str
+) -> showing.Shown:
+    """How values are put on record, and told to receivers, whoever reads that: as tokens."""
+    return await _shown(plane, connection, project, dict.fromkeys(masking.CLASSES, "hash"))
+
+
+def forms_for(
+    plane: control_plane.ControlPlane, reader: reads.Reader, project: str, environment: str = ""
+) -> dict[str, masking.Form]:
+    """By class, how somebody who reads sees it; the classes that are for everybody are not there."""
+    asked = access.to_read(reader.who, "data.see", project).principal
+    is_synthetic_only = reading_service.is_synthetic_only(plane, environment)
+    return {cls: _form(plane, asked, project, cls, "", is_synthetic_only) for cls in masking.CLASSES}
+
+
+async def _shown(
+    plane: control_plane.ControlPlane,
+    connection: AsyncConnection,
+    project: str,
+    forms: Mapping[str, masking.Form],
+) -> showing.Shown:
+    classes = await _classes(connection, project)
+    found = {name: (forms[cls], kind) for name, (cls, kind) in classes.items() if forms[cls] != "clear"}
+    tokeniser = await asyncio.to_thread(tokens.Tokeniser.load, plane.serving.token_key)
+    return showing.Shown(found, tokeniser)
+
+
+async def _classes(
+    connection: AsyncConnection, project: str
+) -> dict[str, tuple[catalog.Classification, str]]:
+    """Class and kind of columns that are not for everybody, by every name that reports know: a column's own, whatever entry it is
+    of, and a view's as it is joined. Of several the strictest counts."""
+    entries = {name: entry for (_, name), entry in (await catalog_store.entries(connection, project)).items()}
+    kinds = await store.kinds(connection, project)
+    said = [(n, c["name"], _class(c)) for n, entry in entries.items() for c in entry["columns"]]
+    known = await reading_service.known(connection, project)
+    said += [(n, column, cls) for n, columns in known.items() for column, cls in columns.items()]
+    found: dict[str, tuple[catalog.Classification, str]] = {}
+    for entry, column, cls in said:
+        if cls not in masking.CLASSES:
+            continue
+        for name in (column, schema.joined_name(entry.removeprefix("view."), column)):
+            was, kind = found.get(name, ("", ""))
+            found[name] = reading.strictest(was, cls), kind or kinds.get((entry, column), "")
+    return found
+
+
+def _role(role: str) -> questions.Principal:
+    return questions.Principal("", frozenset({role}), frozenset())
+
+
 def _form(
     plane: control_plane.ControlPlane,
+    who: questions.Principal,
     project: str,
     cls: catalog.Classification,
-    role: str,
     purpose: str,
     is_synthetic_only: bool,
 ) -> masking.Form:
     """The most that the policies allow."""
-    who = questions.Principal("", frozenset({role}), frozenset())
     for form in masking.FORMS[:-1]:
         context: dict[str, str | bool] = {"classification": cls, "purpose": purpose, "form": form}
         context["is_synthetic_only"] = is_synthetic_only

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mainspring.core import cost, errors, identity, ids, policy, traces
 from mainspring.core.contracts import base, control, training
 from mainspring.core.cost import tagging
+from mainspring.core.protection import showing
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
@@ -20,7 +21,7 @@ from mainspring.platform.costs import store as cost_store
 from mainspring.platform.endpoints import store as endpoint_store
 from mainspring.platform.http import versions
 from mainspring.platform.projects import store as project_store
-from mainspring.platform.protection import dpia_service, exports, purposes_service
+from mainspring.platform.protection import dpia_service, exports, masking_service, purposes_service
 from mainspring.platform.quotas import limits
 from mainspring.platform.runs import intents, outbox, requests, store
 
@@ -165,16 +166,22 @@ async def show(plane: control_plane.ControlPlane, credential: str, run_id: str) 
         row = await store.find(reader.connection, run_id)
         if not reader.may(row.project):
             raise store.unknown(run_id)
-    return await _show(plane, run_id)
+        shown = await masking_service.shown_to(plane, reader, row.project, row.environment)
+    return await _show(plane, run_id, shown)
 
 
-async def _show(plane: control_plane.ControlPlane, run_id: str) -> control.RunView:
+async def _show(
+    plane: control_plane.ControlPlane, run_id: str, shown: showing.Shown | None = None
+) -> control.RunView:
+    """`shown` None: to somebody who did something about it, and is told as the log is."""
     async with plane.database.read() as connection:
         row = await store.find(connection, run_id)
         costs = await cost_store.run_costs(connection, [run_id])
+        shown = shown or await masking_service.on_record(plane, connection, row.project)
     view = store.view(row, costs.get(run_id, 0.0), await outbox.live_status(plane, run_id))
     begun_in = await outbox.traceparent_of(plane, run_id, intents.Kind.START)
-    return view.model_copy(update={"trace_id": traces.trace_id_of(begun_in)})
+    told = {"trace_id": traces.trace_id_of(begun_in), "result": showing.result(view.result, shown)}
+    return view.model_copy(update=told)
 
 
 async def read(
@@ -198,11 +205,20 @@ async def read(
             reader.connection, projects=projects, only_open=only_open, before=before, limit=limit + 1
         )
         costs = await cost_store.run_costs(reader.connection, [row.run_id for row in rows])
+        # Most runs of a page have no evaluation: nobody is asked about those.
+        places = {(row.project, row.environment) for row in rows if row.result.get("evaluation")}
+        seen = {place: await masking_service.shown_to(plane, reader, *place) for place in places}
     shown = rows[:limit]
     live = [row for row in shown if training.Stage(row.stage) not in store.TERMINAL]
     statuses = await asyncio.gather(*(outbox.live_status(plane, row.run_id) for row in live))
     status_of = {row.run_id: status for row, status in zip(live, statuses, strict=True)}
     views = [store.view(row, costs.get(row.run_id, 0.0), status_of.get(row.run_id)) for row in shown]
+    views = [
+        view.model_copy(update={"result": showing.result(view.result, seen[place])})
+        if (place := (view.project, view.environment)) in seen
+        else view
+        for view in views
+    ]
     return control.Page(
         items=[view.model_dump(mode="json") for view in views],
         next=shown[-1].run_id if len(rows) > limit else "",
@@ -315,7 +331,7 @@ async def report(
         )
 
     async def do(connection: AsyncConnection, _actor: identity.Actor) -> mutation.Change[None]:
-        await store.find(connection, run_id)
+        run = await store.find(connection, run_id)
         known = await audit_store.is_recorded(connection, event.event_key)
         if known is not None:
             _check_same(audit_store.view(known), event)
@@ -326,8 +342,13 @@ async def report(
             await store.set_stage(connection, run_id, reached, event.detail.get("result") or {})
             if reached in store.TERMINAL:
                 await reservations.release(connection, run_id)
+        detail = event.detail
+        if isinstance(result := detail.get("result"), dict):
+            # The run keeps what it answered; the log, which nobody can mend, has no value that is not for everybody.
+            shown = await masking_service.on_record(plane, connection, run.project)
+            detail = {**detail, "result": showing.result(result, shown)}
         return mutation.Change(
-            None, f"run/{run_id}", event.detail, event_key=event.event_key, on_behalf_of=event.actor
+            None, f"run/{run_id}", detail, event_key=event.event_key, on_behalf_of=event.actor
         )
 
     await mutation.mutate(

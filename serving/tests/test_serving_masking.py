@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from mainspring.core import errors, ports
 from mainspring.core.contracts import masking as contracts
 from mainspring.core.monitoring import tokens
-from mainspring.core.protection import masking
+from mainspring.core.protection import masking, showing
 from mainspring.serving.access import masking as in_force
 
 PATH: Final = "/v1/features:read"
@@ -240,7 +240,7 @@ def test_a_document_that_cannot_be_read_stops_a_start_and_changes_nothing_later(
 @pytest.mark.parametrize("kind", ["email", "card_number", "phone", "person_name", ""])
 @hypothesis.given(st.text(st.characters(exclude_categories=["Cs"]), max_size=24))
 def test_what_is_left_of_a_value_is_little(kind: str, value: str) -> None:
-    shown = masking._part(value, kind) if value else "***"
+    shown = showing.part(value, kind) if value else "***"
     assert "***" in shown
     assert len(shown.replace("***", "").replace("@", "")) <= 2
     if 1 < len(value) < 4 and "*" not in value:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mainspring.core import projects
 from mainspring.core.contracts import evaluation, training
+from mainspring.core.protection import showing
 
 
 def render(
@@ -72,7 +73,7 @@ def _slices(looked: evaluation.Evaluation) -> list[str]:
         "| column | value | rows | base rate | mean score | AUC | calibration error | |",
         "|---|---|---|---|---|---|---|---|",
         *(
-            f"| {_cell(one.column)} | {_cell(one.value)} | {one.rows} | {_told(one.base_rate)} | {_told(one.mean_score)}"
+            f"| {showing.cell(one.column)} | {showing.cell(one.value)} | {one.rows} | {_told(one.base_rate)} | {_told(one.mean_score)}"
             f" | {_told(one.auc)} | {_told(one.calibration_error)} | {one.note} |"
             for one in looked.slices
         ),
@@ -92,7 +93,7 @@ def _fairness(looked: evaluation.Evaluation) -> list[str]:
             "| group | rows | positives | selection rate | true positive rate | false positive rate |",
             "|---|---|---|---|---|---|",
             *(
-                f"| {_cell(g.value)} | {g.rows} | {g.positives} | {_told(g.selection_rate)} | {_told(g.true_positive_rate)}"
+                f"| {showing.cell(g.value)} | {g.rows} | {g.positives} | {_told(g.selection_rate)} | {_told(g.true_positive_rate)}"
                 f" | {_told(g.false_positive_rate)} |"
                 for g in found.groups
             ),
@@ -131,8 +132,3 @@ def _champion(looked: evaluation.Evaluation) -> list[str]:
 
 def _told(value: float | None) -> str:
     return "not told" if value is None else f"{value:.4f}"
-
-
-def _cell(text: str) -> str:
-    """Data's own words in a table."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
