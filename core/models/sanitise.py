@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from mainspring.core import errors
-from mainspring.core.contracts import inputs
+from mainspring.core.contracts import inputs, masking
 from mainspring.core.models import bundle
 
 _LOG: Final = logging.getLogger("mainspring.models")
@@ -108,7 +108,11 @@ class Sanitiser:
         if not outside.any():
             return column
         at = int(outside.argmax())
-        found = f"`{place(name, at)}` is {column[at]:g}, training saw {low:g} to {high:g}"
+        if declared.is_pii or declared.classification in masking.CLASSES:
+            # Callers and readers of logs are told neither somebody's value nor training's extremes, which are somebody's.
+            found = f"`{place(name, at)}` is outside of what training saw"
+        else:
+            found = f"`{place(name, at)}` is {column[at]:g}, training saw {low:g} to {high:g}"
         self._count(digest, name, action, 1 if action == "refuse" else int(outside.sum()))
         if action == "refuse":
             raise errors.InvalidRequest(f"{found}; correct the value or its unit", field=place(name, at))

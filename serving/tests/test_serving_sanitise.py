@@ -96,6 +96,21 @@ def test_bounds_of_one_side_of_fractions_and_of_large_whole_numbers() -> None:
     assert np.isnan(applied([np.nan], np.float32, low=0, high=1, out_of_range="refuse")).all()
 
 
+@pytest.mark.parametrize("declared", [{"is_pii": True}, {"classification": "restricted"}])
+def test_of_a_column_that_is_not_for_everybody_neither_value_nor_range_is_told(
+    declared: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(errors.InvalidRequest) as refused:
+        applied([-5], np.float32, low=7, high=10, out_of_range="refuse", **declared)
+    assert (
+        refused.value.message == "`rows[0].x` is outside of what training saw; correct the value or its unit"
+    )
+    with caplog.at_level(logging.WARNING):
+        applied([-5], np.float32, low=7, high=10, **declared)
+    (said,) = (r.getMessage() for r in caplog.records)
+    assert said.startswith("`rows[0].x` is outside of what training saw; it is taken") and "-5" not in said
+
+
 def test_a_warning_is_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
     sanitiser = sanitise.Sanitiser(lambda: now[0])
