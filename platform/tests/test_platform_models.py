@@ -7,21 +7,11 @@ from typing import Any
 
 import pytest
 from platform_api import Api, api, empty, launcher  # noqa: F401 - fixtures
-from platform_bundles import signed, train
+from platform_bundles import METRICS, signed, train
 
 from mainspring.core import settings
 from mainspring.core.contracts import prediction
 from mainspring.core.models import withdrawn
-
-METRICS = {
-    "rows": 100,
-    "base_rate": 0.2,
-    "auc": 0.75,
-    "average_precision": 0.4,
-    "brier": 0.1,
-    "log_loss": 0.4,
-    "calibration_error": 0.01,
-}
 
 
 def test_models_are_what_trainings_made_newest_first(api: Api) -> None:  # noqa: F811

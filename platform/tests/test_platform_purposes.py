@@ -15,7 +15,9 @@ from platform_api import Api
 
 from mainspring.core import identity, settings
 from mainspring.core.client import control as control_client
+from mainspring.core.contracts import masking as mask_contracts
 from mainspring.core.contracts.dpia import DpiaAnswers
+from mainspring.core.protection import masking
 from mainspring.platform import app as control_app
 from mainspring.platform.cli import main as cli
 from mainspring.platform.cli import session
@@ -239,6 +241,20 @@ def test_a_run_is_for_what_the_assessment_in_force_was_signed_for(api: Api) -> N
     catalog(api)
     start(api, purpose="study")
     assert denied(start(api, 403, purpose="sale"))[0] == "purpose.assessed"
+
+
+def test_serving_shows_fields_of_a_view_for_its_purposes_alone(api: Api) -> None:
+    catalog(api, *CATALOG, entry("view.bed", "view", "lake.wards"))
+    found = api.call("developer", "GET", f"{PLACE}/masking", 200, purpose=["care", "sale"])
+    assert {f["view"]: f["purposes"] for f in found["fields"]} == {"stay": ["billing", "care"], "bed": None}
+    section = mask_contracts.MaskingSection.model_validate(found)
+    rules = masking.Rules(mask_contracts.MaskingDocument(version=1, sections=[section]))
+
+    def form(view: str, purpose: str) -> str:
+        return rules.forms(view, ["mail"], frozenset({"developer"}), purpose)["mail"][0]
+
+    assert [form("stay", purpose) for purpose in ("care", "sale", "")] == ["partial", "full", "full"]
+    assert [form("bed", purpose) for purpose in ("care", "sale", "")] == ["partial"] * 3
 
 
 def test_the_command_line_lists_sets_and_asks(
