@@ -39,6 +39,8 @@ class MaskedField(Request):
     classification: Classification
     kind: str = ""
     """What it tells of persons, where that is known: which part of it is shown as `partial`."""
+    purposes: list[PurposeWord] | None = None
+    """What its view may be used for: to who says another purpose, or none, it is not shown at all. None: nobody has said it."""
 
 
 class MaskRule(Request):

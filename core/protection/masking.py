@@ -22,6 +22,8 @@ class _Field:
     project: str
     seen: Mapping[tuple[str, str], masking.Form]
     """By role and purpose."""
+    purposes: frozenset[str] | None
+    """What it may be used for; None: whatever rules say."""
 
 
 class Rules:
@@ -37,7 +39,9 @@ class Rules:
                 seen[key] = _more(seen.get(key, "full"), rule.form)
             for one in section.fields:
                 fields = self._views.setdefault(one.view, {}).setdefault(one.field, [])
-                fields.append(_Field(one.kind, section.project, of_class.get(one.classification, {})))
+                said = None if one.purposes is None else frozenset(one.purposes)
+                seen = of_class.get(one.classification, {})
+                fields.append(_Field(one.kind, section.project, seen, said))
 
     @property
     def views(self) -> frozenset[str]:
@@ -99,6 +103,8 @@ def _empty(values: NDArray[Any]) -> NDArray[Any]:
 
 def _seen(field: _Field, roles: frozenset[str], purpose: str) -> masking.Form:
     form: masking.Form = "full"
+    if field.purposes is not None and purpose not in field.purposes:
+        return form
     for role in roles:
         for asked in (purpose, "*"):
             form = _more(form, field.seen.get((role, asked), "full"))

@@ -20,7 +20,7 @@ from mainspring.platform import plane as control_plane
 from mainspring.platform.catalog import store as catalog_store
 from mainspring.platform.policies import questions
 from mainspring.platform.projects import store as project_store
-from mainspring.platform.protection import reading_service, store
+from mainspring.platform.protection import purposes_store, reading_service, store
 
 #: Whom serving tells apart. A role that a token has and that is not here sees nothing that is masked.
 ROLES: Final = (*identity.ROLES, masking.KEY_ROLE)
@@ -59,12 +59,14 @@ async def section(
         await reader.project(project)
         entries = await catalog_store.entries(reader.connection, project)
         kinds = await store.kinds(reader.connection, project)
+        bound = await purposes_store.bound(reader.connection, project)
     fields = [
         masking.MaskedField(
             view=name.removeprefix("view."),
             field=column["name"],
             classification=_class(column),
             kind=kinds.get((name, column["name"]), ""),
+            purposes=sorted(bound[name].purposes) if name in bound else None,
         )
         for (kind, name), entry in sorted(entries.items())
         if kind == "view"
