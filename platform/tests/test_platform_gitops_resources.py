@@ -91,6 +91,22 @@ def test_what_is_not_named_is_told_and_pruned_where_that_is_wanted(
     assert developer.project("flight-delay").monthly_budget is None
 
 
+def test_a_repository_drops_no_legal_hold_and_places_none(
+    developer: control_client.ControlClient, repository: Repository, api: Api
+) -> None:
+    folder, held = str(repository.folder), "/api/v1/projects/flight-delay/holds"
+    scheduled = WANTED + "schedules: {retention: {every_minutes: 60, request: {%s}}}\n"
+    want(repository, scheduled % "")
+    command("apply", folder, *AS)
+    hold = api.call("approver", "POST", held, 201, {"matter": "12", "reason": "a case"})
+    case = 'holds: [{since: "2026-01-01T00:00:00Z", reason: case 13}]'
+    want(repository, scheduled % case)
+    assert "mainspring hold place flight-delay" in command("apply", folder, *AS, exit_code=1)
+    want(repository, WANTED + "schedules: {}\nprune: true\n")
+    assert actions(command("apply", folder, *AS))["schedule retention"] == "remove"
+    assert api.call("developer", "GET", held, 200)["items"] == [hold]
+
+
 def test_what_somebody_changed_after_the_plan_is_not_undone(
     developer: control_client.ControlClient, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
