@@ -22,6 +22,8 @@ class ApprovalKind(StrEnum):
     """An impact assessment."""
     CLASSIFICATION = "classification"
     """A column that tells of persons, perhaps."""
+    HOLD = "hold"
+    """The lifting of a legal hold."""
 
 
 class ApprovalState(StrEnum):

@@ -13,7 +13,7 @@ from mainspring.core.contracts import approvals, control
 from mainspring.core.contracts.approvals import ApprovalKind, ApprovalState
 from mainspring.platform import access, reads
 from mainspring.platform import plane as control_plane
-from mainspring.platform.approvals import accesses, kinds, protection, runs
+from mainspring.platform.approvals import accesses, holds, kinds, protection, runs
 from mainspring.platform.policies import engine
 
 #: Where a new kind is added, and nowhere else but `ApprovalKind`.
@@ -25,6 +25,7 @@ KINDS: Final[Mapping[ApprovalKind, kinds.Kind]] = {
         protection.ErasureKind(),
         protection.DpiaKind(),
         protection.ClassificationKind(),
+        holds.HoldKind(),
     )
 }
 #: Pages that are looked through for those that the caller may decide on.

@@ -11,7 +11,7 @@ from mainspring.platform.cli import output, session
 __all__ = ["approval"]
 
 #: As `core.contracts.approvals.ApprovalKind`, whose import would slow `--help` down; a test holds the two equal.
-KINDS: Final = ("run", "access", "erasure", "dpia", "classification")
+KINDS: Final = ("run", "access", "erasure", "dpia", "classification", "hold")
 _COLUMNS: Final = (
     "id",
     "project",

@@ -107,7 +107,7 @@ async def decide(
     *,
     if_match: str = "",
 ) -> holds.HoldView:
-    """Lift it, or keep it. An approval by the same again changes nothing. What it has stopped is asked for again.
+    """Lift it, or keep it. The same by the same again changes nothing. What it has stopped is asked for again.
 
     Roles: approver, admin, and never who asked to lift it. Errors: NotFound; Conflict if nobody asks, or has for too long;
     PreconditionFailed.
@@ -116,7 +116,8 @@ async def decide(
     async def do(connection: AsyncConnection, by: identity.Actor) -> mutation.Change[_Row]:
         row, now = await store.find(connection, project, hold_id), base.utc_now()
         state = store.state_of(row, now)
-        if state is HoldState.LIFTED and decision.approve and row.lifted_by == by.name:
+        decided = {HoldState.LIFTED: True, HoldState.IN_FORCE: False}.get(state)
+        if row.lifted_by == by.name and decided is decision.approve:
             return mutation.Change(row, _resource(row), is_new=False)
         versions.check(if_match, store.version(row, state), resource="hold", name=hold_id)
         _require_not_lifted(row)
@@ -125,7 +126,7 @@ async def decide(
         if decision.approve:
             await store.lift(connection, hold_id, by=by.name, reason=decision.reason, now=now)
         else:
-            await store.refuse_lift(connection, hold_id)
+            await store.refuse_lift(connection, hold_id, by=by.name, reason=decision.reason, now=now)
         told |= {"approve": decision.approve, "words": decision.reason}
         return mutation.Change(await store.find(connection, project, hold_id), _resource(row), told)
 
@@ -196,9 +197,11 @@ def _require_not_lifted(row: _Row) -> None:
 def _require_asked(row: _Row, state: HoldState) -> None:
     if state is HoldState.LIFT_ASKED:
         return
-    lapsed = f"has lapsed at {row.lift_due_at}" if row.lift_due_at else "was not asked for"
+    why = f"has lapsed at {row.lift_due_at}" if row.lift_due_at else "was not asked for"
+    if row.lifted_by:
+        why = f"was refused by `{row.lifted_by}` at {row.lift_due_at}"
     raise errors.Conflict(
-        f"lifting hold `{row.hold_id}` {lapsed}; ask for it with `mainspring hold lift {row.project} {row.hold_id}`, and have"
+        f"lifting hold `{row.hold_id}` {why}; ask for it with `mainspring hold lift {row.project} {row.hold_id}`, and have"
         " somebody else decide",
         resource="hold",
         name=row.hold_id,

@@ -21,7 +21,15 @@ _table: Final = database.holds
 LIFT_OPEN: Final = timedelta(days=7)
 #: What of a view is no column of ours.
 _NOT_COLUMNS: Final = {"stopped", "state", "version"}
-_NOBODY: Final = {"lift_asked_at": None, "lift_asked_by": "", "lift_reason": "", "lift_due_at": None}
+#: What a hold in force says of a lifting that was refused or has lapsed: nothing; the log and the list of approvals do.
+_UNDECIDED: Final = {"lifted_by": "", "decision_reason": ""}
+_NOBODY: Final = {
+    **_UNDECIDED,
+    "lift_asked_at": None,
+    "lift_asked_by": "",
+    "lift_reason": "",
+    "lift_due_at": None,
+}
 
 
 async def insert(
@@ -108,12 +116,15 @@ async def ask_lift(connection: AsyncConnection, hold_id: str, *, by: str, reason
         lift_asked_by=by,
         lift_reason=reason,
         lift_due_at=(now + LIFT_OPEN).isoformat(),
+        **_UNDECIDED,
     )
 
 
-async def refuse_lift(connection: AsyncConnection, hold_id: str) -> None:
-    """Nobody asks any more; who did, and what was said, is on record."""
-    await _update(connection, hold_id, **_NOBODY)
+async def refuse_lift(
+    connection: AsyncConnection, hold_id: str, *, by: str, reason: str, now: datetime
+) -> None:
+    """It stays, and nobody may decide on that any more."""
+    await _update(connection, hold_id, lift_due_at=now.isoformat(), lifted_by=by, decision_reason=reason)
 
 
 async def lift(connection: AsyncConnection, hold_id: str, *, by: str, reason: str, now: datetime) -> None:

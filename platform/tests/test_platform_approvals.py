@@ -42,6 +42,7 @@ ANSWERS: dict[str, Any] = {
     if field.annotation is bool
     else "in so many words"
     for name, field in DpiaAnswers.model_fields.items()
+    if field.is_required()
 }
 FINDING = {
     "column": "mail",
@@ -84,6 +85,9 @@ class House:
         self.call(who, "POST", f"{place}/dpia", MADE, ANSWERS)
         found = {"entry": "view.x", "findings": [FINDING]}
         self.call(who, "POST", f"{place}/classifications", MADE, found)
+        other = {"matter": "12", "reason": "a case", "subject": {"entity": "tailnum", "key": "N2"}}
+        hold = self.call("both", "POST", f"{place}/holds", MADE, other)["hold_id"]
+        self.call("both", "POST", f"{place}/holds/{hold}/lift", MADE, {"reason": "it is over"})
 
     def list(self, who: str = "approver", query: str = "") -> list[Any]:
         found, before = list[Any](), ""
@@ -148,9 +152,10 @@ def test_whoever_asked_is_told_that_it_is_not_his(house: House) -> None:
         "access": ["access.four-eyes"],
         "erasure": ["erasure.four-eyes"],
         "dpia": ["dpia.four-eyes"],
+        "hold": ["hold.four-eyes"],
     }
     assert [one["kind"] for one in house.list("both", "mine=true")] == ["classification"]
-    assert len(house.list("approver", "mine=true&limit=2")) == 5
+    assert len(house.list("approver", "mine=true&limit=2")) == 6
     viewer = house.by_kind("viewer")
     assert not any(one["may_decide"] or one["denied_by"] for one in viewer.values())
     assert all("no policy permits" in one["why_not"] for one in viewer.values())
@@ -164,6 +169,7 @@ def test_what_the_original_refuses_is_refused_here_and_on_record_there(house: Ho
         ("access", "access.decide"),
         ("erasure", "erasure.decide"),
         ("dpia", "dpia.decide"),
+        ("hold", "hold.decide"),
     ):
         told = house.decide("both", found[kind]["id"], 403)
         assert (
@@ -173,7 +179,7 @@ def test_what_the_original_refuses_is_refused_here_and_on_record_there(house: Ho
         assert house.log(action) == [("both", "denied")]
     for one in found.values():
         assert house.decide("viewer", one["id"], 403)["code"] == "permission_denied"
-    assert len(house.list()) == 5, "all of it waits on"
+    assert len(house.list()) == 6, "all of it waits on"
 
 
 def test_each_is_decided_by_its_own_service_and_once(house: House) -> None:
@@ -184,6 +190,7 @@ def test_each_is_decided_by_its_own_service_and_once(house: House) -> None:
         ("erasure", "erasing"),
         ("dpia", "signed"),
         ("classification", "confirmed"),
+        ("hold", "lifted"),
     ):
         made = house.decide("approver", found[kind]["id"])
         assert (made["state"], made["outcome"], made["decided_by"]) == ("decided", outcome, "approver"), made
@@ -196,10 +203,11 @@ def test_each_is_decided_by_its_own_service_and_once(house: House) -> None:
         "erasure": "erasing",
         "dpia": "signed",
         "classification": "confirmed",
+        "hold": "lifted",
     }
     # A replay by the same person is the original's answer; another one's is its conflict.
     assert house.decide("approver", found["access"]["id"])["outcome"] == "active"
-    for kind in ("access", "erasure", "dpia"):
+    for kind in ("access", "erasure", "dpia", "hold"):
         assert house.decide("admin", found[kind]["id"], 409)["code"] == "conflict"
     assert house.log("access.decide") == [("approver", "done")]
     own = found["access"]["id"].removeprefix("access:")
@@ -217,6 +225,7 @@ def test_a_no_and_what_a_kind_needs_beside(house: House) -> None:
         ("access", "rejected"),
         ("dpia", "rejected"),
         ("erasure", "rejected"),
+        ("hold", "refused"),
     ):
         assert house.decide("approver", found[kind]["id"], approve=False)["outcome"] == outcome
     assert house.decide("approver", found["classification"]["id"], approve=False)["outcome"] == "rejected"
@@ -230,6 +239,8 @@ def test_what_has_lapsed_is_not_decided(house: House, monkeypatch: pytest.Monkey
     assert "access" not in house.by_kind()
     assert house.by_kind(query="state=decided")["access"]["outcome"] == "lapsed"
     assert "is lapsed" in house.decide("approver", one["id"], 409)["detail"]
+    hold = house.by_kind(query="state=decided")["hold"]
+    assert hold["outcome"] == "lapsed" and "has lapsed" in house.decide("approver", hold["id"], 409)["detail"]
 
 
 def test_who_has_looked_at_another_version_is_told(house: House) -> None:
@@ -237,7 +248,7 @@ def test_who_has_looked_at_another_version_is_told(house: House) -> None:
     for one in found.values():
         late = house.decide("approver", one["id"], 412, **{"If-Match": '"0"'})
         assert late["details"]["current"] == one["version"]
-    assert len(house.list()) == 5
+    assert len(house.list()) == 6
     for one in found.values():
         answer = house.client.get(
             f"/api/v1/approvals/{one['id']}", headers={"Authorization": "Bearer approver"}
@@ -248,12 +259,12 @@ def test_who_has_looked_at_another_version_is_told(house: House) -> None:
 
 def test_what_may_not_be_read_is_not_there(house: House) -> None:
     house.fill("beta", "developer")
-    assert len(house.list()) == 10 and len(house.list(query="project=beta")) == 5
+    assert len(house.list()) == 12 and len(house.list(query="project=beta")) == 6
     found = house.list(query="project=alpha")
     member = {"roles": {"*": ["approver"]}}
     house.call("admin", "PUT", "/projects/beta/members/stranger", 200, member)
     mine = house.list("stranger")
-    assert {one["project"] for one in mine} == {"beta"} and len(mine) == 5
+    assert {one["project"] for one in mine} == {"beta"} and len(mine) == 6
     assert all(one["may_decide"] for one in mine)
     for one in found:
         for method, path, body in (
@@ -326,7 +337,7 @@ def test_the_command_line(house: House, monkeypatch: pytest.MonkeyPatch) -> None
         assert done.exit_code == code, done.output
         return json.loads(done.stdout)["data"] if "--json" in words and code == 0 else done.output
 
-    assert len(run("list", "--json")) == 5 and "a look" in run("list", "--kind", "access")
+    assert len(run("list", "--json")) == 6 and "a look" in run("list", "--kind", "access")
     (one,) = run("list", "--project", "alpha", "--kind", "access", "--mine", "--json")
     assert run("show", one["id"], "--json") == one
     denied = " ".join(run("decide", one["id"], "--approve", "--as", "both", code=3).split())

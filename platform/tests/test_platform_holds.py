@@ -130,8 +130,9 @@ def test_what_was_refused_or_lapsed_is_asked_for_again(api: Api, monkeypatch: py
     hold = place(api)["hold_id"]
     lift(api, hold, "admin")
     kept = decide(api, hold, "approver", approve=False)
-    assert (kept["state"], kept["lift_asked_by"], kept["lifted_at"]) == ("in_force", "", None)
-    assert "was not asked for" in decide(api, hold, "approver", 409)["message"]
+    assert (kept["state"], kept["lift_asked_by"], kept["lifted_by"]) == ("in_force", "", "")
+    assert decide(api, hold, "approver", approve=False) == kept, "the same again is no change"
+    assert "was refused by `approver@local`" in decide(api, hold, "approver", 409)["message"]
     asked = lift(api, hold, "admin")
     late = datetime.fromisoformat(asked["lift_due_at"]) + timedelta(seconds=1)
     monkeypatch.setattr(base, "utc_now", lambda: late)
