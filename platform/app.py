@@ -25,6 +25,8 @@ from mainspring.platform.audit import routes as audit_routes
 from mainspring.platform.catalog import routes as catalog_routes
 from mainspring.platform.costs import budget_routes, thresholds
 from mainspring.platform.costs import routes as cost_routes
+from mainspring.platform.decisions import routes as decision_routes
+from mainspring.platform.decisions import writing
 from mainspring.platform.endpoints import routes as endpoint_routes
 from mainspring.platform.environments import routes as environment_routes
 from mainspring.platform.erasure import replaying
@@ -83,6 +85,7 @@ HANDLERS = (
     *access_request_routes.HANDLERS,
     *policy_routes.HANDLERS,
     *approval_routes.HANDLERS,
+    *decision_routes.HANDLERS,
     *run_routes.HANDLERS,
     *endpoint_routes.HANDLERS,
     *model_routes.HANDLERS,
@@ -173,6 +176,7 @@ def create_app(
             asyncio.create_task(timers.keep_forever(plane), name="access"),
             asyncio.create_task(thresholds.look_forever(plane), name="budgets"),
             asyncio.create_task(telling.tell_forever(plane), name="alerts"),
+            asyncio.create_task(writing.write_forever(plane), name="reads"),
             asyncio.create_task(backup.sweep_forever(s.control), name="backups"),
         ]
         if s.control.policies_dir is not None:
@@ -184,6 +188,8 @@ def create_app(
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(errors.MainspringError):  # its log has it already
+                await writing.write(plane)
             with contextlib.suppress(errors.MainspringError):  # its log has it already
                 await plane.checkpointer.take()
             await plane.database.close()

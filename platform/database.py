@@ -618,6 +618,24 @@ alert_rules: Final = sa.Table(
     sa.Column("put_by", TEXT, nullable=False),
 )
 
+#: What the policies answered about reads, counted by the hour; `project` is empty for all of them, and `*` for more than are told apart.
+read_decisions: Final = sa.Table(
+    "read_decisions",
+    metadata,
+    sa.Column("decision_key", TEXT, primary_key=True),
+    sa.Column("first_at", TEXT, nullable=False, index=True),
+    sa.Column("last_at", TEXT, nullable=False, index=True),
+    sa.Column("actor", TEXT, nullable=False),
+    sa.Column("action", TEXT, nullable=False),
+    sa.Column("project", TEXT, nullable=False, index=True),
+    sa.Column("allowed", sa.Boolean, nullable=False),
+    sa.Column("policies", sa.JSON, nullable=False),
+    sa.Column("version", TEXT, nullable=False),
+    sa.Column("asked", sa.JSON, nullable=False),
+    sa.Column("is_sensitive", sa.Boolean, nullable=False),
+    sa.Column("count", sa.BigInteger, nullable=False),
+)
+
 
 class Database:
     """One engine. Safe for concurrent tasks of one event loop; several processes may share the database."""

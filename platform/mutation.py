@@ -254,6 +254,6 @@ async def around(
 
 
 async def note(plane: control_plane.ControlPlane, do: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-    """Write down how a request goes, in `request_keys` alone: the database refuses any other change without audit row."""
+    """Write down how a request goes, in `request_keys` or `read_decisions`: the database refuses any other change without audit row."""
     async with plane.database.write() as connection:
         return await do(connection)

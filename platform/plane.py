@@ -9,6 +9,7 @@ from mainspring.core import identity, settings
 from mainspring.core import secrets as core_secrets
 from mainspring.platform import database
 from mainspring.platform.audit import checkpoints
+from mainspring.platform.decisions import log as read_log
 from mainspring.platform.events import news
 from mainspring.platform.policies import engine as policy_engine
 from mainspring.platform.runs import launcher
@@ -70,6 +71,9 @@ class ControlPlane:
         default_factory=lambda: core_secrets.Resolver(settings.SecretSettings())
     )
     """Reads what references to secrets lead to, where this API itself needs one."""
+
+    reads: read_log.ReadLog = field(default_factory=read_log.ReadLog)
+    """What the policies answered about reads, until it is written."""
 
     @property
     def policies(self) -> policy_engine.PolicyEngine:

@@ -69,10 +69,10 @@ class PolicyTrial(Request):
 
 
 class ChangedDecision(Message):
-    """A change that somebody made, or was denied, and that would go otherwise."""
+    """A change or a read that somebody was let do, or was denied, and that would go otherwise."""
 
     sequence: int
-    """Of the audit log's row."""
+    """Of the audit log's row; 0 for a read, which has none."""
     at: UtcTime
     actor: str
     action: str
@@ -85,6 +85,9 @@ class ChangedDecision(Message):
     """Those that would now."""
     next_step: str = ""
     """What the actor would be told to do, if denied."""
+    is_read: bool = False
+    count: int = 1
+    """How often a read was asked for in the hour that `at` ends."""
 
 
 class PolicyTrialResult(Message):
@@ -94,7 +97,9 @@ class PolicyTrialResult(Message):
     """Of the set that was tried, ours included."""
     since: UtcTime
     decisions: int
-    """On record since then, and asked again."""
+    """On record since then, and asked again; a read as often as it was asked for."""
+    reads: int = 0
+    """Those of them that were reads."""
     newly_denied: int
     newly_allowed: int
     changes: tuple[ChangedDecision, ...] = ()

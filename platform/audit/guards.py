@@ -24,6 +24,7 @@ UNGUARDED: Final = {
     "audit": "is the record",
     "audit_due": "is how SQLite's commit knows of the record",
     "alembic_version": "is written by upgrades only; the control API may not",
+    "read_decisions": "is what reads were answered, counted, and no state that they change",
     "request_keys": "is what requests were answered, and no state that they change",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,6 +62,25 @@ def policy_versions(actor: str, as_json: bool) -> None:
             if not (before := page.next):
                 break
     output.show(found, as_json=as_json, columns=("version", "since", "how", "is_in_force", "sequence"))
+
+
+@policy.command("reads")
+@click.option("--project", "project_name", default="", help="Of one project.")
+@click.option("--actor", "whose", default="", help="Of one actor.")
+@click.option("--action", default="", help="Such as `secret.read`.")
+@click.option("--denied", is_flag=True, help="Denials alone.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True)
+@session.AS
+@session.JSON
+def policy_reads(
+    project_name: str, whose: str, action: str, denied: bool, limit: int, actor: str, as_json: bool
+) -> None:
+    """What the policies answered about reads, newest first: counted by the hour, each denial alone while there are few."""
+    with session.client(actor or "admin@local") as client:
+        asked = client.each_read_decision(project=project_name, actor=whose, action=action, denied=denied)
+        found = [one.model_dump(mode="json") for one in itertools.islice(asked, limit)]
+    columns = ("last_at", "actor", "action", "project", "allowed", "policies", "count")
+    output.show(found, as_json=as_json, columns=columns)
 
 
 @policy.command("check")

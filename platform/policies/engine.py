@@ -32,6 +32,9 @@ _ANSWERS: Final = 16_384
 #: Annotations that every policy has: its name on record, and what somebody who is denied does next.
 REQUIRED: Final = ("id", "advice")
 
+#: The group of what is answered only once it is on record.
+SENSITIVE: Final = "sensitive"
+
 _ACTION: Final = re.compile(r'^action (?:(\w+)|"([^"]+)")(?: in \[([^\]]*)\])?( appliesTo)?', re.MULTILINE)
 
 
@@ -61,12 +64,14 @@ class PolicyEngine:
 
     def __init__(self, schema: cedarpy.Schema, policies: tuple[Policy, ...]) -> None:
         self._schema = schema
-        self._about = {name: _about(groups, policies) for name, groups in _declared(schema).items()}
+        declared = _declared(schema)
+        self._about = {name: _about(groups, policies) for name, groups in declared.items()}
         self._sets = {name: _sets_of(about) for name, about in self._about.items()}
         self._slice = functools.lru_cache(maxsize=_SLICES)(functools.partial(_slice, schema))
         self._answer = functools.lru_cache(maxsize=_ANSWERS)(self._asked)
         self.policies = policies
         self.actions = frozenset(self._about)
+        self.sensitive = frozenset(name for name, groups in declared.items() if SENSITIVE in groups)
         self.has_own = any(not policy.is_ours for policy in policies)
         self.version = canonical.digest([[p.id, p.file, dict(p.body)] for p in policies])[:23]
 

@@ -1,8 +1,10 @@
-"""Dry run: what a policy set would have decided about the changes of the last days, by what they were asked then."""
+"""Dry run: what a policy set would have decided about changes and reads of the last days, by what was asked then."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -15,6 +17,8 @@ from mainspring.core import canonical, errors, identity
 from mainspring.core.contracts import base, policies
 from mainspring.platform import access, database, mutation
 from mainspring.platform import plane as control_plane
+from mainspring.platform.decisions import store as decision_store
+from mainspring.platform.decisions import writing
 from mainspring.platform.policies import engine, questions, sources
 
 #: Rows of the log that are asked again, some 3 s of one core; and changes that are told one by one.
@@ -27,16 +31,19 @@ async def dry_run(
 ) -> policies.PolicyTrialResult:
     """Ask `trial` what is on record since its days began. Roles: approver or admin of the platform. On record itself.
 
-    Only changes and their denials are on record: what a policy would hide from readers is not seen here.
+    Changes, reads and their denials alike; but a list of all projects is one read of the platform, whatever a policy would hide of it.
     Errors: InvalidRequest with every problem of the policies, by file and id.
     """
 
     async def work(_: identity.Actor) -> tuple[policies.PolicyTrialResult, dict[str, Any]]:
         tried = await asyncio.to_thread(_parsed, trial)
         since = base.utc_now() - timedelta(days=trial.days)
+        with contextlib.suppress(errors.DependencyDown):  # what is on record is asked, then
+            await writing.write(plane)
         async with plane.database.read() as connection:
             rows = await _rows(connection, since)
-        result = await asyncio.to_thread(_compare, tried, rows, since)
+            read = await decision_store.since(connection, since, MAX_ROWS + 1)
+        result = await asyncio.to_thread(_compare, tried, rows, read, since)
         found = {
             "decisions": result.decisions,
             "denied": result.newly_denied,
@@ -76,28 +83,35 @@ async def _rows(connection: AsyncConnection, since: datetime) -> Sequence[Any]:
 
 
 def _compare(
-    tried: engine.PolicyEngine, rows: Sequence[sa.Row[Any]], since: datetime
+    tried: engine.PolicyEngine, rows: Sequence[sa.Row[Any]], read: Sequence[sa.Row[Any]], since: datetime
 ) -> policies.PolicyTrialResult:
     changes: list[policies.ChangedDecision] = []
     count, denied, allowed = 0, 0, 0
-    for row in rows[:MAX_ROWS]:
-        for question, was in _asked(row):
-            count += 1
-            now = tried.decide(question)
-            if now.allowed is was.allowed:
-                continue
-            denied, allowed = denied + was.allowed, allowed + now.allowed
-            if len(changes) < MAX_CHANGES:
-                changes.append(_changed(tried, row, question, was, now))
+    asked = itertools.chain(
+        ((row, 1, *one) for row in rows[:MAX_ROWS] for one in _asked(row)),
+        ((row, row.count, *_read(row)) for row in read[:MAX_ROWS]),
+    )
+    for row, times, question, was in asked:
+        count += times
+        now = tried.decide(question)
+        if now.allowed is was.allowed:
+            continue
+        denied, allowed = denied + times * was.allowed, allowed + times * now.allowed
+        changes.append(_changed(tried, row, question, was, now))
     return policies.PolicyTrialResult(
         version=tried.version,
         since=since,
         decisions=count,
+        reads=sum(row.count for row in read[:MAX_ROWS]),
         newly_denied=denied,
         newly_allowed=allowed,
-        changes=tuple(changes),
-        is_cut=len(rows) > MAX_ROWS,
+        changes=tuple(sorted(changes, key=lambda one: one.at, reverse=True)[:MAX_CHANGES]),
+        is_cut=max(len(rows), len(read)) > MAX_ROWS,
     )
+
+
+def _read(row: sa.Row[Any]) -> tuple[questions.Question, questions.Decision]:
+    return questions.Question.of_record(row.asked), questions.Decision(row.allowed, tuple(row.policies))
 
 
 def _asked(row: sa.Row[Any]) -> Iterator[tuple[questions.Question, questions.Decision]]:
@@ -119,12 +133,16 @@ def _changed(
     was: questions.Decision,
     now: questions.Decision,
 ) -> policies.ChangedDecision:
+    is_read = "decision_key" in row._mapping
+    where = question.resource.id if is_read else ""
     return policies.ChangedDecision(
-        sequence=row.sequence,
-        at=row.at,
+        sequence=0 if is_read else row.sequence,
+        at=row.last_at if is_read else row.at,
+        is_read=is_read,
+        count=row._mapping["count"] if is_read else 1,
         actor=question.principal.name,
         action=question.action,
-        resource=row.resource,
+        resource=where if is_read and row.project == "" else f"project/{where}" if is_read else row.resource,
         was_allowed=was.allowed,
         is_allowed=now.allowed,
         was_by=was.policies,

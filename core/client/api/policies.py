@@ -8,6 +8,7 @@ from urllib.parse import quote
 from mainspring.core.client.api.waiting import Connection
 from mainspring.core.contracts import approvals as approval_contracts
 from mainspring.core.contracts import control
+from mainspring.core.contracts import decisions as decision_contracts
 from mainspring.core.contracts import policies as policy_contracts
 
 
@@ -72,6 +73,34 @@ class Policies(Connection):
     def policy_versions(self, *, before: str = "", limit: int = 100) -> control.Page:
         """Which sets were in force and since when, newest first."""
         return self._get("/api/v1/policies:versions", control.Page, before=before, limit=limit)
+
+    def read_decisions(
+        self,
+        *,
+        project: str = "",
+        actor: str = "",
+        action: str = "",
+        denied: bool = False,
+        before: str = "",
+        limit: int = 100,
+    ) -> control.Page:
+        """What the policies answered about reads, newest first, counted by the hour. As the audit log is read."""
+        asked = {"project": project, "actor": actor, "action": action, "denied": denied}
+        return self._get("/api/v1/policies:reads", control.Page, **asked, before=before, limit=limit)
+
+    def each_read_decision(
+        self, *, project: str = "", actor: str = "", action: str = "", denied: bool = False
+    ) -> Iterator[decision_contracts.ReadDecision]:
+        """All of them, a page at a time."""
+        before = ""
+        while True:
+            page = self.read_decisions(
+                project=project, actor=actor, action=action, denied=denied, before=before
+            )
+            for item in page.items:
+                yield decision_contracts.ReadDecision.model_validate(item)
+            if not (before := page.next):
+                return
 
     def try_policies(self, trial: policy_contracts.PolicyTrial) -> policy_contracts.PolicyTrialResult:
         """Roles approver, admin. What the policies would have decided otherwise."""
