@@ -1,4 +1,4 @@
-"""The one way in which state changes: authenticate, ask the policies, budget, do, and put it on record, or nothing.
+"""The one way in which state changes: authenticate, ask the policies, budget, do, put it on record and tell lineage, or nothing.
 
 Every POST, PUT, PATCH and DELETE goes through :func:`mutate`, and only this file opens a writing transaction; a test
 walks the route table and proves both. What has to ask another system first records the intent by :func:`mutate`, asks
@@ -19,6 +19,7 @@ from mainspring.core import errors, identity, traces
 from mainspring.platform import access
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import store as audit_store
+from mainspring.platform.lineage import telling
 from mainspring.platform.policies import engine, questions
 from mainspring.platform.projects import store as project_store
 
@@ -29,8 +30,10 @@ On: TypeAlias = access.Target | Sequence[access.Target] | access.Finder
 
 #: Where a row of the log has what the policies were asked and answered. Nobody who reports a fact writes there.
 AUTHORISATION: Final = "authorisation"
+#: Where a row has the digests of the lineage events that were kept with it.
+LINEAGE: Final = "lineage"
 #: What a row's detail has beside what was changed: `traceparent` is the trace that the change was made in.
-_NOT_FIELDS: Final = frozenset({AUTHORISATION, "reported_by", traces.HEADER})
+_NOT_FIELDS: Final = frozenset({AUTHORISATION, LINEAGE, "reported_by", traces.HEADER})
 #: Of one change, so many are kept on record.
 _MAX_DECISIONS: Final = 4
 #: Of a change that came in between, so many names of fields are told.
@@ -50,6 +53,8 @@ class Change(Generic[T]):
     outcome: str = "done"
     on_behalf_of: str = ""
     """The actor to put on record when a service reports what somebody did."""
+    lineage: telling.Told | None = None
+    """What the change says of datasets; None: it is about none, or the job that it starts tells by itself."""
 
 
 async def mutate(
@@ -64,7 +69,7 @@ async def mutate(
     right: str = "",
     issuer: identity.Issuer | None = None,
 ) -> T:
-    """Change state and append the audit row in the same transaction.
+    """Change state, and append the audit row and what lineage is told in the same transaction.
 
     The policies are asked about `action` (or `right`, where the log's word is the caller's; or the target's own) on each target, then
     `afford` about the budget, on the same snapshot that `do` works on. What was asked and answered goes on record with
@@ -86,12 +91,13 @@ async def mutate(
             change = await do(connection, actor)
             if change.is_new:
                 reporter = {"reported_by": actor.name} if change.on_behalf_of else {}
+                told = await _told(connection, action, change, actor.name)
                 fact = audit_store.Fact(
                     actor=change.on_behalf_of or actor.name,
                     action=action,
                     resource=change.resource,
                     outcome=change.outcome,
-                    detail={**change.detail, **reporter, **asked.on_record(), **traces.headers()},
+                    detail={**change.detail, **told, **reporter, **asked.on_record(), **traces.headers()},
                     event_key=change.event_key,
                 )
                 await audit_store.append(connection, [fact])
@@ -112,6 +118,15 @@ async def mutate(
             )
             await audit_store.append(connection, [fact])
         raise asked.hidden or denial from None
+
+
+async def _told(
+    connection: AsyncConnection, action: str, change: Change[Any], by: str
+) -> dict[str, list[str]]:
+    """Lineage of the change, and its digests for the record: it cannot be rewritten unseen either."""
+    if change.lineage is None:
+        return {}
+    return {LINEAGE: await telling.tell(connection, action, change.lineage, change.on_behalf_of or by)}
 
 
 async def _without_hidden_names(

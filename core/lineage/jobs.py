@@ -36,6 +36,12 @@ class Dataset:
     made_of: Mapping[str, tuple[Column, ...]] = field(default_factory=dict)
     whole_of: tuple[Column, ...] = ()
     namespace: str = ""
+    owner: str = ""
+    description: str = ""
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By column, and of the dataset as a whole by ``""``: values by key, such as `classification`."""
+    is_gone: bool = False
+    """It is not there any more."""
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,14 @@ from openlineage.client.facet_v2 import (
     column_lineage_dataset,
     dataset_type_dataset,
     dataset_version_dataset,
+    documentation_dataset,
     error_message_run,
     job_type_job,
+    lifecycle_state_change_dataset,
+    ownership_dataset,
     parent_run,
     schema_dataset,
+    tags_dataset,
     tags_run,
 )
 from openlineage.client.serde import Serde
@@ -24,7 +28,7 @@ from mainspring.core.lineage import jobs
 
 __all__ = ["EventType", "to_json"]
 
-EventType: TypeAlias = Literal["START", "COMPLETE", "FAIL"]
+EventType: TypeAlias = Literal["START", "COMPLETE", "FAIL", "OTHER"]
 
 _PRODUCER: Final = "https://mainspring/lineage/1"
 _DIRECT: Final = "DIRECT"
@@ -115,6 +119,31 @@ def _facets(dataset: jobs.Dataset, project: str) -> dict[str, events.DatasetFace
             },
             dataset=[_field(source, project, _INDIRECT) for source in dataset.whole_of],
             producer=_PRODUCER,
+        )
+    return made | _words(dataset)
+
+
+def _words(dataset: jobs.Dataset) -> dict[str, events.DatasetFacet]:
+    """What people say of it, beside what it is."""
+    made: dict[str, events.DatasetFacet] = {}
+    if dataset.owner:
+        made["ownership"] = ownership_dataset.OwnershipDatasetFacet(
+            owners=[ownership_dataset.Owner(name=dataset.owner)], producer=_PRODUCER
+        )
+    if dataset.description:
+        made["documentation"] = documentation_dataset.DocumentationDatasetFacet(
+            description=dataset.description, producer=_PRODUCER
+        )
+    tags = [
+        tags_dataset.TagsDatasetFacetFields(key=key, value=value, source="mainspring", field=column or None)
+        for column, given in dataset.labels.items()
+        for key, value in given.items()
+    ]
+    if tags:
+        made["tags"] = tags_dataset.TagsDatasetFacet(tags=tags, producer=_PRODUCER)
+    if dataset.is_gone:
+        made["lifecycleStateChange"] = lifecycle_state_change_dataset.LifecycleStateChangeDatasetFacet(
+            lifecycleStateChange=lifecycle_state_change_dataset.LifecycleStateChange.DROP, producer=_PRODUCER
         )
     return made
 

@@ -17,7 +17,7 @@ from mainspring.core.contracts import base, catalog, control, masking, protectio
 from mainspring.core.protection import showing
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
-from mainspring.platform.catalog import store
+from mainspring.platform.catalog import store, telling
 from mainspring.platform.http import versions
 from mainspring.platform.lineage import store as lineage_store
 from mainspring.platform.projects import store as project_store
@@ -84,7 +84,10 @@ async def put(
             "gone": [name for _, name in gone][:50],
             "digest": canonical.digest([e.model_dump(mode="json") for e in new]),
         }
-        return mutation.Change(receipt, f"catalog/{project}", detail, is_new=receipt.changed > 0)
+        told = telling.told(project, changed, gone)
+        return mutation.Change(
+            receipt, f"catalog/{project}", detail, is_new=receipt.changed > 0, lineage=told
+        )
 
     try:
         return await mutation.mutate(

@@ -10,14 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors, identity
 from mainspring.core.contracts import control, data_exports, data_reads, masking
+from mainspring.core.lineage import jobs
 from mainspring.core.protection import exporting, reading
 from mainspring.core.protection import purposes as bounds
 from mainspring.platform import access, mutation
 from mainspring.platform import plane as control_plane
+from mainspring.platform.lineage import telling
 from mainspring.platform.policies import questions
 from mainspring.platform.projects import store as project_store
 from mainspring.platform.protection import purposes_service, purposes_store, reading_service
 
+#: Lineage takes no longer names.
+_LONGEST: Final = 1000
 #: Of columns, so many are told in an answer and on record.
 _TOLD: Final = 50
 
@@ -75,7 +79,7 @@ async def leave(
         return _target(project, wanted.environment, wanted.exit, to, wanted.purpose, found, is_inside, bound)
 
     async def do(
-        connection: AsyncConnection, _: identity.Actor
+        connection: AsyncConnection, actor: identity.Actor
     ) -> mutation.Change[data_exports.DataExportView]:
         found, _bound = await look(connection)
         view = data_exports.DataExportView(
@@ -91,7 +95,10 @@ async def leave(
             rows=wanted.rows,
         )
         detail = {**view.model_dump(mode="json", exclude={"project"}), "purpose": wanted.purpose}
-        return mutation.Change(view, f"data-export/{project}", detail)
+        reads = [jobs.Dataset(d.name, d.version, "", dict.fromkeys(d.columns, "")) for d in wanted.datasets]
+        copy = jobs.Dataset(wanted.destination[:_LONGEST], wanted.digest, "export", owner=actor.name)
+        told = telling.Told(project, [copy], reads)
+        return mutation.Change(view, f"data-export/{project}", detail, lineage=told)
 
     try:
         return await mutation.mutate(

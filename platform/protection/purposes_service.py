@@ -12,10 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors, identity
 from mainspring.core.contracts import base, catalog, control, purposes
+from mainspring.core.lineage import jobs
 from mainspring.core.protection import purposes as bounds
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.http import versions
+from mainspring.platform.lineage import telling
 from mainspring.platform.policies import questions
 from mainspring.platform.projects import store as project_store
 from mainspring.platform.protection import dpia_store
@@ -62,7 +64,9 @@ async def put(
             "in_force": list(after.purposes or ()),
             "words": wanted.reason,
         }
-        return mutation.Change(after, f"purposes/{project}/{entry}", detail, is_new=is_new)
+        said = jobs.Dataset(entry, "", "", labels={"": {"purposes": ",".join(after.decided or ())}})
+        told = telling.Told(project, [said])
+        return mutation.Change(after, f"purposes/{project}/{entry}", detail, is_new=is_new, lineage=told)
 
     return await mutation.mutate(
         plane,

@@ -13,9 +13,11 @@ from mainspring.core import errors, identity
 from mainspring.core.catalog import rules
 from mainspring.core.contracts import base, catalog, control, protection
 from mainspring.core.contracts.protection import ClassificationState
+from mainspring.core.lineage import jobs
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
 from mainspring.platform.catalog import store as catalog_store
+from mainspring.platform.lineage import telling
 from mainspring.platform.projects import store as project_store
 from mainspring.platform.protection import store
 
@@ -116,7 +118,11 @@ async def decide(
             "confidence": row.confidence,
             "words": decision.reason,
         }
-        return mutation.Change(row, _resource(row), detail)
+        label = (
+            {"classification": row.classification, "pii": "true"} if decision.confirm else {"pii": "false"}
+        )
+        said = jobs.Dataset(decision.entry, "", "", labels={decision.column: label})
+        return mutation.Change(row, _resource(row), detail, lineage=telling.Told(project, [said]))
 
     row = await mutation.mutate(
         plane,
