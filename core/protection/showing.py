@@ -137,7 +137,7 @@ def _class(column: catalog.CatalogColumn) -> catalog.Classification:
 
 def _column(found: monitoring.ColumnFound, shown: Shown) -> monitoring.ColumnFound:
     values = tuple(shown.value(found.name, v) for v in found.new_values)
-    numbers = {"mean": None, "mean_reference": None, "deviation": None, "quantiles": {}}
+    numbers: dict[str, object] = {"mean": None, "mean_reference": None, "deviation": None, "quantiles": {}}
     return found.model_copy(update={"new_values": values, **numbers})
 
 

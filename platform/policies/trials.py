@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -87,9 +87,9 @@ def _compare(
 ) -> policies.PolicyTrialResult:
     changes: list[policies.ChangedDecision] = []
     count, denied, allowed = 0, 0, 0
-    asked = itertools.chain(
+    asked: Iterable[tuple[sa.Row[Any], int, questions.Question, questions.Decision]] = itertools.chain(
         ((row, 1, *one) for row in rows[:MAX_ROWS] for one in _asked(row)),
-        ((row, row.count, *_read(row)) for row in read[:MAX_ROWS]),
+        ((row, row._mapping["count"], *_read(row)) for row in read[:MAX_ROWS]),
     )
     for row, times, question, was in asked:
         count += times
@@ -102,7 +102,7 @@ def _compare(
         version=tried.version,
         since=since,
         decisions=count,
-        reads=sum(row.count for row in read[:MAX_ROWS]),
+        reads=sum(row._mapping["count"] for row in read[:MAX_ROWS]),
         newly_denied=denied,
         newly_allowed=allowed,
         changes=tuple(sorted(changes, key=lambda one: one.at, reverse=True)[:MAX_CHANGES]),
