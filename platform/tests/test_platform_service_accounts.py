@@ -169,6 +169,13 @@ def test_a_decision_is_a_persons(api: Api, made: Any) -> None:
     order = {"order": "promote", "reason": "tests passed"}
     told = by(api, token, "POST", f"{place}/canary", 403, order)
     assert told["details"]["rule_id"] == "canary.gate"
+    # Who owns it could decide: its asking would be that person's own.
+    held = api.call("approver", "POST", f"{PLACE}/holds", 201, {"matter": "12", "reason": "a case"})
+    path = f"{PLACE}/holds/{held['hold_id']}"
+    for verb, body in (("lift", {"reason": "over"}), ("decide", {"approve": True})):
+        told = by(api, token, "POST", f"{path}/{verb}", 403, body)
+        assert told["details"]["rule_id"] == "service-account.decides-nothing"
+    assert api.call("approver", "GET", path, 200)["state"] == "in_force"
 
 
 def test_its_name_is_nobody_elses(api: Api, made: Any, tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ may_not(q, "service-account.gives-no-rights") if {
 }
 
 may_not(q, "service-account.decides-nothing") if {
-	q.action in {"run.decide", "quarantine.release", "classification.decide", "purpose.decide", "dpia.decide", "erasure.decide", "hold.decide"}
+	q.action in {"run.decide", "quarantine.release", "classification.decide", "purpose.decide", "dpia.decide", "erasure.decide", "hold.lift", "hold.decide"}
 	startswith(q.principal.name, "service-account:")
 }
 
@@ -473,7 +473,7 @@ permits := {
 
 forbids := {
 	"run.role", "run.on-behalf-of", "run.prod.on-behalf-of", "run.environment", "run.prod.person-decides", "run.approves-for-self",
-	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment", "run.retire.role", "classification.person", "dpia.high-risk", "dpia.four-eyes", "erasure.four-eyes", "erasure.hold.four-eyes",
+	"run.prod.full-data", "approval.four-eyes", "access.four-eyes", "pipeline.environment", "run.retire.role", "classification.person", "dpia.high-risk", "dpia.four-eyes", "erasure.four-eyes", "hold.four-eyes",
 	"purpose.bound", "purpose.assessed",
 	"data.see.synthetic-only", "data.use.synthetic-only", "data.export.classified",
 	"canary.gate", "canary.four-eyes", "service-account.gives-no-rights", "service-account.decides-nothing",
