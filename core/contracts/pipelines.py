@@ -180,6 +180,8 @@ class Node(Request):
     is_cached: bool = True
     version: Annotated[str, Field(max_length=100)] = ""
     """Of what the step does, where its code does not show a change."""
+    secrets: Annotated[tuple[Slug, ...], Field(max_length=20)] = ()
+    """References of the project that its process may read, by name; what they are is in no graph and no answer."""
     approval: Approval | None = None
     gives: str = ""
     """The type of the answer, for people."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from mainspring.core.contracts.base import Message, Request, Slug, UtcTime
 
-__all__ = ["PLACE", "SecretPut", "SecretView"]
+__all__ = ["PLACE", "SecretPut", "SecretUse", "SecretUsed", "SecretView"]
 
 #: OpenBao's place and field, a file that is mounted, or a variable of the process that uses it.
 PLACE: Final = r"^(openbao:[a-z0-9][a-z0-9_-]*(/[A-Za-z0-9_.-]+)+#[A-Za-z0-9_-]+|file:(/[A-Za-z0-9_.-]+)+|env:[A-Z][A-Z0-9_]*)$"
@@ -39,3 +39,18 @@ class SecretView(Message):
     version: str
     set_at: UtcTime
     set_by: str
+
+
+class SecretUse(Request):
+    """Asked by the process that does a step of a run, before it reads what the reference leads to."""
+
+    run_id: Annotated[str, Field(min_length=1, max_length=100)]
+    step: Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class SecretUsed(Message):
+    """It may be used, and that is on record. Where it lies; what it is is never sent."""
+
+    project: Slug
+    name: str
+    place: str

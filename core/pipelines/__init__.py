@@ -1,6 +1,7 @@
 """Pipelines as code: `@step` functions with typed inputs and outputs, composed by `@pipeline`, run here or by workers."""
 
 from mainspring.core.pipelines.declarations import Pipeline, Step, approval, each, pipeline, step
+from mainspring.core.pipelines.given import secret
 from mainspring.core.pipelines.local import LocalRun, run_locally
 from mainspring.core.pipelines.store import PipelineStore
 
@@ -13,5 +14,6 @@ __all__ = [
     "each",
     "pipeline",
     "run_locally",
+    "secret",
     "step",
 ]

@@ -27,7 +27,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 import pydantic
 from pydantic import ValidationError
 
-from mainspring.core import canonical, errors
+from mainspring.core import canonical, errors, ids
 from mainspring.core.contracts import pipelines
 from mainspring.core.pipelines import hints, values
 
@@ -131,6 +131,7 @@ def step(
     timeout_seconds: float = ...,
     cache: bool = ...,
     version: str = ...,
+    secrets: tuple[str, ...] = ...,
 ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 def step(
     function: Callable[P, R] | None = None,
@@ -147,10 +148,12 @@ def step(
     timeout_seconds: float = 3600.0,
     cache: bool = True,
     version: str = "",
+    secrets: tuple[str, ...] = (),
 ) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
     """A step: `@step`, or `@step(...)` with what it needs. See `contracts.pipelines` for what each word means.
 
-    `cache=False`: it has an effect beyond its answer, or another answer each time. Errors: InvalidRequest.
+    `cache=False`: it has an effect beyond its answer, or another answer each time. `secrets`: what `mainspring secret set` has of
+    the project, by name; the step reads them with `secret(name)`. Errors: InvalidRequest.
     """
     try:
         settings = {
@@ -165,6 +168,7 @@ def step(
             "timeout_seconds": timeout_seconds,
             "is_cached": cache,
             "version": version,
+            "secrets": tuple(ids.check_slug(name, "secret") for name in secrets),
         }
     except ValidationError as error:
         raise _invalid("@step", error) from error

@@ -12,6 +12,7 @@ from mainspring.core.contracts import pipelines
 from mainspring.core.contracts.base import utc_now
 from mainspring.core.contracts.pipelines import NodeReport, NodeState, Value
 from mainspring.core.pipelines import cache, declarations, execution, loading, values
+from mainspring.core.pipelines.given import giving
 from mainspring.core.pipelines.store import PipelineStore, fresh_folder
 
 __all__ = ["LocalRun", "run_locally"]
@@ -47,8 +48,10 @@ def run_locally(
     approve: Approve | None = None,
     use_cache: bool = True,
     again_from: tuple[str, ...] = (),
+    secrets: Mapping[str, str] | None = None,
 ) -> LocalRun:
-    """Build it and do its steps one after the other; the steps' own code runs in this process.
+    """Build it and do its steps one after the other; the steps' own code runs in this process. `secrets`: by name, what steps may
+    read that were declared with them; nobody is asked for others.
 
     Errors: those of `Loaded.pack`; what a step raises, as it is, and then what was done before is in the cache;
     ApprovalRequired for an approval without `approve`, PolicyDenied where that says no.
@@ -65,7 +68,9 @@ def run_locally(
             done.reports[node.name] = NodeReport(name=node.name, state=NodeState.DONE)
             continue
         is_again = node.name in again or not use_cache
-        done.made[node.name], done.reports[node.name] = _step(loaded, pack, node, inputs, done, is_again)
+        given = {name: value for name, value in (secrets or {}).items() if name in node.secrets}
+        with giving(given):
+            done.made[node.name], done.reports[node.name] = _step(loaded, pack, node, inputs, done, is_again)
     done.answers = {name: done.made[one.node].at(one.path) for name, one in pack.graph.answers.items()}
     return done
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from mainspring.core import errors, pipelines
 from mainspring.core.contracts import pipelines as contracts
-from mainspring.core.pipelines import PipelineStore, cache, hints, loading
+from mainspring.core.pipelines import PipelineStore, cache, hints, loading, run_locally, step
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> PipelineStore:
 def test_what_the_package_exports() -> None:
     assert pipelines.__all__ == [
         *("LocalRun", "Pipeline", "PipelineStore", "Step", "approval", "each", "pipeline", "run_locally"),
-        "step",
+        *("secret", "step"),
     ]
 
 
@@ -345,3 +345,45 @@ def test_a_step_without_a_cache_is_done_in_every_run_but_in_one_that_goes_on(
     assert (found.value, found.from_run) == (first.made["load"], first.run_id)
     other = cache.find(store, made, place="nightly/load", is_cached=False, resume_of="run_other")
     assert other.value is None
+
+
+SECRETIVE = """
+from mainspring.core.pipelines import pipeline, secret, step
+
+@step(secrets=("warehouse",))
+def reads(x: int) -> int:
+    return len(secret("warehouse"))
+
+@step
+def does_not(x: int) -> int:
+    return len(secret("warehouse"))
+
+@pipeline
+def honest() -> int:
+    return reads(1)
+
+@pipeline
+def curious() -> int:
+    return does_not(1)
+"""
+
+
+def test_a_step_reads_the_secrets_that_it_was_declared_with_and_no_others(
+    tmp_path: Path, store: PipelineStore
+) -> None:
+    file = tmp_path / "secretive.py"
+    file.write_text(SECRETIVE)
+    given = {"warehouse": "hunter22"}
+    honest = loading.load(file, "honest")
+    assert honest.pack().graph.nodes[0].secrets == ("warehouse",)
+    assert run_locally(honest, store, secrets=given).answer(int) == 8
+    with pytest.raises(errors.NotFound, match="was given no secret `warehouse`"):
+        run_locally(loading.load(file, "curious"), store, secrets=given)
+    with pytest.raises(errors.NotFound, match="was given no secret"):
+        run_locally(honest, store, use_cache=False)
+
+
+@pytest.mark.parametrize("name", ["No Slug", "", "a/b", "../x"])
+def test_what_is_no_name_of_a_secret_is_refused(name: str) -> None:
+    with pytest.raises(errors.InvalidRequest):
+        step(secrets=(name,))

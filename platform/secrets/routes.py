@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from litestar import Response, delete, get, put
+from litestar import Response, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
@@ -68,4 +68,16 @@ async def remove_secret(
     await service.remove(plane, credential, project, name, if_match=if_match)
 
 
-HANDLERS = (list_secrets, show_secret, put_secret, remove_secret)
+@post(_ONE + "/use", tags=_TAGS, status_code=200)
+async def use_secret(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    project: FromPath[str],
+    name: FromPath[str],
+    data: JSONBody[secrets.SecretUse],
+) -> secrets.SecretUsed:
+    """May this step of a run read it; on record. Where it lies is answered, never what it is. Role: service."""
+    return await service.use(plane, credential, project, name, data)
+
+
+HANDLERS = (list_secrets, show_secret, put_secret, remove_secret, use_secret)

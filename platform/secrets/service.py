@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import identity, ids
 from mainspring.core.contracts import control, secrets
 from mainspring.platform import access, mutation, reads
 from mainspring.platform import plane as control_plane
+from mainspring.platform.audit import store as audit_store
 from mainspring.platform.http import versions
 from mainspring.platform.projects import store as project_store
+from mainspring.platform.runs import store as run_store
 from mainspring.platform.secrets import store
 
 
@@ -74,6 +79,50 @@ async def remove(
         resource=_resource(project, name),
         on=access.project(project),
         do=do,
+    )
+
+
+async def use(
+    plane: control_plane.ControlPlane, credential: str, project: str, name: str, asked: secrets.SecretUse
+) -> secrets.SecretUsed:
+    """Role: service. The same step again changes nothing.
+
+    Errors: NotFound for the project, the reference, or the run, which must be the project's; PermissionDenied, PolicyDenied.
+    """
+    event_key = f"{asked.run_id}/secret/{name}/{asked.step}"
+
+    async def run_of(connection: AsyncConnection) -> sa.Row[Any]:
+        await project_store.find(connection, project)
+        row = await run_store.find(connection, asked.run_id)
+        if row.project != project:
+            raise run_store.unknown(asked.run_id)
+        return row
+
+    async def on(connection: AsyncConnection) -> access.Target:
+        run = await run_of(connection)
+        return access.project(
+            project, run.environment, environment=run.environment, name=name, requested_by=run.requested_by
+        )
+
+    async def do(connection: AsyncConnection, _: identity.Actor) -> mutation.Change[secrets.SecretUsed]:
+        run = await run_of(connection)
+        row = await store.find(connection, project, name)
+        if row is None:
+            raise store.unknown(project, name)
+        detail = {
+            "run_id": asked.run_id,
+            "step": asked.step,
+            "environment": run.environment,
+            "requested_by": run.requested_by,
+            "place": row.place,
+        }
+        known = await audit_store.is_recorded(connection, event_key)
+        used = secrets.SecretUsed(project=project, name=name, place=row.place)
+        resource = _resource(project, name)
+        return mutation.Change(used, resource, detail, is_new=known is None, event_key=event_key)
+
+    return await mutation.mutate(
+        plane, credential, action="secret.use", resource=_resource(project, name), on=on, do=do
     )
 
 

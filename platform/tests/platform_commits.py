@@ -291,6 +291,12 @@ def _secret_gone(house: House, mark: str) -> Taken:
     return Taken("ana", None, made.names, ANY)
 
 
+def _secret_used(house: House, mark: str) -> Taken:
+    made = _secret(house, mark)
+    house.call("ana", "PUT", f"{PLACE}/secrets/{made.names['name']}", made.body)
+    return Taken("worker", {"run_id": house.run(mark), "step": "load"}, made.names)
+
+
 def _account(_: House, mark: str) -> Taken:
     return Taken("ana", {**tenants.ACCOUNT, "name": f"ci-{mark}"}, {"project": PROJECT})
 
@@ -455,6 +461,7 @@ TAKEN: Final[Mapping[str, Callable[[House, str], Taken]]] = {
     "PUT /projects/{}/purposes/{}": _for_purposes,
     "PUT /projects/{}/secrets/{}": _secret,
     "DELETE /projects/{}/secrets/{}": _secret_gone,
+    "POST /projects/{}/secrets/{}/use": _secret_used,
     "POST /projects/{}/service-accounts": _account,
     "PATCH /projects/{}/service-accounts/{}": _of_account({"description": "otherwise"}),
     "POST /projects/{}/service-accounts/{}/rotate": _of_account(None),

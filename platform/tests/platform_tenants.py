@@ -361,6 +361,7 @@ REQUESTS = (
     Asked("GET", SECRETS),
     Asked("GET", SECRETS + "/warehouse"),
     Asked("PUT", SECRETS + "/warehouse", SECRET_REF, headers=_IF),
+    Asked("POST", SECRETS + "/warehouse/use", {"run_id": "{run_id}", "step": "load"}),
     Asked("DELETE", SECRETS + "/warehouse", headers=_IF),
     Asked("GET", ACCOUNTS),
     Asked("POST", ACCOUNTS, ACCOUNT),

@@ -36,6 +36,7 @@ WITHOUT: Mapping[str, str] = {
     "POST /projects/{}/storage": BY_PROCESSES,
     "POST /projects/{}/access-requests/{}/expire": BY_PROCESSES,
     "POST /projects/{}/retentions": BY_PROCESSES,
+    "POST /projects/{}/secrets/{}/use": BY_PROCESSES,
     "POST /projects/{}/erasures/{}/report": BY_PROCESSES,
     "POST /projects/{}/notebooks:end": BY_PROCESSES,
     "POST /projects/{}/reservations:renew": "is asked by processes that keep money free for what they do",

@@ -41,6 +41,7 @@ WITHOUT: Mapping[str, str] = {
     "POST /api/v1/projects/{project:str}/sealed:open": "changes nothing but the record",
     "POST /api/v1/projects/{project:str}/data-reads": "changes nothing but the record",
     "POST /api/v1/projects/{project:str}/data-exports": "changes nothing but the record",
+    "POST /api/v1/projects/{project:str}/secrets/{name:str}/use": "changes nothing but the record",
     "POST /api/v1/projects/{project:str}/notebooks:change": "what it is about is on another machine",
     "POST /api/v1/projects/{project:str}/notebooks:end": FACT,
     "POST /api/v1/projects/{project:str}/reservations:renew": "takes the place of what the same process has asked for",

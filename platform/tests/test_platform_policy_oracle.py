@@ -112,6 +112,11 @@ CONTEXTS: dict[str, dict[str, tuple[str | bool | None, ...]]] = {
         "purpose": ("", "care"),
         "is_for_purpose": (True, None, False),
     },
+    "secret.use": {
+        "environment": ENVIRONMENTS,
+        "name": ("warehouse", "mail"),
+        "requested_by": NAMES,
+    },
     "data.export": {
         "environment": ENVIRONMENTS,
         "classification": ("", "public", "confidential", "restricted"),

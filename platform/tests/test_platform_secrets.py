@@ -80,6 +80,41 @@ def test_who_may_not_and_what_there_is_not(api: Api) -> None:
     assert {row["outcome"] for row in api.audit() if row["action"] == "secret.set"} == {"denied"}
 
 
+def test_a_step_of_a_run_is_told_where_it_lies_and_that_is_on_record(api: Api) -> None:
+    put(api)
+    run_id = api.run()["run_id"]
+    asked = {"run_id": run_id, "step": "load-1"}
+    used = api.call("service", "POST", f"{PLACE}/warehouse/use", 200, asked)
+    assert used == {"project": "flight-delay", "name": "warehouse", "place": REF["place"]}
+    assert (
+        api.call("service", "POST", f"{PLACE}/warehouse/use", 200, asked) == used
+    )  # asked again by a worker after us
+    api.call("service", "POST", f"{PLACE}/warehouse/use", 200, {**asked, "step": "load-2"})
+    (first, second) = [row for row in api.audit() if row["action"] == "secret.use"]
+    assert first["resource"] == "secret/flight-delay/warehouse" and first["outcome"] == "done"
+    detail = {"run_id": run_id, "step": "load-1", "environment": "dev", "place": REF["place"]}
+    told = {name: value for name, value in first["detail"].items() if name != "authorisation"}
+    assert told == {**detail, "requested_by": "developer@local"}
+    assert second["detail"]["step"] == "load-2"
+
+
+def test_who_is_no_process_or_names_another_projects_run_is_told_nothing(api: Api) -> None:
+    put(api)
+    asked = {"run_id": api.run()["run_id"], "step": "load"}
+    for role in ("developer", "approver", "admin"):
+        api.call(role, "POST", f"{PLACE}/warehouse/use", 403, asked)
+    api.call("", "POST", f"{PLACE}/warehouse/use", 401, asked)
+    api.call("service", "POST", f"{PLACE}/nothing/use", 404, asked)
+    api.call("service", "POST", f"{PLACE}/warehouse/use", 404, {**asked, "run_id": "run_nowhere"})
+    api.call("service", "POST", f"{PLACE}/warehouse/use", 400, {**asked, "step": ""})
+    api.call("service", "POST", f"{PLACE}/warehouse/use", 400, {**asked, "value": "x"})
+    api.call("admin", "POST", "/api/v1/projects", 201, {"name": "other", "owner": "team"})
+    api.call("admin", "PUT", "/api/v1/projects/other/secrets/warehouse", 200, REF)
+    api.call("service", "POST", "/api/v1/projects/other/secrets/warehouse/use", 404, asked)
+    rows = [row for row in api.audit() if row["action"] == "secret.use"]
+    assert [row["outcome"] for row in rows] == ["denied"] * 3
+
+
 def test_the_command_line(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "client", api.control_client)
 

@@ -14,7 +14,7 @@ import httpx
 from temporalio import activity
 
 from mainspring.core import errors, job_logs, settings
-from mainspring.core.contracts import pipelines
+from mainspring.core.contracts import pipelines, secrets
 from mainspring.core.contracts.base import utc_now
 from mainspring.core.contracts.capacity import Capacity
 from mainspring.core.pipelines import cache
@@ -106,7 +106,8 @@ class PipelineActivities:
             folder = store.run(request.run_id) / "jobs" / base_id
             # A step's own: another step's jobs are metered by themselves.
             book = books.Book(root=folder / "books", family=family)
-            spec = _spec(store, asked, node, folder).model_copy(update={"book": book})
+            more = {"book": book, **(await self._secrets(request, node, base_id))}
+            spec = _spec(store, asked, node, folder).model_copy(update=more)
             told = spec.model_dump_json(indent=1).encode()
             await asyncio.to_thread(job_files.write_file, folder / "spec.json", told)
 
@@ -168,6 +169,20 @@ class PipelineActivities:
         is_cached: bool,
     ) -> None:
         cache.keep(store, made, value, place=place, run_id=request.run_id, at=utc_now(), is_cached=is_cached)
+
+    async def _secrets(
+        self, request: pipelines.PipelineRequest, node: pipelines.Node, step: str
+    ) -> dict[str, Any]:
+        """Where the step's secrets lie, once the control API said that it may read them. Errors: its refusals."""
+        if not node.secrets:
+            return {}
+        asked = secrets.SecretUse(run_id=request.run_id, step=step[:100]).model_dump_json()
+        places = {}
+        for name in node.secrets:
+            path = f"/api/v1/projects/{request.project}/secrets/{name}/use"
+            found = await exchange(self._control, "control", "POST", path, asked)
+            places[name] = secrets.SecretUsed.model_validate(found).place
+        return {"project": request.project, "secrets": places, "keeper": self._settings.secrets}
 
     async def _meter(
         self,

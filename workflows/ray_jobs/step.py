@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mainspring.core import errors, settings
+from mainspring.core import errors, secrets, settings
 from mainspring.core.pipelines.store import PipelineStore, fresh_folder
 from mainspring.workflows.ray_jobs import books, job_files, memory, observed, step_messages
 
@@ -59,7 +61,8 @@ def run(spec: step_messages.StepSpec, folder: Path) -> step_messages.StepOutput:
     job_files.write_file(told, spec.model_dump_json().encode())
     out, begun = folder / "answer.json", time.monotonic()
     used = 0.0
-    with _started(spec, told, out) as process:
+    given = _read_secrets(spec)
+    with _started(spec, told, out, given) as process:
 
         def so_far() -> float:
             # At the end exactly; before, as the kernel tells of what runs.
@@ -91,9 +94,22 @@ def run(spec: step_messages.StepSpec, folder: Path) -> step_messages.StepOutput:
     )
 
 
+def _read_secrets(spec: step_messages.StepSpec) -> dict[str, str]:
+    """What the step is given, as it is at this moment, in memory alone. Errors: those of the resolver."""
+    if not spec.secrets or spec.keeper is None:
+        return {}
+    resolver = secrets.Resolver(spec.keeper)
+    return {name: resolver.read_for(spec.project, place).reveal() for name, place in spec.secrets.items()}
+
+
 @contextlib.contextmanager
-def _started(spec: step_messages.StepSpec, told: Path, out: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The step's process, the first of a session of its own; all of the session ends with the block."""
+def _started(
+    spec: step_messages.StepSpec, told: Path, out: Path, given: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The step's process, the first of a session of its own; all of the session ends with the block.
+
+    What it is given comes by its standard input, and is in its log as a mask.
+    """
     work = told.parent / "work"
     work.mkdir()
     threads = str(max(1, math.ceil(spec.cpus)))
@@ -104,9 +120,17 @@ def _started(spec: step_messages.StepSpec, told: Path, out: Path) -> Iterator[su
         ],
         cwd=work,
         env=settings.foreign_environment(dict.fromkeys(_THREADS, threads)),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if given else subprocess.DEVNULL,
+        stdout=subprocess.PIPE if given else None,
+        stderr=subprocess.STDOUT if given else None,
         start_new_session=True,
     )
+    copier = threading.Thread(target=_copy_masked, args=(process, tuple(given.values())), daemon=True)
+    if given:
+        assert process.stdin is not None
+        copier.start()
+        with contextlib.suppress(BrokenPipeError), process.stdin:  # it may have ended by now, and says why
+            process.stdin.write(json.dumps(dict(given)).encode())
 
     def stop(number: int, _: object) -> None:
         _kill(process.pid)
@@ -117,7 +141,18 @@ def _started(spec: step_messages.StepSpec, told: Path, out: Path) -> Iterator[su
         yield process
     finally:
         _kill(process.pid)
+        if given:
+            copier.join(timeout=_KILL_SECONDS)
         signal.signal(signal.SIGTERM, before)
+
+
+def _copy_masked(process: subprocess.Popen[bytes], values: Sequence[str]) -> None:
+    """What the step prints, line by line, into the job's log."""
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            sys.stdout.write(secrets.mask(line.decode("utf-8", "replace"), values))
+            sys.stdout.flush()
 
 
 def _watch(

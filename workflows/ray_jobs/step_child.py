@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import json
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from mainspring.core import errors
-from mainspring.core.pipelines import execution
+from mainspring.core import errors, secrets
+from mainspring.core.pipelines import execution, given
 from mainspring.core.pipelines.store import PipelineStore
 from mainspring.workflows.ray_jobs import job_files, step_messages
 
@@ -32,6 +34,8 @@ def main() -> int:
     arguments = parser.parse_args()
     _end_with(arguments.parent)
     spec = step_messages.read_spec(arguments.spec)
+    if spec.secrets:
+        given.give_process(json.load(sys.stdin))
     job_files.write_output(arguments.out, _run(spec, arguments.out.parent))
     return 0
 
@@ -53,19 +57,24 @@ def _run(spec: step_messages.StepSpec, folder: Path) -> step_messages.StepOutput
     # The step's code is somebody else's: whatever it raises, `sys.exit` too, is told.
     except BaseException as error:  # noqa: BLE001
         traceback.print_exc()
-        return step_messages.StepOutput(failure=_failure(error))
+        return step_messages.StepOutput(
+            failure=_failure(error, [given.secret(name) for name in spec.secrets])
+        )
     return step_messages.StepOutput(value=value)
 
 
-def _failure(error: BaseException) -> step_messages.Failure:
+def _failure(error: BaseException, values: Sequence[str]) -> step_messages.Failure:
+    """It goes into the workflow's history, where no value of a secret is to be."""
     kinds = step_messages.FailureKind
     ours = isinstance(error, errors.MainspringError)
     return step_messages.Failure(
         kind=kinds.MEMORY if isinstance(error, MemoryError) else kinds.EXCEPTION,
-        message=f"{type(error).__name__}: {error}"[:_MESSAGE_CHARACTERS],
+        message=secrets.mask(f"{type(error).__name__}: {error}", values)[:_MESSAGE_CHARACTERS],
         classes=tuple(c.__name__ for c in type(error).__mro__ if c is not object),
-        error=errors.to_wire(error) if isinstance(error, errors.MainspringError) and ours else {},
-        trace="".join(traceback.format_exception(error))[-_TRACE_CHARACTERS:],
+        error=secrets.masked(errors.to_wire(error), values)
+        if isinstance(error, errors.MainspringError) and ours
+        else {},
+        trace=secrets.mask("".join(traceback.format_exception(error)), values)[-_TRACE_CHARACTERS:],
     )
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from mainspring.core import settings
 from mainspring.core.contracts.base import Digest, Message
 from mainspring.core.contracts.pipelines import Value
 from mainspring.workflows.ray_jobs import books, job_files
@@ -42,6 +43,11 @@ class StepSpec(Message):
     cpus: float = 1.0
     memory_gib: Annotated[float, Field(gt=0)]
     timeout_seconds: Annotated[float, Field(gt=0)]
+    project: str = ""
+    secrets: dict[str, str] = {}
+    """Where each lies that the step may read, by name; never what it is."""
+    keeper: settings.SecretSettings | None = None
+    """How places are read; None: there are none."""
     book: books.Book | None = None
     """Where each process writes what it has used; None: nowhere."""
 

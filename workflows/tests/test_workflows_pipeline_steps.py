@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -18,10 +19,11 @@ from activity_calls import do, in_execution
 from pipelines_doubles import pipeline_request
 from ray_double import TOKEN, RayDouble, serve
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from workflows_doubles import QUEUE, Endpoint, run
 
-from mainspring.core import settings
+from mainspring.core import errors, settings
 from mainspring.core.client.workflows import WorkflowClient
 from mainspring.core.contracts import pipelines, training
 from mainspring.core.contracts.capacity import Capacity
@@ -34,7 +36,21 @@ from mainspring.workflows.ray_jobs import books, step, step_messages, unbilled
 
 SOURCE = """
 import os, subprocess, sys, time
-from mainspring.core.pipelines import step
+from mainspring.core.pipelines import secret, step
+
+@step(secrets=("warehouse",))
+def connects(fails: bool) -> dict[str, bool]:
+    value = secret("warehouse")
+    print("connecting with", value, flush=True)
+    subprocess.run(["echo", value], check=True)
+    if fails:
+        raise ConnectionRefusedError(f"no route for {value}")
+    inherited = subprocess.run(["env"], capture_output=True, text=True, check=True).stdout
+    return {"is_right": value.startswith("canary-"), "is_inherited": value in inherited, "is_argument": value in str(sys.argv)}
+
+@step
+def was_not_given(x: int) -> str:
+    return secret("warehouse")
 
 @step
 def load(rows: int) -> list[int]:
@@ -139,6 +155,55 @@ def test_a_step_starts_in_an_empty_folder_and_does_not_see_our_secrets(
     assert job.store.open(answer.value.digest).read_bytes() == b'["KEPT"]'
 
 
+def with_secret(folder: Path) -> dict[str, Any]:
+    """Where the project's secret lies, and how it is read."""
+    place = folder / "mounted" / "flights" / "warehouse"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("canary-4b6d2f\n")
+    mounted = folder / "mounted"
+    keeper = settings.SecretSettings(files_dir=str(mounted), project_places=f"file:{mounted}/{{project}}/")
+    return {"project": "flights", "secrets": {"warehouse": f"file:{place}"}, "keeper": keeper}
+
+
+def found_in(folder: Path, word: str) -> list[str]:
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "warehouse"]
+    return [path.name for path in files if word.encode() in path.read_bytes()]
+
+
+def test_a_step_reads_its_secret_and_nobody_else_does(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = Job(tmp_path, "connects", {"fails": False})
+    answer = job.run(**with_secret(tmp_path))
+    assert answer.failure is None and answer.value is not None
+    answered = json.loads(job.store.open(answer.value.digest).read_bytes())
+    assert answered == {"is_right": True, "is_inherited": False, "is_argument": False}
+    printed = capfd.readouterr().out
+    assert printed.count("***") == 2 and "connecting with" in printed
+    assert "canary-4b6d2f" not in printed and found_in(tmp_path, "canary-4b6d2f") == []
+
+
+def test_what_a_step_fails_with_tells_of_no_secret(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    answer = Job(tmp_path, "connects", {"fails": True}).run(**with_secret(tmp_path))
+    assert answer.failure is not None and answer.failure.message == "ConnectionRefusedError: no route for ***"
+    captured = capfd.readouterr()
+    assert "canary-4b6d2f" not in answer.model_dump_json() + captured.out + captured.err
+    assert found_in(tmp_path, "canary-4b6d2f") == []
+
+
+def test_a_secret_that_is_not_given_or_not_there_is_told(tmp_path: Path) -> None:
+    answer = Job(tmp_path, "was_not_given", {"x": 1}).run()
+    assert answer.failure is not None and "was given no secret `warehouse`" in answer.failure.message
+    given = with_secret(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(errors.PermissionDenied, match="is not project `other`'s"):
+        Job(tmp_path / "elsewhere", "connects", {"fails": False}).run(**{**given, "project": "other"})
+    (tmp_path / "mounted" / "flights" / "warehouse").unlink()
+    (tmp_path / "again").mkdir()
+    with pytest.raises(errors.NotFound, match="no secret lies at"):
+        Job(tmp_path / "again", "connects", {"fails": False}).run(**given)
+
+
 @pytest.mark.parametrize(
     ("name", "inputs", "more", "kind", "says"),
     [
@@ -224,14 +289,22 @@ class World:
                 "MAINSPRING_STACK_STATE_DIR": str(directory / "state"),
                 "MAINSPRING_RAY_DASHBOARD_URL": ray_url,
                 "MAINSPRING_RAY_CAPACITY": capacity,
+                "MAINSPRING_SECRETS_FILES_DIR": str(directory / "mounted"),
+                "MAINSPRING_SECRETS_PROJECT_PLACES": f"file:{directory}/mounted/{{project}}/",
             },
             directory=directory,
         )
         self.usage: dict[str, training.UsageRecord] = {}
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.may_use: tuple[int, dict[str, Any]] = (200, {})
 
         def answer(asked: httpx.Request) -> httpx.Response:
             if asked.method == "GET":
                 return httpx.Response(200, json={"currency": "USD", "prices": {}})
+            if asked.url.path.endswith("/use"):
+                self.asked.append((asked.url.path, json.loads(asked.content)))
+                status, body = self.may_use
+                return httpx.Response(status, json=body)
             record = training.UsageRecord.model_validate_json(asked.content)
             self.usage[record.usage_key] = record
             return httpx.Response(201, json={})
@@ -292,6 +365,34 @@ def test_a_step_for_spot_nodes_runs_on_those_alone_and_is_paid_by_their_price(
     assert ray.jobs[ray.submitted[0]]["body"]["entrypoint_resources"] == {"spot": 1}
     assert {one.capacity for one in world.usage.values()} == {"spot"}
     assert "spot" not in pipelines.Resources().model_dump(exclude_defaults=True), "digests of packs stay"
+
+
+def test_a_step_is_given_a_secret_once_the_control_api_said_so_and_its_job_is_told_where_it_lies(
+    tmp_path: Path, ray: RayDouble
+) -> None:
+    world = World(tmp_path, ray.url)
+    step_of = node("connects", {"fails": False}, secrets=("warehouse",))
+    request = pipeline_request(pack=world.keep(step_of))
+    asked = messages.RunStep(request=request, node="connects", memory_gib=1.0)
+
+    refusal = errors.PolicyDenied("`dev` may not", rule_id="acme.secrets")
+    world.may_use = 403, errors.to_wire(refusal)
+    with pytest.raises(ApplicationError) as refused:
+        in_execution("11111111-a", world.activities.run, asked)
+    assert refused.value.type == "policy_denied" and refused.value.non_retryable and ray.submitted == []
+
+    place = tmp_path / "mounted" / "flight-delay" / "warehouse"
+    place.parent.mkdir(parents=True)
+    place.write_text("canary-4b6d2f")
+    used = {"project": "flight-delay", "name": "warehouse", "place": f"file:{place}"}
+    world.may_use = 200, used
+    ran = in_execution("11111111-a", world.activities.run, asked)
+    assert ran.value is not None and json.loads(world.store.open(ran.value.digest).read_bytes())["is_right"]
+    path, said = world.asked[-1]
+    assert path == "/api/v1/projects/flight-delay/secrets/warehouse/use"
+    assert said == {"run_id": "run_pipe", "step": "run_pipe-connects-0-11111111"}
+    told = json.dumps([job["body"] for job in ray.jobs.values()]) + ran.model_dump_json()
+    assert "canary-4b6d2f" not in told and found_in(tmp_path, "canary-4b6d2f") == []
 
 
 def test_a_step_is_submitted_once_an_execution_with_what_it_needs_and_metered(

@@ -273,6 +273,11 @@ may(q, "data.use") if {
 	has(q, {"service", "developer", "admin"})
 }
 
+may(q, "secret.use") if {
+	q.action == "secret.use"
+	has(q, {"service"})
+}
+
 may(q, "data.export") if {
 	q.action == "data.export"
 	has(q, {"developer", "approver", "admin", "service"})
@@ -465,7 +470,7 @@ permits := {
 	"run.retire", "key.change", "classification.decide", "keyset.change", "sealed.open", "dpia.submit", "dpia.decide", "privacy.budget", "privacy.spend", "erasure.request", "erasure.decide", "hold.change",
 	"data.see.part", "data.see.token", "data.see.serving",
 	"data.use", "data.export", "purpose.decide",
-	"notebook.change", "secret.change", "service-account.manage", "service-account.token", "quota.set",
+	"notebook.change", "secret.change", "secret.use", "service-account.manage", "service-account.token", "quota.set",
 	"evidence.export", "model.import", "alert.handle", "alert.rules",
 	"canary.steer",
 	"endpoint.delete",

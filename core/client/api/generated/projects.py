@@ -234,6 +234,12 @@ class AsyncProjects(AsyncConnection):
         body = wanted.model_dump(mode="json")
         return await self._put(_secret(project, name), body, secret_contracts.SecretView, version=version)
 
+    async def use_secret(
+        self, project: str, name: str, asked: secret_contracts.SecretUse
+    ) -> secret_contracts.SecretUsed:
+        """Role service. Where a step of a run may read it; on record. Errors: NotFound, PermissionDenied, PolicyDenied."""
+        return await self._post(f"{_secret(project, name)}/use", asked, secret_contracts.SecretUsed)
+
     async def remove_secret(self, project: str, name: str, *, version: str) -> None:
         """Role admin. What it is about stays where it is. Errors: PreconditionFailed if somebody changed it since."""
         headers = wire.if_match(version)
