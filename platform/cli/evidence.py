@@ -50,16 +50,17 @@ def evidence_export(
 )
 @session.JSON
 def evidence_verify(pack: str, key: str | None, as_json: bool) -> None:
-    """Prove a pack, as the script in it does, without any server."""
+    """Prove a pack, as the script in it does, without any server; and that policies' texts are what their JSON says."""
     import zipfile
     from pathlib import Path
 
     from mainspring.core import errors, settings
     from mainspring.platform.evidence import verify
+    from mainspring.platform.policies import engine
 
     trusted = Path(key) if key else settings.load().stack.state_dir / "audit" / "public.pem"
     try:
-        output.show(verify.verify(Path(pack), trusted), as_json=as_json)
+        output.show(verify.verify(Path(pack), trusted, engine.text_of), as_json=as_json)
     except (verify.NotProved, OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
         raise errors.CorruptArtifact(
             f"`{pack}` proves nothing: {error}; ask for it again, and give the key of the platform that made it by `--key`",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,13 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mainspring.core import errors
 from mainspring.platform import database
 from mainspring.platform.audit import store as audit_store
-from mainspring.platform.evidence import merkle
+from mainspring.platform.evidence import merkle, verify
 
 #: Rows of one kind in a pack; a longer time is asked for in parts.
 MAX_ROWS: Final = 200_000
 _PAGE: Final = 5000
-#: What somebody decided.
-_APPROVALS: Final = ("run.decide", "approval.decide", "access.decide", "quarantine.release")
+#: What holds from before the time on: rows of these are in a pack, too.
+_STAYS: Final = ("dpia.submit", "dpia.decide", "purpose.decide")
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,10 @@ class Slice:
     """The project's rows of the log, and the tree over all of it up to the checkpoint at `size`."""
 
     rows: Sequence[sa.Row[Any]]
-    proofs: list[list[bytes]]
+    earlier: Sequence[sa.Row[Any]]
+    """Those of before the time that say what was in force in it."""
+    proof: list[bytes]
+    """That all of them are in the log."""
     size: int
     head: str
     root: bytes
@@ -50,9 +52,11 @@ async def audit_slice(connection: AsyncConnection, asked: Asked, size: int) -> S
     Errors: InvalidRequest if they are more than a pack holds.
     """
     found: list[sa.Row[Any]] = []
+    earlier: list[sa.Row[Any]] = []
     after = 0
     while page := await audit_store.page(connection, after=after, limit=_PAGE, projects={asked.project}):
         found += [r for r in page if r.sequence <= size and asked.since <= _at(r.at) < asked.until]
+        earlier += [r for r in page if r.action in _STAYS and r.outcome == "done" and _at(r.at) < asked.since]
         after = page[-1].sequence
         if after > size:
             break
@@ -74,7 +78,8 @@ async def audit_slice(connection: AsyncConnection, asked: Asked, size: int) -> S
         )
     tree = merkle.Tree(hashes)
     head = f"sha256:{hashes[-1].hex()}" if hashes else ""
-    return Slice(found, [tree.proof(r.sequence - 1) for r in found], size, head, tree.root)
+    proof = tree.proof_of([r.sequence - 1 for r in (*earlier, *found)])
+    return Slice(found, earlier, proof, size, head, tree.root)
 
 
 async def runs(connection: AsyncConnection, asked: Asked) -> list[dict[str, Any]]:
@@ -179,23 +184,33 @@ async def lineage(connection: AsyncConnection, asked: Asked) -> list[dict[str, A
     return found
 
 
-def decisions(rows: Sequence[sa.Row[Any]]) -> list[dict[str, Any]]:
-    """What the policies were asked and answered, by the row that has it."""
+async def assessments(
+    connection: AsyncConnection, asked: Asked, said: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Impact assessments with their answers, and what the rows say of each: who handed it in, the risk, who decided how."""
+    table = database.dpias.c
+    query = sa.select(table.dpia_id, table.answers).where(table.project == asked.project)
+    answers = {f"dpia/{asked.project}/{r.dpia_id}": r for r in await connection.execute(query)}
+    return [
+        {"dpia_id": answers[name].dpia_id, "answers": answers[name].answers, **one}
+        for name, one in sorted(verify.assessments(list(said)).items())
+    ]
+
+
+async def erasures(
+    connection: AsyncConnection, asked: Asked, said: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Those that were done, each with the report that its row has the digest of, and in it the sealed certificate."""
+    done = verify.erased(list(said))
+    table = database.erasures
+    query = sa.select(table).where(table.c.project == asked.project).order_by(table.c.erasure_id)
     found = []
-    for row in rows:
-        asked = json.loads(row.detail).get("authorisation")
-        if asked is not None:
-            found.append(_brief(row) | {"authorisation": asked})
+    for row in await connection.execute(query):
+        if f"erasure/{asked.project}/{row.erasure_id}" in done:
+            report = {n: getattr(row, n) for n in ("state", "message", "rows_erased", "certificate")}
+            told = {n: getattr(row, n) for n in ("erasure_id", "entity", "ground", "requested_by")}
+            found.append({**told, "approved_by": row.decided_by, "report": report})
     return found
-
-
-def approvals(rows: Sequence[sa.Row[Any]]) -> list[dict[str, Any]]:
-    """Who approved or rejected what, by the row that has it."""
-    return [_brief(row) | {"detail": json.loads(row.detail)} for row in rows if row.action in _APPROVALS]
-
-
-def _brief(row: sa.Row[Any]) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in ("sequence", "at", "actor", "action", "resource", "outcome")}
 
 
 def _began(table: Any, asked: Asked) -> tuple[sa.ColumnElement[bool], ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 _LEAF: Final = b"\x00"
@@ -31,6 +33,28 @@ class Tree:
     def root(self) -> bytes:
         """Of no leaves: the hash of nothing."""
         return self._levels[-1][0] if self.size else hashlib.sha256(b"").digest()
+
+    def proof_of(self, indices: Sequence[int]) -> list[bytes]:
+        """What the root needs beside leaves `indices` (ascending, from 0): the roots of the largest parts without any of them, from
+        left to right. Of all leaves that is nothing, of one it is its path."""
+        wanted = list(indices)
+        if any(b <= a for a, b in pairwise(wanted)) or (
+            wanted and not 0 <= wanted[0] <= wanted[-1] < self.size
+        ):
+            raise IndexError(wanted[:3])
+        found: list[bytes] = []
+        self._walk(wanted, 0, len(wanted), 0, self.size, found)
+        return found
+
+    def _walk(self, wanted: list[int], first: int, end: int, low: int, size: int, found: list[bytes]) -> None:
+        """Of the part of `size` leaves from `low` on, which has leaves `wanted[first:end]`."""
+        if first == end and size:
+            found.append(self._levels[(size - 1).bit_length()][low >> (size - 1).bit_length()])
+        elif 0 < end - first < size:
+            half = 1 << ((size - 1).bit_length() - 1)
+            middle = bisect.bisect_left(wanted, low + half, first, end)
+            self._walk(wanted, first, middle, low, half, found)
+            self._walk(wanted, middle, end, low + half, size - half, found)
 
     def proof(self, index: int) -> list[bytes]:
         """The siblings on the way from leaf `index` (from 0) to the root (RFC 6962, 2.1.1)."""

@@ -33,7 +33,10 @@ Take the script and the key from the platform itself rather than from here: whoe
     manifest.json, signature.json   every file's digest, signed with the key of the audit log
     articles.json                   which file speaks to which article; it says where to look, and claims nothing
     approvals.json, decisions.json  who approved what, and what the policies were asked and answered: views of audit/rows.jsonl
-    audit/                          the project's rows, the proof that each is in the log, and the log's signed checkpoints
+    policies/                       each set of policies that decided, whole; `sets.json` says when, and which was not kept
+    dpias.json, purposes.json       impact assessments with answers, risk and signatures, and what data may be used for, as of `until`
+    erasures.json                   erasures that were done, with their sealed certificates
+    audit/                          the project's rows, those of before that still held, the proof that all are in the log, and the checkpoint
     bundles/<digest>/               manifest, card, gates, leak check, bill of materials, provenance, signatures; neither the weights nor the fitted plan
     runs.json, costs.json, lineage/events.jsonl
     access/                         members now, requests of the time, and who asked the model how often

@@ -6,10 +6,11 @@ import asyncio
 import base64
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors, identity
@@ -19,7 +20,8 @@ from mainspring.core.protection import showing
 from mainspring.platform import access, mutation
 from mainspring.platform import plane as control_plane
 from mainspring.platform.audit import checkpoints, rows, verification
-from mainspring.platform.evidence import gathering, pack
+from mainspring.platform.evidence import gathering, pack, verify
+from mainspring.platform.policies import kept
 from mainspring.platform.projects import store as project_store
 from mainspring.platform.protection import masking_service
 
@@ -84,15 +86,19 @@ async def _made(
         callers = await gathering.callers(connection, about)
         members, requests = await gathering.access(connection, about)
         events = await gathering.lineage(connection, about)
+        earlier, said = _plain(log.earlier), await asyncio.to_thread(_plain, log.rows)
+        dpias = await gathering.assessments(connection, about, [*earlier, *said])
+        erasures = await gathering.erasures(connection, about, said)
     files = {
+        "audit/earlier.jsonl": b"".join(rows.to_line(row) for row in log.earlier),
         "audit/rows.jsonl": b"".join(rows.to_line(row) for row in log.rows),
-        "audit/proofs.jsonl": pack.to_lines(
-            {"sequence": row.sequence, "path": [p.hex() for p in proof]}
-            for row, proof in zip(log.rows, log.proofs, strict=True)
-        ),
+        "audit/proof.json": pack.to_json([p.hex() for p in log.proof]),
         "audit/checkpoints.jsonl": _signed_at(checkpointer.lines(), size),
-        "approvals.json": pack.to_json(gathering.approvals(log.rows)),
-        "decisions.json": pack.to_json(gathering.decisions(log.rows)),
+        "approvals.json": pack.to_json(verify.approvals(said)),
+        "decisions.json": pack.to_json(verify.decisions(said)),
+        "purposes.json": pack.to_json(verify.purposes([*earlier, *said])),
+        "dpias.json": pack.to_json(dpias),
+        "erasures.json": pack.to_json(erasures),
         "runs.json": pack.to_json(runs),
         "costs.json": pack.to_json(costs),
         "lineage/events.jsonl": pack.to_lines(events),
@@ -100,8 +106,10 @@ async def _made(
         "access/requests.json": pack.to_json(requests),
         "access/callers.json": pack.to_json(callers),
     }
+    files |= await asyncio.to_thread(_policies, plane, said)
+    files |= _certifiers(plane.key_files.trusted_dir, erasures)
     files |= await asyncio.to_thread(_bundles, plane, about, gathering.bundles_of(runs))
-    said = {
+    stated = {
         "project": project,
         "model": about.model,
         "period": {"since": about.since.isoformat(), "until": about.until.isoformat()},
@@ -109,7 +117,40 @@ async def _made(
         "made_by": actor.name,
         "log": {"rows": log.size, "head": log.head, "merkle_root": log.root.hex()},
     }
-    return await asyncio.to_thread(pack.build, said, files, checkpointer.signer)
+    return await asyncio.to_thread(pack.build, stated, files, checkpointer.signer)
+
+
+def _plain(log: Sequence[sa.Row[Any]]) -> list[dict[str, Any]]:
+    return [json.loads(rows.to_bytes(row)) for row in log]
+
+
+def _policies(plane: control_plane.ControlPlane, said: list[dict[str, Any]]) -> dict[str, bytes]:
+    """Each set that decided, as it was kept when it came in force; `file` is empty for one that was not kept here."""
+    files: dict[str, bytes] = {}
+    told: list[dict[str, Any]] = []
+    for one in verify.policy_sets(said):
+        found = (
+            kept.plain(plane.policies)
+            if one["version"] == plane.policies.version
+            else kept.find(plane.state_dir, one["version"])
+            if plane.state_dir is not None
+            else None
+        )
+        name = "" if found is None else f"{one['version'].removeprefix('sha256:')}.json"
+        told.append({**one, "file": name})
+        if found is not None:
+            files[f"policies/{name}"] = pack.to_json(found)
+    return {**files, "policies/sets.json": pack.to_json(told)}
+
+
+def _certifiers(trusted: Path, erasures: list[dict[str, Any]]) -> dict[str, bytes]:
+    """The keys that signed certificates, those that are withdrawn, too."""
+    ids = set()
+    for one in erasures:
+        # One that is none, or of a stranger's key, is in the pack as it was reported, and is not proved.
+        with contextlib.suppress(ValueError, KeyError, TypeError, IndexError):
+            ids.add(str(json.loads(one["report"]["certificate"])["signatures"][0]["keyid"]))
+    return _keys(trusted, ids & set(signing.TrustedKeys.load(trusted, even_withdrawn=True).key_ids))
 
 
 def _signed_at(lines: Sequence[bytes], size: int) -> bytes:
@@ -154,9 +195,14 @@ def _bundle_files(opened: bundle.Bundle, trusted: Path) -> dict[str, bytes]:
     for name in bundle.UNLISTED:
         with contextlib.suppress(FileNotFoundError):  # of a release that wrote no provenance
             files[folder + name] = (opened.path / name).read_bytes()
-    for key_id in {opened.signer, opened.origin.signer if opened.origin else opened.signer}:
-        name = key_id.removeprefix("sha256:")
-        files[f"keys/bundles/{name}.pem"] = verification.public_pem(
+    return files | _keys(trusted, {opened.signer, opened.origin.signer if opened.origin else opened.signer})
+
+
+def _keys(trusted: Path, ids: Collection[str]) -> dict[str, bytes]:
+    names = [key_id.removeprefix("sha256:") for key_id in ids]
+    return {
+        f"keys/bundles/{name}.pem": verification.public_pem(
             verification.load_public(trusted / (name + signing.PUBLIC_SUFFIX))
         )
-    return files
+        for name in names
+    }

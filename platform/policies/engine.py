@@ -55,8 +55,13 @@ class Policy:
     @property
     def text(self) -> str:
         """As Cedar itself writes it: comments are not part of a policy."""
-        told: str = cedarpy.format_policies(cedarpy.policies_from_json_str(_set_text((self,)))).strip()
-        return told
+        return text_of(self.id, self.body)
+
+
+def text_of(policy_id: str, body: Mapping[str, Any]) -> str:
+    """A policy in Cedar's own words, from its JSON form."""
+    told: str = cedarpy.format_policies(cedarpy.policies_from_json_str(_json_of({policy_id: body}))).strip()
+    return told
 
 
 class PolicyEngine:
@@ -318,7 +323,10 @@ def _set_of(policies: tuple[Policy, ...]) -> cedarpy.PolicySet:
 
 
 def _set_text(policies: tuple[Policy, ...]) -> str:
-    bodies = {policy.id: policy.body for policy in policies}
+    return _json_of({policy.id: policy.body for policy in policies})
+
+
+def _json_of(bodies: Mapping[str, Mapping[str, Any]]) -> str:
     return json.dumps({"templates": {}, "staticPolicies": bodies, "templateLinks": []})
 
 

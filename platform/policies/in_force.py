@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from mainspring.core import errors
 from mainspring.platform import mutation
-from mainspring.platform.policies import engine, history
+from mainspring.platform.policies import engine, history, kept
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -33,6 +33,17 @@ async def begin(plane: control_plane.ControlPlane) -> None:
     if before not in ("", plane.policies.version):
         detail = {"from": before, "to": plane.policies.version, "when": "start"}
         await _on_record(plane, "done", detail)
+    await asyncio.to_thread(_keep, plane, plane.policies)
+
+
+def _keep(plane: control_plane.ControlPlane, policies: engine.PolicyEngine) -> None:
+    """For evidence of what it decides. Without it decisions go on, and a pack says that the set is not here."""
+    if plane.state_dir is None:
+        return
+    try:
+        kept.keep(plane.state_dir, policies)
+    except OSError as error:
+        _LOG.error("policies `%s` are not kept for evidence: %s", policies.version, error)
 
 
 async def follow(plane: control_plane.ControlPlane, own: Path) -> None:
@@ -70,6 +81,7 @@ async def _load(plane: control_plane.ControlPlane, own: Path) -> None:
         # On record first: what decides without being on record could not be told from what was there before.
         await _on_record(plane, "done", {"from": before.version, "to": loaded.version})
         plane.chosen.policies = loaded
+        await asyncio.to_thread(_keep, plane, loaded)
         _LOG.warning("policies `%s` are in force, in the place of `%s`", loaded.version, before.version)
 
 

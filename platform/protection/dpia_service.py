@@ -41,7 +41,11 @@ async def submit(
             if known is not None and known.digest == digest:
                 return mutation.Change(known, _resource(known), is_new=False)
         row = await store.insert(connection, project, answers, digest, by=by.name, now=now)
-        return mutation.Change(row, _resource(row), {"digest": digest, "risk": row.risk, "score": row.score})
+        return mutation.Change(
+            row,
+            _resource(row),
+            {"digest": digest, "risk": row.risk, "score": row.score, "findings": row.findings},
+        )
 
     row = await mutation.mutate(
         plane,

@@ -115,7 +115,7 @@ def test_an_import_is_no_run_to_start(api: Api) -> None:
 
 
 def test_who_may_not_import_is_told_before_anything_is_signed(api: Api) -> None:
-    event = {
+    event: dict[str, Any] = {
         "eventType": "START",
         "eventTime": "2026-11-01T00:00:00Z",
         "run": {"runId": "0198c3f0-0000-7000-8000-000000000001"},

@@ -276,7 +276,9 @@ def test_the_oracle_answers_the_table_too() -> None:
 def test_a_rule_that_is_written_otherwise_is_found(ours: str, otherwise: str) -> None:
     text = REGO.read_text()
     assert ours in text
-    assert disagreements(Oracle(text.replace(ours, otherwise, 1)), asked(6_000, seed=4)) != []
+    changed = Oracle(text.replace(ours, otherwise, 1))
+    # Some rules are about few questions: more are asked only where the first ones did not tell.
+    assert any(disagreements(changed, asked(2_000, seed=seed)) for seed in range(20))
 
 
 if __name__ == "__main__":  # pieces of the million by their numbers, a line of JSON each
