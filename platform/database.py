@@ -485,6 +485,7 @@ budgets: Final = sa.Table(
     sa.Column("period", TEXT, primary_key=True),
     sa.Column("amount_nanos", sa.BigInteger, nullable=False),
     sa.Column("is_hard", sa.Boolean, nullable=False),
+    sa.Column("stop_endpoints", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("thresholds", sa.JSON, nullable=False),
     sa.Column("set_at", TEXT, nullable=False),
     sa.Column("set_by", TEXT, nullable=False),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, TypeAlias
+from typing import Annotated, Self, TypeAlias
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from mainspring.core.contracts.base import Message, Request, Slug, UtcTime
 
@@ -49,11 +49,22 @@ class BudgetPut(Request):
     """What would spend more does not begin, and what is at work is stopped; False: it is told of, and nothing more."""
     thresholds: Annotated[tuple[_Share, ...], Field(max_length=10)] = (0.5, 0.8, 1.0)
     """Shares of `amount` that somebody is told of when they are spent, once each in a period."""
+    stop_endpoints: bool = False
+    """Of a hard one: when it is spent StopIdle gives notice to the endpoints of its environment and takes them out of service after
+    a grace. False: what serves goes on, and costs more than the budget."""
 
     @field_validator("thresholds")
     @classmethod
     def _in_order(cls, given: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(sorted(set(given)))
+
+    @model_validator(mode="after")
+    def _stops_if_hard(self) -> Self:
+        if self.stop_endpoints and not self.is_hard:
+            raise ValueError(
+                "`stop_endpoints` is of a hard budget; a soft one stops nothing, so leave it out or set `is_hard`"
+            )
+        return self
 
 
 class BudgetView(Message):
@@ -66,6 +77,7 @@ class BudgetView(Message):
     amount: float
     is_hard: bool
     thresholds: tuple[float, ...]
+    stop_endpoints: bool = False
     currency: str
     begins: UtcTime
     """Of the period that is now, as is what follows."""

@@ -30,6 +30,8 @@ class StopIdleRequest(Message):
     """Nobody has asked for so long: then there is a notice. A week."""
     grace_minutes: Annotated[float, Field(ge=0, le=527_040)] = 1440.0
     """From the notice to the stop. A day."""
+    budget_grace_minutes: Annotated[float, Field(ge=0, le=527_040)] = 60.0
+    """From the notice that a budget with `stop_endpoints` is spent until the endpoint is taken out of service."""
     exempt: tuple[Slug, ...] = ()
     """Endpoints that are never stopped: those whose first answer after a month must be fast."""
     exempt_environments: tuple[str, ...] = ()
@@ -41,6 +43,8 @@ class IdleKind(StrEnum):
 
     NOTICE = "notice"
     STOP = "stop"
+    BUDGET_NOTICE = "budget-notice"
+    BUDGET_STOP = "budget-stop"
 
 
 class IdleEndpoint(Message):
@@ -54,10 +58,16 @@ class IdleEndpoint(Message):
     """The end of the last window in which somebody was answered, as serving reported; None: never, or before it metered."""
     noticed_at: UtcTime | None = None
     stopped_at: UtcTime | None = None
+    spent_budget: str = ""
+    """A budget with `stop_endpoints` that is spent, `environment/period`; empty: none."""
+    spent_since: UtcTime | None = None
+    """When its period began, or it was set as it is: a notice or a stop from before says nothing any more."""
+    budget_noticed_at: UtcTime | None = None
+    budget_stopped_at: UtcTime | None = None
 
 
 class IdleEvent(Request):
-    """Something that is put on record of an endpoint that nobody asks; idempotent by its key."""
+    """Something that is put on record of an endpoint that nobody asks, or can pay; idempotent by its key."""
 
     event_key: Annotated[str, Field(min_length=1, max_length=200)]
     kind: IdleKind
@@ -80,3 +90,8 @@ class StopIdleOutcome(Message):
     noticed: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     stopped: tuple[StoppedEndpoint, ...] = ()
+    budget_noticed: tuple[str, ...] = ()
+    budget_stopped: tuple[str, ...] = ()
+    """Out of service: a deployment brings one back, which the budget refuses until there is money."""
+    refused: dict[str, str] = {}
+    """Those that serving did not let go, by name, and why: a deployment is under way, or it is pinned. The next look tries again."""

@@ -48,6 +48,20 @@ def verdict(
     return Verdict.STOP
 
 
+def over_budget(one: idling.IdleEndpoint, asked: idling.StopIdleRequest, now: datetime) -> Verdict:
+    """Of an endpoint whose budget is spent and wants it stopped, however often it is asked."""
+    since = one.spent_since
+    if since is None or one.endpoint in asked.exempt or one.environment in asked.exempt_environments:
+        return Verdict.EXEMPT
+    if one.budget_stopped_at is not None and one.budget_stopped_at >= since:
+        return Verdict.STOPPED
+    if one.budget_noticed_at is None or one.budget_noticed_at < since:
+        return Verdict.NOTICE
+    if now - one.budget_noticed_at < timedelta(minutes=asked.budget_grace_minutes):
+        return Verdict.WAIT
+    return Verdict.STOP
+
+
 def memory_cost_per_month(memory_bytes: int, book: settings.CostSettings) -> float:
     """In the book's currency, exact to the billionth."""
     gib_hours = memory_bytes * HOURS_PER_MONTH / (1 << 30)

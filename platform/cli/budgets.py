@@ -8,7 +8,18 @@ from mainspring.platform.cli import output, session
 
 __all__ = ["budget"]
 
-_COLUMNS = ("environment", "period", "amount", "spent", "held", "forecast", "reached", "is_hard", "version")
+_COLUMNS = (
+    "environment",
+    "period",
+    "amount",
+    "spent",
+    "held",
+    "forecast",
+    "reached",
+    "is_hard",
+    "stop_endpoints",
+    "version",
+)
 _ENVIRONMENT = click.option(
     "--environment",
     type=click.Choice(["all", "dev", "staging", "prod"]),
@@ -73,6 +84,11 @@ def budget_show(project_name: str, environment: str, period: str, actor: str, as
     help="A share of it that somebody is told of when it is spent; default: 0.5, 0.8 and 1.",
 )
 @click.option(
+    "--stop-endpoints",
+    is_flag=True,
+    help="When it is spent, take endpoints of its environment out of service after a notice; by the project's schedule `stop-idle`.",
+)
+@click.option(
     "--version", default="", help="Of the budget that is changed, from `show`; needed where there is one."
 )
 @session.AS
@@ -84,6 +100,7 @@ def budget_set(
     period: str,
     soft: bool,
     thresholds: tuple[float, ...],
+    stop_endpoints: bool,
     version: str,
     actor: str,
     as_json: bool,
@@ -91,7 +108,12 @@ def budget_set(
     """Let a project spend AMOUNT each period, all of the budget anew: what is left out is as by default."""
     from mainspring.core.contracts import budgets
 
-    given = {"amount": amount, "is_hard": not soft, **({"thresholds": thresholds} if thresholds else {})}
+    given = {
+        "amount": amount,
+        "is_hard": not soft,
+        "stop_endpoints": stop_endpoints,
+        **({"thresholds": thresholds} if thresholds else {}),
+    }
     wanted = budgets.BudgetPut.model_validate(given)
     with session.client(actor or "admin@local") as client:
         made = client.put_budget(project_name, environment, period, wanted, version=version)

@@ -23,7 +23,7 @@ from mainspring.platform.costs import reservations, store
 from mainspring.platform.http import versions
 from mainspring.platform.projects import store as project_store
 
-__all__ = ["Named", "put", "read", "remove", "require", "rows_of", "show", "spent_of"]
+__all__ = ["Named", "Spent", "put", "read", "remove", "require", "rows_of", "show", "spent_of", "stopping"]
 
 _table = database.budgets
 
@@ -194,6 +194,28 @@ async def spent_of(connection: AsyncConnection, row: sa.Row[Any], now: datetime)
     return await store.spent_since(connection, row.project, begins, row.environment)
 
 
+@dataclass(frozen=True)
+class Spent:
+    """A budget that is spent, as it was set `since`, or since its period began."""
+
+    named: Named
+    since: datetime
+
+    def is_for(self, project: str, environment: str) -> bool:
+        return self.named.project == project and self.named.environment in (contracts.ALL, environment)
+
+
+async def stopping(connection: AsyncConnection, projects: Sequence[str], now: datetime) -> list[Spent]:
+    """Those that are spent and let no endpoint go on, the one for the longest first."""
+    found = []
+    for row in await rows_of(connection, projects):
+        if row.is_hard and row.stop_endpoints and await spent_of(connection, row, now) >= row.amount_nanos:
+            named = Named(row.project, row.environment, contracts.Period(row.period))
+            begins, _ = periods.span(named.period, now)
+            found.append(Spent(named, max(begins, datetime.fromisoformat(row.set_at))))
+    return sorted(found, key=lambda one: one.since)
+
+
 def _in(row: sa.Row[Any]) -> str:
     return f"a {row.period}" if row.environment == contracts.ALL else f"a {row.period} in {row.environment}"
 
@@ -204,7 +226,10 @@ def _key(row: sa.Row[Any]) -> str:
 
 def _was(row: sa.Row[Any]) -> contracts.BudgetPut:
     return contracts.BudgetPut(
-        amount=cost.to_amount(row.amount_nanos), is_hard=row.is_hard, thresholds=tuple(row.thresholds)
+        amount=cost.to_amount(row.amount_nanos),
+        is_hard=row.is_hard,
+        thresholds=tuple(row.thresholds),
+        stop_endpoints=row.stop_endpoints,
     )
 
 
@@ -235,6 +260,7 @@ async def _put(connection: AsyncConnection, named: Named, wanted: contracts.Budg
         "amount_nanos": cost.to_nanos(wanted.amount),
         "is_hard": wanted.is_hard,
         "thresholds": list(wanted.thresholds),
+        "stop_endpoints": wanted.stop_endpoints,
         "set_at": base.utc_now().isoformat(),
         "set_by": by,
         # Of another amount other shares are spent: what was told is told again, as it is then.

@@ -73,7 +73,10 @@ async def _tell(
 ) -> None:
     body = {
         "kind": "budget.reach",
-        **{name: row._mapping[name] for name in ("project", "environment", "period", "is_hard")},
+        **{
+            name: row._mapping[name]
+            for name in ("project", "environment", "period", "is_hard", "stop_endpoints")
+        },
         "begins": begins,
         "threshold": reached,
         "amount": cost.to_amount(row.amount_nanos),

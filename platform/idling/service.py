@@ -17,6 +17,8 @@ from mainspring.platform.idling import store
 _WORDS: Final = {
     idling.IdleKind.NOTICE: store.NOTICE,
     idling.IdleKind.STOP: store.STOP,
+    idling.IdleKind.BUDGET_NOTICE: store.BUDGET_NOTICE,
+    idling.IdleKind.BUDGET_STOP: store.BUDGET_STOP,
 }
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from platform_api import Api, api, empty, launcher  # noqa: F401 - fixtures
 
 from mainspring.core.client import control as control_client
-from mainspring.core.contracts import idling
+from mainspring.core.contracts import base, idling
 from mainspring.platform.cli import costs as cli_costs
 from mainspring.platform.cli import main as cli
 
@@ -92,6 +92,47 @@ def test_only_a_process_reports_and_only_of_endpoints_that_are_somebodys(api: Ap
     # A denial is no notice.
     (found,) = api.call("developer", "GET", IDLE, 200)["items"]
     assert found["noticed_at"] is None
+
+
+def test_an_endpoint_of_a_spent_budget_that_stops_them_is_told_and_not_deployed_to(api: Api) -> None:  # noqa: F811
+    deploy = {"kind": "deploy", "bundle_digest": DIGEST, "environment": "prod"}
+    api.run(endpoint="delay", **deploy)
+    place = "/api/v1/projects/flight-delay/budgets/prod/month"
+    made = api.call("admin", "PUT", place, 200, {"amount": 0.5, "stop_endpoints": True})
+    assert made["stop_endpoints"] is True
+
+    def delay() -> dict[str, Any]:
+        (found,) = api.call("service", "GET", IDLE, 200)["items"]
+        return dict(found)
+
+    assert (delay()["spent_budget"], delay()["spent_since"]) == ("", None)
+    spend = {
+        "usage_key": "run_of_others", "run_id": "run_of_others", "project": "flight-delay", "environment": "prod", "service": "ray-train", "sku": "gpu_hour",
+        "consumed_quantity": 0.3, "consumed_unit": "gpu-hours", "started_at": base.utc_now().isoformat(), "ended_at": base.utc_now().isoformat(),
+    }  # fmt: skip
+    api.call("service", "POST", "/api/v1/usage", 201, spend)
+    found = delay()
+    assert found["spent_budget"] == "prod/month" and found["spent_since"] == made["set_at"]
+    refused = api.run(403, endpoint="delay", **deploy)
+    assert refused["code"] == "budget_exceeded" and "a month in prod" in refused["detail"]
+    for kind, field in (("budget-notice", "budget_noticed_at"), ("budget-stop", "budget_stopped_at")):
+        told = noted(api, event_key=f"idle/delay/{kind}", kind=kind, detail={"budget": "prod/month"})
+        assert (told["action"], delay()[field]) == (f"endpoint.{kind}", told["at"])
+    raised = {"amount": 50.0, "stop_endpoints": True}
+    api.call_with({"If-Match": f'"{made["version"]}"'}, "admin", "PUT", place, 200, raised)
+    assert delay()["spent_budget"] == ""
+    api.run(endpoint="delay", **deploy)
+
+
+def test_a_budget_that_does_not_say_so_stops_no_endpoint(api: Api) -> None:  # noqa: F811
+    claimed(api, "delay")
+    place = "/api/v1/projects/flight-delay/budgets/all/day"
+    soft = api.call("admin", "PUT", place, 400, {"amount": 1.0, "is_hard": False, "stop_endpoints": True})
+    assert "stop_endpoints" in str(soft)
+    assert api.call("admin", "PUT", place, 200, {"amount": 1e-9})["stop_endpoints"] is False
+    used(api, "u1", 3)
+    (found,) = api.call("developer", "GET", IDLE, 200)["items"]
+    assert found["spent_budget"] == ""
 
 
 def test_the_command_line_lists_what_nobody_asks(

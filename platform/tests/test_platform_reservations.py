@@ -83,7 +83,7 @@ def test_of_20_workspaces_at_once_against_a_budget_for_3_exactly_3_begin(tmp_pat
         async with opened(tmp_path, budget=3 * HOUR + 0.001) as planes:
             asked = (begun(planes[i % 2], ids.new_id("notebook")) for i in range(20))
             assert Counter(await asyncio.gather(*asked)) == {"begun": 3, "budget_exceeded": 17}
-            assert await standing(planes[0]) == (0.0, pytest.approx(3 * HOUR))
+            assert await standing(planes[0]) == pytest.approx((0.0, 3 * HOUR))
             assert await start(planes[1], max_cost=0.01) == "budget_exceeded"  # runs count on the same
             verified = await audit.verify(planes[1], DEVELOPER)
             assert verified.ok and verified.rows == 1 + 3 + 17 + 1  # denials are on record, too
@@ -105,12 +105,12 @@ def test_what_is_spent_and_what_is_kept_is_what_the_work_may_use_in_all(tmp_path
                 spent, kept = await standing(one)
                 assert cost.to_nanos(spent) + cost.to_nanos(kept) == cost.to_nanos(0.0125 + HOUR)
             await used(one, 0.5, part=5)  # more than was kept is spent, and nothing is owed for it
-            assert await standing(one) == (pytest.approx(0.0675), 0.0)
+            assert await standing(one) == pytest.approx((0.0675, 0.0))
             await renewed(one, 1.0)
             end = notebooks.NotebookEnd(notebook_id=ID, reason="stopped")
             for _ in range(2):
                 await records.end(one, WORKER, "alpha", end)
-                assert await standing(one) == (pytest.approx(0.0675), 0.0)
+                assert await standing(one) == pytest.approx((0.0675, 0.0))
 
     asyncio.run(story())
 
@@ -123,10 +123,10 @@ def test_a_renewal_that_cannot_be_paid_leaves_what_was_kept(tmp_path: Path) -> N
             await used(one, 0.5)
             with pytest.raises(errors.BudgetExceeded, match="raise the budget|ask for less|kept free"):
                 await renewed(one, 1.0)
-            assert await standing(one) == (pytest.approx(0.025), pytest.approx(0.075))
+            assert await standing(one) == pytest.approx((0.025, 0.075))
             made = await renewed(one, 0.5)  # its own does not stand in its way
             assert made.amount == pytest.approx(0.025)
-            assert await standing(one) == (pytest.approx(0.025), pytest.approx(0.075))
+            assert await standing(one) == pytest.approx((0.025, 0.075))
 
     asyncio.run(story())
 

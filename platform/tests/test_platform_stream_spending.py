@@ -79,7 +79,8 @@ def charged(s: settings.Settings, project: str) -> float:
     """Events on record."""
     with world.client(s, "approver") as approver:
         found = list(approver.cost_records(project=project))
-    return sum(one.consumed_quantity for one in found if one.service_name == "streams") * 1_000_000
+    millions: float = sum(one.consumed_quantity for one in found if one.service_name == "streams")
+    return millions * 1_000_000
 
 
 def test_what_cannot_be_paid_reads_nothing(s: settings.Settings, tmp_path: Path) -> None:

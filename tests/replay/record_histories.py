@@ -15,7 +15,7 @@ from erasing_doubles import Erasing
 from key_doubles import Keys
 from pipelines_doubles import Jobs, graph, step
 from releasing_doubles import Released
-from replay_starts import check_skew, late, push_rows, remove_old, unasked
+from replay_starts import check_skew, late, push_rows, remove_old, unasked, unpaid
 from replay_stories import CHECKS, ERASURES, KEYS, PIPELINES, RELEASES, RETIREMENTS, SCORES, STORIES, STUDIES
 from retiring_doubles import Retirement
 from retraining_doubles import alarmed
@@ -79,6 +79,8 @@ def record(name: str) -> None:
         *drift_found("scores").activities(),
         *ERASURES.get(name, Erasing()).activities(),
     ]
+    if name == "idle_over_budget":
+        activities = unpaid().all()
     workflows = [
         TrainModel,
         DeployModel,

@@ -214,6 +214,20 @@ def unasked() -> Rooms:
     )
 
 
+def unpaid() -> Rooms:
+    """A budget is spent: one endpoint to tell of, one to take out of service, one that serving does not let go."""
+    now = datetime.now(UTC)
+    over = {"spent_budget": "prod/month", "spent_since": now - timedelta(days=3)}
+    told = {**over, "budget_noticed_at": now - timedelta(days=1)}
+    rooms = Rooms(
+        endpoint("canary", now, days=0.01, **told),
+        endpoint("spent", now, days=0.01, **told),
+        endpoint("untold", now, days=0.01, **over),
+    )
+    rooms.in_canary = {"canary"}
+    return rooms
+
+
 async def idled(client: Client) -> WorkflowHandle[Any, Any]:
     request = idling.StopIdleRequest(project=PROJECT)
     handle = await client.start_workflow(StopIdle.run, request, id="stop-idle-flight-delay", task_queue=QUEUE)

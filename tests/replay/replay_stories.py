@@ -208,6 +208,7 @@ STORIES: dict[str, tuple[Endpoint, Steps, Story]] = {
     "erase_rejected": (Endpoint(), Steps(), lambda client: erased(client, approve=False)),
     "erase_came_again": (Endpoint(), Steps(), erased),
     "idle_stopped": (Endpoint(), Steps(), idled),
+    "idle_over_budget": (Endpoint(), Steps(), idled),
     "drift_found": (Endpoint(), Steps(), checked),
     "keys_rotated": (Endpoint(), Steps(), rotated),
     "keys_denied": (

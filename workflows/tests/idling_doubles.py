@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +12,9 @@ from workflows_doubles import STABLE
 
 from mainspring.core import errors, settings
 from mainspring.core.contracts import deployment, idling
+from mainspring.workflows.deployment.activities import DeploymentActivities
 from mainspring.workflows.idling.activities import IdlingActivities
+from mainspring.workflows.releasing.activities import ReleasingActivities
 
 PROJECT = "flight-delay"
 GIB = 1 << 30
@@ -26,6 +29,8 @@ class Rooms:
         self.events: dict[str, tuple[str, idling.IdleEvent]] = {}
         self.rested: list[str] = []
         self.pinned: set[str] = set()
+        self.released: list[deployment.EndpointRelease] = []
+        self.in_canary: set[str] = set()
         self.away_for = 0
         """So many more requests to serving find it away."""
         self.rests_away = False
@@ -43,7 +48,12 @@ class Rooms:
         event = idling.IdleEvent.model_validate_json(request.content)
         if event.event_key not in self.events:
             self.events[event.event_key] = endpoint, event
-            field = {"notice": "noticed_at", "stop": "stopped_at"}[event.kind]
+            field = {
+                "notice": "noticed_at",
+                "stop": "stopped_at",
+                "budget-notice": "budget_noticed_at",
+                "budget-stop": "budget_stopped_at",
+            }[event.kind]
             told = self.known[endpoint].model_copy(update={field: datetime.now(UTC)})
             self.known[endpoint] = told
         self.when_noted()
@@ -62,7 +72,9 @@ class Rooms:
         if self.rests_away:
             self.turned_away += 1
             raise httpx.ConnectError("refused")
-        name = request.url.path.removeprefix("/v1/endpoints/").removesuffix(":rest")
+        name, _, verb = request.url.path.removeprefix("/v1/endpoints/").partition(":")
+        if verb != "rest":
+            return self._taken_out(name, verb, request)
         if name in self.pinned:
             refusal = errors.Conflict("it is pinned", resource="bundle", name=STABLE)
             return httpx.Response(409, json=errors.to_wire(refusal))
@@ -71,10 +83,38 @@ class Rooms:
         told = deployment.EndpointRested(endpoint=name, bundles=[STABLE], freed_bytes=freed)
         return httpx.Response(200, json=told.model_dump(mode="json"))
 
+    def _taken_out(self, name: str, verb: str, request: httpx.Request) -> httpx.Response:
+        """What is asked of an endpoint, and its release."""
+        if name not in self.in_traffic:
+            refusal: errors.MainspringError = errors.NotFound("not here", resource="endpoint", name=name)
+            return httpx.Response(404, json=errors.to_wire(refusal))
+        table = deployment.TrafficTable(endpoint=name, version=3, stable=STABLE)
+        if verb != "release":
+            view = deployment.EndpointView(endpoint=name, traffic=table)
+            return httpx.Response(200, json=view.model_dump(mode="json"))
+        if name in self.in_canary:
+            refusal = errors.Conflict("a canary is in it", resource="endpoint", name=name)
+            return httpx.Response(409, json=errors.to_wire(refusal))
+        asked = deployment.EndpointRelease.model_validate_json(request.content)
+        self.released.append(asked)
+        self.in_traffic -= {name}
+        told = deployment.EndpointReleased(endpoint=name, version=asked.version, bundles=[STABLE])
+        return httpx.Response(200, json=told.model_dump(mode="json"))
+
     def activities(self) -> list[Callable[..., Any]]:
-        control = httpx.AsyncClient(base_url="http://control", transport=httpx.MockTransport(self.control))
-        serving = httpx.AsyncClient(base_url="http://serving", transport=httpx.MockTransport(self.serving))
-        return IdlingActivities(settings.CostSettings(), serving, control).all()
+        return IdlingActivities(settings.CostSettings(), *self._clients()).all()
+
+    def all(self) -> list[Callable[..., Any]]:
+        """With those of other processes that take an endpoint out of service."""
+        serving, control = self._clients()
+        reading = DeploymentActivities(serving, control, Path()).read_endpoint
+        return [*self.activities(), reading, *ReleasingActivities(serving).all()]
+
+    def _clients(self) -> tuple[httpx.AsyncClient, httpx.AsyncClient]:
+        return (
+            httpx.AsyncClient(base_url="http://serving", transport=httpx.MockTransport(self.serving)),
+            httpx.AsyncClient(base_url="http://control", transport=httpx.MockTransport(self.control)),
+        )
 
 
 def endpoint(name: str, now: datetime, *, days: float, **changes: Any) -> idling.IdleEndpoint:

@@ -12,7 +12,7 @@ import pytest
 from idling_doubles import GIB, PROJECT, Rooms, endpoint
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.testing import WorkflowEnvironment
-from workflows_doubles import QUEUE, run
+from workflows_doubles import QUEUE, STABLE, run
 
 from mainspring.core import errors
 from mainspring.core.contracts import idling
@@ -33,7 +33,7 @@ def ran(rooms: Rooms, times: int = 1, **options: Any) -> list[idling.StopIdleOut
             for n in range(times)
         ]
 
-    return run(story, [StopIdle], rooms.activities())
+    return run(story, [StopIdle], rooms.all())
 
 
 def test_a_notice_comes_first_and_the_stop_after_its_grace() -> None:
@@ -85,6 +85,46 @@ def test_serving_that_is_away_is_asked_again_and_a_pinned_endpoint_ends_it_in_wo
         ran(rooms)
     assert isinstance(temporal_errors.from_failure(caught.value), errors.Conflict)
     assert rooms.events == {}
+
+
+def test_a_spent_budget_is_told_and_takes_the_endpoint_out_after_its_grace() -> None:
+    begun = NOW - timedelta(days=3)
+    over = {"spent_budget": "prod/month", "spent_since": begun}
+    rooms = Rooms(
+        endpoint("busy", NOW, days=0.01),
+        endpoint("exempt", NOW, days=0.01, **over),
+        endpoint("spent", NOW, days=0.01, budget_noticed_at=begun - timedelta(days=30), **over),
+    )
+    first, second = ran(rooms, 2, exempt=["exempt"])
+    assert first.budget_noticed == ("spent",) and second.waiting == ("spent",)
+    assert (first.budget_stopped, second.budget_stopped, rooms.released) == ((), (), [])
+    told = {"budget_noticed_at": NOW - timedelta(hours=2)}
+    rooms.known["spent"] = rooms.known["spent"].model_copy(update=told)
+    rooms.in_canary = {"spent"}
+    (refused,) = ran(rooms, exempt=["exempt"])
+    assert refused.refused == {"spent": "a canary is in it"} and refused.budget_stopped == ()
+    assert len(rooms.events) == 1  # nothing is on record that was not done
+    rooms.in_canary = set()
+    stopped, after = ran(rooms, 2, exempt=["exempt"])
+    assert stopped.budget_stopped == ("spent",) and after.budget_stopped == ()
+    (asked,) = rooms.released
+    assert asked.version == 3 and "budget `prod/month` of `flight-delay` is spent" in asked.reason
+    _, event = list(rooms.events.values())[-1]
+    assert event.kind == "budget-stop"
+    assert event.detail == {"budget": "prod/month", "version": 3, "bundles": [STABLE]}
+    assert rooms.in_traffic == {"busy", "exempt"}
+
+
+def test_a_budget_that_is_raised_within_the_grace_stops_nothing() -> None:
+    noticed = NOW - timedelta(hours=2)
+    rooms = Rooms(endpoint("spared", NOW, days=0.01, budget_noticed_at=noticed))
+    (outcome,) = ran(rooms)
+    assert outcome.budget_stopped == () and rooms.released == []
+    # Set anew, and spent anew: a notice of its own.
+    again = {"spent_budget": "all/day", "spent_since": NOW - timedelta(hours=1)}
+    rooms.known["spared"] = rooms.known["spared"].model_copy(update=again)
+    (outcome,) = ran(rooms)
+    assert outcome.budget_noticed == ("spared",) and rooms.released == []
 
 
 def test_a_stop_whose_record_was_lost_is_on_record_once() -> None:
