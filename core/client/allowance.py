@@ -27,6 +27,8 @@ ASK_SECONDS: Final = 5.0
 _REFUSED_SECONDS: Final = 60.0
 #: Less than this of what is to be kept ahead, and it is renewed.
 _LOW: Final = 0.8
+#: Where there is no money for all of it, there may be for a part: the last of a budget is used as well.
+_PART: Final = 0.1
 
 
 class Control(Protocol):
@@ -101,12 +103,14 @@ class Allowance:
         self._kept = dict(kept or {})
         self._standing: budgets.Standing | None = None
         self._asked_at = self._tried_at = float("-inf")
+        self._is_whole = True
         self._refusal: errors.MainspringError | None = None
         self._unanswered_since: float | None = None
 
     def begin(self, ahead: Mapping[str, float], unrecorded: Mapping[str, float] | None = None) -> None:
         """Before anything is done. `unrecorded`: of a time before. Errors: BudgetExceeded and other refusals; none where nobody answers."""
-        self._renew(Use({}, unrecorded or {}, ahead, {}))
+        self._tried_at = self._now()
+        self._renew(Use({}, unrecorded or {}, ahead, {}), 1.0)
         if self._refusal is not None:
             raise self._refusal
 
@@ -122,7 +126,10 @@ class Allowance:
                 if cost + _price(self._standing, use.last) >= limit:
                     return self._spent(name, scope, limit, cost, self._standing.currency)
         if self._is_due(use):
-            self._renew(use)
+            self._tried_at = self._now()
+            self._renew(use, 1.0)
+            if self._refusal is not None and self._is_more(use, _PART):
+                self._renew(use, _PART)
         if all(self._kept.get(sku, 0.0) - use.total.get(sku, 0.0) > n for sku, n in use.last.items()):
             return None
         if self._refusal is not None:
@@ -148,20 +155,25 @@ class Allowance:
             _LOG.warning("what is left of its budgets is not known: %s", error.message)
 
     def _is_due(self, use: Use) -> bool:
-        wait = self._ask_seconds if self._refusal is None else _REFUSED_SECONDS
+        wait = self._ask_seconds if self._refusal is None and self._is_whole else _REFUSED_SECONDS
         if self._now() - self._tried_at < wait:
             return False
         left = {sku: self._kept.get(sku, 0.0) - use.total.get(sku, 0.0) for sku in use.ahead}
         return any(left[sku] < _LOW * units for sku, units in use.ahead.items())
 
-    def _renew(self, use: Use) -> None:
+    def _is_more(self, use: Use, part: float) -> bool:
+        """Whether a part of what is to be kept ahead is more than what is kept."""
+        return any(
+            use.total.get(sku, 0.0) + part * n > self._kept.get(sku, 0.0) for sku, n in use.ahead.items()
+        )
+
+    def _renew(self, use: Use, part: float) -> None:
         """What is kept stays as it is where that fails."""
-        self._tried_at = self._now()
         skus = {*use.unrecorded, *use.ahead}
         wanted = budgets.ReservationRenewal(
             work_id=self._work.work_id,
             environment=self._work.environment,
-            ahead={sku: use.unrecorded.get(sku, 0.0) + use.ahead.get(sku, 0.0) for sku in skus},
+            ahead={sku: use.unrecorded.get(sku, 0.0) + part * use.ahead.get(sku, 0.0) for sku in skus},
         )
         try:
             self._control.renew_reservation(self._work.project, wanted)
@@ -174,7 +186,8 @@ class Allowance:
                 _LOG.warning("no more is kept free for it: %s", refusal.message)
             self._refusal, self._unanswered_since = refusal, None
         else:
-            self._kept = {sku: use.total.get(sku, 0.0) + units for sku, units in use.ahead.items()}
+            self._kept = {sku: use.total.get(sku, 0.0) + part * units for sku, units in use.ahead.items()}
+            self._is_whole = part == 1.0
             self._refusal = self._unanswered_since = None
 
     def _limits(self, standing: budgets.Standing) -> Iterator[tuple[str, str, float, float]]:

@@ -109,7 +109,7 @@ def test_it_ends_before_more_is_spent_than_there_is() -> None:
     stop = hours(one, ledger, clock, 5.0)
     assert stop is not None and stop.scope == "project"
     used = clock.at / 3600
-    assert 1.7 <= used <= 2.0 - 0.05  # its end can be paid
+    assert 1.85 <= used <= 2.0 - 0.05  # the last of it as well, and its end can be paid
     error = stop.error(WORK, "its files stay")
     assert error.run_id == "notebook_1" and error.message.endswith("; its files stay")
 
@@ -152,6 +152,15 @@ def test_while_nobody_answers_it_goes_on_with_what_is_kept_and_at_least_for_its_
     never.end()  # lapses by itself
 
 
+def test_the_last_of_a_budget_is_kept_in_parts() -> None:
+    ledger, clock = Ledger(limit=1.3), Clock()
+    one = of(ledger, clock)
+    one.begin({"cpu_core_hour": HOUR})
+    clock.at = 3500
+    assert one.look(use(0.97, 0.97)) is None
+    assert ledger.renewals == [1.0, pytest.approx(0.97 + 0.1)]
+
+
 def test_an_answer_in_time_lets_it_go_on() -> None:
     ledger, clock = Ledger(answers=False), Clock()
     one = of(ledger, clock)
@@ -167,8 +176,10 @@ def test_a_refusal_counts_only_when_what_was_kept_is_used() -> None:
     one.begin({"cpu_core_hour": HOUR})
     clock.at = 1800
     assert one.look(use(0.5, 0.5)) is None  # refused, and half an hour is kept
+    assert ledger.renewals == [1.0]  # a part would be less than that
     clock.at = 3500
-    stop = one.look(use(0.97, 0.97))
+    ledger.limit = 1.0
+    stop = one.look(use(0.97, 0.94))
     assert stop is not None and stop.message == "nothing more is kept free for it: ask for less"
     ledger.limit, clock.at = 50.0, 3600
     assert one.look(use(1.0, 1.0)) is None  # raised
