@@ -286,6 +286,11 @@ def test_the_command_line(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "prod" in run("list", "flight-delay")
     changed = told("set", "flight-delay", "30", *one[1:], "--version", made["version"])
     assert (changed["is_hard"], changed["thresholds"]) == (True, [0.5, 0.8, 1.0])
+    assert changed["stop_endpoints"] is False
+    changed = told("set", "flight-delay", "30", *one[1:], "--stop-endpoints", "--version", changed["version"])
+    assert changed["stop_endpoints"] is True and told("show", *one) == changed
+    soft = ("--soft", "--stop-endpoints", "--version", changed["version"])
+    assert "stop_endpoints" in run("set", "flight-delay", "30", *one[1:], *soft, expect=2)
     assert "has no budget prod/week any more" in run("remove", *one, "--version", changed["version"])
     assert told("list", "flight-delay") == []
     run("set", "flight-delay", "0", expect=2)
