@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["HEAD", "current", "differences", "grant", "require_app_role", "require_head", "upgrade"]
 
 #: The newest revision; a test holds it against the files.
-HEAD: Final = "0022"
+HEAD: Final = "0023"
 
 _VERSION: Final = sa.table("alembic_version", sa.column("version_num", sa.String))
 _FOLDER: Final = Path(__file__).parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ import pytest
 
 from mainspring.core import ids, settings
 from mainspring.core.contracts import base, control, notebooks
-from mainspring.platform.notebooks import metering, spending, workspaces
+from mainspring.platform.notebooks import keeper, metering, spending, workspaces
 
 HOUR = timedelta(hours=1)
 #: Of one core and two GiB.
@@ -157,3 +158,38 @@ def test_while_the_control_api_is_away_it_goes_on_with_what_is_kept_for_it(s: se
     assert "mainspring status" in kept.why and 0.9 < kept.hours <= 1.04
     waiting = metering.waiting(kept.folder)
     assert waiting["cpu_core_hour"] == pytest.approx(kept.hours)  # it is charged when it is back
+
+
+def test_its_keeper_ends_it_pays_and_lets_go_of_what_was_kept(
+    s: settings.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a process that waits in JupyterLab's place."""
+    kept = begun(s, "kept", 100.0)
+    with world.client(s, "admin") as admin:
+        view = admin.project("kept")
+        admin.update_project("kept", control.ProjectPatch(monthly_budget=1e-9), version=view.version)
+    started: list[subprocess.Popen[bytes]] = []
+
+    def waits(*_: object) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen(["sleep", "60"]))
+        return started[0]
+
+    (kept.folder / "token").write_text("x")
+    monkeypatch.chdir(s.stack.state_dir.parent)
+    monkeypatch.setenv("MAINSPRING_NOTEBOOKS_BUDGET_GRACE_SECONDS", "1.5")
+    monkeypatch.setattr(keeper, "_started", waits)
+    monkeypatch.setattr(keeper.os, "sched_setaffinity", lambda *_: None)
+    monkeypatch.setattr(keeper.signal, "signal", lambda *_: None)
+    assert keeper.main([kept.one.notebook_id, "packages"]) == 0
+    assert started[0].returncode is not None
+    done = workspaces.find(s, kept.one.notebook_id)
+    assert done.ended.startswith("its budget is spent: the monthly budget of `kept` has ")
+    assert done.ended_at is not None and (done.ended_at - done.started_at).total_seconds() >= 1.5
+    assert (kept.folder / "work" / spending.NOTICE).exists() and metering.waiting(kept.folder) == {}
+    spent, reserved = kept.standing()
+    assert reserved == 0.0
+    seconds = spent / PER_HOUR * 3600
+    assert seconds == pytest.approx((done.ended_at - done.started_at).total_seconds(), abs=1.0)
+    with world.client(s, "admin") as admin:
+        rows = admin.audit(limit=200, resource=f"notebook/kept/{kept.one.notebook_id}").items
+    assert [row["action"] for row in rows] == ["notebook.start", "notebook.end"]
