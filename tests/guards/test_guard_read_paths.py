@@ -75,16 +75,17 @@ NOTHING: Final = {
         *("schedules/{process}/runs/{run_id}", "secrets", "secrets/{name}", "service-accounts", "service-accounts/{name}"),
         *("storage", "access-requests", "access-requests/{request_id}"),
         # Digests of keys, keyed: nobody can tell whom they are of.
-        *("erasure-holds", "erasures", "erasures/{erasure_id}"),
+        *("erasures", "erasures/{erasure_id}", "holds", "holds/{hold_id}"),
     },
     "whole": {
         *("/healthz", "/metrics", "/readyz", "/api/v1/audit:verify", "/api/v1/catalog/{project}", "/api/v1/costs"),
-        *(f"/api/v1/costs:{what}" for what in ("forecast", "oversize", "records", "standing", "units")),
+        *(f"/api/v1/costs:{what}" for what in ("chargeback", "forecast", "oversize", "records", "showback", "standing", "units", "untagged")),
         *("/api/v1/endpoints", "/api/v1/endpoints/{name}", "/api/v1/endpoints/{name}/history", "/api/v1/endpoints/{name}/live"),
         *("/api/v1/environments", "/api/v1/idle-endpoints", "/api/v1/key-changes/{change_id}", "/api/v1/keys"),
         *("/api/v1/lineage/{namespace}/{question}", "/api/v1/lineage:walk", "/api/v1/me", "/api/v1/metrics", "/api/v1/models"),
         *("/api/v1/projects", "/api/v1/projects/{name}", "/api/v1/runs/{run_id}/canary", "/api/v1/serving-usage"),
-        *("/api/v1/templates", "/api/v1/templates/{name}"),
+        *("/api/v1/templates", "/api/v1/templates/{name}", "/api/v1/approvals", "/api/v1/approvals/{approval_id}"),
+        *("/api/v1/policies", "/api/v1/policies/{policy_id}", "/api/v1/policies:reads", "/api/v1/policies:versions"),
     },
     "serving": {
         *("GET /healthz", "GET /metrics", "GET /readyz", "GET /v1/bundles", "GET /v1/endpoints", "GET /v1/endpoints/{name}"),
