@@ -29,13 +29,14 @@ TELLS: Final[Mapping[str, str]] = {
 
 _PEOPLE = "who may do what is of people and a project: no dataset, job or run is otherwise"
 _MONEY = "what may be spent, and what was, is of a project or a run; the run's own events have what it read and made"
-_RUN = "the run that it is about tells by itself what it reads and makes, once it does (`workflows/*/lineage.py`)"
+_RUN = "the run or import that it is about tells by itself what it reads and makes (`workflows/*/lineage.py`, `platform/cli/importing.py`)"
 _SECRET = "a key or a secret is of no dataset; which columns are sealed is in the catalog, which tells"
 _WATCH = "it looks at answers that were given: it makes no data and no model, and the training that it may start tells"
 _QUESTION = "it changes nothing"
 _CODE = "a definition: the run that takes it up tells, with its version"
 _PLACE = "of a place that answers; the deployment or release that puts it there or takes it away tells"
 _ROWS = "rows and folders go or come back, and versions and columns stay: the audit log, and what a run reads next, have it"
+_ANOTHER = "it is decided by the service of what it is about, whose change tells where it is about columns"
 _WORDS = "an opinion of a detector, or answers about a project: the decision tells where it is about columns"
 #: What tells nothing, and why.
 TELLS_NOTHING: Final[Mapping[str, tuple[str, ...]]] = {
@@ -57,11 +58,11 @@ TELLS_NOTHING: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     _RUN: (
         "POST /runs", "POST /runs/{}/decision", "POST /runs/{}/cancel", "POST /runs/{}/resume", "POST /runs/{}/events",
-        "POST /runs/{}/canary", "POST /lineage",
+        "POST /runs/{}/canary", "POST /lineage", "POST /projects/{}/models",
     ),
     _SECRET: (
         "PUT /projects/{}/secrets/{}", "DELETE /projects/{}/secrets/{}", "POST /projects/{}/keyset:change",
-        "POST /projects/{}/sealed:open", "POST /key-changes", "POST /key-changes/{}/events",
+        "POST /projects/{}/sealed:open", "POST /projects/{}/secrets/{}/use", "POST /key-changes", "POST /key-changes/{}/events",
     ),
     _WATCH: (
         "POST /monitoring/reports", "POST /alerts/{}/acknowledge", "POST /alerts/{}/resolve",
@@ -79,8 +80,9 @@ TELLS_NOTHING: Final[Mapping[str, tuple[str, ...]]] = {
     _ROWS: (
         "POST /quarantine/{}/{}/release", "POST /projects/{}/retentions", "POST /projects/{}/erasures",
         "POST /projects/{}/erasures/{}/decision", "POST /projects/{}/erasures/{}/report",
-        "POST /projects/{}/erasure-holds", "POST /projects/{}/erasure-holds/{}/lift",
+        "POST /projects/{}/holds", "POST /projects/{}/holds/{}/lift", "POST /projects/{}/holds/{}/decide",
     ),
+    _ANOTHER: ("POST /approvals/{}/decision",),
     _WORDS: (
         "POST /projects/{}/classifications", "POST /projects/{}/dpia", "POST /projects/{}/dpia:decide",
     ),
