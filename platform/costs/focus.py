@@ -24,8 +24,9 @@ from enum import StrEnum
 from typing import IO, Any, Final, Literal, TypeAlias
 
 from mainspring.core.contracts import control
+from mainspring.core.contracts.budgets import Period
 from mainspring.core.contracts.capacity import Capacity
-from mainspring.core.cost import closing, pricing
+from mainspring.core.cost import closing, periods, pricing
 
 __all__ = [
     "CATEGORIES",
@@ -117,8 +118,8 @@ def row(cost: control.CostView) -> dict[str, Any]:
     billed = Decimal(pricing.to_nanos(cost.billed_cost)).scaleb(-9)
     listed = Decimal(pricing.list_nanos(cost)).scaleb(-9)
     price, quantity = Decimal(repr(cost.list_unit_price)), Decimal(repr(cost.consumed_quantity))
-    month = cost.billed_in or cost.charge_period_start.astimezone(UTC).strftime("%Y-%m")
-    began, ended = closing.span_of(month)
+    own = periods.span(Period.MONTH, cost.charge_period_start)
+    began, ended = closing.span_of(cost.billed_in) if cost.billed_in else own
     resource, _, name = cost.run_id.rpartition("/")
     return {
         **dict.fromkeys(_PAID, billed),

@@ -53,6 +53,11 @@ def test_a_row_has_focus_columns() -> None:
     assert found["BillingPeriodStart"] == datetime(2026, 12, 1, tzinfo=UTC)
     assert found["BillingPeriodEnd"] == datetime(2027, 1, 1, tzinfo=UTC), "the month that the use began in"
     assert focus.row(priced())["ResourceType"] == "run"
+    long_ago = datetime(999, 2, 3, tzinfo=UTC)
+    found = focus.row(priced(started_at=long_ago, ended_at=long_ago))
+    assert found["BillingPeriodStart"] == datetime(999, 2, 1, tzinfo=UTC), (
+        "a clock that was wrong ends no export"
+    )
 
 
 @pytest.mark.parametrize(
