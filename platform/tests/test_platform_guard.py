@@ -157,7 +157,7 @@ def test_the_schema_has_every_right_that_is_asked_for_and_no_other(tmp_path: Pat
 
 #: Kinds of resources on record that are of no project, and first words of paths that are none.
 OF_THE_PLATFORM = {"key-change", "keys"}
-NO_RESOURCES = {"assets", "bundles"}
+NO_RESOURCES = {"assets", "bundles", "policies"}
 
 
 def kinds(room: Path) -> set[str]:
