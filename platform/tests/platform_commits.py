@@ -272,11 +272,13 @@ def _measured(_: House, __: str) -> Taken:
 
 
 def _for_purposes(house: House, mark: str) -> Taken:
-    entry = {"kind": "view", "name": "view.one", "owner": "o", "description": "because"}
-    house.call("ana", "PUT", f"/api/v1/catalog/{PROJECT}", {"entries": [entry]})
+    # Of a view that no plan reads: runs of the project are for whatever they were.
+    said = {"owner": "o", "description": "because"}
+    entries = [{"kind": "view", "name": "view.bound", **said}, {"kind": "plan", "name": "plan", **said}]
+    house.call("ana", "PUT", f"/api/v1/catalog/{PROJECT}", {"entries": entries})
     word = f"care-{hashlib.sha256(mark.encode()).hexdigest()[:8]}"
     asked = {"purposes": [word], "reason": "because"}
-    return Taken("ana", asked, {"project": PROJECT, "entry": "view.one"}, ANY)
+    return Taken("ana", asked, {"project": PROJECT, "entry": "view.bound"}, ANY)
 
 
 def _secret(_: House, mark: str) -> Taken:
