@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import click
 
-from mainspring.core import errors, projects, settings
+from mainspring.core import errors, projects, secrets, settings
 from mainspring.core.client import control, serving
 from mainspring.core.contracts import data_exports, data_reads
 from mainspring.core.erasure.erased import ErasedList
@@ -41,8 +41,12 @@ def listed(project: str) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def read_client_config(path: Path | None) -> dict[str, str]:
-    """Settings of librdkafka, `name=value` lines; `#` begins a comment. Secrets belong there, not on a command line."""
+def read_client_config(path: Path | None, keeper: settings.SecretSettings) -> dict[str, str]:
+    """Settings of librdkafka, `name=value` lines; `#` begins a comment. Secrets belong there, not on a command line.
+
+    A value that is a place (`sasl.password=openbao:kv/kafka#password`) stands for what lies there when the reader starts.
+    Errors: InvalidSettings; those of the resolver, which name the place.
+    """
     if path is None:
         return {}
     found = {}
@@ -55,7 +59,8 @@ def read_client_config(path: Path | None) -> dict[str, str]:
                 f"line {number} of `{path}` is no `name=value`; correct it", problems=(f"line {number}",)
             )
         found[name.strip()] = value.strip()
-    return found
+    resolver = secrets.Resolver(keeper)
+    return {n: resolver.read(v).reveal() if secrets.is_place(v) else v for n, v in found.items()}
 
 
 def run(
@@ -101,7 +106,7 @@ def run(
             bootstrap_servers=s.streams.bootstrap_servers,
             group=f"mainspring.{name}",
             partitions=share,
-            config=read_client_config(client_config),
+            config=read_client_config(client_config, s.secrets),
         )
         stack.callback(topic.close)
         reader = stack.enter_context(
