@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from mainspring.bench import suite
-from mainspring.bench.control_plane import audit, decisions, race, requests
+from mainspring.bench.control_plane import audit, decisions, evidence, race, requests
 from mainspring.bench.native import machine
 
 
@@ -23,6 +23,8 @@ def measure(*, quick: bool) -> dict[str, Any]:
         found += _requests(Path(folder) / "api", quick=quick)
         (Path(folder) / "race").mkdir()
         found += _race(Path(folder) / "race")
+        (Path(folder) / "evidence").mkdir()
+        found += _evidence(Path(folder) / "evidence", quick=quick)
     found += _decisions(quick=quick)
     return {
         "schema": "mainspring.bench.platform/v1",
@@ -103,6 +105,21 @@ def _race(folder: Path) -> list[dict[str, Any]]:
     return [
         {**row, "target": 10, "ok": is_exact},
         _row("until all 100 were answered", found.seconds, "s", None),
+    ]
+
+
+def _evidence(folder: Path, *, quick: bool) -> list[dict[str, Any]]:
+    """The target is for a pack of as many rows as one may have, made and verified; a smaller one is no answer to it."""
+    found = asyncio.run(evidence.run(folder, total=20_000 if quick else 200_000))
+    name, seconds = (
+        f"evidence pack over {found.log_rows:,} audit rows",
+        found.made_seconds + found.verified_seconds,
+    )
+    row = _row(f"{name}, made and verified", seconds, "s", None)
+    return [
+        row if quick else {**row, "target": 30.0, "ok": seconds <= 30.0},
+        _row(f"{name}, verified by its script", found.verified_seconds, "s", None),
+        _row(f"{name}, its size", found.mebibytes, "MiB", None),
     ]
 
 

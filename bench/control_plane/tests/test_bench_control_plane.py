@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mainspring.bench.control_plane import __main__ as bench
-from mainspring.bench.control_plane import audit, decisions, race, requests
+from mainspring.bench.control_plane import audit, decisions, evidence, race, requests
 from mainspring.platform.audit import verification
 
 
@@ -47,6 +47,12 @@ def test_rows_of_projects_are_in_chains_of_theirs(tmp_path: Path) -> None:
     found = [json.loads(line)["row"] for line in asyncio.run(story())]
     assert {row["project"] for row in found} == {f"project-{i}" for i in range(audit.PROJECTS)}
     assert [row["project_sequence"] for row in found if row["project"] == "project-3"] == [1, 2, 3, 4, 5]
+
+
+def test_a_pack_has_the_project_s_rows_and_is_verified_by_its_script(tmp_path: Path) -> None:
+    found = asyncio.run(evidence.run(tmp_path, total=1_000))
+    assert (found.rows, found.log_rows) == (902, 1_002)
+    assert found.made_seconds > 0 and found.verified_seconds > 0 and found.mebibytes > 0.01
 
 
 def test_decisions_are_those_of_the_peer_before_they_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
