@@ -21,7 +21,7 @@ from mainspring.platform.audit import guards, store
 Raw = Callable[..., list[Any]]
 FACT = store.Fact(actor="ana", action="project.create", resource="project/a", outcome="done", detail={"n": 1})
 PROJECT = {"name": "a", "owner": "o", "description": "", "created_at": "t", "created_by": "ana"}
-NEW = "INSERT INTO projects VALUES ('b', 'o', '', NULL, 't', 'eve')"
+NEW = "INSERT INTO projects VALUES ('b', 'o', '', NULL, 't', 'eve', NULL)"
 CHECKED = "PRAGMA foreign_keys = ON"
 
 
