@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mainspring.core import errors
+from mainspring.core.contracts import dpia
 from mainspring.platform import database
 from mainspring.platform.audit import store as audit_store
 from mainspring.platform.evidence import merkle, verify
@@ -192,9 +193,14 @@ async def assessments(
     query = sa.select(table.dpia_id, table.answers).where(table.project == asked.project)
     answers = {f"dpia/{asked.project}/{r.dpia_id}": r for r in await connection.execute(query)}
     return [
-        {"dpia_id": answers[name].dpia_id, "answers": answers[name].answers, **one}
+        {"dpia_id": answers[name].dpia_id, "answers": _answered(answers[name].answers), **one}
         for name, one in sorted(verify.assessments(list(said)).items())
     ]
+
+
+def _answered(answers: dict[str, Any]) -> dict[str, Any]:
+    """As they were digested when they were handed in: without what has a default."""
+    return dpia.DpiaAnswers.model_validate(answers).model_dump(mode="json", exclude_defaults=True)
 
 
 async def erasures(

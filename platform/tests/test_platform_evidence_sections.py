@@ -28,9 +28,11 @@ from mainspring.platform.policies import engine, kept
 from mainspring.platform.runs import launcher as run_launcher
 
 PLACE = "/api/v1/projects/flight-delay"
+#: Every question that needs an answer has one.
 ANSWERS = {
     name: "contract" if name == "lawful_basis" else False if field.annotation is bool else "in so many words"
     for name, field in dpia.DpiaAnswers.model_fields.items()
+    if field.is_required()
 }
 Files = dict[str, bytes]
 
