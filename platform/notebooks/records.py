@@ -36,6 +36,7 @@ async def change(
 
     async def can_afford(connection: AsyncConnection, _: identity.Actor) -> None:
         if asked.change != "stop":
+            await runs.untagged(plane, connection, project)
             wanted = metering.cost(plane.book, asked.cores, asked.memory_gib, asked.hours)
             await runs.afford(connection, project, metering.ENVIRONMENT, cost.to_nanos(wanted))
         if asked.change == "start":

@@ -95,7 +95,8 @@ async def _keep_free(
     started_with: dict[str, object],
     limit: float | None,
 ) -> None:
-    """What the run may cost, of which what it used is spent by now. Errors: BudgetExceeded, QuotaExceeded."""
+    """What the run may cost, of which what it used is spent by now. Errors: BudgetExceeded, QuotaExceeded; PolicyDenied for want of
+    tags."""
     request = control.RunCreate.model_validate({**started_with, "max_cost": limit})
     spent = (await cost_store.run_costs(connection, [run_id])).get(run_id, 0.0)
     own = cost.to_nanos(spent)
@@ -103,6 +104,7 @@ async def _keep_free(
     wanted = requests.wanted_nanos(plane, request) + (own if limit is None else 0)
     await reservations.release(connection, run_id)
     await limits.require(plane, connection, request)
+    await service.untagged(plane, connection, project)
     await service.afford(connection, project, request.environment, wanted - own)
     await reservations.insert(
         connection, run_id, project, wanted, now=base.utc_now(), hours=plane.book.reservation_hours

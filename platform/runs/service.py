@@ -50,7 +50,7 @@ async def create(
         if await store.find_by_key(connection, actor.name, request.idempotency_key) is None:
             await dpia_service.require(connection, request)
             await limits.require(plane, connection, request)
-            notice = await _untagged(plane, connection, request.project)
+            notice = await untagged(plane, connection, request.project)
             await afford(
                 connection, request.project, request.environment, requests.wanted_nanos(plane, request)
             )
@@ -107,7 +107,7 @@ async def create(
     return view.model_copy(update={"notice": notice})
 
 
-async def _untagged(plane: control_plane.ControlPlane, connection: AsyncConnection, name: str) -> str:
+async def untagged(plane: control_plane.ControlPlane, connection: AsyncConnection, name: str) -> str:
     """What the project lacks, where settings are to tell of it; empty: nothing. Errors: PolicyDenied where they are to refuse."""
     tags = project_store.tags_of(await project_store.find(connection, name))
     lacks = tagging.lacking(tags, plane.book)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from platform_costs import Api, serving
 
-from mainspring.core import cost, errors
+from mainspring.core import cost, errors, ids
 from mainspring.core.client import control as control_client
 from mainspring.core.contracts import control, tags
 from mainspring.platform.cli import main as cli
@@ -55,8 +55,23 @@ def test_a_project_that_was_there_before_is_refused_or_told(tmp_path: Path, how:
     with serving(tmp_path) as api:
         api.make("alpha", {})
         api.make("beta", WHOLE)
-        api.call("dev", "POST", "/runs", 201, {"project": "alpha"})
+        failed = api.call("dev", "POST", "/runs", 201, {"project": "alpha"})["run_id"]
+        end = {
+            "run_id": failed,
+            "event_key": failed,
+            "action": "run.end",
+            "actor": "w",
+            "detail": {"stage": "failed"},
+        }
+        api.call("work", "POST", f"/runs/{failed}/events", 201, end)
         assert api.call("dev", "GET", "/costs:untagged", 200)["items"] == []
+    notebook = {
+        "notebook_id": ids.new_id("notebook"),
+        "change": "start",
+        "cores": 1,
+        "memory_gib": 1.0,
+        "hours": 1.0,
+    }
     with serving(tmp_path, f"{NEEDED}enforce_tags = '{how}'\n") as api:
         items = api.call("dev", "GET", "/costs:untagged", 200)["items"]
         assert [tags.ProjectUntagged.model_validate(one).project for one in items] == ["alpha"]
@@ -65,6 +80,13 @@ def test_a_project_that_was_there_before_is_refused_or_told(tmp_path: Path, how:
             denied = api.call("dev", "POST", "/runs", 403, {"project": "alpha"})
             assert (denied["code"], denied["details"]["rule_id"]) == ("policy_denied", "cost.required-tags")
             assert "project update alpha --tag" in denied["message"]
+            for path, body in (
+                (f"/runs/{failed}/resume", {}),
+                ("/projects/alpha/notebooks:change", notebook),
+            ):
+                denied = api.call("dev", "POST", path, 403, body)
+                assert denied["details"]["rule_id"] == "cost.required-tags", path
+            api.call("dev", "POST", "/projects/alpha/notebooks:change", 200, {**notebook, "change": "stop"})
             assert api.change("alpha", 400, description="x")["details"]["field"] == "tags"
         else:
             begun = api.call("dev", "POST", "/runs", 201, {"project": "alpha"})
