@@ -78,7 +78,7 @@ def test_child_process_gets_exactly_what_is_in_force(tmp_path: Path) -> None:
 
 
 def test_every_field_says_its_reason() -> None:
-    for group, model in settings._GROUPS.items():
+    for group, model in settings.GROUPS.items():
         (definition,) = ast.parse(inspect.getsource(model)).body
         assert isinstance(definition, ast.ClassDef)
         for field, reason in itertools.pairwise([*definition.body, ast.Pass()]):

@@ -23,7 +23,7 @@ _MAKE: Final = re.compile(r"(?:^|[;&] *)make ((?:[a-z-]+)(?: [a-z-]+)*)(?= |$|;|
 
 
 def unknown_settings(path: Path) -> list[str]:
-    """Settings by their dotted names, or as variables, that `core/settings.py` does not have."""
+    """Settings by their dotted names, or as variables, that `core/settings/` does not have."""
     known = {*settings.KEYS, *_NO_SETTINGS}
     groups = {key.partition(".")[0] for key in settings.KEYS}
     variables = {

@@ -48,7 +48,7 @@ ADAPTERS = {
 PURE = (
     "core/contracts/",
     "core/errors.py",
-    "core/settings.py",
+    "core/settings/",
     "core/ids.py",
     "core/canonical.py",
     "core/policy/",

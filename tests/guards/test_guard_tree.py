@@ -14,7 +14,7 @@ ROOT = source_tree.ROOT
 
 #: Files that may read the environment, and why. This list may only shrink.
 ENVIRONMENT_READERS = {
-    "core/settings.py": "the one door",
+    "core/settings/reading.py": "the one door",
     "native/triton/dense.py": "asks whether Triton was imported in interpreter mode, which only its variable tells",
     "core/features/feast_adapter.py": "takes back the variables that importing Feast sets for all child processes",
     "bench/native/machine.py": "records the state that a measurement ran under",

@@ -1,4 +1,4 @@
-"""The settings, from `core/settings.py`: types and limits from the models, words from the docstrings below the fields."""
+"""The settings, from `core/settings/`: types and limits from the models, words from the docstrings below the fields."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from `stack.state_dir` and `stack.port_base`, as its line says."""
 def pages() -> dict[str, str]:
     from mainspring.core import settings
 
-    source = ast.parse(inspect.getsource(settings))
-    words = {c.name: _docstrings(c) for c in source.body if isinstance(c, ast.ClassDef)}
     parts = []
-    for group, model in settings._GROUPS.items():
+    for group, model in settings.GROUPS.items():
+        (owner,) = ast.parse(inspect.getsource(model)).body
+        assert isinstance(owner, ast.ClassDef)
+        words = _docstrings(owner)
         described = model.model_json_schema()["properties"]
         rows = [
             (
                 code(f"{group}.{name}"),
                 _type(described[name]),
                 _default(field.get_default(call_default_factory=True)),
-                prose(words[model.__name__].get(name, "")),
+                prose(words.get(name, "")),
             )
             for name, field in model.model_fields.items()
         ]
