@@ -127,7 +127,7 @@ def test_a_revision_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytes
 
     url = sqlite_url(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(database.migrations, "upgrade", half)
+        patched.setattr(migrations, "upgrade", half)
         with pytest.raises(RuntimeError):
             ask(url, migrations.current)
     engine = sa.create_engine(url.replace("+aiosqlite", ""))
