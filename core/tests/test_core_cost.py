@@ -41,7 +41,10 @@ def test_price_is_quantity_times_the_book() -> None:
 
 
 def test_every_unit_has_a_price_in_the_book() -> None:
-    no_prices = {"currency", "run_reservation", "reservation_hours", "storage_minutes"}
+    no_prices = {
+        *("currency", "run_reservation", "reservation_hours", "storage_minutes", "close_days"),
+        *("required_tags", "enforce_tags", "shared_projects"),
+    }
     rates = {
         f"{rate}_{sku}" for sku in cost.UNITS for rate in Capacity if cost.rate_of(sku, rate) is not ON_DEMAND
     }
