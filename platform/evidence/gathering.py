@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mainspring.core import errors
 from mainspring.core.contracts import dpia
 from mainspring.platform import database
+from mainspring.platform.audit import merkle
 from mainspring.platform.audit import store as audit_store
-from mainspring.platform.evidence import merkle, verify
+from mainspring.platform.evidence import verify
 
 #: Rows of one kind in a pack; a longer time is asked for in parts.
 MAX_ROWS: Final = 200_000

@@ -31,10 +31,10 @@ from mainspring.core.features import schema
 from mainspring.core.models import bundle, signing, withdrawn_keys
 from mainspring.core.supply import builders, provenance, sbom
 from mainspring.platform import app as control_app
-from mainspring.platform.audit import signers
+from mainspring.platform.audit import merkle, signers
 from mainspring.platform.cli import main as cli
 from mainspring.platform.cli import session
-from mainspring.platform.evidence import merkle, pack, verify
+from mainspring.platform.evidence import pack, verify
 from mainspring.platform.runs import launcher as run_launcher
 
 WHEN = {"since": "2020-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"}

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
-_LEAF: Final = b"\x00"
-_NODE: Final = b"\x01"
+LEAF: Final = b"\x00"
+NODE: Final = b"\x01"
 
 
 class Tree:
@@ -17,10 +17,10 @@ class Tree:
 
     def __init__(self, leaves: Sequence[bytes]) -> None:
         sha256 = hashlib.sha256
-        level = [sha256(_LEAF + leaf).digest() for leaf in leaves]
+        level = [sha256(LEAF + leaf).digest() for leaf in leaves]
         self._levels = [level]
         while len(level) > 1:
-            pairs = [sha256(_NODE + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=False)]
+            pairs = [sha256(NODE + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=False)]
             # The last one without a sibling goes up as it is: RFC 6962's tree of a size that is no power of two.
             level = [*pairs, level[-1]] if len(level) % 2 else pairs
             self._levels.append(level)
