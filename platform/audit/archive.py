@@ -70,7 +70,7 @@ class Archive:
         return max((piece.last for piece in self.pieces()), default=0)
 
     def verify(
-        self, keys: verification.Keys, checkpoints: Sequence[bytes] | None = None
+        self, keys: verification.Keys, checkpoints: Sequence[bytes] | None = None, *, tree: bool = False
     ) -> verification.Finding:
         """Of every row from the first on; without `checkpoints` by those in the folder, which go as far as it does.
 
@@ -78,7 +78,8 @@ class Archive:
         """
         own = self._checkpoints()
         lines = itertools.chain.from_iterable(piece.lines() for piece in self.pieces())
-        return verification.verify(lines, own if checkpoints is None else upto(checkpoints, self.end()), keys)
+        signed = own if checkpoints is None else upto(checkpoints, self.end())
+        return verification.verify(lines, signed, keys, tree=tree)
 
     def add(
         self, export: Iterable[bytes], checkpoints: Callable[[], Sequence[bytes]], keys: verification.Keys

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mainspring.core import canonical, errors, settings
 from mainspring.core.contracts import base
 from mainspring.platform import database, loops
-from mainspring.platform.audit import checkpoint_files, rows, signers, store, verification
+from mainspring.platform.audit import checkpoint_files, growing, rows, signers, store, verification
 
 _LOG: Final = logging.getLogger(__name__)
 _PAGE_ROWS: Final = 1000
@@ -32,12 +32,13 @@ _PAGE_ROWS: Final = 1000
 
 @dataclass(frozen=True)
 class _Last:
-    """The last checkpoint, all before it verified, and the size of the file then."""
+    """The last checkpoint, all before it verified, the size of the file then, and the tree over the rows that it signs."""
 
     size: int
     sequence: int
     head: str
     digest: str
+    tree: growing.Part
 
 
 class Checkpointer:
@@ -80,12 +81,12 @@ class Checkpointer:
         """The checkpoints as they are kept."""
         return self._file.lines()
 
-    async def heads(self) -> dict[int, str]:
+    async def heads(self) -> Mapping[int, str]:
         """Length of the log -> the hash it had then. Errors: CorruptArtifact."""
-        return (await self.history())[0]
+        return (await self.signed()).heads
 
-    async def history(self) -> tuple[dict[int, str], tuple[verification.Restored, ...]]:
-        """The same, and how often the database was put back. Errors: CorruptArtifact."""
+    async def signed(self) -> verification.Signed:
+        """All that the checkpoints say. Errors: CorruptArtifact."""
         try:
             return await asyncio.to_thread(self._read, self._file.lines())
         except verification.BadCheckpoints as bad:
@@ -109,14 +110,15 @@ class Checkpointer:
 
     async def _take(self) -> int:
         last = await self._known()
-        head, sequence = await self._follow(last.head, last.sequence)
+        tree = last.tree.copy()
+        head, sequence = await self._follow(last.head, last.sequence, tree)
         if sequence == last.sequence:
             return sequence
-        line = await asyncio.to_thread(self._signed, head, sequence, last.digest)
+        line = await asyncio.to_thread(self._line, head, sequence, last.digest, tree)
         if not await asyncio.to_thread(self._file.append, line + b"\n", size=last.size):
             await asyncio.to_thread(self._file.sync)
             return (await self._known()).sequence  # another process was quicker
-        self._last = _Last(self._file.size(), sequence, head, canonical.digest_bytes(line))
+        self._last = _Last(self._file.size(), sequence, head, canonical.digest_bytes(line), tree)
         return sequence
 
     async def go_on(self, by: str, reason: str) -> verification.Restored:
@@ -127,30 +129,35 @@ class Checkpointer:
         those of `take`, and then it is on record and not signed: ask again.
         """
         async with self._lock:
-            last, heads = await self._known(), await self.heads()
+            # Not `_known`: a tree over rows that are gone is not made again.
+            await asyncio.to_thread(self._file.sync)
+            size, lines, heads = self._file.size(), self._file.lines(), await self.heads()
+            last = max(heads, default=0)
             async with self._database.write() as connection:
                 kept = await self._kept(connection, heads)
-                if kept == last.sequence:
+                if kept == last:
                     raise errors.Conflict(
                         f"the log is the one that was signed, up to row {kept}; nothing was put back",
                         resource="audit",
                         name="checkpoints",
                     )
-                detail = {"kept": kept, "signed": last.sequence, "reason": reason}
+                detail = {"kept": kept, "signed": last, "reason": reason}
                 head = await store.append(
                     connection, [store.Fact(by, "audit.restored", "audit", "done", detail)]
                 )
                 sequence = await store.last_sequence(connection)
+                tree = growing.Part()
+                await self._grow(connection, tree, sequence)
             said = {"kept": kept, "by": by, "reason": reason}
-            line = await asyncio.to_thread(self._signed, head, sequence, last.digest, restored=said)
-            if not await asyncio.to_thread(self._file.append, line + b"\n", size=last.size):
+            line = await asyncio.to_thread(self._line, head, sequence, _digest(lines), tree, restored=said)
+            if not await asyncio.to_thread(self._file.append, line + b"\n", size=size):
                 raise errors.Conflict(
                     "another process has written a checkpoint meanwhile; ask again",
                     resource="audit",
                     name="checkpoints",
                 )
             self._last, self._good_at, self._trouble = None, time.monotonic(), ""
-            return (await self.history())[1][-1]
+            return (await self.signed()).restored[-1]
 
     async def _kept(self, connection: AsyncConnection, heads: Mapping[int, str]) -> int:
         """How long the log is the one that was signed: the last checkpoint before the first that it contradicts. Errors: CorruptArtifact."""
@@ -164,12 +171,13 @@ class Checkpointer:
                 kept = count if is_ours and count in heads else kept
         return kept
 
-    def _signed(self, head: str, sequence: int, previous: str, **more: Any) -> bytes:
+    def _line(self, head: str, sequence: int, previous: str, tree: growing.Part, **more: Any) -> bytes:
         self._signer.refresh()
         body: dict[str, Any] = {
             "schema": verification.SCHEMA,
             "sequence": sequence,
             "head": head,
+            "root": f"sha256:{tree.root().hex()}",
             "at": base.utc_now().isoformat(),
             "previous": previous,
             "key_id": verification.key_id(self._signer.public),
@@ -178,12 +186,12 @@ class Checkpointer:
         signature = self._signer.sign(verification.signed_bytes(body))
         return canonical.dumps({**body, "signature": signature.hex()})
 
-    def _read(self, lines: list[bytes]) -> tuple[dict[int, str], tuple[verification.Restored, ...]]:
+    def _read(self, lines: list[bytes]) -> verification.Signed:
         """A key that is not known may be one that was made since. Errors: BadCheckpoints; those of the signer."""
         with contextlib.suppress(verification.BadCheckpoints):
-            return verification.read_history(lines, self._signer.publics)
+            return verification.read_signed(lines, self._signer.publics)
         self._signer.refresh()
-        return verification.read_history(lines, self._signer.publics)
+        return verification.read_signed(lines, self._signer.publics)
 
     async def _known(self) -> _Last:
         """The last checkpoint. The whole file is verified again only when somebody else wrote to it."""
@@ -191,24 +199,73 @@ class Checkpointer:
             await asyncio.to_thread(self._file.sync)
         size = self._file.size()
         if self._last is None or self._last.size != size:
-            lines, heads = self._file.lines(), await self.heads()
-            sequence = max(heads, default=0)
-            digest = canonical.digest_bytes(lines[-1].rstrip(b"\n")) if lines else rows.GENESIS
-            self._last = _Last(size, sequence, heads.get(sequence, rows.GENESIS), digest)
+            lines, signed = self._file.lines(), await self.signed()
+            sequence = max(signed.heads, default=0)
+            head = signed.heads.get(sequence, rows.GENESIS)
+            tree = await self._tree(sequence, head, signed.roots.get(sequence))
+            self._last = _Last(size, sequence, head, _digest(lines), tree)
         return self._last
 
-    async def _follow(self, head: str, sequence: int) -> tuple[str, int]:
-        """The head of the rows after a checkpoint, each of them recomputed."""
+    async def _tree(self, sequence: int, head: str, root: str | None) -> growing.Part:
+        """Over the rows of the last checkpoint, proved by its root; where that is not signed yet, by each row.
+
+        What this process has of it is gone on with. Errors: CorruptArtifact.
+        """
         async with self._database.read() as connection:
-            if sequence:
-                query = sa.select(database.audit.c.hash).where(database.audit.c.sequence == sequence)
-                if await connection.scalar(query) != head:
-                    raise _corrupt(f"row {sequence} is not the one that was signed")
-            while found := await store.page(connection, after=sequence, limit=_PAGE_ROWS):
-                for row in found:
-                    if problem := store.problem(row, sequence + 1, head):
-                        raise _corrupt(problem)
-                    head, sequence = row.hash, row.sequence
+            await self._require(connection, sequence, head)
+            if root is None:
+                tree = growing.Part()
+                await self._grow_proved(connection, tree, rows.GENESIS, 0, sequence)
+                return tree
+            known = self._last.tree.copy() if self._last is not None else growing.Part()
+            for tree in (
+                known,
+                growing.Part(),
+            ):  # after a log was put back, what was known is of rows that are gone
+                await self._grow(connection, tree, sequence)
+                if tree.end == sequence and root == f"sha256:{tree.root().hex()}":
+                    return tree
+        raise _corrupt(f"the tree over rows 1 to {sequence} is not the one that was signed")
+
+    async def _require(self, connection: AsyncConnection, sequence: int, head: str) -> None:
+        query = sa.select(database.audit.c.hash).where(database.audit.c.sequence == sequence)
+        if sequence and await connection.scalar(query) != head:
+            raise _corrupt(f"row {sequence} is not the one that was signed")
+
+    async def _grow(self, connection: AsyncConnection, tree: growing.Part, until: int) -> None:
+        """By the rows' hashes as they stand there."""
+        column = database.audit.c
+        while tree.end < until:
+            page = sa.and_(column.sequence > tree.end, column.sequence <= min(until, tree.end + _PAGE_ROWS))
+            query = sa.select(column.hash).where(page).order_by(column.sequence)
+            if not (found := (await connection.execute(query)).scalars().all()):
+                return
+            tree.extend([_leaf(hash_) for hash_ in found])
+
+    async def _follow(self, head: str, sequence: int, tree: growing.Part) -> tuple[str, int]:
+        """The head of the rows after a checkpoint, each of them recomputed; `tree` has them as well then."""
+        async with self._database.read() as connection:
+            await self._require(connection, sequence, head)
+            return await self._grow_proved(connection, tree, head, sequence)
+
+    async def _grow_proved(
+        self,
+        connection: AsyncConnection,
+        tree: growing.Part,
+        head: str,
+        sequence: int,
+        until: int | None = None,
+    ) -> tuple[str, int]:
+        """The rows after `sequence`, each recomputed, and where they end. Errors: CorruptArtifact."""
+        while found := await store.page(connection, after=sequence, limit=_PAGE_ROWS):
+            shown = [row for row in found if until is None or row.sequence <= until]
+            for row in shown:
+                if problem := store.problem(row, sequence + 1, head):
+                    raise _corrupt(problem)
+                head, sequence = row.hash, row.sequence
+            tree.extend([_leaf(row.hash) for row in shown])
+            if until is not None and sequence >= until:
+                break
         return head, sequence
 
     async def run(self) -> None:
@@ -219,6 +276,15 @@ class Checkpointer:
             failed="no audit checkpoint was taken; see `mainspring audit verify`",
             log=_LOG,
         )
+
+
+def _digest(lines: Sequence[bytes]) -> str:
+    """What the checkpoint after these names as the one before."""
+    return canonical.digest_bytes(lines[-1].rstrip(b"\n")) if lines else rows.GENESIS
+
+
+def _leaf(hash_: str) -> bytes:
+    return bytes.fromhex(hash_.removeprefix("sha256:"))
 
 
 def _corrupt(problem: str) -> errors.CorruptArtifact:

@@ -17,7 +17,8 @@ _PAGE_ROWS = 1000
 
 
 class Verification(BaseModel):
-    """`head` is the last good hash; `unsigned_rows` follow the last checkpoint and get one within seconds.
+    """`head` is the last good hash; `unsigned_rows` follow the last checkpoint and get one within seconds. `roots`: of so many
+    checkpoints the tree's root was made again.
 
     `restored`: how often the database was put back from a copy, and what was signed of it and is gone.
     """
@@ -32,6 +33,7 @@ class Verification(BaseModel):
     checkpoints: int = 0
     unsigned_rows: int = 0
     restored: tuple[verification.Restored, ...] = ()
+    roots: int = 0
 
 
 async def read(
@@ -67,10 +69,11 @@ async def verify(plane: control_plane.ControlPlane, credential: str) -> Verifica
         reader.require_platform()
     head, count = rows.GENESIS, 0
     try:
-        heads, history = await plane.checkpointer.history() if plane.checkpointer else ({}, ())
+        signed = await plane.checkpointer.signed() if plane.checkpointer else verification.Signed({}, {})
     except errors.CorruptArtifact as bad:
         return Verification(ok=False, rows=0, head=head, problem=bad.message)
-    signed = max(heads, default=0)
+    heads, last = signed.heads, max(signed.heads, default=0)
+    roots = verification.Roots(signed.roots)
 
     def found(problem: str = "", bad: int | None = None) -> Verification:
         return Verification(
@@ -80,8 +83,9 @@ async def verify(plane: control_plane.ControlPlane, credential: str) -> Verifica
             first_bad_sequence=bad,
             problem=problem,
             checkpoints=len(heads),
-            unsigned_rows=max(0, count - signed),
-            restored=history,
+            unsigned_rows=max(0, count - last),
+            restored=signed.restored,
+            roots=roots.count,
         )
 
     ends: dict[str, tuple[int, str]] = {}
@@ -96,7 +100,9 @@ async def verify(plane: control_plane.ControlPlane, credential: str) -> Verifica
                     ends[row.project] = row.project_sequence, row.hash
                 if heads.get(count, head) != head:
                     return found(verification.another(count, heads), count)
-    if count < signed:
+                if roots.add(head.removeprefix("sha256:").encode()):
+                    return found(verification.another_root(count), count)
+    if count < last:
         return found(verification.missing(count, heads), count + 1)
     return found()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from mainspring.core import errors
-from mainspring.platform.audit import verification
+from mainspring.platform.audit import exported, growing, verification
 
 __all__ = ["verify"]
 
@@ -32,6 +32,8 @@ class _Share:
 
     first: tuple[int, bytes]
     last: tuple[int, bytes]
+    parts: tuple[growing.Part, ...] = ()
+    """Where the tree is asked for: its rows as parts that follow one another, each but the last up to a length with a signed root."""
 
 
 def verify(
@@ -41,38 +43,53 @@ def verify(
     *,
     jobs: int,
     allow_unsigned: bool = False,
+    tree: bool = False,
 ) -> verification.Finding:
     """As `verification.verify`, of a file. Errors: InvalidRequest for `jobs` below 1 or above 64."""
     if not 1 <= jobs <= _MOST_JOBS:
         raise errors.InvalidRequest(f"{jobs} jobs cannot verify; give 1 to {_MOST_JOBS}", field="jobs")
-    found = _in_shares(export, checkpoints, keys, jobs, allow_unsigned) if jobs > 1 else None
+    found = _in_shares(export, checkpoints, keys, jobs, allow_unsigned, tree) if jobs > 1 else None
     if found is not None:
         return found
     with export.open("rb") as file:
-        return verification.verify(file, checkpoints, keys, allow_unsigned=allow_unsigned)
+        return verification.verify(file, checkpoints, keys, allow_unsigned=allow_unsigned, tree=tree)
 
 
 def _in_shares(
-    export: Path, checkpoints: Sequence[bytes], keys: verification.Keys, jobs: int, allow_unsigned: bool
+    export: Path,
+    checkpoints: Sequence[bytes],
+    keys: verification.Keys,
+    jobs: int,
+    allow_unsigned: bool,
+    tree: bool,
 ) -> verification.Finding | None:
     """None: something is not right, and it takes a look at the whole to say what."""
     try:
-        heads, history = verification.read_history(checkpoints, keys)
+        signed = verification.read_signed(checkpoints, keys)
     except verification.BadCheckpoints:
         return None
+    roots = sorted(signed.roots) if tree else None
     edges = _edges(export, jobs)
     # Started anew: whoever calls may have threads.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        asked = [pool.submit(_share, export, *edge, heads) for edge in itertools.pairwise(edges)]
+        asked = [
+            pool.submit(_share, export, *edge, signed.heads, roots) for edge in itertools.pairwise(edges)
+        ]
         shares = [one.result() for one in asked]
-    place = (0, verification.NOTHING)
+    place, whole, proved = (0, exported.NOTHING), growing.Part(), 0
     for share in shares:
         if share is None or share.first != place:
             return None
         place = share.last
+        for part in share.parts:
+            whole.join(part)
+            if root := signed.roots.get(whole.end) if part.end > part.begin else None:
+                if root != f"sha256:{whole.root().hex()}":
+                    return None
+                proved += 1
     count, previous = place
-    return verification.ended(previous, count, heads, history, allow_unsigned=allow_unsigned)
+    return verification.ended(previous, count, signed, allow_unsigned=allow_unsigned, roots=proved)
 
 
 def _edges(export: Path, jobs: int) -> list[int]:
@@ -87,7 +104,9 @@ def _edges(export: Path, jobs: int) -> list[int]:
     return sorted(edges)
 
 
-def _share(export: Path, begin: int, end: int, heads: Mapping[int, str]) -> _Share | None:
+def _share(
+    export: Path, begin: int, end: int, heads: Mapping[int, str], roots: Sequence[int] | None
+) -> _Share | None:
     """None: not all of it is good."""
     with export.open("rb") as file:
         file.seek(begin)
@@ -95,12 +114,23 @@ def _share(export: Path, begin: int, end: int, heads: Mapping[int, str]) -> _Sha
             return None
         file.seek(begin)
         (count, previous), lengths = first, sorted(heads)
+        parts = [] if roots is None else [growing.Part(count, count)]
         for lines in _read(file, end - begin):
             hashes = verification.good(lines, previous, count, heads, lengths)
             if not hashes:
                 return None
+            if roots is not None:
+                _grow(parts, verification.leaves(hashes), roots)
             previous, count = hashes[-64:], count + len(lines)
-    return _Share(first, (count, previous))
+    return _Share(first, (count, previous), tuple(parts))
+
+
+def _grow(parts: list[growing.Part], leaves: Sequence[bytes], roots: Sequence[int]) -> None:
+    begin = parts[-1].end
+    for length in verification.between(roots, begin, begin + len(leaves)):
+        parts[-1].extend(leaves[parts[-1].end - begin : length - begin])
+        parts.append(growing.Part(length, length))
+    parts[-1].extend(leaves[parts[-1].end - begin :])
 
 
 def _first(line: bytes) -> tuple[int, bytes] | None:

@@ -122,6 +122,11 @@ def audit_archive(folder: str, actor: str, as_json: bool) -> None:
 @click.option(
     "--jobs", default=1, show_default=True, help="Processes that read a share each of a whole log's export."
 )
+@click.option(
+    "--tree",
+    is_flag=True,
+    help="The signed roots of the tree as well, which proofs of single rows are against; twice the time.",
+)
 @session.AS
 @session.JSON
 def audit_verify(
@@ -132,6 +137,7 @@ def audit_verify(
     project: str,
     allow_unsigned: bool,
     jobs: int,
+    tree: bool,
     actor: str,
     as_json: bool,
 ) -> None:
@@ -142,11 +148,11 @@ def audit_verify(
     if archive:
         if not public_key or export_file or project:
             raise click.UsageError("--archive needs --public-key, and neither --export nor --project")
-        found = _verify_archive(archive, checkpoints, public_key)
+        found = _verify_archive(archive, checkpoints, public_key, tree)
     elif export_file:
         if not public_key or not (checkpoints or project):
             raise click.UsageError("--export needs --public-key, and --checkpoints or --project")
-        found = _verify_export(export_file, checkpoints, public_key, project, allow_unsigned, jobs)
+        found = _verify_export(export_file, checkpoints, public_key, project, allow_unsigned, jobs, tree)
     else:
         with session.client(actor or "developer@local") as client:
             found = client.verify_audit()
@@ -156,7 +162,13 @@ def audit_verify(
 
 
 def _verify_export(
-    export: str, checkpoints: str | None, public_key: str, project: str, allow_unsigned: bool, jobs: int
+    export: str,
+    checkpoints: str | None,
+    public_key: str,
+    project: str,
+    allow_unsigned: bool,
+    jobs: int,
+    tree: bool,
 ) -> dict[str, Any]:
     import dataclasses
     from pathlib import Path
@@ -169,18 +181,20 @@ def _verify_export(
         with Path(export).open("rb") as file:
             finding = project_chains.verify(file, project, keys, lines)
     else:
-        finding = shares.verify(Path(export), lines or [], keys, jobs=jobs, allow_unsigned=allow_unsigned)
+        finding = shares.verify(
+            Path(export), lines or [], keys, jobs=jobs, allow_unsigned=allow_unsigned, tree=tree
+        )
     return {"ok": finding.ok, **dataclasses.asdict(finding)}
 
 
-def _verify_archive(folder: str, checkpoints: str | None, public_key: str) -> dict[str, Any]:
+def _verify_archive(folder: str, checkpoints: str | None, public_key: str, tree: bool) -> dict[str, Any]:
     import dataclasses
     from pathlib import Path
 
     from mainspring.platform.audit import archive, verification
 
     keys = verification.load_publics(Path(public_key))
-    finding = archive.Archive(Path(folder)).verify(keys, _lines(checkpoints))
+    finding = archive.Archive(Path(folder)).verify(keys, _lines(checkpoints), tree=tree)
     return {"ok": finding.ok, **dataclasses.asdict(finding)}
 
 

@@ -145,7 +145,7 @@ def test_nobody_goes_back_without_the_key_or_to_what_was_never_signed(tmp_path: 
 
         def forged(signer: Any, restored: Any) -> bytes:
             body: dict[str, Any] = {"schema": verification.SCHEMA, "sequence": 4, "at": "now"}
-            body |= {"head": json.loads(export[-1])["hash"], "restored": restored}
+            body |= {"head": json.loads(export[-1])["hash"], "root": rows.GENESIS, "restored": restored}
             body |= {"previous": canonical.digest_bytes(lines[-1].rstrip(b"\n"))}
             body |= {"key_id": verification.key_id(kept.signer.public)}
             signature = signer.sign(verification.signed_bytes(body)).hex()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import hashlib
 import random
 from collections.abc import Callable
@@ -13,10 +14,13 @@ from typing import Any
 import pytest
 
 from mainspring.core import canonical, errors
-from mainspring.platform.audit import rows, shares, signers, verification
+from mainspring.platform.audit import merkle, rows, shares, signers, verification
 
 ROWS = 1_150  # some batches, the last one not full, and numbers of one to four digits
 SIGNED = (1, 255, 256, 257, 300, 512, 999, 1_000, 1_140)
+
+#: From the next one on checkpoints have the root of the tree.
+LAST_WITHOUT_ROOT = 256
 
 
 def _line(number: int, previous: str) -> bytes:
@@ -44,6 +48,10 @@ def _hash(line: bytes) -> str:
     return line[9:80].decode()
 
 
+def _root(lines: list[bytes]) -> str:
+    return "sha256:" + merkle.Tree([bytes.fromhex(line[16:80].decode()) for line in lines]).root.hex()
+
+
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[bytes], list[bytes], Any]:
     signer = signers.FileSigner(tmp_path_factory.mktemp("key") / "audit.key")
@@ -52,7 +60,10 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[bytes], list[byt
         lines.append(_line(number, _hash(lines[-1]) if lines else rows.GENESIS))
     signed, previous = [], rows.GENESIS
     for sequence in SIGNED:
-        body = {"schema": verification.SCHEMA, "sequence": sequence, "head": _hash(lines[sequence - 1])}
+        body = {"schema": verification.SCHEMA_WITHOUT_ROOT, "sequence": sequence}
+        body |= {"head": _hash(lines[sequence - 1])}
+        if sequence > LAST_WITHOUT_ROOT:
+            body |= {"schema": verification.SCHEMA, "root": _root(lines[:sequence])}
         body |= {"previous": previous, "key_id": verification.key_id(signer.public)}
         line = canonical.dumps(body | {"signature": signer.sign(verification.signed_bytes(body)).hex()})
         signed.append(line + b"\n")
@@ -150,7 +161,8 @@ def test_many_rows_at_once_are_judged_as_one_by_one(
             else choose.randrange(ROWS)
         )
         changed = TAMPERINGS[kind](list(lines), at, choose)
-        found = verification.verify(changed, signed, key)
+        found = verification.verify(changed, signed, key, tree=bool(trial % 2))
+        found = dataclasses.replace(found, roots=0)
         assert found == one_by_one(changed, signed, key), (kind, at)
         assert not found.ok
 
@@ -176,8 +188,9 @@ def test_shares_are_judged_as_the_whole(
         for at in (*(max(0, edge - 1) for edge in edges), *edges[:-1], choose.randrange(ROWS)):
             file.write_bytes(b"".join(TAMPERINGS[kind](list(lines), at, choose)))
             with file.open("rb") as again:
-                whole = verification.verify(again, signed, key)
-            assert shares.verify(file, signed, key, jobs=jobs) == whole, (kind, jobs, at)
+                tree = bool(at % 2)
+                whole = verification.verify(again, signed, key, tree=tree)
+            assert shares.verify(file, signed, key, jobs=jobs, tree=tree) == whole, (kind, jobs, at)
             assert not whole.ok
 
 
@@ -196,6 +209,9 @@ def test_a_log_in_shares_is_whole(
         for jobs in (2, 3, 64):
             found = shares.verify(tmp_path / "export", some, key, jobs=jobs, allow_unsigned=True)
             assert found == whole and found.ok and found.rows == count
+            rooted = shares.verify(tmp_path / "export", some, key, jobs=jobs, allow_unsigned=True, tree=True)
+            expected = sum(LAST_WITHOUT_ROOT < sequence <= count for sequence in SIGNED)
+            assert rooted == dataclasses.replace(whole, roots=expected)
         if count == 700:
             assert "were never signed" in shares.verify(tmp_path / "export", some, key, jobs=2).problem
 
@@ -217,6 +233,9 @@ def test_a_whole_log_of_any_length(log: tuple[list[bytes], list[bytes], Any], co
     lines, signed, key = log
     some = [line for line, sequence in zip(signed, SIGNED, strict=True) if sequence <= count]
     found = verification.verify(iter(lines[:count]), some, key, allow_unsigned=True)
+    rooted = verification.verify(iter(lines[:count]), some, key, allow_unsigned=True, tree=True)
+    expected = sum(LAST_WITHOUT_ROOT < sequence <= count for sequence in SIGNED)
+    assert rooted == dataclasses.replace(found, roots=expected)
     assert (found.ok, found.rows, found.checkpoints) == (True, count, len(some))
     assert found.head == (_hash(lines[count - 1]) if count else rows.GENESIS)
 
