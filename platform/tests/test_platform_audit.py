@@ -229,7 +229,8 @@ def test_checkpoints_that_were_tampered_with_are_refused(
         ),
         ([lines[0], b"{}\n"], "checkpoint 2 is malformed"),
         ([b"[]\n"], "checkpoint 1 is malformed"),
-        ([lines[0].replace(b"checkpoint/v1", b"checkpoint/v2")], "checkpoint 1 is of another schema"),
+        ([lines[0].replace(b"checkpoint/v2", b"checkpoint/v3")], "checkpoint 1 is of another schema"),
+        ([lines[0].replace(b"checkpoint/v2", b"checkpoint/v1")], "checkpoint 1 is malformed"),
     ):
         found = verification.verify(export, bad, key)
         assert not found.ok and found.problem.startswith(problem)
@@ -285,6 +286,7 @@ def test_what_contradicts_a_checkpoint_is_never_signed_over(
             "checkpoints": 1,
             "unsigned_rows": 0,
             "restored": (),
+            "roots": 1,
         }
         tamper("DELETE FROM audit WHERE sequence > 3")
         with pytest.raises(errors.CorruptArtifact, match="row 5 is not the one that was signed"):
