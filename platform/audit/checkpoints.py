@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import secrets
 import time
@@ -37,8 +38,13 @@ class _Last:
     size: int
     sequence: int
     head: str
-    digest: str
+    line: bytes
     tree: growing.Part
+
+    @property
+    def digest(self) -> str:
+        """What the checkpoint after it names."""
+        return _digest([self.line] if self.line else [])
 
 
 class Checkpointer:
@@ -118,8 +124,20 @@ class Checkpointer:
         if not await asyncio.to_thread(self._file.append, line + b"\n", size=last.size):
             await asyncio.to_thread(self._file.sync)
             return (await self._known()).sequence  # another process was quicker
-        self._last = _Last(self._file.size(), sequence, head, canonical.digest_bytes(line), tree)
+        self._last = _Last(self._file.size(), sequence, head, line, tree)
         return sequence
+
+    async def latest(self) -> tuple[bytes, growing.Part]:
+        """The last checkpoint and the tree over the rows that it signs. Errors: CorruptArtifact; Conflict where it signs no tree."""
+        async with self._lock:
+            last = await self._known()
+            if not last.line or "root" not in json.loads(last.line):
+                raise errors.Conflict(
+                    "the last checkpoint is of before there were trees; ask again when a change is on record",
+                    resource="audit",
+                    name="checkpoints",
+                )
+            return last.line.rstrip(b"\n"), last.tree.copy()
 
     async def go_on(self, by: str, reason: str) -> verification.Restored:
         """Sign a log that was put back from a copy, and say so: on record, and in a checkpoint that everybody who verifies is told of.
@@ -203,7 +221,7 @@ class Checkpointer:
             sequence = max(signed.heads, default=0)
             head = signed.heads.get(sequence, rows.GENESIS)
             tree = await self._tree(sequence, head, signed.roots.get(sequence))
-            self._last = _Last(size, sequence, head, _digest(lines), tree)
+            self._last = _Last(size, sequence, head, lines[-1] if lines else b"", tree)
         return self._last
 
     async def _tree(self, sequence: int, head: str, root: str | None) -> growing.Part:
@@ -234,13 +252,11 @@ class Checkpointer:
 
     async def _grow(self, connection: AsyncConnection, tree: growing.Part, until: int) -> None:
         """By the rows' hashes as they stand there."""
-        column = database.audit.c
         while tree.end < until:
-            page = sa.and_(column.sequence > tree.end, column.sequence <= min(until, tree.end + _PAGE_ROWS))
-            query = sa.select(column.hash).where(page).order_by(column.sequence)
-            if not (found := (await connection.execute(query)).scalars().all()):
+            last = min(until, tree.end + _PAGE_ROWS)
+            if not (found := await store.leaves(connection, after=tree.end, until=last)):
                 return
-            tree.extend([_leaf(hash_) for hash_ in found])
+            tree.extend(found)
 
     async def _follow(self, head: str, sequence: int, tree: growing.Part) -> tuple[str, int]:
         """The head of the rows after a checkpoint, each of them recomputed; `tree` has them as well then."""
@@ -263,7 +279,7 @@ class Checkpointer:
                 if problem := store.problem(row, sequence + 1, head):
                     raise _corrupt(problem)
                 head, sequence = row.hash, row.sequence
-            tree.extend([_leaf(row.hash) for row in shown])
+            tree.extend([store.leaf(row.hash) for row in shown])
             if until is not None and sequence >= until:
                 break
         return head, sequence
@@ -281,10 +297,6 @@ class Checkpointer:
 def _digest(lines: Sequence[bytes]) -> str:
     """What the checkpoint after these names as the one before."""
     return canonical.digest_bytes(lines[-1].rstrip(b"\n")) if lines else rows.GENESIS
-
-
-def _leaf(hash_: str) -> bytes:
-    return bytes.fromhex(hash_.removeprefix("sha256:"))
 
 
 def _corrupt(problem: str) -> errors.CorruptArtifact:

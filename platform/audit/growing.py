@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from mainspring.platform.audit import merkle
 
-__all__ = ["TILE", "Part", "consistency", "path", "root_of"]
+__all__ = ["TILE", "Part", "consistency", "path", "root_of", "roots_in"]
 
 #: Leaves whose common root is kept for proofs: 32 kB for a million rows, and a proof reads three times so many hashes at most.
 _TILE_LEVEL: Final = 10
@@ -121,6 +121,20 @@ def consistency(older: int, size: int, root: RootOf) -> list[bytes]:
     if not is_older:
         found.append(root(low, high))
     return found[::-1]
+
+
+def roots_in(tiles: Sequence[bytes], leaves: Mapping[int, Sequence[bytes]]) -> RootOf:
+    """Of a tree of which these tiles are kept, and the leaves of some by the tile's number: of those that are asked into, and of the last
+    one that is not whole."""
+
+    def root(low: int, high: int) -> bytes:
+        tile = low // TILE
+        if high - low < TILE:
+            return merkle.Tree(leaves[tile][low % TILE : (high - 1) % TILE + 1]).root
+        rest = [merkle.Tree(leaves[high // TILE]).root] if high % TILE else []
+        return root_of([*tiles[tile : high // TILE], *rest])
+
+    return root
 
 
 def _half(size: int) -> int:

@@ -6,12 +6,12 @@ from typing import Annotated
 
 from litestar import get
 from litestar.di import NamedDependency
-from litestar.params import FromQuery, QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
 from mainspring.core.contracts import control
 from mainspring.platform import plane as control_plane
-from mainspring.platform.audit import service, store
+from mainspring.platform.audit import proofs, service, store
 
 
 @get("/api/v1/audit", tags=["audit"])
@@ -39,6 +39,20 @@ async def verify_audit(
     return await service.verify(plane, credential)
 
 
+@get("/api/v1/audit/{sequence:int}/proof", tags=["audit"])
+async def prove_audit(
+    plane: NamedDependency[control_plane.ControlPlane],
+    credential: NamedDependency[str],
+    sequence: FromPath[int],
+    since: Annotated[int, QueryParameter(ge=0)] = 0,
+) -> proofs.Proof:
+    """That this row is in the log, without the others: the row, its path in the Merkle tree, and a signed checkpoint that is taken now.
+
+    For whoever may read the row. With `since` also what shows that the log only grew since it had that many rows.
+    """
+    return await service.prove(plane, credential, sequence, since=since)
+
+
 @get("/api/v1/audit:export", tags=["audit"], media_type="application/x-ndjson")
 async def export_audit(
     plane: NamedDependency[control_plane.ControlPlane],
@@ -56,4 +70,4 @@ async def export_audit(
     )
 
 
-HANDLERS = (list_audit, verify_audit, export_audit)
+HANDLERS = (list_audit, verify_audit, prove_audit, export_audit)

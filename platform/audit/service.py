@@ -11,9 +11,11 @@ from mainspring.core import errors
 from mainspring.core.contracts import control
 from mainspring.platform import plane as control_plane
 from mainspring.platform import reads
-from mainspring.platform.audit import project_chains, rows, signers, store, verification
+from mainspring.platform.audit import growing, project_chains, proofs, rows, signers, store, verification
 
 _PAGE_ROWS = 1000
+#: Numbers of rows fit into 64 bits.
+_LAST = 2**63 - 1
 
 
 class Verification(BaseModel):
@@ -105,6 +107,59 @@ async def verify(plane: control_plane.ControlPlane, credential: str) -> Verifica
     if count < last:
         return found(verification.missing(count, heads), count + 1)
     return found()
+
+
+async def prove(
+    plane: control_plane.ControlPlane, credential: str, sequence: int, *, since: int = 0
+) -> proofs.Proof:
+    """That a row which the caller may read is in the log, up to a checkpoint that is taken first; with `since` that the log only grew since
+    it had that many rows.
+
+    Reads the row and three times 1024 hashes at most. Errors: NotFound for a row that is not there or not the caller's to know of;
+    InvalidRequest for `since`; Misconfigured where the log is not signed; CorruptArtifact; Conflict where no checkpoint signs a tree yet.
+    """
+    async with reads.reading(plane, credential, action="audit.read") as reader:
+        projects, after = await reader.projects(), min(max(sequence - 1, 0), _LAST)
+        found = await store.page(reader.connection, after=after, limit=1, projects=projects)
+    if not found or found[0].sequence != sequence:
+        raise errors.NotFound(
+            f"there is no row {sequence} that you may read; `mainspring audit log` lists those",
+            resource="audit",
+            name=str(sequence),
+        )
+    if plane.checkpointer is None:
+        raise errors.Misconfigured("this control API signs no audit log; ask one that does")
+    await plane.checkpointer.take()
+    line, tree = await plane.checkpointer.latest()
+    size = tree.end
+    if since > size:
+        raise errors.InvalidRequest(
+            f"the log has {size} signed rows, not {since}; give an older checkpoint of this log",
+            field="since",
+        )
+    tiles = {(n - 1) // growing.TILE for n in (sequence, since) if n} | {size // growing.TILE}
+    async with plane.database.read() as connection:
+        leaves = {
+            tile: await store.leaves(
+                connection, after=tile * growing.TILE, until=min(size, (tile + 1) * growing.TILE)
+            )
+            for tile in tiles
+        }
+    root = growing.roots_in(tree.tiles, leaves)
+    path = growing.path(sequence - 1, size, root)
+    problem = store.problem(found[0], sequence, found[0].previous_hash)
+    if problem or not proofs.is_included(store.leaf(found[0].hash), sequence - 1, size, path, tree.root()):
+        raise errors.CorruptArtifact(
+            f"the audit log is not intact: {problem or f'row {sequence} is not the one that was signed'}; see `mainspring audit verify`",
+            artifact="audit",
+        )
+    return proofs.Proof(
+        row=rows.to_line(found[0]).decode().rstrip("\n"),
+        path=tuple(node.hex() for node in path),
+        checkpoint=line.decode(),
+        since=since,
+        consistency=tuple(node.hex() for node in growing.consistency(since, size, root)) if since else (),
+    )
 
 
 async def export(

@@ -231,6 +231,19 @@ def position(cursor: str, field: str) -> int:
     return int(cursor)
 
 
+async def leaves(connection: AsyncConnection, *, after: int, until: int) -> list[bytes]:
+    """Hashes of the rows after one and up to another, as bytes, oldest first; as they stand there."""
+    column = database.audit.c
+    query = sa.select(column.hash).where(column.sequence > after, column.sequence <= until)
+    found = (await connection.execute(query.order_by(column.sequence))).scalars()
+    return [leaf(hash_) for hash_ in found]
+
+
+def leaf(hash_: str) -> bytes:
+    """What the tree over the log has of a row."""
+    return bytes.fromhex(hash_.removeprefix("sha256:"))
+
+
 async def last_sequence(connection: AsyncConnection) -> int:
     """Of the newest row; 0 without any."""
     found = await connection.execute(sa.select(sa.func.max(database.audit.c.sequence)))

@@ -104,6 +104,39 @@ def audit_archive(folder: str, actor: str, as_json: bool) -> None:
     output.show({"folder": folder, **told, "pieces": len(kept.pieces())}, as_json=as_json)
 
 
+@audit.command("prove")
+@click.argument("sequence", type=click.IntRange(1))
+@click.option(
+    "--out", type=click.Path(dir_okay=False), required=True, help="A file of JSON; replaced when complete."
+)
+@click.option(
+    "--consistent-with",
+    type=click.Path(exists=True, dir_okay=False),
+    help="An older proof, or a file of `audit checkpoints`: that the log only grew since.",
+)
+@session.AS
+@session.JSON
+def audit_prove(sequence: int, out: str, consistent_with: str | None, actor: str, as_json: bool) -> None:
+    """That one row is in the log, to whoever has the public keys and may see no other; for members of its project.
+
+    The number is that of `audit log`.
+    """
+    import json
+    from pathlib import Path
+
+    from mainspring.core import canonical, durable
+    from mainspring.platform.audit import proofs
+
+    since = 0
+    if consistent_with:
+        since = int(json.loads(proofs.checkpoint_in(Path(consistent_with).read_bytes()))["sequence"])
+    with session.client(actor or "developer@local") as client:
+        found = client.prove_audit(sequence, since=since)
+    durable.replace_file(Path(out), canonical.dumps(found) + b"\n")
+    told = {"file": out, "row": sequence, "rows": json.loads(found["checkpoint"])["sequence"]}
+    output.show({**told, "since": since}, as_json=as_json)
+
+
 @audit.command("verify")
 @click.option(
     "--export", "export_file", type=click.Path(exists=True, dir_okay=False), help="Stand-alone: a log."
@@ -112,6 +145,14 @@ def audit_archive(folder: str, actor: str, as_json: bool) -> None:
     "--archive",
     type=click.Path(exists=True, file_okay=False),
     help="Stand-alone: a folder of `audit archive`.",
+)
+@click.option(
+    "--proof", type=click.Path(exists=True, dir_okay=False), help="Stand-alone: a row, by `audit prove`."
+)
+@click.option(
+    "--consistent-with",
+    type=click.Path(exists=True, dir_okay=False),
+    help="With --proof: an older proof, or a file of checkpoints, whose log only grew since.",
 )
 @click.option("--checkpoints", type=click.Path(exists=True, dir_okay=False), help="Its signed checkpoints.")
 @click.option("--public-key", type=click.Path(exists=True, dir_okay=False), help="Whose signature counts.")
@@ -132,6 +173,8 @@ def audit_archive(folder: str, actor: str, as_json: bool) -> None:
 def audit_verify(
     export_file: str | None,
     archive: str | None,
+    proof: str | None,
+    consistent_with: str | None,
     checkpoints: str | None,
     public_key: str | None,
     project: str,
@@ -141,11 +184,19 @@ def audit_verify(
     actor: str,
     as_json: bool,
 ) -> None:
-    """Recompute the hash chain and hold it against the signed checkpoints; with --export or --archive, without any server.
+    """Recompute the hash chain and hold it against the signed checkpoints; with --export, --archive or --proof, without any server.
 
     An archive has the checkpoints that sign it. With --checkpoints of elsewhere it is also the log that those sign.
     """
-    if archive:
+    if proof:
+        if not public_key or export_file or archive or project:
+            raise click.UsageError(
+                "--proof needs --public-key, and none of --export, --archive and --project"
+            )
+        found = _verify_proof(proof, consistent_with, checkpoints, public_key)
+    elif consistent_with:
+        raise click.UsageError("--consistent-with is for --proof")
+    elif archive:
         if not public_key or export_file or project:
             raise click.UsageError("--archive needs --public-key, and neither --export nor --project")
         found = _verify_archive(archive, checkpoints, public_key, tree)
@@ -196,6 +247,21 @@ def _verify_archive(folder: str, checkpoints: str | None, public_key: str, tree:
     keys = verification.load_publics(Path(public_key))
     finding = archive.Archive(Path(folder)).verify(keys, _lines(checkpoints), tree=tree)
     return {"ok": finding.ok, **dataclasses.asdict(finding)}
+
+
+def _verify_proof(
+    proof: str, consistent_with: str | None, checkpoints: str | None, public_key: str
+) -> dict[str, Any]:
+    import dataclasses
+    from pathlib import Path
+
+    from mainspring.platform.audit import proofs, verification
+
+    keys = verification.load_publics(Path(public_key))
+    older = proofs.checkpoint_in(Path(consistent_with).read_bytes()) if consistent_with else None
+    read = proofs.read(Path(proof).read_bytes())
+    found = proofs.verify(read, keys, older=older, checkpoints=_lines(checkpoints))
+    return {"ok": True, **dataclasses.asdict(found)}
 
 
 def _lines(checkpoints: str | None) -> list[bytes] | None:

@@ -271,6 +271,7 @@ REQUESTS = (
     Asked("POST", "/api/v1/endpoints/e-{project}/idle-events", {"event_key": "k", "kind": "notice"}),
     Asked("GET", "/api/v1/audit", query="limit=500", may_answer=True),
     Asked("GET", "/api/v1/audit", query="newest=true&resource=run/{run_id}", may_answer=True),
+    Asked("GET", "/api/v1/audit/1/proof"),
     Asked("GET", "/api/v1/audit:verify"),
     Asked("GET", "/api/v1/audit:export"),
     Asked("POST", "/api/v1/projects/{project}/evidence", EVIDENCE),

@@ -75,3 +75,17 @@ def test_paths_are_those_of_the_tree_of_a_pack() -> None:
         for index in (-1, size):
             with pytest.raises(IndexError):
                 growing.path(index, size, naive)
+
+
+@pytest.mark.parametrize("size", [1, 2, 1023, 1024, 1025, 2047, 2048, 2049, 2600])
+def test_proofs_are_made_of_tiles_and_the_leaves_of_few(size: int) -> None:
+    part = growing.Part()
+    part.extend(LEAVES[:size])
+    for asked in sorted(
+        {1, 2, 700, 1023, 1024, 1025, 1500, 2048, 2500, size - 1, size} & set(range(1, size + 1))
+    ):
+        few = {(asked - 1) // growing.TILE, size // growing.TILE}
+        leaves = {t: LEAVES[:size][t * 1024 : (t + 1) * 1024] for t in few}
+        root = growing.roots_in(part.tiles, leaves)
+        assert growing.path(asked - 1, size, root) == growing.path(asked - 1, size, naive)
+        assert growing.consistency(asked, size, root) == growing.consistency(asked, size, naive)

@@ -34,7 +34,7 @@ def routes(app: Litestar) -> set[str]:
 
 def _shape(asked: Asked) -> str:
     parts = [
-        "{}" if "{" in part or part in ("skew", "warehouse", "dev", "week") else part
+        "{}" if "{" in part or part in ("skew", "warehouse", "dev", "week", "1") else part
         for part in asked.path.split("/")
     ]
     return f"{asked.method} {'/'.join(parts)}"

@@ -28,6 +28,7 @@ VALUES: Final = {
         "GET /api/v1/alerts": "report",
         "GET /api/v1/alerts/{alert_id}": "report",
         "GET /api/v1/audit": "record",
+        "GET /api/v1/audit/{sequence}/proof": "record",
         "GET /api/v1/audit:export": "record",
         "GET /api/v1/events": "record",
         "GET /api/v1/quarantine/{project}": "quarantine",

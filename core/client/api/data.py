@@ -151,6 +151,14 @@ class Records(Connection):
         answer: dict[str, Any] = self._send(wire.Asked("GET", "/api/v1/audit:verify"))
         return answer
 
+    def prove_audit(self, sequence: int, *, since: int = 0) -> dict[str, Any]:
+        """That a row is in the log, for `mainspring audit verify --proof`; with `since` that the log only grew since it had so many rows."""
+        asked: dict[str, Any] = {"since": since} if since else {}
+        answer: dict[str, Any] = self._send(
+            wire.Asked("GET", f"/api/v1/audit/{sequence}/proof", params=asked)
+        )
+        return answer
+
     def export_evidence(self, project: str, asked: evidence.EvidenceCreate) -> evidence.EvidencePack:
         """Roles approver, admin. A signed zip file in base64; a long time takes its while."""
         return self._post(f"/api/v1/projects/{quote(project)}/evidence", asked, evidence.EvidencePack)
