@@ -122,10 +122,13 @@ def _whole(files: dict[str, bytes], manifest: dict[str, Any]) -> None:
 
 def _audit(files: dict[str, bytes], log: dict[str, Any], pem: bytes) -> list[dict[str, Any]]:
     """Every row hashes to its leaf, every leaf leads to the root, and the log's head is one that a checkpoint signed."""
-    heads = _checkpoints(files["audit/checkpoints.jsonl"], _publics(pem))
+    signed = _checkpoints(files["audit/checkpoints.jsonl"], _publics(pem))
     size, root = int(log["rows"]), bytes.fromhex(log["merkle_root"])
-    if size and heads.get(size) != log["head"]:
+    if size and (size not in signed or signed[size]["head"] != log["head"]):
         raise NotProved(f"no checkpoint signs the head of the log at {size} rows")
+    # Checkpoints of earlier releases sign no root: there the tree is the word of who made the pack.
+    if size and signed[size].get("root", f"sha256:{root.hex()}") != f"sha256:{root.hex()}":
+        raise NotProved(f"the checkpoint of {size} rows signs another tree than the pack's")
     found, leaves = [], []
     for line in files.get("audit/earlier.jsonl", b"").splitlines() + files["audit/rows.jsonl"].splitlines():
         value, leaf = json.loads(line), hashlib.sha256(line[line.index(b'"row":') + 6 : -1]).digest()
@@ -336,17 +339,17 @@ def _sealed(files: dict[str, bytes], data: bytes, what: str) -> dict[str, Any]:
     return dict(json.loads(payload))
 
 
-def _checkpoints(data: bytes, publics: dict[str, ed25519.Ed25519PublicKey]) -> dict[int, str]:
-    """Length of the log -> the hash it had then. Each is signed for itself, by one of the keys that the log has had."""
-    heads: dict[int, str] = {}
+def _checkpoints(data: bytes, publics: dict[str, ed25519.Ed25519PublicKey]) -> dict[int, dict[str, Any]]:
+    """Length of the log -> what was signed of it then. Each is signed for itself, by one of the keys that the log has had."""
+    found: dict[int, dict[str, Any]] = {}
     for line in data.splitlines():
         body = json.loads(line)
         signature, words = body.pop("signature"), "a checkpoint was not signed by this key"
         if body["key_id"] not in publics:
             raise NotProved(words)
         _check(publics[body["key_id"]], signature, CHECKPOINT_DOMAIN + _canonical(body), words)
-        heads[int(body["sequence"])] = str(body["head"])
-    return heads
+        found[int(body["sequence"])] = body
+    return found
 
 
 def _bundle(files: dict[str, bytes], name: str) -> bool:

@@ -241,6 +241,19 @@ def _rehashed(rows: list[bytes]) -> list[bytes]:
     return [b'{"hash":"sha256:%s","row":%s}\n' % (hashlib.sha256(body).hexdigest().encode(), body), *rows[1:]]
 
 
+def _another_tree(files: dict[str, bytes]) -> None:
+    """A changed row, and a tree, a root and a proof that fit."""
+    _rows(_rehashed)(files)
+    lines = files["audit/earlier.jsonl"].splitlines() + files["audit/rows.jsonl"].splitlines()
+    mine = {json.loads(line)["row"]["sequence"] - 1: json.loads(line)["hash"] for line in lines}
+    manifest = json.loads(files[verify.MANIFEST])
+    leaves = [bytes.fromhex(mine.get(i, "0" * 71)[7:]) for i in range(manifest["log"]["rows"])]
+    tree = merkle.Tree(leaves)
+    files["audit/proof.json"] = pack.to_json([p.hex() for p in tree.proof_of(sorted(mine))])
+    manifest["log"]["merkle_root"] = tree.root.hex()
+    files[verify.MANIFEST] = canonical.dumps(manifest)
+
+
 def _other_bundle(files: dict[str, bytes]) -> None:
     name = next(n for n in files if n.endswith("/card.md"))
     files[name] = b"# better\n"
@@ -275,6 +288,23 @@ def test_nor_can_whoever_signs_packs_change_the_log_or_a_bundle(
     attack(files)
     with pytest.raises(verify.NotProved):
         verify.verify(resigned(world, files, tmp_path / "bad.zip"), world.key)
+
+
+def test_a_tree_that_fits_other_rows_is_not_the_one_that_the_checkpoint_signs(
+    world: World, tmp_path: Path
+) -> None:
+    files = read(world.pack())
+    _another_tree(files)
+    with pytest.raises(verify.NotProved, match="signs another tree than the pack's"):
+        verify.verify(resigned(world, files, tmp_path / "bad.zip"), world.key)
+    # Of a release whose checkpoints sign no root it is found by what else is said of the row, if at all.
+    signer = signers.FileSigner(world.settings.stack.state_dir / "keys" / "audit.key")
+    body = json.loads(files["audit/checkpoints.jsonl"])
+    body = {name: value for name, value in body.items() if name not in ("root", "signature")}
+    signature = signer.sign(verify.CHECKPOINT_DOMAIN + canonical.dumps(body)).hex()
+    files["audit/checkpoints.jsonl"] = canonical.dumps(body | {"signature": signature}) + b"\n"
+    with pytest.raises(verify.NotProved, match="is not what the audit rows say"):
+        verify.verify(resigned(world, files, tmp_path / "older.zip"), world.key)
 
 
 def test_another_s_pack_is_not_the_platform_s(world: World, tmp_path: Path) -> None:
