@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import shutil
 import socket
 import threading
@@ -13,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import e2e_portal_serving
 import httpx
 import pytest
@@ -30,12 +32,14 @@ from mainspring.core.contracts import (
     catalog,
     monitoring,
     pipelines,
+    prediction,
     storage,
     training,
 )
 from mainspring.core.contracts import control as control_contracts
 from mainspring.core.lineage import jobs, openlineage_adapter
 from mainspring.platform import app as control_app
+from mainspring.platform.cli import main
 from mainspring.platform.portal import bundle
 from mainspring.platform.runs import launcher
 
@@ -516,3 +520,47 @@ class Tab:
             for one in found["violations"]
             for node in one["nodes"]
         ]
+
+
+def check_command(text: str) -> None:
+    """The words name a command of ours, its options are its own, and it has as many arguments as it wants."""
+    program, *words = shlex.split(text)
+    assert program == "mainspring", text
+    command: click.Command = main.cli
+    context = click.Context(command, info_name=program)
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        if words[0].endswith(".py"):  # a pipeline's file stands in the place of a command
+            _, found, words = command.resolve_command(context, words)
+            assert found is not None, text
+            command = found
+            break
+        found = command.get_command(context, words[0])
+        assert found is not None and not found.hidden, text
+        command, words = found, words[1:]
+        context = click.Context(command, parent=context, info_name=command.name)
+    if words != ["--help"]:
+        try:
+            command.make_parser(context).parse_args(list(words))
+        except click.UsageError as error:
+            raise AssertionError(f"{text}: {error.message}") from error
+
+
+def asks(world: World, rows: int) -> None:
+    with world.serving() as client:
+        for place in range(rows):
+            row: dict[str, prediction.Scalar] = {"distance": float(place), "mean_delay": 1.0}
+            client.predict(ENDPOINT, prediction.PredictRequest(rows=[row]))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    require_parts()
+    with running(tmp_path_factory.mktemp("portal")) as found:
+        fill(found)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser(world: World) -> Iterator[Browser]:
+    with browsing() as found:
+        yield found

@@ -2,7 +2,7 @@
 import { keepPreviousData, useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { ApiError, api, page, unwrap } from './client';
 import type { ApiDocument } from './runForm';
-import { type AccessRequest, type AlertRow, type AuditRow, type Budget, type CatalogEntry, type Cost, type Endpoint, hasEnded, type ModelVersion, type Project, type ReportRow, type Run, type Template } from './words';
+import { type AccessRequest, type AlertRow, type Approval, type AuditRow, type Budget, type CatalogEntry, type Cost, type Endpoint, hasEnded, type ModelVersion, type Project, type ReportRow, type Run, type Template, type TrafficChange } from './words';
 
 /** How often something that moves is looked at again. */
 export const LIVE_MS = 2_000;
@@ -292,6 +292,27 @@ export function useEndpoint(name: string, isTold = false) {
     enabled: name !== '',
     queryFn: () => unwrap(api.GET('/api/v1/endpoints/{name}/live', { params: { path: { name } } })),
     refetchInterval: isTold ? false : ENDPOINT_MS,
+  });
+}
+
+/** What answered at an endpoint, newest first; a deployment that ends brings more. */
+export function useServed(name: string) {
+  return useQuery({
+    queryKey: ['runs', 'served', name],
+    queryFn: () =>
+      page<TrafficChange>(api.GET('/api/v1/endpoints/{name}/history', { params: { path: { name }, query: { limit: 20 } } })),
+  });
+}
+
+/** What waits for a person's yes and is no run, of all projects. */
+export function useApprovals() {
+  return useQuery({
+    queryKey: ['approvals'],
+    queryFn: async () => {
+      const found = await page<Approval>(api.GET('/api/v1/approvals', { params: { query: { state: 'open', limit: 200 } } }));
+      return { ...found, items: found.items.filter((one) => one.kind !== 'run') };
+    },
+    refetchInterval: CALM_MS,
   });
 }
 

@@ -16,6 +16,20 @@ export interface MetricsRow {
   log_loss: number;
   calibration_error: number;
 }
+export type Approval = Schemas['ApprovalView'];
+/** A change of what answers at an endpoint; lists say only that items are objects. */
+export interface TrafficChange {
+  sequence: number;
+  at: string;
+  action: string;
+  run_id: string;
+  by: string;
+  approved_by: string[];
+  version: number;
+  stable: string;
+  canary: string;
+  canary_percent: number;
+}
 export type CatalogEntry = Schemas['CatalogView'];
 export type AlertRow = Schemas['AlertView'];
 export type ReportRow = Schemas['ReportView'];

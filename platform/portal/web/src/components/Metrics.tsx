@@ -6,13 +6,13 @@ type Row = [split: string, found: MetricsRow];
 const number = (value: number) => value.toFixed(4);
 
 /** A model's quality by split and by peer, each with its rows and base rate: a number without them says little. */
-export function Metrics({ metrics }: { metrics: unknown }) {
+export function Metrics({ metrics, of = '' }: { metrics: unknown; /** Whose, where a page has several. */ of?: string }) {
   if (typeof metrics !== 'object' || metrics === null) return null;
   const rows = Object.entries(metrics as Record<string, MetricsRow>);
   if (!rows.length) return null;
   return (
     <DataTable<Row>
-      label="Metrics"
+      label={of ? `Metrics of ${of}` : 'Metrics'}
       rows={rows}
       rowKey={([split]) => split}
       columns={[

@@ -9,12 +9,13 @@ import { Metrics } from '../components/Metrics';
 import { Page } from '../components/Page';
 import { Empty, Shown } from '../components/states';
 import { brief, When } from '../components/values';
+import { Waiting } from '../components/Waiting';
 
-/** Every run that waits for an approver, the oldest first, with what it brings as evidence. j and k move, Enter opens. */
+/** Every run that waits for an approver, the oldest first, with what it brings as evidence, and what else waits. j and k move, Enter opens. */
 export default function Approvals() {
   const runs = useOpenRuns();
   return (
-    <Page title="Approvals" command="mainspring run approve RUN_ID">
+    <Page title="Approvals" command="mainspring approval list">
       <Shown of={runs}>
         {({ items, next }) => {
           const waiting = items.filter((run) => run.stage === 'approval').reverse();
@@ -26,6 +27,7 @@ export default function Approvals() {
           );
         }}
       </Shown>
+      <Waiting />
     </Page>
   );
 }
@@ -99,7 +101,7 @@ function Evidence({ run }: { run: Run }) {
   const policy = steps.find((one) => one.step === 'policy')?.detail;
   return (
     <>
-      {metrics && typeof Object.values(metrics)[0] === 'object' && <Metrics metrics={metrics} />}
+      {metrics && typeof Object.values(metrics)[0] === 'object' && <Metrics metrics={metrics} of={run.run_id} />}
       {[...Object.entries(metrics ?? {}), ...Object.entries(policy ?? {})]
         .filter(([, value]) => typeof value !== 'object')
         .map(([name, value]) => (

@@ -3,8 +3,8 @@ import { useQueryClient } from '@tanstack/react-query';
 import { useEffect, useRef, useState } from 'react';
 import { Link } from 'wouter';
 import { useEvents } from '../api/events';
-import { ENDPOINT_MS, endpointKey, useEndpoint, useNewestReport } from '../api/queries';
-import { type EndpointLive, runOf, shortDigest } from '../api/words';
+import { ENDPOINT_MS, endpointKey, useEndpoint, useNewestReport, useOpenRuns } from '../api/queries';
+import { type EndpointLive, plain, runOf, shortDigest } from '../api/words';
 import { Canary } from '../components/Canary';
 import { DataTable } from '../components/DataTable';
 import { Deploy } from '../components/Deploy';
@@ -13,8 +13,9 @@ import { Live } from '../components/Live';
 import { Page } from '../components/Page';
 import { RollBack } from '../components/RollBack';
 import { Section } from '../components/Section';
+import { Served } from '../components/Served';
 import { Empty, Shown } from '../components/states';
-import { Digest, seconds, When } from '../components/values';
+import { Digest, RunLink, seconds, When } from '../components/values';
 
 /** Who answers at an endpoint now, how fast, and how to bring another model there or an earlier one back. */
 export default function EndpointPage({ name }: { name: string }) {
@@ -55,6 +56,8 @@ export default function EndpointPage({ name }: { name: string }) {
               <RollBack endpoint={found} />
             </div>
             {found.stats && <Stats endpoint={found} />}
+            <Coming name={name} />
+            <Served name={name} />
             <Worth project={found.project} name={name} />
           </>
         )}
@@ -143,6 +146,23 @@ function Stats({ endpoint }: { endpoint: EndpointLive }) {
         traffic version {stats.traffic_version}, {seconds(stats.window_seconds)} long
         {rate !== undefined && `; ${rate.toFixed(rate < 10 ? 1 : 0)} requests a second since this page looked before`}
       </Text>
+    </Section>
+  );
+}
+
+/** Deployments to here that have not ended, such as those that wait for a yes. */
+function Coming({ name }: { name: string }) {
+  const open = useOpenRuns();
+  const coming = open.data?.items.filter((run) => run.endpoint === name) ?? [];
+  if (!coming.length) return null;
+  return (
+    <Section title="On the way">
+      {coming.map((run) => (
+        <Text size="sm" key={run.run_id}>
+          <RunLink id={run.run_id} />: {plain(run.kind)}, at {plain(run.stage)}, asked for by {run.requested_by}{' '}
+          <When at={run.created_at} />
+        </Text>
+      ))}
     </Section>
   );
 }
