@@ -228,3 +228,28 @@ def test_the_first_root_is_over_rows_that_were_recomputed(tmp_path: Path) -> Non
         assert seen == [1, 2, 3, 4, 5, 6]
 
     opened(tmp_path, story)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_process_that_knows_rows_that_are_gone_makes_the_tree_anew(
+    tmp_path: Path, tamper: Callable[[str], list[Any]], count: int
+) -> None:
+    """Another one says that the log was put back, to fewer rows than this one has in its tree, or to more that are others."""
+
+    async def story(db: database.Database, kept: checkpoints.Checkpointer) -> None:
+        await append(db, 3)
+        await kept.take()
+        await append(db, 3)
+        assert await kept.take() == 6
+        tamper("DELETE FROM audit WHERE sequence > 3")
+        await append(db, count)
+        await checkpoints.embedded(db, tmp_path / ".mainspring").go_on("ops", "the disk")
+        await append(db, 2)
+        last = await kept.take()
+        export, found = await exported(db), await kept.signed()
+        assert last == len(export) == 6 + count
+        assert found.roots == {n: naive(export[:n]) for n in (3, 4 + count, last)}
+        proved = verification.verify(export, kept.lines(), kept.signer.publics, tree=True)
+        assert proved.ok and proved.roots == 3
+
+    opened(tmp_path, story)
