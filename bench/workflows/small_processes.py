@@ -1,6 +1,7 @@
 """Hundreds of small processes at once on one worker: all end well, and its memory does not grow with how many there were.
 
-The worker is the shipped one; each process is an `EnforceRetention` of a project of its own, whose one step writes a report.
+The worker is the shipped one; each process is an `EnforceRetention` of a project of its own, whose one step asks the control API for
+the project's legal holds and writes a report.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from temporalio import client as temporal
 
 from mainspring.bench.serving import machine
 from mainspring.bench.workflows import servers
-from mainspring.core import settings
-from mainspring.core.contracts import retention
+from mainspring.core import identity, settings
+from mainspring.core.client import control as control_client
+from mainspring.core.contracts import control, retention
 
 __all__ = ["row"]
 
@@ -30,7 +32,8 @@ _STARTING: Final = 8
 
 def row(*, count: int, waves: int) -> dict[str, Any]:
     """`waves` times `count` at once. Memory is flat if the last wave leaves no more than the one in the middle, but for 5 %."""
-    with servers.running("temporal", "worker") as s:
+    with servers.running("temporal", "control", "worker") as s:
+        _make_projects(s, [name for wave in range(waves) for name in _names(wave, count)])
         pid = int((s.stack.state_dir / "worker.ready").read_text())
         idle_mb = machine.resident_mb(pid)
         seen = asyncio.run(_waves(s, pid, count, waves))
@@ -50,13 +53,24 @@ def row(*, count: int, waves: int) -> dict[str, Any]:
     }
 
 
+def _names(wave: int, count: int) -> list[str]:
+    return [f"small-{wave}-{i}" for i in range(count)]
+
+
+def _make_projects(s: settings.Settings, names: list[str]) -> None:
+    token = identity.TokenIssuer.load(s.control.tokens_file).token_of("developer@local")
+    with control_client.ControlClient(s.control_url, token) as client:
+        for name in names:
+            client.create_project(control.ProjectCreate(name=name, owner="bench"))
+
+
 async def _waves(s: settings.Settings, pid: int, count: int, waves: int) -> list[dict[str, Any]]:
     client = await servers.connected(s)
     seen = []
     for wave in range(waves):
         with _Peak(pid) as peak:
             machine.hold(pid)  # what it would take meanwhile would not be there at once with the rest
-            projects = [f"small-{wave}-{i}" for i in range(count)]
+            projects = _names(wave, count)
             starting = asyncio.Semaphore(_STARTING)
             handles = await asyncio.gather(
                 *(_start(client, s.workflow.task_queue, project, starting) for project in projects)
