@@ -94,7 +94,8 @@ async def held_nanos(connection: AsyncConnection, project: str, now: datetime, e
             runs.environment == environment
         )
         of_work = of_work.where(_work.c.environment == environment)
-    rows = [*(await connection.execute(of_runs)).all(), *(await connection.execute(of_work)).all()]
+    # One question: it is asked with each project that is shown, and at each start.
+    rows = (await connection.execute(sa.union_all(of_runs, of_work))).all()
     return sum(max(0, row.nanos - int(row.used)) for row in rows)
 
 
