@@ -40,25 +40,38 @@ def _decided(row: sa.Row[Any]) -> dict[str, Any]:
     }
 
 
-class ErasureKind:
-    name = approvals.ApprovalKind.ERASURE
-    reads = "erasure.read"
-    action = "erasure.decide"
-    _table = database.erasures
+class _Asked:
+    """What is asked for in a table of its own, an id and a time each."""
+
+    name: approvals.ApprovalKind
+    _table: sa.Table
+    _id: sa.Column[Any]
+    _at: sa.Column[Any]
 
     async def page(
         self, plane: control_plane.ControlPlane, connection: AsyncConnection, wanted: kinds.Wanted
     ) -> Sequence[kinds.Waiting]:
-        query = wanted.of(self.name, self._table, self._table.c.requested_at, self._table.c.erasure_id)
+        query = wanted.of(self.name, self._table, self._at, self._id)
         rows = (await connection.execute(query.where(_of_state(self._table, wanted.state)))).all()
         return [self._made(row) for row in rows]
 
     async def find(
         self, plane: control_plane.ControlPlane, connection: AsyncConnection, own_id: str
     ) -> kinds.Waiting | None:
-        query = sa.select(self._table).where(self._table.c.erasure_id == own_id)
-        row = (await connection.execute(query)).one_or_none()
+        row = (await connection.execute(sa.select(self._table).where(self._id == own_id))).one_or_none()
         return None if row is None else self._made(row)
+
+    def _made(self, row: sa.Row[Any]) -> kinds.Waiting:
+        raise NotImplementedError
+
+
+class ErasureKind(_Asked):
+    name = approvals.ApprovalKind.ERASURE
+    reads = "erasure.read"
+    action = "erasure.decide"
+    _table = database.erasures
+    _id = database.erasures.c.erasure_id
+    _at = database.erasures.c.requested_at
 
     def _made(self, row: sa.Row[Any]) -> kinds.Waiting:
         return kinds.Waiting(
@@ -88,25 +101,13 @@ class ErasureKind:
         await erasure_service.decide(plane, credential, waiting.project, waiting.own_id, said)
 
 
-class DpiaKind:
+class DpiaKind(_Asked):
     name = approvals.ApprovalKind.DPIA
     reads = "dpia.read"
     action = "dpia.decide"
     _table = database.dpias
-
-    async def page(
-        self, plane: control_plane.ControlPlane, connection: AsyncConnection, wanted: kinds.Wanted
-    ) -> Sequence[kinds.Waiting]:
-        query = wanted.of(self.name, self._table, self._table.c.submitted_at, self._table.c.dpia_id)
-        rows = (await connection.execute(query.where(_of_state(self._table, wanted.state)))).all()
-        return [self._made(row) for row in rows]
-
-    async def find(
-        self, plane: control_plane.ControlPlane, connection: AsyncConnection, own_id: str
-    ) -> kinds.Waiting | None:
-        query = sa.select(self._table).where(self._table.c.dpia_id == own_id)
-        row = (await connection.execute(query)).one_or_none()
-        return None if row is None else self._made(row)
+    _id = database.dpias.c.dpia_id
+    _at = database.dpias.c.submitted_at
 
     def _made(self, row: sa.Row[Any]) -> kinds.Waiting:
         return kinds.Waiting(
